@@ -1,0 +1,112 @@
+"""Noise recipes: draw a ``Mix`` once, render it bit for bit the same whenever it is read.
+
+Source: protocol of arXiv 2605.23954 (SNR by full-clip mean power).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echodistill.audio.levels import Waveform, power
+from echodistill.errors import UserError
+from echodistill.seeds import rng, seed_of
+
+CLEAN = "clean"  # the condition without noise
+MAX_PEAK = 0.999  # of full scale, after mixing
+BABBLE_VOICES = 6
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A clip and a noise recipe: all that is needed to render one noisy clip."""
+
+    mix_id: str
+    clip_id: str
+    split: str
+    noise_kind: str
+    """One of the noise kinds, or ``clean``."""
+    snr_db: float | None
+    """Ratio of full-clip mean powers; ``None`` when clean."""
+    noise_seed: int
+    """Names the random stream of the noise: waveform of a procedural kind, offset into a recording."""
+    noise_sources: tuple[str, ...]
+    """Clips a babble is made of, or the one recording; empty for procedural kinds."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Both views of a mix, shape (samples,) float32, scaled by one common factor so that neither clips."""
+
+    clean: Waveform
+    noisy: Waveform
+    gain: float
+    """The common factor; 1.0 unless the noisy view would have passed full scale."""
+
+
+def condition_name(noise_kind: str, snr_db: float | None) -> str:
+    """``crowd@-10``, or ``clean``."""
+    return CLEAN if snr_db is None else f"{noise_kind}@{snr_db:g}"
+
+
+def draw(
+    seed: int, clip_id: str, split: str, noise_kind: str, snr_db: float | None, repeat: int, sources: tuple[str, ...]
+) -> Mix:
+    """Draw the recipe of one clip under one condition. Depends on its arguments alone, not on order.
+
+    ``sources`` are the candidates: training clips for a babble, recordings of a kind, or nothing for a procedural kind.
+    """
+    condition = condition_name(noise_kind, snr_db)
+    stream = rng(seed, clip_id, condition, repeat)
+    others = [source for source in sources if source != clip_id]
+    if noise_kind == "crowd" and len(others) > 1:
+        picked = stream.choice(len(others), size=min(BABBLE_VOICES, len(others)), replace=False)
+    elif others and noise_kind != CLEAN:
+        picked = stream.choice(len(others), size=1)
+    else:
+        picked = np.array([], dtype=np.int64)
+    return Mix(
+        mix_id=f"{clip_id}/{condition}" + (f"/{repeat}" if repeat else ""),
+        clip_id=clip_id,
+        split=split,
+        noise_kind=noise_kind,
+        snr_db=snr_db,
+        noise_seed=seed_of(seed, clip_id, condition, repeat, "noise"),
+        noise_sources=tuple(others[index] for index in picked),
+    )
+
+
+def fit_length(noise: NDArray[np.floating], samples: int, offset: int) -> NDArray[np.floating]:
+    """Cut ``samples`` out of ``noise`` from ``offset`` on, looping a noise that is too short."""
+    if noise.size == 0:
+        raise UserError("a noise recording has no samples: remove it from the noise folder")
+    start = offset % noise.size
+    loops = -(-(start + samples) // noise.size)
+    return np.tile(noise, loops)[start : start + samples]
+
+
+def render(mix: Mix, clean: Waveform, noise: NDArray[np.floating] | None) -> Rendered:
+    """Add ``noise`` (same length as ``clean``) at the recipe's SNR.
+
+    Mixing happens on amplitudes while SNR is a ratio of powers, hence the square root:
+    ``scale = sqrt(P_clean / 10^(snr/10) / P_noise)``. If the sum passes full scale both views are scaled by one factor:
+    the teacher must not hear another level than the student.
+
+    Raises ``UserError`` when either signal is silent, since no SNR is then defined.
+    """
+    if mix.snr_db is None:
+        return Rendered(clean=clean, noisy=clean, gain=1.0)
+    if noise is None or noise.shape != clean.shape:
+        raise ValueError(f"{mix.mix_id}: noise must have the clip's shape {clean.shape}")
+    clean_power, noise_power = power(clean), power(noise)
+    if clean_power == 0.0:
+        raise UserError(f"clip {mix.clip_id} is silent: no SNR is defined. Remove it from the corpus")
+    if noise_power == 0.0:
+        raise UserError(f"the noise of mix {mix.mix_id} is silent: no SNR is defined. Replace {mix.noise_sources}")
+    scale = np.sqrt(clean_power / 10.0 ** (mix.snr_db / 10.0) / noise_power)
+    noisy = clean.astype(np.float64) + scale * noise.astype(np.float64)
+    peak = max(float(np.max(np.abs(noisy))), float(np.max(np.abs(clean))))
+    gain = min(1.0, MAX_PEAK / peak)
+    return Rendered(
+        clean=(gain * clean.astype(np.float64)).astype(np.float32), noisy=(gain * noisy).astype(np.float32), gain=gain
+    )

@@ -1,0 +1,116 @@
+"""The embedded default: synthetic speech by many voices, and questions about what was said.
+
+Voices are espeak-ng accents crossed with speaker variants; a voice belongs to one split only, so the test voices are unseen.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+from functools import partial
+from importlib.resources import files
+from types import TracebackType
+
+import numpy as np
+import soxr
+
+from echodistill.audio.files import Decoded
+from echodistill.audio.levels import Waveform
+from echodistill.audio.noises import SAMPLE_RATE
+from echodistill.datasets.sources import SourceClip, SourceClips, split_groups
+from echodistill.datasets.spoken_words import ask, draw_words
+from echodistill.errors import UserError
+from echodistill.params import CorpusParams
+from echodistill.seeds import rng
+
+WORDS = (
+    "red blue green yellow black white cat dog horse bird fish cow one two three four five six seven nine"
+).split()  # fmt: skip
+ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-us-nyc", "en-gb-x-gbcwmd")
+# speaker variants that stay intelligible: no whispers, robots or singers
+VARIANTS = (
+    "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 Alex Andrea Andy Annie Denis Diogo Gene Henrique Hugo Jacky Lee "
+    "Mario Michael Mike Nguyen Reed RicishayMax Storm adam anika aunty belinda benjamin boris caleb david ed edward "
+    "ian iven john kaukovalta linda max miguel norbert pablo paul pedro quincy rob robert sandro shelby steph travis "
+    "victor zac"
+).split()
+VOICES = 130
+EDGE_S = (0.04, 0.15)  # silence before and after the words
+TRIM_LEVEL = 0.01  # of the clip's peak
+
+
+class Espeak:
+    """espeak-ng (GPL-3) in a process of its own; requests and samples go through pipes."""
+
+    def __enter__(self) -> "Espeak":
+        script = str(files("echodistill.datasets").joinpath("espeak_process.py"))
+        self._process = subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(timeout=10)
+
+    def say(self, text: str, voice: str, rate_wpm: int, pitch: int) -> tuple[Waveform, int]:
+        """Speak ``text``; gives the waveform and its sample rate in Hz. ``pitch`` is espeak's 0 to 99."""
+        assert self._process.stdin
+        assert self._process.stdout
+        request = {"text": text, "voice": voice, "rate_wpm": rate_wpm, "pitch": pitch}
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+            header = json.loads(self._process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError) as error:
+            raise UserError(f"the espeak-ng process failed on voice {voice!r}: reinstall espeakng-loader") from error
+        pcm = self._process.stdout.read(header["samples"] * 2)
+        return np.frombuffer(pcm, dtype="<i2").astype(np.float32) / 32768.0, header["sample_rate"]
+
+
+def voice_names(seed: int) -> list[str]:
+    """The voices of the corpus: every variant once or twice, each time with another accent."""
+    order = rng(seed, "voices").permutation(len(VARIANTS))
+    voices = []
+    for index in range(VOICES):
+        variant = VARIANTS[order[index % len(VARIANTS)]]
+        accent = ACCENTS[(index // len(VARIANTS) + order[index % len(VARIANTS)]) % len(ACCENTS)]
+        voices.append(f"{accent}+{variant}")
+    return voices
+
+
+def read(params: CorpusParams, seed: int, espeak: Espeak) -> SourceClips:
+    """Plan the clips. They are spoken when read; ``espeak`` must stay open until then."""
+    # a variant is one speaker whatever the accent: both its voices go to one split
+    voices = voice_names(seed)
+    speaker_of = {voice: voice.split("+")[1] for voice in voices}
+    splits = split_groups(list(speaker_of.values()), params.validation_share, params.test_share, seed)
+    clips = []
+    for split in ("train", "validation", "test"):
+        members = [voice for voice in voices if splits[speaker_of[voice]] == split]
+        for number in range(getattr(params.clips, split) if members else 0):
+            voice = members[number % len(members)]
+            clip_id = f"{split}-{number:05d}"
+            stream = rng(seed, "builtin", clip_id)
+            words = draw_words(stream, WORDS)
+            clips.append(
+                SourceClip(
+                    clip_id=clip_id,
+                    group=speaker_of[voice],
+                    source=f"espeak-ng:{voice}",
+                    read=partial(_speak, espeak, " ".join(words), voice, seed, clip_id),
+                    questions=(ask(stream, clip_id, words, WORDS),),
+                    transcript=" ".join(words),
+                )
+            )
+    return SourceClips(clips=clips, splits=splits)
+
+
+def _speak(espeak: Espeak, text: str, voice: str, seed: int, clip_id: str) -> tuple[Decoded, str]:
+    """Speak a clip with its own rate, pitch, level and edges."""
+    stream = rng(seed, "builtin", clip_id, "voice")
+    raw, rate = espeak.say(text, voice, int(stream.integers(150, 200)), int(stream.integers(30, 70)))
+    loud = np.flatnonzero(np.abs(raw) > TRIM_LEVEL * np.max(np.abs(raw)))
+    speech = soxr.resample(raw[loud[0] : loud[-1] + 1], rate, SAMPLE_RATE)
+    before, after = (np.zeros(int(stream.uniform(*EDGE_S) * SAMPLE_RATE), dtype=np.float32) for _ in range(2))
+    clip = np.concatenate([before, speech * (stream.uniform(0.2, 0.7) / np.max(np.abs(speech))), after])
+    return Decoded(clip.astype(np.float32), rate, 1), hashlib.sha256(raw.tobytes()).hexdigest()

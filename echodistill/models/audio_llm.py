@@ -1,0 +1,173 @@
+"""The one seam to transformers: load an audio language model, encode a clip and a question, generate, score.
+
+Shapes: B rows, P prompt tokens (left-padded), T response tokens (right-padded), V vocabulary, M mel bins, F mel frames.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import echodistill.models.torchaudio_guard  # noqa: F401  isort: skip
+from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor
+
+from echodistill.audio.levels import Waveform
+from echodistill.errors import UserError
+from echodistill.models import qwen2_audio
+from echodistill.models.prompts import question_text
+
+FAMILIES = {"qwen2_audio": qwen2_audio}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model is asked: a clip (samples,) at 16 kHz, a question and its choices."""
+
+    waveform: Waveform
+    question: str
+    choices: Sequence[str]
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """Encoded prompts."""
+
+    input_ids: torch.Tensor
+    """(B, P) int64, left-padded, audio placeholders expanded."""
+    attention_mask: torch.Tensor
+    """(B, P) int64."""
+    features: dict[str, torch.Tensor]
+    """What the audio encoder takes, e.g. ``input_features`` (B, M, F); dim 0 is B everywhere."""
+
+    def to(self, device: torch.device) -> "PromptBatch":
+        moved = {name: tensor.to(device) for name, tensor in self.features.items()}
+        return PromptBatch(self.input_ids.to(device), self.attention_mask.to(device), moved)
+
+
+@dataclass(frozen=True)
+class AudioLLM:
+    """A model with its processor."""
+
+    model: Any
+    processor: Any
+    family: Any
+    """The module that knows this architecture's audio input."""
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.processor.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def save(self, folder: Path) -> None:
+        """Weights as safetensors, with processor and config."""
+        self.model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
+
+def load(name: str, device: str = "auto", trust_remote_code: bool = False) -> AudioLLM:
+    """Load a local folder or hub id, safetensors only, in its own precision on a GPU and in float32 on a CPU.
+
+    Raises ``UserError`` when it cannot be found, is of a family not supported, or has no safetensors weights.
+    """
+    target = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
+    dtype = "auto" if target.type == "cuda" else torch.float32
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+        if config.model_type not in FAMILIES:
+            known = ", ".join(sorted(FAMILIES))
+            raise UserError(f"model {name}: family {config.model_type!r} is not supported yet; supported: {known}")
+        processor = AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
+        model = AutoModelForMultimodalLM.from_pretrained(
+            name, use_safetensors=True, dtype=dtype, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"model {name} cannot be loaded: {reason}. Give a local folder with safetensors or a hub id") from error
+    return wrap(model.to(target).eval(), processor)
+
+
+def wrap(model: Any, processor: Any) -> AudioLLM:
+    """An ``AudioLLM`` of a model already in memory."""
+    family = FAMILIES[model.config.model_type]
+    # TRL asks for this id and then never lets the policy sample an audio placeholder
+    model.config.image_token_id = family.audio_token_id(processor)
+    return AudioLLM(model=model, processor=processor, family=family)
+
+
+def encode(llm: AudioLLM, prompts: Sequence[Prompt]) -> PromptBatch:
+    """Encode clips and questions (on the CPU). Raises ``UserError`` for a clip longer than the model's window."""
+    features, audio_tokens = llm.family.encode_audio(llm.processor, [prompt.waveform for prompt in prompts])
+    texts = [
+        llm.family.render(llm.processor, question_text(prompt.question, prompt.choices), count)
+        for prompt, count in zip(prompts, audio_tokens, strict=True)
+    ]
+    rows = [llm.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    input_ids, attention_mask = pad_rows(rows, llm.tokenizer.pad_token_id, left=True)
+    return PromptBatch(input_ids, attention_mask, features)
+
+
+def pad_rows(rows: Sequence[Sequence[int]], pad_id: int, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token rows as (B, longest) int64 with their mask, padded left or right."""
+    width = max(len(row) for row in rows)
+    ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
+    mask = torch.zeros((len(rows), width), dtype=torch.int64)
+    for index, row in enumerate(rows):
+        place = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[index, place] = torch.tensor(row, dtype=torch.int64)
+        mask[index, place] = 1
+    return ids, mask
+
+
+def end_ids(llm: AudioLLM) -> list[int]:
+    """Tokens that end a response."""
+    configured = llm.model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    return sorted({*[i for i in ids if i is not None], llm.tokenizer.eos_token_id})
+
+
+@torch.inference_mode()
+def generate(llm: AudioLLM, batch: PromptBatch, max_new_tokens: int) -> list[list[int]]:
+    """Greedy responses as token ids, end-of-turn token included. The policy can never emit an audio placeholder."""
+    batch = batch.to(llm.device)
+    output = llm.model.generate(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        **batch.features,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        suppress_tokens=[llm.model.config.image_token_id],
+        pad_token_id=llm.tokenizer.pad_token_id,
+        eos_token_id=end_ids(llm),
+    )
+    ends = set(end_ids(llm))
+    rows = []
+    for row in output[:, batch.input_ids.shape[1] :].tolist():
+        stop = next((index + 1 for index, token in enumerate(row) if token in ends), len(row))
+        rows.append(row[:stop])
+    return rows
+
+
+def decode(llm: AudioLLM, token_ids: Sequence[int]) -> str:
+    return llm.tokenizer.decode(list(token_ids), skip_special_tokens=True).strip()
+
+
+def score(model: Any, batch: PromptBatch, response_ids: torch.Tensor, response_mask: torch.Tensor) -> torch.Tensor:
+    """Teacher-forced logits (B, T, V) float32: position t predicts response token t, hearing the batch's audio.
+
+    ``response_ids`` and ``response_mask`` are (B, T) int64. The model's own forward is called, so adapters, DDP and autocast apply.
+    """
+    mask = torch.cat([batch.attention_mask, response_mask], dim=1)
+    output = model(
+        input_ids=torch.cat([batch.input_ids, response_ids], dim=1),
+        attention_mask=mask,
+        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+        use_cache=False,
+        **batch.features,
+    )
+    width = response_ids.shape[1]
+    return output.logits[:, -width - 1 : -1].float()

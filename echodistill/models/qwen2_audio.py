@@ -1,0 +1,54 @@
+"""Qwen2-Audio: a Whisper encoder with pooling, a projector and a Qwen2 decoder."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from echodistill.audio.levels import Waveform
+from echodistill.audio.noises import SAMPLE_RATE
+from echodistill.errors import UserError
+
+AUDIO_TOKEN = "<|AUDIO|>"
+
+
+def audio_token_id(processor: Any) -> int:
+    return processor.tokenizer.convert_tokens_to_ids(AUDIO_TOKEN)
+
+
+def encode_audio(processor: Any, waveforms: Sequence[Waveform]) -> tuple[dict[str, torch.Tensor], list[int]]:
+    """Log-mel features (B, M, F) with their mask (B, F), and how many audio tokens each clip takes.
+
+    The extractor would cut a longer clip without a word: it is refused here with ``UserError``.
+    """
+    extractor = processor.feature_extractor
+    window = round(extractor.chunk_length * SAMPLE_RATE)  # samples; a nano's window is no whole number of seconds
+    longest = max(len(waveform) for waveform in waveforms)
+    if longest > window:
+        raise UserError(
+            f"a clip of {longest / SAMPLE_RATE:.2f} s does not fit the model's window of {extractor.chunk_length:g} s: shorten it "
+            "or lower corpus.max_duration_s"
+        )
+    encoded = extractor(
+        list(waveforms),
+        sampling_rate=SAMPLE_RATE,
+        padding="max_length",
+        max_length=window,
+        return_attention_mask=True,
+        return_tensors="pt",
+    )
+    mask = encoded["attention_mask"]
+    tokens = [audio_tokens(int(frames)) for frames in mask.sum(dim=1)]
+    return {"input_features": encoded["input_features"], "feature_attention_mask": mask}, tokens
+
+
+def audio_tokens(frames: int) -> int:
+    """Audio tokens of ``frames`` mel frames: a stride-2 convolution, then pooling by 2."""
+    return ((frames - 1) // 2 + 1 - 2) // 2 + 1
+
+
+def render(processor: Any, text: str, audio_token_count: int) -> str:
+    """The chat with its audio placeholder expanded, ready for the tokenizer."""
+    conversation = [{"role": "user", "content": [{"type": "audio", "audio_url": ""}, {"type": "text", "text": text}]}]
+    chat = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+    return chat.replace(AUDIO_TOKEN, AUDIO_TOKEN * audio_token_count, 1)

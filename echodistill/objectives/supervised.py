@@ -1,0 +1,21 @@
+"""Cross-entropy on a given answer: the SFT baseline and pre-training. Pure torch."""
+
+import torch
+
+from echodistill.objectives.divergences import sequence_mean
+
+
+def token_log_probs(logits: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+    """Log-probability of each token: (B, T, V) and (B, T) to (B, T)."""
+    return torch.log_softmax(logits, dim=-1).gather(-1, token_ids[..., None])[..., 0]
+
+
+def cross_entropy(logits: torch.Tensor, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean negative log-probability of each row's tokens in nats, (B,)."""
+    return -sequence_mean(token_log_probs(logits, token_ids), mask)
+
+
+def token_entropy(logits: torch.Tensor) -> torch.Tensor:
+    """Entropy of each position's distribution in nats, (B, T, V) to (B, T)."""
+    log_probs = torch.log_softmax(logits, dim=-1)
+    return -(log_probs.exp() * log_probs).sum(dim=-1)

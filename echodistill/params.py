@@ -1,0 +1,248 @@
+"""``params.yaml`` as frozen, validated values. An unknown key or a bad value is one clear error.
+
+It holds *what* is computed (learning rates, global batch sizes), never *how* (device batch, precision), so that another GPU
+invalidates nothing.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from echodistill.audio.noises import KINDS
+from echodistill.errors import UserError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+SnrDb = Annotated[float, Field(ge=-40.0, le=60.0)]
+Method = Literal["echodistill", "grpo", "distill", "sft"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClipCounts(Section):
+    train: PositiveInt
+    validation: Count
+    test: PositiveInt
+
+
+class CorpusParams(Section):
+    source: Literal["builtin", "folder", "fsdd"]
+    path: str
+    """Folder of recordings; ``builtin`` does not look at it."""
+    manifest: str
+    """``folder``: JSONL or CSV file below ``path``."""
+    clips: ClipCounts
+    """How many clips ``builtin`` and ``fsdd`` make; ``folder`` takes all it finds."""
+    validation_share: Share
+    """Of the groups, rounded down."""
+    test_share: Share
+    """Of the groups, rounded up."""
+    min_duration_s: PositiveFloat
+    max_duration_s: PositiveFloat
+    max_quarantined_share: Share
+    """More bad rows than this share stop the run."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "CorpusParams":
+        if self.min_duration_s >= self.max_duration_s:
+            raise ValueError("min_duration_s must be below max_duration_s")
+        if self.validation_share + self.test_share >= 1.0:
+            raise ValueError("validation_share + test_share must stay below 1: something must be left to train on")
+        return self
+
+
+class MixesParams(Section):
+    kinds: tuple[str, ...] = Field(min_length=1)
+    unseen: tuple[str, ...]
+    """Kinds that only the test hears."""
+    recordings: str
+    """Folder with one sub-folder of recordings a kind; empty for procedural noise."""
+    snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
+    """The test grid."""
+    train_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
+    train_clean_share: Share
+    """Of the training mixes that stay clean, so that clean skill is kept."""
+    train_draws: PositiveInt
+    """Mixes drawn for each training clip."""
+
+    @model_validator(mode="after")
+    def _kinds(self) -> "MixesParams":
+        if not self.recordings and (unknown := set(self.kinds) - set(KINDS)):
+            raise ValueError(f"kinds {sorted(unknown)} have no procedural noise; known: {', '.join(KINDS)}")
+        if stray := set(self.unseen) - set(self.kinds):
+            raise ValueError(f"unseen names {sorted(stray)}, which are not in kinds")
+        if set(self.unseen) == set(self.kinds):
+            raise ValueError("every kind is unseen: nothing is left to train with")
+        for name in ("kinds", "unseen", "snrs_db"):
+            if len(set(getattr(self, name))) != len(getattr(self, name)):
+                raise ValueError(f"{name} names something twice")
+        return self
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        return tuple(kind for kind in self.kinds if kind not in self.unseen)
+
+
+class NanoParams(Section):
+    width: Annotated[int, Field(gt=0, multiple_of=48)]
+    encoder_layers: PositiveInt
+    decoder_layers: PositiveInt
+    steps: PositiveInt
+    batch: PositiveInt
+    learning_rate: PositiveFloat
+    ctc_weight: NonNegativeFloat
+    """Of an auxiliary CTC loss on the encoder, where transcripts are known."""
+    min_snr_db: SnrDb
+    """Pre-training hears mild noise only, uniform between these."""
+    max_snr_db: SnrDb
+
+
+class BaseParams(Section):
+    model: str = Field(min_length=1)
+    """``nano``, a local folder or a hub id."""
+    trust_remote_code: bool
+    nano: NanoParams
+
+
+class ReferencesParams(Section):
+    max_new_tokens: PositiveInt
+    top_k: PositiveInt
+    """Log-probabilities kept a token; the rest is kept as one tail bucket."""
+    full_vocabulary_up_to: Count
+    """Vocabularies up to this size are kept whole."""
+
+
+class LoraParams(Section):
+    rank: PositiveInt
+    alpha: PositiveFloat
+    dropout: Share
+
+
+class ObjectiveParams(Section):
+    policy_weight: NonNegativeFloat
+    distill_weight: NonNegativeFloat
+    kl: Literal["forward", "reverse", "jsd"]
+    shaping: Literal["off", "instance", "candidate"]
+    shaping_bonus: NonNegativeFloat
+    """β of the consistency bonus."""
+    clip: PositiveFloat
+    """ε of the ratio clip."""
+    dual_clip: Annotated[float, Field(ge=0.0)]
+    """c: for a negative advantage the surrogate is never below c·A; 0 switches it off."""
+    ratio_reference: Literal["teacher", "old"]
+
+
+class MethodParams(Section):
+    learning_rate: PositiveFloat
+
+
+class MethodsParams(Section):
+    """Each method's own settings, so that changing ``train.method`` changes nothing else."""
+
+    echodistill: MethodParams
+    grpo: MethodParams
+    distill: MethodParams
+    sft: MethodParams
+
+
+class TrainParams(Section):
+    method: Method
+    steps: PositiveInt
+    prompts_per_step: PositiveInt
+    rollouts: Annotated[int, Field(ge=2)]
+    """K: samples a prompt."""
+    temperature: PositiveFloat
+    max_new_tokens: PositiveInt
+    warmup_share: Share
+    weight_decay: NonNegativeFloat
+    max_grad_norm: PositiveFloat
+    checkpoint_every: PositiveInt
+    """Optimizer steps."""
+    weights: Literal["full", "lora"]
+    lora: LoraParams
+    objective: ObjectiveParams
+    methods: MethodsParams
+
+
+class PredictParams(Section):
+    max_new_tokens: PositiveInt
+
+
+class CompareParams(Section):
+    headline_max_snr_db: SnrDb
+    """The headline averages over this SNR and below."""
+    bootstrap_draws: Annotated[int, Field(ge=100)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
+
+
+class PromoteParams(Section):
+    clean_acc_margin: Share
+    """How much clean accuracy may fall."""
+
+
+class GatesParams(Section):
+    snr_tolerance_db: PositiveFloat
+    max_position_share: Share
+    """No choice position may hold more right answers than this."""
+    min_parse_rate: Share
+    """Of the teacher's references."""
+    above_chance: Share
+    """Clean accuracy must pass chance by this."""
+
+
+class Params(Section):
+    seed: int
+    corpus: CorpusParams
+    mixes: MixesParams
+    base: BaseParams
+    references: ReferencesParams
+    train: TrainParams
+    predict: PredictParams
+    compare: CompareParams
+    promote: PromoteParams
+    gates: GatesParams
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML keeps the last of two equal keys without a word; here that is an error."""
+
+
+def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    if repeated := {key for key in keys if keys.count(key) > 1}:
+        raise yaml.YAMLError(f"key {sorted(map(str, repeated))} stands twice, line {node.start_mark.line + 1}")
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def load_params(path: Path) -> Params:
+    """Read and validate. Raises ``UserError`` naming each bad key."""
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: run in the repository's root") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    return validate_params(raw, str(path))
+
+
+def validate_params(raw: Any, name: str) -> Params:
+    """Validate a parsed ``params.yaml``. Raises ``UserError`` with one part a bad key."""
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            key = ".".join(str(part) for part in fault["loc"]) or "(top level)"
+            message = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
+            faults.append(f"{key}: {message}" + ("" if fault["type"] in ("extra_forbidden", "missing") else f" (got {fault['input']!r:.60})"))
+        raise UserError(f"{name}: " + "; ".join(faults)) from error

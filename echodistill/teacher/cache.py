@@ -1,0 +1,74 @@
+"""Content-addressed cache of what the clean teacher said, shared by all runs.
+
+An entry is one safetensors file ``<key[:2]>/<key>.safetensors`` preceded by the sha256 of its bytes. A damaged entry reads as
+absent, so it is computed again. Writing goes through a rename: a killed run keeps whole entries only.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from echodistill.atomic import atomic_path
+
+DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True)
+class TeacherView:
+    """The teacher's greedy response to a clean clip and what it thought at each of its T tokens."""
+
+    token_ids: torch.Tensor
+    """(T,) int64, end-of-turn token included."""
+    log_probs: torch.Tensor
+    """(T, V) float32 for a small vocabulary, else (T, K+1): the top K and the log of the tail mass."""
+    top_ids: torch.Tensor | None
+    """(T, K) int64; ``None`` for a small vocabulary."""
+
+
+def cache_folder() -> Path:
+    """``ECHODISTILL_CACHE``, or ``.echodistill/cache`` in the working folder."""
+    return Path(os.environ.get("ECHODISTILL_CACHE", ".echodistill/cache"))
+
+
+def key_of(*parts: str) -> str:
+    """Content address of one reference: audio bytes, question, model revision and decoding settings."""
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+
+
+class ReferenceCache:
+    """Read and write entries below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path_of(self, key: str) -> Path:
+        return self._folder / "references" / key[:2] / f"{key}.safetensors"
+
+    def get(self, key: str) -> TeacherView | None:
+        """The entry, or ``None`` when it is absent or damaged."""
+        path = self.path_of(key)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        digest, payload = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        if hashlib.sha256(payload).digest() != digest:
+            return None
+        try:
+            tensors = load(payload)
+        except SafetensorError:
+            return None
+        return TeacherView(tensors["token_ids"], tensors["log_probs"], tensors.get("top_ids"))
+
+    def put(self, key: str, view: TeacherView) -> None:
+        tensors = {"token_ids": view.token_ids.contiguous(), "log_probs": view.log_probs.contiguous()}
+        if view.top_ids is not None:
+            tensors["top_ids"] = view.top_ids.contiguous()
+        payload = save(tensors)
+        with atomic_path(self.path_of(key)) as temporary:
+            temporary.write_bytes(hashlib.sha256(payload).digest() + payload)

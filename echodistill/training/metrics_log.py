@@ -1,0 +1,47 @@
+"""Training metrics: one JSON line a step in ``metrics.jsonl`` first; whoever else wants them gets them after that."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import echodistill.models.torchaudio_guard  # noqa: F401  isort: skip
+from transformers import TrainerCallback
+
+MetricSink = Callable[[int, dict[str, float]], None]
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The logged steps in order. A last line cut by a kill is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def trim_after(path: Path, step: int) -> None:
+    """Drop lines past ``step``, which a run resumed from that step will write again."""
+    kept = [row for row in read_metrics(path) if row["step"] <= step]
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+
+
+class MetricsLog(TrainerCallback):
+    """Writes every log of the trainer to a file, then hands it to ``sink``."""
+
+    def __init__(self, path: Path, sink: MetricSink) -> None:
+        self._path = path
+        self._sink = sink
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_kwargs: Any) -> None:
+        numbers = {name: value for name, value in (logs or {}).items() if isinstance(value, int | float)}
+        if "loss" not in numbers:  # the summary at the end of training repeats what is known
+            return
+        row = {"step": state.global_step, **numbers}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+        self._sink(state.global_step, {name: value for name, value in numbers.items() if math.isfinite(value)})

@@ -1,0 +1,85 @@
+"""What one row of training needs: the noisy view for the student, the clean view and the reference for the teacher."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from echodistill.audio.mixing import Mix, Rendered
+from echodistill.audio.recordings import NoiseLibrary
+from echodistill.datasets.store import Corpus
+from echodistill.models.audio_llm import Prompt, pad_rows
+from echodistill.models.prompts import question_text
+from echodistill.records import Question
+from echodistill.teacher.cache import TeacherView
+
+
+@dataclass(frozen=True)
+class TeacherBatch:
+    """References of B prompts, aligned by response offset and right-padded to T tokens."""
+
+    token_ids: torch.Tensor
+    """(B, T) int64."""
+    mask: torch.Tensor
+    """(B, T) int64, 1 on response tokens."""
+    log_probs: torch.Tensor
+    """(B, T, buckets) float32; zero behind a row's end, where the mask is 0."""
+    top_ids: torch.Tensor | None
+    """(B, T, buckets - 1) int64, ``None`` when the whole vocabulary was kept."""
+
+
+def stack_views(views: Sequence[TeacherView], pad_id: int) -> TeacherBatch:
+    """Pad references to one length."""
+    token_ids, mask = pad_rows([view.token_ids.tolist() for view in views], pad_id, left=False)
+    width = token_ids.shape[1]
+
+    def padded(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.stack([torch.nn.functional.pad(row, (0, 0, 0, width - row.shape[0])) for row in rows])
+
+    tops = [view.top_ids for view in views if view.top_ids is not None]
+    return TeacherBatch(token_ids, mask, padded([view.log_probs for view in views]), padded(tops) if tops else None)
+
+
+class RolloutSource:
+    """Training rows by number: a question under one mix, rendered when asked for."""
+
+    def __init__(
+        self, corpus: Corpus, mixes: Sequence[Mix], noise: NoiseLibrary, views: dict[str, TeacherView], pad_id: int
+    ) -> None:
+        """``views`` by question id; empty for methods without a teacher's reference."""
+        self._corpus, self._noise, self._views, self._pad_id = corpus, noise, views, pad_id
+        questions: dict[str, list[Question]] = {}
+        for question in corpus.questions_of("train"):
+            questions.setdefault(question.clip_id, []).append(question)
+        self._rows = [(mix, question) for mix in mixes for question in questions.get(mix.clip_id, [])]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def columns(self) -> dict[str, list[object]]:
+        """The data set TRL iterates over: what the reward function sees, and the row number to find the audio by."""
+        questions = [question for _, question in self._rows]
+        return {
+            "prompt": [question_text(question.question, question.choices) for question in questions],
+            "row": list(range(len(self._rows))),
+            "choices": [list(question.choices) for question in questions],
+            "answer_index": [question.answer_index for question in questions],
+        }
+
+    def answers(self, rows: Sequence[int]) -> list[str]:
+        return [self._rows[row][1].answer for row in rows]
+
+    def prompts(self, rows: Sequence[int]) -> tuple[list[Prompt], list[Prompt]]:
+        """The noisy view (for the student) and the clean view (for the teacher) of each row."""
+        noisy, clean = [], []
+        rendered: dict[int, Rendered] = {}
+        for row in rows:
+            mix, question = self._rows[row]
+            if row not in rendered:
+                rendered[row] = self._noise.render(mix, self._corpus.waveform(mix.clip_id))
+            noisy.append(Prompt(rendered[row].noisy, question.question, question.choices))
+            clean.append(Prompt(rendered[row].clean, question.question, question.choices))
+        return noisy, clean
+
+    def references(self, rows: Sequence[int]) -> TeacherBatch:
+        return stack_views([self._views[self._rows[row][1].question_id] for row in rows], self._pad_id)

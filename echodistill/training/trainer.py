@@ -1,0 +1,225 @@
+"""TRL's GRPO trainer with ears: it hands audio through generation, scoring and loss. No maths here; that is in ``objectives``.
+
+Stock TRL generates with the audio and scores without it, silently. Each overridden method says what it adds. Shapes: B rows of a
+generation batch (prompts x K rollouts), P prompt tokens, T response tokens, V vocabulary.
+"""
+
+import contextlib
+import copy
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+import echodistill.models.torchaudio_guard  # noqa: F401  isort: skip
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from echodistill.evaluation.choices import reward
+from echodistill.models.audio_llm import AudioLLM, PromptBatch, encode, pad_rows, score
+from echodistill.objectives.divergences import with_tail
+from echodistill.objectives.echodistill import consistency, distill_loss, shaped_advantages
+from echodistill.objectives.ratio import policy_term
+from echodistill.objectives.supervised import cross_entropy, token_entropy, token_log_probs
+from echodistill.params import ObjectiveParams
+from echodistill.training.rollouts import RolloutSource, TeacherBatch
+
+TIMING_METRICS = ("tokens_per_s", "clips_per_s", "step_time")
+FEATURE = "feature/"  # prefix of audio features in TRL's batch dictionaries
+
+
+def task_reward(completions: list[str], choices: list[list[str]], answer_index: list[int], **_columns: Any) -> list[float]:
+    """TRL's reward signature around the one parser."""
+    return [reward(text, options, right) for text, options, right in zip(completions, choices, answer_index, strict=True)]
+
+
+class AudioGRPOTrainer(GRPOTrainer):
+    """One trainer for ``echodistill``, ``grpo``, ``distill`` and ``sft``: the same rows in the same order for each.
+
+    ``grpo`` is TRL's own loss on the audio; ``distill`` and ``sft`` draw no rollouts, since they learn from a given response.
+    """
+
+    def __init__(
+        self, llm: AudioLLM, source: RolloutSource, method: str, objective: ObjectiveParams, args: GRPOConfig, **options: Any
+    ) -> None:
+        """``options`` are passed on: ``callbacks``, ``peft_config``."""
+        self._llm = llm
+        self._source = source
+        self._method = method
+        self._objective = objective
+        self._features: dict[str, torch.Tensor] = {}
+        self._prompt_batch: PromptBatch | None = None
+        # a LoRA student's teacher is itself with the adapter off; a full one needs a frozen copy
+        needs_copy = method == "echodistill" and options.get("peft_config") is None
+        self._frozen = copy.deepcopy(llm.model).eval().requires_grad_(False) if needs_copy else None
+        super().__init__(
+            model=llm.model,
+            reward_funcs=[task_reward],
+            args=args,
+            train_dataset=Dataset.from_dict(source.columns()),
+            processing_class=llm.tokenizer,
+            **options,
+        )
+        self._counts = {"tokens": 0, "clips": 0, "since": time.perf_counter()}
+        # how many prompts one loss call stands for, so that accumulated losses add up to a mean over prompts
+        self._prompts_per_loss = self.args.per_device_train_batch_size / self.num_generations
+
+    def _set_signature_columns_if_needed(self) -> None:
+        """Adds: keep the columns the audio and the reward are found by."""
+        self._signature_columns = ["prompt", "row", "choices", "answer_index"]
+
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, torch.Tensor]]:
+        """Adds: the encoded noisy clip; TRL passes the features on to ``generate``."""
+        assert self._prompt_batch is not None
+        batch = self._prompt_batch
+        rows = [ids[mask.bool()].tolist() for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)]
+        return rows, None, dict(batch.features)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """Adds: the audio features, and what the teacher makes of the batch. Without rollouts: only those."""
+        device = self.accelerator.device
+        rollouts = self._method in ("grpo", "echodistill")
+        kept = inputs if rollouts else inputs[:: self.num_generations]
+        rows = [example["row"] for example in kept]
+        noisy, clean = self._source.prompts(rows)
+        self._prompt_batch = encode(self._llm, noisy).to(device)
+        self._features = self._prompt_batch.features
+        if not rollouts:
+            output = {"prompt_ids": self._prompt_batch.input_ids, "prompt_mask": self._prompt_batch.attention_mask}
+        else:
+            output = super()._generate_and_score_completions(inputs)
+        output |= {FEATURE + name: tensor for name, tensor in self._features.items()}
+        if self._method in ("echodistill", "distill"):
+            output |= self._reference_tensors(self._source.references(rows), device)
+        if self._method == "sft":
+            output |= self._gold_tensors(rows, device)
+        if self._method == "echodistill":
+            output |= self._consult_teacher(output, encode(self._llm, clean).to(device), kept)
+        self._counts["clips"] += len(rows) // (self.num_generations if rollouts else 1)
+        return output
+
+    def _reference_tensors(self, references: TeacherBatch, device: torch.device) -> dict[str, torch.Tensor]:
+        tensors = {"target_ids": references.token_ids, "target_mask": references.mask, "target_log": references.log_probs}
+        if references.top_ids is not None:
+            tensors["target_top"] = references.top_ids
+        return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+    def _gold_tensors(self, rows: list[int], device: torch.device) -> dict[str, torch.Tensor]:
+        tokenizer = self._llm.tokenizer
+        gold = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in self._source.answers(rows)]
+        ids, mask = pad_rows(gold, tokenizer.pad_token_id, left=False)
+        return {"target_ids": ids.to(device), "target_mask": mask.to(device)}
+
+    @torch.no_grad()
+    def _consult_teacher(self, output: dict[str, Any], clean: PromptBatch, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """The clean teacher's view of the students' samples, and the shaped advantages of each group."""
+        ids, mask = output["completion_ids"], output["completion_mask"]
+        with self._teacher() as teacher:
+            teacher_logits = score(teacher, clean, ids, mask)
+        reference = token_log_probs(teacher_logits / self.temperature, ids)
+        groups = (-1, self.num_generations)
+        texts = self.processing_class.batch_decode(ids, skip_special_tokens=True)
+        columns = {name: [row[name] for row in rows] for name in ("choices", "answer_index")}
+        rewards = torch.tensor(task_reward(texts, **columns), device=ids.device).view(groups)
+        noisy = PromptBatch(output["prompt_ids"], output["prompt_mask"], self._features)
+        agreement = None
+        if self._objective.shaping == "instance":
+            agreement = consistency(self._distill_rows(self.model, noisy, output)).view(groups)
+        elif self._objective.shaping == "candidate":
+            student = score(self.model, noisy, ids, mask).log_softmax(dim=-1)
+            on_candidate = distill_loss(self._objective.kl, teacher_logits.log_softmax(dim=-1), student, mask)
+            agreement = consistency(on_candidate).view(groups)
+        shaped = shaped_advantages(rewards, agreement, self._objective.shaping_bonus)
+        self._record("shaped_reward", shaped.rewards.mean())
+        self._record("inert_groups", shaped.inert_share)
+        self._record("zero_variance_groups", shaped.zero_variance_share)
+        first = torch.zeros(len(rows), dtype=torch.bool, device=ids.device)
+        first[:: self.num_generations] = True
+        return {
+            "advantages": shaped.advantages.flatten(),
+            "reference_log_prob": (reference * mask).sum(dim=1) / mask.sum(dim=1).clamp_min(1),
+            "first_of_group": first,
+        }
+
+    @contextlib.contextmanager
+    def _teacher(self) -> Iterator[Any]:
+        """The frozen model: a copy, or the student with its adapter switched off."""
+        if self._frozen is not None:
+            yield self._frozen.to(self.accelerator.device)
+            return
+        model = self.accelerator.unwrap_model(self.model)
+        was_training = model.training
+        model.eval()
+        with model.disable_adapter():
+            yield model
+        model.train(was_training)
+
+    def _distill_rows(self, model: Any, prompts: PromptBatch, batch: dict[str, Any]) -> torch.Tensor:
+        """``L_distill`` of each row on the teacher's response, (B,)."""
+        student = score(model, prompts, batch["target_ids"], batch["target_mask"]).log_softmax(dim=-1)
+        if "target_top" in batch:
+            student = with_tail(student, batch["target_top"])
+        return distill_loss(self._objective.kl, batch["target_log"], student, batch["target_mask"])
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
+        """Adds: the audio, in TRL's own loss and in its reference model."""
+        prompt = input_ids.shape[1] - logits_to_keep
+        batch = PromptBatch(input_ids[:, :prompt], attention_mask[:, :prompt], self._features)
+        logits = score(model, batch, input_ids[:, prompt:], attention_mask[:, prompt:]) / self.temperature
+        return token_log_probs(logits, input_ids[:, prompt:]), token_entropy(logits.detach()), None
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """Gathers tensors and calls the method's objective."""
+        self._features = {name.removeprefix(FEATURE): value for name, value in inputs.items() if name.startswith(FEATURE)}
+        prompts = PromptBatch(inputs["prompt_ids"], inputs["prompt_mask"], self._features)
+        if "completion_mask" in inputs:
+            self._counts["tokens"] += int(inputs["completion_mask"].sum())
+        else:
+            self._counts["tokens"] += int(inputs["target_mask"].sum())
+        if self._method == "grpo":
+            return super()._compute_loss(model, inputs)
+        if self._method == "sft":
+            logits = score(model, prompts, inputs["target_ids"], inputs["target_mask"])
+            loss = cross_entropy(logits, inputs["target_ids"], inputs["target_mask"]).mean()
+        elif self._method == "distill":
+            loss = self._distill_rows(model, prompts, inputs).mean()
+            self._record("kl", loss)
+        else:
+            loss = self._echodistill_loss(model, prompts, inputs)
+        return loss / self.current_gradient_accumulation_steps
+
+    def _echodistill_loss(self, model: Any, prompts: PromptBatch, inputs: dict[str, Any]) -> torch.Tensor:
+        ids, mask = inputs["completion_ids"], inputs["completion_mask"]
+        logits = score(model, prompts, ids, mask)
+        log_prob = (token_log_probs(logits / self.temperature, ids) * mask).sum(dim=1) / mask.sum(dim=1).clamp_min(1)
+        against = inputs["reference_log_prob"] if self._objective.ratio_reference == "teacher" else log_prob
+        policy = policy_term(log_prob, against, inputs["advantages"], self._objective.clip, self._objective.dual_clip)
+        # the reference belongs to the prompt, not to the rollout: one row a group is enough
+        first = inputs["first_of_group"]
+        distill = log_prob.new_zeros(())
+        if self._objective.distill_weight > 0 and first.any():
+            features = {name: tensor[first] for name, tensor in prompts.features.items()}
+            part = {name: value[first] for name, value in inputs.items() if name.startswith("target_")}
+            chosen = PromptBatch(prompts.input_ids[first], prompts.attention_mask[first], features)
+            distill = self._distill_rows(model, chosen, part).sum() / self._prompts_per_loss
+        self._record("kl", distill)
+        self._record("policy_loss", policy.loss)
+        self._record("clip_share", policy.clip_share)
+        self._record("dual_clip_share", policy.dual_clip_share)
+        self._record("ratio_mean", policy.ratio_mean)
+        self._record("entropy", (token_entropy(logits.detach()) * mask).sum() / mask.sum().clamp_min(1))
+        return self._objective.policy_weight * policy.loss + self._objective.distill_weight * distill
+
+    def _record(self, name: str, value: torch.Tensor | float) -> None:
+        self._metrics["train"][name].append(float(value))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds: speed since the last log."""
+        elapsed = time.perf_counter() - self._counts["since"]
+        if "loss" in logs:
+            logs |= {name + "_per_s": self._counts[name] / elapsed for name in ("tokens", "clips")}
+            self._counts = {"tokens": 0, "clips": 0, "since": time.perf_counter()}
+        super().log(logs, start_time)
