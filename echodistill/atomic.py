@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from echodistill.errors import UserError
 
@@ -13,27 +14,45 @@ from echodistill.errors import UserError
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path; on success it replaces ``target`` (a file or a folder), on any error it is removed.
 
-    Raises ``UserError`` when the place cannot be written or the disk is full.
+    Raises ``UserError`` when the place cannot be written or the disk is full; ``target`` is then what it was before.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    # not the process number: two containers that share a folder have the same ones
+    temporary, retired = (target.with_name(f".{target.name}.{uuid4().hex[:12]}.{end}") for end in ("tmp", "old"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _sync(temporary)
         if target.is_dir() and temporary.is_dir():
-            shutil.rmtree(target)
-        os.replace(temporary, target)
+            _replace_folder(temporary, target, retired)
+        else:
+            os.replace(temporary, target)
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}. Free space or choose a writable place") from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _replace_folder(new: Path, target: Path, retired: Path) -> None:
+    """A folder cannot be renamed over a full one, so the old one steps aside and comes back if the new one cannot take its place."""
+    os.replace(target, retired)
+    try:
+        os.replace(new, target)
+    except BaseException:
+        os.replace(retired, target)
+        raise
+    _remove(retired)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
-    """Force a file's bytes to disk, so that a rename never publishes a hole after a power cut."""
-    if path.is_file():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    """Force a file's or a folder's bytes to disk, so that a rename never publishes a hole after a power cut."""
+    for part in [path, *path.rglob("*")]:
+        if part.is_file():
+            with part.open("rb") as file:
+                os.fsync(file.fileno())

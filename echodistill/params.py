@@ -4,11 +4,14 @@ It holds *what* is computed (learning rates, global batch sizes), never *how* (d
 invalidates nothing.
 """
 
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from echodistill.audio.noises import KINDS
 from echodistill.errors import UserError
@@ -22,8 +25,23 @@ SnrDb = Annotated[float, Field(ge=-40.0, le=60.0)]
 Method = Literal["echodistill", "grpo", "distill", "sft"]
 
 
+class _BadKey(ValueError):
+    """A fault that shows only beside other keys of the section; ``key`` is the one to name."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("true or false stands where another value belongs")  # it would pass as the number 1
+        return value
 
 
 class ClipCounts(Section):
@@ -52,9 +70,9 @@ class CorpusParams(Section):
     @model_validator(mode="after")
     def _ranges(self) -> "CorpusParams":
         if self.min_duration_s >= self.max_duration_s:
-            raise ValueError("min_duration_s must be below max_duration_s")
+            raise _BadKey("min_duration_s", "must be below max_duration_s")
         if self.validation_share + self.test_share >= 1.0:
-            raise ValueError("validation_share + test_share must stay below 1: something must be left to train on")
+            raise _BadKey("test_share", "validation_share + test_share must stay below 1: something must be left to train on")
         return self
 
 
@@ -62,8 +80,9 @@ class MixesParams(Section):
     kinds: tuple[str, ...] = Field(min_length=1)
     unseen: tuple[str, ...]
     """Kinds that only the test hears."""
+    noise: Literal["procedural", "recordings"]
     recordings: str
-    """Folder with one sub-folder of recordings a kind; empty for procedural noise."""
+    """Folder with one sub-folder of recordings a kind; ``procedural`` does not look at it."""
     snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
     """The test grid."""
     train_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
@@ -74,15 +93,15 @@ class MixesParams(Section):
 
     @model_validator(mode="after")
     def _kinds(self) -> "MixesParams":
-        if not self.recordings and (unknown := set(self.kinds) - set(KINDS)):
-            raise ValueError(f"kinds {sorted(unknown)} have no procedural noise; known: {', '.join(KINDS)}")
+        if self.noise == "procedural" and (unknown := set(self.kinds) - set(KINDS)):
+            raise _BadKey("kinds", f"{sorted(unknown)} have no procedural noise; known: {', '.join(KINDS)}")
         if stray := set(self.unseen) - set(self.kinds):
-            raise ValueError(f"unseen names {sorted(stray)}, which are not in kinds")
+            raise _BadKey("unseen", f"{sorted(stray)} are not in kinds")
         if set(self.unseen) == set(self.kinds):
-            raise ValueError("every kind is unseen: nothing is left to train with")
+            raise _BadKey("unseen", "every kind is unseen: nothing is left to train with")
         for name in ("kinds", "unseen", "snrs_db"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
-                raise ValueError(f"{name} names something twice")
+                raise _BadKey(name, "something stands there twice")
         return self
 
     @property
@@ -102,6 +121,12 @@ class NanoParams(Section):
     min_snr_db: SnrDb
     """Pre-training hears mild noise only, uniform between these."""
     max_snr_db: SnrDb
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "NanoParams":
+        if self.min_snr_db > self.max_snr_db:
+            raise _BadKey("min_snr_db", "must not be above max_snr_db")
+        return self
 
 
 class BaseParams(Section):
@@ -134,20 +159,32 @@ class ObjectiveParams(Section):
     """β of the consistency bonus."""
     clip: PositiveFloat
     """ε of the ratio clip."""
-    dual_clip: Annotated[float, Field(ge=0.0)]
+    dual_clip: NonNegativeFloat
     """c: for a negative advantage the surrogate is never below c·A; 0 switches it off."""
     ratio_reference: Literal["teacher", "old"]
+
+    @field_validator("dual_clip")
+    @classmethod
+    def _above_one(cls, value: float) -> float:
+        if 0.0 < value <= 1.0:  # it would take the gradient of every sample the policy should unlearn
+            raise ValueError("must be above 1, or 0 to switch it off")
+        return value
 
 
 class MethodParams(Section):
     learning_rate: PositiveFloat
 
 
+class GrpoParams(MethodParams):
+    kl_weight: NonNegativeFloat
+    """Of the penalty against the base model, TRL's ``beta``."""
+
+
 class MethodsParams(Section):
     """Each method's own settings, so that changing ``train.method`` changes nothing else."""
 
     echodistill: MethodParams
-    grpo: MethodParams
+    grpo: GrpoParams
     distill: MethodParams
     sft: MethodParams
 
@@ -209,6 +246,12 @@ class Params(Section):
     promote: PromoteParams
     gates: GatesParams
 
+    @model_validator(mode="after")
+    def _headline(self) -> "Params":
+        if self.compare.headline_max_snr_db < min(self.mixes.snrs_db):
+            raise _BadKey("compare.headline_max_snr_db", "is below every one of mixes.snrs_db: there is nothing to average")
+        return self
+
 
 class _UniqueKeys(yaml.SafeLoader):
     """YAML keeps the last of two equal keys without a word; here that is an error."""
@@ -216,8 +259,9 @@ class _UniqueKeys(yaml.SafeLoader):
 
 def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = [loader.construct_object(key) for key, _ in node.value]
-    if repeated := {key for key in keys if keys.count(key) > 1}:
-        raise yaml.YAMLError(f"key {sorted(map(str, repeated))} stands twice, line {node.start_mark.line + 1}")
+    for index, (key_node, _) in enumerate(node.value):
+        if keys[index] in keys[:index]:
+            raise yaml.YAMLError(f"key {keys[index]!r} stands twice, again in line {key_node.start_mark.line + 1}")
     return loader.construct_mapping(node, deep=True)
 
 
@@ -228,8 +272,8 @@ def load_params(path: Path) -> Params:
     """Read and validate. Raises ``UserError`` naming each bad key."""
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: run in the repository's root") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): run in the repository's root") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     return validate_params(raw, str(path))
@@ -240,9 +284,16 @@ def validate_params(raw: Any, name: str) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        faults = []
-        for fault in error.errors():
-            key = ".".join(str(part) for part in fault["loc"]) or "(top level)"
-            message = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
-            faults.append(f"{key}: {message}" + ("" if fault["type"] in ("extra_forbidden", "missing") else f" (got {fault['input']!r:.60})"))
-        raise UserError(f"{name}: " + "; ".join(faults)) from error
+        raise UserError(f"{name}: " + "; ".join(_describe(fault) for fault in error.errors())) from error
+
+
+def _describe(fault: ErrorDetails) -> str:
+    """``mixes.unseen: ['hum'] are not in kinds (got ...)`` for one of pydantic's faults."""
+    key, given = fault["loc"], fault["input"]
+    if isinstance(cause := fault.get("ctx", {}).get("error"), _BadKey):
+        key, given = (*key, cause.key), reduce(getitem, cause.key.split("."), given)
+    path = ".".join(str(part) for part in key) or "(top level)"
+    if fault["type"] == "extra_forbidden":
+        return f"{path}: unknown key"
+    message = f"{path}: {fault['msg'].removeprefix('Value error, ')}"
+    return message if fault["type"] == "missing" else f"{message} (got {given!r:.60})"

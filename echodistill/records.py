@@ -82,6 +82,14 @@ class MixCheck:
 
 
 @dataclass(frozen=True)
+class GridRow:
+    """One item of the test: a question under a mix of its clip."""
+
+    mix_id: str
+    question_id: str
+
+
+@dataclass(frozen=True)
 class Reference:
     """The clean teacher's greedy response to a training question."""
 
@@ -134,19 +142,21 @@ def write_rows(path: Path, row_type: type[Row], rows: Iterable[Row]) -> None:
     """Write rows to parquet, byte for byte the same for the same rows. The file appears whole or not at all."""
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema_of(row_type))  # type: ignore[call-overload]
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_rows(path: Path, row_type: type[Row]) -> list[Row]:
-    """Read rows back. Raises ``UserError`` when the file is missing or has other columns."""
+    """Read rows back. Raises ``UserError`` when the file is missing, damaged or has other columns."""
     if not path.is_file():
         raise UserError(f"{path} is missing: run the stage that makes it with `echodistill run`")
     try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path} is damaged ({error}): delete it and run `echodistill run`") from error
+        # one file as it is: `read_table` would take "a=b" in a folder's name for a column
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # what damage in different places gives
+        raise UserError(f"{path} is damaged or cannot be read ({error}): delete it and run `echodistill run`") from error
     schema = schema_of(row_type)
-    if table.schema.names != schema.names:
-        raise UserError(f"{path} has columns {table.schema.names}, expected {schema.names}: delete it and run `echodistill run`")
+    if table.schema != schema:
+        found, wanted = (", ".join(f"{field.name} {field.type}" for field in part) for part in (table.schema, schema))
+        raise UserError(f"{path} has columns {found}; expected {wanted}: delete it and run `echodistill run`")
     lists = [field.name for field in schema if pa.types.is_list(field.type)]
     return [row_type(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in table.to_pylist()]

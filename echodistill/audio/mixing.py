@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.audio.levels import Waveform, power
+from echodistill.audio.levels import SILENCE_DBFS, Waveform, dbfs, power
 from echodistill.errors import UserError
 from echodistill.seeds import rng, seed_of
 
 CLEAN = "clean"  # the condition without noise
 MAX_PEAK = 0.999  # of full scale, after mixing
 BABBLE_VOICES = 6
+EXCERPT_DRAWS = 16  # random places tried before the loudest one is taken
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,18 @@ def condition_name(noise_kind: str, snr_db: float | None) -> str:
     return CLEAN if snr_db is None else f"{noise_kind}@{snr_db:g}"
 
 
-def draw(
-    seed: int, clip_id: str, split: str, noise_kind: str, snr_db: float | None, repeat: int, sources: tuple[str, ...]
-) -> Mix:
+def draw(seed: int, clip_id: str, split: str, noise_kind: str, snr_db: float | None, repeat: int, sources: tuple[str, ...]) -> Mix:
     """Draw the recipe of one clip under one condition. Depends on its arguments alone, not on order.
 
-    ``sources`` are the candidates: training clips for a babble, recordings of a kind, or nothing for a procedural kind.
+    ``sources`` are the candidates: training clips for a babble, recordings of a kind, or nothing for a procedural kind. Raises
+    ``UserError`` for a babble without a second clip.
     """
     condition = condition_name(noise_kind, snr_db)
     stream = rng(seed, clip_id, condition, repeat)
     others = [source for source in sources if source != clip_id]
-    if noise_kind == "crowd" and len(others) > 1:
+    if noise_kind == "crowd" and not others:
+        raise UserError(f"mixes.kinds: clip {clip_id} has no other clips for a crowd. Give more training clips or drop `crowd`")
+    if noise_kind == "crowd":
         picked = stream.choice(len(others), size=min(BABBLE_VOICES, len(others)), replace=False)
     elif others and noise_kind != CLEAN:
         picked = stream.choice(len(others), size=1)
@@ -85,6 +87,18 @@ def fit_length(noise: NDArray[np.floating], samples: int, offset: int) -> NDArra
     return np.tile(noise, loops)[start : start + samples]
 
 
+def excerpt(stream: np.random.Generator, recording: NDArray[np.floating], samples: int) -> NDArray[np.floating]:
+    """``samples`` of a recording from a random place where it sounds; looped if it is too short.
+
+    Many sound libraries pad their files with digital silence, against which no SNR is defined.
+    """
+    for _ in range(EXCERPT_DRAWS):
+        part = fit_length(recording, samples, int(stream.integers(0, max(1, recording.size))))
+        if dbfs(part) >= SILENCE_DBFS:
+            return part
+    return fit_length(recording, samples, int(np.argmax(np.abs(recording))))
+
+
 def render(mix: Mix, clean: Waveform, noise: NDArray[np.floating] | None) -> Rendered:
     """Add ``noise`` (same length as ``clean``) at the recipe's SNR.
 
@@ -107,6 +121,4 @@ def render(mix: Mix, clean: Waveform, noise: NDArray[np.floating] | None) -> Ren
     noisy = clean.astype(np.float64) + scale * noise.astype(np.float64)
     peak = max(float(np.max(np.abs(noisy))), float(np.max(np.abs(clean))))
     gain = min(1.0, MAX_PEAK / peak)
-    return Rendered(
-        clean=(gain * clean.astype(np.float64)).astype(np.float32), noisy=(gain * noisy).astype(np.float32), gain=gain
-    )
+    return Rendered(clean=(gain * clean.astype(np.float64)).astype(np.float32), noisy=(gain * noisy).astype(np.float32), gain=gain)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.audio.mixing import fit_length
+from echodistill.audio.mixing import excerpt
 
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside the project
 Samples = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 
 
-def _shaped_noise(stream: np.random.Generator, samples: int, gain_of_hz: Callable[[Samples], Samples]) -> Samples:
+def _shaped_noise(stream: np.random.Generator, samples: int, gain_of_hz: Callable[[FloatArray], FloatArray]) -> Samples:
     """Gaussian noise with the magnitude response ``gain_of_hz``."""
     spectrum = np.fft.rfft(stream.standard_normal(samples))
     frequency_hz = np.fft.rfftfreq(samples, 1.0 / SAMPLE_RATE)
@@ -29,7 +30,7 @@ def _slow_envelope(stream: np.random.Generator, samples: int, rate_hz: float, fl
     return floor + (1.0 - floor) * np.interp(positions, np.arange(knots), stream.random(knots))
 
 
-def _harmonics(f0_hz: Samples, strengths: Sequence[float]) -> Samples:
+def _harmonics(f0_hz: Samples, strengths: Sequence[float] | FloatArray) -> Samples:
     """A sum of harmonics of a moving pitch; partials above 7.5 kHz are left out, since they would alias."""
     phase = 2.0 * np.pi * np.cumsum(f0_hz) / SAMPLE_RATE
     total = np.zeros(f0_hz.size)
@@ -143,7 +144,7 @@ def crowd(stream: np.random.Generator, samples: int, voices: Sequence[NDArray[np
     """Babble: several people at once, each at the same power from a random place of their clip, looped."""
     total = np.zeros(samples)
     for voice in voices:
-        part = fit_length(np.asarray(voice, dtype=np.float64), samples, int(stream.integers(0, max(1, len(voice)))))
+        part = excerpt(stream, np.asarray(voice, dtype=np.float64), samples)
         level = np.sqrt(np.mean(part * part))
         total += part / level if level > 0 else part
     return total

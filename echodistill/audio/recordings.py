@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from echodistill.audio.files import decode_file
 from echodistill.audio.levels import SILENCE_DBFS, Waveform, dbfs
-from echodistill.audio.mixing import CLEAN, Mix, Rendered, fit_length, render
+from echodistill.audio.mixing import CLEAN, Mix, Rendered, excerpt, render
 from echodistill.audio.noises import PROCEDURAL, crowd
 from echodistill.errors import UserError
 from echodistill.seeds import rng
@@ -32,6 +32,11 @@ def list_recordings(folder: Path, kinds: tuple[str, ...]) -> dict[str, tuple[str
     return found
 
 
+def recordings_folder(noise: str, path: str) -> Path | None:
+    """Where recordings are, or ``None`` for procedural noise (``mixes.noise`` and ``mixes.recordings`` of the parameters)."""
+    return Path(path) if noise == "recordings" else None
+
+
 class NoiseLibrary:
     """Renders mixes: finds or makes the noise each recipe names."""
 
@@ -45,8 +50,7 @@ class NoiseLibrary:
         """The recipe's noise before scaling, shape (samples,). The same for the same recipe, always."""
         stream = rng(mix.noise_seed)
         if self._recordings is not None:
-            recording = self._read(mix.noise_sources[0])
-            return fit_length(recording, samples, int(stream.integers(0, recording.size)))
+            return excerpt(stream, self._read(mix.noise_sources[0]), samples)
         if mix.noise_kind == "crowd":
             return crowd(stream, samples, [self._clip(clip_id) for clip_id in mix.noise_sources])
         return PROCEDURAL[mix.noise_kind](stream, samples)

@@ -23,17 +23,16 @@ from echodistill.errors import UserError
 from echodistill.params import CorpusParams
 from echodistill.seeds import rng
 
-WORDS = (
-    "red blue green yellow black white cat dog horse bird fish cow one two three four five six seven nine"
-).split()  # fmt: skip
+WORDS = tuple("red blue green yellow black white cat dog horse bird fish cow one two three four five six seven nine".split())
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-us-nyc", "en-gb-x-gbcwmd")
 # speaker variants that stay intelligible: no whispers, robots or singers
-VARIANTS = (
-    "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 Alex Andrea Andy Annie Denis Diogo Gene Henrique Hugo Jacky Lee "
-    "Mario Michael Mike Nguyen Reed RicishayMax Storm adam anika aunty belinda benjamin boris caleb david ed edward "
-    "ian iven john kaukovalta linda max miguel norbert pablo paul pedro quincy rob robert sandro shelby steph travis "
-    "victor zac"
-).split()
+VARIANTS = tuple(
+    (
+        "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 Alex Andrea Andy Annie Denis Diogo Gene Henrique Hugo Jacky Lee Mario Michael "
+        "Mike Nguyen Reed RicishayMax Storm adam anika aunty belinda benjamin boris caleb david ed edward ian iven john kaukovalta "
+        "linda max miguel norbert pablo paul pedro quincy rob robert sandro shelby steph travis victor zac"
+    ).split()
+)
 VOICES = 130
 EDGE_S = (0.04, 0.15)  # silence before and after the words
 TRIM_LEVEL = 0.01  # of the clip's peak

@@ -15,6 +15,7 @@ import ctypes
 import json
 import os
 import sys
+from typing import Any
 
 import espeakng_loader
 
@@ -22,9 +23,7 @@ SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: no thread of its own, so a fork is 
 RATE, PITCH = 1, 3  # espeak_PARAMETER
 UTF8 = 1  # espeakCHARS_UTF8
 
-SynthCallback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
-)
+SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
 def main() -> None:
@@ -35,7 +34,7 @@ def main() -> None:
         sys.exit("espeak-ng could not be initialised")
     chunks: list[bytes] = []
 
-    def collect(samples, count, _events) -> int:
+    def collect(samples: Any, count: int, _events: Any) -> int:
         if samples and count > 0:
             chunks.append(ctypes.string_at(samples, count * 2))
         return 0

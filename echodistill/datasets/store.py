@@ -35,7 +35,9 @@ class ShardWriter:
         if self._shard is None or self._shard.offset > SHARD_BYTES:
             if self._shard is not None:
                 self._shard.close()
-            self._shard = tarfile.open(self._folder / f"audio-{self._count:05d}.tar", "w", format=tarfile.USTAR_FORMAT)
+            self._shard = tarfile.open(  # noqa: SIM115  closed by the next shard or on exit
+                self._folder / f"audio-{self._count:05d}.tar", "w", format=tarfile.USTAR_FORMAT
+            )
             self._count += 1
         header = tarfile.TarInfo(name)
         header.size = len(content)

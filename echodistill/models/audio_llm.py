@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import echodistill.models.torchaudio_guard  # noqa: F401
 
-import echodistill.models.torchaudio_guard  # noqa: F401  isort: skip
+import torch
 from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor
 
 from echodistill.audio.levels import Waveform
@@ -44,6 +44,11 @@ class PromptBatch:
     def to(self, device: torch.device) -> "PromptBatch":
         moved = {name: tensor.to(device) for name, tensor in self.features.items()}
         return PromptBatch(self.input_ids.to(device), self.attention_mask.to(device), moved)
+
+    def take(self, rows: torch.Tensor) -> "PromptBatch":
+        """The rows chosen by a mask (B,) bool."""
+        chosen = {name: tensor[rows] for name, tensor in self.features.items()}
+        return PromptBatch(self.input_ids[rows], self.attention_mask[rows], chosen)
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,7 @@ def load(name: str, device: str = "auto", trust_remote_code: bool = False) -> Au
             known = ", ".join(sorted(FAMILIES))
             raise UserError(f"model {name}: family {config.model_type!r} is not supported yet; supported: {known}")
         processor = AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
-        model = AutoModelForMultimodalLM.from_pretrained(
-            name, use_safetensors=True, dtype=dtype, trust_remote_code=trust_remote_code
-        )
+        model = AutoModelForMultimodalLM.from_pretrained(name, use_safetensors=True, dtype=dtype, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"model {name} cannot be loaded: {reason}. Give a local folder with safetensors or a hub id") from error

@@ -6,10 +6,10 @@ Small enough to pre-train in minutes on two CPU cores; the same classes, files a
 import math
 from collections.abc import Sequence
 
+import echodistill.models.torchaudio_guard  # noqa: F401
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-import echodistill.models.torchaudio_guard  # noqa: F401  isort: skip
 from transformers import (
     PreTrainedTokenizerFast,
     Qwen2AudioConfig,
@@ -92,7 +92,10 @@ def _processor(texts: Sequence[str], window_s: float) -> Qwen2AudioProcessor:
     )
     tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=list(SPECIAL_TOKENS)
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=list(SPECIAL_TOKENS),
     )
     extractor = WhisperFeatureExtractor(feature_size=MEL_BINS, sampling_rate=SAMPLE_RATE, chunk_length=window_s)
     return Qwen2AudioProcessor(feature_extractor=extractor, tokenizer=fast, chat_template=CHAT_TEMPLATE)

@@ -15,7 +15,7 @@ def _missing_align(*_args: object, **_kwargs: object) -> None:
 
 def _import_torchaudio() -> None:
     try:
-        import torchaudio  # noqa: F401
+        import torchaudio
     except OSError:
         for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
             del sys.modules[name]

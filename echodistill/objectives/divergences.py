@@ -4,20 +4,24 @@ Shapes: B rows, T response tokens, V vocabulary, K top tokens. Distributions are
 on response tokens and never derived here.
 """
 
+import math
+
 import torch
 
 KINDS = ("forward", "reverse", "jsd")
 
 
 def kl(p_log: torch.Tensor, q_log: torch.Tensor) -> torch.Tensor:
-    """``KL(p‖q)`` in nats over the last axis. A bucket with ``p = 0`` adds nothing."""
+    """``KL(p‖q)`` in nats over the last axis. A bucket with ``p = 0`` adds nothing, to the gradient neither."""
     p = p_log.exp()
-    return torch.where(p > 0, p * (p_log - q_log), torch.zeros_like(p)).sum(dim=-1)
+    # chosen before the product: 0 * inf would be nan, and stay nan in the gradient
+    return (p * torch.where(p > 0, p_log - q_log, 0.0)).sum(dim=-1)
 
 
 def jsd(p_log: torch.Tensor, q_log: torch.Tensor) -> torch.Tensor:
     """Jensen–Shannon divergence in nats, at most ln 2."""
-    middle = torch.logaddexp(p_log, q_log) - torch.log(torch.tensor(2.0, dtype=p_log.dtype, device=p_log.device))
+    lowest = torch.finfo(p_log.dtype).min  # logaddexp of two -inf has a nan gradient
+    middle = torch.logaddexp(p_log.clamp_min(lowest), q_log.clamp_min(lowest)) - math.log(2.0)
     return 0.5 * (kl(p_log, middle) + kl(q_log, middle))
 
 
@@ -37,11 +41,15 @@ def with_tail(log_probs: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
 
     The top-k is not renormalised: a student that puts its mass outside the teacher's top-k pays for it.
     """
-    top = log_probs.gather(-1, token_ids)
-    tail_mass = (1.0 - top.exp().sum(dim=-1, keepdim=True)).clamp_min(torch.finfo(log_probs.dtype).tiny)
-    return torch.cat([top, tail_mass.log()], dim=-1)
+    limits = torch.finfo(log_probs.dtype)
+    # summed over the others, not 1 - sum of the top: in float32 that leaves a sure student's tail no right digit, nor its gradient
+    tail = log_probs.scatter(-1, token_ids, limits.min).logsumexp(dim=-1, keepdim=True)
+    return torch.cat([log_probs.gather(-1, token_ids), tail.clamp_min(math.log(limits.tiny))], dim=-1)
 
 
 def sequence_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean over each row's response tokens: (B, T) and mask (B, T) to (B,). A row without tokens gives 0."""
-    return (values * mask).sum(dim=1) / mask.sum(dim=1).clamp_min(1)
+    """Mean over each row's response tokens: (B, T) and mask (B, T) to (B,). A row without tokens gives 0.
+
+    What stands at masked positions does not matter, be it infinite.
+    """
+    return values.masked_fill(mask == 0, 0.0).sum(dim=1) / mask.sum(dim=1).clamp_min(1)

@@ -18,4 +18,5 @@ def cross_entropy(logits: torch.Tensor, token_ids: torch.Tensor, mask: torch.Ten
 def token_entropy(logits: torch.Tensor) -> torch.Tensor:
     """Entropy of each position's distribution in nats, (B, T, V) to (B, T)."""
     log_probs = torch.log_softmax(logits, dim=-1)
-    return -(log_probs.exp() * log_probs).sum(dim=-1)
+    probs = log_probs.exp()
+    return -(probs * torch.where(probs > 0, log_probs, 0.0)).sum(dim=-1)

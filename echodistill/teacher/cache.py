@@ -5,6 +5,7 @@ absent, so it is computed again. Writing goes through a rename: a killed run kee
 """
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from echodistill.atomic import atomic_path
+from echodistill.errors import UserError
 
 DIGEST_BYTES = 32
 
@@ -37,7 +39,7 @@ def cache_folder() -> Path:
 
 def key_of(*parts: str) -> str:
     """Content address of one reference: audio bytes, question, model revision and decoding settings."""
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 class ReferenceCache:
@@ -50,12 +52,14 @@ class ReferenceCache:
         return self._folder / "references" / key[:2] / f"{key}.safetensors"
 
     def get(self, key: str) -> TeacherView | None:
-        """The entry, or ``None`` when it is absent or damaged."""
+        """The entry, or ``None`` when it is absent or damaged. Raises ``UserError`` when the cache cannot be read."""
         path = self.path_of(key)
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}. Set ECHODISTILL_CACHE to a folder of yours") from error
         digest, payload = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
         if hashlib.sha256(payload).digest() != digest:
             return None

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from echodistill.atomic import atomic_path
+from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate, pad_rows, score
 from echodistill.teacher.cache import ReferenceCache, TeacherView
 
@@ -74,12 +76,14 @@ def save_views(path: Path, views: dict[str, TeacherView]) -> None:
         if view.top_ids is not None:
             tensors[f"{key}/top_ids"] = view.top_ids
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
+        temporary.write_bytes(save(tensors))  # safetensors' own writer raises no OSError for a full disk
 
 
 def load_views(path: Path) -> dict[str, TeacherView]:
-    tensors = load_file(path)
+    """What ``save_views`` wrote. Raises ``UserError`` when the file is missing or damaged."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is missing or damaged ({error}): delete it and run `echodistill run`") from error
     keys = sorted({name.split("/")[0] for name in tensors})
-    return {
-        key: TeacherView(tensors[f"{key}/token_ids"], tensors[f"{key}/log_probs"], tensors.get(f"{key}/top_ids")) for key in keys
-    }
+    return {key: TeacherView(tensors[f"{key}/token_ids"], tensors[f"{key}/log_probs"], tensors.get(f"{key}/top_ids")) for key in keys}

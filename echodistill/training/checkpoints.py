@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import echodistill.models.torchaudio_guard  # noqa: F401  isort: skip
+import echodistill.models.torchaudio_guard  # noqa: F401
+
 from transformers import TrainerCallback
 
 MARKER = "complete"

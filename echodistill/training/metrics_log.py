@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import echodistill.models.torchaudio_guard  # noqa: F401  isort: skip
+import echodistill.models.torchaudio_guard  # noqa: F401
+
 from transformers import TrainerCallback
 
 MetricSink = Callable[[int, dict[str, float]], None]

@@ -43,9 +43,7 @@ def stack_views(views: Sequence[TeacherView], pad_id: int) -> TeacherBatch:
 class RolloutSource:
     """Training rows by number: a question under one mix, rendered when asked for."""
 
-    def __init__(
-        self, corpus: Corpus, mixes: Sequence[Mix], noise: NoiseLibrary, views: dict[str, TeacherView], pad_id: int
-    ) -> None:
+    def __init__(self, corpus: Corpus, mixes: Sequence[Mix], noise: NoiseLibrary, views: dict[str, TeacherView], pad_id: int) -> None:
         """``views`` by question id; empty for methods without a teacher's reference."""
         self._corpus, self._noise, self._views, self._pad_id = corpus, noise, views, pad_id
         questions: dict[str, list[Question]] = {}

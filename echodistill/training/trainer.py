@@ -10,15 +10,16 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import torch
+import echodistill.models.torchaudio_guard  # noqa: F401
 
-import echodistill.models.torchaudio_guard  # noqa: F401  isort: skip
+import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from echodistill.evaluation.choices import reward
 from echodistill.models.audio_llm import AudioLLM, PromptBatch, encode, pad_rows, score
-from echodistill.objectives.divergences import with_tail
+from echodistill.objectives.advantages import zero_variance
+from echodistill.objectives.divergences import sequence_mean, with_tail
 from echodistill.objectives.echodistill import consistency, distill_loss, shaped_advantages
 from echodistill.objectives.ratio import policy_term
 from echodistill.objectives.supervised import cross_entropy, token_entropy, token_log_probs
@@ -32,6 +33,11 @@ FEATURE = "feature/"  # prefix of audio features in TRL's batch dictionaries
 def task_reward(completions: list[str], choices: list[list[str]], answer_index: list[int], **_columns: Any) -> list[float]:
     """TRL's reward signature around the one parser."""
     return [reward(text, options, right) for text, options, right in zip(completions, choices, answer_index, strict=True)]
+
+
+def _targets(batch: dict[str, Any], rows: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The reference tensors of chosen rows."""
+    return {name: tensor[rows] for name, tensor in batch.items() if name.startswith("target_")}
 
 
 class AudioGRPOTrainer(GRPOTrainer):
@@ -113,34 +119,35 @@ class AudioGRPOTrainer(GRPOTrainer):
 
     @torch.no_grad()
     def _consult_teacher(self, output: dict[str, Any], clean: PromptBatch, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """The clean teacher's view of the students' samples, and the shaped advantages of each group."""
+        """The clean teacher's view of the student's samples, and the shaped advantages of each group."""
         ids, mask = output["completion_ids"], output["completion_mask"]
-        with self._teacher() as teacher:
-            teacher_logits = score(teacher, clean, ids, mask)
-        reference = token_log_probs(teacher_logits / self.temperature, ids)
-        groups = (-1, self.num_generations)
+        count, groups = len(rows), (-1, self.num_generations)
+        noisy = PromptBatch(output["prompt_ids"], output["prompt_mask"], self._features)
+        first = torch.arange(count, device=ids.device) % self.num_generations == 0
         texts = self.processing_class.batch_decode(ids, skip_special_tokens=True)
         columns = {name: [row[name] for row in rows] for name in ("choices", "answer_index")}
         rewards = torch.tensor(task_reward(texts, **columns), device=ids.device).view(groups)
-        noisy = PromptBatch(output["prompt_ids"], output["prompt_mask"], self._features)
+        # a group whose rewards are equal has no advantage, unless each candidate gets a bonus of its own: no need to score it
+        per_candidate = self._objective.shaping == "candidate"
+        scored = (~zero_variance(rewards)).repeat_interleave(self.num_generations) | torch.tensor(per_candidate, device=ids.device)
+        reference, candidate_loss = torch.zeros(count, device=ids.device), torch.zeros(count, device=ids.device)
+        if scored.any():
+            with self._teacher() as teacher:
+                logits = score(teacher, clean.take(scored), ids[scored], mask[scored])
+            reference[scored] = sequence_mean(token_log_probs(logits / self.temperature, ids[scored]), mask[scored])
+            if per_candidate:
+                student = score(self.model, noisy, ids, mask).log_softmax(dim=-1)
+                candidate_loss = distill_loss(self._objective.kl, logits.log_softmax(dim=-1), student, mask)
         agreement = None
         if self._objective.shaping == "instance":
-            agreement = consistency(self._distill_rows(self.model, noisy, output)).view(groups)
-        elif self._objective.shaping == "candidate":
-            student = score(self.model, noisy, ids, mask).log_softmax(dim=-1)
-            on_candidate = distill_loss(self._objective.kl, teacher_logits.log_softmax(dim=-1), student, mask)
-            agreement = consistency(on_candidate).view(groups)
+            agreement = consistency(self._distill_rows(self.model, noisy.take(first), _targets(output, first)))[:, None]
+        elif per_candidate:
+            agreement = consistency(candidate_loss).view(groups)
         shaped = shaped_advantages(rewards, agreement, self._objective.shaping_bonus)
         self._record("shaped_reward", shaped.rewards.mean())
         self._record("inert_groups", shaped.inert_share)
         self._record("zero_variance_groups", shaped.zero_variance_share)
-        first = torch.zeros(len(rows), dtype=torch.bool, device=ids.device)
-        first[:: self.num_generations] = True
-        return {
-            "advantages": shaped.advantages.flatten(),
-            "reference_log_prob": (reference * mask).sum(dim=1) / mask.sum(dim=1).clamp_min(1),
-            "first_of_group": first,
-        }
+        return {"advantages": shaped.advantages.flatten(), "reference_log_prob": reference, "first_of_group": first}
 
     @contextlib.contextmanager
     def _teacher(self) -> Iterator[Any]:
@@ -192,29 +199,34 @@ class AudioGRPOTrainer(GRPOTrainer):
         return loss / self.current_gradient_accumulation_steps
 
     def _echodistill_loss(self, model: Any, prompts: PromptBatch, inputs: dict[str, Any]) -> torch.Tensor:
-        ids, mask = inputs["completion_ids"], inputs["completion_mask"]
-        logits = score(model, prompts, ids, mask)
-        log_prob = (token_log_probs(logits / self.temperature, ids) * mask).sum(dim=1) / mask.sum(dim=1).clamp_min(1)
-        against = inputs["reference_log_prob"] if self._objective.ratio_reference == "teacher" else log_prob
-        policy = policy_term(log_prob, against, inputs["advantages"], self._objective.clip, self._objective.dual_clip)
+        policy = self._policy_loss(model, prompts, inputs)
         # the reference belongs to the prompt, not to the rollout: one row a group is enough
         first = inputs["first_of_group"]
-        distill = log_prob.new_zeros(())
+        distill = policy.new_zeros(())
         if self._objective.distill_weight > 0 and first.any():
-            features = {name: tensor[first] for name, tensor in prompts.features.items()}
-            part = {name: value[first] for name, value in inputs.items() if name.startswith("target_")}
-            chosen = PromptBatch(prompts.input_ids[first], prompts.attention_mask[first], features)
-            distill = self._distill_rows(model, chosen, part).sum() / self._prompts_per_loss
-        self._record("kl", distill)
+            distill = self._distill_rows(model, prompts.take(first), _targets(inputs, first)).sum() / self._prompts_per_loss
+            self._record("kl", distill)
+        return self._objective.policy_weight * policy + self._objective.distill_weight * distill
+
+    def _policy_loss(self, model: Any, prompts: PromptBatch, inputs: dict[str, Any]) -> torch.Tensor:
+        """The policy term over all rows. Rows without advantage add neither loss nor gradient, so they are not run."""
+        active = inputs["advantages"] != 0
+        if self._objective.policy_weight == 0 or not active.any():
+            return inputs["advantages"].new_zeros(())
+        ids, mask = inputs["completion_ids"][active], inputs["completion_mask"][active]
+        logits = score(model, prompts.take(active), ids, mask)
+        log_prob = sequence_mean(token_log_probs(logits / self.temperature, ids), mask)
+        against = inputs["reference_log_prob"][active] if self._objective.ratio_reference == "teacher" else log_prob
+        policy = policy_term(log_prob, against, inputs["advantages"][active], self._objective.clip, self._objective.dual_clip)
         self._record("policy_loss", policy.loss)
         self._record("clip_share", policy.clip_share)
         self._record("dual_clip_share", policy.dual_clip_share)
         self._record("ratio_mean", policy.ratio_mean)
-        self._record("entropy", (token_entropy(logits.detach()) * mask).sum() / mask.sum().clamp_min(1))
-        return self._objective.policy_weight * policy.loss + self._objective.distill_weight * distill
+        self._record("entropy", sequence_mean(token_entropy(logits.detach()), mask).mean())
+        return policy.loss * active.float().mean()
 
     def _record(self, name: str, value: torch.Tensor | float) -> None:
-        self._metrics["train"][name].append(float(value))
+        self._metrics["train"][name].append(value.item() if isinstance(value, torch.Tensor) else value)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds: speed since the last log."""

@@ -1,0 +1,158 @@
+"""``echodistill``: one command a user's intention. Heavy imports stand inside the commands, so that ``--help`` is quick."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from echodistill.errors import UserError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Make audio language models noise-robust.")
+
+METRICS, PROMOTION = Path("reports/metrics.json"), Path("reports/promotion.json")
+STUDENT, BASE = Path("models/student"), Path("models/base")
+
+
+def main() -> None:
+    """Entry point: a user's fault is one line, not a traceback."""
+    try:
+        app()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+@app.command()
+def run(
+    stages: Annotated[list[str] | None, typer.Argument(help="Stages to bring up to date; all when none is named.")] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("-S", metavar="KEY=VALUE", help="Override a parameter for this run, e.g. -S train.method=grpo."),
+    ] = None,
+) -> None:
+    """Bring the pipeline up to date (dvc repro) and print the closing table."""
+    from echodistill.overrides import overridden, restore
+
+    params = _in_repository()
+    if restore(params):
+        print("params.yaml was left changed by a killed run: put back")
+    with overridden(params, override or []):
+        status = _repro(stages or [])
+    if status != 0:
+        raise typer.Exit(1)
+    if not stages or "compare" in stages or "promote" in stages:
+        _closing_table()
+
+
+def _in_repository() -> Path:
+    if not Path("dvc.yaml").is_file():
+        raise UserError(f"{Path.cwd()} holds no dvc.yaml: run in the repository's root")
+    return Path("params.yaml")
+
+
+def _repro(stages: list[str]) -> int:
+    """Run DVC in a process group of its own, so that an interrupt ends the whole tree before the parameters are put back."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONUNBUFFERED": "1",
+        "DVC_NO_ANALYTICS": "1",
+    }
+    command = [sys.executable, "-m", "dvc", "repro", *stages]
+    with subprocess.Popen(command, env=environment, start_new_session=True) as process:
+        previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        try:
+            return process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _closing_table() -> None:
+    from echodistill.report.table import result_table
+
+    promoted = json.loads(PROMOTION.read_text(encoding="utf-8"))["promote"] if PROMOTION.exists() else None
+    result_table(json.loads(METRICS.read_text(encoding="utf-8")), promoted)
+
+
+@app.command()
+def register() -> None:
+    """Enter the student into the MLflow registry: alias `candidate`, and `champion` on a positive decision."""
+    from echodistill.publishing import publish
+
+    _in_repository()
+    print(publish(STUDENT, BASE, METRICS, PROMOTION, Path("dvc.lock"), [Path("reports/accuracy_by_snr.png")]))
+
+
+@app.command()
+def ask(
+    clip: Annotated[Path, typer.Argument(help="An audio file: wav, flac, ogg or mp3.")],
+    question: Annotated[str, typer.Argument(help="What to ask about it.")],
+    choices: Annotated[list[str] | None, typer.Option(help="Choices: once, with commas between; or once for each choice.")] = None,
+    model: Annotated[str, typer.Option(help="student, base, a model folder or a hub id.")] = "student",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 64,
+) -> None:
+    """Ask a model about a clip."""
+    from echodistill.audio.files import decode_file
+    from echodistill.models.audio_llm import Prompt, decode, encode, generate
+
+    options = [part.strip() for part in choices[0].split(",")] if choices and len(choices) == 1 else choices or []
+    waveform = decode_file(clip, max_duration_s=600.0).waveform
+    llm = _open_named(model)
+    response = decode(llm, generate(llm, encode(llm, [Prompt(waveform, question, options)]), max_new_tokens)[0])
+    if not options:
+        print(response)
+        return
+    from echodistill.evaluation.choices import parse_choice
+
+    chosen = parse_choice(response, options)
+    print(options[chosen] if chosen is not None else f"(names no choice) {response}")
+
+
+def _open_named(name: str) -> Any:
+    from echodistill.models.audio_llm import load
+    from echodistill.models.checkpoint import RUN, open_base, open_model
+
+    if name == "student":
+        return open_model(STUDENT, BASE)
+    if name == "base":
+        return open_base(BASE)
+    folder = Path(name)
+    return open_model(folder, BASE) if (folder / RUN).is_file() else load(name)
+
+
+@app.command("export-audio")
+def export_audio(
+    out: Annotated[Path, typer.Argument(help="Folder for the wavs.")],
+    mix: Annotated[list[str] | None, typer.Option(help="A mix id, as in data/mixes/mixes.parquet; may be repeated.")] = None,
+    condition: Annotated[str, typer.Option(help="Or: test mixes of one condition, e.g. crowd@-10.")] = "",
+    count: Annotated[int, typer.Option(min=1, help="How many of that condition.")] = 3,
+) -> None:
+    """Write the clean and the noisy wav of chosen mixes, to listen to."""
+    from echodistill.export import export_mixes
+
+    params = _in_repository()
+    for path in export_mixes(params, Path("data/corpus"), Path("data/mixes"), out, mix or [], condition, count):
+        print(path)
+
+
+@app.command()
+def doctor() -> None:
+    """Check versions, devices, cache and tools; say what is missing and the cure. Exits with 1 when something must be mended."""
+    from echodistill.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        print(finding.line())
+    if any(finding.cure for finding in findings):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

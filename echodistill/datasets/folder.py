@@ -1,0 +1,250 @@
+"""A folder of recordings with a manifest: one row a question, in JSONL, JSON (a list) or CSV.
+
+Fields, in any case: ``id``, ``audio_path`` (or ``audio_id``), ``question``, ``choices``, ``answer``; optional ``group`` (or ``speaker``)
+and ``split``. That reads MMAU, MMAR and SEEN-like manifests as they are; other fields are ignored.
+
+- Audio paths are relative to the folder and may lack ``.wav``. Rows of one file are questions about one clip.
+- Choices are a list, its JSON or Python text, or columns ``choice_a`` .., ``A`` .. or ``choice_1`` ..; labels ("(A) red") are taken off.
+- The answer is a choice's text, its letter, both, or its number: from 0, or with columns ``choice_1`` .. from 1. A choice's own text
+  goes before its number in text; where two readings disagree otherwise, the row is put aside.
+- ``split`` counts where a row names train, validation (val, dev) or test; whole groups only. Else groups are split at random.
+"""
+
+import ast
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from echodistill.audio.files import Decoded, decode_file
+from echodistill.datasets.sources import SourceClip, SourceClips, SourceQuestion, split_groups
+from echodistill.errors import UserError
+from echodistill.params import CorpusParams
+from echodistill.records import Quarantined
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "dev": "validation", "test": "test"}
+_LABEL = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z])[.):])\s*(?=\S)")
+
+
+class RowError(Exception):
+    """Why a row cannot be used."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A good row: a question, and the clip it is about."""
+
+    row: str
+    path: Path
+    group: str
+    split: str
+    """As written; empty where the row names none."""
+    question: SourceQuestion
+
+
+def read(params: CorpusParams, seed: int) -> SourceClips:
+    """Read the manifest; recordings are decoded later. Bad rows are quarantined with their reason.
+
+    Raises ``UserError`` when the manifest is missing, empty, not UTF-8 or not of its format.
+    """
+    root = Path(params.path)
+    manifest = root / params.manifest
+    asked: list[_Asked] = []
+    quarantined: list[Quarantined] = []
+    ids: set[str] = set()
+    groups: dict[Path, str] = {}
+    for place, raw in _rows(manifest):
+        row = f"{manifest.name}:{place}"
+        try:
+            fields = _fields(raw)
+            row += f" (id {fields['id']})" if fields.get("id") is not None else ""
+            good = _asked(fields, row, root)
+            if good.question.question_id in ids:
+                raise RowError("the id stands twice")
+            if groups.setdefault(good.path, good.group) != good.group:
+                raise RowError(f"the recording is of group {groups[good.path]!r} in another row, here of {good.group!r}")
+        except RowError as error:
+            quarantined.append(Quarantined(row, str(error)))
+            continue
+        ids.add(good.question.question_id)
+        asked.append(good)
+    if not asked and not quarantined:
+        raise UserError(f"{manifest} is empty: give one row a question")
+    asked, splits = _split(asked, params, seed, quarantined)
+    return SourceClips(_clips(asked, root, params.max_duration_s), splits, quarantined)
+
+
+def _clips(asked: Sequence[_Asked], root: Path, max_duration_s: float) -> list[SourceClip]:
+    """One clip a recording, in the manifest's order."""
+    of_clip: dict[Path, list[_Asked]] = {}
+    for row in asked:
+        of_clip.setdefault(row.path, []).append(row)
+    return [
+        SourceClip(
+            clip_id=_name(path, root),
+            group=rows[0].group,
+            source=str(path),
+            read=partial(_decode, path, max_duration_s),
+            questions=tuple(row.question for row in rows),
+        )
+        for path, rows in of_clip.items()
+    ]
+
+
+def _decode(path: Path, max_duration_s: float) -> tuple[Decoded, str]:
+    decoded = decode_file(path, max_duration_s)
+    return decoded, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _name(path: Path, root: Path) -> str:
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def _split(
+    asked: list[_Asked], params: CorpusParams, seed: int, quarantined: list[Quarantined]
+) -> tuple[list[_Asked], dict[str, str]]:
+    """The rows that keep a split, and the split of each group."""
+    if not any(row.split.casefold() in SPLIT_NAMES for row in asked):
+        if named := sorted({row.split for row in asked if row.split}):
+            print(f"{params.manifest}: split {', '.join(named)} is none of train, validation, test: groups are split at random")
+        return asked, split_groups([row.group for row in asked], params.validation_share, params.test_share, seed)
+    named_of: dict[str, set[str]] = {}
+    for row in asked:
+        named_of.setdefault(row.group, set()).add(SPLIT_NAMES.get(row.split.casefold(), row.split))
+    kept = []
+    for row in asked:
+        named = sorted(named_of[row.group])
+        if len(named) > 1:
+            quarantined.append(Quarantined(row.row, f"group {row.group!r} stands in several splits: {named}"))
+        elif named[0] not in SPLIT_NAMES:
+            quarantined.append(Quarantined(row.row, f"split {row.split!r} is none of train, validation, test"))
+        else:
+            kept.append(row)
+    return kept, {row.group: SPLIT_NAMES[row.split.casefold()] for row in kept}
+
+
+def _asked(fields: dict[str, Any], row: str, root: Path) -> _Asked:
+    question_id, question = _text(fields, "id"), _text(fields, "question")
+    path = _audio(_text(fields, "audio_path", "audio_id"), root)
+    choices, first_number = _choices(fields)
+    if "answer" not in fields:
+        raise RowError("no field 'answer'")
+    answer = _answer(fields["answer"], choices, first_number)
+    group = _text(fields, "group", "speaker") if fields.keys() & {"group", "speaker"} else _name(path, root)
+    split = _text(fields, "split") if "split" in fields else ""
+    return _Asked(row, path, group, split, SourceQuestion(question_id, question, choices, choices[answer]))
+
+
+def _text(fields: dict[str, Any], *names: str) -> str:
+    """The first of the fields that is there, as text."""
+    for name in names:
+        if name in fields:
+            return _as_text(fields[name], f"field {name!r}")
+    raise RowError(f"no field {' or '.join(map(repr, names))}")
+
+
+def _as_text(value: Any, what: str) -> str:
+    if not isinstance(value, str | int | float):
+        raise RowError(f"{what} is {type(value).__name__}, not text")
+    text = str(value).strip()
+    if not text:
+        raise RowError(f"{what} is empty")
+    if any(unicodedata.category(character) == "Cs" for character in text):
+        raise RowError(f"{what} holds half a character (a lone surrogate)")
+    return text
+
+
+def _audio(written: str, root: Path) -> Path:
+    """The recording's path. What a link inside the folder points to is the owner's affair."""
+    base = os.path.abspath(root)
+    path = os.path.normpath(os.path.join(base, written))
+    if os.path.commonpath([base, path]) != base:
+        raise RowError(f"audio path {written!r} leaves the folder")
+    for candidate in (path, f"{path}.wav"):
+        if os.path.isfile(candidate):
+            return root / os.path.relpath(candidate, base)
+    raise RowError(f"no such audio file: {written}")
+
+
+def _choices(fields: dict[str, Any]) -> tuple[tuple[str, ...], int]:
+    """The choices without labels, and the number of the first one."""
+    first_number = 0
+    if "choices" in fields:
+        raw = _parsed_list(fields["choices"])
+    else:
+        raw, first_number = _column_choices(fields)
+    choices = [_as_text(choice, f"choice {number}") for number, choice in enumerate(raw, start=1)]
+    if not 2 <= len(choices) <= len(LETTERS):
+        raise RowError(f"{len(choices)} choices; 2 to {len(LETTERS)} can be asked")
+    labels = [_LABEL.match(choice) for choice in choices]
+    if all(label and _letter(label) == letter for label, letter in zip(labels, LETTERS, strict=False)):
+        choices = [choice[label.end() :] for choice, label in zip(choices, labels, strict=True) if label]
+    folded = [_folded(choice) for choice in choices]
+    if repeated := sorted({choice for choice in folded if folded.count(choice) > 1}):
+        raise RowError(f"choice {repeated[0]!r} stands twice")
+    return tuple(choices), first_number
+
+
+def _parsed_list(value: Any) -> Sequence[Any]:
+    if isinstance(value, str):
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                value = parse(value)
+                break
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                continue
+    if not isinstance(value, list | tuple) or isinstance(value, _Pairs):
+        raise RowError("field 'choices' is no list: write [\"red\", \"blue\"]")
+    return value
+
+
+def _column_choices(fields: dict[str, Any]) -> tuple[list[Any], int]:
+    """Choices from columns; a gap would shift the letters behind it."""
+    for names, first_number in (
+        ([f"choice_{letter}" for letter in LETTERS.lower()], 0),
+        (list(LETTERS.lower()), 0),
+        ([f"choice_{number}" for number in range(1, len(LETTERS) + 1)], 1),
+    ):
+        if found := [name for name in names if name in fields]:
+            if found != names[: len(found)]:
+                raise RowError(f"choices stand in {', '.join(found)}: one between is empty")
+            return [fields[name] for name in found], first_number
+    raise RowError("no field 'choices'")
+
+
+def _folded(text: str) -> str:
+    """What two choices are told apart by."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".!")
+
+
+def _letter(label: re.Match[str]) -> str:
+    return (label[1] or label[2]).upper()
+
+
+def _answer(value: Any, choices: Sequence[str], first_number: int) -> int:
+    """The right choice's index."""
+    text = _as_text(value, "field 'answer'")
+    folded = [_folded(choice) for choice in choices]
+    named = {folded.index(_folded(text))} if _folded(text) in folded else set()
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if is_number or (re.fullmatch("[0-9]+", text) and not named):
+        named |= {int(text) - first_number} & set(range(len(choices)))
+    bare = re.fullmatch(r"\(?([A-Za-z])[.):]?", text)
+    if bare and bare[1].upper() in LETTERS[: len(choices)]:
+        named |= {LETTERS.index(bare[1].upper())}
+    if (label := _LABEL.match(text)) and not named and (behind := _folded(text[label.end() :])) in folded:
+        named = {folded.index(behind), LETTERS.index(_letter(label))}
+    if len(named) > 1:
+        raise RowError(f"answer {text!r} can be read as {' or '.join(repr(choices[i]) for i in sorted(named) if i < len(choices))}")
+    if not named:
+        raise RowError(f"answer {text!r} is not among the choices {list(choices)}")
+    return named.pop()

@@ -1,0 +1,90 @@
+"""Rows of a manifest in JSONL, JSON (a list) or CSV, each as fields by name, or why it cannot be read."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from echodistill.errors import UserError
+
+
+class RowError(Exception):
+    """Why a row cannot be used."""
+
+
+Fields = dict[str, Any]
+"""A row's values by lower-case name; empty ones are left out."""
+
+
+class Pairs(list[tuple[str, Any]]):
+    """A JSON object or CSV row as pairs, so that a key that stands twice is seen."""
+
+def _rows(manifest: Path) -> Iterator[tuple[str, Any]]:
+    """Each row's place and its content: a list of pairs, or why there is none."""
+    try:
+        text = manifest.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{manifest}: {error.strerror}: set corpus.path and corpus.manifest") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{manifest}: byte {error.start} is not UTF-8: save the manifest as UTF-8") from error
+    suffix = manifest.suffix.lower()
+    if suffix == ".csv":
+        return _csv_rows(manifest, text)
+    if suffix not in (".jsonl", ".json", ".ndjson"):
+        raise UserError(f"{manifest}: a manifest ends in .jsonl, .json or .csv")
+    return _json_list(manifest, text) if text.lstrip().startswith("[") else _json_lines(text)
+
+
+def _json_lines(text: str) -> Iterator[tuple[str, Any]]:
+    # not splitlines: JSON strings may hold U+2028, which is no line's end
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                yield str(number), json.loads(line, object_pairs_hook=_Pairs)
+            except (ValueError, RecursionError) as error:
+                yield str(number), RowError(f"not valid JSON: {error}")
+
+
+def _json_list(manifest: Path, text: str) -> Iterator[tuple[str, Any]]:
+    try:
+        items = json.loads(text, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{manifest} is not valid JSON: {error}") from error
+    yield from ((f"item {number}", item) for number, item in enumerate(items, start=1))
+
+
+def _csv_rows(manifest: Path, text: str) -> Iterator[tuple[str, Any]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    start = 1
+    header: list[str] = []
+    try:
+        for cells in reader:
+            if not header:
+                header = cells
+            elif len(cells) > len(header):
+                yield str(start), RowError(f"{len(cells)} cells in {len(header)} columns: put quotation marks around commas")
+            elif cells:
+                yield str(start), _Pairs(zip(header, cells, strict=False))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        # where a quotation mark is out of place, no later row can be trusted
+        raise UserError(f"{manifest}:{start}: {error}: mend the quotation marks of this row") from error
+
+
+def _fields(raw: Any) -> dict[str, Any]:
+    """The row's fields by lower-case name; empty ones are left out."""
+    if isinstance(raw, RowError):
+        raise raw
+    if not isinstance(raw, _Pairs):
+        raise RowError("not a JSON object")
+    fields: dict[str, Any] = {}
+    for key, value in raw:
+        name = key.strip().casefold()
+        if name and name in fields:
+            raise RowError(f"field {name!r} stands twice")
+        fields[name] = value.strip() if isinstance(value, str) else value
+    return {name: value for name, value in fields.items() if value is not None and value != ""}
+
+

@@ -1,0 +1,79 @@
+"""What a comparison must be: the same questions for both systems, every cell of the grid, and numbers that can be true."""
+
+from pathlib import Path
+from typing import Any
+
+from echodistill.gates.expect import HOLDS, Between, Expect, Table, number, read_json
+from echodistill.params import MixesParams, Params
+
+SYSTEMS = ("base", "student")
+OVERALL = "overall"
+CELL_RATES = ("acc", "noisy", "gsr")
+OVERALL_RATES = ("clean_acc", *CELL_RATES, "parse_failure_rate")
+DIFFERENCES = ("acc", "gsr", "noisy", "clean_acc")
+
+Cells = dict[str, dict[str, Any]]
+
+
+def comparison_checks(path: Path, params: Params) -> list[Expect]:
+    """Expectations about ``metrics.json``."""
+    metrics = read_json(path, *SYSTEMS, "difference")
+    cells = {system: _cells(metrics[system]) for system in SYSTEMS}
+    return [*_grid(cells, params.mixes), *_rates(cells), *_differences(metrics["difference"])]
+
+
+def _cells(system: dict[str, Any]) -> Cells:
+    """Every part of one system's figures that has its own count: ``overall``, ``seen``, ``by_snr -10``, ``by_noise crowd``."""
+    cells: Cells = {OVERALL: system}
+    for name, part in system.items():
+        if not isinstance(part, dict):
+            continue
+        if "n" in part:
+            cells[name] = part
+        else:
+            cells |= {f"{name} {key}": cell for key, cell in part.items() if isinstance(cell, dict)}
+    return cells
+
+
+def _grid(cells: dict[str, Cells], settings: MixesParams) -> list[Expect]:
+    base, student = (cells[system] for system in SYSTEMS)
+    wanted = [f"by_snr {snr:g}" for snr in settings.snrs_db] + [f"by_noise {kind}" for kind in settings.kinds]
+    names = list(dict.fromkeys([*wanted, *base, *student]))
+    grid = Table.of("grid", "cell", {"cell": names, "systems": [(name in base) + (name in student) for name in names]})
+    shared = [name for name in base if name in student]
+    counts = [(number(base[name].get("n")), number(student[name].get("n"))) for name in shared]
+    table = Table.of(
+        "cells",
+        "cell",
+        {"cell": shared, "fewest": [min(pair) for pair in counts], "difference": [abs(b - s) for b, s in counts]},
+    )
+    return [
+        grid.expect("systems", Between(2, 2), "every SNR and every kind of noise is there for both systems"),
+        table.expect("fewest", Between(1), "no cell is without answers"),
+        table.expect("difference", Between(0, 0), "both systems answered equally many questions in every cell"),
+    ]
+
+
+def _rates(cells: dict[str, Cells]) -> list[Expect]:
+    names, values = [], []
+    for system, parts in cells.items():
+        for cell, part in parts.items():
+            for rate in OVERALL_RATES if cell == OVERALL else CELL_RATES:
+                names.append(f"{system} {cell} {rate}")
+                values.append(number(part.get(rate)))
+    table = Table.of("rates", "rate", {"rate": names, "value": values})
+    return [table.expect("value", Between(0.0, 1.0), "every rate is there and lies within 0 and 1")]
+
+
+def _differences(differences: dict[str, dict[str, Any]]) -> list[Expect]:
+    table = Table.of(
+        "differences",
+        "name",
+        {"name": DIFFERENCES, "in_interval": [_in_interval(differences.get(name, {})) for name in DIFFERENCES]},
+    )
+    return [table.expect("in_interval", HOLDS, "every difference lies within its interval")]
+
+
+def _in_interval(difference: dict[str, Any]) -> bool:
+    low, value, high = (number(difference.get(key)) for key in ("low", "value", "high"))
+    return low <= value <= high  # false where one is missing, since NaN compares false

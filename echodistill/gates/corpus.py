@@ -1,0 +1,150 @@
+"""What a corpus must be before anything is built on it: whole, sound, and free of leaks between splits."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from echodistill.audio.files import decode_bytes
+from echodistill.audio.levels import SILENCE_DBFS, dbfs
+from echodistill.audio.noises import SAMPLE_RATE
+from echodistill.datasets.store import Corpus
+from echodistill.errors import UserError
+from echodistill.evaluation.choices import normalise
+from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, Unique
+from echodistill.params import CorpusParams, Params
+from echodistill.records import SPLITS, Clip, Quarantined, Question, read_rows
+
+STORED_AS = f"{SAMPLE_RATE} Hz, 1 channel"
+MIN_QUESTIONS = 20  # fewer say nothing about where right answers stand
+
+
+def corpus_checks(folder: Path, params: Params) -> list[Expect]:
+    """Expectations about a corpus folder. Every clip is decoded."""
+    clips = read_rows(folder / "clips.parquet", Clip)
+    questions = read_rows(folder / "questions.parquet", Question)
+    quarantined = read_rows(folder / "quarantine.parquet", Quarantined)
+    return [
+        *_clips(Corpus(folder), clips, params.corpus),
+        *_questions(clips, questions),
+        *_positions(questions, params.gates.max_position_share),
+        *_splits(clips, questions),
+        *_quarantine(clips, quarantined, params.corpus.max_quarantined_share),
+    ]
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What decoding a stored clip gave."""
+
+    decodes: bool
+    duration_s: float
+    level_dbfs: float
+    stored_as: str
+
+
+def _listen(corpus: Corpus, clip: Clip) -> _Heard:
+    try:
+        decoded = decode_bytes(corpus.stored_bytes(clip.clip_id), clip.clip_id, clip.duration_s + 1.0)
+    except UserError:
+        # the rest cannot be measured and is taken from the row: the one fault is that the clip does not decode
+        return _Heard(False, clip.duration_s, clip.level_dbfs, STORED_AS)
+    channels = decoded.source_channels
+    stored_as = f"{decoded.source_rate} Hz, {channels} channel" + ("s" if channels != 1 else "")
+    return _Heard(True, len(decoded.waveform) / SAMPLE_RATE, dbfs(decoded.waveform), stored_as)
+
+
+def _clips(corpus: Corpus, clips: Sequence[Clip], settings: CorpusParams) -> list[Expect]:
+    splits_of_audio: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        splits_of_audio[clip.sha256].add(clip.split)
+    heard = [_listen(corpus, clip) for clip in clips]
+    table = Table.of(
+        "clips",
+        "clip_id",
+        {
+            "clip_id": [clip.clip_id for clip in clips],
+            "split": [clip.split for clip in clips],
+            "decodes": [row.decodes for row in heard],
+            "duration_s": [row.duration_s for row in heard],
+            "level_dbfs": [row.level_dbfs for row in heard],
+            "stored_as": [row.stored_as for row in heard],
+            "splits_of_audio": [len(splits_of_audio[clip.sha256]) for clip in clips],
+        },
+    )
+    low, high = settings.min_duration_s, settings.max_duration_s
+    return [
+        table.expect("clip_id", Unique(), "no clip id stands twice"),
+        table.expect("split", InSet(SPLITS), f"every clip is in {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"),
+        table.expect("decodes", HOLDS, "every clip decodes"),
+        table.expect("duration_s", Between(low, high), f"every clip lasts {low:g} to {high:g} s"),
+        table.expect("level_dbfs", Between(SILENCE_DBFS), f"no clip is silent (below {SILENCE_DBFS:g} dBFS)"),
+        table.expect("stored_as", InSet((STORED_AS,)), "every clip is stored as 16 kHz mono"),
+        table.expect("splits_of_audio", Between(1, 1), "no audio in two splits"),
+    ]
+
+
+def _questions(clips: Sequence[Clip], questions: Sequence[Question]) -> list[Expect]:
+    split_of = {clip.clip_id: clip.split for clip in clips}
+    table = Table.of(
+        "questions",
+        "question_id",
+        {
+            "question_id": [row.question_id for row in questions],
+            "clip_exists": [row.clip_id in split_of for row in questions],
+            "split_of_clip": [split_of.get(row.clip_id, row.split) == row.split for row in questions],
+            "answer_stands": [
+                0 <= row.answer_index < len(row.choices) and row.choices[row.answer_index] == row.answer for row in questions
+            ],
+            # the parser of answers cannot tell choices apart that are equal in its normal form
+            "choices_distinct": [len({normalise(choice) for choice in row.choices}) == len(row.choices) for row in questions],
+        },
+    )
+    return [
+        table.expect("question_id", Unique(), "no question id stands twice"),
+        table.expect("clip_exists", HOLDS, "every question's clip is in the corpus"),
+        table.expect("split_of_clip", HOLDS, "every question is in the split of its clip"),
+        table.expect("answer_stands", HOLDS, "every answer is the choice its index points at"),
+        table.expect("choices_distinct", HOLDS, "no question has the same choice twice"),
+    ]
+
+
+def _positions(questions: Sequence[Question], max_share: float) -> list[Expect]:
+    """Where right answers stand, in each split with enough questions that leave a choice."""
+    names, shares = [], []
+    for split in SPLITS:
+        asked = [row for row in questions if row.split == split and len(row.choices) > 1]
+        if len(asked) < MIN_QUESTIONS:
+            continue
+        right = Counter(row.answer_index for row in asked)
+        for position in sorted(right):
+            names.append(f"{split}, position {position}")
+            shares.append(right[position] / len(asked))
+    if not names:
+        return []
+    table = Table.of("positions", "position", {"position": names, "share_of_right_answers": shares})
+    says = f"no position of the choices holds more than {max_share:.0%} of a split's right answers"
+    return [table.expect("share_of_right_answers", Between(0.0, max_share), says)]
+
+
+def _splits(clips: Sequence[Clip], questions: Sequence[Question]) -> list[Expect]:
+    asked = {row.clip_id for row in questions}
+    usable = Counter(clip.split for clip in clips if clip.clip_id in asked)
+    needed = ("train", "test")
+    splits = Table.of("splits", "split", {"split": needed, "clips_with_questions": [usable[split] for split in needed]})
+    splits_of: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        splits_of[clip.group].add(clip.split)
+    names = sorted(splits_of)
+    groups = Table.of("groups", "group", {"group": names, "splits": [len(splits_of[name]) for name in names]})
+    return [
+        splits.expect("clips_with_questions", Between(1), "train and test each have a clip with a question"),
+        groups.expect("splits", Between(1, 1), "no group in two splits"),
+    ]
+
+
+def _quarantine(clips: Sequence[Clip], quarantined: Sequence[Quarantined], max_share: float) -> list[Expect]:
+    total = len(clips) + len(quarantined)
+    share = len(quarantined) / total if total else 0.0
+    table = Table.of("quarantine", "file", {"file": ["quarantine.parquet"], "share_of_rows": [share]})
+    return [table.expect("share_of_rows", Between(0.0, max_share), f"at most {max_share:.0%} of the rows are quarantined")]

@@ -1,0 +1,100 @@
+"""What the noise recipes must be: as loud as asked, complete for the test, and without a leak into training."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from echodistill.audio.mixing import CLEAN, Mix, condition_name
+from echodistill.gates.expect import HOLDS, Between, Expect, Table, Unique, number
+from echodistill.params import MixesParams, Params
+from echodistill.records import Clip, MixCheck, read_rows
+
+
+def mixes_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expect]:
+    """Expectations about a mixes folder made from the corpus in ``corpus_folder``."""
+    mixes = read_rows(folder / "mixes.parquet", Mix)
+    checks = read_rows(folder / "checks.parquet", MixCheck)
+    split_of = {clip.clip_id: clip.split for clip in read_rows(corpus_folder / "clips.parquet", Clip)}
+    return [
+        *_recipes(mixes, checks, split_of, params.mixes),
+        *_measured(mixes, checks, params.gates.snr_tolerance_db),
+        *_grid(mixes, split_of, params.mixes),
+    ]
+
+
+def _recipes(
+    mixes: Sequence[Mix], checks: Sequence[MixCheck], split_of: Mapping[str, str], settings: MixesParams
+) -> list[Expect]:
+    measured = Counter(check.mix_id for check in checks)
+    allowed = {CLEAN, *settings.seen}
+    table = Table.of(
+        "mixes",
+        "mix_id",
+        {
+            "mix_id": [mix.mix_id for mix in mixes],
+            "measurements": [measured[mix.mix_id] for mix in mixes],
+            "split_of_clip": [split_of.get(mix.clip_id) == mix.split for mix in mixes],
+            "kind_allowed": [mix.split == "test" or mix.noise_kind in allowed for mix in mixes],
+            "foreign_voices": [_foreign_voices(mix, split_of, settings) for mix in mixes],
+            "hears_itself": [int(mix.clip_id in mix.noise_sources) for mix in mixes],
+        },
+    )
+    return [
+        table.expect("mix_id", Unique(), "no mix id stands twice"),
+        table.expect("measurements", Between(1), "every mix was measured"),
+        table.expect("split_of_clip", HOLDS, "every mix is in the split of its clip"),
+        table.expect("kind_allowed", HOLDS, "training and validation hear seen kinds of noise only"),
+        table.expect("foreign_voices", Between(0, 0), "a crowd is made of training clips only"),
+        table.expect("hears_itself", Between(0, 0), "no clip is part of its own noise"),
+    ]
+
+
+def _foreign_voices(mix: Mix, split_of: Mapping[str, str], settings: MixesParams) -> int:
+    """How many voices of a crowd are not training clips. With recordings, a crowd is a recording and names no clip."""
+    if settings.recordings or mix.noise_kind != "crowd":
+        return 0
+    return sum(split_of.get(source) != "train" for source in mix.noise_sources)
+
+
+def _measured(mixes: Sequence[Mix], checks: Sequence[MixCheck], tolerance_db: float) -> list[Expect]:
+    asked = {mix.mix_id: mix.snr_db for mix in mixes}
+    rows = [check for check in checks if check.mix_id in asked]
+    table = Table.of(
+        "checks",
+        "mix_id",
+        {
+            "mix_id": [row.mix_id for row in rows],
+            "snr_error_db": [_snr_error_db(asked[row.mix_id], row.realised_snr_db) for row in rows],
+            "peak": [row.peak for row in rows],
+        },
+    )
+    return [
+        table.expect("snr_error_db", Between(0.0, tolerance_db), f"every mix has the asked SNR within {tolerance_db:g} dB"),
+        table.expect("peak", Between(0.0, 1.0), "no mix passes full scale"),
+    ]
+
+
+def _snr_error_db(asked: float | None, realised: float | None) -> float:
+    """A clean mix has no SNR to be wrong; a noisy one without a measured SNR gives NaN, and so fails."""
+    return 0.0 if asked is None and realised is None else abs(number(realised) - number(asked))
+
+
+def _grid(mixes: Sequence[Mix], split_of: Mapping[str, str], settings: MixesParams) -> list[Expect]:
+    wanted = {CLEAN} | {condition_name(kind, snr) for kind in settings.kinds for snr in settings.snrs_db}
+    conditions: dict[str, set[str]] = defaultdict(set)
+    for mix in mixes:
+        conditions[mix.clip_id].add(condition_name(mix.noise_kind, mix.snr_db))
+    clips = sorted(clip_id for clip_id, split in split_of.items() if split == "test")
+    table = Table.of(
+        "test_clips",
+        "clip_id",
+        {
+            "clip_id": clips,
+            "missing_conditions": [len(wanted - conditions[clip_id]) for clip_id in clips],
+            "other_conditions": [len(conditions[clip_id] - wanted) for clip_id in clips],
+        },
+    )
+    return [
+        table.expect("missing_conditions", Between(0, 0), "every test clip is clean and in every kind of noise at every SNR"),
+        table.expect("other_conditions", Between(0, 0), "no test clip is in a condition that was not asked for"),
+    ]

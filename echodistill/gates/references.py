@@ -1,0 +1,55 @@
+"""What the clean teacher's references must be: one a training question, parsable, and mostly right."""
+
+from collections import Counter
+from pathlib import Path
+
+from echodistill.gates.expect import HOLDS, Between, Expect, Table
+from echodistill.params import Params
+from echodistill.records import Question, Reference, read_rows
+
+
+def references_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expect]:
+    """Expectations about a references folder made for the corpus in ``corpus_folder``."""
+    rows = read_rows(folder / "references.parquet", Reference)
+    questions = [row for row in read_rows(corpus_folder / "questions.parquet", Question) if row.split == "train"]
+    asked = {question.question_id: question for question in questions}
+    count = Counter(row.question_id for row in rows)
+    per_question = Table.of(
+        "training_questions",
+        "question_id",
+        {"question_id": list(asked), "references": [count[question_id] for question_id in asked]},
+    )
+    table = Table.of(
+        "references",
+        "question_id",
+        {
+            "question_id": [row.question_id for row in rows],
+            "is_asked": [row.question_id in asked for row in rows],
+            "characters": [len(row.response.strip()) for row in rows],
+            "correct_agrees": [_agrees(row, asked.get(row.question_id)) for row in rows],
+        },
+    )
+    return [
+        per_question.expect("references", Between(1, 1), "every training question has exactly one reference"),
+        table.expect("is_asked", HOLDS, "every reference belongs to a training question"),
+        table.expect("characters", Between(1), "no response is empty"),
+        table.expect("correct_agrees", HOLDS, "a reference counts as correct where it names the right choice"),
+        *_teacher(rows, list(asked.values()), params),
+    ]
+
+
+def _agrees(row: Reference, question: Question | None) -> bool:
+    return question is None or row.correct == (row.parsed_index == question.answer_index)
+
+
+def _teacher(rows: list[Reference], questions: list[Question], params: Params) -> list[Expect]:
+    """The teacher as a whole. Without rows its rates are 0, and so fail."""
+    least, margin = params.gates.min_parse_rate, params.gates.above_chance
+    parsed = sum(row.parsed_index is not None for row in rows) / max(1, len(rows))
+    right = sum(row.correct for row in rows) / max(1, len(rows))
+    chance = sum(1.0 / max(1, len(question.choices)) for question in questions) / max(1, len(questions))
+    table = Table.of("teacher", "name", {"name": ["teacher"], "parse_rate": [parsed], "above_chance": [right - chance]})
+    return [
+        table.expect("parse_rate", Between(least, 1.0), f"at least {least:.0%} of the responses name a choice"),
+        table.expect("above_chance", Between(margin), f"clean training accuracy lies at least {margin:g} above chance"),
+    ]

@@ -1,0 +1,33 @@
+"""Progress of long work: a bar with rate and remaining time on a terminal, a line now and then elsewhere (logs, CI)."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def bar(total: int, says: str, unit: str) -> tqdm:
+    """A progress bar to be advanced with ``update``. Shows nothing in the first two seconds."""
+    interactive = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=says,
+        unit=f" {unit}",
+        delay=2.0,
+        dynamic_ncols=interactive,
+        mininterval=0.2 if interactive else SECONDS_BETWEEN_LINES,
+        ascii=not interactive,
+        file=sys.stderr,
+    )
+
+
+def track(items: Iterable[Item], total: int, says: str, unit: str) -> Iterator[Item]:
+    """Yield ``items`` under a progress bar."""
+    with bar(total, says, unit) as shown:
+        for item in items:
+            yield item
+            shown.update()

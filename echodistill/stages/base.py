@@ -1,0 +1,93 @@
+"""Stage ``base``: the model to make robust. ``nano`` is built and pre-trained here; any other is pointed to."""
+
+import json
+from pathlib import Path
+
+from echodistill.atomic import atomic_path
+from echodistill.audio.noises import KINDS
+from echodistill.datasets.store import Corpus
+from echodistill.evaluation.choices import parse_choice
+from echodistill.models import nano
+from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate, load
+from echodistill.models.checkpoint import POINTER, content_hash
+from echodistill.models.prompts import question_text
+from echodistill.params import Params
+from echodistill.stages.entry import run_stage
+from echodistill.training.bar import ProgressBar
+from echodistill.training.metrics_log import MetricsLog, read_metrics
+from echodistill.training.pretrain import pretrain
+from echodistill.training.run_folder import fingerprint, run_folder
+
+NANO = "nano"
+ANSWER_TOKENS = 16
+BATCH = 64
+
+
+def base(params: Params, out: Path, corpus_folder: Path) -> None:
+    """Make the base folder ``out``: model files or a pointer, and ``base.json`` with what is known of the model."""
+    settings = params.base
+    corpus = Corpus(corpus_folder)
+    losses: list[float] = []
+    if settings.model == NANO:
+        llm, losses = _pretrained_nano(params, corpus, corpus_folder)
+    else:
+        llm = load(settings.model, trust_remote_code=settings.trust_remote_code)
+    with atomic_path(out) as temporary:
+        temporary.mkdir()
+        if settings.model == NANO:
+            llm.save(temporary)
+            revision = content_hash(temporary, "*.safetensors")
+        else:
+            pointer = {"model": settings.model, "trust_remote_code": settings.trust_remote_code}
+            (temporary / POINTER).write_text(json.dumps(pointer) + "\n", encoding="utf-8")
+            revision = _revision(settings.model, llm)
+        facts = {
+            "model": settings.model,
+            "family": llm.model.config.model_type,
+            "parameters": sum(parameter.numel() for parameter in llm.model.parameters()),
+            "revision": revision,
+            "losses": losses,
+            **_validate(llm, corpus),
+        }
+        (temporary / "base.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    print(f"{settings.model}: {facts['parameters']:,} parameters, clean validation accuracy {facts['validation_clean_acc']}")
+
+
+def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path) -> tuple[AudioLLM, list[float]]:
+    settings = params.base.nano
+    texts = []
+    for question in corpus.questions_of("train"):
+        texts += [question_text(question.question, question.choices), question.answer]
+    window_s = params.corpus.max_duration_s
+    llm = nano.build(texts, window_s, settings.width, settings.encoder_layers, settings.decoder_layers, params.seed)
+    mark = fingerprint({"base": params.base.model_dump(), "seed": params.seed, "window": window_s}, {"corpus": corpus_folder})
+    folder = run_folder("base", mark)
+    log = folder / "metrics.jsonl"
+    kinds = [kind for kind in KINDS if kind in params.mixes.kinds and kind not in params.mixes.unseen] or ["gauss"]
+    pretrain(llm, corpus, kinds, settings, params.seed, folder, lambda: [MetricsLog(log, lambda _s, _m: None), ProgressBar("base")])
+    return llm, [row["loss"] for row in read_metrics(log)]
+
+
+def _revision(name: str, llm: AudioLLM) -> str:
+    """What identifies weights that are not ours: a folder's content, or the hub's commit."""
+    folder = Path(name)
+    return content_hash(folder, "*.safetensors") if folder.is_dir() else str(getattr(llm.model.config, "_commit_hash", None) or name)
+
+
+def _validate(llm: AudioLLM, corpus: Corpus) -> dict[str, float | int | None]:
+    """Accuracy on clean validation clips."""
+    questions = corpus.questions_of("validation")
+    if not questions:
+        return {"validation_clean_acc": None, "validation_n": 0, "chance": None}
+    right = 0
+    for start in range(0, len(questions), BATCH):
+        part = questions[start : start + BATCH]
+        prompts = [Prompt(corpus.waveform(row.clip_id), row.question, row.choices) for row in part]
+        for row, response in zip(part, generate(llm, encode(llm, prompts), ANSWER_TOKENS), strict=True):
+            right += parse_choice(decode(llm, response), row.choices) == row.answer_index
+    chance = sum(1.0 / len(row.choices) for row in questions) / len(questions)
+    return {"validation_clean_acc": right / len(questions), "validation_n": len(questions), "chance": chance}
+
+
+if __name__ == "__main__":
+    run_stage(base, sections=("seed", "corpus.max_duration_s", "mixes.kinds", "mixes.unseen", "base"))

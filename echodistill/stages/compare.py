@@ -1,0 +1,49 @@
+"""Stage ``compare``: answers to figures, intervals and curves. Needs no model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from echodistill.atomic import atomic_path
+from echodistill.datasets.store import Corpus
+from echodistill.evaluation.comparison import compare_systems
+from echodistill.evaluation.scores import score_answers
+from echodistill.models.checkpoint import RUN
+from echodistill.params import Params
+from echodistill.records import Answer, read_rows
+from echodistill.report.curves import accuracy_curves, write_curve_points
+from echodistill.stages.entry import run_stage
+
+
+def compare(
+    params: Params,
+    metrics: Path,
+    points: Path,
+    picture: Path,
+    corpus_folder: Path,
+    base: Path,
+    student: Path,
+    student_folder: Path,
+) -> None:
+    """Write ``metrics`` (JSON), ``points`` (CSV for ``dvc plots``) and ``picture`` (PNG, accuracy against SNR)."""
+    questions = Corpus(corpus_folder).questions
+    base_answers, student_answers = read_rows(base, Answer), read_rows(student, Answer)
+    method = json.loads((student_folder / RUN).read_text(encoding="utf-8"))["method"]
+    np.seterr(all="raise")  # a 0/0 must not end up as a figure
+    figures = compare_systems(
+        method,
+        score_answers(base_answers, base_answers, questions),
+        score_answers(student_answers, base_answers, questions),
+        params.compare,
+        params.mixes.unseen,
+        params.seed,
+    )
+    with atomic_path(metrics) as temporary:
+        temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_curve_points(points, figures)
+    accuracy_curves(picture, figures)
+
+
+if __name__ == "__main__":
+    run_stage(compare, sections=("seed", "mixes.unseen", "compare"))

@@ -1,0 +1,100 @@
+"""Stage ``corpus``: clips and questions from a source into shards and parquet. Bad rows are put aside with their reason."""
+
+import hashlib
+from contextlib import nullcontext
+from pathlib import Path
+
+from echodistill.atomic import atomic_path
+from echodistill.audio.files import encode_flac
+from echodistill.audio.levels import SILENCE_DBFS, dbfs
+from echodistill.audio.noises import SAMPLE_RATE
+from echodistill.datasets import builtin, folder, fsdd
+from echodistill.datasets.sources import SourceClip, SourceClips
+from echodistill.datasets.store import ShardWriter
+from echodistill.errors import UserError
+from echodistill.params import CorpusParams, Params
+from echodistill.progress import track
+from echodistill.records import Clip, Quarantined, Question, write_rows
+from echodistill.stages.entry import run_stage
+
+
+def corpus(params: Params, out: Path, _raw: Path) -> None:
+    """Make the corpus folder ``out``. Raises ``UserError`` when too many rows are bad or a split is empty."""
+    settings = params.corpus
+    with builtin.Espeak() if settings.source == "builtin" else nullcontext() as espeak:
+        if isinstance(espeak, builtin.Espeak):
+            found = builtin.read(settings, params.seed, espeak)
+        else:
+            found = (folder if settings.source == "folder" else fsdd).read(settings, params.seed)
+        with atomic_path(out) as temporary:
+            temporary.mkdir()
+            _store(found, settings, temporary)
+
+
+def _store(found: SourceClips, settings: CorpusParams, out: Path) -> None:
+    clips, questions, quarantined = [], [], list(found.quarantined)
+    with ShardWriter(out) as shards:
+        for source in track(found.clips, len(found.clips), "corpus", "clips"):
+            try:
+                clips.append(_store_clip(source, found.splits[source.group], settings, shards))
+            except UserError as error:
+                quarantined.append(Quarantined(row=source.source, reason=str(error)))
+                continue
+            for asked in source.questions:
+                index = asked.choices.index(asked.answer)
+                questions.append(
+                    Question(asked.question_id, source.clip_id, clips[-1].split, asked.question, asked.choices, asked.answer, index)
+                )
+    write_rows(out / "quarantine.parquet", Quarantined, quarantined)
+    _judge(clips, quarantined, settings)
+    write_rows(out / "clips.parquet", Clip, clips)
+    write_rows(out / "questions.parquet", Question, questions)
+
+
+def _store_clip(source: SourceClip, split: str, settings: CorpusParams, shards: ShardWriter) -> Clip:
+    decoded, source_sha256 = source.read()
+    duration_s = len(decoded.waveform) / SAMPLE_RATE
+    if not settings.min_duration_s <= duration_s <= settings.max_duration_s:
+        allowed = f"{settings.min_duration_s:g} to {settings.max_duration_s:g} s"
+        raise UserError(f"{source.source}: {duration_s:.2f} s is outside corpus.min_duration_s to max_duration_s ({allowed})")
+    level = dbfs(decoded.waveform)
+    if level < SILENCE_DBFS:
+        raise UserError(f"{source.source}: silent ({level:.0f} dBFS)")
+    content = encode_flac(decoded.waveform)
+    shard, offset = shards.add(f"{hashlib.sha256(source.clip_id.encode()).hexdigest()[:16]}.flac", content)
+    return Clip(
+        clip_id=source.clip_id,
+        group=source.group,
+        split=split,
+        transcript=source.transcript,
+        source=source.source,
+        source_sha256=source_sha256,
+        sha256=hashlib.sha256(content).hexdigest(),
+        source_rate=decoded.source_rate,
+        duration_s=duration_s,
+        level_dbfs=level,
+        shard=shard,
+        offset=offset,
+        size=len(content),
+    )
+
+
+def _judge(clips: list[Clip], quarantined: list[Quarantined], settings: CorpusParams) -> None:
+    """Say what was put aside, and stop when it is too much."""
+    for row in quarantined[:10]:
+        print(f"quarantined {row.row}: {row.reason}")
+    total = len(clips) + len(quarantined)
+    print(f"{len(clips)} clips kept, {len(quarantined)} rows quarantined")
+    if len(quarantined) > settings.max_quarantined_share * total:
+        first = quarantined[0]
+        raise UserError(
+            f"{len(quarantined)} of {total} rows are bad, more than corpus.max_quarantined_share = "
+            f"{settings.max_quarantined_share:g} allows. The first: {first.row}: {first.reason}"
+        )
+    for split in ("train", "test"):
+        if not any(clip.split == split for clip in clips):
+            raise UserError(f"no clip is left in split {split}: give more groups (speakers), or change corpus.test_share")
+
+
+if __name__ == "__main__":
+    run_stage(corpus, sections=("seed", "corpus"))

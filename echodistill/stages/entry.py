@@ -1,0 +1,45 @@
+"""How a stage starts: paths from the command line, its own sections of ``params.yaml``, one line for a user's fault."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from echodistill.errors import UserError
+from echodistill.params import Params, load_params
+
+PARAMS_FILE = Path("params.yaml")
+
+
+def only(params: Params, sections: Sequence[str]) -> Params:
+    """A view that holds nothing but ``sections`` (``train``, ``mixes.kinds``): a stage that reads what DVC does not watch for it
+    fails at once."""
+    view = SimpleNamespace()
+    for section in sections:
+        outer, _, key = section.partition(".")
+        value = getattr(params, outer)
+        if not key:
+            setattr(view, outer, value)
+            continue
+        if not hasattr(view, outer):
+            setattr(view, outer, SimpleNamespace())
+        setattr(getattr(view, outer), key, getattr(value, key))
+    return cast(Params, view)
+
+
+def run_stage(stage: Callable[..., None], sections: Sequence[str], convert: Callable[[list[str]], list[Any]] | None = None) -> None:
+    """Run ``stage(params, *paths)`` with the command line's paths. Exits with status 1 and one line on ``UserError``."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    arguments = sys.argv[1:]
+    try:
+        values = convert(arguments) if convert else [Path(argument) for argument in arguments]
+        stage(only(load_params(PARAMS_FILE), sections), *values)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror}. Free space or choose a writable place")

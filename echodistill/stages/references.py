@@ -1,0 +1,57 @@
+"""Stage ``references``: what the clean-hearing teacher answers to every training question, from the shared cache where known."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+from echodistill.atomic import atomic_path
+from echodistill.datasets.store import Corpus
+from echodistill.evaluation.choices import parse_choice
+from echodistill.models.audio_llm import AudioLLM, Prompt, decode
+from echodistill.models.checkpoint import open_base
+from echodistill.models.prompts import question_text
+from echodistill.params import Params, ReferencesParams
+from echodistill.progress import bar
+from echodistill.records import Question, Reference, write_rows
+from echodistill.stages.entry import run_stage
+from echodistill.teacher.cache import ReferenceCache, TeacherView, cache_folder, key_of
+from echodistill.teacher.references import ReferenceRequest, collect, save_views, teach
+from echodistill.training.device import device_batch
+
+
+def references(params: Params, out: Path, corpus_folder: Path, base_folder: Path) -> None:
+    """Make ``references.parquet`` and ``distributions.safetensors`` in ``out``."""
+    settings = params.references
+    corpus = Corpus(corpus_folder)
+    revision = json.loads((base_folder / "base.json").read_text(encoding="utf-8"))["revision"]
+    questions = corpus.questions_of("train")
+    requests = [_request(question, corpus, revision, settings) for question in questions]
+    llm = open_base(base_folder)
+    ask = partial(teach, llm, max_new_tokens=settings.max_new_tokens, top_k=settings.top_k, full_up_to=settings.full_vocabulary_up_to)
+    with bar(len(requests), "references", "questions") as shown:
+        views = collect(ReferenceCache(cache_folder()), requests, ask, device_batch(), shown.update)
+    rows = [_row(question, request.key, views[request.key], llm) for question, request in zip(questions, requests, strict=True)]
+    with atomic_path(out) as temporary:
+        temporary.mkdir()
+        write_rows(temporary / "references.parquet", Reference, rows)
+        save_views(temporary / "distributions.safetensors", views)
+    right = sum(row.correct for row in rows)
+    print(f"{len(rows)} references, {right / len(rows):.1%} right")
+
+
+def _request(question: Question, corpus: Corpus, revision: str, settings: ReferencesParams) -> ReferenceRequest:
+    """The key holds everything the teacher's answer depends on: audio bytes, prompt, weights, decoding."""
+    text = question_text(question.question, question.choices)
+    decoding = json.dumps(settings.model_dump(), sort_keys=True)
+    key = key_of(corpus.clips[question.clip_id].sha256, text, revision, decoding)
+    return ReferenceRequest(key, Prompt(corpus.waveform(question.clip_id), question.question, question.choices))
+
+
+def _row(question: Question, key: str, view: TeacherView, llm: AudioLLM) -> Reference:
+    response = decode(llm, view.token_ids.tolist())
+    parsed = parse_choice(response, question.choices)
+    return Reference(question.question_id, key, response, tuple(view.token_ids.tolist()), parsed, parsed == question.answer_index)
+
+
+if __name__ == "__main__":
+    run_stage(references, sections=("references",))

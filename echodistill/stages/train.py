@@ -1,0 +1,55 @@
+"""Stage ``train``: make the student. A killed training goes on from its last complete checkpoint, in the same MLflow run."""
+
+import json
+import shutil
+from pathlib import Path
+
+from echodistill.atomic import atomic_path
+from echodistill.audio.mixing import Mix
+from echodistill.audio.recordings import NoiseLibrary, recordings_folder
+from echodistill.datasets.store import Corpus
+from echodistill.models.checkpoint import RUN, open_base
+from echodistill.params import Params
+from echodistill.records import Reference, read_rows
+from echodistill.stages.entry import run_stage
+from echodistill.teacher.references import load_views
+from echodistill.tracking import MetricStream
+from echodistill.training.rollouts import RolloutSource
+from echodistill.training.run_folder import fingerprint, run_folder
+from echodistill.training.train import METRICS, train_student, write_metrics
+
+
+def train(params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, base_folder: Path, references_folder: Path) -> None:
+    """Make the student folder ``out``: full weights or an adapter, ``metrics.jsonl`` and ``run.json``."""
+    settings = params.train
+    chosen = settings.model_dump(exclude={"methods"}) | {"settings": getattr(settings.methods, settings.method).model_dump()}
+    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "references": references_folder}
+    mark = fingerprint({"train": chosen, "seed": params.seed}, inputs)
+    folder = run_folder("train", mark)
+    llm = open_base(base_folder)
+    corpus = Corpus(corpus_folder)
+    mixes = [mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix) if mix.split == "train"]
+    noise = NoiseLibrary(corpus.waveform, recordings_folder(params.mixes.noise, params.mixes.recordings))
+    by_key = load_views(references_folder / "distributions.safetensors")
+    views = {row.question_id: by_key[row.key] for row in read_rows(references_folder / "references.parquet", Reference)}
+    source = RolloutSource(corpus, mixes, noise, views, llm.tokenizer.pad_token_id)
+    with MetricStream(mark, settings.method) as stream:
+        trained = train_student(llm, source, settings, params.seed, folder, stream)
+    with atomic_path(out) as temporary:
+        trained.model.save_pretrained(temporary)
+        llm.processor.save_pretrained(temporary)
+        write_metrics(folder / METRICS, temporary / METRICS)
+        run = {
+            "fingerprint": mark,
+            "method": settings.method,
+            "steps": settings.steps,
+            "weights": settings.weights,
+            "trainable_parameters": trained.trainable,
+        }
+        (temporary / RUN).write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+
+
+if __name__ == "__main__":
+    run_stage(train, sections=("seed", "mixes.noise", "mixes.recordings", "train"))

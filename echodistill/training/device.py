@@ -1,0 +1,34 @@
+"""How a computation is laid out on the machine at hand; nothing here changes what is computed beyond rounding."""
+
+import os
+
+import torch
+
+from echodistill.errors import UserError
+
+DEFAULT_DEVICE_BATCH = 96
+
+
+def device_batch() -> int:
+    """Rows a device takes at once: ``ECHODISTILL_DEVICE_BATCH``, or 96."""
+    value = os.environ.get("ECHODISTILL_DEVICE_BATCH", str(DEFAULT_DEVICE_BATCH))
+    if not value.isdigit() or int(value) < 1:
+        raise UserError(f"ECHODISTILL_DEVICE_BATCH={value!r}: give a whole number above 0")
+    return int(value)
+
+
+def split_batch(rows: int, unit: int) -> tuple[int, int]:
+    """Rows a device step and accumulation steps for a global batch of ``rows``, in whole groups of ``unit``.
+
+    The device step is the largest whole number of groups that divides the batch and fits ``device_batch``; one group at least.
+    """
+    groups = rows // unit
+    fitting = [count for count in range(1, groups + 1) if groups % count == 0 and count * unit <= device_batch()]
+    size = max(fitting, default=1) * unit
+    return size, rows // size
+
+
+def precision() -> dict[str, bool]:
+    """Trainer arguments: bfloat16 where the GPU has it, float32 elsewhere."""
+    gpu = torch.cuda.is_available()
+    return {"bf16": gpu and torch.cuda.is_bf16_supported(), "use_cpu": not gpu}

@@ -1,0 +1,160 @@
+"""Pre-train a ``nano`` from random weights on training clips with mild noise, so that later methods have something to work with.
+
+Trained on clean clips alone such a model falls to chance at 20 dB. An auxiliary CTC loss on the encoder (words of the transcript)
+takes it off its first plateau in a hundred steps.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import echodistill.models.torchaudio_guard  # noqa: F401
+
+import numpy as np
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from echodistill.audio.levels import Waveform, power
+from echodistill.audio.mixing import BABBLE_VOICES, fit_length
+from echodistill.audio.noises import PROCEDURAL, SAMPLE_RATE, crowd
+from echodistill.datasets.store import Corpus
+from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode, pad_rows, score
+from echodistill.objectives.supervised import cross_entropy
+from echodistill.params import NanoParams
+from echodistill.records import Question
+from echodistill.seeds import rng
+from echodistill.training.checkpoints import CompleteCheckpoints, latest_complete
+
+BANK_VARIANTS, BANK_S = 16, 3.0  # pre-made noises a kind; their length in seconds
+LEVEL_DB = (-6.0, 3.0)  # random gain, so that the model does not lean on loudness
+Example = dict[str, Any]
+
+
+class MildlyNoisy(torch.utils.data.Dataset[int]):
+    """Example ``i`` is a question drawn for ``i`` with a noise drawn for ``i``: the order and a resume change nothing."""
+
+    def __init__(self, corpus: Corpus, kinds: Sequence[str], settings: NanoParams, seed: int) -> None:
+        self._corpus, self._settings, self._seed = corpus, settings, seed
+        self._questions = corpus.questions_of("train")
+        clips = [clip.clip_id for clip in corpus.clips_of("train")]
+        self._bank = [self._bank_noise(kind, number, clips) for kind in kinds for number in range(BANK_VARIANTS)]
+
+    def _bank_noise(self, kind: str, number: int, clips: Sequence[str]) -> Waveform:
+        stream, samples = rng(self._seed, "pretrain", kind, number), int(BANK_S * SAMPLE_RATE)
+        if kind == "crowd":
+            voices = [self._corpus.waveform(clips[index]) for index in stream.choice(len(clips), BABBLE_VOICES)]
+            noise = crowd(stream, samples, voices)
+        else:
+            noise = PROCEDURAL[kind](stream, samples)
+        return (noise / np.sqrt(power(noise))).astype(np.float32)
+
+    def __len__(self) -> int:
+        return self._settings.steps * self._settings.batch
+
+    def __getitem__(self, number: int) -> int:
+        return number
+
+    def example(self, number: int) -> tuple[Prompt, Question]:
+        stream = rng(self._seed, "pretrain", number)
+        question = self._questions[stream.integers(len(self._questions))]
+        clean = self._corpus.waveform(question.clip_id)
+        noise = fit_length(self._bank[stream.integers(len(self._bank))], len(clean), int(stream.integers(0, int(BANK_S * SAMPLE_RATE))))
+        snr_db = stream.uniform(self._settings.min_snr_db, self._settings.max_snr_db)
+        noisy = clean + np.sqrt(power(clean)) * 10.0 ** (-snr_db / 20.0) * noise
+        noisy *= 10.0 ** (stream.uniform(*LEVEL_DB) / 20.0)
+        return Prompt(noisy.astype(np.float32), question.question, question.choices), question
+
+
+class _WordCtc(torch.nn.Module):
+    """A linear head from encoder frames to the words of the transcripts; thrown away after pre-training."""
+
+    def __init__(self, width: int, transcripts: Sequence[str]) -> None:
+        super().__init__()
+        words = sorted({word for text in transcripts for word in text.split()})
+        self._number = {word: index for index, word in enumerate(words, start=1)}
+        self.head = torch.nn.Linear(width, len(words) + 1)
+
+    def loss(self, frames: torch.Tensor, lengths: torch.Tensor, transcripts: Sequence[str]) -> torch.Tensor:
+        """CTC in nats a word; ``frames`` (B, F, width), ``lengths`` (B,) of them."""
+        log_probs = self.head(frames.float()).log_softmax(dim=-1).transpose(0, 1)
+        rows = [[self._number[word] for word in text.split()] for text in transcripts]
+        targets = torch.tensor([number for row in rows for number in row], device=frames.device)
+        counts = torch.tensor([len(row) for row in rows], device=frames.device)
+        return torch.nn.functional.ctc_loss(log_probs, targets, lengths, counts, zero_infinity=True)
+
+
+class _Pretrainer(Trainer):
+    """Cross-entropy on the gold answer, plus CTC where transcripts are known."""
+
+    def __init__(self, llm: AudioLLM, data: MildlyNoisy, corpus: Corpus, weight: float, **options: Any) -> None:
+        self._llm, self._data, self._corpus, self._weight = llm, data, corpus, weight
+        transcripts = [clip.transcript for clip in corpus.clips_of("train")]
+        known = [text for text in transcripts if text]
+        self._ctc = len(known) == len(transcripts) and weight > 0
+        if self._ctc:  # a submodule, so that the optimizer and checkpoints hold it too
+            llm.model.ctc = _WordCtc(llm.model.config.audio_config.d_model, known)
+            llm.model.model.audio_tower.register_forward_hook(self._keep_frames)
+        super().__init__(model=llm.model, train_dataset=data, data_collator=list, **options)
+
+    def _keep_frames(self, _module: Any, _inputs: Any, output: Any) -> None:
+        self._frames = output.last_hidden_state
+
+    def _get_train_sampler(self, *_args: Any, **_kwargs: Any) -> torch.utils.data.Sampler:
+        return torch.utils.data.SequentialSampler(self._data)
+
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        return inputs
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        examples = [self._data.example(number) for number in inputs]
+        batch = encode(self._llm, [prompt for prompt, _ in examples]).to(self.args.device)
+        tokenizer = self._llm.tokenizer
+        gold = [[*tokenizer(question.answer)["input_ids"], tokenizer.eos_token_id] for _, question in examples]
+        ids, mask = (tensor.to(self.args.device) for tensor in pad_rows(gold, tokenizer.pad_token_id, left=False))
+        loss = cross_entropy(score(model, batch, ids, mask), ids, mask).mean()
+        if self._ctc:
+            texts = [self._corpus.clips[question.clip_id].transcript or "" for _, question in examples]
+            loss = loss + self._weight * model.ctc.loss(self._frames, self._audio_lengths(batch), texts)
+        return loss
+
+    def _audio_lengths(self, batch: PromptBatch) -> torch.Tensor:
+        return (batch.input_ids == self._llm.model.config.image_token_id).sum(dim=1)
+
+
+def pretrain(
+    llm: AudioLLM,
+    corpus: Corpus,
+    kinds: Sequence[str],
+    settings: NanoParams,
+    seed: int,
+    folder: Path,
+    callbacks: Callable[[], list[TrainerCallback]],
+) -> None:
+    """Train ``llm`` in place; checkpoints in ``folder``, from which a killed run goes on."""
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=settings.batch,
+        max_steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        weight_decay=0.05,
+        adam_beta2=0.98,
+        max_grad_norm=1.0,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, round(0.12 * settings.steps)),
+        logging_steps=10,
+        save_steps=100,
+        save_strategy="steps",
+        report_to=[],
+        seed=seed,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+    )
+    data = MildlyNoisy(corpus, kinds, settings, seed)
+    trainer = _Pretrainer(llm, data, corpus, settings.ctc_weight, args=arguments, callbacks=[CompleteCheckpoints(), *callbacks()])
+    resume = latest_complete(folder)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if hasattr(llm.model, "ctc"):
+        del llm.model.ctc
+    llm.model.eval()

@@ -1,0 +1,24 @@
+"""Where a training keeps what it needs to go on after a kill: outside DVC's outs, named by a fingerprint of its inputs."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from echodistill.models.checkpoint import content_hash
+
+RUNS = Path(".echodistill/runs")
+
+
+def fingerprint(settings: Mapping[str, object], inputs: Mapping[str, Path]) -> str:
+    """A hash of settings and of the content of input folders: the same inputs continue the same run."""
+    parts = {name: content_hash(folder) for name, folder in inputs.items()}
+    text = json.dumps({"settings": settings, "inputs": parts}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def run_folder(stage: str, mark: str) -> Path:
+    """The folder of one run, made if needed."""
+    folder = RUNS / f"{stage}-{mark[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,132 @@
+"""Train a student by one of the four methods, resumable, and write it down."""
+
+import json
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import echodistill.models.torchaudio_guard  # noqa: F401
+
+from trl import GRPOConfig
+
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.params import TrainParams
+from echodistill.training.bar import ProgressBar, quiet
+from echodistill.training.checkpoints import CompleteCheckpoints, latest_complete
+from echodistill.training.device import precision, split_batch
+from echodistill.training.metrics_log import MetricSink, MetricsLog, read_metrics, trim_after
+from echodistill.training.rollouts import RolloutSource
+from echodistill.training.trainer import TIMING_METRICS, AudioGRPOTrainer
+
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training."""
+
+    model: Any
+    """The full model, or the adapter around it; ``save_pretrained`` writes what was trained."""
+    trainable: dict[str, int]
+    """Trainable parameters by module."""
+
+
+def train_student(llm: AudioLLM, source: RolloutSource, settings: TrainParams, seed: int, folder: Path, sink: MetricSink) -> Trained:
+    """Train ``llm`` in place, from the last complete checkpoint in ``folder`` on.
+
+    Every logged step goes to ``folder/metrics.jsonl`` first and to ``sink`` after.
+    """
+    log = folder / METRICS
+    resume = latest_complete(folder)
+    trim_after(log, int(resume.name.rpartition("-")[2]) if resume else 0)
+    trainer = AudioGRPOTrainer(
+        llm,
+        source,
+        settings.method,
+        settings.objective,
+        _arguments(llm, settings, seed, folder),
+        callbacks=[CompleteCheckpoints(), MetricsLog(log, sink), ProgressBar(f"train {settings.method}")],
+        peft_config=_adapter(settings) if settings.weights == "lora" else None,
+    )
+    quiet(trainer)
+    trainable = trainable_by_module(trainer.model)
+    total = sum(parameter.numel() for parameter in trainer.model.parameters())
+    print(f"training {sum(trainable.values()):,} of {total:,} parameters: " + ", ".join(f"{k} {v:,}" for k, v in trainable.items()))
+    if resume:
+        print(f"resuming from {resume}")
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    _warn_if_inert(read_metrics(log), settings)
+    return Trained(trainer.accelerator.unwrap_model(trainer.model).eval(), trainable)
+
+
+def _arguments(llm: AudioLLM, settings: TrainParams, seed: int, folder: Path) -> GRPOConfig:
+    method = getattr(settings.methods, settings.method)
+    device_rows, accumulation = split_batch(settings.prompts_per_step * settings.rollouts, settings.rollouts)
+    return GRPOConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=device_rows,
+        gradient_accumulation_steps=accumulation,
+        num_generations=settings.rollouts,
+        max_steps=settings.steps,
+        learning_rate=method.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, math.ceil(settings.warmup_share * settings.steps)),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        temperature=settings.temperature,
+        max_completion_length=settings.max_new_tokens,
+        epsilon=settings.objective.clip,
+        beta=method.kl_weight if settings.method == "grpo" else 0.0,
+        loss_type="grpo",
+        generation_kwargs={"suppress_tokens": [llm.model.config.image_token_id]},
+        gradient_checkpointing=False,
+        logging_steps=1,
+        save_strategy="steps",
+        save_steps=settings.checkpoint_every,
+        report_to=[],
+        seed=seed,
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        **precision(),
+    )
+
+
+def _adapter(settings: TrainParams) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=settings.lora.rank,
+        lora_alpha=settings.lora.alpha,
+        lora_dropout=settings.lora.dropout,
+        target_modules="all-linear",
+        exclude_modules=["lm_head"],
+        task_type="CAUSAL_LM",
+    )
+
+
+def trainable_by_module(model: Any) -> dict[str, int]:
+    """Trainable parameters of each part (encoder, projector, decoder, head), so that nobody has to guess what was frozen."""
+    counts: dict[str, int] = defaultdict(int)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parts = [part for part in name.split(".") if part not in ("model", "base_model", "module")]
+            counts[parts[0]] += parameter.numel()
+    return dict(counts)
+
+
+def _warn_if_inert(rows: list[dict[str, float]], settings: TrainParams) -> None:
+    """An instance-level bonus is undone by std-normalising wherever a group has two reward levels: say so."""
+    shares = [row["inert_groups"] for row in rows if "inert_groups" in row]
+    if shares and settings.objective.shaping != "off" and sum(shares) / len(shares) > 0.9:
+        print(
+            f"warning: the consistency bonus changed nothing in {100 * sum(shares) / len(shares):.0f} % of the groups "
+            f"(train.objective.shaping: {settings.objective.shaping}); `candidate` makes it act"
+        )
+
+
+def write_metrics(log: Path, target: Path) -> None:
+    """Copy the log without its timings, so that the same training gives the same bytes."""
+    rows = [{name: value for name, value in row.items() if name not in TIMING_METRICS} for row in read_metrics(log)]
+    target.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,86 @@
+"""Small real things that many tests need: a corpus of synthetic clips and a nano with random weights."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from echodistill.audio.files import encode_flac
+from echodistill.audio.levels import Waveform, dbfs
+from echodistill.datasets.store import Corpus, ShardWriter
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.prompts import question_text
+from echodistill.records import Clip, Question, write_rows
+from echodistill.seeds import rng
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+WORDS = ("low", "middle", "high")
+PITCH_HZ = {"low": 200.0, "middle": 700.0, "high": 2000.0}
+
+
+def tone(word: str, seed: object, duration_s: float = 0.5) -> Waveform:
+    """A clip that "says" a word by its pitch."""
+    stream = rng("tone", word, seed)
+    time_s = np.arange(int(duration_s * 16_000)) / 16_000
+    wave = 0.3 * np.sin(2 * np.pi * PITCH_HZ[word] * stream.uniform(0.95, 1.05) * time_s)
+    return (wave + 0.001 * stream.standard_normal(wave.size)).astype(np.float32)
+
+
+def write_corpus(folder: Path, clips_by_split: dict[str, int]) -> Corpus:
+    """A corpus folder of tones with one question each; two groups a split."""
+    folder.mkdir(parents=True)
+    clips, questions = [], []
+    with ShardWriter(folder) as shards:
+        for split, count in clips_by_split.items():
+            for number in range(count):
+                clip_id, word = f"{split}-{number}", WORDS[number % 3]
+                waveform = tone(word, clip_id, 0.4 + 0.05 * (number % 3))
+                content = encode_flac(waveform)
+                shard, offset = shards.add(f"{clip_id}.flac", content)
+                digest = hashlib.sha256(content).hexdigest()
+                clips.append(
+                    Clip(
+                        clip_id=clip_id,
+                        group=f"{split}-speaker-{number % 2}",
+                        split=split,
+                        transcript=word,
+                        source="tone",
+                        source_sha256=digest,
+                        sha256=digest,
+                        source_rate=16_000,
+                        duration_s=len(waveform) / 16_000,
+                        level_dbfs=dbfs(waveform),
+                        shard=shard,
+                        offset=offset,
+                        size=len(content),
+                    )
+                )
+                turn = number // 3 % 3  # the right answer stands at each place alike
+                choices = WORDS[turn:] + WORDS[:turn]
+                index = choices.index(word)
+                questions.append(Question(f"{clip_id}-q", clip_id, split, "Which tone?", choices, word, index))
+    write_rows(folder / "clips.parquet", Clip, clips)
+    write_rows(folder / "questions.parquet", Question, questions)
+    return Corpus(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "corpus", {"train": 18, "validation": 6, "test": 9})
+
+
+@pytest.fixture(scope="session")
+def tiny_llm(tiny_corpus: Corpus) -> AudioLLM:
+    """A nano of some ten thousand parameters, random weights."""
+    from echodistill.models import nano
+
+    texts = [question_text(question.question, question.choices) for question in tiny_corpus.questions.values()]
+    llm = nano.build(texts, 0.6, width=48, encoder_layers=1, decoder_layers=1, seed=0)
+    with torch.no_grad():  # random weights hardly hear: make the audio matter and the answers decided
+        llm.model.model.multi_modal_projector.linear.weight *= 20
+        llm.model.lm_head.weight *= 10
+    llm.model.eval()
+    return llm

@@ -1,0 +1,227 @@
+"""The answer parser: a wrong guess is worse than a failure, so a doubtful response must give ``None``."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echodistill.evaluation.choices import parse_choice, reward
+from echodistill.models.prompts import LETTERS
+
+DOGS = ("blue cat", "red dog", "red", "green")
+WORDS = ("cat", "dog", "bird", "fish")
+NOTES = ("G", "C", "A", "D")
+COUNTS = ("3", "2", "12", "5")
+KEYS = ("C# minor", "A minor", "C major", "G major")
+YES_NO = ("no", "yes")
+ARTICLES = ("dog", "a dog barking", "a cat")
+
+CASES = [
+    # letters
+    ("B", DOGS, 1),
+    ("b", DOGS, 1),
+    (" b \n", DOGS, 1),
+    ("(b)", DOGS, 1),
+    ("[B]", DOGS, 1),
+    ("B.", DOGS, 1),
+    ("B)", DOGS, 1),
+    ("B:", DOGS, 1),
+    ("**B**", DOGS, 1),
+    ("`B`", DOGS, 1),
+    ("'B'", DOGS, 1),
+    ("Ｂ", DOGS, 1),
+    ("（Ｂ）", DOGS, 1),
+    ("B。", DOGS, 1),
+    ("答案：Ｂ", DOGS, None),
+    ("E", DOGS, None),
+    ("(E)", DOGS, None),
+    ("E. red dog", DOGS, None),
+    ("Z", DOGS, None),
+    ("AB", DOGS, None),
+    ("B B B", DOGS, None),
+    ("B?", DOGS, None),
+    # letters with their text
+    ("B. red dog", DOGS, 1),
+    ("B. Red Dog.", DOGS, 1),
+    ("**B.** red dog", DOGS, 1),
+    ("B) red dog", DOGS, 1),
+    ("(B) red dog", DOGS, 1),
+    ("B red dog", DOGS, 1),
+    ("B - red dog", DOGS, 1),
+    ("B (red dog)", DOGS, 1),
+    ("red dog (B)", DOGS, 1),
+    ("B\nred dog", DOGS, 1),
+    ("B. red dog\nB. red dog", DOGS, 1),
+    ("Ｂ．red dog", DOGS, 1),
+    ("B、red dog", DOGS, 1),
+    ("A. red dog", DOGS, None),
+    ("B. red", DOGS, None),
+    ("red dog (A)", DOGS, None),
+    ("B. purple", DOGS, 1),
+    # declared answers
+    ("The answer is B", DOGS, 1),
+    ("The answer is B.", DOGS, 1),
+    ("The answer is (b)", DOGS, 1),
+    ("the answer is: B", DOGS, 1),
+    ("Answer: B", DOGS, 1),
+    ("Answer：Ｂ", DOGS, 1),
+    ("Answer B", DOGS, 1),
+    ("answer: red dog", DOGS, 1),
+    ("Answer: 'red dog'", DOGS, 1),
+    ("**Answer:** B. red dog", DOGS, 1),
+    ("The correct answer is option B.", DOGS, 1),
+    ("The correct option is B because it barks", DOGS, 1),
+    ("The answer is A because it meows", DOGS, 0),
+    ("The answer to the question is B", DOGS, 1),
+    ("Option B", DOGS, 1),
+    ("Option B is correct.", DOGS, 1),
+    ("A is the correct answer", DOGS, 0),
+    ("B is the correct answer", DOGS, 1),
+    ("I choose B", DOGS, 1),
+    ("I'd go with red dog", DOGS, 1),
+    ("It is B.", DOGS, 1),
+    ("<answer>B</answer>", DOGS, 1),
+    ("<answer>red dog</answer>", DOGS, 1),
+    (r"\boxed{B}", DOGS, 1),
+    ("The cat meows. The answer is red dog", DOGS, 1),
+    ("It could be blue cat or red dog. The answer is B.", DOGS, 1),
+    ("A. The answer is B.", DOGS, None),
+    ("The answer is B. No, the answer is A.", DOGS, None),
+    ("The answer is", DOGS, None),
+    ("Answer:", DOGS, None),
+    # texts
+    ("red dog", DOGS, 1),
+    ("Red  Dog!", DOGS, 1),
+    ('"red dog"', DOGS, 1),
+    ("“red dog”", DOGS, 1),
+    ("red", DOGS, 2),
+    ("it's red", DOGS, 2),
+    ("it's a red dog", DOGS, 1),
+    ("I think it's the dog", WORDS, 1),
+    ("I think it’s the dog.", WORDS, 1),
+    ("The speaker says dog", WORDS, 1),
+    ("There are dogs", WORDS, None),
+    ("hot-dog", WORDS, None),
+    ("the dog's owner", WORDS, None),
+    ("doggy", WORDS, None),
+    ("red dog, red", DOGS, None),
+    ("a dog", WORDS, 1),
+    ("A dog", WORDS, 1),
+    ("A dog barks", WORDS, 1),
+    ("a dog", ("cat", "a dog"), 1),
+    ("a dog", ("a cat", "a dog"), 1),
+    ("A dog", ARTICLES, 0),
+    ("A dog barking", ARTICLES, 1),
+    ("A. dog", ARTICLES, 0),
+    ("It is a cat", ARTICLES, 2),
+    ("naïve", ("cafe", "naïve"), 1),
+    ("STRASSE", ("straße", "Weg"), 0),
+    # several, denied or doubted
+    ("cat dog", WORDS, None),
+    ("cat and dog", WORDS, None),
+    ("cat or dog", WORDS, None),
+    ("A or B", WORDS, None),
+    ("A and B", WORDS, None),
+    ("B and C", WORDS, None),
+    ("b and c", WORDS, None),
+    ("A, B", WORDS, None),
+    ("Both A and B", WORDS, None),
+    ("A. cat B. dog C. bird D. fish", WORDS, None),
+    ("A. cat\nB. dog\nC. bird\nD. fish", WORDS, None),
+    # denied: which one is meant could be told for some of these, but not by a rule that is right for the others
+    ("not B", WORDS, None),
+    ("not A but B", WORDS, None),
+    ("not the cat but the dog", WORDS, None),
+    ("It is not a dog", WORDS, None),
+    ("It isn't the dog", WORDS, None),
+    ("I don't think it's the dog", WORDS, None),
+    ("I don't think the answer is B", WORDS, None),
+    ("anything except dog", WORDS, None),
+    ("dog is wrong", WORDS, None),
+    ("dog or something", WORDS, None),
+    ("Is it a dog?", WORDS, None),
+    # choices that are letters, digits or common words
+    ("G", NOTES, 0),
+    ("The answer is G", NOTES, 0),
+    ("C", NOTES, None),
+    ("B", NOTES, 1),
+    ("B. C", NOTES, None),
+    ("A", ("A", "B", "C"), 0),
+    ("The answer is B", ("A", "B", "C"), 1),
+    ("I hear a dog", ("a", "b"), None),
+    ("2", COUNTS, 1),
+    ("2.", COUNTS, 1),
+    ("12", COUNTS, 2),
+    ("B. 2", COUNTS, 1),
+    ("The answer is 2", COUNTS, 1),
+    ("It's 3", COUNTS, 0),
+    ("I don't think it's 3", COUNTS, None),
+    ("1", COUNTS, None),
+    ("-2", COUNTS, None),
+    ("2 or 3", COUNTS, None),
+    ("There are 2 dogs and 3 cats", COUNTS, None),
+    ("two", COUNTS, None),
+    ("two", ("one", "two"), 1),
+    ("one", ("two", "one"), 1),
+    ("The first one", ("two", "one"), None),
+    ("C major", KEYS, 2),
+    ("c# minor", KEYS, 0),
+    ("The key is C major", KEYS, 2),
+    ("C minor", KEYS, None),
+    ("C major", ("C# minor", "D major", "C minor"), None),
+    ("plan C", WORDS, None),
+    ("dog, and vitamin C", WORDS, None),
+    ("I", WORDS, None),
+    ("yes", YES_NO, 1),
+    ("No.", YES_NO, 0),
+    ("No, the speaker is not happy", YES_NO, 0),
+    ("Yes, the speaker is happy", YES_NO, 1),
+    ("No idea", YES_NO, None),
+    ("Who is it?", ("What is it?", "Who is it?"), 1),
+    # nothing
+    ("", WORDS, None),
+    ("   \n", WORDS, None),
+    ("...", WORDS, None),
+    ("I don't know", WORDS, None),
+    ("horse", WORDS, None),
+    # choices that cannot be told apart
+    ("red", ("red", "Red."), None),
+    ("A", ("red", "Red."), 0),
+    ("", ("...", "red"), None),
+]
+
+
+@pytest.mark.parametrize(("response", "choices", "expected"), CASES)
+def test_parse_choice(response: str, choices: tuple[str, ...], expected: int | None) -> None:
+    assert parse_choice(response, choices) == expected
+
+
+@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize(
+    "form", ["{0}", "{0}.", "({0})", "The answer is {0}", "{0}. {1}", "{1}", "It's the {1}.", "Option {0}", "{0} because", "{0}\nbut"]
+)
+def test_no_position_is_harder_to_name(form: str, index: int) -> None:
+    """A form that is read for one letter and not for another would favour positions."""
+    parsed = parse_choice(form.format(LETTERS[index], WORDS[index]), WORDS)
+    assert parsed == index
+
+
+@given(st.text(max_size=60), st.lists(st.text(min_size=1, max_size=12), min_size=2, max_size=30))
+def test_any_text_gives_a_choice_or_none(response: str, choices: list[str]) -> None:
+    parsed = parse_choice(response, choices)
+    assert parsed is None or 0 <= parsed < len(choices)
+
+
+@given(st.permutations(["cat", "dog", "bird", "fish", "red dog"]), st.integers(0, 4))
+def test_a_choice_repeated_is_that_choice_wherever_it_stands(choices: list[str], index: int) -> None:
+    assert parse_choice(choices[index], choices) == index
+    assert parse_choice(f"{LETTERS[index]}. {choices[index]}", choices) == index
+    assert parse_choice(f"{LETTERS[index]}. {choices[index - 1]}", choices) is None
+
+
+@pytest.mark.parametrize(
+    ("response", "answer_index", "expected"),
+    [("dog", 1, 1.0), ("B", 1, 1.0), ("cat", 1, -1.0), ("B", 0, -1.0), ("", 1, 0.0), ("cat dog", 1, 0.0), ("horse", 1, 0.0)],
+)
+def test_reward(response: str, answer_index: int, expected: float) -> None:
+    """Right +1, another choice -1, nothing parsed 0: so guessing never beats silence in expectation below even odds."""
+    assert reward(response, WORDS, answer_index) == expected

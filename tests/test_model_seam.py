@@ -1,0 +1,96 @@
+"""The seam to transformers: the model hears, rows do not disturb each other, generation and scoring agree."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from echodistill.datasets.store import Corpus
+from echodistill.errors import UserError
+from echodistill.models.audio_llm import AudioLLM, Prompt, encode, end_ids, generate, load, pad_rows, score
+
+from tests.conftest import tone
+
+RESPONSE = [[7, 8, 9, 2]]
+
+
+def _prompt(waveform: np.ndarray, choices: tuple[str, ...] = ("low", "high")) -> Prompt:
+    return Prompt(waveform, "Which tone?", choices)
+
+
+def _log_probs(llm: AudioLLM, prompts: list[Prompt], responses: list[list[int]]) -> torch.Tensor:
+    ids, mask = pad_rows(responses, llm.tokenizer.pad_token_id, left=False)
+    with torch.inference_mode():
+        return score(llm.model, encode(llm, prompts), ids, mask).log_softmax(dim=-1)
+
+
+def test_log_probs_change_when_the_audio_changes(tiny_llm: AudioLLM) -> None:
+    low = _log_probs(tiny_llm, [_prompt(tone("low", 1))], RESPONSE)
+    high = _log_probs(tiny_llm, [_prompt(tone("high", 1))], RESPONSE)
+    assert (low - high).abs().max() > 1e-3
+
+
+def test_log_probs_do_not_change_when_another_row_of_the_batch_does(tiny_llm: AudioLLM) -> None:
+    mine = _prompt(tone("low", 1, 0.4))
+    alone = _log_probs(tiny_llm, [mine], RESPONSE)[0, :4]
+    other = _prompt(tone("high", 2, 0.6), ("a much longer choice than the others", "high", "middle"))
+    beside = _log_probs(tiny_llm, [mine, other], [RESPONSE[0], [5, 5, 5, 5, 5, 5, 2]])[0, :4]
+    torch.testing.assert_close(alone, beside, atol=1e-4, rtol=1e-4)
+
+
+def test_generation_and_scoring_hear_the_same_audio(tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:
+    prompts = [_prompt(tiny_corpus.waveform(clip_id)) for clip_id in ("train-0", "train-1", "train-2")]
+    responses = generate(tiny_llm, encode(tiny_llm, prompts), max_new_tokens=6)
+    log_probs = _log_probs(tiny_llm, prompts, responses).clone()
+    log_probs[..., tiny_llm.model.config.image_token_id] = -torch.inf  # never generated
+    for row, response in enumerate(responses):
+        assert log_probs[row, : len(response)].argmax(dim=-1).tolist() == response
+
+
+def test_the_audio_placeholder_is_never_generated(tiny_llm: AudioLLM) -> None:
+    placeholder = tiny_llm.model.config.image_token_id
+    wanted = torch.nn.functional.one_hot(torch.tensor(placeholder), tiny_llm.model.lm_head.out_features) * 1e4
+    hook = tiny_llm.model.lm_head.register_forward_hook(lambda _module, _inputs, logits: logits + wanted)
+    (response,) = generate(tiny_llm, encode(tiny_llm, [_prompt(tone("low", 1))]), max_new_tokens=5)
+    hook.remove()
+    assert placeholder not in response
+
+
+def test_a_response_ends_with_its_first_end_token(tiny_llm: AudioLLM) -> None:
+    for response in generate(tiny_llm, encode(tiny_llm, [_prompt(tone("low", 1)), _prompt(tone("high", 3))]), max_new_tokens=8):
+        assert not set(response[:-1]) & set(end_ids(tiny_llm))
+
+
+def test_a_clip_longer_than_the_window_is_refused(tiny_llm: AudioLLM) -> None:
+    with pytest.raises(UserError, match=r"0\.70 s does not fit the model's window of 0\.6 s"):
+        encode(tiny_llm, [_prompt(tone("low", 1, 0.7))])
+
+
+def test_saved_and_loaded_gives_the_same_log_probs(tiny_llm: AudioLLM, tmp_path: Path) -> None:
+    tiny_llm.save(tmp_path / "model")
+    assert sorted(path.suffix for path in (tmp_path / "model").iterdir() if "model" in path.name) == [".safetensors"]
+    loaded = load(str(tmp_path / "model"), device="cpu")
+    prompt = [_prompt(tone("middle", 1))]
+    torch.testing.assert_close(_log_probs(loaded, prompt, RESPONSE), _log_probs(tiny_llm, prompt, RESPONSE))
+
+
+def test_pickled_weights_are_refused(tiny_llm: AudioLLM, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    tiny_llm.save(folder)
+    torch.save(tiny_llm.model.state_dict(), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="safetensors"):
+        load(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "no-such-owner/no-such-model"])
+def test_a_model_that_is_not_there_is_one_clear_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load(name, device="cpu")
+
+
+def test_any_text_can_be_encoded_and_comes_back(tiny_llm: AudioLLM) -> None:
+    text = "Größe 東京 \U0001f600 red-dog's"
+    assert tiny_llm.tokenizer.decode(tiny_llm.tokenizer(text)["input_ids"]) == text

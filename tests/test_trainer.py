@@ -1,0 +1,157 @@
+"""The trainer: it hears, skips only what has no gradient, and still fits the TRL it subclasses."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from trl import GRPOTrainer
+
+from echodistill.audio.mixing import Mix, draw
+from echodistill.audio.recordings import NoiseLibrary
+from echodistill.datasets.store import Corpus
+from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate, load, pad_rows, score
+from echodistill.objectives.ratio import policy_term
+from echodistill.objectives.supervised import token_log_probs
+from echodistill.params import TrainParams, load_params
+from echodistill.teacher.references import teach
+from echodistill.training.metrics_log import read_metrics
+from echodistill.training.rollouts import RolloutSource
+from echodistill.training.train import train_student
+from echodistill.training.trainer import AudioGRPOTrainer
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def model_folder(tiny_llm: AudioLLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "base"
+    tiny_llm.save(folder)
+    return folder
+
+
+def settings_of(**changes: Any) -> TrainParams:
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
+    objective = raw["objective"] | changes.pop("objective", {})
+    small = {"steps": 3, "prompts_per_step": 3, "rollouts": 2, "max_new_tokens": 4, "checkpoint_every": 1}
+    return TrainParams.model_validate(raw | small | changes | {"objective": objective})
+
+
+def source_of(corpus: Corpus, llm: AudioLLM) -> RolloutSource:
+    mixes: list[Mix] = [draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ()) for clip in corpus.clips_of("train")]
+    questions = corpus.questions_of("train")
+    views = teach(llm, [Prompt(corpus.waveform(q.clip_id), q.question, q.choices) for q in questions], 4, 8, 4096)
+    by_id = {question.question_id: view for question, view in zip(questions, views, strict=True)}
+    return RolloutSource(corpus, mixes, NoiseLibrary(corpus.waveform), by_id, llm.tokenizer.pad_token_id)
+
+
+def run(folder: Path, model: Path, corpus: Corpus, **changes: Any) -> tuple[AudioLLM, list[dict[str, float]]]:
+    llm = load(str(model), device="cpu")
+    folder.mkdir(exist_ok=True, parents=True)
+    train_student(llm, source_of(corpus, llm), settings_of(**changes), 1, folder, lambda _step, _metrics: None)
+    return llm, read_metrics(folder / "metrics.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("echodistill", {}),
+        ("echodistill", {"objective": {"shaping": "candidate", "kl": "jsd", "ratio_reference": "old"}}),
+        ("echodistill", {"weights": "lora", "objective": {"shaping": "off", "kl": "reverse"}}),
+        ("grpo", {}),
+        ("distill", {}),
+        ("sft", {}),
+    ],
+)
+def test_every_method_trains_and_logs(
+    method: str, changes: dict[str, Any], tmp_path: Path, model_folder: Path, tiny_corpus: Corpus
+) -> None:
+    llm, rows = run(tmp_path, model_folder, tiny_corpus, method=method, **changes)
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    wanted = {"loss", "grad_norm", "tokens_per_s", "clips_per_s"}
+    if method in ("echodistill", "grpo"):
+        wanted |= {"reward", "frac_reward_zero_std", "completions/mean_length"}
+    if method == "echodistill":
+        wanted |= {"shaped_reward", "inert_groups", "zero_variance_groups", "kl"}
+    assert all(wanted <= row.keys() for row in rows)
+    moved = [name for name, value in llm.model.named_parameters() if value.requires_grad]
+    assert all(("lora_" in name) == (changes.get("weights") == "lora") for name in moved)
+
+
+def test_distillation_pulls_the_student_to_the_teacher(tmp_path: Path, model_folder: Path, tiny_corpus: Corpus) -> None:
+    methods = {"distill": {"learning_rate": 3e-3}} | {name: {"learning_rate": 1e-4} for name in ("echodistill", "sft")}
+    methods["grpo"] = {"learning_rate": 1e-4, "kl_weight": 0.0}
+    _, rows = run(tmp_path, model_folder, tiny_corpus, method="distill", steps=12, prompts_per_step=6, methods=methods)
+    assert rows[-1]["kl"] < 0.8 * rows[0]["kl"]
+
+
+def test_gradient_accumulation_changes_nothing(
+    tmp_path: Path, model_folder: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, whole = run(tmp_path / "a", model_folder, tiny_corpus, method="distill", prompts_per_step=6)
+    monkeypatch.setenv("ECHODISTILL_DEVICE_BATCH", "4")
+    _, split = run(tmp_path / "b", model_folder, tiny_corpus, method="distill", prompts_per_step=6)
+    assert [row["loss"] for row in split] == pytest.approx([row["loss"] for row in whole], rel=1e-4)
+    assert [row["grad_norm"] for row in split] == pytest.approx([row["grad_norm"] for row in whole], rel=1e-3)
+
+
+def test_rows_without_advantage_can_be_left_out(tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:
+    """The trainer does not run rows whose advantage is zero: the loss and its gradient are the same as with them."""
+    waveforms = [tiny_corpus.waveform(f"train-{number}") for number in range(4)]
+    batch = encode(tiny_llm, [Prompt(waveform, "Which tone?", ("low", "high")) for waveform in waveforms])
+    ids, mask = pad_rows(generate(tiny_llm, batch, 3), 0, left=False)
+    advantages = torch.tensor([1.0, 0.0, -1.0, 0.0])
+    active = advantages != 0
+    weight = tiny_llm.model.lm_head.weight
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        logits = score(tiny_llm.model, batch.take(rows), ids[rows], mask[rows])
+        log_prob = (token_log_probs(logits, ids[rows]) * mask[rows]).sum(dim=1) / mask[rows].sum(dim=1)
+        return policy_term(log_prob, log_prob.detach() - 0.1, advantages[rows], 0.2, 2.0).loss * rows.float().mean()
+
+    full, part = loss_of(torch.ones(4, dtype=torch.bool)), loss_of(active)
+    torch.testing.assert_close(full, part)
+    (of_full,), (of_part,) = torch.autograd.grad(full, weight), torch.autograd.grad(part, weight)
+    torch.testing.assert_close(of_full, of_part, atol=1e-6, rtol=1e-4)
+
+
+def test_trl_loss_hears_the_audio(tmp_path: Path, model_folder: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stock TRL would score without the clip; ours gives other log-probabilities when the clip is another."""
+    seen: list[torch.Tensor] = []
+    original = AudioGRPOTrainer._get_per_token_logps_and_entropies
+
+    def spy(self: AudioGRPOTrainer, *args: Any, **kwargs: Any) -> Any:
+        heard = original(self, *args, **kwargs)
+        self._features = {name: torch.randn_like(f) if name == "input_features" else f for name, f in self._features.items()}
+        seen.append((heard[0] - original(self, *args, **kwargs)[0]).abs().max())
+        return heard
+
+    monkeypatch.setattr(AudioGRPOTrainer, "_get_per_token_logps_and_entropies", spy)
+    run(tmp_path, model_folder, tiny_corpus, method="grpo", steps=1)
+    assert seen
+    assert all(difference > 1e-3 for difference in seen)
+
+
+SIGNATURES = {
+    "_set_signature_columns_if_needed": ["self"],
+    "_tokenize_prompts": ["self", "prompts"],
+    "_generate_and_score_completions": ["self", "inputs"],
+    "_compute_loss": ["self", "model", "inputs"],
+    "log": ["self", "logs", "start_time"],
+}
+
+
+@pytest.mark.parametrize("method", SIGNATURES)
+def test_trl_still_has_what_we_override(method: str) -> None:
+    assert list(inspect.signature(getattr(GRPOTrainer, method)).parameters) == SIGNATURES[method]
+
+
+def test_trl_scores_the_way_we_override() -> None:
+    names = list(inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters)
+    assert names[:5] == ["self", "model", "input_ids", "attention_mask", "logits_to_keep"]
+
+
+def test_params_file_has_the_settings_tests_build_on() -> None:
+    assert load_params(ROOT / "params.yaml").train.method == "echodistill"
