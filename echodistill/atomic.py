@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -46,7 +46,8 @@ def _replace_folder(new: Path, target: Path, retired: Path) -> None:
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
-    else:
+        return
+    with suppress(OSError):  # where nothing could be written nothing need be removed, and the first error must not be hidden
         path.unlink(missing_ok=True)
 
 

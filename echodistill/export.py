@@ -5,7 +5,8 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.audio.files import write_wav
-from echodistill.audio.mixing import Mix, condition_name
+from echodistill.audio.kinds import condition_name
+from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError

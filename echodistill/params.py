@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from echodistill.audio.noises import KINDS
+from echodistill.audio.kinds import KINDS
 from echodistill.errors import UserError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +86,24 @@ def tiny_llm(tiny_corpus: Corpus) -> AudioLLM:
         llm.model.lm_head.weight *= 10
     llm.model.eval()
     return llm
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database. Making one takes seconds, copying it none."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="module")
+def mlflow_store(mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A module's own MLflow store, which is the working folder too. The path of its database."""
+    folder = tmp_path_factory.mktemp("store")
+    shutil.copy(mlflow_database, folder / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.chdir(folder)
+        yield folder / "mlflow.db"

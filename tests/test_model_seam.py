@@ -9,7 +9,6 @@ import torch
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, end_ids, generate, load, pad_rows, score
-
 from tests.conftest import tone
 
 RESPONSE = [[7, 8, 9, 2]]

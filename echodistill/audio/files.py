@@ -9,8 +9,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from echodistill.audio.levels import Waveform
-from echodistill.audio.noises import SAMPLE_RATE
+from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.errors import UserError
 
 MAX_CHANNELS = 32

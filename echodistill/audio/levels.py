@@ -1,10 +1,14 @@
-"""Levels of waveforms. Pure numpy; a waveform is float, shape (samples,), full scale 1.0."""
+"""Levels and lengths of waveforms. Pure numpy; a waveform is float, shape (samples,), full scale 1.0."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from echodistill.errors import UserError
+
 Waveform = NDArray[np.float32]
 
+SAMPLE_RATE = 16_000  # Hz, of every waveform inside the project
+EXCERPT_DRAWS = 16  # random places tried before the loudest one is taken
 SILENCE_DBFS = -70.0  # quieter than this over the whole clip counts as silent
 
 
@@ -23,3 +27,24 @@ def dbfs(waveform: NDArray[np.floating]) -> float:
 def snr_db(clean: NDArray[np.floating], noise: NDArray[np.floating]) -> float:
     """Ratio of full-clip mean powers in dB."""
     return float(10.0 * np.log10(power(clean) / power(noise)))
+
+
+def fit_length(noise: NDArray[np.floating], samples: int, offset: int) -> NDArray[np.floating]:
+    """Cut ``samples`` out of ``noise`` from ``offset`` on, looping a noise that is too short."""
+    if noise.size == 0:
+        raise UserError("a noise recording has no samples: remove it from the noise folder")
+    start = offset % noise.size
+    loops = -(-(start + samples) // noise.size)
+    return np.tile(noise, loops)[start : start + samples]
+
+
+def excerpt(stream: np.random.Generator, recording: NDArray[np.floating], samples: int) -> NDArray[np.floating]:
+    """``samples`` of a recording from a random place where it sounds; looped if it is too short.
+
+    Many sound libraries pad their files with digital silence, against which no SNR is defined.
+    """
+    for _ in range(EXCERPT_DRAWS):
+        part = fit_length(recording, samples, int(stream.integers(0, max(1, recording.size))))
+        if dbfs(part) >= SILENCE_DBFS:
+            return part
+    return fit_length(recording, samples, int(np.argmax(np.abs(recording))))

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.audio.levels import SILENCE_DBFS, Waveform, dbfs, power
+from echodistill.audio.kinds import CLEAN, condition_name
+from echodistill.audio.levels import Waveform, power
+from echodistill.audio.noises import BABBLE_VOICES
 from echodistill.errors import UserError
 from echodistill.seeds import rng, seed_of
 
-CLEAN = "clean"  # the condition without noise
 MAX_PEAK = 0.999  # of full scale, after mixing
-BABBLE_VOICES = 6
-EXCERPT_DRAWS = 16  # random places tried before the loudest one is taken
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,6 @@ class Rendered:
     """The common factor; 1.0 unless the noisy view would have passed full scale."""
 
 
-def condition_name(noise_kind: str, snr_db: float | None) -> str:
-    """``crowd@-10``, or ``clean``."""
-    return CLEAN if snr_db is None else f"{noise_kind}@{snr_db:g}"
-
-
 def draw(seed: int, clip_id: str, split: str, noise_kind: str, snr_db: float | None, repeat: int, sources: tuple[str, ...]) -> Mix:
     """Draw the recipe of one clip under one condition. Depends on its arguments alone, not on order.
 
@@ -76,27 +70,6 @@ def draw(seed: int, clip_id: str, split: str, noise_kind: str, snr_db: float | N
         noise_seed=seed_of(seed, clip_id, condition, repeat, "noise"),
         noise_sources=tuple(others[index] for index in picked),
     )
-
-
-def fit_length(noise: NDArray[np.floating], samples: int, offset: int) -> NDArray[np.floating]:
-    """Cut ``samples`` out of ``noise`` from ``offset`` on, looping a noise that is too short."""
-    if noise.size == 0:
-        raise UserError("a noise recording has no samples: remove it from the noise folder")
-    start = offset % noise.size
-    loops = -(-(start + samples) // noise.size)
-    return np.tile(noise, loops)[start : start + samples]
-
-
-def excerpt(stream: np.random.Generator, recording: NDArray[np.floating], samples: int) -> NDArray[np.floating]:
-    """``samples`` of a recording from a random place where it sounds; looped if it is too short.
-
-    Many sound libraries pad their files with digital silence, against which no SNR is defined.
-    """
-    for _ in range(EXCERPT_DRAWS):
-        part = fit_length(recording, samples, int(stream.integers(0, max(1, recording.size))))
-        if dbfs(part) >= SILENCE_DBFS:
-            return part
-    return fit_length(recording, samples, int(np.argmax(np.abs(recording))))
 
 
 def render(mix: Mix, clean: Waveform, noise: NDArray[np.floating] | None) -> Rendered:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.audio.mixing import excerpt
+from echodistill.audio.levels import SAMPLE_RATE, excerpt
 
-SAMPLE_RATE = 16_000  # Hz, of every waveform inside the project
+BABBLE_VOICES = 6
 Samples = NDArray[np.float64]
 FloatArray = NDArray[np.floating]
 
@@ -161,4 +161,3 @@ PROCEDURAL: dict[str, Callable[[np.random.Generator, int], Samples]] = {
     "water": water,
     "wind": wind,
 }
-KINDS = ("gauss", "crowd", "alarm", "animal", "laugh", "machine", "shower", "traffic", "water", "wind")

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echodistill.audio.files import decode_file
-from echodistill.audio.levels import SILENCE_DBFS, Waveform, dbfs
-from echodistill.audio.mixing import CLEAN, Mix, Rendered, excerpt, render
+from echodistill.audio.kinds import CLEAN
+from echodistill.audio.levels import SILENCE_DBFS, Waveform, dbfs, excerpt
+from echodistill.audio.mixing import Mix, Rendered, render
 from echodistill.audio.noises import PROCEDURAL, crowd
 from echodistill.errors import UserError
 from echodistill.seeds import rng

@@ -15,8 +15,7 @@ import numpy as np
 import soxr
 
 from echodistill.audio.files import Decoded
-from echodistill.audio.levels import Waveform
-from echodistill.audio.noises import SAMPLE_RATE
+from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.datasets.sources import SourceClip, SourceClips, split_groups
 from echodistill.datasets.spoken_words import ask, draw_words
 from echodistill.errors import UserError
@@ -107,7 +106,7 @@ def read(params: CorpusParams, seed: int, espeak: Espeak) -> SourceClips:
 def _speak(espeak: Espeak, text: str, voice: str, seed: int, clip_id: str) -> tuple[Decoded, str]:
     """Speak a clip with its own rate, pitch, level and edges."""
     stream = rng(seed, "builtin", clip_id, "voice")
-    raw, rate = espeak.say(text, voice, int(stream.integers(150, 200)), int(stream.integers(30, 70)))
+    raw, rate = espeak.say(text, voice, int(stream.integers(160, 205)), int(stream.integers(30, 70)))
     loud = np.flatnonzero(np.abs(raw) > TRIM_LEVEL * np.max(np.abs(raw)))
     speech = soxr.resample(raw[loud[0] : loud[-1] + 1], rate, SAMPLE_RATE)
     before, after = (np.zeros(int(stream.uniform(*EDGE_S) * SAMPLE_RATE), dtype=np.float32) for _ in range(2))

@@ -1,42 +1,38 @@
 """A folder of recordings with a manifest: one row a question, in JSONL, JSON (a list) or CSV.
 
-Fields, in any case: ``id``, ``audio_path`` (or ``audio_id``), ``question``, ``choices``, ``answer``; optional ``group`` (or ``speaker``)
-and ``split``. That reads MMAU, MMAR and SEEN-like manifests as they are; other fields are ignored.
+Fields, in any case: ``id``, ``audio_path`` (or ``audio_id``), ``question``, ``choices``, ``answer``; optional ``group`` (or
+``speaker``) and ``split``. That reads MMAU, MMAR and SEEN-like manifests as they are; other fields are ignored.
 
 - Audio paths are relative to the folder and may lack ``.wav``. Rows of one file are questions about one clip.
-- Choices are a list, its JSON or Python text, or columns ``choice_a`` .., ``A`` .. or ``choice_1`` ..; labels ("(A) red") are taken off.
-- The answer is a choice's text, its letter, both, or its number: from 0, or with columns ``choice_1`` .. from 1. A choice's own text
-  goes before its number in text; where two readings disagree otherwise, the row is put aside.
+- Choices are a list, its JSON or Python text, or columns ``choice_a`` .., ``A`` .. or ``choice_1`` ..; labels ("(A) red") are
+  taken off.
+- The answer is a choice's text, its letter, both ("(A) red"), or its number: from 0, or with columns ``choice_1`` .. from 1.
+  Digits in a text that is itself a choice are no number; where two readings disagree otherwise, the row is put aside.
 - ``split`` counts where a row names train, validation (val, dev) or test; whole groups only. Else groups are split at random.
 """
 
 import ast
-import csv
 import hashlib
-import io
 import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from string import ascii_uppercase as LETTERS
 from typing import Any
 
 from echodistill.audio.files import Decoded, decode_file
+from echodistill.datasets.manifest import Fields, RowError, rows
 from echodistill.datasets.sources import SourceClip, SourceClips, SourceQuestion, split_groups
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams
 from echodistill.records import Quarantined
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "dev": "validation", "test": "test"}
-_LABEL = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z])[.):])\s*(?=\S)")
-
-
-class RowError(Exception):
-    """Why a row cannot be used."""
+_LABEL = re.compile(r"(?:\(([A-Za-z])\)\s*|([A-Za-z])[.):]\s+)(?=\S)")
 
 
 @dataclass(frozen=True)
@@ -61,21 +57,23 @@ def read(params: CorpusParams, seed: int) -> SourceClips:
     asked: list[_Asked] = []
     quarantined: list[Quarantined] = []
     ids: set[str] = set()
-    groups: dict[Path, str] = {}
-    for place, raw in _rows(manifest):
+    group_of: dict[Path, str] = {}
+    for place, fields in rows(manifest):
         row = f"{manifest.name}:{place}"
         try:
-            fields = _fields(raw)
-            row += f" (id {fields['id']})" if fields.get("id") is not None else ""
-            good = _asked(fields, row, root)
-            if good.question.question_id in ids:
+            if isinstance(fields, RowError):
+                raise fields
+            question_id = _text(fields, "id")
+            row += f" (id {question_id})"
+            good = _row(fields, row, root)
+            if question_id in ids:
                 raise RowError("the id stands twice")
-            if groups.setdefault(good.path, good.group) != good.group:
-                raise RowError(f"the recording is of group {groups[good.path]!r} in another row, here of {good.group!r}")
+            if group_of.setdefault(good.path, good.group) != good.group:
+                raise RowError(f"the recording is of group {group_of[good.path]!r} in a row before, here of {good.group!r}")
         except RowError as error:
             quarantined.append(Quarantined(row, str(error)))
             continue
-        ids.add(good.question.question_id)
+        ids.add(question_id)
         asked.append(good)
     if not asked and not quarantined:
         raise UserError(f"{manifest} is empty: give one row a question")
@@ -91,12 +89,12 @@ def _clips(asked: Sequence[_Asked], root: Path, max_duration_s: float) -> list[S
     return [
         SourceClip(
             clip_id=_name(path, root),
-            group=rows[0].group,
+            group=about[0].group,
             source=str(path),
             read=partial(_decode, path, max_duration_s),
-            questions=tuple(row.question for row in rows),
+            questions=tuple(row.question for row in about),
         )
-        for path, rows in of_clip.items()
+        for path, about in of_clip.items()
     ]
 
 
@@ -109,9 +107,7 @@ def _name(path: Path, root: Path) -> str:
     return Path(os.path.relpath(path, root)).as_posix()
 
 
-def _split(
-    asked: list[_Asked], params: CorpusParams, seed: int, quarantined: list[Quarantined]
-) -> tuple[list[_Asked], dict[str, str]]:
+def _split(asked: list[_Asked], params: CorpusParams, seed: int, quarantined: list[Quarantined]) -> tuple[list[_Asked], dict[str, str]]:
     """The rows that keep a split, and the split of each group."""
     if not any(row.split.casefold() in SPLIT_NAMES for row in asked):
         if named := sorted({row.split for row in asked if row.split}):
@@ -132,7 +128,7 @@ def _split(
     return kept, {row.group: SPLIT_NAMES[row.split.casefold()] for row in kept}
 
 
-def _asked(fields: dict[str, Any], row: str, root: Path) -> _Asked:
+def _row(fields: Fields, row: str, root: Path) -> _Asked:
     question_id, question = _text(fields, "id"), _text(fields, "question")
     path = _audio(_text(fields, "audio_path", "audio_id"), root)
     choices, first_number = _choices(fields)
@@ -144,7 +140,7 @@ def _asked(fields: dict[str, Any], row: str, root: Path) -> _Asked:
     return _Asked(row, path, group, split, SourceQuestion(question_id, question, choices, choices[answer]))
 
 
-def _text(fields: dict[str, Any], *names: str) -> str:
+def _text(fields: Fields, *names: str) -> str:
     """The first of the fields that is there, as text."""
     for name in names:
         if name in fields:
@@ -175,7 +171,7 @@ def _audio(written: str, root: Path) -> Path:
     raise RowError(f"no such audio file: {written}")
 
 
-def _choices(fields: dict[str, Any]) -> tuple[tuple[str, ...], int]:
+def _choices(fields: Fields) -> tuple[tuple[str, ...], int]:
     """The choices without labels, and the number of the first one."""
     first_number = 0
     if "choices" in fields:
@@ -202,12 +198,12 @@ def _parsed_list(value: Any) -> Sequence[Any]:
                 break
             except (ValueError, SyntaxError, MemoryError, RecursionError):
                 continue
-    if not isinstance(value, list | tuple) or isinstance(value, _Pairs):
-        raise RowError("field 'choices' is no list: write [\"red\", \"blue\"]")
+    if not isinstance(value, list | tuple) or any(isinstance(choice, list | tuple) for choice in value):
+        raise RowError("field 'choices' is no list of texts: write ['red', 'blue']")
     return value
 
 
-def _column_choices(fields: dict[str, Any]) -> tuple[list[Any], int]:
+def _column_choices(fields: Fields) -> tuple[list[Any], int]:
     """Choices from columns; a gap would shift the letters behind it."""
     for names, first_number in (
         ([f"choice_{letter}" for letter in LETTERS.lower()], 0),
@@ -234,17 +230,19 @@ def _answer(value: Any, choices: Sequence[str], first_number: int) -> int:
     """The right choice's index."""
     text = _as_text(value, "field 'answer'")
     folded = [_folded(choice) for choice in choices]
+    letters = LETTERS[: len(choices)]
     named = {folded.index(_folded(text))} if _folded(text) in folded else set()
     is_number = isinstance(value, int) and not isinstance(value, bool)
-    if is_number or (re.fullmatch("[0-9]+", text) and not named):
+    if is_number or (re.fullmatch("[0-9]{1,3}", text) and not named):
         named |= {int(text) - first_number} & set(range(len(choices)))
-    bare = re.fullmatch(r"\(?([A-Za-z])[.):]?", text)
-    if bare and bare[1].upper() in LETTERS[: len(choices)]:
-        named |= {LETTERS.index(bare[1].upper())}
+    if (bare := re.fullmatch(r"\(?([A-Za-z])[.):]?", text)) and bare[1].upper() in letters:
+        named.add(letters.index(bare[1].upper()))
     if (label := _LABEL.match(text)) and not named and (behind := _folded(text[label.end() :])) in folded:
-        named = {folded.index(behind), LETTERS.index(_letter(label))}
+        named = {folded.index(behind)}
+        if _letter(label) != letters[folded.index(behind)]:
+            raise RowError(f"answer {text!r}: the letter is not that choice's letter among {list(choices)}")
     if len(named) > 1:
-        raise RowError(f"answer {text!r} can be read as {' or '.join(repr(choices[i]) for i in sorted(named) if i < len(choices))}")
+        raise RowError(f"answer {text!r} is the text of one choice and the letter or number of another: write '(B) red'")
     if not named:
         raise RowError(f"answer {text!r} is not among the choices {list(choices)}")
     return named.pop()

@@ -1,4 +1,4 @@
-"""Rows of a manifest in JSONL, JSON (a list) or CSV, each as fields by name, or why it cannot be read."""
+"""Rows of a manifest in JSONL, JSON (a list) or CSV: each as fields by name, or why it cannot be read."""
 
 import csv
 import io
@@ -9,20 +9,44 @@ from typing import Any
 
 from echodistill.errors import UserError
 
+Fields = dict[str, Any]
+
 
 class RowError(Exception):
     """Why a row cannot be used."""
 
 
-Fields = dict[str, Any]
-"""A row's values by lower-case name; empty ones are left out."""
-
-
-class Pairs(list[tuple[str, Any]]):
+class _Pairs(list[tuple[str, Any]]):
     """A JSON object or CSV row as pairs, so that a key that stands twice is seen."""
 
-def _rows(manifest: Path) -> Iterator[tuple[str, Any]]:
-    """Each row's place and its content: a list of pairs, or why there is none."""
+
+def rows(manifest: Path) -> Iterator[tuple[str, Fields | RowError]]:
+    """Each row's place (its first line, or "item 3") and its fields by lower-case name, without the empty ones.
+
+    Raises ``UserError`` when the file is missing, not UTF-8 or not of the format its name tells.
+    """
+    for place, raw in _raw_rows(manifest):
+        try:
+            yield place, _fields(raw)
+        except RowError as error:
+            yield place, error
+
+
+def _fields(raw: Any) -> Fields:
+    if isinstance(raw, RowError):
+        raise raw
+    if not isinstance(raw, _Pairs):
+        raise RowError("not a JSON object")
+    fields: Fields = {}
+    for key, value in raw:
+        name = key.strip().casefold()
+        if name and name in fields:
+            raise RowError(f"field {name!r} stands twice")
+        fields[name] = value.strip() if isinstance(value, str) else value
+    return {name: value for name, value in fields.items() if value is not None and value != ""}
+
+
+def _raw_rows(manifest: Path) -> Iterator[tuple[str, Any]]:
     try:
         text = manifest.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -33,7 +57,7 @@ def _rows(manifest: Path) -> Iterator[tuple[str, Any]]:
     if suffix == ".csv":
         return _csv_rows(manifest, text)
     if suffix not in (".jsonl", ".json", ".ndjson"):
-        raise UserError(f"{manifest}: a manifest ends in .jsonl, .json or .csv")
+        raise UserError(f"{manifest}: the name of a manifest ends in .jsonl, .json or .csv")
     return _json_list(manifest, text) if text.lstrip().startswith("[") else _json_lines(text)
 
 
@@ -71,20 +95,3 @@ def _csv_rows(manifest: Path, text: str) -> Iterator[tuple[str, Any]]:
     except csv.Error as error:
         # where a quotation mark is out of place, no later row can be trusted
         raise UserError(f"{manifest}:{start}: {error}: mend the quotation marks of this row") from error
-
-
-def _fields(raw: Any) -> dict[str, Any]:
-    """The row's fields by lower-case name; empty ones are left out."""
-    if isinstance(raw, RowError):
-        raise raw
-    if not isinstance(raw, _Pairs):
-        raise RowError("not a JSON object")
-    fields: dict[str, Any] = {}
-    for key, value in raw:
-        name = key.strip().casefold()
-        if name and name in fields:
-            raise RowError(f"field {name!r} stands twice")
-        fields[name] = value.strip() if isinstance(value, str) else value
-    return {name: value for name, value in fields.items() if value is not None and value != ""}
-
-

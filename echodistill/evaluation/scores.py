@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.audio.mixing import CLEAN
+from echodistill.audio.kinds import CLEAN
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
 from echodistill.records import Answer, Question

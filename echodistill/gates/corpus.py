@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from echodistill.audio.files import decode_bytes
-from echodistill.audio.levels import SILENCE_DBFS, dbfs
-from echodistill.audio.noises import SAMPLE_RATE
+from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import normalise
@@ -96,8 +95,7 @@ def _questions(clips: Sequence[Clip], questions: Sequence[Question]) -> list[Exp
             "answer_stands": [
                 0 <= row.answer_index < len(row.choices) and row.choices[row.answer_index] == row.answer for row in questions
             ],
-            # the parser of answers cannot tell choices apart that are equal in its normal form
-            "choices_distinct": [len({normalise(choice) for choice in row.choices}) == len(row.choices) for row in questions],
+            "choices_distinct": [_are_distinct(row.choices) for row in questions],
         },
     )
     return [
@@ -107,6 +105,11 @@ def _questions(clips: Sequence[Clip], questions: Sequence[Question]) -> list[Exp
         table.expect("answer_stands", HOLDS, "every answer is the choice its index points at"),
         table.expect("choices_distinct", HOLDS, "no question has the same choice twice"),
     ]
+
+
+def _are_distinct(choices: Sequence[str]) -> bool:
+    """As the parser of answers sees them, which takes "Low." for "low"."""
+    return len({normalise(choice).casefold() for choice in choices}) == len(choices)
 
 
 def _positions(questions: Sequence[Question], max_share: float) -> list[Expect]:
@@ -123,7 +126,7 @@ def _positions(questions: Sequence[Question], max_share: float) -> list[Expect]:
     if not names:
         return []
     table = Table.of("positions", "position", {"position": names, "share_of_right_answers": shares})
-    says = f"no position of the choices holds more than {max_share:.0%} of a split's right answers"
+    says = f"no position of the choices holds more than {100 * max_share:g} % of a split's right answers"
     return [table.expect("share_of_right_answers", Between(0.0, max_share), says)]
 
 
@@ -147,4 +150,4 @@ def _quarantine(clips: Sequence[Clip], quarantined: Sequence[Quarantined], max_s
     total = len(clips) + len(quarantined)
     share = len(quarantined) / total if total else 0.0
     table = Table.of("quarantine", "file", {"file": ["quarantine.parquet"], "share_of_rows": [share]})
-    return [table.expect("share_of_rows", Between(0.0, max_share), f"at most {max_share:.0%} of the rows are quarantined")]
+    return [table.expect("share_of_rows", Between(0.0, max_share), f"at most {100 * max_share:g} % of the rows are quarantined")]

@@ -23,6 +23,11 @@ class Between:
     maximum: float | None = None
     strict_minimum: bool = False
 
+    @property
+    def bound(self) -> float | None:
+        """The number to show beside a value: the maximum, or the minimum where there is none."""
+        return self.minimum if self.maximum is None else self.maximum
+
 
 @dataclass(frozen=True)
 class InSet:

@@ -4,10 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from echodistill.audio.mixing import CLEAN, Mix, condition_name
+from echodistill.audio.kinds import CLEAN, condition_name
+from echodistill.audio.mixing import Mix
 from echodistill.gates.expect import HOLDS, Between, Expect, Table, Unique, number
+from echodistill.gates.grid import grid_checks, wanted_cells
 from echodistill.params import MixesParams, Params
-from echodistill.records import Clip, MixCheck, read_rows
+from echodistill.records import Clip, GridRow, MixCheck, Question, read_rows
 
 
 def mixes_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expect]:
@@ -15,16 +17,22 @@ def mixes_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expe
     mixes = read_rows(folder / "mixes.parquet", Mix)
     checks = read_rows(folder / "checks.parquet", MixCheck)
     split_of = {clip.clip_id: clip.split for clip in read_rows(corpus_folder / "clips.parquet", Clip)}
+    questions = read_rows(corpus_folder / "questions.parquet", Question)
+    grid = read_rows(folder / "grid.parquet", GridRow)
     return [
         *_recipes(mixes, checks, split_of, params.mixes),
         *_measured(mixes, checks, params.gates.snr_tolerance_db),
-        *_grid(mixes, split_of, params.mixes),
+        *_conditions(mixes, split_of, params.mixes),
+        *grid_checks(
+            wanted_cells(questions, mixes),
+            [(row.question_id, row.mix_id) for row in grid],
+            "the grid holds every test question exactly once in every mix of its clip",
+            "the grid holds nothing but test questions in mixes of their clips",
+        ),
     ]
 
 
-def _recipes(
-    mixes: Sequence[Mix], checks: Sequence[MixCheck], split_of: Mapping[str, str], settings: MixesParams
-) -> list[Expect]:
+def _recipes(mixes: Sequence[Mix], checks: Sequence[MixCheck], split_of: Mapping[str, str], settings: MixesParams) -> list[Expect]:
     measured = Counter(check.mix_id for check in checks)
     allowed = {CLEAN, *settings.seen}
     table = Table.of(
@@ -51,7 +59,7 @@ def _recipes(
 
 def _foreign_voices(mix: Mix, split_of: Mapping[str, str], settings: MixesParams) -> int:
     """How many voices of a crowd are not training clips. With recordings, a crowd is a recording and names no clip."""
-    if settings.recordings or mix.noise_kind != "crowd":
+    if settings.noise == "recordings" or mix.noise_kind != "crowd":
         return 0
     return sum(split_of.get(source) != "train" for source in mix.noise_sources)
 
@@ -79,7 +87,7 @@ def _snr_error_db(asked: float | None, realised: float | None) -> float:
     return 0.0 if asked is None and realised is None else abs(number(realised) - number(asked))
 
 
-def _grid(mixes: Sequence[Mix], split_of: Mapping[str, str], settings: MixesParams) -> list[Expect]:
+def _conditions(mixes: Sequence[Mix], split_of: Mapping[str, str], settings: MixesParams) -> list[Expect]:
     wanted = {CLEAN} | {condition_name(kind, snr) for kind in settings.kinds for snr in settings.snrs_db}
     conditions: dict[str, set[str]] = defaultdict(set)
     for mix in mixes:

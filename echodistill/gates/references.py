@@ -50,6 +50,6 @@ def _teacher(rows: list[Reference], questions: list[Question], params: Params) -
     chance = sum(1.0 / max(1, len(question.choices)) for question in questions) / max(1, len(questions))
     table = Table.of("teacher", "name", {"name": ["teacher"], "parse_rate": [parsed], "above_chance": [right - chance]})
     return [
-        table.expect("parse_rate", Between(least, 1.0), f"at least {least:.0%} of the responses name a choice"),
+        table.expect("parse_rate", Between(least, 1.0), f"at least {100 * least:g} % of the responses name a choice"),
         table.expect("above_chance", Between(margin), f"clean training accuracy lies at least {margin:g} above chance"),
     ]

@@ -20,7 +20,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from echodistill.audio.noises import SAMPLE_RATE
+from echodistill.audio.levels import SAMPLE_RATE
 from echodistill.models.audio_llm import AudioLLM, wrap
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")

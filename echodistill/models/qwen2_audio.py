@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 
-from echodistill.audio.levels import Waveform
-from echodistill.audio.noises import SAMPLE_RATE
+from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.errors import UserError
 
 AUDIO_TOKEN = "<|AUDIO|>"

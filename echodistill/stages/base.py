@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
-from echodistill.audio.noises import KINDS
+from echodistill.audio.kinds import KINDS
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.choices import parse_choice
 from echodistill.models import nano

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.audio.files import encode_flac
-from echodistill.audio.levels import SILENCE_DBFS, dbfs
-from echodistill.audio.noises import SAMPLE_RATE
+from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
 from echodistill.datasets import builtin, folder, fsdd
 from echodistill.datasets.sources import SourceClip, SourceClips
 from echodistill.datasets.store import ShardWriter

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from echodistill.atomic import atomic_path
+from echodistill.audio.kinds import CLEAN, KINDS
 from echodistill.audio.levels import snr_db
-from echodistill.audio.mixing import CLEAN, Mix, draw
-from echodistill.audio.noises import KINDS
+from echodistill.audio.mixing import Mix, draw
 from echodistill.audio.recordings import NoiseLibrary, list_recordings, recordings_folder
 from echodistill.datasets.store import Corpus
 from echodistill.params import MixesParams, Params

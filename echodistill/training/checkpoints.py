@@ -6,9 +6,11 @@ from typing import Any
 
 import echodistill.models.torchaudio_guard  # noqa: F401
 
+from safetensors.torch import load_model, save_model
 from transformers import TrainerCallback
 
 MARKER = "complete"
+WEIGHTS = "weights.safetensors"
 KEPT = 2
 
 
@@ -25,6 +27,35 @@ def latest_complete(folder: Path) -> Path | None:
         else:
             shutil.rmtree(checkpoint)
     return max(complete, key=_step_of, default=None)
+
+
+class ExactWeights:
+    """Mix into a ``Trainer``: checkpoints hold the weights under the names they have in memory, and are loaded strictly.
+
+    transformers saves some models (Qwen2-Audio) under their published names, and its trainer loads a checkpoint leniently by the
+    names in memory: nothing matches, nothing is said, and training "resumes" from the initial weights. Adapters are not touched.
+    """
+
+    model: Any
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if is_peft(self.model):
+            super()._save(output_dir, state_dict)  # type: ignore[misc]
+            return
+        folder = Path(output_dir or self.args.output_dir)  # type: ignore[attr-defined]
+        folder.mkdir(parents=True, exist_ok=True)
+        save_model(self.model, str(folder / WEIGHTS))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if is_peft(self.model):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+            return
+        load_model(model if model is not None else self.model, str(Path(resume_from_checkpoint) / WEIGHTS), strict=True)
+
+
+def is_peft(model: Any) -> bool:
+    """Whether a model carries adapters."""
+    return hasattr(model, "peft_config")
 
 
 class CompleteCheckpoints(TrainerCallback):

@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from echodistill.audio.levels import Waveform, power
-from echodistill.audio.mixing import BABBLE_VOICES, fit_length
-from echodistill.audio.noises import PROCEDURAL, SAMPLE_RATE, crowd
+from echodistill.audio.levels import SAMPLE_RATE, Waveform, fit_length, power
+from echodistill.audio.noises import BABBLE_VOICES, PROCEDURAL, crowd
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode, pad_rows, score
 from echodistill.objectives.supervised import cross_entropy
 from echodistill.params import NanoParams
 from echodistill.records import Question
 from echodistill.seeds import rng
-from echodistill.training.checkpoints import CompleteCheckpoints, latest_complete
+from echodistill.training.bar import quiet
+from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, latest_complete
 
 BANK_VARIANTS, BANK_S = 16, 3.0  # pre-made noises a kind; their length in seconds
 LEVEL_DB = (-6.0, 3.0)  # random gain, so that the model does not lean on loudness
@@ -83,7 +83,7 @@ class _WordCtc(torch.nn.Module):
         return torch.nn.functional.ctc_loss(log_probs, targets, lengths, counts, zero_infinity=True)
 
 
-class _Pretrainer(Trainer):
+class _Pretrainer(ExactWeights, Trainer):
     """Cross-entropy on the gold answer, plus CTC where transcripts are known."""
 
     def __init__(self, llm: AudioLLM, data: MildlyNoisy, corpus: Corpus, weight: float, **options: Any) -> None:
@@ -153,6 +153,7 @@ def pretrain(
     )
     data = MildlyNoisy(corpus, kinds, settings, seed)
     trainer = _Pretrainer(llm, data, corpus, settings.ctc_weight, args=arguments, callbacks=[CompleteCheckpoints(), *callbacks()])
+    quiet(trainer)
     resume = latest_complete(folder)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if hasattr(llm.model, "ctc"):

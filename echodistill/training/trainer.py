@@ -24,6 +24,7 @@ from echodistill.objectives.echodistill import consistency, distill_loss, shaped
 from echodistill.objectives.ratio import policy_term
 from echodistill.objectives.supervised import cross_entropy, token_entropy, token_log_probs
 from echodistill.params import ObjectiveParams
+from echodistill.training.checkpoints import ExactWeights
 from echodistill.training.rollouts import RolloutSource, TeacherBatch
 
 TIMING_METRICS = ("tokens_per_s", "clips_per_s", "step_time")
@@ -40,7 +41,7 @@ def _targets(batch: dict[str, Any], rows: torch.Tensor) -> dict[str, torch.Tenso
     return {name: tensor[rows] for name, tensor in batch.items() if name.startswith("target_")}
 
 
-class AudioGRPOTrainer(GRPOTrainer):
+class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
     """One trainer for ``echodistill``, ``grpo``, ``distill`` and ``sft``: the same rows in the same order for each.
 
     ``grpo`` is TRL's own loss on the audio; ``distill`` and ``sft`` draw no rollouts, since they learn from a given response.

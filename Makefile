@@ -1,0 +1,42 @@
+# Everything happens in .venv; the first command sets it up, later ones find it ready.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DO_NOT_TRACK := 1
+
+.PHONY: help setup run test lint clean compare-methods
+
+help:  ## Show the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## Make the virtual environment (other commands do it by themselves)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "echodistill needs Python 3.11 or newer; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@echo "installing the packages of requirements.lock ..."
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS)) -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+run: $(READY)  ## Run the pipeline, print the table, register the model
+	@echodistill run
+	@echodistill register
+
+test: $(READY)  ## Run the tests, one small run of the whole pipeline among them
+	@python -m pytest
+
+lint: $(READY)  ## Check style and types
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+compare-methods: $(READY)  ## Train with each of the four methods and print them side by side
+	@python benchmarks/compare_methods.py
+
+clean:  ## Remove what runs made (not the virtual environment, not the reference cache)
+	rm -rf data/corpus data/mixes data/references data/answers models reports .echodistill/runs
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

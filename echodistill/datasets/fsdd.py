@@ -1,0 +1,105 @@
+"""Real voices: two digits of one speaker, from a folder of the Free Spoken Digit Dataset (``{digit}_{speaker}_{take}.wav``, 8 kHz).
+
+A speaker belongs to one split only, so the test voices are unseen. Source: doi.org/10.5281/zenodo.1342401 (CC BY-SA 4.0).
+"""
+
+import hashlib
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from echodistill.audio.files import Decoded, decode_file
+from echodistill.audio.levels import SAMPLE_RATE, Waveform
+from echodistill.datasets.sources import SourceClip, SourceClips, split_groups
+from echodistill.datasets.spoken_words import ask, draw_words
+from echodistill.errors import UserError
+from echodistill.params import CorpusParams
+from echodistill.records import SPLITS, Quarantined
+from echodistill.seeds import rng
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+GAP_S = (0.02, 0.1)  # silence between the digits
+PEAK = 0.5  # of either digit, so that none hides behind the other
+MAX_TAKE_S = 10.0
+DRAWS = 8  # of takes, to stay below the longest allowed clip
+_NAME = re.compile(r"([0-9])_(.+)_[0-9]+\.wav")
+
+Takes = dict[str, dict[str, list[Path]]]
+"""Speaker to word to recordings."""
+
+
+def read(params: CorpusParams, seed: int) -> SourceClips:
+    """Plan the clips; they are joined when read. Files with other names are quarantined.
+
+    Raises ``UserError`` when there are no recordings, or naming the first one that is damaged: FSDD is published whole, so a
+    damaged recording is a broken copy, not a bad row.
+    """
+    takes, quarantined = _find(Path(params.path))
+    samples = {path: _load(path)[0].size for words in takes.values() for paths in words.values() for path in paths}
+    splits = split_groups(list(takes), params.validation_share, params.test_share, seed)
+    clips = []
+    for split in SPLITS:
+        members = sorted(speaker for speaker in takes if splits[speaker] == split)
+        for number in range(getattr(params.clips, split) if members else 0):
+            speaker = members[number % len(members)]
+            clips.append(_plan_clip(f"{split}-{number:05d}", speaker, takes[speaker], samples, params.max_duration_s, seed))
+    return SourceClips(clips, splits, quarantined)
+
+
+def _find(root: Path) -> tuple[Takes, list[Quarantined]]:
+    """The recordings by speaker and word, in a fixed order, and what else lies there."""
+    folder = root / "recordings" if (root / "recordings").is_dir() else root
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder: set corpus.path to a copy of the Free Spoken Digit Dataset")
+    takes: Takes = {}
+    quarantined = []
+    for path in sorted(folder.iterdir()):
+        if match := _NAME.fullmatch(path.name):
+            takes.setdefault(match[2], {}).setdefault(WORDS[int(match[1])], []).append(path)
+        elif path.is_file() and not path.name.startswith("."):
+            quarantined.append(Quarantined(path.name, "the name is not of the form digit_speaker_take.wav"))
+    for speaker in [speaker for speaker, words in takes.items() if len(words) < 2]:
+        quarantined.append(Quarantined(f"speaker {speaker}", f"says only {next(iter(takes.pop(speaker)))}: a clip needs two digits"))
+    if not takes:
+        raise UserError(f"{folder}: no speaker with recordings of two digits, named digit_speaker_take.wav")
+    return takes, quarantined
+
+
+def _plan_clip(
+    clip_id: str, speaker: str, takes: dict[str, list[Path]], samples: dict[Path, int], max_duration_s: float, seed: int
+) -> SourceClip:
+    """Draw words, takes and gap; a pair that is still too long after some draws is left to the corpus stage to refuse."""
+    stream = rng(seed, "fsdd", clip_id)
+    words = draw_words(stream, sorted(takes))
+    question = ask(stream, clip_id, words, WORDS)
+    gap = int(stream.uniform(*GAP_S) * SAMPLE_RATE)
+    for _ in range(DRAWS):
+        first, second = (takes[word][int(stream.integers(len(takes[word])))] for word in words)
+        if samples[first] + gap + samples[second] <= max_duration_s * SAMPLE_RATE:
+            break
+    return SourceClip(
+        clip_id=clip_id,
+        group=speaker,
+        source=f"{first} + {second.name}",
+        read=partial(_join, first, second, gap),
+        questions=(question,),
+        transcript=" ".join(words),
+    )
+
+
+def _join(first: Path, second: Path, gap: int) -> tuple[Decoded, str]:
+    """Both digits at one peak, with ``gap`` samples of silence between."""
+    (before, rate, before_bytes), (after, _, after_bytes) = _load(first), _load(second)
+    clip = np.concatenate([before, np.zeros(gap, dtype=np.float32), after])
+    return Decoded(clip, rate, 1), hashlib.sha256(before_bytes + after_bytes).hexdigest()
+
+
+def _load(path: Path) -> tuple[Waveform, int, bytes]:
+    """A recording at ``PEAK``, its own sample rate in Hz and its bytes. Raises ``UserError`` naming it when damaged or silent."""
+    decoded = decode_file(path, MAX_TAKE_S)
+    peak = np.max(np.abs(decoded.waveform))
+    if peak == 0.0:
+        raise UserError(f"{path}: silent: replace it with the published recording")
+    return (decoded.waveform * (PEAK / peak)).astype(np.float32), decoded.source_rate, path.read_bytes()

@@ -1,0 +1,31 @@
+"""The full grid of the test: every test question in every mix of its clip."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from echodistill.audio.mixing import Mix
+from echodistill.gates.expect import HOLDS, Between, Expect, Table
+from echodistill.records import Question
+
+Cell = tuple[str, str]  # question id, mix id
+
+
+def wanted_cells(questions: Iterable[Question], mixes: Iterable[Mix]) -> list[Cell]:
+    """The cells that must be there, worked out from the questions and recipes themselves."""
+    mixes_of: dict[str, list[str]] = defaultdict(list)
+    for mix in mixes:
+        if mix.split == "test":
+            mixes_of[mix.clip_id].append(mix.mix_id)
+    return [(row.question_id, mix_id) for row in questions if row.split == "test" for mix_id in mixes_of[row.clip_id]]
+
+
+def grid_checks(wanted: Sequence[Cell], given: Sequence[Cell], once: str, no_other: str) -> list[Expect]:
+    """Every wanted cell is given exactly once (the sentence ``once``), and nothing besides (``no_other``)."""
+    count, asked = Counter(given), set(wanted)
+    cells = Table.of("cells", "cell", {"cell": _names(wanted), "times": [count[cell] for cell in wanted]})
+    rows = Table.of("grid", "cell", {"cell": _names(given), "is_wanted": [cell in asked for cell in given]})
+    return [cells.expect("times", Between(1, 1), once), rows.expect("is_wanted", HOLDS, no_other)]
+
+
+def _names(cells: Sequence[Cell]) -> list[str]:
+    return [f"{question_id} in {mix_id}" for question_id, mix_id in cells]

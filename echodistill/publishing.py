@@ -1,0 +1,47 @@
+"""After the graph: complete the training's MLflow run and enter the student into the registry. Leaves no bytes DVC would own."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from echodistill.errors import UserError
+from echodistill.lineage import headline, read_lineage
+from echodistill.models.checkpoint import RUN
+from echodistill.registry import log_run, register
+from echodistill.tracking import find_or_create_run, log_missing_metrics
+from echodistill.training.metrics_log import read_metrics
+
+RUN_PARAMS = Path(".echodistill/run_params.yaml")
+
+
+def publish(student: Path, base: Path, metrics: Path, promotion: Path, lock: Path, figures: Sequence[Path]) -> str:
+    """Register the student; one line that says what was entered. Raises ``UserError`` when the pipeline has not run."""
+    for path in (student / RUN, metrics, promotion, lock):
+        if not path.is_file():
+            raise UserError(f"{path} is missing: run `echodistill run` first")
+    run = json.loads((student / RUN).read_text(encoding="utf-8"))
+    decision = json.loads(promotion.read_text(encoding="utf-8"))
+    figures_of = headline(json.loads(metrics.read_text(encoding="utf-8")))
+    run_id = find_or_create_run(run["fingerprint"], run["method"])
+    log_missing_metrics(run_id, read_metrics(student / "metrics.jsonl"))
+    log_run(run_id, _params_of_the_run(lock), read_lineage(Path(), "train"), metrics, figures)
+    number = register(student, base, decision, run_id, figures_of)
+    aliases = "candidate, champion" if decision["promote"] else "candidate"
+    return f"registered echodistill version {number} ({aliases}), MLflow run {run_id}"
+
+
+def _params_of_the_run(lock: Path) -> Path:
+    """The parameters the artifacts were made with, as DVC locked them: params.yaml may have been overridden for the run."""
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    for stage in yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"].values():
+        for key, value in stage.get("params", {}).get("params.yaml", {}).items():
+            *outer, last = key.split(".")
+            node = params
+            for part in outer:
+                node = node[part]
+            node[last] = value
+    RUN_PARAMS.parent.mkdir(exist_ok=True)
+    RUN_PARAMS.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    return RUN_PARAMS

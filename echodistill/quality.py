@@ -1,0 +1,191 @@
+"""Great Expectations, and nowhere else: judge what a gate expects, and say it in a verdict.
+
+Verdicts hold no time and no random id, so that the same data gives the same bytes: stages depend on them. Data Docs, the site for
+people, do hold times and are kept apart.
+"""
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from echodistill.atomic import atomic_path
+from echodistill.gates.expect import Between, Expect, InSet, NotNull, Rule, Unique
+
+SHOWN_IDS = 10
+DIGITS = 6  # of floats in a verdict: machines differ in the last ones
+
+
+@dataclass(frozen=True)
+class Result:
+    """One expectation, judged."""
+
+    says: str
+    table: str
+    column: str
+    passed: bool
+    unexpected_count: int
+    """Offending rows. An empty table fails with none."""
+    ids: tuple[str, ...]
+    """The first ten offending ids, sorted."""
+    observed: float | str | None
+    """The value of a table of one row, else the range of numbers, else the first texts; ``no rows`` for an empty table."""
+    bound: float | None
+    """What a number was held against."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate says about an artifact."""
+
+    artifact: str
+    passed: bool
+    results: tuple[Result, ...]
+    """One an expectation, in the order they were given."""
+
+    @property
+    def text(self) -> str:
+        """One line a failed expectation: what was expected, how many rows offend, the first of them."""
+        return "\n".join(_line(result) for result in self.results if not result.passed)
+
+
+def _line(result: Result) -> str:
+    found = "" if result.observed is None else f", found {_rounded(result.observed)}"
+    ids = ", ".join(result.ids) + (", …" if result.unexpected_count > len(result.ids) else "")
+    return f"not so: {result.says} ({result.unexpected_count} in {result.table}.{result.column}{found})" + (f": {ids}" if ids else "")
+
+
+def validate(artifact: str, checks: Sequence[Expect], docs: Path | None) -> Verdict:
+    """Judge all ``checks``; build the Data Docs site into the folder ``docs``, in place of what is there, unless it is ``None``.
+
+    A table without rows and a missing value pass nothing, though Great Expectations by itself would let them.
+    """
+    if not checks:
+        raise ValueError(f"nothing is expected of {artifact}: an empty gate would let everything pass")
+    if len({check.says for check in checks}) < len(checks):
+        raise ValueError(f"two expectations of {artifact} say the same")
+    judged: dict[str, Result] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gx = _great_expectations()
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = {"globally": False}
+        source = context.data_sources.add_pandas("echodistill")
+        for table in dict.fromkeys(check.table for check in checks):
+            of_table = [check for check in checks if check.table == table]
+            outcomes = _run(gx, context, source, of_table)
+            judged |= {check.says: _result(check, outcomes) for check in of_table}
+        if docs is not None:
+            _build_docs(context, docs)
+    results = tuple(judged[check.says] for check in checks)
+    return Verdict(artifact, all(result.passed for result in results), results)
+
+
+def _great_expectations() -> ModuleType:
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations  # takes 5 s, so only where it is used
+
+    return great_expectations
+
+
+def _run(gx: ModuleType, context: Any, source: Any, checks: Sequence[Expect]) -> list[Any]:
+    """Run all expectations of one table through a checkpoint. An outcome's ``meta`` holds the sentence it belongs to, if any."""
+    table, frame, id_column = checks[0].table, checks[0].frame, checks[0].id_column
+    if any(check.frame is not frame for check in checks):
+        raise ValueError(f"two frames are called {table}")
+    rows = gx.expectations.ExpectTableRowCountToBeBetween(min_value=1, description=f"{table} has rows")
+    suite = gx.ExpectationSuite(name=table, expectations=[rows, *(part for check in checks for part in _compile(gx, check))])
+    batch = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("all rows")
+    definition = gx.ValidationDefinition(name=table, data=batch, suite=context.suites.add(suite))
+    checkpoint = gx.Checkpoint(
+        name=table,
+        validation_definitions=[context.validation_definitions.add(definition)],
+        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": [id_column]},
+    )
+    outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": frame})
+    (run,) = outcome.run_results.values()
+    return list(run.results)
+
+
+def _compile(gx: ModuleType, check: Expect) -> list[Any]:
+    """The library's expectations for one of ours. Its own rules skip missing values, so where there are any one against them joins."""
+    shared = {"column": check.column, "meta": {"says": check.says}}
+    rule = _rule(gx, check.rule, {"description": check.says, **shared})
+    if isinstance(check.rule, NotNull) or not check.frame[check.column].isna().any():
+        return [rule]
+    return [rule, _rule(gx, NotNull(), {"description": f"{check.says} (no value missing)", **shared})]
+
+
+def _rule(gx: ModuleType, rule: Rule, shared: dict[str, Any]) -> Any:
+    match rule:
+        case Between():
+            bounds = {"min_value": rule.minimum, "max_value": rule.maximum, "strict_min": rule.strict_minimum}
+            return gx.expectations.ExpectColumnValuesToBeBetween(**bounds, **shared)
+        case InSet():
+            return gx.expectations.ExpectColumnValuesToBeInSet(value_set=list(rule.values), **shared)
+        case Unique():
+            return gx.expectations.ExpectColumnValuesToBeUnique(**shared)
+        case NotNull():
+            return gx.expectations.ExpectColumnValuesToNotBeNull(**shared)
+
+
+def _result(check: Expect, outcomes: Sequence[Any]) -> Result:
+    own = [outcome for outcome in outcomes if (outcome.expectation_config.meta or {}).get("says") == check.says]
+    if faults := [outcome.exception_info for outcome in own if "unexpected_count" not in outcome.result]:
+        raise RuntimeError(f"{check.table}.{check.column} could not be judged: {faults[0]}")
+    (has_rows,) = (outcome for outcome in outcomes if outcome.expectation_config.type == "expect_table_row_count_to_be_between")
+    offending = [row[check.id_column] for outcome in own for row in outcome.result.get("unexpected_index_list") or ()]
+    return Result(
+        says=check.says,
+        table=check.table,
+        column=check.column,
+        passed=bool(has_rows.success and all(outcome.success for outcome in own)),
+        unexpected_count=sum(int(outcome.result["unexpected_count"]) for outcome in own),
+        ids=tuple(str(value) for value in sorted(set(offending))[:SHOWN_IDS]),
+        observed=_observed(check.frame[check.column]),
+        bound=check.rule.bound if isinstance(check.rule, Between) else None,
+    )
+
+
+def _observed(values: pd.Series) -> float | str | None:
+    if values.empty:
+        return "no rows"
+    if pd.api.types.is_bool_dtype(values):
+        return None
+    present = values.dropna()
+    if present.empty:
+        return "missing"
+    if not pd.api.types.is_numeric_dtype(present):
+        return ", ".join(sorted({str(value) for value in present})[:3])
+    low, high = float(present.min()), float(present.max())
+    if len(values) == 1:
+        return low if math.isfinite(low) else str(low)
+    return f"{low:.{DIGITS}g} to {high:.{DIGITS}g}"
+
+
+def _build_docs(context: Any, docs: Path) -> None:
+    with atomic_path(docs) as temporary:
+        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(temporary.absolute())}
+        index = {"class_name": "DefaultSiteIndexBuilder"}
+        site = {"class_name": "SiteBuilder", "store_backend": store, "site_index_builder": index}
+        context.add_data_docs_site(site_name="verdict", site_config=site)
+        context.build_data_docs(site_names=["verdict"])
+
+
+def write_verdict(path: Path, verdict: Verdict) -> None:
+    """Write ``verdict`` as JSON: the same bytes for the same verdict, whole or not at all."""
+    rows = [{name: _rounded(value) for name, value in asdict(result).items()} for result in verdict.results]
+    content = {"artifact": verdict.artifact, "passed": verdict.passed, "results": rows}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, DIGITS) if isinstance(value, float) else value

@@ -1,0 +1,211 @@
+"""The MLflow registry: complete a training's run, and enter its student as a version of one model.
+
+Versions have two aliases: ``candidate`` is the newest entered, ``champion`` the last one that ``reports/promotion.json`` let through.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from echodistill.errors import UserError
+from echodistill.lineage import Lineage, headline
+from echodistill.params import load_params
+from echodistill.tracking import FINGERPRINT_TAG, connected, tracking_uri
+
+MODEL = "echodistill"
+WEIGHTS_TAG = "echodistill.weights_sha256"
+PARAMS_BATCH = 100  # parameters a request, MLflow's limit
+REQUIREMENTS = (
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pydantic",
+    "pyarrow",
+    "safetensors",
+    "soundfile",
+    "soxr",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+
+def log_run(run_id: str, params: Path, origin: Lineage, metrics: Path, figures: Sequence[Path]) -> None:
+    """Complete a run: parameters, origin, headline metrics, and the files themselves.
+
+    ``params`` is ``params.yaml``, ``metrics`` is ``reports/metrics.json``, ``figures`` are pictures. Doing it again adds only what is
+    new. MLflow's parameters cannot change: one that drifted becomes a tag ``drift.NAME``. Raises ``UserError``.
+    """
+    wanted = _flat(load_params(params).model_dump(mode="json"))
+    figures_of = headline(json.loads(metrics.read_text(encoding="utf-8")))
+    if missing := [str(figure) for figure in figures if not figure.is_file()]:
+        raise UserError(f"{', '.join(missing)} is missing: run `echodistill run`")
+    tags = {f"git.{name}": value for name, value in origin.git.items()} | {
+        f"input.{path}": digest for path, digest in origin.inputs.items()
+    }
+    with connected() as client:
+        _log_params(client, run_id, wanted)
+        for name, value in ({"dvc.lock": origin.lock_sha256} | tags | dict(origin.tags)).items():
+            client.set_tag(run_id, name, value)
+        known = client.get_run(run_id).data.metrics
+        for name, number in figures_of.items():
+            if known.get(name) != number:
+                client.log_metric(run_id, name, number, step=0)
+        for file in (params, metrics):
+            client.log_artifact(run_id, str(file))
+        for figure in figures:
+            client.log_artifact(run_id, str(figure), "figures")
+        # a killed or cut off training left its run open; there is a student, so it did end
+        if client.get_run(run_id).info.status != "FINISHED":
+            client.set_terminated(run_id, "FINISHED")
+
+
+def _log_params(client: Any, run_id: str, wanted: Mapping[str, str]) -> None:
+    from mlflow.entities import Param
+
+    data = client.get_run(run_id).data
+    new = [Param(name, value) for name, value in wanted.items() if name not in data.params]
+    for start in range(0, len(new), PARAMS_BATCH):
+        client.log_batch(run_id, params=new[start : start + PARAMS_BATCH])
+    for name, logged in data.params.items():
+        tag, value = f"drift.{name}", wanted.get(name, "(gone)")
+        if value != logged:
+            client.set_tag(run_id, tag, value)
+        elif tag in data.tags:
+            client.delete_tag(run_id, tag)
+
+
+def register(student: Path, base: Path, promotion: Mapping[str, Any], run_id: str, metrics: Mapping[str, float]) -> str:
+    """Enter a student as a version of the model ``echodistill`` and set its aliases; the version's number.
+
+    ``base`` goes along where the student is an adapter. ``promotion`` is ``reports/promotion.json``, ``metrics`` are ``headline``
+    figures. The same student of the same training is entered once. Raises ``UserError``.
+    """
+    from echodistill.models.checkpoint import RUN, content_hash
+
+    promote = promotion.get("promote")
+    if not isinstance(promote, bool):
+        raise UserError("reports/promotion.json has no true or false under 'promote': run `echodistill run promote`")
+    if not (student / RUN).is_file():
+        raise UserError(f"{student} holds no trained model ({RUN} is missing): make one with `echodistill run train`")
+    run = json.loads((student / RUN).read_text(encoding="utf-8"))
+    # of the weights alone: metrics.jsonl holds timings, which differ between equal trainings
+    identity = {FINGERPRINT_TAG: run["fingerprint"], WEIGHTS_TAG: content_hash(student, "*.safetensors")}
+    artifacts = {"student": student} | ({"base": base} if run["weights"] == "lora" else {})
+    with connected() as client:
+        import mlflow
+
+        mlflow.set_tracking_uri(tracking_uri())  # models:/ URIs are resolved with the global one
+        number = _version_of(client, identity)
+        if number is None:
+            model_id = _log_model(client, run_id, artifacts, identity, metrics)
+            number = str(mlflow.register_model(f"models:/{model_id}", MODEL, tags=identity).version)
+        client.set_model_version_tag(MODEL, number, "promotion.promote", str(promote).lower())
+        client.update_model_version(MODEL, number, description=_describe(run, promotion))
+        client.set_registered_model_alias(MODEL, "candidate", number)
+        if promote:
+            client.set_registered_model_alias(MODEL, "champion", number)
+    return number
+
+
+def _version_of(client: Any, identity: Mapping[str, str]) -> str | None:
+    """The version with these tags, if any; makes the registered model if needed."""
+    if not client.search_registered_models(f"name = '{MODEL}'"):
+        client.create_registered_model(MODEL, description="Audio language model that keeps understanding in noise.")
+    for entry in client.search_model_versions(f"name = '{MODEL}'"):
+        if all(entry.tags.get(name) == value for name, value in identity.items()):
+            return str(entry.version)
+    return None
+
+
+def _log_model(
+    client: Any, run_id: str, artifacts: Mapping[str, Path], identity: Mapping[str, str], metrics: Mapping[str, float]
+) -> str:
+    """Log the model's files under the run; the logged model's id.
+
+    ``mlflow.pyfunc.log_model`` would load the model to try its example: too much for a machine without the memory of a GPU node.
+    """
+    from mlflow.entities import LoggedModelOutput, Metric
+    from mlflow.models import Model
+
+    info = client.get_run(run_id).info
+    logged = client.create_logged_model(info.experiment_id, MODEL, run_id, tags=dict(identity))
+    try:
+        description = Model(artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "model"
+            save_model(folder, artifacts, description)
+            client.log_model_artifacts(logged.model_id, str(folder))
+    except BaseException:
+        client.finalize_logged_model(logged.model_id, "FAILED")
+        raise
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    entries = [Metric(name, value, info.start_time, 0, model_id=logged.model_id, run_id=run_id) for name, value in metrics.items()]
+    if entries:
+        client.log_batch(run_id, metrics=entries)
+    return str(logged.model_id)
+
+
+def save_model(folder: Path, artifacts: Mapping[str, Path], description: Any = None) -> None:
+    """Write the model in MLflow's format: the package's code, the weights, requirements, signature and an example."""
+    import base64
+
+    import mlflow.pyfunc
+    import numpy as np
+    import pandas as pd
+
+    import echodistill
+    from echodistill.audio.files import encode_flac
+
+    package = Path(echodistill.__file__).parent
+    needed = [*REQUIREMENTS, *(["peft"] if "base" in artifacts else [])]
+    silence = base64.b64encode(encode_flac(np.zeros(8_000, dtype=np.float32))).decode()
+    example = pd.DataFrame({"audio": [silence], "question": ["Which word is spoken?"], "choices": [["yes", "no"]]})
+    mlflow.pyfunc.save_model(
+        folder,
+        mlflow_model=description,
+        python_model=str(package / "served_model.py"),
+        artifacts={name: str(path) for name, path in artifacts.items()},
+        code_paths=[str(package)],
+        # a local build ("+cpu") is not on the package index
+        pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in needed],
+        signature=_signature(),
+        input_example=example,
+    )
+
+
+def _signature() -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import AnyType
+
+    return ModelSignature(
+        inputs=Schema([ColSpec("string", "audio"), ColSpec("string", "question"), ColSpec(AnyType(), "choices", required=False)]),
+        outputs=Schema([ColSpec("string", "answer", required=False), ColSpec("string", "response")]),
+        params=ParamSchema([ParamSpec("max_new_tokens", "integer", 64)]),
+    )
+
+
+def _describe(run: Mapping[str, Any], promotion: Mapping[str, Any]) -> str:
+    """A version's page: how it was made and why it was promoted or not."""
+    lines = [
+        f"Method {run['method']}, {run['steps']} steps, {run['weights']} weights. Promoted: {'yes' if promotion['promote'] else 'no'}."
+    ]
+    for criterion in promotion.get("criteria", []):
+        met = "met" if criterion["met"] else "**not met**"
+        lines.append(f"- {criterion['name']}: {criterion['value']} (bound {criterion['bound']}), {met}")
+    return "\n".join(lines)

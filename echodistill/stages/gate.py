@@ -1,0 +1,71 @@
+"""Stage ``gate@ARTIFACT``: may others build on this artifact? Whoever depends on it depends on its verdict too."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from echodistill.errors import UserError
+from echodistill.gates.answers import answers_checks
+from echodistill.gates.base import base_checks
+from echodistill.gates.comparison import comparison_checks
+from echodistill.gates.corpus import corpus_checks
+from echodistill.gates.expect import Expect
+from echodistill.gates.mixes import mixes_checks
+from echodistill.gates.promotion import promotion_checks
+from echodistill.gates.references import references_checks
+from echodistill.gates.student import student_checks
+from echodistill.params import Params
+from echodistill.quality import validate, write_verdict
+from echodistill.stages.entry import run_stage
+
+USAGE = "usage: python -m echodistill.stages.gate ARTIFACT VERDICT_PATH ARTIFACT_PATH [AGAINST_PATH ...]"
+
+
+def gate(params: Params, artifact: str, verdict: Path, *paths: Path) -> None:
+    """Judge ``artifact`` and write the verdict; Data Docs go to ``data_docs/ARTIFACT`` beside the verdicts' folder.
+
+    A negative verdict is written beside, as ``ARTIFACT.failed.json``, and raised as ``UserError``: what depends on a verdict
+    never finds one that says no.
+    """
+    failed = verdict.with_suffix(".failed.json")
+    verdict.unlink(missing_ok=True)
+    failed.unlink(missing_ok=True)
+    docs = verdict.parent.parent / "data_docs" / artifact
+    judged = validate(artifact, _checks(params, artifact, paths), docs)
+    write_verdict(verdict if judged.passed else failed, judged)
+    if not judged.passed:
+        raise UserError(f"the gate of {artifact} ({paths[0]}) stays shut; all of it: {failed}, {docs / 'index.html'}\n{judged.text}")
+    print(f"{artifact}: {len(judged.results)} expectations met")
+
+
+def _checks(params: Params, artifact: str, paths: Sequence[Path]) -> list[Expect]:
+    """``answers_base`` and ``answers_student`` are both ``answers``."""
+    match artifact.partition("_")[0], paths:
+        case "corpus", [folder, *_]:
+            return corpus_checks(folder, params)
+        case "mixes", [folder, corpus]:
+            return mixes_checks(folder, corpus, params)
+        case "base", [folder, *_]:
+            return base_checks(folder, params)
+        case "references", [folder, corpus]:
+            return references_checks(folder, corpus, params)
+        case "student", [folder, *_]:
+            return student_checks(folder)
+        case "answers", [rows, mixes]:
+            return answers_checks(rows, mixes)
+        case "comparison", [metrics, *_]:
+            return comparison_checks(metrics, params)
+        case "promotion", [decision, metrics]:
+            return promotion_checks(decision, metrics)
+    raise UserError(f"no gate {artifact!r} with {len(paths)} paths. {USAGE}")
+
+
+def _arguments(arguments: list[str]) -> list[Any]:
+    if len(arguments) < 3:
+        raise UserError(USAGE)
+    artifact, *paths = arguments
+    return [artifact, *map(Path, paths)]
+
+
+if __name__ == "__main__":
+    run_stage(gate, sections=("corpus", "mixes", "gates"), convert=_arguments)

@@ -1,0 +1,84 @@
+"""Who may import what: imports point one way, and the training core needs none of the platform."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from tests.closure import ROOT, closure, imports_of
+
+PURE = ("audio", "objectives", "evaluation")
+PLATFORM = ("prefect", "dvc", "mlflow", "great_expectations")
+# an outside system stands in exactly one place
+HOME = {
+    "great_expectations": {"quality.py"},
+    "mlflow": {"tracking.py", "registry.py", "served_model.py"},
+    "soundfile": {"audio/files.py"},
+    "matplotlib": {"report/curves.py"},
+    "trl": {"training/trainer.py", "training/train.py"},
+    "transformers": {"models", "training"},
+    "prefect": set(),
+    "dvc": set(),
+}
+FILES = sorted(path.relative_to(ROOT / "echodistill").as_posix() for path in (ROOT / "echodistill").rglob("*.py"))
+
+
+def outside_imports(name: str) -> set[str]:
+    """Top-level packages a file imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / "echodistill" / name).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_outside_systems_have_one_home(name: str) -> None:
+    for package, homes in HOME.items():
+        if package in outside_imports(name):
+            assert name in homes or name.split("/")[0] in homes, f"{name} imports {package}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_nothing_imports_a_stage(name: str) -> None:
+    stages = {module for module in imports_of(ROOT / "echodistill" / name) if module.startswith("echodistill.stages.")}
+    assert stages <= {"echodistill.stages.entry", "echodistill.stages.entry.run_stage"}
+    if not name.startswith("stages/"):
+        assert not stages
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.split("/")[0] in PURE and "/" in name])
+def test_pure_modules_import_no_edge(name: str) -> None:
+    edges = ("training", "stages", "teacher", "quality", "tracking", "registry", "publishing", "cli", "report")
+    for module in imports_of(ROOT / "echodistill" / name):
+        assert module.split(".")[1] not in edges, f"{name} imports {module}"
+
+
+def test_objectives_are_torch_only() -> None:
+    for name in FILES:
+        if name.startswith("objectives/"):
+            assert outside_imports(name) <= {"torch", "math", "dataclasses", "echodistill"}
+
+
+@pytest.mark.parametrize(
+    "core", ["training.train", "training.pretrain", "teacher.references", "audio.recordings", "evaluation.answering"]
+)
+def test_the_training_core_imports_without_the_platform(core: str) -> None:
+    blocked = "".join(f"sys.modules[{name!r}] = None; " for name in PLATFORM)
+    subprocess.run([sys.executable, "-c", f"import sys; {blocked} import echodistill.{core}"], check=True, cwd=ROOT)
+
+
+def test_training_never_imports_plotting() -> None:
+    assert not [name for name in closure("echodistill.stages.train") if "/report/" in name]
+
+
+def test_package_markers_are_empty() -> None:
+    assert [name for name in FILES if name.endswith("__init__.py") and (ROOT / "echodistill" / name).stat().st_size] == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_stay_short(name: str) -> None:
+    assert len((ROOT / "echodistill" / name).read_text().splitlines()) <= 400

@@ -1,0 +1,83 @@
+"""The embedded corpus: real speech, the same bytes each time, whoever asks and in whatever order."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from echodistill.audio.kinds import KINDS
+from echodistill.audio.noises import PROCEDURAL
+from echodistill.datasets.builtin import ACCENTS, VARIANTS, WORDS, Espeak, read, voice_names
+from echodistill.datasets.sources import split_groups
+from echodistill.params import CorpusParams
+from tests.test_pipeline import ROOT
+
+
+def params_of(**changes: object) -> CorpusParams:
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())["corpus"]
+    return CorpusParams.model_validate(raw | {"clips": {"train": 12, "validation": 4, "test": 8}} | changes)
+
+
+def test_clips_do_not_depend_on_the_order_they_are_spoken_in() -> None:
+    with Espeak() as espeak:
+        clips = read(params_of(), 1, espeak).clips
+        forward = {clip.clip_id: clip.read() for clip in clips}
+    with Espeak() as espeak:
+        backward = {clip.clip_id: clip.read() for clip in reversed(read(params_of(), 1, espeak).clips)}
+    for clip_id, (decoded, digest) in forward.items():
+        assert digest == backward[clip_id][1]
+        assert np.array_equal(decoded.waveform, backward[clip_id][0].waveform)
+
+
+def test_clips_sound_and_fit_the_default_window() -> None:
+    with Espeak() as espeak:
+        for clip in read(params_of(), 1, espeak).clips:
+            waveform = clip.read()[0].waveform
+            assert 0.2 < len(waveform) / 16_000 < 1.3
+            assert 0.1 < np.abs(waveform).max() < 1.0
+
+
+def test_no_speaker_stands_in_two_splits_and_test_speakers_are_many() -> None:
+    with Espeak() as espeak:
+        found = read(params_of(), 1, espeak)
+    split_of = {clip.clip_id: found.splits[clip.group] for clip in found.clips}
+    assert all(clip_id.startswith(split) for clip_id, split in split_of.items())
+    assert sum(split == "test" for split in found.splits.values()) >= 10
+
+
+def test_voices_are_all_known_to_the_synthesiser() -> None:
+    """espeak-ng takes an unknown variant for its base voice without a word, which would put one speaker into every split."""
+    import espeakng_loader
+
+    known = {path.name for path in Path(espeakng_loader.get_data_path(), "voices", "!v").iterdir()}
+    assert set(VARIANTS) <= known
+    assert len(set(voice_names(1))) == len(voice_names(1))
+    with Espeak() as espeak:
+        spoken = {accent: espeak.say("yellow horse", accent, 170, 50)[0].tobytes() for accent in ACCENTS}
+    assert len(set(spoken.values())) == len(ACCENTS)
+
+
+def test_right_answers_stand_everywhere_and_wrong_ones_are_wrong() -> None:
+    with Espeak() as espeak:
+        clips = read(params_of(clips={"train": 400, "validation": 1, "test": 1}), 1, espeak).clips
+    places = [clip.questions[0].choices.index(clip.questions[0].answer) for clip in clips]
+    assert max(np.bincount(places)) < 0.4 * len(places)
+    for clip in clips:
+        (question,) = clip.questions
+        words = (clip.transcript or "").split()
+        right = {"What is said?": " ".join(words), "Which word is first?": words[0], "Which word is second?": words[1]}
+        assert question.answer == right[question.question]
+        assert len(set(question.choices)) == 4
+        assert set(" ".join(question.choices).split()) <= set(WORDS)
+
+
+@pytest.mark.parametrize(("groups", "test", "validation"), [(5, 2, 0), (2, 1, 0), (1, 0, 0), (40, 10, 4)])
+def test_few_groups_still_leave_an_unseen_test(groups: int, test: int, validation: int) -> None:
+    splits = list(split_groups([f"g{number}" for number in range(groups)], 0.1, 0.25, 1).values())
+    assert (splits.count("test"), splits.count("validation")) == (test, validation)
+    assert splits.count("train") >= 1
+
+
+def test_every_kind_has_a_noise() -> None:
+    assert set(KINDS) == {*PROCEDURAL, "crowd"}

@@ -1,0 +1,219 @@
+"""The teacher's cache: a warm run asks nothing, a damaged entry is asked again, a killed run keeps what it has."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import echodistill.stages.references as stage
+from echodistill.datasets.store import Corpus
+from echodistill.errors import UserError
+from echodistill.models.audio_llm import AudioLLM, Prompt
+from echodistill.objectives.divergences import with_tail
+from echodistill.params import ReferencesParams
+from echodistill.teacher.cache import ReferenceCache, TeacherView, cache_folder, key_of
+from echodistill.teacher.references import ReferenceRequest, collect, load_views, save_views, teach
+
+SETTINGS = ReferencesParams(max_new_tokens=8, top_k=64, full_vocabulary_up_to=4096)
+
+
+def view(number: int, top: bool = False) -> TeacherView:
+    tokens = 1 + number % 3
+    log_probs = torch.randn(tokens, 5, generator=torch.Generator().manual_seed(number)).log_softmax(-1)
+    return TeacherView(torch.arange(number, number + tokens), log_probs, torch.arange(4).repeat(tokens, 1) if top else None)
+
+
+def same(one: TeacherView | None, other: TeacherView) -> bool:
+    if one is None or (one.top_ids is None) != (other.top_ids is None):
+        return False
+    pairs = [(getattr(one, field.name), getattr(other, field.name)) for field in dataclasses.fields(TeacherView)]
+    return all(a is b is None or (a.dtype == b.dtype and torch.equal(a, b)) for a, b in pairs)
+
+
+class Teacher:
+    """Counts what it is asked; dies at a given call."""
+
+    def __init__(self, dies_at: int = 0) -> None:
+        self.asked: list[list[str]] = []
+        self._dies_at = dies_at
+
+    def __call__(self, prompts: Sequence[Prompt]) -> list[TeacherView]:
+        self.asked.append([prompt.question for prompt in prompts])
+        if len(self.asked) == self._dies_at:
+            raise RuntimeError("killed")
+        return [view(int(prompt.question)) for prompt in prompts]
+
+
+def request(number: int) -> ReferenceRequest:
+    return ReferenceRequest(key_of(str(number)), Prompt(np.zeros(4, np.float32), str(number), ("a", "b")))
+
+
+REQUESTS = [request(number) for number in range(7)]
+
+
+def run(folder: Path, teacher: Teacher, requests: Sequence[ReferenceRequest] = REQUESTS) -> tuple[dict[str, TeacherView], list[int]]:
+    told: list[int] = []
+    return collect(ReferenceCache(folder), requests, teacher, 3, told.append), told
+
+
+@pytest.mark.parametrize("top", [False, True])
+def test_an_entry_comes_back_as_it_was(tmp_path: Path, top: bool) -> None:
+    cache = ReferenceCache(tmp_path)
+    assert cache.get("ab" * 32) is None
+    cache.put("ab" * 32, view(1, top))
+    assert same(cache.get("ab" * 32), view(1, top))
+    cache.put("ab" * 32, view(2, top))
+    assert same(cache.get("ab" * 32), view(2, top))
+
+
+def test_a_warm_run_makes_no_model_call(tmp_path: Path) -> None:
+    cold, warm = Teacher(), Teacher()
+    first, told = run(tmp_path, cold)
+    assert [len(batch) for batch in cold.asked] == [3, 3, 1]
+    assert told == [0, 3, 3, 1]
+    second, told = run(tmp_path, warm)
+    assert warm.asked == []
+    assert told == [7]
+    assert first.keys() == second.keys() == {item.key for item in REQUESTS}
+    assert all(same(first[key], second[key]) for key in first)
+
+
+def test_only_what_is_missing_is_asked(tmp_path: Path) -> None:
+    run(tmp_path, Teacher(), REQUESTS[2:5])
+    teacher = Teacher()
+    views, told = run(tmp_path, teacher)
+    assert teacher.asked == [["0", "1", "5"], ["6"]]
+    assert told == [3, 3, 1]
+    assert all(same(views[item.key], view(number)) for number, item in enumerate(REQUESTS))
+
+
+def test_equal_requests_are_asked_once(tmp_path: Path) -> None:
+    teacher = Teacher()
+    views, told = run(tmp_path, teacher, [REQUESTS[0], REQUESTS[1], REQUESTS[0]])
+    assert teacher.asked == [["0", "1"]]
+    assert sum(told) == 3
+    assert len(views) == 2
+
+
+def test_a_killed_run_keeps_its_first_batch(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path, Teacher(dies_at=2))
+    teacher = Teacher()
+    run(tmp_path, teacher)
+    assert teacher.asked == [["3", "4", "5"], ["6"]]
+
+
+def test_too_few_answers_are_noticed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        collect(ReferenceCache(tmp_path), REQUESTS[:2], lambda prompts: [view(0)], 3, lambda done: None)
+
+
+@pytest.mark.parametrize(
+    "damage", ["flipped digest", "flipped header", "flipped value", "truncated", "digest only", "empty", "foreign"]
+)
+def test_a_damaged_entry_is_asked_again(tmp_path: Path, damage: str) -> None:
+    first, _ = run(tmp_path, Teacher())
+    path = ReferenceCache(tmp_path).path_of(REQUESTS[4].key)
+    content = bytearray(path.read_bytes())
+    if damage.startswith("flipped"):
+        content[{"digest": 5, "header": 45, "value": -3}[damage.split()[1]]] ^= 1
+    else:
+        content = {"truncated": content[:-1], "digest only": content[:32], "empty": bytearray(), "foreign": bytearray(b"x" * 99)}[
+            damage
+        ]
+    path.write_bytes(content)
+    teacher = Teacher()
+    second, _ = run(tmp_path, teacher)
+    assert teacher.asked == [["4"]]
+    assert same(second[REQUESTS[4].key], first[REQUESTS[4].key])
+    healed = Teacher()
+    run(tmp_path, healed)
+    assert healed.asked == []
+
+
+def test_an_entry_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = ReferenceCache(tmp_path).path_of(REQUESTS[0].key)
+    path.mkdir(parents=True)
+    with pytest.raises(UserError, match=r"safetensors cannot be read: .*ECHODISTILL_CACHE"):
+        run(tmp_path, Teacher())
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECHODISTILL_CACHE", "/elsewhere")
+    assert cache_folder() == Path("/elsewhere")
+    monkeypatch.delenv("ECHODISTILL_CACHE")
+    assert cache_folder() == Path(".echodistill/cache")
+
+
+def test_a_key_depends_on_every_part_and_on_where_parts_end() -> None:
+    parts = ["sha", "question", "revision", "decoding"]
+    keys = {key_of(*parts), *(key_of(*parts[:place], "other", *parts[place + 1 :]) for place in range(4))}
+    assert len(keys) == 5
+    assert key_of("ab", "c") != key_of("a", "bc")
+    assert key_of("a\x1fb", "c") != key_of("a", "b\x1fc")
+    assert key_of("a") == key_of("a")
+    assert len(key_of("a")) == 64
+
+
+def test_what_the_stages_key_depends_on(tiny_corpus: Corpus) -> None:
+    """Audio bytes, question, choices and their order, model revision, every decoding setting; nothing else."""
+    first, second = tiny_corpus.questions_of("train")[:2]
+    same_text = dataclasses.replace(first, clip_id=second.clip_id)
+    questions = [
+        first,
+        same_text,
+        dataclasses.replace(first, question="Which sound?"),
+        dataclasses.replace(first, choices=first.choices[::-1]),
+    ]
+    keys = [stage._request(question, tiny_corpus, "r1", SETTINGS).key for question in questions]
+    keys.append(stage._request(first, tiny_corpus, "r2", SETTINGS).key)
+    for field in ReferencesParams.model_fields:
+        other = SETTINGS.model_copy(update={field: getattr(SETTINGS, field) + 1})
+        keys.append(stage._request(first, tiny_corpus, "r1", other).key)
+    assert len(set(keys)) == len(keys)
+    renamed = dataclasses.replace(first, question_id="another", split="test")
+    assert stage._request(renamed, tiny_corpus, "r1", SETTINGS).key == keys[0]
+
+
+def test_clips_that_begin_alike_have_keys_of_their_own(tmp_path: Path) -> None:
+    """Two clips may share seconds of silence: the key is of all bytes, not of the first ones."""
+    import hashlib
+
+    from echodistill.audio.files import encode_flac
+    from echodistill.seeds import rng
+
+    silence = np.zeros(32_000, np.float32)
+    clips = [np.concatenate([silence, rng(word).uniform(-0.5, 0.5, 800).astype(np.float32)]) for word in ("yes", "no")]
+    encoded = [encode_flac(clip) for clip in clips]
+    assert encoded[0][100:110] == encoded[1][100:110]
+    assert len({key_of(hashlib.sha256(content).hexdigest(), "q", "r", "d") for content in encoded}) == 2
+
+
+def test_views_in_one_file(tmp_path: Path) -> None:
+    views = {key_of(str(number)): view(number, top=number == 1) for number in range(4)}
+    save_views(tmp_path / "views.safetensors", views)
+    save_views(tmp_path / "again.safetensors", dict(reversed(views.items())))
+    assert (tmp_path / "views.safetensors").read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+    loaded = load_views(tmp_path / "views.safetensors")
+    assert loaded.keys() == views.keys()
+    assert all(same(loaded[key], views[key]) for key in views)
+    (tmp_path / "views.safetensors").write_bytes((tmp_path / "again.safetensors").read_bytes()[:-9])
+    for name in ("views.safetensors", "gone.safetensors"):
+        with pytest.raises(UserError, match=rf"{name} is missing or damaged"):
+            load_views(tmp_path / name)
+
+
+def test_teacher_and_student_coarsen_alike(tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:
+    """The whole distribution, cut by the student's ``with_tail``, is what the teacher keeps of it."""
+    question = tiny_corpus.questions_of("train")[0]
+    prompts = [Prompt(tiny_corpus.waveform(question.clip_id), question.question, question.choices)] * 2
+    (whole, _), (top, _) = teach(tiny_llm, prompts, 4, 3, 4096), teach(tiny_llm, prompts, 4, 3, 0)
+    assert whole.top_ids is None
+    assert top.top_ids is not None
+    assert torch.equal(whole.token_ids, top.token_ids)
+    coarse = with_tail(whole.log_probs[None], top.top_ids[None])[0]
+    torch.testing.assert_close(coarse.exp(), top.log_probs.exp(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(top.log_probs.exp().sum(-1), torch.ones(len(top.token_ids)))

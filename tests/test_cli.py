@@ -1,0 +1,92 @@
+"""The command line from outside."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from echodistill.doctor import examine
+from echodistill.errors import UserError
+from echodistill.overrides import SAVED, apply_overrides, overridden, restore
+from tests.test_pipeline import ROOT
+
+
+def cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "echodistill.cli", *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    shown = cli("--help", cwd=tmp_path).stdout
+    assert all(name in shown for name in ("run", "ask", "export-audio", "doctor", "register"))
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, echodistill.cli; print(sorted({'torch', 'transformers', 'mlflow', 'pandas', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("arguments", [("run",), ("register",), ("export-audio", "out")])
+def test_outside_a_repository_it_says_so(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    result = cli(*arguments, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "dvc.yaml" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_asking_without_a_student_names_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "clip.txt").write_text("x")
+    result = cli("ask", "clip.txt", "What?", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "not an audio file" in result.stderr
+
+
+def test_overrides_are_yaml_and_checked() -> None:
+    raw = {"a": {"b": 1, "c": [1]}}
+    assert apply_overrides(raw, ["a.b=2.5", "a.c=[3, 4]"]) == {"a": {"b": 2.5, "c": [3, 4]}}
+    for bad in ("a.b", "a.x=1", "x=1", "a.b.c=1", "a.c=[1"):
+        with pytest.raises(UserError, match="-S"):
+            apply_overrides({"a": {"b": 1, "c": [1]}}, [bad])
+
+
+def test_a_killed_override_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = tmp_path / "params.yaml"
+    original = (ROOT / "params.yaml").read_bytes()
+    params.write_bytes(original)
+    code = (
+        "import time; from pathlib import Path; from echodistill.overrides import overridden\n"
+        "with overridden(Path('params.yaml'), ['seed=99']): time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)})
+    while not SAVED.exists() or params.read_bytes() == original:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert b"99" in params.read_bytes()
+    assert restore(params)
+    assert params.read_bytes() == original
+    assert not restore(params)
+
+
+def test_an_override_ends_with_the_run_also_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = tmp_path / "params.yaml"
+    params.write_bytes((ROOT / "params.yaml").read_bytes())
+    with pytest.raises(RuntimeError), overridden(params, ["seed=5"]):
+        assert b"seed: 5" in params.read_bytes()
+        raise RuntimeError
+    assert params.read_bytes() == (ROOT / "params.yaml").read_bytes()
+
+
+def test_the_doctor_finds_what_is_here_and_names_cures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = {finding.what: finding for finding in examine()}
+    assert not found["torch"].cure
+    assert "clone" in found["repository"].cure

@@ -1,0 +1,161 @@
+"""The whole pipeline at a tiny setting through the real ``dvc repro``, from a copy of the repository and its command line."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import yaml
+
+from tests.conftest import WORDS, tone
+from tests.test_pipeline import ROOT
+
+pytestmark = pytest.mark.e2e
+SPEAKERS = 8
+CLIPS = 15  # a speaker
+
+
+def command(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    result = subprocess.run(
+        [sys.executable, "-m", "echodistill.cli", *arguments],
+        cwd=folder,
+        env=environment | {"ECHODISTILL_CACHE": str(folder / "cache"), "COLUMNS": "200", "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    if check:
+        assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+def ran(result: subprocess.CompletedProcess[str]) -> set[str]:
+    return set(re.findall(r"^Running stage '([^']+)'", result.stdout, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tracked files, its own git and DVC, a folder of tones and small parameters."""
+    folder = tmp_path_factory.mktemp("project")
+    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in files.stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "dvc.lock")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    rows = []
+    for speaker in range(SPEAKERS):
+        for number in range(CLIPS):
+            word, name = WORDS[number % 3], f"s{speaker}-{number}.wav"
+            soundfile.write(folder / "data/raw" / name, tone(word, name, 0.4), 16_000)
+            turn = number // 3 % 3
+            choices = [*WORDS[turn:], *WORDS[:turn]]
+            row = {"id": f"s{speaker}-{number}", "audio_path": name, "question": "Which tone?", "choices": choices, "answer": word}
+            rows.append(row | {"group": f"s{speaker}"})
+    (folder / "data/raw/broken.wav").write_text("no audio at all")
+    rows.append(rows[0] | {"id": "broken", "audio_path": "broken.wav", "group": "s1"})
+    (folder / "data/raw/manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["corpus"] |= {"source": "folder", "validation_share": 0.13, "max_duration_s": 0.5}
+    params["mixes"] |= {"kinds": ["gauss", "crowd", "wind"], "unseen": ["wind"], "snrs_db": [-10, 0, 20]}
+    params["base"]["nano"] |= {"width": 96, "encoder_layers": 1, "decoder_layers": 1, "steps": 100, "batch": 24}
+    params["train"] |= {"steps": 4, "prompts_per_step": 4, "rollouts": 2, "checkpoint_every": 2}
+    params["compare"]["bootstrap_draws"] = 500
+    params["gates"] |= {"above_chance": 0.05, "min_parse_rate": 0.5}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first_run(project: Path) -> subprocess.CompletedProcess[str]:
+    return command(project, "run")
+
+
+def figures(project: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((project / "reports/metrics.json").read_text())
+    return loaded
+
+
+def test_it_ends_with_the_table(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
+    assert {"corpus", "mixes", "base", "references", "train", "predict@base", "predict@student", "compare", "promote"} < ran(first_run)
+    assert "paired difference" in first_run.stdout
+    assert "1 rows quarantined" in first_run.stdout
+    assert "broken.wav" in first_run.stdout
+    found = figures(project)
+    assert found["method"] == "echodistill"
+    for system in ("base", "student"):
+        assert set(found[system]) >= {"clean_acc", "acc", "noisy", "gsr", "parse_failure_rate", "by_snr", "by_noise", "seen", "unseen"}
+        assert set(found[system]["by_snr"]) == {"-10", "0", "20"}
+        assert set(found[system]["by_noise"]) == {"gauss", "crowd", "wind"}
+    assert set(found["difference"]) == {"acc", "gsr", "noisy", "clean_acc"}
+    assert (project / "reports/accuracy_by_snr.png").read_bytes()[:4] == b"\x89PNG"
+    gates = {path.stem for path in (project / "reports/gates").glob("*.json")}
+    assert gates == {"corpus", "mixes", "base", "references", "student", "answers_base", "answers_student", "comparison", "promotion"}
+    assert (project / "reports/data_docs/corpus/index.html").is_file()
+
+
+def test_a_second_run_changes_nothing(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
+    assert ran(command(project, "run")) == set()
+
+
+def test_only_what_a_parameter_touches_runs_again(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
+    before = (project / "params.yaml").read_bytes()
+    again = ran(command(project, "run", "-S", "compare.bootstrap_draws=400"))
+    assert "compare" in again
+    assert again <= {"compare", "gate@comparison", "promote", "gate@promotion"}
+    again = ran(command(project, "run", "-S", "train.method=distill"))
+    assert {"train", "predict@student"} <= again
+    assert not again & {"corpus", "mixes", "base", "references", "predict@base"}
+    assert figures(project)["method"] == "distill"
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_deleted_results_come_back_without_the_model(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
+    command(project, "run")
+    kept = (project / "reports/metrics.json").read_bytes()
+    (project / "reports/metrics.json").unlink()
+    assert not ran(command(project, "run")) & {"train", "predict@base", "predict@student"}
+    assert (project / "reports/metrics.json").read_bytes() == kept
+
+
+def test_the_student_is_registered_and_asked(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
+    command(project, "run")
+    assert "registered echodistill version 1 (candidate" in command(project, "register").stdout
+    assert "version 1 " in command(project, "register").stdout
+    asked = command(project, "ask", "data/raw/s0-0.wav", "Which tone?", "--choices", "low,middle,high", "--model", "base")
+    assert asked.stdout.strip()
+    written = command(project, "export-audio", "wavs", "--condition", "wind@-10", "--count", "1").stdout.split()
+    clean, noisy = (soundfile.read(project / path)[0] for path in written)
+    assert clean.shape == noisy.shape
+    assert (clean != noisy).any()
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("train.no_such_key=1", "no key 'train.no_such_key'"),
+        ("train.prompts_per_step=-3", "train.prompts_per_step"),
+        ("train.method=magic", "train.method"),
+        ("corpus.manifest=nowhere.jsonl", "nowhere.jsonl"),
+    ],
+)
+def test_bad_parameters_are_one_clear_error(override: str, says: str, project: Path) -> None:
+    before = (project / "params.yaml").read_bytes()
+    result = command(project, "run", "-S", override, check=False)
+    assert result.returncode == 1
+    assert says in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_a_gate_stops_the_pipeline(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
+    result = command(project, "run", "-S", "gates.max_position_share=0.1", check=False)
+    assert result.returncode == 1
+    assert "the gate of corpus" in result.stderr
+    assert not ran(result) & {"mixes", "base"}

@@ -1,0 +1,160 @@
+"""Every gate: a healthy artifact passes, and for each expectation a broken one makes exactly that expectation fail."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from echodistill.errors import UserError
+from echodistill.gates.expect import HOLDS, Between, Expect, InSet, NotNull, Rule, Table, Unique
+from echodistill.gates.promotion import promotion_criteria
+from echodistill.quality import validate, write_verdict
+from echodistill.stages import gate as stage
+from tests import gate_world as w
+from tests.gate_cases import CASES, Case
+from tests.gate_world import PARAMS
+
+ARTIFACTS = {
+    "corpus": ("corpus",),
+    "mixes": ("mixes", "corpus"),
+    "base": ("base",),
+    "references": ("references", "corpus"),
+    "student": ("student",),
+    "answers_base": (w.ANSWERS, "mixes"),
+    "comparison": (w.METRICS,),
+    "promotion": (w.PROMOTION, w.METRICS),
+}
+
+
+@pytest.fixture(scope="session")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    world = tmp_path_factory.mktemp("healthy") / "world"
+    w.make_world(world)
+    return world
+
+
+@pytest.fixture
+def world(healthy: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(healthy, tmp_path / "world"))
+
+
+def checks_of(artifact: str, world: Path) -> list[Expect]:
+    return stage._checks(PARAMS, artifact, [world / path for path in ARTIFACTS[artifact]])
+
+
+@pytest.mark.parametrize("artifact", ARTIFACTS)
+def test_a_healthy_artifact_passes_and_every_expectation_has_a_breaking_case(artifact: str, healthy: Path) -> None:
+    checks = checks_of(artifact, healthy)
+    verdict = validate(artifact, checks, docs=None)
+    assert verdict.passed, verdict.text
+    assert {result.says for result in verdict.results} == {case.says for case in CASES if case.artifact == artifact}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.artifact}: {case.says}")
+def test_a_broken_artifact_fails_its_one_expectation(case: Case, world: Path) -> None:
+    case.break_it(world)
+    verdict = validate(case.artifact, checks_of(case.artifact, world), docs=None)
+    assert not verdict.passed
+    failed = [result for result in verdict.results if not result.passed]
+    assert [(result.says, "; ".join(result.ids)) for result in failed] == [(case.says, case.ids)]
+    assert case.says in verdict.text
+    assert case.ids.split("; ")[0] in verdict.text
+
+
+@pytest.mark.parametrize("artifact", ARTIFACTS)
+def test_tables_without_rows_pass_nothing(artifact: str, healthy: Path) -> None:
+    tables = {check.table: check.frame.iloc[:0] for check in checks_of(artifact, healthy)}
+    emptied = [replace(check, frame=tables[check.table]) for check in checks_of(artifact, healthy)]
+    assert not any(result.passed for result in validate(artifact, emptied, docs=None).results)
+
+
+@pytest.mark.parametrize(("column", "expected"), [("acc", 0), ("gsr", 1), ("clean_acc", 2)])
+@pytest.mark.parametrize(("shift", "met"), [(0.001, True), (0.0, False), (-0.001, False), (None, False)])
+def test_promotion_needs_every_criterion(column: str, expected: int, shift: float | None, met: bool) -> None:
+    difference: dict[str, Any] = {name: {"value": 0.2, "low": 0.1, "high": 0.3} for name in ("acc", "gsr", "clean_acc")}
+    bound, part = (-0.02, "value") if column == "clean_acc" else (0.0, "low")
+    difference[column][part] = None if shift is None else bound + shift
+    verdict = validate("promotion", promotion_criteria({"difference": difference}, PARAMS), docs=None)
+    at_the_bound_is_enough = column == "clean_acc" and shift == 0.0
+    assert verdict.results[expected].passed == verdict.passed == (met or at_the_bound_is_enough)
+    assert verdict.results[expected].bound == bound
+
+
+RULES: list[tuple[Rule, list[object], str]] = [
+    (Between(0.0, 1.0), [0.0, 1.0, 1.1, None, -0.1], "c; d; e"),
+    (Between(0.0, strict_minimum=True), [0.1, 9.0, 0.0, None, float("-inf")], "c; d; e"),
+    (InSet(("x", "y")), ["x", "y", "z", None, "X"], "c; d; e"),
+    (HOLDS, [True, True, False, None, False], "c; d; e"),
+    (Unique(), ["x", "y", "z", None, "z"], "c; d; e"),
+    (NotNull(), ["x", "y", None, None, None], "c; d; e"),
+]
+
+
+@pytest.mark.parametrize(("rule", "values", "ids"), RULES)
+def test_rules_name_offending_rows_and_let_no_missing_value_pass(rule: Rule, values: list[object], ids: str) -> None:
+    table = Table.of("t", "id", {"id": list("abcde"), "value": values})
+    (result,) = validate("x", [table.expect("value", rule, "so")], docs=None).results
+    assert ("; ".join(result.ids), result.unexpected_count, result.passed) == (ids, 3, False)
+    (result,) = validate("x", [replace(table.expect("value", rule, "so"), frame=table.frame.iloc[:2])], docs=None).results
+    assert result.passed
+
+
+def test_a_verdict_names_the_first_ten_ids_in_order() -> None:
+    table = Table.of("t", "line", {"line": [*range(12, 0, -1), 3], "value": [2.0] * 13})
+    verdict = validate("x", [table.expect("value", Between(0.0, 1.0), "small")], docs=None)
+    assert verdict.results[0].ids == ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10")
+    assert verdict.text == "not so: small (13 in t.value, found 2 to 2): 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …"
+
+
+def test_a_gate_without_expectations_or_with_twins_is_refused() -> None:
+    check = Table.of("t", "id", {"id": ["a"], "value": [1]}).expect("value", Between(0), "so")
+    for checks in ([], [check, check]):
+        with pytest.raises(ValueError, match=r"nothing is expected|say the same"):
+            validate("x", checks, docs=None)
+
+
+def test_the_same_rows_in_any_order_give_the_same_bytes(world: Path) -> None:
+    w.clip("train-3", group="test-speaker-0")(world)
+    written = []
+    for turn in (1, -1):
+        frames: dict[str, pd.DataFrame] = {check.table: check.frame.iloc[::turn] for check in checks_of("corpus", world)}
+        checks = [replace(check, frame=frames[check.table]) for check in checks_of("corpus", world)]
+        write_verdict(world / "verdict.json", validate("corpus", checks, docs=world / "docs"))
+        written.append((world / "verdict.json").read_bytes())
+    assert written[0] == written[1]
+
+
+def test_the_stage_leaves_only_a_positive_verdict_where_others_look(world: Path) -> None:
+    verdict, failed = world / "reports/gates/corpus.json", world / "reports/gates/corpus.failed.json"
+    docs = world / "reports/data_docs/corpus"
+    stage.gate(PARAMS, "corpus", verdict, world / "corpus")
+    assert verdict.is_file()
+    assert (docs / "index.html").is_file()
+    good = (world / w.CLIPS).read_bytes()
+    w.stored("train-3", w.flac(gain=0.0))(world)
+    with pytest.raises(UserError, match=r"(?s)corpus\.failed\.json.*not so: no clip is silent .*-inf.*: train-3$"):
+        stage.gate(PARAMS, "corpus", verdict, world / "corpus")
+    assert not verdict.exists()
+    assert '"passed": false' in failed.read_text(encoding="utf-8")
+    assert any("no clip is silent" in page.read_text(encoding="utf-8") for page in docs.glob("validations/**/*.html"))
+    (world / w.CLIPS).write_bytes(good)
+    stage.gate(PARAMS, "corpus", verdict, world / "corpus")
+    assert verdict.is_file()
+    assert not failed.exists()
+
+
+def test_an_unreadable_artifact_is_a_clear_error_and_leaves_no_verdict(world: Path) -> None:
+    verdict = world / "gates/base.json"
+    stage.gate(PARAMS, "base", verdict, world / "base")
+    (world / w.BASE).write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"base\.json is damaged"):
+        stage.gate(PARAMS, "base", verdict, world / "base")
+    assert not verdict.exists()
+    (world / w.BASE).write_text('{"model": "nano"}', encoding="utf-8")
+    with pytest.raises(UserError, match="has no parameters, validation_clean_acc"):
+        stage.gate(PARAMS, "base", verdict, world / "base")
+    with pytest.raises(UserError, match="no gate 'mixes' with 1 paths"):
+        stage.gate(PARAMS, "mixes", verdict, world / "mixes")

@@ -1,0 +1,254 @@
+"""Noise recipes: exact SNR, one gain for both views, the same bytes in any order and any process."""
+
+import hashlib
+import math
+import os
+import subprocess
+import sys
+from itertools import pairwise, product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from echodistill.audio.files import write_wav
+from echodistill.audio.kinds import CLEAN, KINDS, condition_name
+from echodistill.audio.levels import excerpt, SAMPLE_RATE, Waveform, dbfs, fit_length, power, snr_db
+from echodistill.audio.mixing import Mix, draw, render
+from echodistill.audio.noises import BABBLE_VOICES, PROCEDURAL, crowd
+from echodistill.audio.recordings import NoiseLibrary, list_recordings
+from echodistill.errors import UserError
+from echodistill.seeds import rng
+
+CLIPS = tuple(f"clip-{number}" for number in range(12))
+
+
+def clip(clip_id: str, samples: int = 8_000, level_db: float = -20.0) -> Waveform:
+    """A clip of its own colour at a level in dBFS."""
+    wave = np.convolve(rng("clip", clip_id).standard_normal(samples + 8), np.hanning(9), mode="valid")
+    return (wave * 10 ** (level_db / 20) / np.sqrt(power(wave))).clip(-1, 1).astype(np.float32)
+
+
+def sources_of(kind: str) -> tuple[str, ...]:
+    return CLIPS if kind == "crowd" else ()
+
+
+def recipe(kind: str, snr: float | None = 0.0, clip_id: str = "clip-0", repeat: int = 0, seed: int = 1) -> Mix:
+    return draw(seed, clip_id, "train", kind, snr, repeat, sources_of(kind))
+
+
+def sha_of_all_kinds() -> str:
+    """Of every kind's recipe and rendered bytes."""
+    digest = hashlib.sha256()
+    library = NoiseLibrary(clip)
+    for kind in KINDS:
+        mix = recipe(kind, -5)
+        rendered = library.render(mix, clip("clip-0", level_db=-10))
+        digest.update(repr(mix).encode() + rendered.clean.tobytes() + rendered.noisy.tobytes())
+    return digest.hexdigest()
+
+
+@given(
+    kind=st.sampled_from(KINDS),
+    snr=st.floats(-20, 40),
+    samples=st.integers(200, 40_000),
+    level=st.floats(-70, 0),
+    seed=st.integers(0, 10**6),
+)
+@settings(max_examples=150, deadline=None)
+def test_realised_snr_and_peak(kind: str, snr: float, samples: int, level: float, seed: int) -> None:
+    clean = clip("clip-0", samples, level)
+    rendered = NoiseLibrary(clip).render(recipe(kind, snr, seed=seed), clean)
+    added = rendered.noisy.astype(np.float64) - rendered.clean.astype(np.float64)
+    assert abs(snr_db(rendered.clean, added) - snr) < 0.01
+    assert max(np.abs(rendered.noisy).max(), np.abs(rendered.clean).max()) <= 1.0
+    assert rendered.noisy.dtype == rendered.clean.dtype == np.float32
+    # one factor for both views: the teacher hears the student's level
+    np.testing.assert_allclose(rendered.clean, rendered.gain * clean, rtol=1e-6, atol=1e-12)
+
+
+def test_gain_scales_both_views_only_against_clipping() -> None:
+    library, quiet, loud = NoiseLibrary(clip), clip("clip-0", level_db=-40), clip("clip-0", level_db=-3)
+    untouched = library.render(recipe("gauss", 10), quiet)
+    assert untouched.gain == 1.0
+    np.testing.assert_array_equal(untouched.clean, quiet)
+    scaled = library.render(recipe("gauss", -10), loud)
+    assert scaled.gain < 0.5
+    assert np.abs(scaled.noisy).max() == pytest.approx(0.999, abs=1e-6)
+
+
+def test_clean_condition_is_the_clip_itself() -> None:
+    clean = clip("clip-0")
+    rendered = NoiseLibrary(clip).render(recipe(CLEAN, None), clean)
+    assert rendered.gain == 1.0
+    assert rendered.noisy is rendered.clean is clean
+    assert recipe(CLEAN, None).mix_id == "clip-0/clean"
+    assert condition_name("crowd", -10.0) == "crowd@-10"
+
+
+def test_noise_of_another_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="shape"):
+        render(recipe("gauss"), clip("clip-0", 300), np.ones(299))
+
+
+@given(order=st.permutations(list(product(KINDS, CLIPS[:2], (-10, 5), (0, 1)))))
+@settings(max_examples=20, deadline=None)
+def test_a_draw_depends_on_its_arguments_only(order: list[tuple[str, str, float, int]]) -> None:
+    drawn = {item: recipe(item[0], item[2], item[1], item[3]) for item in order}
+    np.random.seed(0)
+    assert drawn == {item: recipe(item[0], item[2], item[1], item[3]) for item in sorted(order)}
+    assert len({mix.noise_seed for mix in drawn.values()}) == len({mix.mix_id for mix in drawn.values()}) == len(order)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_repeat_seed_condition_or_clip_is_other_noise(kind: str) -> None:
+    mixes = [recipe(kind), recipe(kind, repeat=1), recipe(kind, seed=2), recipe(kind, 5.0), recipe(kind, clip_id="clip-1")]
+    library = NoiseLibrary(clip)
+    assert len({library.noise(mix, 4_000).tobytes() for mix in mixes}) == len(mixes)
+    if kind == "crowd":
+        assert len({mix.noise_sources for mix in mixes}) == len(mixes)
+
+
+def test_same_bytes_in_every_process() -> None:
+    here = sha_of_all_kinds()
+    assert sha_of_all_kinds() == here
+    code = "from tests.test_mixing import sha_of_all_kinds; print(sha_of_all_kinds())"
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    root = Path(__file__).parents[1]
+    other = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=True)
+    assert other.stdout.split()[-1] == here
+
+
+@given(seed=st.integers(0, 10**6), clip_id=st.sampled_from(CLIPS), count=st.integers(2, 12))
+@settings(max_examples=100, deadline=None)
+def test_a_crowd_never_holds_the_clip_itself(seed: int, clip_id: str, count: int) -> None:
+    assume(clip_id in CLIPS[:count])
+    voices = draw(seed, clip_id, "train", "crowd", 0, 0, CLIPS[:count]).noise_sources
+    assert clip_id not in voices
+    assert len(set(voices)) == len(voices) == min(BABBLE_VOICES, count - 1)
+
+
+def test_a_crowd_of_nobody_is_one_clear_error() -> None:
+    with pytest.raises(UserError, match=r"clip-0 has no other clips"):
+        draw(1, "clip-0", "train", "crowd", 0, 0, ("clip-0",))
+
+
+def test_voices_of_a_crowd_have_equal_power() -> None:
+    loud, quiet = clip("clip-1", level_db=-3), clip("clip-2", level_db=-60)
+    babble = crowd(rng("crowd"), 8_000, [loud, quiet])
+    projected = [max(np.correlate(np.tile(voice, 2), babble, "valid")) / np.sqrt(power(voice)) / 8_000 for voice in (loud, quiet)]
+    assert projected == pytest.approx([1.0, 1.0], abs=0.1)
+
+
+def test_silence_is_a_users_error() -> None:
+    with pytest.raises(UserError, match="clip clip-0 is silent"):
+        NoiseLibrary(clip).render(recipe("gauss"), np.zeros(400, np.float32))
+    with pytest.raises(UserError, match=r"noise of mix clip-0/gauss@0 is silent"):
+        render(recipe("gauss"), clip("clip-0", 400), np.zeros(400))
+
+
+@pytest.mark.parametrize(
+    ("samples", "offset", "wanted"),
+    [
+        (2, 0, [0, 1]),
+        (3, 0, [0, 1, 2]),
+        (3, 1, [1, 2, 0]),
+        (8, 2, [2, 0, 1, 2, 0, 1, 2, 0]),
+        (2, 3, [0, 1]),
+        (2, 7, [1, 2]),
+        (0, 1, []),
+    ],
+)
+def test_fit_length(samples: int, offset: int, wanted: list[int]) -> None:
+    assert fit_length(np.arange(3.0), samples, offset).tolist() == wanted
+
+
+def test_fit_length_of_nothing() -> None:
+    with pytest.raises(UserError, match="no samples"):
+        fit_length(np.zeros(0), 4, 0)
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """Two kinds: one recording shorter than a clip, and one that is mostly digital silence."""
+    bark = np.zeros(80_000, np.float32)
+    bark[41_000:41_400] = clip("bark", 400)
+    for name, wave in {"rain/short.wav": np.linspace(-0.5, 0.5, 1_000, dtype=np.float32), "dog/bark.WAV": bark}.items():
+        (tmp_path / name).parent.mkdir()
+        write_wav(tmp_path / name, wave)
+    (tmp_path / "rain" / "notes.txt").write_text("not a recording")
+    return tmp_path
+
+
+def test_a_short_recording_loops_from_a_random_place(recordings: Path) -> None:
+    sources = list_recordings(recordings, ("rain", "dog"))
+    assert sources == {"rain": ("rain/short.wav",), "dog": ("dog/bark.WAV",)}
+    library = NoiseLibrary(clip, recordings)
+    starts = set()
+    for repeat in range(5):
+        noise = library.noise(draw(1, "clip-0", "train", "rain", 0, repeat, sources["rain"]), 2_500)
+        np.testing.assert_array_equal(noise[:1_500], noise[1_000:])
+        starts.add(float(noise[0]))
+    assert len(starts) == 5
+
+
+def test_silence_around_a_sound_does_not_stop_the_run(recordings: Path) -> None:
+    library, clean = NoiseLibrary(clip, recordings), clip("clip-0", 3_200)
+    for repeat in range(20):
+        mix = draw(1, "clip-0", "train", "dog", 0, repeat, ("dog/bark.WAV",))
+        rendered = library.render(mix, clean)
+        assert snr_db(rendered.clean, rendered.noisy.astype(np.float64) - rendered.clean) == pytest.approx(0, abs=0.01)
+    click = np.zeros(10**6)
+    click[777] = 1.0  # so short that no random place hits it
+    assert dbfs(excerpt(rng("click"), click, 100)) == pytest.approx(-20)
+
+
+def test_faulty_recordings_are_named(recordings: Path) -> None:
+    with pytest.raises(UserError, match=r"wind holds no recordings"):
+        list_recordings(recordings, ("rain", "wind"))
+    write_wav(recordings / "rain" / "silent.wav", np.zeros(100, np.float32))
+    with pytest.raises(UserError, match=r"silent\.wav is silent: remove it"):
+        NoiseLibrary(clip, recordings).noise(draw(1, "clip-0", "train", "rain", 0, 0, ("rain/silent.wav",)), 50)
+
+
+@pytest.mark.parametrize("kind", PROCEDURAL)
+@pytest.mark.parametrize("samples", [100, 101, 137, 200, 1_600, 5_000, 30 * SAMPLE_RATE])
+def test_every_kind_sounds_at_every_length(kind: str, samples: int) -> None:
+    for seed in range(20 if samples < 10_000 else 1):
+        with np.errstate(all="raise", under="ignore"):
+            wave = PROCEDURAL[kind](rng(kind, samples, seed), samples)
+        assert wave.shape == (samples,)
+        assert np.isfinite(wave).all()
+        assert power(wave) > 1e-5
+        assert np.abs(wave.mean()) < 0.99 * np.sqrt(power(wave))  # not a constant
+
+
+def third_octaves(wave: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Power by third octave from 60 Hz to 8 kHz in dB, relative to the whole."""
+    spectrum = np.abs(np.fft.rfft(wave)) ** 2
+    hz = np.fft.rfftfreq(wave.size, 1 / SAMPLE_RATE)
+    edges = 60 * 2 ** (np.arange(22) / 3)
+    bands = np.array([spectrum[(hz >= low) & (hz < high)].sum() for low, high in pairwise(edges)])
+    return 10 * np.log10(np.maximum(bands / bands.sum(), 1e-6))
+
+
+def flicker(wave: NDArray[np.float64]) -> float:
+    """How much the level moves between frames of 20 ms, in dB."""
+    frames = wave[: wave.size // 320 * 320].reshape(-1, 320)
+    return float(np.std(10 * np.log10(np.mean(frames**2, axis=1) + 1e-9)))
+
+
+def test_kinds_sound_different() -> None:
+    """Coarsely: a kind's mean spectrum and level movement lie nearer to each other over seeds than to any other kind's."""
+    profiles = {}
+    for kind in PROCEDURAL:
+        for half in range(2):
+            waves = [PROCEDURAL[kind](rng(kind, half, seed), 2 * SAMPLE_RATE) for seed in range(8)]
+            spectrum = np.mean([third_octaves(wave) for wave in waves], axis=0)
+            profiles[kind, half] = np.append(spectrum, 3 * np.mean([flicker(wave) for wave in waves]))
+    for kind in PROCEDURAL:
+        distance = {other: math.dist(profiles[kind, 0], profiles[other, 1]) for other in PROCEDURAL}
+        assert min(distance, key=lambda other: distance[other]) == kind, distance

@@ -1,0 +1,180 @@
+"""``params.yaml``: what is wrong in it is one error that names the dotted key."""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from echodistill.errors import UserError
+from echodistill.params import load_params, validate_params
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+MISSING = object()
+
+
+def changed(dotted: str, value: object) -> dict[str, Any]:
+    """The repository's parameters with one key set, or taken out."""
+    raw = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    *outer, last = dotted.split(".")
+    section = raw
+    for part in outer:
+        section = section[part]
+    if value is MISSING:
+        del section[last]
+    else:
+        section[last] = copy.deepcopy(value)
+    return raw
+
+
+def fault_of(raw: object) -> str:
+    with pytest.raises(UserError) as caught:
+        validate_params(raw, "params.yaml")
+    message = str(caught.value)
+    assert message.startswith("params.yaml: ")
+    assert "\n" not in message
+    assert "pydantic" not in message
+    return message.removeprefix("params.yaml: ")
+
+
+def test_the_repositorys_own_parameters() -> None:
+    params = load_params(PARAMS)
+    assert set(params.mixes.seen) | set(params.mixes.unseen) == set(params.mixes.kinds)
+    assert not set(params.mixes.seen) & set(params.mixes.unseen)
+
+
+def test_frozen() -> None:
+    params = load_params(PARAMS)
+    with pytest.raises(ValidationError, match="frozen"):
+        params.seed = 2
+    with pytest.raises(ValidationError, match="frozen"):
+        params.train.objective.clip = 0.3
+    assert isinstance(params.mixes.kinds, tuple)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("train.objective.clipp", 0.2, "unknown key"),
+        ("mixin", {}, "unknown key"),
+        ("train.steps", MISSING, "required"),
+        ("gates", MISSING, "required"),
+        ("base.nano.batch", -3, "greater than 0"),
+        ("train.prompts_per_step", 0, "greater than 0"),
+        ("train.rollouts", 1, "greater than or equal to 2"),
+        ("train.steps", "many", "valid integer"),
+        ("train.steps", 1.5, "valid integer"),
+        ("train.steps", None, "valid integer"),
+        ("train.steps", True, "true or false"),
+        ("train.objective.clip", True, "true or false"),
+        ("base.trust_remote_code", "maybe", "valid boolean"),
+        ("train.lora", 16, "valid dictionary"),
+        ("corpus.path", 5, "valid string"),
+        ("mixes.kinds", "gauss", "valid tuple"),
+        ("mixes.snrs_db", [], "at least 1"),
+        ("train.method", "ppo", "'echodistill', 'grpo'"),
+        ("train.methods.grpo.learning_rate", 0, "greater than 0"),
+        ("train.objective.dual_clip", 0.9, "above 1, or 0"),
+        ("train.objective.dual_clip", math.inf, "finite"),
+        ("base.nano.width", 100, "multiple of 48"),
+        ("mixes.kinds", ["gauss", "alarm", "laugh", "wind", "hum"], r"\['hum'\] have no procedural noise; known: gauss, crowd"),
+        ("mixes.kinds", ["gauss", "alarm", "laugh", "wind", "gauss"], "twice"),
+        ("mixes.snrs_db", [-10, 0, -10.0], "twice"),
+        ("mixes.unseen", ["hum"], r"\['hum'\] are not in kinds"),
+        ("corpus.min_duration_s", 1.2, "below max_duration_s"),
+        ("corpus.test_share", 0.9, "left to train"),
+        ("base.nano.min_snr_db", 41, "above max_snr_db"),
+        ("compare.headline_max_snr_db", -11, "nothing to average"),
+    ],
+)
+def test_a_fault_is_named_by_its_dotted_key(key: str, value: object, says: str) -> None:
+    fault = fault_of(changed(key, value))
+    assert fault.startswith(f"{key}: ")
+    assert "; " not in fault.replace("; known:", "")  # one fault, not its echoes
+    with pytest.raises(UserError, match=says):
+        validate_params(changed(key, value), "params.yaml")
+
+
+def number_keys(section: dict[str, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in section.items():
+        if isinstance(value, dict):
+            keys += number_keys(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            keys.append(prefix + key)
+    return keys
+
+
+@pytest.mark.parametrize("key", number_keys(yaml.safe_load(PARAMS.read_text(encoding="utf-8"))))
+def test_no_number_may_be_nan(key: str) -> None:
+    assert fault_of(changed(key, math.nan)).startswith(f"{key}: ")
+
+
+def test_an_element_of_a_list_is_named_by_its_place() -> None:
+    assert "mixes.snrs_db.1: " in fault_of(changed("mixes.snrs_db", [0, math.nan]))
+    assert fault_of(changed("mixes.kinds", ["gauss", 3])).startswith("mixes.kinds.1: ")
+
+
+def test_every_kind_unseen() -> None:
+    kinds = load_params(PARAMS).mixes.kinds
+    assert fault_of(changed("mixes.unseen", list(kinds))).startswith("mixes.unseen: every kind is unseen")
+
+
+def test_kinds_of_recordings_are_free() -> None:
+    raw = changed("mixes.kinds", ["rain", "hail"])
+    raw["mixes"] |= {"noise": "recordings", "unseen": ["hail"]}
+    assert validate_params(raw, "params.yaml").mixes.seen == ("rain",)
+
+
+def test_several_faults_are_told_at_once() -> None:
+    raw = changed("train.steps", -1)
+    raw["predict"]["max_new_tokens"] = "x"
+    fault = fault_of(raw)
+    assert "train.steps: " in fault
+    assert "predict.max_new_tokens: " in fault
+
+
+@pytest.mark.parametrize("text", ["", "just words", "- 1\n- 2\n"])
+def test_no_mapping_at_all(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match="top level"):
+        load_params(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed: 1\ntrain:\n  steps: 1\n  steps: 2\n", "'steps' stands twice, again in line 4"),
+        ("seed: 1\nlora: {rank: 1, rank: 2}\n", "'rank' stands twice, again in line 2"),
+        ("seed: [1\n", "not valid YAML"),
+        ("seed: 1\n\ttrain: 2\n", "not valid YAML"),
+        ("? [1]\n: 2\n", "not valid YAML"),
+        ("\x00", "not valid YAML"),
+        ("seed: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=says) as caught:
+        load_params(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"seed: \xff\xfe")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_params(path)
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.yaml cannot be read \(No such file"):
+        load_params(tmp_path / "nowhere.yaml")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_params(tmp_path)

@@ -1,0 +1,147 @@
+"""dvc.yaml against the code: declared imports, gates before every use, parameters, what an edit runs again."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.closure import ROOT, closure
+
+PATHS = re.compile(r"\$\{(paths\.\w+|corpus\.path|mixes\.recordings)\}")
+
+
+@cache
+def stages() -> dict[str, dict[str, Any]]:
+    """Every stage with templates filled in, ``foreach`` stages one by one."""
+    document = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values = {f"paths.{name}": path for name, path in document["vars"][0]["paths"].items()}
+    values |= {"corpus.path": params["corpus"]["path"], "mixes.recordings": params["mixes"]["recordings"]}
+
+    def fill(node: Any, more: dict[str, str]) -> Any:
+        if isinstance(node, dict):
+            return {fill(key, more): fill(value, more) for key, value in node.items()}
+        if isinstance(node, list):
+            return [fill(value, more) for value in node]
+        if not isinstance(node, str):
+            return node
+        return re.sub(r"\$\{([\w.]+)\}", lambda match: ({**values, **more})[match.group(1)], node)
+
+    found = {}
+    for name, stage in document["stages"].items():
+        if "foreach" not in stage:
+            found[name] = fill(stage, {})
+            continue
+        for key, item in stage["foreach"].items():
+            item_values = {"key": key} | {f"item.{field}": fill(value, {}) for field, value in item.items()}
+            found[f"{name}@{key}"] = fill(stage["do"], item_values)
+    return found
+
+
+def outs_of(stage: dict[str, Any]) -> list[str]:
+    entries = [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+def module_of(name: str) -> str:
+    return name.split("@")[0]
+
+
+def gate_of(artifact: str) -> str | None:
+    """The gate that judges an artifact, by what its command names."""
+    for name, stage in stages().items():
+        if name.startswith("gate@") and stage["cmd"].split()[5] == artifact:
+            return name
+    return None
+
+
+def upstream(name: str) -> set[str]:
+    """All stages that must have run before a stage."""
+    deps = stages()[name]["deps"]
+    direct = {
+        other for other, stage in stages().items() for out in outs_of(stage) if any(d == out or d.startswith(out + "/") for d in deps)
+    }
+    return direct.union(*(upstream(other) for other in direct))
+
+
+@pytest.mark.parametrize("name", stages())
+def test_a_stage_declares_every_module_it_imports(name: str) -> None:
+    declared = sorted(dep for dep in stages()[name]["deps"] if dep.endswith(".py"))
+    assert declared == closure(f"echodistill.stages.{module_of(name)}")
+
+
+def test_the_closure_finds_imports_inside_functions(tmp_path: Path) -> None:
+    assert "echodistill/report/table.py" in closure("echodistill.cli")
+    assert "echodistill/datasets/espeak_process.py" in closure("echodistill.stages.corpus")
+
+
+@pytest.mark.parametrize("name", [name for name in stages() if not name.startswith("gate@")])
+def test_every_artifact_has_a_gate(name: str) -> None:
+    ungated = [out for out in outs_of(stages()[name]) if gate_of(out) is None and not out.startswith("reports/accuracy_by_snr")]
+    assert not ungated, f"{ungated} of stage {name} has no gate in dvc.yaml"
+
+
+@pytest.mark.parametrize("name", [name for name in stages() if not name.startswith("gate@")])
+def test_whoever_uses_an_artifact_waits_for_its_verdict(name: str) -> None:
+    deps = stages()[name]["deps"]
+    made = [out for stage, spec in stages().items() if not stage.startswith("gate@") for out in outs_of(spec)]
+    for artifact in made:
+        used = any(dep == artifact or dep.startswith(artifact + "/") for dep in deps)
+        if used and (gate := gate_of(artifact)):
+            assert gate in upstream(name), f"{name} uses {artifact} without depending on {gate}"
+
+
+@pytest.mark.parametrize("name", stages())
+def test_a_stage_declares_exactly_the_parameters_it_reads(name: str) -> None:
+    source = (ROOT / f"echodistill/stages/{module_of(name)}.py").read_text()
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"]
+    (sections,) = [keyword.value for keyword in calls[0].keywords if keyword.arg == "sections"]
+    assert sorted(stages()[name]["params"]) == sorted(ast.literal_eval(sections))
+
+
+@pytest.mark.parametrize("name", stages())
+def test_paths_in_the_command_are_dependencies_or_outs(name: str) -> None:
+    stage = stages()[name]
+    paths = [word for word in stage["cmd"].split()[3:] if "/" in word]
+    assert set(paths) <= {*stage["deps"], *outs_of(stage)}
+
+
+def reruns(edited: str) -> set[str]:
+    """Stages that run again when a file is edited, if each of them gave other bytes."""
+    stale: set[str] = set()
+    changed = {edited}
+    while True:
+        more = {
+            name
+            for name, stage in stages().items()
+            if name not in stale and any(dep == c or dep.startswith(c + "/") for dep in stage["deps"] for c in changed)
+        }
+        if not more:
+            return stale
+        stale |= more
+        changed |= {out for name in more for out in outs_of(stages()[name])}
+
+
+def test_touching_the_plots_retrains_nothing() -> None:
+    stale = reruns("echodistill/report/curves.py")
+    assert "compare" in stale
+    assert not stale & {"corpus", "mixes", "base", "references", "train", "predict@base", "predict@student"}
+
+
+def test_touching_the_mixing_runs_the_mixes_but_not_the_base() -> None:
+    directly = {name for name, stage in stages().items() if "echodistill/audio/mixing.py" in stage["deps"]}
+    assert {"mixes", "train", "predict@base"} <= directly
+    assert not directly & {"corpus", "base", "references", "compare", "promote"}
+
+
+def test_the_method_is_read_by_training_only() -> None:
+    readers = {name for name, stage in stages().items() if any(p.split(".")[0] == "train" for p in stage["params"])}
+    assert readers == {"train"}
+
+
+def test_comparison_parameters_are_read_by_the_comparison_only() -> None:
+    assert {name for name, stage in stages().items() if "compare" in stage["params"]} == {"compare"}

@@ -1,0 +1,197 @@
+"""Stages in one process: bad input is put aside and counted, killed work goes on, faults are one line."""
+
+import errno
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from echodistill.datasets.store import Corpus
+from echodistill.errors import UserError
+from echodistill.evaluation.answering import Item, answer_items
+from echodistill.models.audio_llm import AudioLLM, Prompt
+from echodistill.params import Params
+from echodistill.records import Quarantined, read_rows
+from echodistill.stages import corpus as corpus_stage
+from echodistill.stages import mixes as mixes_stage
+from echodistill.stages import references as references_stage
+from echodistill.stages.entry import only
+from tests.conftest import WORDS, tone
+from tests.test_pipeline import ROOT
+
+
+def params_of(**sections: dict[str, Any]) -> Params:
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for name, changes in sections.items():
+        raw[name] |= changes
+    return Params.model_validate(raw)
+
+
+def folder_of(tmp_path: Path, good: int = 12) -> Path:
+    """A source folder with ``good`` sound clips in as many groups."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    rows = []
+    for number in range(good):
+        soundfile.write(folder / f"{number}.wav", tone(WORDS[number % 3], number), 16_000)
+        rows.append(
+            {
+                "id": f"c{number}",
+                "audio_path": f"{number}.wav",
+                "question": "Which?",
+                "choices": list(WORDS),
+                "answer": WORDS[number % 3],
+            }
+        )
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def add_row(folder: Path, **row: Any) -> None:
+    whole = {"id": "bad", "audio_path": "bad.wav", "question": "Which?", "choices": list(WORDS), "answer": "low"} | row
+    with (folder / "manifest.jsonl").open("a") as file:
+        file.write(json.dumps(whole) + "\n")
+
+
+def make(folder: Path, out: Path, **changes: Any) -> Corpus:
+    params = params_of(corpus={"source": "folder", "path": str(folder)} | changes)
+    corpus_stage.corpus(only(params, ("seed", "corpus")), out, folder)
+    return Corpus(out)
+
+
+def test_the_corpus_is_the_same_bytes_each_time(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    make(folder, tmp_path / "a")
+    make(folder, tmp_path / "b")
+    for path in sorted((tmp_path / "a").iterdir()):
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+BAD: dict[str, Any] = {
+    "missing": (lambda path: None, "no such audio file"),
+    "empty": (lambda path: path.write_bytes(b""), "empty"),
+    "text": (lambda path: path.write_text("hello"), "not an audio file"),
+    "silent": (lambda path: soundfile.write(path, np.zeros(8_000), 16_000), "silent"),
+    "short": (lambda path: soundfile.write(path, np.full(100, 0.1), 16_000), "min_duration_s"),
+    "long": (lambda path: soundfile.write(path, np.full(64_000, 0.1), 16_000), "longer than the allowed"),
+    "nan": (lambda path: soundfile.write(path, np.full(8_000, np.nan), 16_000, subtype="FLOAT"), "NaN"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_clip_is_put_aside_with_its_reason(kind: str, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    spoil, reason = BAD[kind]
+    spoil(folder / "bad.wav")
+    add_row(folder)
+    made = make(folder, tmp_path / "out")
+    assert len(made.clips) == 12
+    (row,) = read_rows(tmp_path / "out/quarantine.parquet", Quarantined)
+    assert reason in row.reason
+
+
+def test_a_duplicate_id_and_a_stray_answer_are_put_aside(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, good=40)
+    add_row(folder, id="c0", audio_path="1.wav")
+    add_row(folder, id="c99", audio_path="1.wav", answer="purple")
+    make(folder, tmp_path / "out")
+    reasons = [row.reason for row in read_rows(tmp_path / "out/quarantine.parquet", Quarantined)]
+    assert len(reasons) == 2
+    assert any("purple" in reason for reason in reasons)
+
+
+def test_too_much_that_is_bad_stops_and_leaves_nothing(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, good=5)
+    add_row(folder)
+    with pytest.raises(UserError, match=r"1 of 6 rows are bad.*max_quarantined_share"):
+        make(folder, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = folder_of(tmp_path)
+
+    def full(*_args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(corpus_stage.ShardWriter, "add", full)
+    with pytest.raises(UserError, match=r"No space left.*[Ff]ree space"):
+        make(folder, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_an_unwritable_place_is_one_error(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot write"):
+        make(folder, tmp_path / "file" / "out")
+
+
+def test_damaged_audio_is_noticed(tmp_path: Path) -> None:
+    made = make(folder_of(tmp_path), tmp_path / "out")
+    shard = tmp_path / "out/audio-00000.tar"
+    content = bytearray(shard.read_bytes())
+    clip = next(iter(made.clips.values()))
+    content[clip.offset + clip.size // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        Corpus(tmp_path / "out").waveform(clip.clip_id)
+
+
+def test_mixes_are_the_same_bytes_each_time(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    params = only(params_of(mixes={"snrs_db": [0], "train_draws": 2}), ("seed", "mixes"))
+    for name in ("a", "b"):
+        mixes_stage.mixes(params, tmp_path / name, tiny_corpus.folder)
+    for path in sorted((tmp_path / "a").iterdir()):
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_a_stage_cannot_read_parameters_it_does_not_declare() -> None:
+    view = only(params_of(), ("seed", "mixes.kinds"))
+    assert view.seed == 1
+    assert view.mixes.kinds
+    with pytest.raises(AttributeError):
+        _ = view.corpus
+    with pytest.raises(AttributeError):
+        _ = view.mixes.snrs_db
+
+
+def test_warm_references_need_no_model_call(
+    tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "base"
+    tiny_llm.save(base)
+    (base / "base.json").write_text(json.dumps({"revision": "r1"}))
+    monkeypatch.setenv("ECHODISTILL_CACHE", str(tmp_path / "cache"))
+    params = only(params_of(references={"max_new_tokens": 3}), ("references",))
+    references_stage.references(params, tmp_path / "cold", tiny_corpus.folder, base)
+    monkeypatch.setattr(references_stage, "teach", lambda *_args, **_options: pytest.fail("the model was asked"))
+    references_stage.references(params, tmp_path / "warm", tiny_corpus.folder, base)
+    for name in ("references.parquet", "distributions.safetensors"):
+        assert (tmp_path / "cold" / name).read_bytes() == (tmp_path / "warm" / name).read_bytes()
+    shutil.copy(base / "base.json", base / "old.json")
+
+
+def test_killed_answering_goes_on_where_it_stopped(tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:
+    asked: list[str] = []
+
+    def item(clip_id: str) -> Item:
+        def prompt() -> Prompt:
+            asked.append(clip_id)
+            return Prompt(tiny_corpus.waveform(clip_id), "Which?", WORDS)
+
+        return Item(f"{clip_id}/clean", f"{clip_id}-q", "clean", None, prompt)
+
+    items = [item(f"test-{number}") for number in range(6)]
+    journal = tmp_path / "answers.jsonl"
+    whole = answer_items(tiny_llm, items, tmp_path / "whole.jsonl", 2, 3, lambda _done: None)
+    lines = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[:2]) + lines[2][:15])  # the kill cut a line
+    asked.clear()
+    assert answer_items(tiny_llm, items, journal, 2, 3, lambda _done: None) == whole
+    assert asked == ["test-2", "test-3", "test-4", "test-5"]
