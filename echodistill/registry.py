@@ -50,18 +50,18 @@ def log_run(run_id: str, params: Path, origin: Lineage, metrics: Path, figures: 
     new. MLflow's parameters cannot change: one that drifted becomes a tag ``drift.NAME``. Raises ``UserError``.
     """
     wanted = _flat(load_params(params).model_dump(mode="json"))
-    figures_of = headline(json.loads(metrics.read_text(encoding="utf-8")))
+    numbers = headline(json.loads(metrics.read_text(encoding="utf-8")))
     if missing := [str(figure) for figure in figures if not figure.is_file()]:
         raise UserError(f"{', '.join(missing)} is missing: run `echodistill run`")
-    tags = {f"git.{name}": value for name, value in origin.git.items()} | {
-        f"input.{path}": digest for path, digest in origin.inputs.items()
-    }
+    tags = {"dvc.lock": origin.lock_sha256, **origin.tags}
+    tags |= {f"git.{name}": value for name, value in origin.git.items()}
+    tags |= {f"input.{path}": digest for path, digest in origin.inputs.items()}
     with connected() as client:
         _log_params(client, run_id, wanted)
-        for name, value in ({"dvc.lock": origin.lock_sha256} | tags | dict(origin.tags)).items():
+        for name, value in tags.items():
             client.set_tag(run_id, name, value)
         known = client.get_run(run_id).data.metrics
-        for name, number in figures_of.items():
+        for name, number in numbers.items():
             if known.get(name) != number:
                 client.log_metric(run_id, name, number, step=0)
         for file in (params, metrics):

@@ -93,7 +93,7 @@ def _experiment_id(client: Any) -> str:
     if experiment is None:
         # a server keeps artifacts where it was told to; without one they go beside the database
         local = not tracking_uri().startswith(("http://", "https://", "databricks"))
-        return client.create_experiment(name, None)
+        return client.create_experiment(name, (Path.cwd() / "mlartifacts").as_uri() if local else None)
     if experiment.lifecycle_stage != "active":
         raise UserError(f"MLflow's experiment {name!r} was deleted: run `mlflow experiments restore -x {experiment.experiment_id}`")
     return experiment.experiment_id

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import socket
 import subprocess
@@ -25,8 +26,6 @@ FIGURES = {
 
 
 def _client() -> Any:
-    import os
-
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
@@ -60,7 +59,7 @@ def test_same_fingerprint_same_run() -> None:
 
 @pytest.mark.usefixtures("mlflow_store")
 def test_a_resumed_stream_goes_on_in_the_same_run_and_repeats_no_step() -> None:
-    with pytest.raises(ZeroDivisionError), MetricStream("resumed", "grpo") as stream:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), MetricStream("resumed", "grpo") as stream:
         for step in (1, 2, 3):
             stream(step, {"loss": 1.0 / step, "rewards/task reward": 0.5, "a%b": 1.0, "kl": float("nan")})
         raise ZeroDivisionError
@@ -70,6 +69,9 @@ def test_a_resumed_stream_goes_on_in_the_same_run_and_repeats_no_step() -> None:
     with MetricStream("resumed", "grpo") as stream:
         for step in (3, 4):
             stream(step, {"loss": 9.0, "entropy": 2.0})
+        while stream.run_id is None:
+            time.sleep(0.01)
+        assert _client().get_run(first).info.status == "RUNNING"
     assert stream.run_id == first
     assert _steps(first) == [1, 2, 3, 4]
     assert _steps(first, "entropy") == [3, 4]
@@ -79,7 +81,9 @@ def test_a_resumed_stream_goes_on_in_the_same_run_and_repeats_no_step() -> None:
     assert _client().get_run(first).info.status == "FINISHED"
 
 
+@pytest.mark.usefixtures("mlflow_store")
 def test_an_outage_is_one_warning_and_costs_no_time(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    _client()  # the import takes seconds and is not what is measured
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://someone:secret@127.0.0.1:{_closed_port()}")
     slowest = 0.0
     start = time.monotonic()
@@ -92,9 +96,10 @@ def test_an_outage_is_one_warning_and_costs_no_time(monkeypatch: pytest.MonkeyPa
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("echodistill")]
     assert len(ours) == 1
     assert "MLflow tracking stopped" in ours[0]
+    assert "in time" not in ours[0]  # it gave up by itself, it was not cut off
     assert "secret" not in ours[0]
-    assert slowest < 2.0  # the import of MLflow in the other thread may hold the interpreter for a moment
-    assert time.monotonic() - start < 20.0
+    assert slowest < 1.0
+    assert time.monotonic() - start < 15.0
 
 
 def test_a_store_that_never_answers_does_not_hold_the_end_of_training(

@@ -11,7 +11,7 @@ from typing import Any
 import echodistill.models.torchaudio_guard  # noqa: F401
 
 import torch
-from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor
+from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, logging
 
 from echodistill.audio.levels import Waveform
 from echodistill.errors import UserError
@@ -44,6 +44,12 @@ class PromptBatch:
     def to(self, device: torch.device) -> "PromptBatch":
         moved = {name: tensor.to(device) for name, tensor in self.features.items()}
         return PromptBatch(self.input_ids.to(device), self.attention_mask.to(device), moved)
+
+    def repeat(self, times: int) -> "PromptBatch":
+        """Each row ``times`` times in a row: the prompts of a group of rollouts."""
+        repeated = {name: tensor.repeat_interleave(times, dim=0) for name, tensor in self.features.items()}
+        ids, mask = (tensor.repeat_interleave(times, dim=0) for tensor in (self.input_ids, self.attention_mask))
+        return PromptBatch(ids, mask, repeated)
 
     def take(self, rows: torch.Tensor) -> "PromptBatch":
         """The rows chosen by a mask (B,) bool."""
@@ -79,6 +85,7 @@ def load(name: str, device: str = "auto", trust_remote_code: bool = False) -> Au
 
     Raises ``UserError`` when it cannot be found, is of a family not supported, or has no safetensors weights.
     """
+    logging.disable_progress_bar()  # weights load in a moment; the bar would only break up a stage's own output
     target = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
     dtype = "auto" if target.type == "cuda" else torch.float32
     try:

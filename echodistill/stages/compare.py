@@ -9,7 +9,6 @@ from echodistill.atomic import atomic_path
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.comparison import compare_systems
 from echodistill.evaluation.scores import score_answers
-from echodistill.models.checkpoint import RUN
 from echodistill.params import Params
 from echodistill.records import Answer, read_rows
 from echodistill.report.curves import accuracy_curves, write_curve_points
@@ -24,12 +23,12 @@ def compare(
     corpus_folder: Path,
     base: Path,
     student: Path,
-    student_folder: Path,
+    run: Path,
 ) -> None:
     """Write ``metrics`` (JSON), ``points`` (CSV for ``dvc plots``) and ``picture`` (PNG, accuracy against SNR)."""
     questions = Corpus(corpus_folder).questions
     base_answers, student_answers = read_rows(base, Answer), read_rows(student, Answer)
-    method = json.loads((student_folder / RUN).read_text(encoding="utf-8"))["method"]
+    method = json.loads((run).read_text(encoding="utf-8"))["method"]
     np.seterr(all="raise")  # a 0/0 must not end up as a figure
     figures = compare_systems(
         method,

@@ -1,5 +1,6 @@
 """How a stage starts: paths from the command line, its own sections of ``params.yaml``, one line for a user's fault."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from echodistill.errors import UserError
 from echodistill.params import Params, load_params
 
 PARAMS_FILE = Path("params.yaml")
+PLACE_FAULTS = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT)
 
 
 def only(params: Params, sections: Sequence[str]) -> Params:
@@ -42,4 +44,5 @@ def run_stage(stage: Callable[..., None], sections: Sequence[str], convert: Call
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror}. Free space or choose a writable place")
+        cure = ". Free space or choose a writable place" if error.errno in PLACE_FAULTS else ""
+        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror}{cure}")

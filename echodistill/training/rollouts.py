@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from echodistill.audio.mixing import Mix, Rendered
+from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import Prompt, pad_rows
@@ -70,13 +70,11 @@ class RolloutSource:
     def prompts(self, rows: Sequence[int]) -> tuple[list[Prompt], list[Prompt]]:
         """The noisy view (for the student) and the clean view (for the teacher) of each row."""
         noisy, clean = [], []
-        rendered: dict[int, Rendered] = {}
         for row in rows:
             mix, question = self._rows[row]
-            if row not in rendered:
-                rendered[row] = self._noise.render(mix, self._corpus.waveform(mix.clip_id))
-            noisy.append(Prompt(rendered[row].noisy, question.question, question.choices))
-            clean.append(Prompt(rendered[row].clean, question.question, question.choices))
+            rendered = self._noise.render(mix, self._corpus.waveform(mix.clip_id))
+            noisy.append(Prompt(rendered.noisy, question.question, question.choices))
+            clean.append(Prompt(rendered.clean, question.question, question.choices))
         return noisy, clean
 
     def references(self, rows: Sequence[int]) -> TeacherBatch:

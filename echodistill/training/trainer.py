@@ -87,10 +87,11 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         """Adds: the audio features, and what the teacher makes of the batch. Without rollouts: only those."""
         device = self.accelerator.device
         rollouts = self._method in ("grpo", "echodistill")
-        kept = inputs if rollouts else inputs[:: self.num_generations]
-        rows = [example["row"] for example in kept]
+        # the K rows of a group are one prompt: render and encode it once
+        rows = [example["row"] for example in inputs[:: self.num_generations]]
+        copies = self.num_generations if rollouts else 1
         noisy, clean = self._source.prompts(rows)
-        self._prompt_batch = encode(self._llm, noisy).to(device)
+        self._prompt_batch = encode(self._llm, noisy).to(device).repeat(copies)
         self._features = self._prompt_batch.features
         if not rollouts:
             output = {"prompt_ids": self._prompt_batch.input_ids, "prompt_mask": self._prompt_batch.attention_mask}
@@ -98,12 +99,13 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
             output = super()._generate_and_score_completions(inputs)
         output |= {FEATURE + name: tensor for name, tensor in self._features.items()}
         if self._method in ("echodistill", "distill"):
-            output |= self._reference_tensors(self._source.references(rows), device)
+            references = self._reference_tensors(self._source.references(rows), device)
+            output |= {name: tensor.repeat_interleave(copies, dim=0) for name, tensor in references.items()}
         if self._method == "sft":
             output |= self._gold_tensors(rows, device)
         if self._method == "echodistill":
-            output |= self._consult_teacher(output, encode(self._llm, clean).to(device), kept)
-        self._counts["clips"] += len(rows) // (self.num_generations if rollouts else 1)
+            output |= self._consult_teacher(output, encode(self._llm, clean).to(device).repeat(copies), inputs)
+        self._counts["clips"] += len(rows)
         return output
 
     def _reference_tensors(self, references: TeacherBatch, device: torch.device) -> dict[str, torch.Tensor]:

@@ -1,0 +1,67 @@
+"""Choose a method's settings on the validation split; the test split is never looked at.
+
+``python -m benchmarks.tune METHOD 'train.steps=60' ...``: trains once with these overrides on the
+artifacts of the last run and prints accuracy on the validation mixes, clean and at SNR up to 0 dB.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from echodistill.audio.mixing import Mix
+from echodistill.audio.recordings import NoiseLibrary
+from echodistill.datasets.store import Corpus
+from echodistill.evaluation.choices import parse_choice
+from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
+from echodistill.models.checkpoint import open_base
+from echodistill.overrides import apply_overrides
+from echodistill.params import validate_params
+from echodistill.records import Question, Reference, read_rows
+from echodistill.teacher.references import load_views
+from echodistill.training.rollouts import RolloutSource
+from echodistill.training.train import train_student
+
+BATCH = 128
+
+
+def accuracy(llm: AudioLLM, corpus: Corpus, mixes: list[Mix], noise: NoiseLibrary) -> float:
+    """Share of right answers to the questions about the mixes' clips."""
+    of_clip: dict[str, Question] = {question.clip_id: question for question in corpus.questions.values()}
+    right = 0
+    for start in range(0, len(mixes), BATCH):
+        part = mixes[start : start + BATCH]
+        asked = [of_clip[mix.clip_id] for mix in part]
+        waveforms = [noise.render(mix, corpus.waveform(mix.clip_id)).noisy for mix in part]
+        prompts = [Prompt(wave, row.question, row.choices) for wave, row in zip(waveforms, asked, strict=True)]
+        responses = generate(llm, encode(llm, prompts), 8)
+        right += sum(parse_choice(decode(llm, r), row.choices) == row.answer_index for r, row in zip(responses, asked, strict=True))
+    return right / len(mixes)
+
+
+def main() -> None:
+    method, *overrides = sys.argv[1:]
+    raw = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params = validate_params(apply_overrides(raw, [f"train.method={method}", *overrides]), "params.yaml")
+    corpus, llm = Corpus(Path("data/corpus")), open_base(Path("models/base"))
+    mixes = read_rows(Path("data/mixes/mixes.parquet"), Mix)
+    by_key = load_views(Path("data/references/distributions.safetensors"))
+    references = read_rows(Path("data/references/references.parquet"), Reference)
+    views = {row.question_id: by_key[row.key] for row in references}
+    noise = NoiseLibrary(corpus.waveform)
+    training = [mix for mix in mixes if mix.split == "train"]
+    source = RolloutSource(corpus, training, noise, views, llm.tokenizer.pad_token_id)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        train_student(llm, source, params.train, params.seed, Path(folder), lambda _step, _metrics: None)
+    seconds = time.monotonic() - started
+    heard = [mix for mix in mixes if mix.split == "validation"]
+    clean = accuracy(llm, corpus, [mix for mix in heard if mix.snr_db is None], noise)
+    noisy = accuracy(llm, corpus, [mix for mix in heard if mix.snr_db is not None and mix.snr_db <= 0], noise)
+    print(f"TUNED {method} {' '.join(overrides)}: clean {clean:.3f}, SNR <= 0 dB {noisy:.3f}, trained in {seconds:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
