@@ -17,9 +17,10 @@ from typing import Any
 import pandas as pd
 
 from echodistill.atomic import atomic_path
-from echodistill.gates.expect import Between, Expect, InSet, NotNull, Rule, Unique
+from echodistill.gates.expect import HOLDS, Between, Expect, InSet, NotNull, Rule, Unique
 
 SHOWN_IDS = 10
+SHOWN_VALUES = 5
 DIGITS = 6  # of floats in a verdict: machines differ in the last ones
 
 
@@ -36,7 +37,7 @@ class Result:
     ids: tuple[str, ...]
     """The first ten offending ids, sorted."""
     observed: float | str | None
-    """The value of a table of one row, else the range of numbers, else the first texts; ``no rows`` for an empty table."""
+    """Of numbers the range, or the value of a table of one row; of texts the first; ``no rows`` for an empty table."""
     bound: float | None
     """What a number was held against."""
 
@@ -149,21 +150,21 @@ def _result(check: Expect, outcomes: Sequence[Any]) -> Result:
         passed=bool(has_rows.success and all(outcome.success for outcome in own)),
         unexpected_count=sum(int(outcome.result["unexpected_count"]) for outcome in own),
         ids=tuple(str(value) for value in sorted(set(offending))[:SHOWN_IDS]),
-        observed=_observed(check.frame[check.column]),
+        observed=_observed(check.frame[check.column], check.rule),
         bound=check.rule.bound if isinstance(check.rule, Between) else None,
     )
 
 
-def _observed(values: pd.Series) -> float | str | None:
+def _observed(values: pd.Series, rule: Rule) -> float | str | None:
     if values.empty:
         return "no rows"
-    if pd.api.types.is_bool_dtype(values):
-        return None
     present = values.dropna()
     if present.empty:
         return "missing"
-    if not pd.api.types.is_numeric_dtype(present):
-        return ", ".join(sorted({str(value) for value in present})[:3])
+    if isinstance(rule, InSet) and rule != HOLDS:
+        return ", ".join(sorted({str(value) for value in present})[:SHOWN_VALUES])
+    if not isinstance(rule, Between):
+        return None
     low, high = float(present.min()), float(present.max())
     if len(values) == 1:
         return low if math.isfinite(low) else str(low)

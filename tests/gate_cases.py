@@ -1,7 +1,9 @@
 """For every expectation of every gate, ways to break an artifact that make exactly that expectation fail."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from echodistill.audio.mixing import Mix
@@ -78,6 +80,14 @@ def unmet(content: Any) -> None:
     """A criterion that was met is written down as not, and the decision follows."""
     content["criteria"][0]["met"] = False
     content["promote"] = False
+
+
+def overrated(world: Path) -> None:
+    """A difference that only reaches its bound, written down as better."""
+    w.json_file(w.METRICS, at("difference", "acc", low=0.0))(world)
+    digest = hashlib.sha256((world / w.METRICS).read_bytes()).hexdigest()
+    w.json_file(w.PROMOTION, change(metrics_sha256=digest))(world)
+    w.json_file(w.PROMOTION, at("criteria", 0, value=0.0))(world)
 
 
 CORPUS = cases(
@@ -255,6 +265,7 @@ PROMOTION = cases(
     "promotion",
     ("every criterion's value is the one in the metrics", CRITERIA[0].says, w.json_file(w.PROMOTION, at("criteria", 0, value=0.9))),
     ("a criterion counts as met where its value reaches its bound", CRITERIA[0].says, w.json_file(w.PROMOTION, unmet)),
+    ("a criterion counts as met where its value reaches its bound", CRITERIA[0].says, overrated),
     ("the decision weighs every criterion once", "promotion.json", w.json_file(w.PROMOTION, lambda p: p["criteria"].pop())),
     (
         "the student is promoted where all criteria are met, and only there",

@@ -13,6 +13,7 @@ from echodistill.gates.expect import HOLDS, Between, Expect, InSet, NotNull, Rul
 from echodistill.gates.promotion import promotion_criteria
 from echodistill.quality import validate, write_verdict
 from echodistill.stages import gate as stage
+from echodistill.stages.promote import promote
 from tests import gate_world as w
 from tests.gate_cases import CASES, Case
 from tests.gate_world import PARAMS
@@ -83,6 +84,13 @@ def test_promotion_needs_every_criterion(column: str, expected: int, shift: floa
     assert verdict.results[expected].bound == bound
 
 
+def test_a_true_decision_not_to_promote_passes_its_gate(world: Path) -> None:
+    w.json_file(w.METRICS, lambda metrics: metrics["difference"]["gsr"].update(low=-0.1))(world)
+    promote(PARAMS, world / w.PROMOTION, world / w.METRICS)
+    assert '"promote": false' in (world / w.PROMOTION).read_text(encoding="utf-8")
+    assert validate("promotion", checks_of("promotion", world), docs=None).passed
+
+
 RULES: list[tuple[Rule, list[object], str]] = [
     (Between(0.0, 1.0), [0.0, 1.0, 1.1, None, -0.1], "c; d; e"),
     (Between(0.0, strict_minimum=True), [0.1, 9.0, 0.0, None, float("-inf")], "c; d; e"),
@@ -103,10 +111,12 @@ def test_rules_name_offending_rows_and_let_no_missing_value_pass(rule: Rule, val
 
 
 def test_a_verdict_names_the_first_ten_ids_in_order() -> None:
-    table = Table.of("t", "line", {"line": [*range(12, 0, -1), 3], "value": [2.0] * 13})
+    lines = [1009 * number for number in (*range(12, 0, -1), 3)]
+    table = Table.of("t", "line", {"line": lines, "value": [2.5] * 13})
     verdict = validate("x", [table.expect("value", Between(0.0, 1.0), "small")], docs=None)
-    assert verdict.results[0].ids == ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10")
-    assert verdict.text == "not so: small (13 in t.value, found 2 to 2): 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …"
+    assert verdict.results[0].ids == tuple(str(1009 * number) for number in range(1, 11))
+    assert verdict.text.startswith("not so: small (13 in t.value, found 2.5 to 2.5): 1009, 2018, ")
+    assert verdict.text.endswith(", 10090, …")
 
 
 def test_a_gate_without_expectations_or_with_twins_is_refused() -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from echodistill.audio.files import write_wav
 from echodistill.audio.kinds import CLEAN, KINDS, condition_name
-from echodistill.audio.levels import excerpt, SAMPLE_RATE, Waveform, dbfs, fit_length, power, snr_db
+from echodistill.audio.levels import SAMPLE_RATE, Waveform, dbfs, excerpt, fit_length, power, snr_db
 from echodistill.audio.mixing import Mix, draw, render
 from echodistill.audio.noises import BABBLE_VOICES, PROCEDURAL, crowd
 from echodistill.audio.recordings import NoiseLibrary, list_recordings
@@ -251,4 +251,4 @@ def test_kinds_sound_different() -> None:
             profiles[kind, half] = np.append(spectrum, 3 * np.mean([flicker(wave) for wave in waves]))
     for kind in PROCEDURAL:
         distance = {other: math.dist(profiles[kind, 0], profiles[other, 1]) for other in PROCEDURAL}
-        assert min(distance, key=lambda other: distance[other]) == kind, distance
+        assert 1.4 * distance.pop(kind) < min(distance.values()), (kind, distance)

@@ -79,6 +79,7 @@ def test_frozen() -> None:
         ("train.methods.grpo.learning_rate", 0, "greater than 0"),
         ("train.objective.dual_clip", 0.9, "above 1, or 0"),
         ("train.objective.dual_clip", math.inf, "finite"),
+        ("train.temperature", math.inf, "finite"),
         ("base.nano.width", 100, "multiple of 48"),
         ("mixes.kinds", ["gauss", "alarm", "laugh", "wind", "hum"], r"\['hum'\] have no procedural noise; known: gauss, crowd"),
         ("mixes.kinds", ["gauss", "alarm", "laugh", "wind", "gauss"], "twice"),
