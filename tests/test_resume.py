@@ -28,7 +28,8 @@ from echodistill.training.train import train_student
 folder, model, corpus, method, pause = sys.argv[1:]
 llm = load(model, device="cpu")
 sent = lambda step, metrics: time.sleep(float(pause))
-train_student(llm, t.source_of(Corpus(Path(corpus)), llm), t.settings_of(method=method, steps=6, checkpoint_every=2), 1, Path(folder), sent)
+settings = t.settings_of(method=method, steps=6, checkpoint_every=2)
+train_student(llm, t.source_of(Corpus(Path(corpus)), llm), settings, 1, Path(folder), sent)
 llm.model.save_pretrained(Path(folder) / "final")
 """
 
