@@ -204,6 +204,11 @@ STUDENT = cases(
     (
         "the rewards are not all equal over the whole run",
         "reward_std",
+        w.log(lambda rows: [row.update(reward_std=float("nan")) for row in rows]),
+    ),
+    (
+        "the rewards are not all equal over the whole run",
+        "reward_std",
         w.log(lambda rows: [row.update(reward_std=0.0) for row in rows]),
     ),
 )

@@ -12,11 +12,12 @@ from echodistill.errors import UserError
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, NotNull, Rule, Table, Unique
 from echodistill.gates.promotion import promotion_criteria
 from echodistill.quality import validate, write_verdict
+from echodistill.records import Question
 from echodistill.stages import gate as stage
 from echodistill.stages.promote import promote
 from tests import gate_world as w
 from tests.gate_cases import CASES, Case
-from tests.gate_world import PARAMS
+from tests.gate_world import PARAMS, Break
 
 ARTIFACTS = {
     "corpus": ("corpus",),
@@ -108,6 +109,32 @@ def test_rules_name_offending_rows_and_let_no_missing_value_pass(rule: Rule, val
     assert ("; ".join(result.ids), result.unexpected_count, result.passed) == (ids, 3, False)
     (result,) = validate("x", [replace(table.expect("value", rule, "so"), frame=table.frame.iloc[:2])], docs=None).results
     assert result.passed
+
+
+UNASKED = [
+    ("student", w.log(lambda rows: [row.pop("reward_std") for row in rows]), {"the rewards are not all equal over the whole run"}),
+    (
+        "base",
+        w.json_file(
+            w.BASE, lambda facts: facts.update(model="other", losses=[], validation_n=19, validation_clean_acc=None, chance=None)
+        ),
+        {case.says for case in CASES if case.artifact == "base"} - {"the base has parameters"},
+    ),
+    (
+        "corpus",
+        w.rows(w.QUESTIONS, Question, lambda found: found[5:]),
+        {"no position of the choices holds more than 60 % of a split's right answers"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("artifact", "edit", "unasked"), UNASKED)
+def test_nothing_is_asked_where_nothing_can_be_known(artifact: str, edit: Break, unasked: set[str], world: Path) -> None:
+    before = {check.says for check in checks_of(artifact, world)}
+    edit(world)
+    after = checks_of(artifact, world)
+    assert before - {check.says for check in after} == unasked
+    assert validate(artifact, after, docs=None).passed
 
 
 def test_a_verdict_names_the_first_ten_ids_in_order() -> None:

@@ -29,7 +29,7 @@ def student_checks(folder: Path) -> list[Expect]:
         metrics.expect("loss_finite", HOLDS, "every training loss is a finite number"),
         missing.expect("steps_missing", Between(0, 0), "every step of the run is logged"),
     ]
-    spreads = [spread for row in rows if "reward_std" in row and math.isfinite(spread := number(row["reward_std"]))]
+    spreads = [spread for row in rows if math.isfinite(spread := number(row.get("reward_std")))]
     if any("reward_std" in row for row in rows):
         rewards = Table.of("rewards", "name", {"name": ["reward_std"], "largest": [max(spreads, default=0.0)]})
         # equal rewards give no advantage: the policy part of the loss taught nothing
