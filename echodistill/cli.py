@@ -117,7 +117,8 @@ def ask(
 
 def _open_named(name: str) -> Any:
     from echodistill.models.audio_llm import load
-    from echodistill.models.checkpoint import RUN, open_base, open_model
+    from echodistill.models.checkpoint import open_base, open_model
+    from echodistill.models.layout import RUN
 
     if name == "student":
         return open_model(STUDENT, BASE)

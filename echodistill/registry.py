@@ -94,7 +94,7 @@ def register(student: Path, base: Path, promotion: Mapping[str, Any], run_id: st
     ``base`` goes along where the student is an adapter. ``promotion`` is ``reports/promotion.json``, ``metrics`` are ``headline``
     figures. The same student of the same training is entered once. Raises ``UserError``.
     """
-    from echodistill.models.checkpoint import RUN, content_hash
+    from echodistill.models.layout import RUN, content_hash
 
     promote = promotion.get("promote")
     if not isinstance(promote, bool):

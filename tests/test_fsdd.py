@@ -111,6 +111,10 @@ def test_the_seed_alone_decides(recordings: Path) -> None:
 
     assert plan(1) == plan(1)
     assert plan(1) != plan(2)
+    words = [
+        [clip.transcript for clip in fsdd.read(params(recordings, test_share=0.0, validation_share=0.0), seed).clips] for seed in (1, 2)
+    ]
+    assert words[0] != words[1]  # with the same speakers in the same order
 
 
 def test_the_folder_itself_may_hold_the_recordings(recordings: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.training.checkpoints import MARKER, latest_complete
-from echodistill.training.metrics_log import read_metrics, trim_after
+from echodistill.training.metrics_file import read_metrics, trim_after
 
 ROOT = Path(__file__).parents[1]
 # trains in a process of its own, so that it can be killed; sleeps after each step, so that the kill lands between two

@@ -19,7 +19,7 @@ from echodistill.objectives.ratio import policy_term
 from echodistill.objectives.supervised import token_log_probs
 from echodistill.params import TrainParams, load_params
 from echodistill.teacher.references import teach
-from echodistill.training.metrics_log import read_metrics
+from echodistill.training.metrics_file import read_metrics
 from echodistill.training.rollouts import RolloutSource
 from echodistill.training.train import train_student
 from echodistill.training.trainer import AudioGRPOTrainer

@@ -1,23 +1,11 @@
 """Open the models the pipeline keeps: a base (files, or a pointer to them) and a student (full weights, or an adapter)."""
 
-import hashlib
 import json
 from pathlib import Path
 
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, load, wrap
-
-POINTER = "pointer.json"
-RUN = "run.json"
-
-
-def content_hash(folder: Path, pattern: str = "*") -> str:
-    """sha256 over the names and bytes of a folder's files that match, sorted by name."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob(pattern)):
-        if path.is_file():
-            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+from echodistill.models.layout import POINTER, RUN
 
 
 def open_base(folder: Path, device: str = "auto") -> AudioLLM:

@@ -9,12 +9,13 @@ from echodistill.datasets.store import Corpus
 from echodistill.evaluation.choices import parse_choice
 from echodistill.models import nano
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate, load
-from echodistill.models.checkpoint import POINTER, content_hash
+from echodistill.models.layout import POINTER, content_hash
 from echodistill.models.prompts import question_text
 from echodistill.params import Params
 from echodistill.stages.entry import run_stage
 from echodistill.training.bar import ProgressBar
-from echodistill.training.metrics_log import MetricsLog, read_metrics
+from echodistill.training.metrics_file import read_metrics
+from echodistill.training.metrics_log import MetricsLog
 from echodistill.training.pretrain import pretrain
 from echodistill.training.run_folder import fingerprint, run_folder
 

@@ -8,7 +8,8 @@ from echodistill.atomic import atomic_path
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
-from echodistill.models.checkpoint import RUN, open_base
+from echodistill.models.checkpoint import open_base
+from echodistill.models.layout import RUN
 from echodistill.params import Params
 from echodistill.records import Reference, read_rows
 from echodistill.stages.entry import run_stage

@@ -13,23 +13,6 @@ from transformers import TrainerCallback
 MetricSink = Callable[[int, dict[str, float]], None]
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The logged steps in order. A last line cut by a kill is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
-
-
-def trim_after(path: Path, step: int) -> None:
-    """Drop lines past ``step``, which a run resumed from that step will write again."""
-    kept = [row for row in read_metrics(path) if row["step"] <= step]
-    path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-
-
 class MetricsLog(TrainerCallback):
     """Writes every log of the trainer to a file, then hands it to ``sink``."""
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from echodistill.models.checkpoint import content_hash
+from echodistill.models.layout import content_hash
 
 RUNS = Path(".echodistill/runs")
 

@@ -16,7 +16,8 @@ from echodistill.params import TrainParams
 from echodistill.training.bar import ProgressBar, quiet
 from echodistill.training.checkpoints import CompleteCheckpoints, latest_complete
 from echodistill.training.device import precision, split_batch
-from echodistill.training.metrics_log import MetricSink, MetricsLog, read_metrics, trim_after
+from echodistill.training.metrics_file import read_metrics, trim_after
+from echodistill.training.metrics_log import MetricSink, MetricsLog
 from echodistill.training.rollouts import RolloutSource
 from echodistill.training.trainer import TIMING_METRICS, AudioGRPOTrainer
 
