@@ -15,9 +15,9 @@ def test_every_line_is_one_pinned_package() -> None:
 def test_the_lock_holds_what_pyproject_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    locked = {name.replace("-", "_"): version for name, _, version in (line.partition("==") for line in LINES)}
+    locked = {name.replace("-", "_").lower(): version for name, _, version in (line.partition("==") for line in LINES)}
     for requirement in wanted:
-        name, _, version = requirement.replace("-", "_").partition("==")
+        name, _, version = requirement.replace("-", "_").lower().partition("==")
         assert name in locked, f"{name} is not in requirements.lock"
         assert not version or locked[name] == version
 
