@@ -84,7 +84,7 @@ def figures(project: Path) -> dict[str, Any]:
 
 def test_it_ends_with_the_table(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
     assert {"corpus", "mixes", "base", "references", "train", "predict@base", "predict@student", "compare", "promote"} < ran(first_run)
-    assert "paired difference" in first_run.stdout
+    assert "difference, paired" in first_run.stdout
     assert "1 rows quarantined" in first_run.stdout
     assert "broken.wav" in first_run.stdout
     found = figures(project)
