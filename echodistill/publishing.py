@@ -58,6 +58,6 @@ def _params_of_the_run(lock: Path) -> Path:
             for part in outer:
                 node = node[part]
             node[last] = value
-    RUN_PARAMS.parent.mkdir(exist_ok=True)
-    RUN_PARAMS.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    with atomic_path(RUN_PARAMS) as temporary:
+        temporary.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     return RUN_PARAMS

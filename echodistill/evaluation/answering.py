@@ -1,7 +1,7 @@
 """Greedy answers to many items, kept as they come: a killed run goes on where it stopped."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -54,6 +54,5 @@ def answer_items(
 
 
 def _batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    starts: Iterable[int] = range(0, len(items), size)
-    for start in starts:
+    for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -1,7 +1,7 @@
 """Pre-train a ``nano`` from random weights on training clips with mild noise, so that later methods have something to work with.
 
-Trained on clean clips alone such a model falls to chance at 20 dB. An auxiliary CTC loss on the encoder (words of the transcript)
-takes it off its first plateau in a hundred steps.
+A model that never heard noise has nothing for a noise-robust method to build on. An auxiliary CTC loss on the encoder (words of the
+transcript), where transcripts are known, shortens the first plateau; it is thrown away afterwards.
 """
 
 from collections.abc import Callable, Sequence
