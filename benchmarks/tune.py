@@ -1,7 +1,7 @@
 """Choose a method's settings on the validation split; the test split is never looked at.
 
-``python -m benchmarks.tune METHOD 'train.steps=60' ...``: trains once with these overrides on the
-artifacts of the last run and prints accuracy on the validation mixes, clean and at SNR up to 0 dB.
+``python -m benchmarks.tune METHOD train.steps=60 mixes.train_clean_share=0.4 ...``: trains once with these overrides on the corpus,
+base and references of the last run and prints accuracy on the validation mixes, clean and at SNR up to 0 dB, before and after.
 """
 
 import sys
@@ -13,6 +13,7 @@ import yaml
 
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
+from echodistill.batches import batches
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.choices import parse_choice
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
@@ -20,6 +21,7 @@ from echodistill.models.checkpoint import open_base
 from echodistill.overrides import apply_overrides
 from echodistill.params import validate_params
 from echodistill.records import Question, Reference, read_rows
+from echodistill.stages.mixes import babble_sources, training_mixes
 from echodistill.teacher.references import load_views
 from echodistill.training.rollouts import RolloutSource
 from echodistill.training.train import train_student
@@ -31,8 +33,7 @@ def accuracy(llm: AudioLLM, corpus: Corpus, mixes: list[Mix], noise: NoiseLibrar
     """Share of right answers to the questions about the mixes' clips."""
     of_clip: dict[str, Question] = {question.clip_id: question for question in corpus.questions.values()}
     right = 0
-    for start in range(0, len(mixes), BATCH):
-        part = mixes[start : start + BATCH]
+    for part in batches(mixes, BATCH):
         asked = [of_clip[mix.clip_id] for mix in part]
         waveforms = [noise.render(mix, corpus.waveform(mix.clip_id)).noisy for mix in part]
         prompts = [Prompt(wave, row.question, row.choices) for wave, row in zip(waveforms, asked, strict=True)]
@@ -46,21 +47,25 @@ def main() -> None:
     raw = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     params = validate_params(apply_overrides(raw, [f"train.method={method}", *overrides]), "params.yaml")
     corpus, llm = Corpus(Path("data/corpus")), open_base(Path("models/base"))
-    mixes = read_rows(Path("data/mixes/mixes.parquet"), Mix)
+    heard = [mix for mix in read_rows(Path("data/mixes/mixes.parquet"), Mix) if mix.split == "validation"]
+    clean, noisy = [mix for mix in heard if mix.snr_db is None], [mix for mix in heard if mix.snr_db is not None and mix.snr_db <= 0]
     by_key = load_views(Path("data/references/distributions.safetensors"))
     references = read_rows(Path("data/references/references.parquet"), Reference)
     views = {row.question_id: by_key[row.key] for row in references}
     noise = NoiseLibrary(corpus.waveform)
-    training = [mix for mix in mixes if mix.split == "train"]
+    training = list(training_mixes(params.seed, params.mixes, corpus, babble_sources(corpus)))
     source = RolloutSource(corpus, training, noise, views, llm.tokenizer.pad_token_id)
+    before = [accuracy(llm, corpus, mixes, noise) for mixes in (clean, noisy)]
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         train_student(llm, source, params.train, params.seed, Path(folder), lambda _step, _metrics: None)
     seconds = time.monotonic() - started
-    heard = [mix for mix in mixes if mix.split == "validation"]
-    clean = accuracy(llm, corpus, [mix for mix in heard if mix.snr_db is None], noise)
-    noisy = accuracy(llm, corpus, [mix for mix in heard if mix.snr_db is not None and mix.snr_db <= 0], noise)
-    print(f"TUNED {method} {' '.join(overrides)}: clean {clean:.3f}, SNR <= 0 dB {noisy:.3f}, trained in {seconds:.0f} s", flush=True)
+    after = [accuracy(llm, corpus, mixes, noise) for mixes in (clean, noisy)]
+    print(
+        f"TUNED {method} {' '.join(overrides)}: clean {before[0]:.3f} -> {after[0]:.3f}, "
+        f"SNR <= 0 dB {before[1]:.3f} -> {after[1]:.3f}, trained in {seconds:.0f} s",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from echodistill.batches import batches
 from echodistill.errors import UserError
 from echodistill.lineage import Lineage, headline
 from echodistill.params import load_params
@@ -78,8 +79,8 @@ def _log_params(client: Any, run_id: str, wanted: Mapping[str, str]) -> None:
 
     data = client.get_run(run_id).data
     new = [Param(name, value) for name, value in wanted.items() if name not in data.params]
-    for start in range(0, len(new), PARAMS_BATCH):
-        client.log_batch(run_id, params=new[start : start + PARAMS_BATCH])
+    for part in batches(new, PARAMS_BATCH):
+        client.log_batch(run_id, params=part)
     for name, logged in data.params.items():
         tag, value = f"drift.{name}", wanted.get(name, "(gone)")
         if value != logged:

@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
+from echodistill.batches import batches
 from echodistill.errors import UserError
 
 FINGERPRINT_TAG = "echodistill.fingerprint"
@@ -136,8 +137,8 @@ class _Recorder:
                 if math.isfinite(value) and step not in (steps := self._logged(name)):
                     steps.add(step)
                     metrics.append(Metric(name, float(value), time_ms, step))
-        for start in range(0, len(metrics), BATCH):
-            self._client.log_batch(self._run_id, metrics=metrics[start : start + BATCH])
+        for part in batches(metrics, BATCH):
+            self._client.log_batch(self._run_id, metrics=part)
         return len(metrics)
 
     def _logged(self, name: str) -> set[int]:

@@ -121,8 +121,8 @@ CORPUS = cases(
         w.question("train-3-q", choices=("low", "Low.", "high"), answer="low", answer_index=0),
     ),
     (
-        "no position of the choices holds more than 60 % of a split's right answers",
-        "train, position 0",
+        "no position of the choices holds more than 60 % of the right answers",
+        "all splits, position 0; train, position 0",
         w.rows(w.QUESTIONS, Question, w.front_load),
     ),
     (

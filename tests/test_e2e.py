@@ -155,7 +155,7 @@ def test_bad_parameters_are_one_clear_error(override: str, says: str, project: P
 
 
 def test_a_gate_stops_the_pipeline(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
-    result = command(project, "run", "-S", "gates.max_position_share=0.1", check=False)
+    result = command(project, "run", "-S", "gates.snr_tolerance_db=1e-12", check=False)
     assert result.returncode == 1
-    assert "the gate of corpus" in result.stderr
-    assert not ran(result) & {"mixes", "base"}
+    assert "the gate of mixes" in result.stderr
+    assert not ran(result) & {"train", "references"}

@@ -120,11 +120,6 @@ UNASKED = [
         ),
         {case.says for case in CASES if case.artifact == "base"} - {"the base has parameters"},
     ),
-    (
-        "corpus",
-        w.rows(w.QUESTIONS, Question, lambda found: found[5:]),
-        {"no position of the choices holds more than 60 % of a split's right answers"},
-    ),
 ]
 
 
@@ -135,6 +130,33 @@ def test_nothing_is_asked_where_nothing_can_be_known(artifact: str, edit: Break,
     after = checks_of(artifact, world)
     assert before - {check.says for check in after} == unasked
     assert validate(artifact, after, docs=None).passed
+
+
+@pytest.mark.parametrize(
+    ("choices", "places", "suspicious"),
+    [
+        (4, [0] * 4, False),  # by chance once in 256
+        (4, [0] * 5, True),  # once in 1024
+        (2, [0] * 9, False),
+        (2, [0] * 10, True),
+        (2, [0] * 13 + [1] * 7, False),  # 65 % of 20 yes/no questions
+        (2, [0] * 650 + [1] * 350, True),
+        (3, [1] * 50 + [0] * 25 + [2] * 25, False),  # beyond chance, but not above the allowed share
+    ],
+)
+def test_a_few_answers_in_one_place_are_chance_and_many_are_not(choices: int, places: list[int], suspicious: bool, world: Path) -> None:
+    options = tuple("abcd"[:choices])
+
+    def placed(found: list[Any]) -> list[Any]:
+        train = next(one for one in found if one.split == "train")
+        return [
+            replace(train, question_id=f"q{number}", choices=options, answer=options[place], answer_index=place)
+            for number, place in enumerate(places)
+        ]
+
+    w.rows(w.QUESTIONS, Question, placed)(world)
+    failed = {result.says for result in validate("corpus", checks_of("corpus", world), docs=None).results if not result.passed}
+    assert ("no position of the choices holds more than 60 % of the right answers" in failed) == suspicious
 
 
 def test_a_verdict_names_the_first_ten_ids_in_order() -> None:

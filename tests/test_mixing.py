@@ -37,7 +37,7 @@ def sources_of(kind: str) -> tuple[str, ...]:
 
 
 def recipe(kind: str, snr: float | None = 0.0, clip_id: str = "clip-0", repeat: int = 0, seed: int = 1) -> Mix:
-    return draw(seed, clip_id, "train", kind, snr, repeat, sources_of(kind))
+    return draw(seed, clip_id, "train", kind, snr, repeat, sources_of(kind), BABBLE_VOICES)
 
 
 def sha_of_all_kinds() -> str:
@@ -126,7 +126,7 @@ def test_same_bytes_in_every_process() -> None:
 @settings(max_examples=100, deadline=None)
 def test_a_crowd_never_holds_the_clip_itself(seed: int, clip_id: str, count: int) -> None:
     assume(clip_id in CLIPS[:count])
-    voices = draw(seed, clip_id, "train", "crowd", 0, 0, CLIPS[:count]).noise_sources
+    voices = draw(seed, clip_id, "train", "crowd", 0, 0, CLIPS[:count], BABBLE_VOICES).noise_sources
     assert clip_id not in voices
     assert len(set(voices)) == len(voices) == min(BABBLE_VOICES, count - 1)
 

@@ -1,6 +1,7 @@
 """The names of noise kinds and conditions. Source: arXiv 2605.23954."""
 
 KINDS = ("gauss", "crowd", "alarm", "animal", "laugh", "machine", "shower", "traffic", "water", "wind")
+CROWD = "crowd"  # babble: made of clips, where there are no recordings
 CLEAN = "clean"  # the condition without noise
 
 

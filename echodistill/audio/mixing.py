@@ -3,14 +3,14 @@
 Source: protocol of arXiv 2605.23954 (SNR by full-clip mean power).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.audio.kinds import CLEAN, condition_name
+from echodistill.audio.kinds import condition_name
 from echodistill.audio.levels import Waveform, power
-from echodistill.audio.noises import BABBLE_VOICES
 from echodistill.errors import UserError
 from echodistill.seeds import rng, seed_of
 
@@ -44,23 +44,20 @@ class Rendered:
     """The common factor; 1.0 unless the noisy view would have passed full scale."""
 
 
-def draw(seed: int, clip_id: str, split: str, noise_kind: str, snr_db: float | None, repeat: int, sources: tuple[str, ...]) -> Mix:
+def draw(
+    seed: int, clip_id: str, split: str, noise_kind: str, snr_db: float | None, repeat: int, sources: Sequence[str] = (), picks: int = 1
+) -> Mix:
     """Draw the recipe of one clip under one condition. Depends on its arguments alone, not on order.
 
-    ``sources`` are the candidates: training clips for a babble, recordings of a kind, or nothing for a procedural kind. Raises
-    ``UserError`` for a babble without a second clip.
+    ``sources`` are the candidates, of which up to ``picks`` are taken: clips for a babble, one recording of a kind, or nothing for a
+    procedural kind. Raises ``UserError`` for a babble without a second clip.
     """
     condition = condition_name(noise_kind, snr_db)
     stream = rng(seed, clip_id, condition, repeat)
     others = [source for source in sources if source != clip_id]
-    if noise_kind == "crowd" and not others:
+    if sources and not others:
         raise UserError(f"mixes.kinds: clip {clip_id} has no other clips for a crowd. Give more training clips or drop `crowd`")
-    if noise_kind == "crowd":
-        picked = stream.choice(len(others), size=min(BABBLE_VOICES, len(others)), replace=False)
-    elif others and noise_kind != CLEAN:
-        picked = stream.choice(len(others), size=1)
-    else:
-        picked = np.array([], dtype=np.int64)
+    picked = stream.choice(len(others), size=min(picks, len(others)), replace=False) if others else ()
     return Mix(
         mix_id=f"{clip_id}/{condition}" + (f"/{repeat}" if repeat else ""),
         clip_id=clip_id,

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from echodistill.audio.levels import SAMPLE_RATE, excerpt
 
 BABBLE_VOICES = 6
+FFT_BLOCK = 1024  # transforms of a whole number of blocks: a length with a large prime factor takes several times as long
 Samples = NDArray[np.float64]
 FloatArray = NDArray[np.floating]
 
 
 def _shaped_noise(stream: np.random.Generator, samples: int, gain_of_hz: Callable[[FloatArray], FloatArray]) -> Samples:
     """Gaussian noise with the magnitude response ``gain_of_hz``."""
-    spectrum = np.fft.rfft(stream.standard_normal(samples))
-    frequency_hz = np.fft.rfftfreq(samples, 1.0 / SAMPLE_RATE)
-    return np.fft.irfft(spectrum * gain_of_hz(frequency_hz), samples)
+    length = samples + -samples % FFT_BLOCK
+    spectrum = np.fft.rfft(stream.standard_normal(length))
+    frequency_hz = np.fft.rfftfreq(length, 1.0 / SAMPLE_RATE)
+    return np.fft.irfft(spectrum * gain_of_hz(frequency_hz), length)[:samples]
 
 
 def _slow_envelope(stream: np.random.Generator, samples: int, rate_hz: float, floor: float) -> Samples:

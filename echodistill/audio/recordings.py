@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echodistill.audio.files import decode_file
-from echodistill.audio.kinds import CLEAN
+from echodistill.audio.kinds import CLEAN, CROWD
 from echodistill.audio.levels import SILENCE_DBFS, Waveform, dbfs, excerpt
 from echodistill.audio.mixing import Mix, Rendered, render
 from echodistill.audio.noises import PROCEDURAL, crowd
@@ -52,7 +52,7 @@ class NoiseLibrary:
         stream = rng(mix.noise_seed)
         if self._recordings is not None:
             return excerpt(stream, self._read(mix.noise_sources[0]), samples)
-        if mix.noise_kind == "crowd":
+        if mix.noise_kind == CROWD:
             return crowd(stream, samples, [self._clip(clip_id) for clip_id in mix.noise_sources])
         return PROCEDURAL[mix.noise_kind](stream, samples)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import partial
 from importlib.resources import files
+from queue import Queue
 from types import TracebackType
 
 import numpy as np
@@ -21,6 +22,7 @@ from echodistill.datasets.spoken_words import ask, draw_words
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams
 from echodistill.seeds import rng
+from echodistill.workers import worker_count
 
 WORDS = tuple("red blue green yellow black white cat dog horse bird fish cow one two three four five six seven nine".split())
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-us-nyc", "en-gb-x-gbcwmd")
@@ -38,30 +40,38 @@ TRIM_LEVEL = 0.01  # of the clip's peak
 
 
 class Espeak:
-    """espeak-ng (GPL-3) in a process of its own; requests and samples go through pipes."""
+    """espeak-ng (GPL-3) in processes of its own, one a core; requests and samples go through pipes. ``say`` is thread-safe."""
 
     def __enter__(self) -> "Espeak":
         script = str(files("echodistill.datasets").joinpath("espeak_process.py"))
-        self._process = subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._processes = [
+            subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(worker_count())
+        ]
+        self._idle: Queue[subprocess.Popen[bytes]] = Queue()
+        for process in self._processes:
+            self._idle.put(process)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(timeout=10)
+        for process in self._processes:
+            with process:  # closes the pipes and waits
+                pass
 
     def say(self, text: str, voice: str, rate_wpm: int, pitch: int) -> tuple[Waveform, int]:
         """Speak ``text``; gives the waveform and its sample rate in Hz. ``pitch`` is espeak's 0 to 99."""
-        assert self._process.stdin
-        assert self._process.stdout
         request = {"text": text, "voice": voice, "rate_wpm": rate_wpm, "pitch": pitch}
+        process = self._idle.get()
         try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-            header = json.loads(self._process.stdout.readline())
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            header = json.loads(process.stdout.readline())
+            pcm = process.stdout.read(header["samples"] * 2)
         except (BrokenPipeError, json.JSONDecodeError) as error:
             raise UserError(f"the espeak-ng process failed on voice {voice!r}: reinstall espeakng-loader") from error
-        pcm = self._process.stdout.read(header["samples"] * 2)
+        finally:
+            self._idle.put(process)
         return np.frombuffer(pcm, dtype="<i2").astype(np.float32) / 32768.0, header["sample_rate"]
 
 

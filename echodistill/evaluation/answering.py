@@ -1,10 +1,11 @@
 """Greedy answers to many items, kept as they come: a killed run goes on where it stopped."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from echodistill.batches import batches
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
 from echodistill.records import Answer
 
@@ -42,7 +43,7 @@ def answer_items(
     with journal.open("a", encoding="utf-8") as file:
         if journal.stat().st_size and not journal.read_bytes().endswith(b"\n"):
             file.write("\n")  # seal a line cut by a kill
-        for part in _batches(open_items, batch):
+        for part in batches(open_items, batch):
             responses = generate(llm, encode(llm, [item.prompt() for item in part]), max_new_tokens)
             for item, response in zip(part, responses, strict=True):
                 answer = Answer(item.mix_id, item.question_id, item.noise_kind, item.snr_db, decode(llm, response))
@@ -51,8 +52,3 @@ def answer_items(
             file.flush()
             progress(len(part))
     return [kept[item.question_id, item.mix_id] for item in items]
-
-
-def _batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

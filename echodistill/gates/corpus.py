@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scipy.special import bdtrc
+
 from echodistill.audio.files import decode_bytes
 from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
 from echodistill.datasets.store import Corpus
@@ -15,7 +17,7 @@ from echodistill.params import CorpusParams, Params
 from echodistill.records import SPLITS, Clip, Quarantined, Question, read_rows
 
 STORED_AS = f"{SAMPLE_RATE} Hz, 1 channel"
-MIN_QUESTIONS = 20  # fewer say nothing about where right answers stand
+CHANCE = 1e-3  # what happens less often is no accident: 5 of 5 right answers first of four choices, 10 of 10 first of two
 
 
 def corpus_checks(folder: Path, params: Params) -> list[Expect]:
@@ -113,21 +115,28 @@ def _are_distinct(choices: Sequence[str]) -> bool:
 
 
 def _positions(questions: Sequence[Question], max_share: float) -> list[Expect]:
-    """Where right answers stand, in each split with enough questions that leave a choice."""
+    """Where right answers stand, over all and in each split."""
     names, shares = [], []
-    for split in SPLITS:
-        asked = [row for row in questions if row.split == split and len(row.choices) > 1]
-        if len(asked) < MIN_QUESTIONS:
-            continue
-        right = Counter(row.answer_index for row in asked)
-        for position in sorted(right):
-            names.append(f"{split}, position {position}")
-            shares.append(right[position] / len(asked))
+    for part in ("all splits", *SPLITS):
+        asked = [row for row in questions if row.split == part or part == "all splits"]
+        for position, share in sorted(_suspicious_shares([row for row in asked if len(row.choices) > 1]).items()):
+            names.append(f"{part}, position {position}")
+            shares.append(share)
     if not names:
         return []
-    table = Table.of("positions", "position", {"position": names, "share_of_right_answers": shares})
-    says = f"no position of the choices holds more than {100 * max_share:g} % of a split's right answers"
-    return [table.expect("share_of_right_answers", Between(0.0, max_share), says)]
+    table = Table.of("positions", "position", {"position": names, "suspicious_share": shares})
+    says = f"no position of the choices holds more than {100 * max_share:g} % of the right answers"
+    return [table.expect("suspicious_share", Between(0.0, max_share), says)]
+
+
+def _suspicious_shares(questions: Sequence[Question]) -> dict[int, float]:
+    """Each position's share of the right answers; 0 where so many would stand there by chance, were the answers placed evenly."""
+    shares = {}
+    for position, count in Counter(row.answer_index for row in questions).items():
+        even = sum(1.0 / len(row.choices) for row in questions if position < len(row.choices)) / len(questions)
+        by_chance = float(bdtrc(count - 1, len(questions), even))
+        shares[position] = count / len(questions) if by_chance < CHANCE else 0.0
+    return shares
 
 
 def _splits(clips: Sequence[Clip], questions: Sequence[Question]) -> list[Expect]:

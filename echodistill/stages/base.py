@@ -5,6 +5,7 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.audio.kinds import KINDS
+from echodistill.batches import batches
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.choices import parse_choice
 from echodistill.models import nano
@@ -14,6 +15,7 @@ from echodistill.models.prompts import question_text
 from echodistill.params import Params
 from echodistill.stages.entry import run_stage
 from echodistill.training.bar import ProgressBar
+from echodistill.training.device import device_batch
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.metrics_log import MetricsLog
 from echodistill.training.pretrain import pretrain
@@ -21,7 +23,6 @@ from echodistill.training.run_folder import fingerprint, run_folder
 
 NANO = "nano"
 ANSWER_TOKENS = 16
-BATCH = 64
 
 
 def base(params: Params, out: Path, corpus_folder: Path) -> None:
@@ -81,8 +82,7 @@ def _validate(llm: AudioLLM, corpus: Corpus) -> dict[str, float | int | None]:
     if not questions:
         return {"validation_clean_acc": None, "validation_n": 0, "chance": None}
     right = 0
-    for start in range(0, len(questions), BATCH):
-        part = questions[start : start + BATCH]
+    for part in batches(questions, device_batch()):
         prompts = [Prompt(corpus.waveform(row.clip_id), row.question, row.choices) for row in part]
         for row, response in zip(part, generate(llm, encode(llm, prompts), ANSWER_TOKENS), strict=True):
             right += parse_choice(decode(llm, response), row.choices) == row.answer_index

@@ -28,16 +28,16 @@ def compare(
     """Write ``metrics`` (JSON), ``points`` (CSV for ``dvc plots``) and ``picture`` (PNG, accuracy against SNR)."""
     questions = Corpus(corpus_folder).questions
     base_answers, student_answers = read_rows(base, Answer), read_rows(student, Answer)
-    method = json.loads((run).read_text(encoding="utf-8"))["method"]
-    np.seterr(all="raise")  # a 0/0 must not end up as a figure
-    figures = compare_systems(
-        method,
-        score_answers(base_answers, base_answers, questions),
-        score_answers(student_answers, base_answers, questions),
-        params.compare,
-        params.mixes.unseen,
-        params.seed,
-    )
+    method = json.loads(run.read_text(encoding="utf-8"))["method"]
+    with np.errstate(all="raise"):  # a 0/0 must not end up as a figure
+        figures = compare_systems(
+            method,
+            score_answers(base_answers, base_answers, questions),
+            score_answers(student_answers, base_answers, questions),
+            params.compare,
+            params.mixes.unseen,
+            params.seed,
+        )
     with atomic_path(metrics) as temporary:
         temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     write_curve_points(points, figures)

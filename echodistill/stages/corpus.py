@@ -2,6 +2,7 @@
 
 import hashlib
 from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
@@ -15,6 +16,7 @@ from echodistill.params import CorpusParams, Params
 from echodistill.progress import track
 from echodistill.records import Clip, Quarantined, Question, write_rows
 from echodistill.stages.entry import run_stage
+from echodistill.workers import ordered_map
 
 
 def corpus(params: Params, out: Path, _raw: Path) -> None:
@@ -30,15 +32,24 @@ def corpus(params: Params, out: Path, _raw: Path) -> None:
             _store(found, settings, temporary)
 
 
+@dataclass(frozen=True)
+class _Encoded:
+    """A clip ready to be stored: its row but for its place, and its FLAC bytes."""
+
+    row: Clip
+    content: bytes
+
+
 def _store(found: SourceClips, settings: CorpusParams, out: Path) -> None:
     clips, questions, quarantined = [], [], list(found.quarantined)
+    encoded = ordered_map(lambda source: _encode(source, found.splits[source.group], settings), found.clips)
     with ShardWriter(out) as shards:
-        for source in track(found.clips, len(found.clips), "corpus", "clips"):
-            try:
-                clips.append(_store_clip(source, found.splits[source.group], settings, shards))
-            except UserError as error:
-                quarantined.append(Quarantined(row=source.source, reason=str(error)))
+        for source, result in track(zip(found.clips, encoded, strict=True), len(found.clips), "corpus", "clips"):
+            if isinstance(result, Quarantined):
+                quarantined.append(result)
                 continue
+            shard, offset = shards.add(f"{hashlib.sha256(source.clip_id.encode()).hexdigest()[:16]}.flac", result.content)
+            clips.append(replace(result.row, shard=shard, offset=offset))
             for asked in source.questions:
                 index = asked.choices.index(asked.answer)
                 questions.append(
@@ -50,18 +61,20 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path) -> None:
     write_rows(out / "questions.parquet", Question, questions)
 
 
-def _store_clip(source: SourceClip, split: str, settings: CorpusParams, shards: ShardWriter) -> Clip:
-    decoded, source_sha256 = source.read()
-    duration_s = len(decoded.waveform) / SAMPLE_RATE
-    if not settings.min_duration_s <= duration_s <= settings.max_duration_s:
-        allowed = f"{settings.min_duration_s:g} to {settings.max_duration_s:g} s"
-        raise UserError(f"{source.source}: {duration_s:.2f} s is outside corpus.min_duration_s to max_duration_s ({allowed})")
-    level = dbfs(decoded.waveform)
-    if level < SILENCE_DBFS:
-        raise UserError(f"{source.source}: silent ({level:.0f} dBFS)")
+def _encode(source: SourceClip, split: str, settings: CorpusParams) -> _Encoded | Quarantined:
+    """Decode, judge and encode one clip; what is wrong with it is given back, for the order of the rows to stay."""
+    try:
+        decoded, source_sha256 = source.read()
+        duration_s, level = len(decoded.waveform) / SAMPLE_RATE, dbfs(decoded.waveform)
+        if not settings.min_duration_s <= duration_s <= settings.max_duration_s:
+            allowed = f"{settings.min_duration_s:g} to {settings.max_duration_s:g} s"
+            raise UserError(f"{source.source}: {duration_s:.2f} s is outside corpus.min_duration_s to max_duration_s ({allowed})")
+        if level < SILENCE_DBFS:
+            raise UserError(f"{source.source}: silent ({level:.0f} dBFS)")
+    except UserError as error:
+        return Quarantined(row=source.source, reason=str(error))
     content = encode_flac(decoded.waveform)
-    shard, offset = shards.add(f"{hashlib.sha256(source.clip_id.encode()).hexdigest()[:16]}.flac", content)
-    return Clip(
+    row = Clip(
         clip_id=source.clip_id,
         group=source.group,
         split=split,
@@ -72,10 +85,11 @@ def _store_clip(source: SourceClip, split: str, settings: CorpusParams, shards: 
         source_rate=decoded.source_rate,
         duration_s=duration_s,
         level_dbfs=level,
-        shard=shard,
-        offset=offset,
+        shard="",
+        offset=0,
         size=len(content),
     )
+    return _Encoded(row, content)
 
 
 def _judge(clips: list[Clip], quarantined: list[Quarantined], settings: CorpusParams) -> None:
@@ -92,7 +106,9 @@ def _judge(clips: list[Clip], quarantined: list[Quarantined], settings: CorpusPa
         )
     for split in ("train", "test"):
         if not any(clip.split == split for clip in clips):
-            raise UserError(f"no clip is left in split {split}: give more groups (speakers), or change corpus.test_share")
+            raise UserError(
+                f"no clip is left in split {split}: give more groups (speakers), or change corpus.test_share or the split column"
+            )
 
 
 if __name__ == "__main__":

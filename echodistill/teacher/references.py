@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from echodistill.atomic import atomic_path
+from echodistill.batches import batches
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate, pad_rows, score
 from echodistill.teacher.cache import ReferenceCache, TeacherView
@@ -58,8 +59,7 @@ def collect(
     views = {request.key: view for request in requests if (view := cache.get(request.key)) is not None}
     missing = list({request.key: request for request in requests if request.key not in views}.values())
     progress(len(requests) - len(missing))
-    for start in range(0, len(missing), batch):
-        part = missing[start : start + batch]
+    for part in batches(missing, batch):
         for request, view in zip(part, ask([request.prompt for request in part]), strict=True):
             cache.put(request.key, view)
             views[request.key] = view
