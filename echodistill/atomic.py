@@ -26,10 +26,27 @@ def atomic_path(target: Path) -> Iterator[Path]:
             _replace_folder(temporary, target, retired)
         else:
             os.replace(temporary, target)
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}. Free space or choose a writable place") from error
+    except Exception as error:
+        if (fault := write_fault(error)) is None:
+            raise
+        raise UserError(f"cannot write {target}: {fault}. Free space or choose a writable place") from error
     finally:
         _remove(temporary)
+
+
+def write_fault(error: Exception) -> str | None:
+    """What went wrong when the place or the disk is at fault; ``None`` for any other error.
+
+    Not every writer raises OSError: safetensors and torch have errors of their own.
+    """
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    text = str(error)
+    if type(error).__name__ == "SafetensorError" and "I/O error" in text:
+        return text.partition("I/O error: ")[2] or text
+    if isinstance(error, RuntimeError) and "inline_container" in text:
+        return "the disk is full or the place cannot be written"
+    return None
 
 
 def _replace_folder(new: Path, target: Path, retired: Path) -> None:

@@ -35,13 +35,16 @@ def run(
     ] = None,
 ) -> None:
     """Bring the pipeline up to date (dvc repro) and print the closing table."""
-    from echodistill.overrides import overridden, restore
+    from echodistill.overrides import only_run_here, overridden, restore
+    from echodistill.params import load_params
 
     params = _in_repository()
-    if restore(params):
-        print("params.yaml was left changed by a killed run: put back")
-    with overridden(params, override or []):
-        status = _repro(stages or [])
+    with only_run_here():
+        if said := restore(params):
+            print(said)
+        load_params(params)  # DVC looks only at the keys that stages name
+        with overridden(params, override or []):
+            status = _repro(stages or [])
     if status != 0:
         raise typer.Exit(1)
     if not stages or "compare" in stages or "promote" in stages:

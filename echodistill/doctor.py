@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from echodistill.teacher.cache import cache_folder
+from echodistill.teacher.location import cache_folder
 
 PACKAGES = (
     "torch",
@@ -100,7 +100,8 @@ def _cache() -> Finding:
     folder = cache_folder()
     files = list(folder.rglob("*.safetensors")) if folder.exists() else []
     size_mb = sum(path.stat().st_size for path in files) / 1e6
-    writable = os.access(folder if folder.exists() else Path("."), os.W_OK)
+    standing = next(place for place in [folder.absolute(), *folder.absolute().parents] if place.exists())
+    writable = os.access(standing, os.W_OK)
     state = f"{folder}: {len(files)} references, {size_mb:.1f} MB"
     return Finding("reference cache", state, "" if writable else "make it writable or set ECHODISTILL_CACHE")
 

@@ -1,5 +1,7 @@
 """Parameters overridden for one run: ``params.yaml`` is changed for its time only and put back byte for byte."""
 
+import fcntl
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,9 @@ from echodistill.errors import UserError
 from echodistill.params import validate_params
 
 SAVED = Path(".echodistill/params.yaml.saved")
+OVERRIDDEN = Path(".echodistill/params.yaml.overridden")
+EDITED = Path(".echodistill/params.yaml.before-run")
+LOCK = Path(".echodistill/run.lock")
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -33,13 +38,38 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
     return raw
 
 
-def restore(params: Path) -> bool:
-    """Put back what a killed run left changed. Says whether there was anything."""
+@contextmanager
+def only_run_here() -> Iterator[None]:
+    """Hold this folder's parameters while the block runs. Raises ``UserError`` when another run holds them."""
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with LOCK.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError("another `echodistill run` is under way in this folder: wait for its end, or use another clone") from error
+        yield
+
+
+def restore(params: Path) -> str | None:
+    """Put back what a killed run left changed; what was done, or ``None`` when there was nothing to do."""
     if not SAVED.exists():
-        return False
-    _write(params, SAVED.read_bytes())
-    SAVED.unlink()
-    return True
+        return None
+    return f"{params} was left changed by a killed run: put back" if _put_back(params) else _kept(params)
+
+
+def _put_back(params: Path) -> bool:
+    """The original again, unless the file is not as the run left it: then somebody edited it, and it stays."""
+    ours = params.read_bytes() in (SAVED.read_bytes(), OVERRIDDEN.read_bytes())
+    if ours:
+        _write(params, SAVED.read_bytes())
+        SAVED.unlink()
+    else:
+        os.replace(SAVED, EDITED)
+    return ours
+
+
+def _kept(params: Path) -> str:
+    return f"{params} was edited during a run with -S and stays as it is now; as it was before the run it is in {EDITED}"
 
 
 @contextmanager
@@ -50,13 +80,16 @@ def overridden(params: Path, overrides: Sequence[str]) -> Iterator[None]:
         return
     original = params.read_bytes()
     changed = apply_overrides(yaml.safe_load(original), overrides)
-    validate_params(changed, "params.yaml with -S")
+    validate_params(changed, f"{params} with -S")
+    text = yaml.safe_dump(changed, sort_keys=False).encode()
+    _write(OVERRIDDEN, text)
     _write(SAVED, original)
-    _write(params, yaml.safe_dump(changed, sort_keys=False).encode())
+    _write(params, text)
     try:
         yield
     finally:
-        restore(params)
+        if not _put_back(params):
+            print(_kept(params))
 
 
 def _write(path: Path, content: bytes) -> None:

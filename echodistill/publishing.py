@@ -14,6 +14,7 @@ from echodistill.models.layout import RUN
 from echodistill.registry import log_run, register
 from echodistill.tracking import find_or_create_run, log_missing_metrics, tracking_uri
 from echodistill.training.metrics_file import read_metrics
+from echodistill.training.run_folder import RUNS
 
 RUN_PARAMS = Path(".echodistill/run_params.yaml")
 REGISTERED = Path(".echodistill/registered.json")
@@ -31,7 +32,9 @@ def publish(student: Path, base: Path, metrics: Path, promotion: Path, lock: Pat
     decision = json.loads(promotion.read_text(encoding="utf-8"))
     figures_of = headline(json.loads(metrics.read_text(encoding="utf-8")))
     run_id = find_or_create_run(run["fingerprint"], run["method"])
-    log_missing_metrics(run_id, read_metrics(student / "metrics.jsonl"))
+    # the run's own log has the timings too, which an artifact leaves out; it is gone where the student came from a cache
+    own = RUNS / f"train-{run['fingerprint'][:16]}" / "metrics.jsonl"
+    log_missing_metrics(run_id, read_metrics(own if own.is_file() else student / "metrics.jsonl"))
     log_run(run_id, _params_of_the_run(lock), read_lineage(Path(), "train"), metrics, figures)
     number = register(student, base, decision, run_id, figures_of)
     aliases = "candidate, champion" if decision["promote"] else "candidate"

@@ -14,6 +14,7 @@ from echodistill.batches import batches
 from echodistill.errors import UserError
 from echodistill.lineage import Lineage, headline
 from echodistill.params import load_params
+from echodistill.revision import revision_tags
 from echodistill.tracking import FINGERPRINT_TAG, connected, tracking_uri
 
 MODEL = "echodistill"
@@ -55,12 +56,15 @@ def log_run(run_id: str, params: Path, origin: Lineage, metrics: Path, figures: 
     if missing := [str(figure) for figure in figures if not figure.is_file()]:
         raise UserError(f"{', '.join(missing)} is missing: run `echodistill run`")
     tags = {"dvc.lock": origin.lock_sha256, **origin.tags}
-    tags |= {f"git.{name}": value for name, value in origin.git.items()}
     tags |= {f"input.{path}": digest for path, digest in origin.inputs.items()}
     with connected() as client:
         _log_params(client, run_id, wanted)
         for name, value in tags.items():
             client.set_tag(run_id, name, value)
+        # a training says itself which revision it was; only one that MLflow did not hear of gets the present one
+        if "git.rev" not in client.get_run(run_id).data.tags:
+            for name, value in revision_tags(Path()).items():
+                client.set_tag(run_id, name, value)
         known = client.get_run(run_id).data.metrics
         for name, number in numbers.items():
             if known.get(name) != number:

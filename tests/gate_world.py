@@ -49,7 +49,7 @@ def make_world(world: Path) -> None:
     write_rows(world / QUARANTINE, Quarantined, [Quarantined("x.wav", "empty")])
     make_mixes(PARAMS, world / "mixes", world / "corpus")
     losses = [3.0 - 0.1 * step for step in range(20)]
-    facts = {"model": "nano", "parameters": 9, "validation_clean_acc": 0.9, "validation_n": 40, "chance": 0.25, "losses": losses}
+    facts = {"model": "nano", "parameters": 9, "clean_acc": 0.9, "clean_n": 40, "chance": 0.25, "losses": losses}
     write_json(world / BASE, facts)
     trained = corpus.questions_of("train")
     references = [Reference(row.question_id, "k", row.answer, (1,), row.answer_index, True) for row in trained]

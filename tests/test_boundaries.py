@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.closure import ROOT, closure, imports_of
+from echodistill.closure import ROOT, closure, imports_of
 
 PURE = ("audio", "objectives", "evaluation")
 PLATFORM = ("prefect", "dvc", "mlflow", "great_expectations")

@@ -14,7 +14,8 @@ from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, Prompt
 from echodistill.objectives.divergences import with_tail
 from echodistill.params import ReferencesParams
-from echodistill.teacher.cache import ReferenceCache, TeacherView, cache_folder, key_of
+from echodistill.teacher.cache import ReferenceCache, TeacherView, key_of
+from echodistill.teacher.location import cache_folder
 from echodistill.teacher.references import ReferenceRequest, collect, load_views, save_views, teach
 
 SETTINGS = ReferencesParams(max_new_tokens=8, top_k=64, full_vocabulary_up_to=4096)

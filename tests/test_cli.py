@@ -11,7 +11,7 @@ import pytest
 
 from echodistill.doctor import examine
 from echodistill.errors import UserError
-from echodistill.overrides import SAVED, apply_overrides, overridden, restore
+from echodistill.overrides import EDITED, SAVED, apply_overrides, only_run_here, overridden, restore
 from tests.test_pipeline import ROOT
 
 
@@ -70,9 +70,46 @@ def test_a_killed_override_is_put_back(tmp_path: Path, monkeypatch: pytest.Monke
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert b"99" in params.read_bytes()
-    assert restore(params)
+    assert "put back" in (restore(params) or "")
     assert params.read_bytes() == original
-    assert not restore(params)
+    assert restore(params) is None
+
+
+def test_an_edit_made_during_a_run_with_overrides_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = tmp_path / "params.yaml"
+    params.write_bytes((ROOT / "params.yaml").read_bytes())
+    with overridden(params, ["seed=5"]):
+        edited = params.read_text().replace("seed: 5", "seed: 6")
+        params.write_text(edited)
+    assert params.read_text() == edited
+    assert f"as it was before the run it is in {EDITED}" in capsys.readouterr().out
+    assert EDITED.read_bytes() == (ROOT / "params.yaml").read_bytes()
+    assert not SAVED.exists()
+
+
+def test_two_runs_cannot_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with only_run_here():
+        code = "from echodistill.overrides import only_run_here\nwith only_run_here(): print('in')"
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        second = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+        assert second.returncode == 1
+        assert "another `echodistill run` is under way" in second.stderr
+    with only_run_here():
+        pass
+
+
+def test_the_doctor_works_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from echodistill.doctor import examine; print([f.cure for f in examine() if f.what == 'device'])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "make setup" in found.stdout
 
 
 def test_an_override_ends_with_the_run_also_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

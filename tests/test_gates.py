@@ -115,9 +115,7 @@ UNASKED = [
     ("student", w.log(lambda rows: [row.pop("reward_std") for row in rows]), {"the rewards are not all equal over the whole run"}),
     (
         "base",
-        w.json_file(
-            w.BASE, lambda facts: facts.update(model="other", losses=[], validation_n=19, validation_clean_acc=None, chance=None)
-        ),
+        w.json_file(w.BASE, lambda facts: facts.update(model="other", losses=[], clean_n=19, clean_acc=None, chance=None)),
         {case.says for case in CASES if case.artifact == "base"} - {"the base has parameters"},
     ),
 ]
@@ -213,7 +211,7 @@ def test_an_unreadable_artifact_is_a_clear_error_and_leaves_no_verdict(world: Pa
         stage.gate(PARAMS, "base", verdict, world / "base")
     assert not verdict.exists()
     (world / w.BASE).write_text('{"model": "nano"}', encoding="utf-8")
-    with pytest.raises(UserError, match="has no parameters, validation_clean_acc"):
+    with pytest.raises(UserError, match="has no parameters, clean_acc"):
         stage.gate(PARAMS, "base", verdict, world / "base")
     with pytest.raises(UserError, match="no gate 'mixes' with 1 paths"):
         stage.gate(PARAMS, "mixes", verdict, world / "mixes")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.closure import ROOT, closure
+from echodistill.closure import ROOT, closure
 
 PATHS = re.compile(r"\$\{(paths\.\w+|corpus\.path|mixes\.recordings)\}")
 

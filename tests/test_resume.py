@@ -28,7 +28,7 @@ from echodistill.training.train import train_student
 folder, model, corpus, method, pause = sys.argv[1:]
 llm = load(model, device="cpu")
 sent = lambda step, metrics: time.sleep(float(pause))
-settings = t.settings_of(method=method, steps=6, checkpoint_every=2)
+settings = t.settings_of(method=method, steps=8, checkpoint_every=2)
 train_student(llm, t.source_of(Corpus(Path(corpus)), llm), settings, 1, Path(folder), sent)
 llm.model.save_pretrained(Path(folder) / "final")
 """
@@ -51,21 +51,33 @@ def wait_for(condition: Any, seconds: float = 120.0) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("method", ["echodistill", "distill"])
-def test_a_killed_training_resumes_exactly(method: str, tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:
+@pytest.mark.parametrize(("method", "killed_at"), [("echodistill", 3), ("distill", 7)])
+def test_a_killed_training_resumes_exactly(
+    method: str, killed_at: int, tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus
+) -> None:
     model, killed, whole = tmp_path / "model", tmp_path / "killed", tmp_path / "whole"
     tiny_llm.save(model)
     assert train(whole, model, tiny_corpus, method).wait() == 0
     process = train(killed, model, tiny_corpus, method, pause=0.5)
-    wait_for(lambda: len(losses(killed)) >= 3)  # checkpoint 2 is complete, step 3 is logged and will be done again
+    # the checkpoint before is complete, this step is logged and will be done again; the corpus is seen once after 6 steps
+    wait_for(lambda: len(losses(killed)) >= killed_at)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    half_written = killed / "checkpoint-4"
+    half_written = killed / f"checkpoint-{killed_at + 1}"
     half_written.mkdir(exist_ok=True)
     (half_written / MARKER).unlink(missing_ok=True)
     assert train(killed, model, tiny_corpus, method).wait() == 0
     assert losses(killed) == losses(whole)
     assert (killed / "final/model.safetensors").read_bytes() == (whole / "final/model.safetensors").read_bytes()
+
+
+def test_a_training_killed_after_its_last_step_trains_no_further(tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:
+    model, folder = tmp_path / "model", tmp_path / "run"
+    tiny_llm.save(model)
+    assert train(folder, model, tiny_corpus, "distill").wait() == 0
+    first = (folder / "final/model.safetensors").read_bytes(), losses(folder)
+    assert train(folder, model, tiny_corpus, "distill").wait() == 0
+    assert ((folder / "final/model.safetensors").read_bytes(), losses(folder)) == first
 
 
 def test_only_complete_checkpoints_count(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +62,7 @@ def add_row(folder: Path, **row: Any) -> None:
 
 def make(folder: Path, out: Path, **changes: Any) -> Corpus:
     params = params_of(corpus={"source": "folder", "path": str(folder)} | changes)
-    corpus_stage.corpus(only(params, ("seed", "corpus")), out, folder)
+    corpus_stage.corpus(only(params, ("seed", "corpus")), out)
     return Corpus(out)
 
 
@@ -102,6 +105,37 @@ def test_a_duplicate_id_and_a_stray_answer_are_put_aside(tmp_path: Path) -> None
     reasons = [row.reason for row in read_rows(tmp_path / "out/quarantine.parquet", Quarantined)]
     assert len(reasons) == 2
     assert any("purple" in reason for reason in reasons)
+
+
+def test_every_question_of_a_bad_clip_is_counted(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, good=40)
+    (folder / "bad.wav").write_bytes(b"")
+    for number in range(3):
+        add_row(folder, id=f"bad{number}", question=f"Which, number {number}?")
+    made = make(folder, tmp_path / "out")
+    assert len(made.questions) == 40
+    assert len({row.row for row in read_rows(tmp_path / "out/quarantine.parquet", Quarantined)}) == 3
+
+
+@pytest.mark.parametrize("writer", ["safetensors", "torch"])
+def test_a_full_disk_under_a_models_writer_is_one_error(writer: str, tmp_path: Path) -> None:
+    """These raise errors of their own, no OSError. The disk's end is simulated by the largest file this process may write."""
+    code = (
+        "import resource, signal, sys, torch; from pathlib import Path\n"
+        "from echodistill.atomic import atomic_path; from echodistill.errors import UserError\n"
+        "from safetensors.torch import save_file\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "save = {'safetensors': lambda t, p: save_file({'t': t}, p), 'torch': torch.save}[sys.argv[1]]\n"
+        "try:\n"
+        "    with atomic_path(Path('model.bin')) as temporary: save(torch.zeros(1_000_000), temporary)\n"
+        "except UserError as error: print('UserError', error)\n"
+    )
+    command = [sys.executable, "-c", code, writer]
+    found = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.startswith("UserError cannot write model.bin: ")
+    assert not list(tmp_path.iterdir())
 
 
 def test_too_much_that_is_bad_stops_and_leaves_nothing(tmp_path: Path) -> None:

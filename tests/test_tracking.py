@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from echodistill.errors import UserError
-from echodistill.lineage import Lineage, git_facts, headline, read_lineage
+from echodistill.lineage import Lineage, headline, read_lineage
 from echodistill.registry import log_run
+from echodistill.revision import git_facts
 from echodistill.tracking import MetricStream, find_or_create_run, log_missing_metrics, without_credentials
 
 ROOT = Path(__file__).parents[1]
@@ -165,8 +166,8 @@ def _reports(folder: Path) -> tuple[Path, Path, Path]:
 @pytest.mark.usefixtures("mlflow_store")
 def test_a_run_records_where_it_comes_from_and_drift_is_a_tag(tmp_path: Path) -> None:
     params, metrics, figure = _reports(tmp_path)
-    origin = Lineage({"rev": "abc", "dirty": "true"}, "f00d", {"data/corpus": "1234.dir"}, {"prefect.flow_run_id": "77"})
-    run_id = find_or_create_run("logged", "grpo")
+    origin = Lineage("f00d", {"data/corpus": "1234.dir"}, {"prefect.flow_run_id": "77"})
+    run_id = find_or_create_run("logged", "grpo", {"git.rev": "abc", "git.dirty": "true"})
     log_run(run_id, params, origin, metrics, [figure])
     text = params.read_text()
     seed = next(line for line in text.splitlines() if line.startswith("seed:"))
@@ -194,7 +195,7 @@ def test_a_missing_figure_is_named_before_anything_is_logged(tmp_path: Path) -> 
     params, metrics, figure = _reports(tmp_path)
     figure.unlink()
     with pytest.raises(UserError, match=r"curves\.png"):
-        log_run("no such run", params, Lineage({}, "", {}), metrics, [figure])
+        log_run("no such run", params, Lineage("", {}), metrics, [figure])
 
 
 def test_headline_figures_are_flat_numbers() -> None:

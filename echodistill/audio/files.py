@@ -102,4 +102,5 @@ def encode_flac(waveform: Waveform) -> bytes:
 
 def write_wav(path: Path, waveform: Waveform) -> None:
     """Write a 16 kHz mono 32-bit float wav."""
-    soundfile.write(path, waveform, SAMPLE_RATE, format="WAV", subtype="FLOAT")
+    with path.open("wb") as file:  # libsndfile's own opening gives no errno
+        soundfile.write(file, waveform, SAMPLE_RATE, format="WAV", subtype="FLOAT")

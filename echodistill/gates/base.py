@@ -13,9 +13,9 @@ NANO = "nano"
 
 def base_checks(folder: Path, params: Params) -> list[Expect]:
     """Expectations about a base folder, by its ``base.json``."""
-    facts = read_json(folder / "base.json", "model", "parameters", "validation_clean_acc", "validation_n", "chance", "losses")
+    facts = read_json(folder / "base.json", "model", "parameters", "clean_acc", "clean_n", "chance", "losses")
     losses = [number(loss) for loss in facts["losses"]]
-    lead = number(facts["validation_clean_acc"]) - number(facts["chance"])
+    lead = number(facts["clean_acc"]) - number(facts["chance"])
     table = Table.of(
         "base",
         "model",
@@ -37,9 +37,9 @@ def base_checks(folder: Path, params: Params) -> list[Expect]:
     if facts["model"] == NANO:
         says = "the last tenth of the pre-training losses lies below the first tenth"
         checks.append(table.expect("loss_fall", Between(0.0, strict_minimum=True), says))
-    if number(facts["validation_n"]) >= MIN_QUESTIONS:
+    if number(facts["clean_n"]) >= MIN_QUESTIONS:
         margin = params.gates.above_chance
-        says = f"clean validation accuracy lies at least {margin:g} above chance"
+        says = f"clean accuracy lies at least {margin:g} above chance"
         checks.append(table.expect("above_chance", Between(margin), says))
     return checks
 

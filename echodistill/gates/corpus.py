@@ -30,7 +30,7 @@ def corpus_checks(folder: Path, params: Params) -> list[Expect]:
         *_questions(clips, questions),
         *_positions(questions, params.gates.max_position_share),
         *_splits(clips, questions),
-        *_quarantine(clips, quarantined, params.corpus.max_quarantined_share),
+        *_quarantine(questions, quarantined, params.corpus.max_quarantined_share),
     ]
 
 
@@ -155,8 +155,8 @@ def _splits(clips: Sequence[Clip], questions: Sequence[Question]) -> list[Expect
     ]
 
 
-def _quarantine(clips: Sequence[Clip], quarantined: Sequence[Quarantined], max_share: float) -> list[Expect]:
-    total = len(clips) + len(quarantined)
+def _quarantine(questions: Sequence[Question], quarantined: Sequence[Quarantined], max_share: float) -> list[Expect]:
+    total = len(questions) + len(quarantined)
     share = len(quarantined) / total if total else 0.0
     table = Table.of("quarantine", "file", {"file": ["quarantine.parquet"], "share_of_rows": [share]})
     return [table.expect("share_of_rows", Between(0.0, max_share), f"at most {100 * max_share:g} % of the rows are quarantined")]

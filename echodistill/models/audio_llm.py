@@ -80,21 +80,22 @@ class AudioLLM:
         self.processor.save_pretrained(folder)
 
 
-def load(name: str, device: str = "auto", trust_remote_code: bool = False) -> AudioLLM:
-    """Load a local folder or hub id, safetensors only, in its own precision on a GPU and in float32 on a CPU.
+def load(name: str, device: str = "auto", trust_remote_code: bool = False, revision: str | None = None) -> AudioLLM:
+    """Load a local folder or hub id (at the commit ``revision``), safetensors only; in its own precision on a GPU, float32 on a CPU.
 
     Raises ``UserError`` when it cannot be found, is of a family not supported, or has no safetensors weights.
     """
+    options = {"trust_remote_code": trust_remote_code, "revision": revision}
     logging.disable_progress_bar()  # weights load in a moment; the bar would only break up a stage's own output
     target = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
     dtype = "auto" if target.type == "cuda" else torch.float32
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(name, **options)
         if config.model_type not in FAMILIES:
             known = ", ".join(sorted(FAMILIES))
             raise UserError(f"model {name}: family {config.model_type!r} is not supported yet; supported: {known}")
-        processor = AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
-        model = AutoModelForMultimodalLM.from_pretrained(name, use_safetensors=True, dtype=dtype, trust_remote_code=trust_remote_code)
+        processor = AutoProcessor.from_pretrained(name, **options)
+        model = AutoModelForMultimodalLM.from_pretrained(name, use_safetensors=True, dtype=dtype, **options)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"model {name} cannot be loaded: {reason}. Give a local folder with safetensors or a hub id") from error

@@ -5,16 +5,26 @@ from pathlib import Path
 
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, load, wrap
-from echodistill.models.layout import POINTER, RUN
+from echodistill.models.layout import POINTER, RUN, WEIGHTS, content_hash
 
 
 def open_base(folder: Path, device: str = "auto") -> AudioLLM:
-    """The base model: what ``pointer.json`` names, or the files beside it."""
+    """The base model: what ``pointer.json`` names, in the revision it was then, or the files beside it.
+
+    Raises ``UserError`` when there is no base, or when a local model has changed since: what the teacher said is no longer its own.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is missing: make it with `echodistill run base`")
     pointer = folder / POINTER
     if not pointer.is_file():
         return load(str(folder), device)
     target = json.loads(pointer.read_text(encoding="utf-8"))
-    return load(target["model"], device, target["trust_remote_code"])
+    name, revision, trust = target["model"], target["revision"], target["trust_remote_code"]
+    if not Path(name).is_dir():
+        return load(name, device, trust, revision)
+    if content_hash(Path(name), WEIGHTS) != revision:
+        raise UserError(f"the weights in {name} have changed since stage base: run `dvc repro --force base`, then `echodistill run`")
+    return load(name, device, trust)
 
 
 def open_model(student: Path, base: Path | None, device: str = "auto") -> AudioLLM:

@@ -12,9 +12,9 @@ class PolicyTerm:
     loss: torch.Tensor
     """Scalar."""
     clip_share: torch.Tensor
-    """Share of candidates whose gradient the ratio clip removed."""
+    """Share of the given candidates whose gradient the ratio clip removed."""
     dual_clip_share: torch.Tensor
-    """Share of candidates whose gradient the dual clip removed."""
+    """Share of the given candidates whose gradient the dual clip removed."""
     ratio_mean: torch.Tensor
 
 

@@ -7,22 +7,25 @@ from echodistill.atomic import atomic_path
 from echodistill.audio.kinds import KINDS
 from echodistill.batches import batches
 from echodistill.datasets.store import Corpus
+from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
 from echodistill.models import nano
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate, load
-from echodistill.models.layout import POINTER, content_hash
+from echodistill.models.layout import POINTER, WEIGHTS, content_hash
 from echodistill.models.prompts import question_text
 from echodistill.params import Params
 from echodistill.stages.entry import run_stage
 from echodistill.training.bar import ProgressBar
+from echodistill.training.checkpoints import latest_complete, remove_checkpoints, step_of
 from echodistill.training.device import device_batch
-from echodistill.training.metrics_file import read_metrics
+from echodistill.training.metrics_file import read_metrics, trim_after
 from echodistill.training.metrics_log import MetricsLog
 from echodistill.training.pretrain import pretrain
 from echodistill.training.run_folder import fingerprint, run_folder
 
 NANO = "nano"
 ANSWER_TOKENS = 16
+MAX_QUESTIONS = 500
 
 
 def base(params: Params, out: Path, corpus_folder: Path) -> None:
@@ -30,64 +33,74 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
     settings = params.base
     corpus = Corpus(corpus_folder)
     losses: list[float] = []
+    folder: Path | None = None
     if settings.model == NANO:
-        llm, losses = _pretrained_nano(params, corpus, corpus_folder)
+        llm, losses, folder = _pretrained_nano(params, corpus, corpus_folder)
     else:
         llm = load(settings.model, trust_remote_code=settings.trust_remote_code)
     with atomic_path(out) as temporary:
         temporary.mkdir()
         if settings.model == NANO:
             llm.save(temporary)
-            revision = content_hash(temporary, "*.safetensors")
+            revision = content_hash(temporary, WEIGHTS)
         else:
-            pointer = {"model": settings.model, "trust_remote_code": settings.trust_remote_code}
-            (temporary / POINTER).write_text(json.dumps(pointer) + "\n", encoding="utf-8")
             revision = _revision(settings.model, llm)
+            pointer = {"model": settings.model, "trust_remote_code": settings.trust_remote_code, "revision": revision}
+            (temporary / POINTER).write_text(json.dumps(pointer) + "\n", encoding="utf-8")
         facts = {
             "model": settings.model,
             "family": llm.model.config.model_type,
             "parameters": sum(parameter.numel() for parameter in llm.model.parameters()),
             "revision": revision,
             "losses": losses,
-            **_validate(llm, corpus),
+            **_clean_accuracy(llm, corpus),
         }
         (temporary / "base.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    print(f"{settings.model}: {facts['parameters']:,} parameters, clean validation accuracy {facts['validation_clean_acc']}")
+    if folder is not None:
+        remove_checkpoints(folder)
+    judged = f"clean accuracy {facts['clean_acc']:.3f} on {facts['clean_n']} {facts['judged_on']} questions"
+    print(f"{settings.model}: {facts['parameters']:,} parameters, {judged}")
 
 
-def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path) -> tuple[AudioLLM, list[float]]:
+def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path) -> tuple[AudioLLM, list[float], Path]:
     settings = params.base.nano
     texts = []
     for question in corpus.questions_of("train"):
         texts += [question_text(question.question, question.choices), question.answer]
     window_s = params.corpus.max_duration_s
     llm = nano.build(texts, window_s, settings.width, settings.encoder_layers, settings.decoder_layers, params.seed)
-    mark = fingerprint({"base": params.base.model_dump(), "seed": params.seed, "window": window_s}, {"corpus": corpus_folder})
-    folder = run_folder("base", mark)
-    log = folder / "metrics.jsonl"
     kinds = [kind for kind in KINDS if kind in params.mixes.kinds and kind not in params.mixes.unseen] or ["gauss"]
+    facts = {"base": params.base.model_dump(), "seed": params.seed, "window": window_s, "kinds": kinds}
+    folder = run_folder("base", fingerprint("base", facts, {"corpus": corpus_folder}))
+    log = folder / "metrics.jsonl"
+    resume = latest_complete(folder)
+    trim_after(log, step_of(resume) if resume else 0)
     pretrain(llm, corpus, kinds, settings, params.seed, folder, lambda: [MetricsLog(log, lambda _s, _m: None), ProgressBar("base")])
-    return llm, [row["loss"] for row in read_metrics(log)]
+    return llm, [row["loss"] for row in read_metrics(log)], folder
 
 
 def _revision(name: str, llm: AudioLLM) -> str:
     """What identifies weights that are not ours: a folder's content, or the hub's commit."""
-    folder = Path(name)
-    return content_hash(folder, "*.safetensors") if folder.is_dir() else str(getattr(llm.model.config, "_commit_hash", None) or name)
+    if Path(name).is_dir():
+        return content_hash(Path(name), WEIGHTS)
+    commit = getattr(llm.model.config, "_commit_hash", None)
+    if not commit:
+        raise UserError(f"base.model {name}: the hub tells no commit to pin: download it and give its folder")
+    return str(commit)
 
 
-def _validate(llm: AudioLLM, corpus: Corpus) -> dict[str, float | int | None]:
-    """Accuracy on clean validation clips."""
-    questions = corpus.questions_of("validation")
-    if not questions:
-        return {"validation_clean_acc": None, "validation_n": 0, "chance": None}
+def _clean_accuracy(llm: AudioLLM, corpus: Corpus) -> dict[str, float | int | str]:
+    """Accuracy on clean clips: those of the validation split, or of the training split where a source has too few groups for one."""
+    judged_on = "validation" if corpus.questions_of("validation") else "train"
+    questions = corpus.questions_of(judged_on)
+    questions = questions[:: -(-len(questions) // MAX_QUESTIONS)]
     right = 0
     for part in batches(questions, device_batch()):
         prompts = [Prompt(corpus.waveform(row.clip_id), row.question, row.choices) for row in part]
         for row, response in zip(part, generate(llm, encode(llm, prompts), ANSWER_TOKENS), strict=True):
             right += parse_choice(decode(llm, response), row.choices) == row.answer_index
-    chance = sum(1.0 / len(row.choices) for row in questions) / len(questions)
-    return {"validation_clean_acc": right / len(questions), "validation_n": len(questions), "chance": chance}
+    chance = sum(1.0 / len(row.choices) for row in questions if row.choices) / len(questions)
+    return {"clean_acc": right / len(questions), "clean_n": len(questions), "judged_on": judged_on, "chance": chance}
 
 
 if __name__ == "__main__":

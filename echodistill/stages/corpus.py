@@ -9,7 +9,7 @@ from echodistill.atomic import atomic_path
 from echodistill.audio.files import encode_flac
 from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
 from echodistill.datasets import builtin, folder, fsdd
-from echodistill.datasets.sources import SourceClip, SourceClips
+from echodistill.datasets.sources import SourceClip, SourceClips, SourceQuestion
 from echodistill.datasets.store import ShardWriter
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams, Params
@@ -19,7 +19,7 @@ from echodistill.stages.entry import run_stage
 from echodistill.workers import ordered_map
 
 
-def corpus(params: Params, out: Path, _raw: Path) -> None:
+def corpus(params: Params, out: Path) -> None:
     """Make the corpus folder ``out``. Raises ``UserError`` when too many rows are bad or a split is empty."""
     settings = params.corpus
     with builtin.Espeak() if settings.source == "builtin" else nullcontext() as espeak:
@@ -45,8 +45,8 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path) -> None:
     encoded = ordered_map(lambda source: _encode(source, found.splits[source.group], settings), found.clips)
     with ShardWriter(out) as shards:
         for source, result in track(zip(found.clips, encoded, strict=True), len(found.clips), "corpus", "clips"):
-            if isinstance(result, Quarantined):
-                quarantined.append(result)
+            if isinstance(result, str):
+                quarantined += [Quarantined(_row_name(source, asked), result) for asked in source.questions]
                 continue
             shard, offset = shards.add(f"{hashlib.sha256(source.clip_id.encode()).hexdigest()[:16]}.flac", result.content)
             clips.append(replace(result.row, shard=shard, offset=offset))
@@ -56,13 +56,13 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path) -> None:
                     Question(asked.question_id, source.clip_id, clips[-1].split, asked.question, asked.choices, asked.answer, index)
                 )
     write_rows(out / "quarantine.parquet", Quarantined, quarantined)
-    _judge(clips, quarantined, settings)
+    _judge(clips, len(questions), quarantined, settings)
     write_rows(out / "clips.parquet", Clip, clips)
     write_rows(out / "questions.parquet", Question, questions)
 
 
-def _encode(source: SourceClip, split: str, settings: CorpusParams) -> _Encoded | Quarantined:
-    """Decode, judge and encode one clip; what is wrong with it is given back, for the order of the rows to stay."""
+def _encode(source: SourceClip, split: str, settings: CorpusParams) -> _Encoded | str:
+    """Decode, judge and encode one clip, or say what is wrong with it: the order of the rows must stay."""
     try:
         decoded, source_sha256 = source.read()
         duration_s, level = len(decoded.waveform) / SAMPLE_RATE, dbfs(decoded.waveform)
@@ -72,7 +72,7 @@ def _encode(source: SourceClip, split: str, settings: CorpusParams) -> _Encoded 
         if level < SILENCE_DBFS:
             raise UserError(f"{source.source}: silent ({level:.0f} dBFS)")
     except UserError as error:
-        return Quarantined(row=source.source, reason=str(error))
+        return str(error)
     content = encode_flac(decoded.waveform)
     row = Clip(
         clip_id=source.clip_id,
@@ -92,12 +92,16 @@ def _encode(source: SourceClip, split: str, settings: CorpusParams) -> _Encoded 
     return _Encoded(row, content)
 
 
-def _judge(clips: list[Clip], quarantined: list[Quarantined], settings: CorpusParams) -> None:
+def _row_name(source: SourceClip, asked: SourceQuestion) -> str:
+    return source.source if len(source.questions) == 1 else f"{source.source}, question {asked.question_id}"
+
+
+def _judge(clips: list[Clip], questions: int, quarantined: list[Quarantined], settings: CorpusParams) -> None:
     """Say what was put aside, and stop when it is too much."""
     for row in quarantined[:10]:
         print(f"quarantined {row.row}: {row.reason}")
-    total = len(clips) + len(quarantined)
-    print(f"{len(clips)} clips kept, {len(quarantined)} rows quarantined")
+    total = questions + len(quarantined)
+    print(f"{len(clips)} clips with {questions} questions kept, {len(quarantined)} rows quarantined")
     if len(quarantined) > settings.max_quarantined_share * total:
         first = quarantined[0]
         raise UserError(

@@ -8,10 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from echodistill.atomic import write_fault
 from echodistill.errors import UserError
 from echodistill.params import Params, load_params
 
 PARAMS_FILE = Path("params.yaml")
+CURE = ". Free space or choose a writable place"
 PLACE_FAULTS = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT)
 
 
@@ -41,8 +43,9 @@ def run_stage(stage: Callable[..., None], sections: Sequence[str], convert: Call
         stage(only(load_params(PARAMS_FILE), sections), *values)
     except UserError as error:
         sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.filename is None and error.errno is None:
+    except Exception as error:
+        fault = write_fault(error)
+        if fault is None or (isinstance(error, OSError) and error.filename is None and error.errno is None):
             raise
-        cure = ". Free space or choose a writable place" if error.errno in PLACE_FAULTS else ""
-        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror}{cure}")
+        at_place = not isinstance(error, OSError) or error.errno in PLACE_FAULTS
+        sys.exit(f"error: {getattr(error, 'filename', None) or 'a file'}: {fault}{CURE if at_place else ''}")

@@ -25,11 +25,12 @@ def predict(
     params: Params, system: str, out: Path, corpus_folder: Path, mixes_folder: Path, base_folder: Path, model_folder: Path
 ) -> None:
     """Write the answers of ``system`` to ``out`` (parquet). ``model_folder`` is the base folder again for the base."""
-    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder}
-    mark = fingerprint(params.predict.model_dump(), inputs)
+    recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
+    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder, "recordings": recordings}
+    mark = fingerprint("predict", params.predict.model_dump(), inputs)
     llm = _open(system, base_folder, model_folder)
     corpus = Corpus(corpus_folder)
-    noise = NoiseLibrary(corpus.waveform, recordings_folder(params.mixes.noise, params.mixes.recordings))
+    noise = NoiseLibrary(corpus.waveform, recordings)
     items = list(_items(corpus, mixes_folder, noise))
     journal = run_folder(f"predict-{system}", mark) / "answers.jsonl"
     with bar(len(items), f"predict {system}", "answers") as shown:

@@ -14,7 +14,8 @@ from echodistill.params import Params, ReferencesParams
 from echodistill.progress import bar
 from echodistill.records import Question, Reference, write_rows
 from echodistill.stages.entry import run_stage
-from echodistill.teacher.cache import ReferenceCache, TeacherView, cache_folder, key_of
+from echodistill.teacher.cache import ReferenceCache, TeacherView, key_of
+from echodistill.teacher.location import cache_folder
 from echodistill.teacher.references import ReferenceRequest, collect, save_views, teach
 from echodistill.training.device import device_batch
 

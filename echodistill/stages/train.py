@@ -1,7 +1,6 @@
 """Stage ``train``: make the student. A killed training goes on from its last complete checkpoint, in the same MLflow run."""
 
 import json
-import shutil
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
@@ -12,9 +11,11 @@ from echodistill.models.checkpoint import open_base
 from echodistill.models.layout import RUN
 from echodistill.params import Params
 from echodistill.records import Reference, read_rows
+from echodistill.revision import revision_tags
 from echodistill.stages.entry import run_stage
 from echodistill.teacher.references import load_views
 from echodistill.tracking import MetricStream
+from echodistill.training.checkpoints import remove_checkpoints
 from echodistill.training.rollouts import RolloutSource
 from echodistill.training.run_folder import fingerprint, run_folder
 from echodistill.training.train import METRICS, train_student, write_metrics
@@ -24,17 +25,18 @@ def train(params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, ba
     """Make the student folder ``out``: full weights or an adapter, ``metrics.jsonl`` and ``run.json``."""
     settings = params.train
     chosen = settings.model_dump(exclude={"methods"}) | {"settings": getattr(settings.methods, settings.method).model_dump()}
-    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "references": references_folder}
-    mark = fingerprint({"train": chosen, "seed": params.seed}, inputs)
+    recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
+    folders = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "references": references_folder}
+    mark = fingerprint("train", {"train": chosen, "seed": params.seed}, folders | {"recordings": recordings})
     folder = run_folder("train", mark)
     llm = open_base(base_folder)
     corpus = Corpus(corpus_folder)
     mixes = [mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix) if mix.split == "train"]
-    noise = NoiseLibrary(corpus.waveform, recordings_folder(params.mixes.noise, params.mixes.recordings))
+    noise = NoiseLibrary(corpus.waveform, recordings)
     by_key = load_views(references_folder / "distributions.safetensors")
     views = {row.question_id: by_key[row.key] for row in read_rows(references_folder / "references.parquet", Reference)}
     source = RolloutSource(corpus, mixes, noise, views, llm.tokenizer.pad_token_id)
-    with MetricStream(mark, settings.method) as stream:
+    with MetricStream(mark, settings.method, revision_tags(Path())) as stream:
         trained = train_student(llm, source, settings, params.seed, folder, stream)
     with atomic_path(out) as temporary:
         trained.model.save_pretrained(temporary)
@@ -48,8 +50,7 @@ def train(params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, ba
             "trainable_parameters": trained.trainable,
         }
         (temporary / RUN).write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    remove_checkpoints(folder)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ absent, so it is computed again. Writing goes through a rename: a killed run kee
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +29,6 @@ class TeacherView:
     """(T, V) float32 for a small vocabulary, else (T, K+1): the top K and the log of the tail mass."""
     top_ids: torch.Tensor | None
     """(T, K) int64; ``None`` for a small vocabulary."""
-
-
-def cache_folder() -> Path:
-    """``ECHODISTILL_CACHE``, or ``.echodistill/cache`` in the working folder."""
-    return Path(os.environ.get("ECHODISTILL_CACHE", ".echodistill/cache"))
 
 
 def key_of(*parts: str) -> str:

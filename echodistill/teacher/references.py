@@ -15,6 +15,7 @@ from echodistill.atomic import atomic_path
 from echodistill.batches import batches
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate, pad_rows, score
+from echodistill.objectives.divergences import with_tail
 from echodistill.teacher.cache import ReferenceCache, TeacherView
 
 
@@ -40,9 +41,8 @@ def _view(response: Sequence[int], log_probs: torch.Tensor, top_k: int, full_up_
     token_ids = torch.tensor(response, dtype=torch.int64)
     if log_probs.shape[-1] <= full_up_to:
         return TeacherView(token_ids, log_probs.clone(), None)
-    top = log_probs.topk(top_k, dim=-1)
-    tail = (1.0 - top.values.exp().sum(dim=-1, keepdim=True)).clamp_min(torch.finfo(torch.float32).tiny).log()
-    return TeacherView(token_ids, torch.cat([top.values, tail], dim=-1), top.indices)
+    top_ids = log_probs.topk(min(top_k, log_probs.shape[-1] - 1), dim=-1).indices
+    return TeacherView(token_ids, with_tail(log_probs, top_ids), top_ids)
 
 
 def collect(

@@ -14,7 +14,7 @@ WEIGHTS = "weights.safetensors"
 KEPT = 2
 
 
-def _step_of(checkpoint: Path) -> int:
+def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
@@ -26,7 +26,22 @@ def latest_complete(folder: Path) -> Path | None:
             complete.append(checkpoint)
         else:
             shutil.rmtree(checkpoint)
-    return max(complete, key=_step_of, default=None)
+    return max(complete, key=step_of, default=None)
+
+
+def run_to_end(trainer: Any, folder: Path, steps: int) -> None:
+    """Train up to ``steps``, from the last complete checkpoint in ``folder`` on; one at the end needs no more than its weights."""
+    resume = latest_complete(folder)
+    if resume is not None and step_of(resume) >= steps:
+        trainer._load_from_checkpoint(str(resume))  # ``train`` would do one step too many
+    else:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """When what was trained stands elsewhere."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
 
 
 class ExactWeights:
@@ -67,5 +82,5 @@ class CompleteCheckpoints(TrainerCallback):
         folder = Path(args.output_dir)
         (folder / f"checkpoint-{state.global_step}" / MARKER).touch()
         complete = [checkpoint for checkpoint in folder.glob("checkpoint-*") if (checkpoint / MARKER).is_file()]
-        for checkpoint in sorted(complete, key=_step_of)[:-KEPT]:
+        for checkpoint in sorted(complete, key=step_of)[:-KEPT]:
             shutil.rmtree(checkpoint)

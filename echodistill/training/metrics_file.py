@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from echodistill.atomic import atomic_path
+
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The logged steps in order. A last line cut by a kill is left out."""
@@ -18,4 +20,5 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 def trim_after(path: Path, step: int) -> None:
     """Drop lines past ``step``, which a run resumed from that step will write again."""
     kept = [row for row in read_metrics(path) if row["step"] <= step]
-    path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")

@@ -19,11 +19,15 @@ class MetricsLog(TrainerCallback):
     def __init__(self, path: Path, sink: MetricSink) -> None:
         self._path = path
         self._sink = sink
+        self.once: dict[str, float] = {}
+        """Added to the first step: facts of the whole training."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_kwargs: Any) -> None:
         numbers = {name: value for name, value in (logs or {}).items() if isinstance(value, int | float)}
         if "loss" not in numbers:  # the summary at the end of training repeats what is known
             return
+        if state.global_step == 1:
+            numbers |= self.once
         row = {"step": state.global_step, **numbers}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

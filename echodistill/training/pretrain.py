@@ -23,8 +23,9 @@ from echodistill.params import NanoParams
 from echodistill.records import Question
 from echodistill.seeds import rng
 from echodistill.training.bar import quiet
-from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, latest_complete
+from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, run_to_end
 
+LOGGED_EVERY = 10  # steps
 BANK_VARIANTS, BANK_S = 16, 3.0  # pre-made noises a kind; their length in seconds
 LEVEL_DB = (-6.0, 3.0)  # random gain, so that the model does not lean on loudness
 Example = dict[str, Any]
@@ -141,7 +142,8 @@ def pretrain(
         max_grad_norm=1.0,
         lr_scheduler_type="cosine",
         warmup_steps=max(1, round(0.12 * settings.steps)),
-        logging_steps=10,
+        logging_steps=LOGGED_EVERY,
+        logging_nan_inf_filter=False,
         save_steps=100,
         save_strategy="steps",
         report_to=[],
@@ -154,8 +156,7 @@ def pretrain(
     data = MildlyNoisy(corpus, kinds, settings, seed)
     trainer = _Pretrainer(llm, data, corpus, settings.ctc_weight, args=arguments, callbacks=[CompleteCheckpoints(), *callbacks()])
     quiet(trainer)
-    resume = latest_complete(folder)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    run_to_end(trainer, folder, settings.steps)
     if hasattr(llm.model, "ctc"):
         del llm.model.ctc
     llm.model.eval()

@@ -8,9 +8,11 @@ import torch
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
+from echodistill.errors import UserError
 from echodistill.models.audio_llm import Prompt, pad_rows
 from echodistill.models.prompts import question_text
 from echodistill.records import Question
+from echodistill.seeds import rng
 from echodistill.teacher.cache import TeacherView
 
 
@@ -40,6 +42,19 @@ def stack_views(views: Sequence[TeacherView], pad_id: int) -> TeacherBatch:
     return TeacherBatch(token_ids, mask, padded([view.log_probs for view in views]), padded(tops) if tops else None)
 
 
+def visiting_order(rows: int, count: int, seed: int) -> list[int]:
+    """``count`` row numbers: all rows shuffled, then all shuffled anew. Raises ``UserError`` without rows.
+
+    Drawn for the whole training at once: TRL's own sampler forgets in which epoch a resumed run is.
+    """
+    if rows == 0:
+        raise UserError("nothing to train on: no training clip has both a question and a mix")
+    order: list[int] = []
+    while len(order) < count:
+        order += rng(seed, "visiting order", len(order) // rows).permutation(rows).tolist()
+    return order[:count]
+
+
 class RolloutSource:
     """Training rows by number: a question under one mix, rendered when asked for."""
 
@@ -54,12 +69,12 @@ class RolloutSource:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def columns(self) -> dict[str, list[object]]:
-        """The data set TRL iterates over: what the reward function sees, and the row number to find the audio by."""
-        questions = [question for _, question in self._rows]
+    def columns(self, order: Sequence[int]) -> dict[str, list[object]]:
+        """The data set TRL iterates over, rows in ``order``: what the reward function sees, and the row number to find the audio by."""
+        questions = [self._rows[row][1] for row in order]
         return {
             "prompt": [question_text(question.question, question.choices) for question in questions],
-            "row": list(range(len(self._rows))),
+            "row": list(order),
             "choices": [list(question.choices) for question in questions],
             "answer_index": [question.answer_index for question in questions],
         }

@@ -5,15 +5,17 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from echodistill.closure import code_hash
 from echodistill.models.layout import content_hash
 
 RUNS = Path(".echodistill/runs")
 
 
-def fingerprint(settings: Mapping[str, object], inputs: Mapping[str, Path]) -> str:
-    """A hash of settings and of the content of input folders: the same inputs continue the same run."""
-    parts = {name: content_hash(folder) for name, folder in inputs.items()}
-    text = json.dumps({"settings": settings, "inputs": parts}, sort_keys=True)
+def fingerprint(stage: str, settings: Mapping[str, object], inputs: Mapping[str, Path | None]) -> str:
+    """A hash of settings, of the content of input folders (``None`` for one not used) and of the stage's code: only the same
+    continues the same run."""
+    parts = {name: content_hash(folder, "**/*") for name, folder in inputs.items() if folder is not None}
+    text = json.dumps({"settings": settings, "inputs": parts, "code": code_hash(f"echodistill.stages.{stage}")}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -14,11 +14,11 @@ from trl import GRPOConfig
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.params import TrainParams
 from echodistill.training.bar import ProgressBar, quiet
-from echodistill.training.checkpoints import CompleteCheckpoints, latest_complete
+from echodistill.training.checkpoints import CompleteCheckpoints, latest_complete, run_to_end, step_of
 from echodistill.training.device import precision, split_batch
 from echodistill.training.metrics_file import read_metrics, trim_after
 from echodistill.training.metrics_log import MetricSink, MetricsLog
-from echodistill.training.rollouts import RolloutSource
+from echodistill.training.rollouts import RolloutSource, visiting_order
 from echodistill.training.trainer import TIMING_METRICS, AudioGRPOTrainer
 
 METRICS = "metrics.jsonl"
@@ -41,23 +41,27 @@ def train_student(llm: AudioLLM, source: RolloutSource, settings: TrainParams, s
     """
     log = folder / METRICS
     resume = latest_complete(folder)
-    trim_after(log, int(resume.name.rpartition("-")[2]) if resume else 0)
+    trim_after(log, step_of(resume) if resume else 0)
+    metrics = MetricsLog(log, sink)
+    order = visiting_order(len(source), settings.steps * settings.prompts_per_step, seed)
     trainer = AudioGRPOTrainer(
         llm,
         source,
+        order,
         settings.method,
         settings.objective,
         _arguments(llm, settings, seed, folder),
-        callbacks=[CompleteCheckpoints(), MetricsLog(log, sink), ProgressBar(f"train {settings.method}")],
+        callbacks=[CompleteCheckpoints(), metrics, ProgressBar(f"train {settings.method}")],
         peft_config=_adapter(settings) if settings.weights == "lora" else None,
     )
     quiet(trainer)
     trainable = trainable_by_module(trainer.model)
+    metrics.once = {f"trainable/{module}": count for module, count in trainable.items()}
     total = sum(parameter.numel() for parameter in trainer.model.parameters())
     print(f"training {sum(trainable.values()):,} of {total:,} parameters: " + ", ".join(f"{k} {v:,}" for k, v in trainable.items()))
     if resume:
         print(f"resuming from {resume}")
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    run_to_end(trainer, folder, settings.steps)
     _warn_if_inert(read_metrics(log), settings)
     return Trained(trainer.accelerator.unwrap_model(trainer.model).eval(), trainable)
 
@@ -69,6 +73,8 @@ def _arguments(llm: AudioLLM, settings: TrainParams, seed: int, folder: Path) ->
         output_dir=str(folder),
         per_device_train_batch_size=device_rows,
         gradient_accumulation_steps=accumulation,
+        steps_per_generation=1,  # no more rows than a device takes, in generation and in the teacher's scoring too
+        shuffle_dataset=False,  # the order is drawn beforehand, so that a resume in any epoch goes on with the right row
         num_generations=settings.rollouts,
         max_steps=settings.steps,
         learning_rate=method.learning_rate,
@@ -84,6 +90,7 @@ def _arguments(llm: AudioLLM, settings: TrainParams, seed: int, folder: Path) ->
         generation_kwargs={"suppress_tokens": [llm.model.config.image_token_id]},
         gradient_checkpointing=False,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # a loss that is no number must be seen, not logged as 0
         save_strategy="steps",
         save_steps=settings.checkpoint_every,
         report_to=[],

@@ -7,7 +7,7 @@ generation batch (prompts x K rollouts), P prompt tokens, T response tokens, V v
 import contextlib
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import echodistill.models.torchaudio_guard  # noqa: F401
@@ -48,9 +48,16 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
     """
 
     def __init__(
-        self, llm: AudioLLM, source: RolloutSource, method: str, objective: ObjectiveParams, args: GRPOConfig, **options: Any
+        self,
+        llm: AudioLLM,
+        source: RolloutSource,
+        order: Sequence[int],
+        method: str,
+        objective: ObjectiveParams,
+        args: GRPOConfig,
+        **options: Any,
     ) -> None:
-        """``options`` are passed on: ``callbacks``, ``peft_config``."""
+        """``order`` says which row of ``source`` comes when; ``options`` are passed on: ``callbacks``, ``peft_config``."""
         self._llm = llm
         self._source = source
         self._method = method
@@ -64,7 +71,7 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
             model=llm.model,
             reward_funcs=[task_reward],
             args=args,
-            train_dataset=Dataset.from_dict(source.columns()),
+            train_dataset=Dataset.from_dict(source.columns(order)),
             processing_class=llm.tokenizer,
             **options,
         )
@@ -202,7 +209,9 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         return loss / self.current_gradient_accumulation_steps
 
     def _echodistill_loss(self, model: Any, prompts: PromptBatch, inputs: dict[str, Any]) -> torch.Tensor:
-        policy = self._policy_loss(model, prompts, inputs)
+        # connected to the weights even if nothing below applies to these rows: a backward pass needs something to go through
+        nothing = next(weight for weight in model.parameters() if weight.requires_grad).sum() * 0.0
+        policy = nothing + self._policy_loss(model, prompts, inputs)
         # the reference belongs to the prompt, not to the rollout: one row a group is enough
         first = inputs["first_of_group"]
         distill = policy.new_zeros(())

@@ -1,9 +1,10 @@
-"""Which modules of the package a stage imports, found in the source: what its ``deps`` in dvc.yaml must list.
+"""Which source files a stage is made of, found by walking its imports: what its ``deps`` in dvc.yaml must list.
 
-``python -m tests.closure STAGE`` prints them, ready to paste.
+``python -m echodistill.closure STAGE`` prints them, ready to paste. What a killed stage kept is only taken up again by the same code.
 """
 
 import ast
+import hashlib
 import sys
 from pathlib import Path
 
@@ -44,6 +45,14 @@ def closure(module: str) -> list[str]:
         files |= {name, *STARTED_BY.get(name, [])}
         waiting += imports_of(path)
     return sorted(files)
+
+
+def code_hash(module: str) -> str:
+    """sha256 over the files a module is made of."""
+    digest = hashlib.sha256()
+    for name in closure(module):
+        digest.update(name.encode() + b"\0" + hashlib.sha256((ROOT / name).read_bytes()).digest())
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,9 @@
+"""Where the reference cache is. Imports nothing heavy."""
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """``ECHODISTILL_CACHE``, or ``.echodistill/cache`` in the working folder."""
+    return Path(os.environ.get("ECHODISTILL_CACHE", ".echodistill/cache"))
