@@ -37,6 +37,6 @@ lint: $(READY)  ## Check style and types
 compare-methods: $(READY)  ## Train with each of the four methods and print them side by side
 	@python benchmarks/compare_methods.py
 
-clean:  ## Remove what runs made (not the virtual environment, not the reference cache)
+clean:  ## Remove what runs made in data, models and reports (caches, MLflow's store and .venv stay)
 	rm -rf data/corpus data/mixes data/references data/answers models reports .echodistill/runs
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

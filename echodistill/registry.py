@@ -107,7 +107,7 @@ def register(student: Path, base: Path, promotion: Mapping[str, Any], run_id: st
     if not (student / RUN).is_file():
         raise UserError(f"{student} holds no trained model ({RUN} is missing): make one with `echodistill run train`")
     run = json.loads((student / RUN).read_text(encoding="utf-8"))
-    # of the weights alone: metrics.jsonl holds timings, which differ between equal trainings
+    # of the weights alone: they are what is served
     identity = {FINGERPRINT_TAG: run["fingerprint"], WEIGHTS_TAG: content_hash(student, "*.safetensors")}
     artifacts = {"student": student} | ({"base": base} if run["weights"] == "lora" else {})
     with connected() as client:

@@ -7,6 +7,8 @@ How this differs from the paper and its released code:
 4. The ratio has a dual clip, on by default; see ``ratio.policy_term``.
 5. The KL's direction is a parameter. Forward (teacher‖student) is what the code computes, although its docstring says reverse.
 6. A token's divergence may be taken over the teacher's top-k and a tail bucket.
+7. The cached reference is of the clip as it is stored; where a mix had to be scaled to stay below full scale, the student hears it that
+   much quieter. The teacher that scores the student's samples hears the clip scaled alike.
 """
 
 from dataclasses import dataclass
