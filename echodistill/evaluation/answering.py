@@ -8,6 +8,7 @@ from pathlib import Path
 from echodistill.batches import batches
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
 from echodistill.records import Answer
+from echodistill.workers import ordered_map
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,10 @@ def answer_items(
     with journal.open("a", encoding="utf-8") as file:
         if journal.stat().st_size and not journal.read_bytes().endswith(b"\n"):
             file.write("\n")  # seal a line cut by a kill
-        for part in batches(open_items, batch):
-            responses = generate(llm, encode(llm, [item.prompt() for item in part]), max_new_tokens)
+        parts = list(batches(open_items, batch))
+        rendered = ordered_map(lambda part: [item.prompt() for item in part], parts)  # the next clips while the model answers
+        for part, prompts in zip(parts, rendered, strict=True):
+            responses = generate(llm, encode(llm, prompts), max_new_tokens)
             for item, response in zip(part, responses, strict=True):
                 answer = Answer(item.mix_id, item.question_id, item.noise_kind, item.snr_db, decode(llm, response))
                 kept[answer.question_id, answer.mix_id] = answer
