@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ def train_student(llm: AudioLLM, source: RolloutSource, settings: TrainParams, s
     trim_after(log, step_of(resume) if resume else 0)
     metrics = MetricsLog(log, sink)
     order = visiting_order(len(source), settings.steps * settings.prompts_per_step, seed)
+    # TRL still uses names that transformers is about to rename: nothing the user could mend
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     trainer = AudioGRPOTrainer(
         llm,
         source,
