@@ -72,7 +72,7 @@ def _encode(source: SourceClip, split: str, settings: CorpusParams) -> _Encoded 
         if level < SILENCE_DBFS:
             raise UserError(f"{source.source}: silent ({level:.0f} dBFS)")
     except UserError as error:
-        return str(error)
+        return str(error).removeprefix(f"{source.source}: ")  # it is named beside its reason
     content = encode_flac(decoded.waveform)
     row = Clip(
         clip_id=source.clip_id,
