@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-METHODS = ("echodistill", "distill", "grpo", "sft")
+METHODS = ("echodistill", "distill", "sft", "grpo")
 KEPT = Path("reports/methods")
 
 

@@ -44,10 +44,14 @@ def accuracy(llm: AudioLLM, corpus: Corpus, mixes: list[Mix], noise: NoiseLibrar
 
 def main() -> None:
     method, *overrides = sys.argv[1:]
+    if stray := [one for one in overrides if not one.startswith(("train.", "mixes.train_"))]:
+        sys.exit(f"error: {stray[0]} has no effect on the artifacts of the last run; give train.* or mixes.train_*")
     raw = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     params = validate_params(apply_overrides(raw, [f"train.method={method}", *overrides]), "params.yaml")
     corpus, llm = Corpus(Path("data/corpus")), open_base(Path("models/base"))
     heard = [mix for mix in read_rows(Path("data/mixes/mixes.parquet"), Mix) if mix.split == "validation"]
+    if params.mixes.noise != "procedural" or not heard:
+        sys.exit("error: tuning needs procedural noise and a validation split")
     clean, noisy = [mix for mix in heard if mix.snr_db is None], [mix for mix in heard if mix.snr_db is not None and mix.snr_db <= 0]
     by_key = load_views(Path("data/references/distributions.safetensors"))
     references = read_rows(Path("data/references/references.parquet"), Reference)

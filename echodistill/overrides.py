@@ -41,8 +41,12 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
 @contextmanager
 def only_run_here() -> Iterator[None]:
     """Hold this folder's parameters while the block runs. Raises ``UserError`` when another run holds them."""
-    LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with LOCK.open("w") as file:
+    try:
+        LOCK.parent.mkdir(parents=True, exist_ok=True)
+        file = LOCK.open("w")
+    except OSError as error:
+        raise UserError(f"{LOCK} cannot be written ({error.strerror}): make this folder writable, or use another clone") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -9,7 +9,7 @@ import yaml
 from echodistill.audio.kinds import KINDS
 from echodistill.audio.noises import PROCEDURAL
 from echodistill.datasets.builtin import ACCENTS, VARIANTS, WORDS, Espeak, read, voice_names
-from echodistill.datasets.sources import split_groups
+from echodistill.datasets.sources import SourceFailed, split_groups
 from echodistill.params import CorpusParams
 from tests.test_pipeline import ROOT
 
@@ -28,6 +28,15 @@ def test_clips_do_not_depend_on_the_order_they_are_spoken_in() -> None:
     for clip_id, (decoded, digest) in forward.items():
         assert digest == backward[clip_id][1]
         assert np.array_equal(decoded.waveform, backward[clip_id][0].waveform)
+
+
+def test_a_dead_synthesiser_is_no_clips_fault() -> None:
+    with Espeak() as espeak:
+        for process in espeak._processes:
+            process.kill()
+            process.wait()
+        with pytest.raises(SourceFailed, match="espeak-ng process failed"):
+            espeak.say("red", "en", 170, 50)
 
 
 def test_clips_sound_and_fit_the_default_window() -> None:

@@ -102,6 +102,13 @@ def test_two_runs_cannot_share_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
         pass
 
 
+def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".echodistill").write_text("in the way")
+    with pytest.raises(UserError, match=r"run\.lock cannot be written"), only_run_here():
+        pass
+
+
 def test_the_doctor_works_without_torch(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import yaml
 
+from echodistill.datasets.sources import SourceFailed
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluation.answering import Item, answer_items
@@ -105,6 +106,14 @@ def test_a_duplicate_id_and_a_stray_answer_are_put_aside(tmp_path: Path) -> None
     reasons = [row.reason for row in read_rows(tmp_path / "out/quarantine.parquet", Quarantined)]
     assert len(reasons) == 2
     assert any("purple" in reason for reason in reasons)
+
+
+def test_a_source_that_fails_stops_the_stage_and_quarantines_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = folder_of(tmp_path)
+    monkeypatch.setattr(corpus_stage, "dbfs", lambda _waveform: (_ for _ in ()).throw(SourceFailed("the synthesiser died")))
+    with pytest.raises(SourceFailed, match="the synthesiser died"):
+        make(folder, tmp_path / "out", max_quarantined_share=1.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
 def test_every_question_of_a_bad_clip_is_counted(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 from importlib.resources import files
 from queue import Queue
@@ -17,9 +18,8 @@ import soxr
 
 from echodistill.audio.files import Decoded
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
-from echodistill.datasets.sources import SourceClip, SourceClips, split_groups
+from echodistill.datasets.sources import SourceClip, SourceClips, SourceFailed, split_groups
 from echodistill.datasets.spoken_words import ask, draw_words
-from echodistill.errors import UserError
 from echodistill.params import CorpusParams
 from echodistill.seeds import rng
 from echodistill.workers import worker_count
@@ -54,11 +54,11 @@ class Espeak:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for process in self._processes:
-            with process:  # closes the pipes and waits
+            with suppress(BrokenPipeError), process:  # closes the pipes and waits; of a dead one something may be left unsent
                 pass
 
     def say(self, text: str, voice: str, rate_wpm: int, pitch: int) -> tuple[Waveform, int]:
-        """Speak ``text``; gives the waveform and its sample rate in Hz. ``pitch`` is espeak's 0 to 99."""
+        """Speak ``text``; gives the waveform and its sample rate in Hz. ``pitch`` is espeak's 0 to 99. Raises ``SourceFailed``."""
         request = {"text": text, "voice": voice, "rate_wpm": rate_wpm, "pitch": pitch}
         process = self._idle.get()
         try:
@@ -69,7 +69,7 @@ class Espeak:
             header = json.loads(process.stdout.readline())
             pcm = process.stdout.read(header["samples"] * 2)
         except (BrokenPipeError, json.JSONDecodeError) as error:
-            raise UserError(f"the espeak-ng process failed on voice {voice!r}: reinstall espeakng-loader") from error
+            raise SourceFailed(f"the espeak-ng process failed on voice {voice!r}: reinstall espeakng-loader") from error
         finally:
             self._idle.put(process)
         return np.frombuffer(pcm, dtype="<i2").astype(np.float32) / 32768.0, header["sample_rate"]

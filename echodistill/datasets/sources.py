@@ -4,8 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from echodistill.audio.files import Decoded
+from echodistill.errors import UserError
 from echodistill.records import Quarantined
 from echodistill.seeds import rng
+
+
+class SourceFailed(UserError):
+    """The source itself does not work. That is no clip's fault, so no clip is quarantined for it: the stage stops."""
 
 
 @dataclass(frozen=True)

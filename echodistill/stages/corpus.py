@@ -9,7 +9,7 @@ from echodistill.atomic import atomic_path
 from echodistill.audio.files import encode_flac
 from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
 from echodistill.datasets import builtin, folder, fsdd
-from echodistill.datasets.sources import SourceClip, SourceClips, SourceQuestion
+from echodistill.datasets.sources import SourceClip, SourceClips, SourceFailed, SourceQuestion
 from echodistill.datasets.store import ShardWriter
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams, Params
@@ -62,7 +62,10 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path) -> None:
 
 
 def _encode(source: SourceClip, split: str, settings: CorpusParams) -> _Encoded | str:
-    """Decode, judge and encode one clip, or say what is wrong with it: the order of the rows must stay."""
+    """Decode, judge and encode one clip, or say what is wrong with it: the order of the rows must stay.
+
+    Raises ``SourceFailed`` when it is not the clip that is wrong.
+    """
     try:
         decoded, source_sha256 = source.read()
         duration_s, level = len(decoded.waveform) / SAMPLE_RATE, dbfs(decoded.waveform)
@@ -71,6 +74,8 @@ def _encode(source: SourceClip, split: str, settings: CorpusParams) -> _Encoded 
             raise UserError(f"{source.source}: {duration_s:.2f} s is outside corpus.min_duration_s to max_duration_s ({allowed})")
         if level < SILENCE_DBFS:
             raise UserError(f"{source.source}: silent ({level:.0f} dBFS)")
+    except SourceFailed:
+        raise
     except UserError as error:
         return str(error).removeprefix(f"{source.source}: ")  # it is named beside its reason
     content = encode_flac(decoded.waveform)
