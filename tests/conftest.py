@@ -6,6 +6,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads that fight over a core make torch ten times slower; read when torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch
@@ -17,10 +20,21 @@ from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.prompts import question_text
 from echodistill.records import Clip, Question, write_rows
 from echodistill.seeds import rng
+from tests.storage_fixtures import place as place
+from tests.storage_fixtures import proxied as proxied
+from tests.storage_fixtures import proxy as proxy
+from tests.storage_fixtures import store as store
+from tests.storage_fixtures import weed as weed
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+LONGEST_FIRST = ("test_e2e.py", "test_services.py", "test_remote_checkpoints.py")
 WORDS = ("low", "middle", "high")
 PITCH_HZ = {"low": 200.0, "middle": 700.0, "high": 2000.0}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes go first: side by side with the others they cost little."""
+    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.name) if item.path.name in LONGEST_FIRST else len(LONGEST_FIRST))
 
 
 def tone(word: str, seed: object, duration_s: float = 0.5) -> Waveform:

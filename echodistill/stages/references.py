@@ -1,6 +1,7 @@
 """Stage ``references``: what the clean-hearing teacher answers to every training question, from the shared cache where known."""
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,23 +15,31 @@ from echodistill.params import Params, ReferencesParams
 from echodistill.progress import bar
 from echodistill.records import Question, Reference, write_rows
 from echodistill.stages.entry import run_stage
+from echodistill.storage.client import check, open_store
+from echodistill.storage.entries import S3Entries
+from echodistill.storage.place import Place, place_from_environment
 from echodistill.teacher.cache import ReferenceCache, TeacherView, key_of
 from echodistill.teacher.location import cache_folder
 from echodistill.teacher.references import ReferenceRequest, collect, save_views, teach
+from echodistill.teacher.shared_cache import SharedCache
 from echodistill.training.device import device_batch
 
 
 def references(params: Params, out: Path, corpus_folder: Path, base_folder: Path) -> None:
     """Make ``references.parquet`` and ``distributions.safetensors`` in ``out``."""
     settings = params.references
+    place = place_from_environment()
+    if place is not None:
+        check(place)  # before any work
     corpus = Corpus(corpus_folder)
     revision = json.loads((base_folder / "base.json").read_text(encoding="utf-8"))["revision"]
     questions = corpus.questions_of("train")
     requests = [_request(question, corpus, revision, settings) for question in questions]
+    cache = ReferenceCache(cache_folder()) if place is None else _shared_cache(place, requests)
     llm = open_base(base_folder)
     ask = partial(teach, llm, max_new_tokens=settings.max_new_tokens, top_k=settings.top_k, full_up_to=settings.full_vocabulary_up_to)
     with bar(len(requests), "references", "questions") as shown:
-        views = collect(ReferenceCache(cache_folder()), requests, ask, device_batch(), shown.update)
+        views = collect(cache, requests, ask, device_batch(), shown.update)
     rows = [_row(question, request.key, views[request.key], llm) for question, request in zip(questions, requests, strict=True)]
     with atomic_path(out) as temporary:
         temporary.mkdir()
@@ -38,6 +47,14 @@ def references(params: Params, out: Path, corpus_folder: Path, base_folder: Path
         save_views(temporary / "distributions.safetensors", views)
     right = sum(row.correct for row in rows)
     print(f"{len(rows)} references, {right / len(rows):.1%} right")
+
+
+def _shared_cache(place: Place, requests: Sequence[ReferenceRequest]) -> SharedCache:
+    """The cache with the shared store behind it; what another machine computed is fetched at once."""
+    cache = SharedCache(cache_folder(), S3Entries(open_store(place)))
+    cache.prepare([request.key for request in requests])
+    print(f"shared references: {cache.fetched} fetched, {cache.sent} sent, {cache.damaged} found damaged")
+    return cache
 
 
 def _request(question: Question, corpus: Corpus, revision: str, settings: ReferencesParams) -> ReferenceRequest:

@@ -1,0 +1,96 @@
+"""The S3 client, and the one question asked before any work: can this place be written and read?"""
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from echodistill.errors import UserError
+from echodistill.storage.faults import clear_errors
+from echodistill.storage.place import Place
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 60
+# waits of 0 to 1, 2, 4, 8, 16 s between them: longer than a store takes to restart
+ATTEMPTS = 6
+TRANSFERS = 8
+PART_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Store:
+    """A place and the client that talks to it; may be shared by threads."""
+
+    place: Place
+    client: Any
+    part_bytes: int = PART_BYTES
+    """Larger files are sent in parts of this size. S3 takes no less than 5 MiB."""
+
+
+def open_store(place: Place, attempts: int = ATTEMPTS, part_bytes: int = PART_BYTES) -> Store:
+    """Make the client; nothing is contacted. Credentials, region and profile come by boto3's standard chain.
+
+    Requests that fail by a 5xx, throttling, a timeout or a reset are sent again with jittered exponential waits.
+    """
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        max_pool_connections=2 * TRANSFERS,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        # every upload carries its SHA-256 explicitly and every download is hashed here; older stores know no other checksums
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "path"} if place.endpoint else None,
+    )
+    with clear_errors(place, "use S3"):
+        session = boto3.Session()
+        region = session.region_name or "us-east-1"
+        try:
+            client = session.client("s3", endpoint_url=place.endpoint, region_name=region, config=config)
+        except ValueError as error:
+            raise UserError(f"the S3 endpoint {place.server} is no URL: set AWS_ENDPOINT_URL_S3 to http(s)://HOST:PORT") from error
+    return Store(place, client, part_bytes)
+
+
+def check(place: Place) -> None:
+    """Raise one ``UserError`` with the cure when anything would keep a run from publishing to ``place``; fast when all is well.
+
+    Lists, then writes, reads and deletes a small object: that shows wrong secrets, missing buckets and rights, and full or
+    read-only stores.
+    """
+    store = open_store(place, attempts=3)
+    client, bucket = store.client, place.bucket
+    # asked first, because some stores make a missing bucket when something is put there; and a listing, because HEAD has no error code
+    with clear_errors(place, f"list {place.url(place.prefix)}"):
+        client.list_objects_v2(Bucket=bucket, Prefix=place.prefix, MaxKeys=1)
+    key, content = place.below(f".probe/{secrets.token_hex(16)}"), secrets.token_bytes(1024)
+    try:
+        with clear_errors(place, f"write to {place.url(place.prefix)}"):
+            client.put_object(Bucket=bucket, Key=key, Body=content, ChecksumAlgorithm="SHA256")
+        with clear_errors(place, f"read from {place.url(place.prefix)}"):
+            found = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        if found != content:
+            raise UserError(f"{place.server} gives back other bytes than it was given: look at its log")
+        with clear_errors(place, f"delete in {place.url(place.prefix)}"):
+            client.delete_object(Bucket=bucket, Key=key)
+    except UserError:
+        with suppress(ClientError, BotoCoreError):
+            client.delete_object(Bucket=bucket, Key=key)
+        raise
+
+
+def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """``map`` over a few threads, for requests that wait on the network; after the first exception nothing more is started."""
+    with ThreadPoolExecutor(TRANSFERS) as pool:
+        try:
+            yield from pool.map(function, items)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

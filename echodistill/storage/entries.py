@@ -1,0 +1,58 @@
+"""Small entries under keys of their maker's choice: the S3 side of the teacher's shared cache."""
+
+from botocore.exceptions import ClientError
+
+from echodistill.storage.client import Store
+from echodistill.storage.faults import clear_errors, code_of, is_absent
+from echodistill.storage.multipart import CONTESTED
+
+FOLDER = "cache/references"
+
+
+class S3Entries:
+    """Implements ``echodistill.teacher.shared_cache.Entries``. Every method raises ``UserError`` when the store cannot be used."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def object_key(self, key: str) -> str:
+        return self._store.place.below(f"{FOLDER}/{key[:2]}/{key}")
+
+    def keys(self) -> set[str]:
+        """All keys there are, a thousand a request."""
+        store, folder = self._store, self._store.place.below(f"{FOLDER}/")
+        with clear_errors(store.place, f"list {store.place.url(folder)}"):
+            pages = store.client.get_paginator("list_objects_v2").paginate(Bucket=store.place.bucket, Prefix=folder)
+            return {row["Key"].rsplit("/", 1)[-1] for page in pages for row in page.get("Contents", [])}
+
+    def get(self, key: str) -> bytes | None:
+        found = self._read(key)
+        return found[0] if found else None
+
+    def put(self, key: str, content: bytes, instead_of: bytes | None = None) -> None:
+        """Store ``content`` if there is none under ``key``, or only ``instead_of``; else what is there stays."""
+        condition = {"IfNoneMatch": "*"}
+        if instead_of is not None:
+            found = self._read(key)
+            if found is not None and found[0] != instead_of:
+                return
+            condition = condition if found is None else {"IfMatch": found[1]}
+        store, name = self._store, self.object_key(key)
+        with clear_errors(store.place, f"put {store.place.url(name)}"):
+            try:
+                store.client.put_object(Bucket=store.place.bucket, Key=name, Body=content, ChecksumAlgorithm="SHA256", **condition)
+            except ClientError as error:
+                if code_of(error) not in CONTESTED:
+                    raise
+
+    def _read(self, key: str) -> tuple[bytes, str] | None:
+        """Bytes and ETag."""
+        store, name = self._store, self.object_key(key)
+        with clear_errors(store.place, f"get {store.place.url(name)}"):
+            try:
+                answer = store.client.get_object(Bucket=store.place.bucket, Key=name)
+                return answer["Body"].read(), answer["ETag"]
+            except ClientError as error:
+                if is_absent(error):
+                    return None
+                raise

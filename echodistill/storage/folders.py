@@ -1,0 +1,159 @@
+"""A folder is published file by file, and described by a manifest that is content-addressed itself: one key stands for all of it."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from echodistill.atomic import atomic_path
+from echodistill.errors import UserError
+from echodistill.progress import track
+from echodistill.storage.client import Store, in_parallel
+from echodistill.storage.digests import digest_file, encoded
+from echodistill.storage.download import DamagedObject, fetch_file, read_object, remote_sha256
+from echodistill.storage.faults import clear_errors
+from echodistill.storage.objects import look, publish_digested
+from echodistill.storage.place import sha256_in
+
+SUFFIX = ".manifest.json"
+State = Literal["ok", "missing", "damaged"]
+
+
+class NoManifest(UserError):
+    """An object is whole but describes no published folder."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a published folder."""
+
+    path: str
+    """Below the folder, with forward slashes."""
+    size: int
+    """Bytes."""
+    sha256: str
+    key: str
+    checksum: str
+    """As S3 reports it for an upload by this project: lets a large object be verified without reading it."""
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """Whether what a manifest names is still there as it was."""
+
+    path: str
+    """Below the folder; ``.`` for the manifest itself."""
+    key: str
+    state: State
+
+
+def manifest_bytes(entries: list[Entry]) -> bytes:
+    """The same bytes for the same files, whatever their order."""
+    rows = [asdict(entry) for entry in sorted(entries, key=lambda entry: entry.path)]
+    return (json.dumps({"files": rows}, indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()
+
+
+def parse_manifest(content: bytes, name: str) -> list[Entry]:
+    """Entries of a manifest. Raises ``NoManifest`` naming ``name`` when it is none, or names a path outside the folder."""
+    try:
+        entries = [Entry(**row) for row in json.loads(content)["files"]]
+        for entry in entries:
+            path = PurePosixPath(entry.path)
+            if path.is_absolute() or ".." in path.parts or "\\" in entry.path or not path.parts:
+                raise ValueError(f"path {entry.path!r} leads out of the folder")
+            if sha256_in(entry.key) != entry.sha256:
+                raise ValueError(f"the key of {entry.path!r} is not that of its hash")
+    except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
+        raise NoManifest(
+            f"{name} is not a manifest of a published folder ({error}): give the key that publishing it printed"
+        ) from error
+    return entries
+
+
+def publish_folder(store: Store, kind: str, folder: Path, metadata: Mapping[str, str]) -> str:
+    """Publish every file below ``folder`` (links followed), then the manifest; the manifest's key.
+
+    The manifest comes last: where it is, all it names is. Raises ``UserError`` when there is no file or the store cannot be used.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not files:
+        raise UserError(f"{folder} holds no file to publish: name a folder that a stage has made")
+
+    def publish(path: Path) -> Entry:
+        digest = digest_file(path, store.part_bytes)
+        key = store.place.key(kind, digest.sha256)
+        publish_digested(store, key, path, digest, metadata)
+        return Entry(path.relative_to(folder).as_posix(), digest.size, digest.sha256, key, digest.checksum)
+
+    # large files are sent one by one: each uses all connections, and memory holds the parts of one
+    small = [path for path in files if path.stat().st_size <= store.part_bytes]
+    large = [path for path in files if path.stat().st_size > store.part_bytes]
+    entries = list(track(in_parallel(publish, small), len(small), f"publish {folder.name}", "files"))
+    entries += [publish(path) for path in large]
+    with tempfile.TemporaryDirectory() as scratch:
+        manifest = Path(scratch) / "manifest.json"
+        manifest.write_bytes(manifest_bytes(entries))
+        digest = digest_file(manifest, store.part_bytes)
+        key = store.place.key(kind, digest.sha256, SUFFIX)
+        publish_digested(store, key, manifest, digest, metadata)
+    return key
+
+
+def read_manifest(store: Store, key: str) -> list[Entry]:
+    """What a published folder holds. Raises ``UserError``, or ``DamagedObject``."""
+    return parse_manifest(read_object(store, key), store.place.url(key))
+
+
+def fetch_folder(store: Store, key: str, folder: Path) -> None:
+    """Bring a published folder back; it appears whole and verified or not at all. Raises as ``fetch_file`` does."""
+    entries = read_manifest(store, key)
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        fetched = in_parallel(lambda entry: fetch_file(store, entry.key, temporary / entry.path), entries)
+        for _ in track(fetched, len(entries), f"fetch {folder.name}", "files"):
+            pass
+
+
+def verify_folder(store: Store, key: str, read: bool = False) -> list[ObjectState]:
+    """The state of the manifest and of each object it names, in the order of paths.
+
+    The server's size and checksum decide, and the bytes are read where it has none that tells. ``read`` reads everything: only
+    that finds bytes that went bad on the store's disk. Raises ``UserError`` when the store cannot be asked.
+    """
+    try:
+        with clear_errors(store.place, f"verify {store.place.url(key)}"):
+            there = look(store, key) is not None
+        entries = read_manifest(store, key) if there else []
+    except DamagedObject:
+        return [ObjectState(".", key, "damaged")]
+    if not there:
+        return [ObjectState(".", key, "missing")]
+    states = track(in_parallel(lambda entry: _state(store, entry, read), entries), len(entries), "verify", "objects")
+    return [ObjectState(".", key, "ok"), *states]
+
+
+def verify_file(store: Store, key: str) -> State:
+    """The state of one published file: by the server's checksum where that is of the whole, else by reading it.
+
+    Raises ``UserError`` when the store cannot be asked.
+    """
+    promised = sha256_in(key)
+    with clear_errors(store.place, f"verify {store.place.url(key)}"):
+        present = look(store, key)
+        if present is None:
+            return "missing"
+        same = present.checksum == encoded(bytes.fromhex(promised)) or remote_sha256(store, key) == promised
+    return "ok" if same else "damaged"
+
+
+def _state(store: Store, entry: Entry, read: bool) -> ObjectState:
+    with clear_errors(store.place, f"verify {store.place.url(entry.key)}"):
+        present = look(store, entry.key)
+        if present is None:
+            return ObjectState(entry.path, entry.key, "missing")
+        same = present.size == entry.size
+        if same and (read or present.checksum != entry.checksum):
+            same = remote_sha256(store, entry.key) == entry.sha256
+    return ObjectState(entry.path, entry.key, "ok" if same else "damaged")

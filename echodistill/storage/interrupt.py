@@ -1,0 +1,19 @@
+"""A transfer in a background thread must not keep a finished program from ending."""
+
+import threading
+from typing import Any
+
+from echodistill.errors import UserError
+from echodistill.storage.client import Store
+
+
+def interruptible(store: Store) -> threading.Event:
+    """An event that, once set, makes every further request of ``store`` raise ``UserError``."""
+    interrupted = threading.Event()
+
+    def refuse(**_request: Any) -> None:
+        if interrupted.is_set():
+            raise UserError("the transfer was interrupted, because the program ends")
+
+    store.client.meta.events.register("before-send.s3", refuse)
+    return interrupted

@@ -1,0 +1,29 @@
+"""What an object says about its origin (run id, stage, commit) as S3 user metadata: header names and ASCII values."""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import quote, unquote
+
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+# blanks too are encoded: HTTP strips them at the ends, and signatures fold those in between
+PLAIN = "-_.~/:+,;@()"
+MOST_BYTES = 2048
+
+
+def encode_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Values with everything but plain ASCII percent-encoded.
+
+    Raises ``ValueError`` for a name other than lower-case letters, digits and hyphens, or above S3's 2 KiB in all.
+    """
+    for name in metadata:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"metadata name {name!r}: use lower-case letters, digits and hyphens")
+    values = {name: quote(value, safe=PLAIN) for name, value in metadata.items()}
+    if sum(len(name) + len(value) for name, value in values.items()) > MOST_BYTES:
+        raise ValueError(f"metadata {sorted(metadata)} takes more than {MOST_BYTES} bytes")
+    return values
+
+
+def decode_metadata(values: Mapping[str, str]) -> dict[str, str]:
+    """What ``encode_metadata`` was given."""
+    return {name.lower(): unquote(value) for name, value in values.items()}

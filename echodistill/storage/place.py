@@ -1,0 +1,100 @@
+"""Where the shared store is: a bucket, a prefix in it and the endpoint that serves it. Values only, nothing is contacted."""
+
+import os
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from echodistill.errors import UserError
+
+VARIABLE = "ECHODISTILL_S3"
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+KINDS = ("datasets", "references", "checkpoints", "answers", "reports", "models", "locks", "runs", "inputs", "handovers")
+
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=-]+(/[A-Za-z0-9!_.*'()=-]+)*")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bucket and prefix at an endpoint."""
+
+    bucket: str
+    prefix: str
+    """Without slashes at its ends; empty for the bucket itself."""
+    endpoint: str | None
+    """``http(s)://host[:port]``; ``None`` for AWS, or what the profile says."""
+
+    def key(self, kind: str, sha256: str, suffix: str = "") -> str:
+        """``PREFIX/KIND/ab/abcd…SUFFIX``: where content with this hash is kept. Raises ``ValueError`` for another kind or no hash."""
+        if kind not in KINDS:
+            raise ValueError(f"{kind!r} is none of the kinds {', '.join(KINDS)}")
+        if not SHA256.fullmatch(sha256):
+            raise ValueError(f"{sha256!r} is not a sha256")
+        return self.below(f"{kind}/{sha256[:2]}/{sha256}{suffix}")
+
+    def below(self, name: str) -> str:
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+    def url(self, key: str) -> str:
+        return f"s3://{self.bucket}/{key}"
+
+    @property
+    def server(self) -> str:
+        """For messages."""
+        return self.endpoint or "AWS"
+
+
+def sha256_in(key: str) -> str:
+    """The hash a key promises. Raises ``UserError`` when it promises none."""
+    name = key.rsplit("/", 1)[-1].split(".", 1)[0]
+    if not SHA256.fullmatch(name):
+        raise UserError(
+            f"{key!r} is not a key of this project: its last part must be a sha256. Use a key that a publishing run printed"
+        )
+    return name
+
+
+def parse_place(url: str, endpoint: str | None = None) -> Place:
+    """From ``s3://BUCKET/PREFIX``. Raises ``UserError`` saying what is wrong; never repeats what may be a secret."""
+    if "@" in url:
+        cure = "set it to s3://BUCKET/PREFIX, and credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        raise UserError(f"{VARIABLE} holds an '@', as if there were credentials in it: {cure}")
+    scheme, _, rest = url.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    prefix = prefix.strip("/")
+    if scheme != "s3" or not BUCKET.fullmatch(bucket):
+        raise UserError(f"{VARIABLE}={url!r} is not a place in S3: set it to s3://BUCKET/PREFIX")
+    if prefix and (not PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/"))):
+        raise UserError(f"{VARIABLE}={url!r}: the prefix may hold letters, digits, - _ . and single slashes")
+    return Place(bucket, prefix, _checked(endpoint))
+
+
+def _checked(endpoint: str | None) -> str | None:
+    if not endpoint:
+        return None
+    names = " or ".join(ENDPOINT_VARIABLES)
+    if "@" in endpoint:
+        raise UserError(f"{names} holds an '@': give no credentials there but http(s)://HOST:PORT")
+    try:
+        parts = urlsplit(endpoint)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise UserError(f"the S3 endpoint {endpoint!r} is no URL: set {names} to http(s)://HOST:PORT")
+    return endpoint.rstrip("/")
+
+
+def place_from_environment() -> Place | None:
+    """What ``ECHODISTILL_S3`` and the standard endpoint variables say; ``None`` where there is no shared store."""
+    url = os.environ.get(VARIABLE, "").strip()
+    if not url:
+        return None
+    return parse_place(url, endpoint_from_environment())
+
+
+def endpoint_from_environment() -> str | None:
+    """What the standard endpoint variables say; ``None`` for AWS, or what the profile says."""
+    return next((value for name in ENDPOINT_VARIABLES if (value := os.environ.get(name))), None)
