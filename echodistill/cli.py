@@ -11,8 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from echodistill.errors import UserError
+from echodistill.services.cli import app as services_app
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Make audio language models noise-robust.")
+app.add_typer(services_app, name="services")
 
 METRICS, PROMOTION = Path("reports/metrics.json"), Path("reports/promotion.json")
 STUDENT, BASE = Path("models/student"), Path("models/base")
@@ -43,6 +45,7 @@ def run(
         if said := restore(params):
             print(said)
         load_params(params)  # DVC looks only at the keys that stages name
+        _check_store()
         with overridden(params, override or []):
             status = _repro(stages or [])
     if status != 0:
@@ -57,6 +60,16 @@ def _in_repository() -> Path:
     return Path("params.yaml")
 
 
+def _check_store() -> None:
+    """A store that is asked for must work before anything is computed for it. Raises ``UserError``."""
+    if os.environ.get("ECHODISTILL_S3"):
+        from echodistill.storage.client import check
+        from echodistill.storage.place import place_from_environment
+
+        if place := place_from_environment():
+            check(place)
+
+
 def _repro(stages: list[str]) -> int:
     """Run DVC in a process group of its own, so that an interrupt ends the whole tree before the parameters are put back."""
     environment = os.environ | {
@@ -64,7 +77,9 @@ def _repro(stages: list[str]) -> int:
         "PYTHONUNBUFFERED": "1",
         "DVC_NO_ANALYTICS": "1",
     }
-    command = [sys.executable, "-m", "dvc", "repro", *stages]
+    # what the team has computed from the same inputs is pulled from DVC's remote
+    pull = ["--pull"] if os.environ.get("ECHODISTILL_S3") else []
+    command = [sys.executable, "-m", "dvc", "repro", *pull, *stages]
     with subprocess.Popen(command, env=environment, start_new_session=True) as process:
         previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
@@ -78,19 +93,50 @@ def _repro(stages: list[str]) -> int:
 
 
 def _closing_table() -> None:
+    from rich.console import Console
+
     from echodistill.report.table import result_table
 
     promoted = json.loads(PROMOTION.read_text(encoding="utf-8"))["promote"] if PROMOTION.exists() else None
-    result_table(json.loads(METRICS.read_text(encoding="utf-8")), promoted)
+    result_table(json.loads(METRICS.read_text(encoding="utf-8")), promoted, Console(highlight=False))
+
+
+@app.command()
+def publish(
+    stages: Annotated[list[str] | None, typer.Argument(help="Stages whose outputs to publish; all when none is named.")] = None,
+) -> None:
+    """Publish what the stages made to S3, under the address of its content; prints path and address of each."""
+    from echodistill.publishing import publish_stages
+
+    _in_repository()
+    for path, url in publish_stages(STUDENT, stages or None).items():
+        print(f"{path}  {url}")
 
 
 @app.command()
 def register() -> None:
-    """Enter the student into the MLflow registry: alias `candidate`, and `champion` on a positive decision."""
+    """Enter the student into the MLflow registry: alias `candidate`, and `champion` on a positive decision.
+
+    With ECHODISTILL_S3 set, all outputs are published first and linked with the MLflow run.
+    """
     from echodistill.publishing import publish
 
     _in_repository()
     print(publish(STUDENT, BASE, METRICS, PROMOTION, Path("dvc.lock"), [Path("reports/accuracy_by_snr.png")]))
+
+
+@app.command()
+def provenance(
+    version: Annotated[str, typer.Argument(metavar="MODEL@alias", help="A registered model: MODEL@alias or MODEL/version.")],
+) -> None:
+    """Print where a registered model comes from, down to the raw clips, and whether all of it still is what it was.
+
+    Exits with 1 when something is missing, damaged or changed.
+    """
+    from echodistill.provenance.report import show
+
+    if not show(version, print):
+        raise typer.Exit(1)
 
 
 @app.command()

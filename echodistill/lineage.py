@@ -1,14 +1,16 @@
 """Which code and data a result comes from, and its headline figures: what the registry records about a model."""
 
-import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from echodistill.dvc_lock import LOCK, read_lock
 from echodistill.errors import UserError
+
+FLOW_RUN = {"prefect.flow_run_id": "ECHODISTILL_FLOW_RUN_ID", "prefect.flow_run_url": "ECHODISTILL_FLOW_RUN_URL"}
+"""Tags by the variables that a flow sets for what it starts."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,16 @@ class Lineage:
 
 def read_lineage(folder: Path, stage: str, tags: Mapping[str, str] | None = None) -> Lineage:
     """What ``dvc.lock`` in ``folder`` knows about a stage's inputs; code files are left out, the git revision stands for them."""
-    lock = folder / "dvc.lock"
-    if not lock.is_file():
-        raise UserError(f"{lock} is missing: run `echodistill run`")
-    content = lock.read_bytes()
-    entry = (yaml.safe_load(content) or {}).get("stages", {}).get(stage)
-    if entry is None:
-        raise UserError(f"{lock} has no stage {stage!r}: run `echodistill run`")
-    inputs = {dep["path"]: str(dep.get("md5", "unknown")) for dep in entry.get("deps", []) if not dep["path"].endswith(".py")}
-    return Lineage(hashlib.sha256(content).hexdigest(), inputs, tags or {})
+    lock = read_lock(folder)
+    if stage not in lock.stages:
+        raise UserError(f"{folder / LOCK} has no stage {stage!r}: run `echodistill run`")
+    inputs = {path: md5 for path, md5 in lock.stages[stage].deps.items() if not path.endswith(".py")}
+    return Lineage(lock.sha256, inputs, tags or {})
+
+
+def flow_run_tags() -> dict[str, str]:
+    """Id and URL of the flow run this process belongs to; none outside one."""
+    return {tag: value for tag, variable in FLOW_RUN.items() if (value := os.environ.get(variable))}
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, float]:

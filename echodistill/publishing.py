@@ -1,18 +1,26 @@
-"""After the graph: complete the training's MLflow run and enter the student into the registry. Leaves no bytes DVC would own."""
+"""After the graph: publish what the stages made, complete the training's MLflow run and enter the student into the registry.
+
+Leaves no bytes DVC would own. Each side names the other: the run has the S3 addresses, the objects have the run's id.
+"""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
 from echodistill.atomic import atomic_path
+from echodistill.dvc_lock import Lock, read_lock
 from echodistill.errors import UserError
-from echodistill.lineage import headline, read_lineage
+from echodistill.lineage import flow_run_tags, headline, read_lineage
 from echodistill.models.layout import RUN
-from echodistill.registry import log_run, register
-from echodistill.tracking import find_or_create_run, log_missing_metrics, tracking_uri
+from echodistill.outputs import publish_outputs
+from echodistill.provenance.record import FILE, locations, make_record, record_text
+from echodistill.registry import log_lineage, log_run, register, run_tags
+from echodistill.revision import revision_tags
+from echodistill.storage.place import Place, place_from_environment
+from echodistill.tracking import find_or_create_run, log_missing_metrics, run_page, tracking_uri, without_credentials
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.run_folder import RUNS
 
@@ -21,13 +29,22 @@ REGISTERED = Path(".echodistill/registered.json")
 
 
 def publish(student: Path, base: Path, metrics: Path, promotion: Path, lock: Path, figures: Sequence[Path]) -> str:
-    """Register the student; one line that says what was entered. Raises ``UserError`` when the pipeline has not run."""
+    """Register the student, with ``ECHODISTILL_S3`` set publish all outputs first; one line that says what was entered.
+
+    Raises ``UserError`` when the pipeline has not run or not to its end, or a service cannot be used.
+    """
     for path in (student / RUN, metrics, promotion, lock):
         if not path.is_file():
             raise UserError(f"{path} is missing: run `echodistill run` first")
-    state = hashlib.sha256(lock.read_bytes() + tracking_uri().encode()).hexdigest()
-    if _stands(state):
-        return json.loads(REGISTERED.read_text(encoding="utf-8"))["says"]
+    place, flow = place_from_environment(), _flow_run()
+    state = hashlib.sha256("\n".join([_hash(lock), tracking_uri(), _named(place)]).encode()).hexdigest()
+    if (said := _stands(state, bool(flow))) is not None:
+        return said
+    locked = read_lock(lock.parent)
+    if stale := locked.stale():
+        raise UserError(f"dvc.lock does not fit together ({stale}): run `echodistill run` to its end first")
+    if place is not None:
+        _check(place)
     run = json.loads((student / RUN).read_text(encoding="utf-8"))
     decision = json.loads(promotion.read_text(encoding="utf-8"))
     figures_of = headline(json.loads(metrics.read_text(encoding="utf-8")))
@@ -35,20 +52,85 @@ def publish(student: Path, base: Path, metrics: Path, promotion: Path, lock: Pat
     # the run's own log has the timings too, which an artifact leaves out; it is gone where the student came from a cache
     own = RUNS / f"train-{run['fingerprint'][:16]}" / "metrics.jsonl"
     log_missing_metrics(run_id, read_metrics(own if own.is_file() else student / "metrics.jsonl"))
-    log_run(run_id, _params_of_the_run(lock), read_lineage(Path(), "train"), metrics, figures)
+    log_run(run_id, _params_of_the_run(lock), read_lineage(lock.parent, "train", flow), metrics, figures)
+    published = _link(run_id, locked, student, place, lock.parent)
     number = register(student, base, decision, run_id, figures_of)
     aliases = "candidate, champion" if decision["promote"] else "candidate"
-    says = f"registered echodistill version {number} ({aliases}), MLflow run {run_id}"
+    says = f"registered echodistill version {number} ({aliases}), MLflow run {run_id}{published}"
+    entry = {"state": state, "flow": bool(flow), "says": says, "page": run_page(run_id)}
     with atomic_path(REGISTERED) as temporary:
-        temporary.write_text(json.dumps({"state": state, "says": says}) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(entry) + "\n", encoding="utf-8")
     return says
 
 
-def _stands(state: str) -> bool:
-    """Whether just this was registered already, so that a run without changes need not ask MLflow."""
+def _link(run_id: str, lock: Lock, student: Path, place: Place | None, folder: Path) -> str:
+    """Publish the outputs and write the record that links run and objects; what to say of it."""
+    tags = run_tags(run_id)
+    if place is None and lock.sha256 in tags.get("s3.dvc.lock", ""):
+        return ""  # the record that is there says the same, and where everything is
+    keys = publish_outputs(place, folder, _origin(lock, tags, run_id)) if place else {}
+    record = make_record(lock, student.as_posix(), tags, place, keys)
+    log_lineage(run_id, FILE, record_text(record), locations(record))
+    return f", outputs in {record.place}" if place else ""
+
+
+def publish_stages(student: Path, stages: Sequence[str] | None) -> dict[str, str]:
+    """Publish what some stages made, all when ``None``, and mend what is damaged in the store; the S3 address by path.
+
+    Raises ``UserError`` without ``ECHODISTILL_S3``.
+    """
+    place = place_from_environment()
+    if place is None:
+        cure = 'set it to s3://BUCKET/PREFIX, or with the local services say eval "$(echodistill services env)"'
+        raise UserError(f"ECHODISTILL_S3 is not set, so there is nowhere to publish to: {cure}")
+    _check(place)
+    lock, run_id, tags = read_lock(Path()), None, revision_tags(Path()) | _flow_run()
+    # only where all fits together is it certain that the student was made from these outputs
+    if (student / RUN).is_file() and lock.stale() is None:
+        run = json.loads((student / RUN).read_text(encoding="utf-8"))
+        run_id = find_or_create_run(run["fingerprint"], run["method"])
+        tags |= run_tags(run_id)
+    keys = publish_outputs(place, Path(), _origin(lock, tags, run_id), stages, again=True)
+    return {path: place.url(key) for path, key in keys.items()}
+
+
+def _origin(lock: Lock, tags: Mapping[str, str], run_id: str | None) -> dict[str, str]:
+    """What the objects say of where they come from."""
+    known = {"mlflow-run": run_id, "prefect-flow-run": tags.get("prefect.flow_run_id"), "git-rev": tags.get("git.rev")}
+    return {name: value for name, value in known.items() if value} | {"dvc-lock": lock.sha256}
+
+
+def _check(place: Place) -> None:
+    from echodistill.storage.client import check
+
+    check(place)
+
+
+def _flow_run() -> dict[str, str]:
+    return {tag: without_credentials(value) for tag, value in flow_run_tags().items()}
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _named(place: Place | None) -> str:
+    return f"{place.url(place.prefix)} at {place.server}" if place else ""
+
+
+def _stands(state: str, in_flow: bool) -> str | None:
+    """What was said when just this was registered, so that a run without changes need not ask MLflow; else ``None``.
+
+    What no flow run registered is registered again by the first one, which links itself.
+    """
     database = tracking_uri().removeprefix("sqlite:///")
-    known = REGISTERED.is_file() and json.loads(REGISTERED.read_text(encoding="utf-8"))["state"] == state
-    return known and (database == tracking_uri() or Path(database).is_file())
+    if database != tracking_uri() and not Path(database).is_file():
+        return None
+    try:
+        known = json.loads(REGISTERED.read_text(encoding="utf-8"))
+        return str(known["says"]) if known["state"] == state and (known["flow"] or not in_flow) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _params_of_the_run(lock: Path) -> Path:

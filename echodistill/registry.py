@@ -3,9 +3,13 @@
 Versions have two aliases: ``candidate`` is the newest entered, ``champion`` the last one that ``reports/promotion.json`` let through.
 """
 
+import hashlib
 import json
+import posixpath
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,11 +19,12 @@ from echodistill.errors import UserError
 from echodistill.lineage import Lineage, headline
 from echodistill.params import load_params
 from echodistill.revision import revision_tags
-from echodistill.tracking import FINGERPRINT_TAG, connected, tracking_uri
+from echodistill.tracking import FINGERPRINT_TAG, connected, tracking_uri, without_credentials
 
 MODEL = "echodistill"
 WEIGHTS_TAG = "echodistill.weights_sha256"
-PARAMS_BATCH = 100  # parameters a request, MLflow's limit
+PARAMS_BATCH = 100  # parameters or tags a request, MLflow's limit
+TAG_NAME_LENGTH = 250  # characters, MLflow's limit
 REQUIREMENTS = (
     "mlflow",
     "numpy",
@@ -56,7 +61,7 @@ def log_run(run_id: str, params: Path, origin: Lineage, metrics: Path, figures: 
     if missing := [str(figure) for figure in figures if not figure.is_file()]:
         raise UserError(f"{', '.join(missing)} is missing: run `echodistill run`")
     tags = {"dvc.lock": origin.lock_sha256, **origin.tags}
-    tags |= {f"input.{path}": digest for path, digest in origin.inputs.items()}
+    tags |= {tag_name("input", path): digest for path, digest in origin.inputs.items()}
     with connected() as client:
         _log_params(client, run_id, wanted)
         for name, value in tags.items():
@@ -214,3 +219,88 @@ def _describe(run: Mapping[str, Any], promotion: Mapping[str, Any]) -> str:
         met = "met" if criterion["met"] else "**not met**"
         lines.append(f"- {criterion['name']}: {criterion['value']} (bound {criterion['bound']}), {met}")
     return "\n".join(lines)
+
+
+def tag_name(prefix: str, path: str) -> str:
+    """A tag's name for a path. Where MLflow would not take the path as it is, a hash keeps names of different paths apart."""
+    name = f"{prefix}.{path}"
+    if re.fullmatch(r"[\w\-. :/]+", name) and posixpath.normpath(name) == name and len(name) <= TAG_NAME_LENGTH:
+        return name
+    plain = re.sub(r"[^\w\-. ]", "_", path)[: TAG_NAME_LENGTH // 2]
+    return f"{prefix}.{plain}.{hashlib.sha256(path.encode()).hexdigest()[:12]}"
+
+
+def log_lineage(run_id: str, file: str, text: str, locations: Mapping[str, str]) -> None:
+    """Keep a lineage record as artifact ``file`` of a run, and S3 addresses by path as tags ``s3.PATH``. Raises ``UserError``."""
+    with connected() as client:
+        from mlflow.entities import RunTag
+
+        for part in batches([RunTag(tag_name("s3", path), url) for path, url in locations.items()], PARAMS_BATCH):
+            client.log_batch(run_id, tags=part)
+        client.log_text(run_id, text, file)
+
+
+def run_tags(run_id: str) -> dict[str, str]:
+    """All tags of a run. Raises ``UserError``."""
+    with connected() as client:
+        return dict(client.get_run(run_id).data.tags)
+
+
+def read_run_file(run_id: str, file: str) -> bytes | None:
+    """An artifact at the top of a run; ``None`` when it has none of this name. Raises ``UserError``."""
+    with connected() as client, tempfile.TemporaryDirectory() as scratch:
+        if file not in {found.path for found in client.list_artifacts(run_id)}:
+            return None
+        return Path(client.download_artifacts(run_id, file, scratch)).read_bytes()
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model."""
+
+    model: str
+    number: str
+    aliases: tuple[str, ...]
+    run_id: str
+    """Of its training."""
+    weights_sha256: str | None
+    """``models.layout.content_hash`` of its weights when it was entered."""
+
+
+def find_version(model: str, alias: str | None, number: str | None) -> Version:
+    """A version by its alias or number. Raises ``UserError`` that says what there is."""
+    with connected() as client:
+        models = sorted(found.name for found in client.search_registered_models(max_results=1000))
+        if model not in models:
+            there = f"there is {', '.join(models)}" if models else "there is none: enter one with `echodistill register`"
+            raise UserError(f"MLflow at {without_credentials(tracking_uri())} has no registered model {model!r}; {there}")
+        aliases = {name: str(of) for name, of in client.get_registered_model(model).aliases.items()}
+        versions = {str(found.version): found for found in client.search_model_versions(f"name = '{model}'", max_results=10_000)}
+        known = sorted(versions, key=int)
+        if alias is not None and alias not in aliases:
+            there = f"it has {', '.join(sorted(aliases))}" if aliases else "it has none"
+            raise UserError(f"model {model!r} has no alias {alias!r}; {there}. Its versions: {', '.join(known) or 'none'}")
+        chosen = aliases[alias] if alias is not None else str(number)
+        if chosen not in versions:
+            raise UserError(f"model {model!r} has no version {chosen}; it has {', '.join(known) or 'none'}")
+        found = versions[chosen]
+        if not found.run_id:
+            raise UserError(f"version {chosen} of {model!r} names no MLflow run: it was not entered by `echodistill register`")
+        names = tuple(sorted(name for name, of in aliases.items() if of == chosen))
+        return Version(model, chosen, names, str(found.run_id), found.tags.get(WEIGHTS_TAG))
+
+
+def weights_of(version: Version, name: str) -> str | None:
+    """``content_hash`` of the weights that MLflow keeps of a version now; ``None`` when there are none. ``name`` is that of the
+    student's folder. Raises ``UserError``."""
+    from echodistill.models.layout import WEIGHTS, content_hash
+
+    with connected(), tempfile.TemporaryDirectory() as scratch:
+        from mlflow.artifacts import download_artifacts, list_artifacts
+
+        uris = {"tracking_uri": tracking_uri()}
+        top = f"models:/{version.model}/{version.number}"
+        if not [found for found in list_artifacts(f"{top}/artifacts/{name}", **uris) if found.path.endswith(".safetensors")]:
+            return None
+        folder = download_artifacts(f"{top}/artifacts/{name}", dst_path=scratch, registry_uri=tracking_uri(), **uris)
+        return content_hash(Path(folder), WEIGHTS)

@@ -118,6 +118,15 @@ def find_or_create_run(fingerprint: str, name: str, tags: Mapping[str, str] | No
         return _find_or_create(client, fingerprint, name, tags)
 
 
+def run_page(run_id: str) -> str:
+    """Address of a run in the UI of a tracking server; empty for a local store, which has none. Raises ``UserError``."""
+    if not tracking_uri().startswith(("http://", "https://")):
+        return ""
+    with connected() as client:
+        experiment = client.get_run(run_id).info.experiment_id
+    return f"{without_credentials(tracking_uri()).rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+
+
 class _Recorder:
     """Logs each metric once a step."""
 

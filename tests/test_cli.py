@@ -1,6 +1,7 @@
 """The command line from outside."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command(tmp_path: Path) -> None:
     shown = cli("--help", cwd=tmp_path).stdout
-    assert all(name in shown for name in ("run", "ask", "export-audio", "doctor", "register"))
+    assert all(name in shown for name in ("run", "ask", "export-audio", "doctor", "publish", "register", "provenance"))
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -32,12 +33,25 @@ def test_help_imports_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("arguments", [("run",), ("register",), ("export-audio", "out")])
+@pytest.mark.parametrize("arguments", [("run",), ("publish",), ("register",), ("export-audio", "out")])
 def test_outside_a_repository_it_says_so(arguments: tuple[str, ...], tmp_path: Path) -> None:
     result = cli(*arguments, cwd=tmp_path)
     assert result.returncode == 1
     assert "dvc.yaml" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_store_that_does_not_work_is_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    monkeypatch.setenv("ECHODISTILL_S3", "s3://bucket/prefix")
+    for name, value in {"ENDPOINT_URL_S3": "http://127.0.0.1:9", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "planted-secret"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    result = cli("run", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "http://127.0.0.1:9" in result.stderr
+    assert "planted-secret" not in result.stderr + result.stdout
 
 
 def test_asking_without_a_student_names_the_cure(tmp_path: Path) -> None:

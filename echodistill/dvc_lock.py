@@ -1,0 +1,106 @@
+"""``dvc.lock``: what every stage ran, read and made, by content. DVC writes it; here it is read, and its hashes are taken again."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from echodistill.errors import UserError
+
+LOCK = "dvc.lock"
+
+
+@dataclass(frozen=True)
+class LockedStage:
+    """One stage as it ran last."""
+
+    command: str
+    params: Mapping[str, Mapping[str, Any]]
+    """The parameters it read, by file."""
+    deps: Mapping[str, str]
+    """DVC's hash of what it read, by path; ``unknown`` where DVC has none."""
+    outs: Mapping[str, str]
+    """The same of what it made."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """All stages, and the bytes they were read from."""
+
+    content: bytes
+    stages: Mapping[str, LockedStage]
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    def outputs(self, stages: Sequence[str] | None = None) -> dict[str, str]:
+        """DVC's hash by path of what these stages made, all when ``None``; ``gate`` stands for every ``gate@…`` too.
+
+        Raises ``UserError`` for a stage that is not there.
+        """
+        chosen = set(self.stages)
+        if stages is not None:
+            of_name = {wanted: {name for name in self.stages if wanted in (name, name.split("@")[0])} for wanted in stages}
+            if unknown := [wanted for wanted, names in of_name.items() if not names]:
+                raise UserError(f"{LOCK} has no stage {unknown[0]!r}, it has {', '.join(self.stages)}: run `echodistill run` first")
+            chosen = set().union(*of_name.values())
+        return {path: md5 for name, stage in self.stages.items() if name in chosen for path, md5 in stage.outs.items()}
+
+    def stale(self) -> str | None:
+        """An output that a stage read in another state than it has now, with that stage; ``None`` when all fit together."""
+        made = self.outputs()
+        for name, stage in self.stages.items():
+            for path, md5 in stage.deps.items():
+                if made.get(path, md5) != md5:
+                    return f"stage {name} read another {path} than there is now"
+        return None
+
+
+def read_lock(folder: Path) -> Lock:
+    """The lock in ``folder``. Raises ``UserError`` when it is missing or not of DVC's form."""
+    path = folder / LOCK
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `echodistill run`")
+    return parse_lock(path.read_bytes(), str(path))
+
+
+def parse_lock(content: bytes, name: str) -> Lock:
+    """Raises ``UserError`` naming ``name`` when it is no lock."""
+    try:
+        stages = (yaml.safe_load(content) or {}).get("stages", {})
+        return Lock(content, {stage: _stage(entry) for stage, entry in stages.items()})
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{name} is not a lock that DVC wrote ({type(error).__name__}): delete it and run `echodistill run`") from error
+
+
+def _stage(entry: Mapping[str, Any]) -> LockedStage:
+    command = entry.get("cmd", "")
+    return LockedStage(
+        "; ".join(command) if isinstance(command, list) else command,
+        entry.get("params", {}),
+        *({row["path"]: str(row.get("md5", "unknown")) for row in entry.get(kind, [])} for kind in ("deps", "outs")),
+    )
+
+
+def dvc_md5(path: Path) -> str | None:
+    """The hash DVC has of a file or folder (``….dir``), taken from its bytes, links followed; ``None`` when it is not there."""
+    if path.is_file():
+        return _md5(path)
+    if not path.is_dir():
+        return None
+    files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
+    rows = [{"md5": _md5(file), "relpath": name} for name, file in files]
+    return hashlib.md5(json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _md5(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}. Make it a readable file") from error

@@ -1,0 +1,94 @@
+"""A pipeline's folder as it is after a run, small and made by hand but for the corpus: real recordings, real hashes, a real lock."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from echodistill.audio.files import write_wav
+from echodistill.closure import ROOT
+from echodistill.dvc_lock import dvc_md5
+from echodistill.params import validate_params
+from echodistill.publishing import publish
+from echodistill.stages.corpus import corpus
+
+CLIPS = 6
+FIGURES = {
+    "base": {"acc": 0.5},
+    "student": {"acc": 0.75},
+    "difference": {"acc": {"value": 0.25, "low": 0.1, "high": 0.4}},
+}
+STAGES: dict[str, tuple[list[str], list[str], list[str]]] = {
+    "corpus": (["data/raw", "echodistill/seeds.py"], ["data/corpus"], ["seed", "corpus"]),
+    "gate@corpus": (["data/corpus", "data/corpus/clips.parquet"], ["reports/gates/corpus.json"], ["gates"]),
+    "base": (["data/corpus", "reports/gates/corpus.json"], ["models/base"], ["base"]),
+    "train": (["data/corpus", "models/base", "reports/gates/corpus.json"], ["models/student"], ["seed", "train"]),
+    "compare": (["models/student/run.json"], ["reports/metrics.json", "reports/accuracy_by_snr.png"], ["compare"]),
+    "promote": (["reports/metrics.json"], ["reports/promotion.json"], ["promote"]),
+}
+"""What each reads, makes, and its parameters."""
+
+
+def write(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def make_world(folder: Path) -> None:
+    """Fill ``folder``, which must be the working folder: the corpus names its recordings from there."""
+    raw = folder / "data/raw"
+    raw.mkdir(parents=True)
+    rows = []
+    for number in range(CLIPS):
+        write_wav(raw / f"{number}.wav", np.full(8_000, 0.1 + 0.1 * number, dtype=np.float32))
+        rows.append({"id": f"q{number}", "audio_path": f"{number}.wav", "question": "?", "choices": ["a", "b"], "answer": "a"})
+    write(raw / "manifest.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["corpus"] |= {"source": "folder", "validation_share": 0.0}
+    write(folder / "params.yaml", yaml.safe_dump(values))
+    write(folder / "dvc.yaml", "stages: {}\n")
+    write(folder / "echodistill/seeds.py", "code")
+    corpus(validate_params(values, "params.yaml"), Path("data/corpus"))
+    write(folder / "reports/gates/corpus.json", "{}")
+    write(folder / "models/base/model.safetensors", "base weights")
+    write(folder / "models/student/model.safetensors", "student weights")
+    write(folder / "models/student/run.json", json.dumps({"fingerprint": "world", "method": "grpo", "steps": 3, "weights": "full"}))
+    write(folder / "models/student/metrics.jsonl", '{"step": 1, "loss": 1.0}\n')
+    write(folder / "reports/metrics.json", json.dumps(FIGURES))
+    write(folder / "reports/promotion.json", json.dumps({"promote": True, "criteria": []}))
+    write(folder / "reports/accuracy_by_snr.png", "no real picture")
+    write_lock(folder)
+
+
+def write_lock(folder: Path) -> None:
+    """``dvc.lock`` for what is there now."""
+    values = yaml.safe_load((folder / "params.yaml").read_text())
+
+    def rows(paths: list[str]) -> list[dict[str, Any]]:
+        return [{"path": path, "hash": "md5", "md5": dvc_md5(folder / path)} for path in paths]
+
+    stages = {
+        name: {
+            "cmd": f"python -m echodistill.stages.{name.split('@')[0]} {' '.join(outs)} {' '.join(deps)}",
+            "deps": rows(deps),
+            "params": {"params.yaml": {key: values[key] for key in keys}},
+            "outs": rows(outs),
+        }
+        for name, (deps, outs, keys) in STAGES.items()
+    }
+    write(folder / "dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False))
+
+
+def register() -> str:
+    """What ``echodistill register`` calls, in the working folder."""
+    reports = Path("reports")
+    return publish(
+        Path("models/student"),
+        Path("models/base"),
+        reports / "metrics.json",
+        reports / "promotion.json",
+        Path("dvc.lock"),
+        [reports / "accuracy_by_snr.png"],
+    )
