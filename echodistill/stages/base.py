@@ -15,12 +15,16 @@ from echodistill.models.layout import POINTER, WEIGHTS, content_hash
 from echodistill.models.prompts import question_text
 from echodistill.params import Params
 from echodistill.stages.entry import run_stage
+from echodistill.storage.client import check
+from echodistill.storage.place import Place, place_from_environment
 from echodistill.training.bar import ProgressBar
 from echodistill.training.checkpoints import latest_complete, remove_checkpoints, step_of
 from echodistill.training.device import device_batch
-from echodistill.training.metrics_file import read_metrics, trim_after
-from echodistill.training.metrics_log import MetricsLog
+from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
+from echodistill.training.metrics_log import MetricsLog, nowhere
 from echodistill.training.pretrain import pretrain
+from echodistill.training.ranks import processes
+from echodistill.training.remote_checkpoints import Run, mirrored
 from echodistill.training.run_folder import fingerprint, run_folder
 
 NANO = "nano"
@@ -30,12 +34,17 @@ MAX_QUESTIONS = 500
 
 def base(params: Params, out: Path, corpus_folder: Path) -> None:
     """Make the base folder ``out``: model files or a pointer, and ``base.json`` with what is known of the model."""
+    if processes() > 1:
+        raise UserError(f"stage base works in one process, not in {processes()}: start it without a launcher")
     settings = params.base
+    place = place_from_environment() if settings.model == NANO else None
+    if place is not None:
+        check(place)  # before any work
     corpus = Corpus(corpus_folder)
     losses: list[float] = []
     folder: Path | None = None
     if settings.model == NANO:
-        llm, losses, folder = _pretrained_nano(params, corpus, corpus_folder)
+        llm, losses, folder = _pretrained_nano(params, corpus, corpus_folder, place)
     else:
         llm = load(settings.model, trust_remote_code=settings.trust_remote_code)
     with atomic_path(out) as temporary:
@@ -62,7 +71,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
     print(f"{settings.model}: {facts['parameters']:,} parameters, {judged}")
 
 
-def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path) -> tuple[AudioLLM, list[float], Path]:
+def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path, place: Place | None) -> tuple[AudioLLM, list[float], Path]:
     settings = params.base.nano
     texts = []
     for question in corpus.questions_of("train"):
@@ -71,11 +80,14 @@ def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path) -> tup
     llm = nano.build(texts, window_s, settings.width, settings.encoder_layers, settings.decoder_layers, params.seed)
     kinds = [kind for kind in KINDS if kind in params.mixes.kinds and kind not in params.mixes.unseen] or ["gauss"]
     facts = {"base": params.base.model_dump(), "seed": params.seed, "window": window_s, "kinds": kinds}
-    folder = run_folder("base", fingerprint("base", facts, {"corpus": corpus_folder}))
-    log = folder / "metrics.jsonl"
-    resume = latest_complete(folder)
-    trim_after(log, step_of(resume) if resume else 0)
-    pretrain(llm, corpus, kinds, settings, params.seed, folder, lambda: [MetricsLog(log, lambda _s, _m: None), ProgressBar("base")])
+    mark = fingerprint("base", facts, {"corpus": corpus_folder})
+    folder = run_folder("base", mark)
+    log = folder / METRICS
+    with mirrored(place, Run("base", mark), folder, lambda: None) as remote:
+        resume = latest_complete(folder)
+        trim_after(log, step_of(resume) if resume else 0)
+        callbacks = [*remote, MetricsLog(log, nowhere), ProgressBar("base")]
+        pretrain(llm, corpus, kinds, settings, params.seed, folder, lambda: callbacks)
     return llm, [row["loss"] for row in read_metrics(log)], folder
 
 

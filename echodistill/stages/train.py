@@ -1,28 +1,43 @@
-"""Stage ``train``: make the student. A killed training goes on from its last complete checkpoint, in the same MLflow run."""
+"""Stage ``train``: make the student. A killed training goes on from its last complete checkpoint, in the same MLflow run.
+
+Where several processes train together (``accelerate launch``), the main one alone writes, prints, logs and asks the shared store.
+"""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
+from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base
 from echodistill.models.layout import RUN
-from echodistill.params import Params
+from echodistill.params import Params, TrainParams
 from echodistill.records import Reference, read_rows
 from echodistill.revision import revision_tags
 from echodistill.stages.entry import run_stage
+from echodistill.storage.client import check
+from echodistill.storage.place import place_from_environment
 from echodistill.teacher.references import load_views
 from echodistill.tracking import MetricStream
 from echodistill.training.checkpoints import remove_checkpoints
+from echodistill.training.metrics_file import METRICS
+from echodistill.training.metrics_log import nowhere
+from echodistill.training.ranks import is_main, join, leave
+from echodistill.training.remote_checkpoints import Run, mirrored
 from echodistill.training.rollouts import RolloutSource
 from echodistill.training.run_folder import fingerprint, run_folder
-from echodistill.training.train import METRICS, train_student, write_metrics
+from echodistill.training.train import Trained, train_student, write_metrics
 
 
 def train(params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, base_folder: Path, references_folder: Path) -> None:
     """Make the student folder ``out``: full weights or an adapter, ``metrics.jsonl`` and ``run.json``."""
+    place = place_from_environment() if is_main() else None
+    if place is not None:
+        check(place)  # before any work
+    join()
     settings = params.train
     chosen = settings.model_dump(exclude={"methods"}) | {"settings": getattr(settings.methods, settings.method).model_dump()}
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
@@ -36,10 +51,22 @@ def train(params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, ba
     by_key = load_views(references_folder / "distributions.safetensors")
     views = {row.question_id: by_key[row.key] for row in read_rows(references_folder / "references.parquet", Reference)}
     source = RolloutSource(corpus, mixes, noise, views, llm.tokenizer.pad_token_id)
-    with MetricStream(mark, settings.method, revision_tags(Path())) as stream:
-        trained = train_student(llm, source, settings, params.seed, folder, stream)
+    with ExitStack() as open_until_end:
+        if is_main():
+            stream = open_until_end.enter_context(MetricStream(mark, settings.method, revision_tags(Path())))
+            remote = open_until_end.enter_context(mirrored(place, Run("train", mark), folder, lambda: stream.run_id))
+            trained = train_student(llm, source, settings, params.seed, folder, stream, remote)
+        else:
+            trained = train_student(llm, source, settings, params.seed, folder, nowhere)
+    if is_main():
+        _write(out, folder, mark, settings, trained, llm)
+        remove_checkpoints(folder)
+    leave()
+
+
+def _write(out: Path, folder: Path, mark: str, settings: TrainParams, trained: Trained, llm: AudioLLM) -> None:
     with atomic_path(out) as temporary:
-        trained.model.save_pretrained(temporary)
+        trained.model.save_pretrained(temporary, state_dict=trained.weights)
         llm.processor.save_pretrained(temporary)
         write_metrics(folder / METRICS, temporary / METRICS)
         run = {
@@ -50,7 +77,6 @@ def train(params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, ba
             "trainable_parameters": trained.trainable,
         }
         (temporary / RUN).write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
-    remove_checkpoints(folder)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 from safetensors.torch import load_model, save_model
 from transformers import TrainerCallback
 
+from echodistill.errors import UserError
+from echodistill.training.ranks import wait_for_all
+
 MARKER = "complete"
 WEIGHTS = "weights.safetensors"
 KEPT = 2
@@ -19,7 +22,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def latest_complete(folder: Path) -> Path | None:
-    """The newest checkpoint with its marker. Half-written ones, left by a kill, are removed."""
+    """The newest checkpoint with its marker. Half-written ones, left by a kill, are removed: the main process has to come first."""
     complete = []
     for checkpoint in folder.glob("checkpoint-*"):
         if (checkpoint / MARKER).is_file():
@@ -33,6 +36,10 @@ def run_to_end(trainer: Any, folder: Path, steps: int) -> None:
     """Train up to ``steps``, from the last complete checkpoint in ``folder`` on; one at the end needs no more than its weights."""
     resume = latest_complete(folder)
     if resume is not None and step_of(resume) >= steps:
+        if is_sharded(trainer):
+            raise UserError(
+                f"{resume} is of the last step, and no training in shards goes on from that: remove it, or train on one GPU"
+            )
         trainer._load_from_checkpoint(str(resume))  # ``train`` would do one step too many
     else:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -48,7 +55,8 @@ class ExactWeights:
     """Mix into a ``Trainer``: checkpoints hold the weights under the names they have in memory, and are loaded strictly.
 
     transformers saves some models (Qwen2-Audio) under their published names, and its trainer loads a checkpoint leniently by the
-    names in memory: nothing matches, nothing is said, and training "resumes" from the initial weights. Adapters are not touched.
+    names in memory: nothing matches, nothing is said, and training "resumes" from the initial weights. Adapters are not touched, nor
+    is a model in shards (FSDP, ZeRO): that is written and read by whoever sharded it, under the names in memory.
     """
 
     model: Any
@@ -57,12 +65,14 @@ class ExactWeights:
         if is_peft(self.model):
             super()._save(output_dir, state_dict)  # type: ignore[misc]
             return
+        if is_sharded(self) or not self.args.should_save:  # type: ignore[attr-defined]
+            return
         folder = Path(output_dir or self.args.output_dir)  # type: ignore[attr-defined]
         folder.mkdir(parents=True, exist_ok=True)
         save_model(self.model, str(folder / WEIGHTS))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if is_peft(self.model):
+        if is_peft(self.model) or is_sharded(self):
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
             return
         load_model(model if model is not None else self.model, str(Path(resume_from_checkpoint) / WEIGHTS), strict=True)
@@ -73,10 +83,16 @@ def is_peft(model: Any) -> bool:
     return hasattr(model, "peft_config")
 
 
+def is_sharded(trainer: Any) -> bool:
+    """Whether no process has the whole model."""
+    return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+
+
 class CompleteCheckpoints(TrainerCallback):
     """Mark each checkpoint once everything in it is written, and keep the newest two."""
 
     def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+        wait_for_all()  # each process writes the state of its own random numbers
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir)

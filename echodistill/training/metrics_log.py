@@ -13,8 +13,12 @@ from transformers import TrainerCallback
 MetricSink = Callable[[int, dict[str, float]], None]
 
 
+def nowhere(_step: int, _metrics: dict[str, float]) -> None:
+    """The sink of metrics that nobody else wants."""
+
+
 class MetricsLog(TrainerCallback):
-    """Writes every log of the trainer to a file, then hands it to ``sink``."""
+    """Writes every log of the trainer to a file, then hands it to ``sink``; in the main process only."""
 
     def __init__(self, path: Path, sink: MetricSink) -> None:
         self._path = path
@@ -24,7 +28,7 @@ class MetricsLog(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_kwargs: Any) -> None:
         numbers = {name: value for name, value in (logs or {}).items() if isinstance(value, int | float)}
-        if "loss" not in numbers:  # the summary at the end of training repeats what is known
+        if "loss" not in numbers or not state.is_world_process_zero:  # the summary at the end of training repeats what is known
             return
         if state.global_step == 1:
             numbers |= self.once

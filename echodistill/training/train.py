@@ -4,25 +4,27 @@ import json
 import math
 import warnings
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import echodistill.models.torchaudio_guard  # noqa: F401
 
+from transformers import TrainerCallback
 from trl import GRPOConfig
 
+from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.params import TrainParams
 from echodistill.training.bar import ProgressBar, quiet
-from echodistill.training.checkpoints import CompleteCheckpoints, latest_complete, run_to_end, step_of
+from echodistill.training.checkpoints import CompleteCheckpoints, is_sharded, latest_complete, run_to_end, step_of
 from echodistill.training.device import precision, split_batch
-from echodistill.training.metrics_file import read_metrics, trim_after
+from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
 from echodistill.training.metrics_log import MetricSink, MetricsLog
+from echodistill.training.ranks import is_main, processes, wait_for_all
 from echodistill.training.rollouts import RolloutSource, visiting_order
 from echodistill.training.trainer import TIMING_METRICS, AudioGRPOTrainer
-
-METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -33,20 +35,34 @@ class Trained:
     """The full model, or the adapter around it; ``save_pretrained`` writes what was trained."""
     trainable: dict[str, int]
     """Trainable parameters by module."""
+    weights: dict[str, Any] | None
+    """For ``save_pretrained(state_dict=...)`` where the model is in shards; ``None`` where it is whole."""
 
 
-def train_student(llm: AudioLLM, source: RolloutSource, settings: TrainParams, seed: int, folder: Path, sink: MetricSink) -> Trained:
+def train_student(
+    llm: AudioLLM,
+    source: RolloutSource,
+    settings: TrainParams,
+    seed: int,
+    folder: Path,
+    sink: MetricSink,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Trained:
     """Train ``llm`` in place, from the last complete checkpoint in ``folder`` on.
 
-    Every logged step goes to ``folder/metrics.jsonl`` first and to ``sink`` after.
+    Every logged step goes to ``folder/metrics.jsonl`` first and to ``sink`` after. ``callbacks`` hear of a checkpoint when it is
+    complete. Where several processes train together all of them call this, and the main one alone writes.
     """
     log = folder / METRICS
+    if is_main():
+        resume = latest_complete(folder)
+        trim_after(log, step_of(resume) if resume else 0)
+    wait_for_all()
     resume = latest_complete(folder)
-    trim_after(log, step_of(resume) if resume else 0)
     metrics = MetricsLog(log, sink)
     order = visiting_order(len(source), settings.steps * settings.prompts_per_step, seed)
-    # TRL still uses names that transformers is about to rename: nothing the user could mend
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    # TRL still uses names that transformers is about to rename, accelerate torch's: nothing the user could mend
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|accelerate")
     trainer = AudioGRPOTrainer(
         llm,
         source,
@@ -54,24 +70,34 @@ def train_student(llm: AudioLLM, source: RolloutSource, settings: TrainParams, s
         settings.method,
         settings.objective,
         _arguments(llm, settings, seed, folder),
-        callbacks=[CompleteCheckpoints(), metrics, ProgressBar(f"train {settings.method}")],
+        callbacks=[CompleteCheckpoints(), *callbacks, metrics, *([ProgressBar(f"train {settings.method}")] if is_main() else [])],
         peft_config=_adapter(settings) if settings.weights == "lora" else None,
     )
     quiet(trainer)
     trainable = trainable_by_module(trainer.model)
     metrics.once = {f"trainable/{module}": count for module, count in trainable.items()}
     total = sum(parameter.numel() for parameter in trainer.model.parameters())
-    print(f"training {sum(trainable.values()):,} of {total:,} parameters: " + ", ".join(f"{k} {v:,}" for k, v in trainable.items()))
-    if resume:
-        print(f"resuming from {resume}")
+    if is_main():
+        parts = ", ".join(f"{name} {count:,}" for name, count in trainable.items())
+        print(f"training {sum(trainable.values()):,} of {total:,} parameters: {parts}")
+        if resume:
+            print(f"resuming from {resume}")
     run_to_end(trainer, folder, settings.steps)
-    _warn_if_inert(read_metrics(log), settings)
-    return Trained(trainer.accelerator.unwrap_model(trainer.model).eval(), trainable)
+    # gathered by all processes together
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded(trainer) else None
+    wait_for_all()
+    if is_main():
+        _warn_if_inert(read_metrics(log), settings)
+    return Trained(trainer.accelerator.unwrap_model(trainer.model).eval(), trainable, weights)
 
 
 def _arguments(llm: AudioLLM, settings: TrainParams, seed: int, folder: Path) -> GRPOConfig:
     method = getattr(settings.methods, settings.method)
-    device_rows, accumulation = split_batch(settings.prompts_per_step * settings.rollouts, settings.rollouts)
+    if settings.prompts_per_step % processes():
+        count = settings.prompts_per_step
+        cure = f"launch a number of processes that divides {count}, or change train.prompts_per_step"
+        raise UserError(f"train.prompts_per_step: {count} prompts cannot be shared by {processes()} processes: {cure}")
+    device_rows, accumulation = split_batch(settings.prompts_per_step * settings.rollouts // processes(), settings.rollouts)
     return GRPOConfig(
         output_dir=str(folder),
         per_device_train_batch_size=device_rows,
@@ -100,6 +126,8 @@ def _arguments(llm: AudioLLM, settings: TrainParams, seed: int, folder: Path) ->
         seed=seed,
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,  # an objective calls the model more than once before it goes backward
+        ddp_broadcast_buffers=False,  # no buffer is trained
         **precision(),
     )
 

@@ -25,6 +25,7 @@ from echodistill.objectives.ratio import policy_term
 from echodistill.objectives.supervised import cross_entropy, token_entropy, token_log_probs
 from echodistill.params import ObjectiveParams
 from echodistill.training.checkpoints import ExactWeights
+from echodistill.training.ranks import from_all, processes
 from echodistill.training.rollouts import RolloutSource, TeacherBatch
 
 TIMING_METRICS = ("tokens_per_s", "clips_per_s", "step_time")
@@ -140,6 +141,8 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         # a group whose rewards are equal has no advantage, unless each candidate gets a bonus of its own: no need to score it
         per_candidate = self._objective.shaping == "candidate"
         scored = (~zero_variance(rewards)).repeat_interleave(self.num_generations) | torch.tensor(per_candidate, device=ids.device)
+        if processes() > 1:
+            scored[0] = True  # a model in shards must be called by all processes equally often
         reference, candidate_loss = torch.zeros(count, device=ids.device), torch.zeros(count, device=ids.device)
         if scored.any():
             with self._teacher() as teacher:
@@ -209,39 +212,59 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         return loss / self.current_gradient_accumulation_steps
 
     def _echodistill_loss(self, model: Any, prompts: PromptBatch, inputs: dict[str, Any]) -> torch.Tensor:
-        # connected to the weights even if nothing below applies to these rows: a backward pass needs something to go through
-        nothing = next(weight for weight in model.parameters() if weight.requires_grad).sum() * 0.0
-        policy = nothing + self._policy_loss(model, prompts, inputs)
+        policy = self._policy_loss(model, prompts, inputs)
         # the reference belongs to the prompt, not to the rollout: one row a group is enough
         first = inputs["first_of_group"]
         distill = policy.new_zeros(())
         if self._objective.distill_weight > 0 and first.any():
             distill = self._distill_rows(model, prompts.take(first), _targets(inputs, first)).sum() / self._prompts_per_loss
             self._record("kl", distill)
-        return self._objective.policy_weight * policy + self._objective.distill_weight * distill
+        loss = self._objective.policy_weight * policy + self._objective.distill_weight * distill
+        if not loss.requires_grad:  # nothing above applies to these rows, but a backward pass needs something to go through
+            one = torch.arange(len(first), device=first.device) == 0
+            loss = loss + 0.0 * score(model, prompts.take(one), inputs["completion_ids"][one], inputs["completion_mask"][one]).sum()
+        return loss
 
     def _policy_loss(self, model: Any, prompts: PromptBatch, inputs: dict[str, Any]) -> torch.Tensor:
-        """The policy term over all rows. Rows without advantage add neither loss nor gradient, so they are not run."""
+        """The policy term over all rows. Rows without advantage add neither loss nor gradient, so they are not run.
+
+        Where several processes train and none here has any, one is run all the same: all processes must call the model equally often.
+        """
         active = inputs["advantages"] != 0
-        if self._objective.policy_weight == 0 or not active.any():
+        share = active.float().mean()
+        if self._objective.policy_weight == 0 or (share == 0 and processes() == 1):
             return inputs["advantages"].new_zeros(())
+        active[0] |= share == 0
         ids, mask = inputs["completion_ids"][active], inputs["completion_mask"][active]
         logits = score(model, prompts.take(active), ids, mask)
         log_prob = sequence_mean(token_log_probs(logits / self.temperature, ids), mask)
         against = inputs["reference_log_prob"][active] if self._objective.ratio_reference == "teacher" else log_prob
         policy = policy_term(log_prob, against, inputs["advantages"][active], self._objective.clip, self._objective.dual_clip)
+        if share == 0:
+            return policy.loss * 0.0
         self._record("policy_loss", policy.loss)
         self._record("clip_share", policy.clip_share)
         self._record("dual_clip_share", policy.dual_clip_share)
         self._record("ratio_mean", policy.ratio_mean)
         self._record("entropy", sequence_mean(token_entropy(logits.detach()), mask).mean())
-        return policy.loss * active.float().mean()
+        return policy.loss * share
 
     def _record(self, name: str, value: torch.Tensor | float) -> None:
         self._metrics["train"][name].append(value.item() if isinstance(value, torch.Tensor) else value)
 
+    def _pool(self) -> None:
+        """Metrics of all processes together: values side by side (what TRL has gathered already is the same in each), counts added."""
+        everyone = from_all((dict(self._metrics["train"]), self._counts))
+        names = sorted({name for metrics, _ in everyone for name in metrics})
+        for name in names:
+            self._metrics["train"][name] = [value for metrics, _ in everyone for value in metrics.get(name, [])]
+        for name in ("tokens", "clips"):
+            self._counts[name] = sum(counts[name] for _, counts in everyone)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds: speed since the last log."""
+        """Adds: speed since the last log, and what the other processes recorded."""
+        if processes() > 1:
+            self._pool()
         elapsed = time.perf_counter() - self._counts["since"]
         if "loss" in logs:
             logs |= {name + "_per_s": self._counts[name] / elapsed for name in ("tokens", "clips")}
