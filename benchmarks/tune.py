@@ -16,12 +16,13 @@ from echodistill.audio.recordings import NoiseLibrary
 from echodistill.batches import batches
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.choices import parse_choice
+from echodistill.mixes.drawing import Drawer
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
 from echodistill.models.checkpoint import open_base
 from echodistill.overrides import apply_overrides
 from echodistill.params import validate_params
 from echodistill.records import Question, Reference, read_rows
-from echodistill.stages.mixes import babble_sources, training_mixes
+from echodistill.stages.mixes import babble_sources
 from echodistill.teacher.references import load_views
 from echodistill.training.rollouts import RolloutSource
 from echodistill.training.train import train_student
@@ -57,7 +58,8 @@ def main() -> None:
     references = read_rows(Path("data/references/references.parquet"), Reference)
     views = {row.question_id: by_key[row.key] for row in references}
     noise = NoiseLibrary(corpus.waveform)
-    training = list(training_mixes(params.seed, params.mixes, corpus, babble_sources(corpus)))
+    drawer = Drawer(params.seed, params.mixes, babble_sources(corpus))
+    training = [mix for clip in corpus.clips_of("train") for mix in drawer((clip.clip_id, "train"))]
     source = RolloutSource(corpus, training, noise, views, llm.tokenizer.pad_token_id)
     before = [accuracy(llm, corpus, mixes, noise) for mixes in (clean, noisy)]
     started = time.monotonic()

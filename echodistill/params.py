@@ -4,6 +4,7 @@ It holds *what* is computed (learning rates, global batch sizes), never *how* (d
 invalidates nothing.
 """
 
+import re
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -23,6 +24,7 @@ PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 SnrDb = Annotated[float, Field(ge=-40.0, le=60.0)]
 Method = Literal["echodistill", "grpo", "distill", "sft"]
+_SCHEDULER = re.compile(r"(tcp|tls)://([\w.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}", re.ASCII)
 
 
 class _BadKey(ValueError):
@@ -234,8 +236,23 @@ class GatesParams(Section):
     """Clean accuracy must pass chance by this."""
 
 
+class WorkersParams(Section):
+    """Where CPU work is computed. The results are the same bytes everywhere, so no stage lists this for DVC."""
+
+    address: str | None
+    """A Dask scheduler (``tcp://host:8786``); ``None``: this machine's cores."""
+
+    @field_validator("address")
+    @classmethod
+    def _scheduler(cls, value: str | None) -> str | None:
+        if value is not None and not _SCHEDULER.fullmatch(value):
+            raise ValueError("is no address of a Dask scheduler: write tcp://host:8786, or null for this machine's cores")
+        return value
+
+
 class Params(Section):
     seed: int
+    workers: WorkersParams
     corpus: CorpusParams
     mixes: MixesParams
     base: BaseParams

@@ -26,15 +26,19 @@ class Decoded:
     source_channels: int
 
 
-def decode_file(path: Path, max_duration_s: float) -> Decoded:
-    """Decode a recording. Raises ``UserError`` naming the file and the fault."""
+def read_file(path: Path) -> bytes:
+    """A recording's bytes, not decoded. Raises ``UserError`` naming the file and the fault."""
     if not path.is_file():
         raise UserError(f"{path}: no such audio file")
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    return decode_bytes(content, str(path), max_duration_s)
+
+
+def decode_file(path: Path, max_duration_s: float) -> Decoded:
+    """Decode a recording. Raises ``UserError`` naming the file and the fault."""
+    return decode_bytes(read_file(path), str(path), max_duration_s)
 
 
 def decode_bytes(content: bytes, name: str, max_duration_s: float) -> Decoded:

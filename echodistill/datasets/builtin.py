@@ -1,6 +1,7 @@
 """The embedded default: synthetic speech by many voices, and questions about what was said.
 
 Voices are espeak-ng accents crossed with speaker variants; a voice belongs to one split only, so the test voices are unseen.
+Words are spoken on this machine, also where a cluster does the rest: the synthesiser is a process that workers need not have.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ import soxr
 
 from echodistill.audio.files import Decoded
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
-from echodistill.datasets.sources import SourceClip, SourceClips, SourceFailed, split_groups
+from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceFailed, split_groups
 from echodistill.datasets.spoken_words import ask, draw_words
 from echodistill.params import CorpusParams
 from echodistill.seeds import rng
@@ -87,7 +88,7 @@ def voice_names(seed: int) -> list[str]:
 
 
 def read(params: CorpusParams, seed: int, espeak: Espeak) -> SourceClips:
-    """Plan the clips. They are spoken when read; ``espeak`` must stay open until then."""
+    """Plan the clips. They are spoken when fetched; ``espeak`` must stay open until then."""
     # a variant is one speaker whatever the accent: both its voices go to one split
     voices = voice_names(seed)
     speaker_of = {voice: voice.split("+")[1] for voice in voices}
@@ -105,7 +106,8 @@ def read(params: CorpusParams, seed: int, espeak: Espeak) -> SourceClips:
                     clip_id=clip_id,
                     group=speaker_of[voice],
                     source=f"espeak-ng:{voice}",
-                    read=partial(_speak, espeak, " ".join(words), voice, seed, clip_id),
+                    fetch=partial(_speak, espeak, " ".join(words), voice, seed, clip_id),
+                    decode=partial(_shape, seed, clip_id),
                     questions=(ask(stream, clip_id, words, WORDS),),
                     transcript=" ".join(words),
                 )
@@ -113,12 +115,27 @@ def read(params: CorpusParams, seed: int, espeak: Espeak) -> SourceClips:
     return SourceClips(clips=clips, splits=splits)
 
 
-def _speak(espeak: Espeak, text: str, voice: str, seed: int, clip_id: str) -> tuple[Decoded, str]:
-    """Speak a clip with its own rate, pitch, level and edges."""
+def _manner(seed: int, clip_id: str) -> tuple[int, int, np.random.Generator]:
+    """A clip's rate in words a minute, its pitch (0 to 99), and the stream its edges and level are drawn from."""
     stream = rng(seed, "builtin", clip_id, "voice")
-    raw, rate = espeak.say(text, voice, int(stream.integers(160, 205)), int(stream.integers(30, 70)))
-    loud = np.flatnonzero(np.abs(raw) > TRIM_LEVEL * np.max(np.abs(raw)))
-    speech = soxr.resample(raw[loud[0] : loud[-1] + 1], rate, SAMPLE_RATE)
+    return int(stream.integers(160, 205)), int(stream.integers(30, 70)), stream
+
+
+def _speak(espeak: Espeak, text: str, voice: str, seed: int, clip_id: str) -> Raw:
+    """Speak a clip with its own rate and pitch: the synthesiser's float32 samples."""
+    rate_wpm, pitch, _ = _manner(seed, clip_id)
+    samples, sample_rate = espeak.say(text, voice, rate_wpm, pitch)
+    return Raw((samples.tobytes(),), sample_rate)
+
+
+def _shape(seed: int, clip_id: str, raw: Raw) -> tuple[Decoded, str]:
+    """Give what was spoken its own edges and level."""
+    assert raw.sample_rate is not None
+    stream = _manner(seed, clip_id)[2]
+    (content,) = raw.parts
+    spoken = np.frombuffer(content, dtype="<f4")
+    loud = np.flatnonzero(np.abs(spoken) > TRIM_LEVEL * np.max(np.abs(spoken)))
+    speech = soxr.resample(spoken[loud[0] : loud[-1] + 1], raw.sample_rate, SAMPLE_RATE)
     before, after = (np.zeros(int(stream.uniform(*EDGE_S) * SAMPLE_RATE), dtype=np.float32) for _ in range(2))
     clip = np.concatenate([before, speech * (stream.uniform(0.2, 0.7) / np.max(np.abs(speech))), after])
-    return Decoded(clip.astype(np.float32), rate, 1), hashlib.sha256(raw.tobytes()).hexdigest()
+    return Decoded(clip.astype(np.float32), raw.sample_rate, 1), hashlib.sha256(content).hexdigest()

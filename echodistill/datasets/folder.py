@@ -24,9 +24,9 @@ from pathlib import Path
 from string import ascii_uppercase as LETTERS
 from typing import Any
 
-from echodistill.audio.files import Decoded, decode_file
+from echodistill.audio.files import Decoded, decode_bytes, read_file
 from echodistill.datasets.manifest import Fields, RowError, rows
-from echodistill.datasets.sources import SourceClip, SourceClips, SourceQuestion, split_groups
+from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceQuestion, split_groups
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams
 from echodistill.records import Quarantined
@@ -91,16 +91,21 @@ def _clips(asked: Sequence[_Asked], root: Path, max_duration_s: float) -> list[S
             clip_id=_name(path, root),
             group=about[0].group,
             source=str(path),
-            read=partial(_decode, path, max_duration_s),
+            fetch=partial(_fetch, path),
+            decode=partial(_decode, str(path), max_duration_s),
             questions=tuple(row.question for row in about),
         )
         for path, about in of_clip.items()
     ]
 
 
-def _decode(path: Path, max_duration_s: float) -> tuple[Decoded, str]:
-    decoded = decode_file(path, max_duration_s)
-    return decoded, hashlib.sha256(path.read_bytes()).hexdigest()
+def _fetch(path: Path) -> Raw:
+    return Raw((read_file(path),))
+
+
+def _decode(name: str, max_duration_s: float, raw: Raw) -> tuple[Decoded, str]:
+    (content,) = raw.parts
+    return decode_bytes(content, name, max_duration_s), hashlib.sha256(content).hexdigest()
 
 
 def _name(path: Path, root: Path) -> str:

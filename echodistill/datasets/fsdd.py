@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from echodistill.audio.files import Decoded, decode_file
+from echodistill.audio.files import Decoded, decode_bytes, read_file
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
-from echodistill.datasets.sources import SourceClip, SourceClips, split_groups
+from echodistill.datasets.sources import Raw, SourceClip, SourceClips, split_groups
 from echodistill.datasets.spoken_words import ask, draw_words
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams
@@ -37,7 +37,8 @@ def read(params: CorpusParams, seed: int) -> SourceClips:
     damaged recording is a broken copy, not a bad row.
     """
     takes, quarantined = _find(Path(params.path))
-    samples = {path: _load(path)[0].size for words in takes.values() for paths in words.values() for path in paths}
+    files = [path for words in takes.values() for paths in words.values() for path in paths]
+    samples = {path: _at_peak(read_file(path), str(path))[0].size for path in files}
     splits = split_groups(list(takes), params.validation_share, params.test_share, seed)
     clips = []
     for split in SPLITS:
@@ -83,23 +84,28 @@ def _plan_clip(
         clip_id=clip_id,
         group=speaker,
         source=f"{first} + {second.name}",
-        read=partial(_join, first, second, gap),
+        fetch=partial(_fetch, first, second),
+        decode=partial(_join, str(first), str(second), gap),
         questions=(question,),
         transcript=" ".join(words),
     )
 
 
-def _join(first: Path, second: Path, gap: int) -> tuple[Decoded, str]:
+def _fetch(first: Path, second: Path) -> Raw:
+    return Raw((read_file(first), read_file(second)))
+
+
+def _join(first: str, second: str, gap: int, raw: Raw) -> tuple[Decoded, str]:
     """Both digits at one peak, with ``gap`` samples of silence between."""
-    (before, rate, before_bytes), (after, _, after_bytes) = _load(first), _load(second)
+    (before, rate), (after, _) = (_at_peak(content, name) for content, name in zip(raw.parts, (first, second), strict=True))
     clip = np.concatenate([before, np.zeros(gap, dtype=np.float32), after])
-    return Decoded(clip, rate, 1), hashlib.sha256(before_bytes + after_bytes).hexdigest()
+    return Decoded(clip, rate, 1), hashlib.sha256(b"".join(raw.parts)).hexdigest()
 
 
-def _load(path: Path) -> tuple[Waveform, int, bytes]:
-    """A recording at ``PEAK``, its own sample rate in Hz and its bytes. Raises ``UserError`` naming it when damaged or silent."""
-    decoded = decode_file(path, MAX_TAKE_S)
+def _at_peak(content: bytes, name: str) -> tuple[Waveform, int]:
+    """A recording at ``PEAK`` and its own sample rate in Hz. Raises ``UserError`` naming it when damaged or silent."""
+    decoded = decode_bytes(content, name, MAX_TAKE_S)
     peak = np.max(np.abs(decoded.waveform))
     if peak == 0.0:
-        raise UserError(f"{path}: silent: replace it with the published recording")
-    return (decoded.waveform * (PEAK / peak)).astype(np.float32), decoded.source_rate, path.read_bytes()
+        raise UserError(f"{name}: silent: replace it with the published recording")
+    return (decoded.waveform * (PEAK / peak)).astype(np.float32), decoded.source_rate

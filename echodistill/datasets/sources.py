@@ -24,6 +24,21 @@ class SourceQuestion:
 
 
 @dataclass(frozen=True)
+class Raw:
+    """What a clip is decoded from, as it leaves this machine: bytes alone, no path and no process."""
+
+    parts: tuple[bytes, ...]
+    """One or more whole files, or the samples of a synthesiser."""
+    sample_rate: int | None = None
+    """Hz, of samples; a file names its own."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(map(len, self.parts))
+
+
+@dataclass(frozen=True)
 class SourceClip:
     """A clip that has not been decoded yet."""
 
@@ -31,10 +46,16 @@ class SourceClip:
     group: str
     source: str
     """For error messages and provenance: a file or a voice."""
-    read: Callable[[], tuple[Decoded, str]]
-    """Decode it; gives also the sha256 of the raw bytes. Raises ``UserError``."""
+    fetch: Callable[[], Raw]
+    """Read the files, or ask the synthesiser: here, where they are. Raises ``UserError``."""
+    decode: Callable[[Raw], tuple[Decoded, str]]
+    """Decode what was fetched, on any machine; gives also the sha256 of the raw bytes. Raises ``UserError``."""
     questions: tuple[SourceQuestion, ...]
     transcript: str | None = None
+
+    def read(self) -> tuple[Decoded, str]:
+        """Fetch and decode."""
+        return self.decode(self.fetch())
 
 
 @dataclass(frozen=True)

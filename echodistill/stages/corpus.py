@@ -2,54 +2,59 @@
 
 import hashlib
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
-from echodistill.audio.files import encode_flac
-from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
 from echodistill.datasets import builtin, folder, fsdd
-from echodistill.datasets.sources import SourceClip, SourceClips, SourceFailed, SourceQuestion
+from echodistill.datasets.encoding import Encoded, Encoder, fetch, probe
+from echodistill.datasets.sources import SourceClip, SourceClips, SourceQuestion
 from echodistill.datasets.store import ShardWriter
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams, Params
 from echodistill.progress import track
 from echodistill.records import Clip, Quarantined, Question, write_rows
+from echodistill.scale_out import Pays, Pool, Threads, open_pool
 from echodistill.stages.entry import run_stage
 from echodistill.workers import ordered_map
 
+# Decoders and the FLAC encoder let go of the interpreter: on a few cores threads do as well and send nothing between processes.
+LOCAL_CLUSTER = Pays(items=5_000, cores=8)
 
-def corpus(params: Params, out: Path) -> None:
-    """Make the corpus folder ``out``. Raises ``UserError`` when too many rows are bad or a split is empty."""
+
+def corpus(params: Params, out: Path, address: str | None = None) -> None:
+    """Make the corpus folder ``out``. Raises ``UserError`` when too many rows are bad or a split is empty.
+
+    Clips are decoded, judged, hashed and encoded on this machine's cores, or fetched here and the rest done on the Dask cluster at
+    ``address``.
+    """
     settings = params.corpus
     with builtin.Espeak() if settings.source == "builtin" else nullcontext() as espeak:
         if isinstance(espeak, builtin.Espeak):
             found = builtin.read(settings, params.seed, espeak)
         else:
             found = (folder if settings.source == "folder" else fsdd).read(settings, params.seed)
-        with atomic_path(out) as temporary:
+        # the synthesiser's processes, one a core, are what builtin waits for: a local cluster would only take their time
+        count = 0 if settings.source == "builtin" else len(found.clips)
+        with atomic_path(out) as temporary, open_pool(address, Threads(), count, LOCAL_CLUSTER, probe) as pool:
             temporary.mkdir()
-            _store(found, settings, temporary)
+            _store(found, settings, temporary, pool)
 
 
-@dataclass(frozen=True)
-class _Encoded:
-    """A clip ready to be stored: its row but for its place, and its FLAC bytes."""
-
-    row: Clip
-    content: bytes
-
-
-def _store(found: SourceClips, settings: CorpusParams, out: Path) -> None:
+def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) -> None:
     clips, questions, quarantined = [], [], list(found.quarantined)
-    encoded = ordered_map(lambda source: _encode(source, found.splits[source.group], settings), found.clips)
+    encoder = Encoder(settings.min_duration_s, settings.max_duration_s)
+    if pool.shares_files:
+        encoded = pool.map(encoder, found.clips)
+    else:
+        encoded = pool.map(encoder, ordered_map(fetch, found.clips), attrgetter("size"))
     with ShardWriter(out) as shards:
         for source, result in track(zip(found.clips, encoded, strict=True), len(found.clips), "corpus", "clips"):
             if isinstance(result, str):
                 quarantined += [Quarantined(_row_name(source, asked), result) for asked in source.questions]
                 continue
             shard, offset = shards.add(f"{hashlib.sha256(source.clip_id.encode()).hexdigest()[:16]}.flac", result.content)
-            clips.append(replace(result.row, shard=shard, offset=offset))
+            clips.append(_row(source, found.splits[source.group], result, shard, offset))
             for asked in source.questions:
                 index = asked.choices.index(asked.answer)
                 questions.append(
@@ -61,40 +66,22 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path) -> None:
     write_rows(out / "questions.parquet", Question, questions)
 
 
-def _encode(source: SourceClip, split: str, settings: CorpusParams) -> _Encoded | str:
-    """Decode, judge and encode one clip, or say what is wrong with it: the order of the rows must stay.
-
-    Raises ``SourceFailed`` when it is not the clip that is wrong.
-    """
-    try:
-        decoded, source_sha256 = source.read()
-        duration_s, level = len(decoded.waveform) / SAMPLE_RATE, dbfs(decoded.waveform)
-        if not settings.min_duration_s <= duration_s <= settings.max_duration_s:
-            allowed = f"{settings.min_duration_s:g} to {settings.max_duration_s:g} s"
-            raise UserError(f"{source.source}: {duration_s:.2f} s is outside corpus.min_duration_s to max_duration_s ({allowed})")
-        if level < SILENCE_DBFS:
-            raise UserError(f"{source.source}: silent ({level:.0f} dBFS)")
-    except SourceFailed:
-        raise
-    except UserError as error:
-        return str(error).removeprefix(f"{source.source}: ")  # it is named beside its reason
-    content = encode_flac(decoded.waveform)
-    row = Clip(
+def _row(source: SourceClip, split: str, encoded: Encoded, shard: str, offset: int) -> Clip:
+    return Clip(
         clip_id=source.clip_id,
         group=source.group,
         split=split,
         transcript=source.transcript,
         source=source.source,
-        source_sha256=source_sha256,
-        sha256=hashlib.sha256(content).hexdigest(),
-        source_rate=decoded.source_rate,
-        duration_s=duration_s,
-        level_dbfs=level,
-        shard="",
-        offset=0,
-        size=len(content),
+        source_sha256=encoded.source_sha256,
+        sha256=encoded.sha256,
+        source_rate=encoded.source_rate,
+        duration_s=encoded.duration_s,
+        level_dbfs=encoded.level_dbfs,
+        shard=shard,
+        offset=offset,
+        size=len(encoded.content),
     )
-    return _Encoded(row, content)
 
 
 def _row_name(source: SourceClip, asked: SourceQuestion) -> str:
@@ -121,4 +108,4 @@ def _judge(clips: list[Clip], questions: int, quarantined: list[Quarantined], se
 
 
 if __name__ == "__main__":
-    run_stage(corpus, sections=("seed", "corpus"))
+    run_stage(corpus, sections=("seed", "corpus"), on_workers=True)

@@ -33,14 +33,24 @@ def only(params: Params, sections: Sequence[str]) -> Params:
     return cast(Params, view)
 
 
-def run_stage(stage: Callable[..., None], sections: Sequence[str], convert: Callable[[list[str]], list[Any]] | None = None) -> None:
-    """Run ``stage(params, *paths)`` with the command line's paths. Exits with status 1 and one line on ``UserError``."""
+def run_stage(
+    stage: Callable[..., None],
+    sections: Sequence[str],
+    convert: Callable[[list[str]], list[Any]] | None = None,
+    on_workers: bool = False,
+) -> None:
+    """Run ``stage(params, *paths)`` with the command line's paths. Exits with status 1 and one line on ``UserError``.
+
+    ``on_workers``: the stage also takes ``address`` (``workers.address``). That is no section, since DVC must not watch it: where
+    work is computed changes no byte.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     arguments = sys.argv[1:]
     try:
         values = convert(arguments) if convert else [Path(argument) for argument in arguments]
-        stage(only(load_params(PARAMS_FILE), sections), *values)
+        params = load_params(PARAMS_FILE)
+        stage(only(params, sections), *values, **({"address": params.workers.address} if on_workers else {}))
     except UserError as error:
         sys.exit(f"error: {error}")
     except Exception as error:

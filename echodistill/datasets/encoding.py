@@ -1,0 +1,101 @@
+"""One clip on its way into the corpus: decode it, judge it, hash it and encode it. Fetched before, any machine may do it."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+
+from echodistill.audio.files import Decoded, decode_bytes, encode_flac
+from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
+from echodistill.datasets.sources import Raw, SourceClip, SourceFailed
+from echodistill.errors import UserError
+from echodistill.seeds import rng
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A clip that is ready to be decoded, or why it cannot be."""
+
+    source: str
+    """For error messages."""
+    raw: Raw | str
+    """The reason where it could not be fetched."""
+    decode: Callable[[Raw], tuple[Decoded, str]]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.raw.size if isinstance(self.raw, Raw) else 0
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A clip that is ready to be stored."""
+
+    content: bytes
+    """FLAC."""
+    sha256: str
+    """Of ``content``."""
+    source_sha256: str
+    source_rate: int
+    """Hz."""
+    duration_s: float
+    level_dbfs: float
+
+
+def fetch(clip: SourceClip) -> Fetched:
+    """Get a clip's bytes. Raises ``SourceFailed`` when it is not the clip that is wrong."""
+    try:
+        return Fetched(clip.source, clip.fetch(), clip.decode)
+    except SourceFailed:
+        raise
+    except UserError as error:
+        return Fetched(clip.source, _reason(error, clip.source), clip.decode)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Decode, judge and encode one clip, or say what is wrong with it: the order of the rows must stay.
+
+    Raises ``SourceFailed`` when it is not the clip that is wrong.
+    """
+
+    min_duration_s: float
+    max_duration_s: float
+
+    def __call__(self, clip: SourceClip | Fetched) -> Encoded | str:
+        fetched = fetch(clip) if isinstance(clip, SourceClip) else clip
+        if isinstance(fetched.raw, str):
+            return fetched.raw
+        try:
+            decoded, source_sha256 = fetched.decode(fetched.raw)
+            duration_s, level = len(decoded.waveform) / SAMPLE_RATE, dbfs(decoded.waveform)
+            if not self.min_duration_s <= duration_s <= self.max_duration_s:
+                allowed = f"{self.min_duration_s:g} to {self.max_duration_s:g} s"
+                raise UserError(f"{duration_s:.2f} s is outside corpus.min_duration_s to max_duration_s ({allowed})")
+            if level < SILENCE_DBFS:
+                raise UserError(f"silent ({level:.0f} dBFS)")
+        except SourceFailed:
+            raise
+        except UserError as error:
+            return _reason(error, fetched.source)
+        content = encode_flac(decoded.waveform)
+        digest = hashlib.sha256(content).hexdigest()
+        return Encoded(content, digest, source_sha256, decoded.source_rate, duration_s, level)
+
+
+def _reason(error: UserError, source: str) -> str:
+    """Without the clip's name: it stands beside the reason."""
+    return str(error).removeprefix(f"{source}: ")
+
+
+def probe() -> str:
+    """sha256 of what resampling, levels and the FLAC encoder give here. Another processor or library may give other bytes."""
+    digest = hashlib.sha256()
+    for rate in (8_000, 22_050, 44_100):
+        samples = 0.1 * rng("probe", rate).standard_normal(rate).astype(np.float32)
+        content = encode_flac(soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ"))
+        digest.update(content + str(dbfs(decode_bytes(content, "probe", 2.0).waveform)).encode())
+    return digest.hexdigest()
