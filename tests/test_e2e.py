@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +10,10 @@ from typing import Any
 
 import pytest
 import soundfile
-import yaml
 
-from tests.conftest import WORDS, tone
-from tests.test_pipeline import ROOT
+from tests.projects import small_project
 
 pytestmark = pytest.mark.e2e
-SPEAKERS = 8
-CLIPS = 15  # a speaker
 
 
 def command(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -41,34 +36,8 @@ def ran(result: subprocess.CompletedProcess[str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the tracked files, its own git and DVC, a folder of tones and small parameters."""
     folder = tmp_path_factory.mktemp("project")
-    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in files.stdout.splitlines():
-        if (ROOT / name).is_file() and not name.startswith(("tests/", "dvc.lock")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    rows = []
-    for speaker in range(SPEAKERS):
-        for number in range(CLIPS):
-            word, name = WORDS[number % 3], f"s{speaker}-{number}.wav"
-            soundfile.write(folder / "data/raw" / name, tone(word, name, 0.4), 16_000)
-            turn = number // 3 % 3
-            choices = [*WORDS[turn:], *WORDS[:turn]]
-            row = {"id": f"s{speaker}-{number}", "audio_path": name, "question": "Which tone?", "choices": choices, "answer": word}
-            rows.append(row | {"group": f"s{speaker}"})
-    (folder / "data/raw/broken.wav").write_text("no audio at all")
-    rows.append(rows[0] | {"id": "broken", "audio_path": "broken.wav", "group": "s1"})
-    (folder / "data/raw/manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["corpus"] |= {"source": "folder", "validation_share": 0.13, "max_duration_s": 0.5}
-    params["mixes"] |= {"kinds": ["gauss", "crowd", "wind"], "unseen": ["wind"], "snrs_db": [-10, 0, 20]}
-    params["base"]["nano"] |= {"width": 96, "encoder_layers": 1, "decoder_layers": 1, "steps": 100, "batch": 24}
-    params["train"] |= {"steps": 4, "prompts_per_step": 4, "rollouts": 2, "checkpoint_every": 2}
-    params["compare"]["bootstrap_draws"] = 500
-    params["gates"] |= {"above_chance": 0.05, "min_parse_rate": 0.5}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    small_project(folder)
     return folder
 
 

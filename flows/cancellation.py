@@ -1,0 +1,49 @@
+"""Ends what a run started as soon as the run, or the one it works for, is to be cancelled."""
+
+import logging
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+
+SECONDS_BETWEEN_LOOKS = 2.0
+ENDING = (StateType.CANCELLING, StateType.CANCELLED)
+
+logger = logging.getLogger(__name__)
+
+
+class Watch:
+    """``with Watch(run_ids, end):`` calls ``end`` once when one of the flow runs is being cancelled.
+
+    A server that cannot be reached for a while is no reason to end anything.
+    """
+
+    def __init__(self, run_ids: list[UUID], end: Callable[[], None]) -> None:
+        self.cancelled = False
+        self._run_ids = run_ids
+        self._end = end
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="cancellation", daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._over.set()
+
+    def _look(self) -> None:
+        with get_client(sync_client=True) as client:
+            while not self._over.wait(SECONDS_BETWEEN_LOOKS):
+                try:
+                    states = [client.read_flow_run(run_id).state for run_id in self._run_ids]
+                except Exception as error:
+                    logger.debug("cannot ask whether the run is cancelled: %s", error)
+                    continue
+                if any(state and state.type in ENDING for state in states):
+                    self.cancelled = True
+                    self._end()
+                    return

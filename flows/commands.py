@@ -1,0 +1,18 @@
+"""Short commands the flows wait for: git and DVC."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from echodistill.errors import UserError
+
+DVC = (sys.executable, "-m", "dvc")
+
+
+def output_of(*command: str, cwd: Path) -> str:
+    """What a command prints. Raises ``UserError`` with its message when it fails."""
+    asked = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        said = (asked.stderr or asked.stdout).strip()
+        raise UserError(f"`{' '.join(command).removeprefix(sys.executable + ' -m ')}` failed in {cwd}: {said}")
+    return asked.stdout.strip()

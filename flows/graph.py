@@ -1,0 +1,129 @@
+"""Reads DVC's graph. ``dvc.yaml`` is its only description: no stage is named in these flows."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from echodistill.errors import UserError
+from flows.commands import DVC
+
+UNCHANGED = re.compile(r"^Stage '(?P<name>[^']+)' (?P<reason>didn't change, skipping)")
+META_KEYS = {"pool", "retries", "timeout_s", "concurrency"}
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What an orchestrator needs to know of a stage; its ``meta:`` block in ``dvc.yaml``."""
+
+    pool: str = "cpu"
+    """Work pool it wants to run in."""
+    retries: int = 0
+    """How often it is started again after a crash; never after it refused its input."""
+    timeout_s: float | None = None
+    concurrency: int = 1
+    """How many stages of its pool may run side by side on one machine."""
+
+    @classmethod
+    def of(cls, stage: str, block: dict[str, Any] | None) -> "Meta":
+        """Raises ``UserError`` naming the stage and an unknown key."""
+        if unknown := set(block or {}) - META_KEYS:
+            raise UserError(f"dvc.yaml: meta of stage {stage} has unknown keys {sorted(unknown)}; known: {sorted(META_KEYS)}")
+        return cls(**(block or {}))
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage of the graph."""
+
+    name: str
+    needs: tuple[str, ...]
+    """Stages whose outputs it reads."""
+    meta: Meta
+
+
+def read_graph(workspace: Path, target: str | None = None) -> list[Node]:
+    """The stages that lead to ``target`` (all when ``None``), each behind those it needs. Raises ``UserError``."""
+    import networkx
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(workspace)) as repo:
+            graph = repo.index.graph
+            by_name = {_name(stage): stage for stage in graph if stage.cmd}
+            if target is not None and target not in by_name:
+                raise UserError(f"dvc.yaml has no stage {target!r}; it has {', '.join(sorted(by_name))}")
+            wanted = [by_name[target]] if target else None
+            # edges lead from a stage to what it needs, so post-order puts those first
+            starts = wanted or [by_name[name] for name in sorted(by_name)]
+            order: list[Any] = []
+            for start in starts:
+                order += [stage for stage in networkx.dfs_postorder_nodes(graph, start) if stage.cmd and stage not in order]
+            return [
+                Node(
+                    _name(stage),
+                    tuple(sorted(_name(needed) for needed in graph.successors(stage) if needed.cmd)),
+                    Meta.of(_name(stage), stage.meta),
+                )
+                for stage in order
+            ]
+    except DvcException as error:
+        raise UserError(f"dvc.yaml cannot be read: {error}") from error
+
+
+def _name(stage: Any) -> str:
+    """As ``dvc repro`` takes it in the repository's root, wherever this process works."""
+    return stage.name if stage.path_in_repo == "dvc.yaml" else f"{stage.path_in_repo}:{stage.name}"
+
+
+def inputs_of_graph(workspace: Path) -> list[Path]:
+    """What the graph reads and git does not hold: absolute paths of dependencies that no stage makes and no commit tracks."""
+    tracked = {str(workspace.resolve() / name) for name in _tracked(workspace)}
+    return sorted(Path(path) for path in _made_by_no_stage(workspace, None) - tracked)
+
+
+def inputs_of_stage(workspace: Path, stage: str) -> tuple[list[str], list[str]]:
+    """What a stage reads and no stage makes, as paths in the repository: those that git holds, and the others that exist.
+
+    Raises ``UserError`` for one outside the repository, which another machine has not got.
+    """
+    inside = []
+    for path in sorted(_made_by_no_stage(workspace, stage)):
+        if not Path(path).is_relative_to(workspace.resolve()):
+            raise UserError(f"{stage} reads {path}, outside the repository: another machine has not got that. Copy or link it in")
+        inside.append(Path(path).relative_to(workspace.resolve()).as_posix())
+    held = _tracked(workspace)
+    there = [path for path in inside if (workspace / path).exists()]
+    known = [path for path in there if all(name in held for name in _files(workspace, path))]
+    return known, [path for path in there if path not in known]
+
+
+def _files(workspace: Path, path: str) -> list[str]:
+    """The file itself, or all files below a folder."""
+    whole = workspace / path
+    return [each.relative_to(workspace).as_posix() for each in whole.rglob("*") if each.is_file()] if whole.is_dir() else [path]
+
+
+def _made_by_no_stage(workspace: Path, stage: str | None) -> set[str]:
+    """Absolute paths that a stage (any when ``None``) depends on and that are no part of any stage's outputs."""
+    from dvc.repo import Repo
+
+    with Repo(str(workspace)) as repo:
+        made = {out.fs_path for each in repo.index.stages for out in each.outs}
+        stages = [each for each in repo.index.stages if stage is None or (each.cmd and _name(each) == stage)]
+        read = {dep.fs_path for each in stages for dep in each.deps if dep.protocol == "local"}
+    return {path for path in read if not any(path == out or path.startswith(f"{out}/") for out in made)}
+
+
+def _tracked(workspace: Path) -> set[str]:
+    asked = subprocess.run(["git", "ls-files", "-z"], cwd=workspace, capture_output=True, text=True, check=True)
+    return {name for name in asked.stdout.split("\0") if name}
+
+
+def unchanged(workspace: Path) -> dict[str, str]:
+    """Stages DVC would skip now, with its reason. One dry run is much cheaper than asking stage by stage."""
+    asked = subprocess.run([*DVC, "repro", "--dry"], cwd=workspace, capture_output=True, text=True, check=False)
+    found = (UNCHANGED.match(line) for line in asked.stdout.splitlines())
+    return {match["name"]: match["reason"] for match in found if match} if asked.returncode == 0 else {}

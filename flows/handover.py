@@ -1,0 +1,180 @@
+"""A stage handed to another machine and back. The two share git and S3, and nothing else.
+
+There: a clone at the same commit, the parameters, ``dvc.yaml`` and ``dvc.lock`` as they are here, inputs that neither git holds nor a
+stage makes from S3, all others by ``dvc pull``. Back: the stage's entry for ``dvc.lock``, and its outputs by ``dvc pull``.
+"""
+
+import fcntl
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from echodistill.atomic import atomic_path
+from echodistill.errors import UserError
+from echodistill.storage.client import Store
+from echodistill.storage.download import fetch_file, read_object
+from echodistill.storage.folders import SUFFIX, fetch_folder, publish_folder
+from echodistill.storage.objects import publish_file
+from flows.commands import DVC, output_of
+from flows.graph import Node, inputs_of_stage
+from flows.remote import use_remote
+
+CLONES = Path(".echodistill/elsewhere")
+CARRIED = ("params.yaml", "dvc.yaml", "dvc.lock")
+"""What may differ from the commit."""
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What another machine needs to run one stage."""
+
+    stage: str
+    needs: list[str]
+    """Stages whose outputs it reads."""
+    force: bool
+    timeout_s: float | None
+    commit: str
+    sources: list[str]
+    """Git addresses that have the commit, the nearest first."""
+    files: dict[str, str]
+    """Text of the ``CARRIED`` files, by name."""
+    inputs: dict[str, str]
+    """Object key of each input that git does not hold and no stage makes, by its path in the repository."""
+
+
+@dataclass(frozen=True)
+class Handback:
+    """A stage that another machine brought up to date."""
+
+    stage: str
+    decision: str
+    seconds: float
+    lock: dict[str, Any]
+    """Its entry in ``dvc.lock``."""
+
+
+def publish(store: Store, what: Handover | Handback, metadata: Mapping[str, str]) -> str:
+    """The key of either, for the other machine."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "handover.json"
+        path.write_text(json.dumps(asdict(what), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        return publish_file(store, "handovers", path, metadata)
+
+
+def read_handover(store: Store, key: str) -> Handover:
+    """What ``publish`` was given."""
+    return Handover(**json.loads(read_object(store, key)))
+
+
+def read_handback(store: Store, key: str) -> Handback:
+    """What ``publish`` was given."""
+    return Handback(**json.loads(read_object(store, key)))
+
+
+def pack(store: Store, repository: Path, workspace: Path, node: Node, force: bool, metadata: Mapping[str, str]) -> Handover:
+    """Describe a stage of ``workspace``, which is ``repository`` or a clone of it, and publish the inputs that have no other way.
+
+    Raises ``UserError`` for code that is not committed, which a clone would lack.
+    """
+    tracked, loose = inputs_of_stage(workspace, node.name)
+    edited = output_of("git", "diff", "--name-only", "HEAD", "--", *tracked, cwd=workspace).splitlines() if tracked else []
+    if uncommitted := sorted({*edited, *(path for path in loose if path.endswith(".py"))} - set(CARRIED)):
+        raise UserError(f"{', '.join(uncommitted)}: commit this first, for {node.name} runs in a clone on another machine")
+    inputs = {}
+    for path in loose:
+        whole = workspace / path
+        send = publish_folder if whole.is_dir() else publish_file
+        inputs[path] = send(store, "inputs", whole, metadata)
+    remotes = output_of("git", "remote", cwd=repository).splitlines()
+    origin = [output_of("git", "remote", "get-url", "origin", cwd=repository)] if "origin" in remotes else []
+    return Handover(
+        node.name,
+        list(node.needs),
+        force,
+        node.meta.timeout_s,
+        output_of("git", "rev-parse", "HEAD", cwd=workspace),
+        [str(repository.resolve()), *origin],
+        {name: (workspace / name).read_text(encoding="utf-8") for name in CARRIED if (workspace / name).is_file()},
+        inputs,
+    )
+
+
+@contextmanager
+def unpacked(store: Store, base: Path, handover: Handover) -> Iterator[Path]:
+    """The clone in which a handed-over stage can run, with its inputs; ``base`` is the repository this machine's worker stands in.
+
+    A stage's clone is kept, so that a crashed one goes on, and held by one run at a time. Raises ``UserError``.
+    """
+    clone = (base / CLONES / re.sub(r"\W+", "-", handover.stage)).resolve()
+    clone.parent.mkdir(parents=True, exist_ok=True)
+    with clone.with_suffix(".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        _check_out(clone, handover)
+        cache = output_of(*DVC, "cache", "dir", cwd=base)
+        output_of(*DVC, "cache", "dir", "--local", str((base / cache).resolve()), cwd=clone)
+        use_remote(clone, store.place)
+        for name in CARRIED:
+            if name in handover.files:
+                (clone / name).write_text(handover.files[name], encoding="utf-8")
+            else:
+                (clone / name).unlink(missing_ok=True)
+        for path, key in handover.inputs.items():
+            _fetch(store, key, clone / path)
+        if handover.needs:
+            output_of(*DVC, "--wait-for-lock", "pull", "--force", *handover.needs, cwd=clone)
+        yield clone
+
+
+def _check_out(clone: Path, handover: Handover) -> None:
+    """Bring the clone to the commit, from the first address that has it. Raises ``UserError`` when none does."""
+    if not (clone / ".git").is_dir():
+        output_of("git", "init", "--quiet", str(clone), cwd=clone.parent)
+    reasons = []
+    for source in handover.sources:
+        try:
+            output_of("git", "fetch", "--quiet", source, "HEAD", "+refs/heads/*:refs/handover/*", cwd=clone)
+            output_of("git", "checkout", "--quiet", "--force", "--detach", handover.commit, cwd=clone)
+            return
+        except UserError as error:
+            reasons.append(str(error))
+    raise UserError(f"commit {handover.commit} of stage {handover.stage} is not to be had: push it. " + "; ".join(reasons))
+
+
+def _fetch(store: Store, key: str, target: Path) -> None:
+    """Replace an input by what the key stands for."""
+    if key.endswith(SUFFIX):
+        shutil.rmtree(target, ignore_errors=True)
+        fetch_folder(store, key, target)
+    else:
+        fetch_file(store, key, target)
+
+
+def lock_entry(workspace: Path, stage: str) -> dict[str, Any]:
+    """What ``dvc.lock`` says about a stage."""
+    return dict(yaml.safe_load((workspace / "dvc.lock").read_text(encoding="utf-8"))["stages"][stage])
+
+
+def take_back(workspace: Path, handback: Handback) -> None:
+    """Enter what another machine made: the stage's entry in ``dvc.lock``, then its outputs. Raises ``UserError``."""
+    from dvc.repo import Repo
+
+    path = workspace / "dvc.lock"
+    with Repo(str(workspace), _wait_for_lock=True) as repo, repo.lock:
+        known: dict[str, Any] = {"schema": "2.0"}
+        if path.is_file():
+            known = yaml.safe_load(path.read_text(encoding="utf-8"))
+        known.setdefault("stages", {})[handback.stage] = handback.lock
+        with atomic_path(path) as temporary:
+            temporary.write_text(yaml.safe_dump(known, sort_keys=False), encoding="utf-8")
+    output_of(*DVC, "--wait-for-lock", "pull", "--force", handback.stage, cwd=workspace)
+    said = output_of(*DVC, "--wait-for-lock", "repro", "--dry", "--single-item", handback.stage, cwd=workspace)
+    if "didn't change" not in said:
+        raise UserError(f"{handback.stage} was made elsewhere from other inputs than are here now: run it again")

@@ -1,0 +1,196 @@
+"""The flow ``echodistill``: one task a DVC stage. DVC decides whether it runs; Prefect decides where and when, retries and shows it."""
+
+import threading
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture, wait
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from echodistill.errors import UserError
+from echodistill.storage.client import Store, check, open_store
+from echodistill.storage.place import place_from_environment
+from flows.cancellation import Watch
+from flows.commands import DVC
+from flows.elsewhere import run_elsewhere
+from flows.graph import Meta, Node, read_graph, unchanged
+from flows.remote import use_remote
+from flows.reporting import StageProgress, report_result
+from flows.stage_run import RAN, Leashed, StageCrashed, StageRefused, StageRun, StageUnknown, end_all, run_command, run_stage
+from flows.workspace import environment, experiment_name, open_workspace, save_experiment
+
+Method = Literal["echodistill", "grpo", "distill", "sft"]
+MAX_SIDE_BY_SIDE = 8
+RETRY_DELAY_S = 5
+OWN_POOL = Meta().pool
+"""Stages of this pool run where the flow runs."""
+RUN_ID, RUN_URL = "ECHODISTILL_FLOW_RUN_ID", "ECHODISTILL_FLOW_RUN_URL"
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a run takes place."""
+
+    repository: Path
+    workspace: Path
+    """The repository itself, or a clone of it for a run with overrides."""
+    store: Store | None
+    run_id: str
+    run_url: str
+    """Of the run's page in Prefect's UI."""
+    watch: Watch
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """Environment of every command."""
+        return environment(self.repository) | {RUN_ID: self.run_id, RUN_URL: self.run_url}
+
+
+def _may_retry(_task: Any, _run: Any, state: State) -> bool:
+    """Only a crash is tried again: a stage that refused its input would refuse it again."""
+    try:
+        state.result(raise_on_failure=True)
+    except StageCrashed:
+        return True
+    except BaseException:
+        return False
+    return False
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, retry_delay_seconds=RETRY_DELAY_S, retry_condition_fn=_may_retry)
+def stage(node: Node, site: Site, force: bool, skipped: str | None, turn: threading.Semaphore) -> StageRun:
+    """Bring one stage up to date. ``skipped`` is DVC's reason when it is known to have nothing to do."""
+    logger = get_run_logger()
+    if skipped and not force:
+        logger.info("%s: %s", node.name, skipped)
+        return StageRun(node.name, f"cached: {skipped}", 0.0)
+    with turn:
+        if site.watch.cancelled:
+            raise StageRefused("cancelled")
+        try:
+            done = _bring_up(node, site, force, lambda line: logger.info("%s", line))
+        except StageCrashed as error:
+            if site.watch.cancelled:  # it takes its stages along: that is no crash to try again after
+                raise StageRefused("cancelled") from error
+            raise
+    logger.info("%s: %s in %.0f s", done.name, done.decision, done.seconds)
+    return done
+
+
+def _bring_up(node: Node, site: Site, force: bool, say: Any) -> StageRun:
+    here = partial(run_stage, node.name, site.workspace, environment=site.shared, say=say, progress=StageProgress(node.name))
+    if node.meta.pool == OWN_POOL:
+        return here("always" if force else "if changed", node.meta.timeout_s)
+    if site.store is None:
+        raise UserError(f"{node.name} wants pool {node.meta.pool}, which gets its inputs from S3: set ECHODISTILL_S3 for the worker")
+    if not force:
+        try:
+            return here("if known", None)
+        except StageUnknown:
+            pass
+    if node.needs:
+        run_command([*DVC, "--wait-for-lock", "push", *node.needs], site.workspace, site.shared, lambda _line: None)
+    return run_elsewhere(site.store, site.repository, site.workspace, node, force, site.run_id, say)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def register(site: Site) -> str:
+    """Enter the student into MLflow's registry: an effect, so DVC knows nothing of it."""
+    logger = get_run_logger()
+    leashed = Leashed(["echodistill", "register"], site.workspace, site.shared)
+    lines = list(leashed.lines())
+    for line in lines:
+        logger.info("%s", line)
+    if leashed.wait() != 0:
+        raise StageRefused(lines[-1].removeprefix("error: ") if lines else "echodistill register failed without a word")
+    return lines[-1]
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def push(names: list[str], site: Site) -> None:
+    """Give the team what was computed: DVC's bytes and its run cache."""
+    logger = get_run_logger()
+    lines = run_command([*DVC, "--wait-for-lock", "push", "--run-cache", *names], site.workspace, site.shared, lambda _line: None)
+    logger.info("%s", lines[-1] if lines else "pushed")
+
+
+RUNNER: Any = ThreadPoolTaskRunner(max_workers=MAX_SIDE_BY_SIDE)  # narrower in its type parameter than `flow` declares
+
+
+@flow(name="echodistill", task_runner=RUNNER, persist_result=False)
+def echodistill(
+    method: Method | None = None, overrides: list[str] | None = None, target: str | None = None, force: bool = False
+) -> State[Any]:
+    """Bring the pipeline up to date, or the part that leads to the stage ``target``.
+
+    ``overrides`` are parameters as ``section.key=value``; with any (``method`` is short for ``train.method=``) the run is a DVC
+    experiment with a workspace of its own. ``force`` runs stages that have not changed.
+    """
+    repository = Path.cwd()
+    changes = [*([f"train.method={method}"] if method else []), *(overrides or [])]
+    name = experiment_name(flow_run.get_name() or "run")
+    run_id = str(flow_run.get_id())
+    with Watch([UUID(run_id)], end_all) as watch:
+        try:
+            store = _store()
+            workspace = open_workspace(repository, name, changes) if changes else repository
+            if store:
+                use_remote(workspace, store.place)
+            site = Site(repository, workspace, store, run_id, flow_run.get_flow_run_ui_url() or "", watch)
+            results = _run_graph(site, target, force)
+            if target is None:
+                report_result(workspace, results, register(site))
+            if store:
+                push([done.name for done in results], site)
+            if changes and target is None:  # DVC saves experiments that are whole
+                save_experiment(repository, workspace, name)
+                get_run_logger().info("experiment %s: see `dvc exp show`, take it over with `dvc exp apply %s`", name, name)
+        except (UserError, StageRefused, StageCrashed) as error:
+            return Cancelled(message="cancelled") if watch.cancelled else Failed(message=str(error))
+        finally:
+            end_all()
+    return Completed(message=f"{sum(done.decision.startswith(RAN) for done in results)} of {len(results)} stages ran")
+
+
+def _store() -> Store | None:
+    """The team's store, found to work before anything is done. Raises ``UserError`` when it does not."""
+    place = place_from_environment()
+    if place is None:
+        return None
+    check(place)
+    return open_store(place)
+
+
+def _run_graph(site: Site, target: str | None, force: bool) -> list[StageRun]:
+    """Submit every stage behind those it needs. Raises what the first failed stage raised."""
+    nodes = read_graph(site.workspace, target)
+    skipped = {} if force else unchanged(site.workspace)
+    places: dict[str, int] = defaultdict(lambda: 1)
+    for node in nodes:
+        places[node.meta.pool] = max(places[node.meta.pool], node.meta.concurrency)
+    turns = {pool: threading.Semaphore(count) for pool, count in places.items()}
+    futures: dict[str, PrefectFuture[StageRun]] = {}
+    for node in nodes:
+        task_of_node = stage.with_options(name=node.name, task_run_name=node.name, retries=node.meta.retries)
+        futures[node.name] = task_of_node.submit(
+            node,
+            site,
+            force,
+            skipped.get(node.name),
+            turns[node.meta.pool],
+            return_state=False,
+            wait_for=[futures[name] for name in node.needs],
+        )
+    wait(list(futures.values()))
+    for future in futures.values():
+        if future.state.is_failed() or future.state.is_crashed():
+            future.result(raise_on_failure=True)
+    return [future.result() for future in futures.values()]

@@ -1,0 +1,27 @@
+"""DVC's remote: the team's cache of bytes and of past runs, in the same store as everything else."""
+
+from pathlib import Path
+
+from echodistill.storage.place import Place
+
+NAME = "store"
+
+
+def use_remote(repository: Path, place: Place) -> None:
+    """Make ``PLACE/dvc`` the default remote, in the configuration that git does not hold; one that is set already stays."""
+    from dvc.config import Config
+
+    config = Config(str(repository / ".dvc"))
+    if config.get("core", {}).get("remote"):
+        return
+    settings = {"url": place.url(place.below("dvc"))} | ({"endpointurl": place.endpoint} if place.endpoint else {})
+    with config.edit("local") as local:
+        local.setdefault("core", {})["remote"] = NAME
+        local.setdefault("remote", {})[NAME] = settings
+
+
+def has_remote(repository: Path) -> bool:
+    """Whether DVC has a default remote here."""
+    from dvc.config import Config
+
+    return bool(Config(str(repository / ".dvc")).get("core", {}).get("remote"))

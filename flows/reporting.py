@@ -1,0 +1,88 @@
+"""What the Prefect UI shows: progress of a stage while it runs, and the result table with its links at the end."""
+
+import io
+import json
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from rich.console import Console
+
+from echodistill.outputs import PUBLISHED
+from echodistill.publishing import REGISTERED
+from echodistill.report.table import result_table
+from echodistill.storage.place import parse_place
+from echodistill.tracking import tracking_uri, without_credentials
+from flows.stage_run import StageRun
+
+SECONDS_BETWEEN_UPDATES = 2.0
+
+
+class StageProgress:
+    """A progress artifact, made when a stage first shows a bar and moved every two seconds at most."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._artifacts: dict[str, UUID] = {}
+        self._updated_s = 0.0
+
+    def __call__(self, says: str, percent: float) -> None:
+        now = time.monotonic()
+        if says not in self._artifacts:
+            key = artifact_key(f"{self._stage}-progress")
+            made = create_progress_artifact(progress=percent, key=key, description=says)
+            assert isinstance(made, UUID)  # a coroutine only where the caller is one
+            self._artifacts[says] = made
+        elif now - self._updated_s >= SECONDS_BETWEEN_UPDATES or percent >= 100:
+            update_progress_artifact(self._artifacts[says], progress=percent)
+        else:
+            return
+        self._updated_s = now
+
+
+def artifact_key(name: str) -> str:
+    """Prefect takes lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def report_result(workspace: Path, runs: Sequence[StageRun], registered: str) -> None:
+    """The result table as a markdown artifact, with what ran and where everything is."""
+    create_markdown_artifact(markdown=result_markdown(workspace, runs, registered), key="result", description="EchoDistill result")
+
+
+def result_markdown(workspace: Path, runs: Sequence[StageRun], registered: str) -> str:
+    figures = json.loads((workspace / "reports/metrics.json").read_text(encoding="utf-8"))
+    decision = json.loads((workspace / "reports/promotion.json").read_text(encoding="utf-8"))
+    plain = io.StringIO()
+    result_table(figures, decision["promote"], Console(file=plain, width=100, no_color=True))
+    rows = "\n".join(f"| {run.name} | {run.decision} | {run.seconds:.0f} |" for run in runs)
+    pages = sorted(page for page in workspace.glob("reports/data_docs/*/index.html"))
+    docs = "\n".join(f"- Data Docs: `{page}`" for page in pages)
+    stored = "\n".join(f"- S3: `{path}` is `{address}`" for path, address in _addresses(workspace).items())
+    return (
+        f"```\n{plain.getvalue().rstrip()}\n```\n\n{registered}\n\n"
+        f"- MLflow: {_link(_read(workspace / REGISTERED).get('page') or without_credentials(tracking_uri()))}\n"
+        f"- Report: `{workspace / 'reports'}`\n{docs}\n{stored}\n\n"
+        f"| stage | DVC's decision | seconds |\n|---|---|---|\n{rows}\n"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _link(address: str) -> str:
+    return f"[{address}]({address})" if address.startswith("http") else f"`{address}`"
+
+
+def _addresses(workspace: Path) -> dict[str, str]:
+    """Where each output is in S3, by its path in the repository."""
+    published = _read(workspace / PUBLISHED)
+    if not published:
+        return {}
+    place = parse_place(published["place"])
+    return {path: place.url(row["key"]) for path, row in published["outputs"].items()}

@@ -1,0 +1,55 @@
+"""The flow ``stage``: one stage, handed over by another machine. Deployed once for each pool as ``stage/POOL``."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import flow, get_run_logger
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed, State
+
+from echodistill.errors import UserError
+from echodistill.storage.client import check, open_store
+from echodistill.storage.place import place_from_environment
+from flows.cancellation import Watch
+from flows.commands import DVC
+from flows.elsewhere import HANDED_BACK, REFUSED
+from flows.handover import Handback, lock_entry, publish, read_handover, unpacked
+from flows.reporting import StageProgress
+from flows.stage_run import How, StageCrashed, StageRefused, end_all, run_command, run_stage
+from flows.workspace import environment
+
+
+@flow(name="stage", persist_result=False)
+def stage(handover: str, works_for: str | None = None) -> State[Any]:
+    """Run the stage that ``handover``, an object key, describes: clone, pull its inputs, run, push its outputs.
+
+    ``works_for`` is the flow run that waits for it: when that is cancelled, so is this.
+    """
+    logger = get_run_logger()
+    here = UUID(str(flow_run.get_id()))
+    with Watch([here, *([UUID(works_for)] if works_for else [])], end_all) as watch:
+        try:
+            place = place_from_environment()
+            if place is None:
+                raise UserError("ECHODISTILL_S3 is not set where this worker runs: set it and start the worker again")
+            check(place)
+            store = open_store(place)
+            given = read_handover(store, handover)
+            progress = StageProgress(given.stage)
+            logger.info("%s: getting its inputs", given.stage)
+            with unpacked(store, Path.cwd(), given) as clone:
+                shared = environment(Path.cwd())
+                how: How = "always" if given.force else "if changed"
+                done = run_stage(given.stage, clone, how, given.timeout_s, shared, partial(logger.info, "%s"), progress)
+                run_command([*DVC, "--wait-for-lock", "push", "--run-cache", given.stage], clone, shared, logger.debug)
+                back = Handback(given.stage, done.decision, done.seconds, lock_entry(clone, given.stage))
+            key = publish(store, back, {"prefect-flow-run": str(here)})
+        except StageRefused as error:
+            return Failed(name=REFUSED, message=str(error))
+        except (UserError, StageCrashed) as error:
+            return Cancelled(message="cancelled") if watch.cancelled else Failed(message=str(error))
+        finally:
+            end_all()
+    return Completed(message=f"{done.decision} in {done.seconds:.0f} s{HANDED_BACK}{key}")

@@ -1,0 +1,80 @@
+"""A workspace of its own for a run with overrides: a clone that shares DVC's cache and ends as a DVC experiment of the repository."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import yaml
+
+from echodistill.overrides import apply_overrides
+from echodistill.params import validate_params
+from flows.commands import DVC, output_of
+from flows.graph import inputs_of_graph
+
+WORKSPACES = Path(".echodistill/workspaces")
+
+
+def experiment_name(flow_run_name: str) -> str:
+    """A name git and DVC accept."""
+    return re.sub(r"[^a-zA-Z0-9-]+", "-", flow_run_name).strip("-") or "run"
+
+
+def open_workspace(repository: Path, name: str, overrides: list[str]) -> Path:
+    """Clone ``repository`` at its present commit and write the overridden parameters there; the clone's folder.
+
+    An interrupted run finds its clone again. Raises ``UserError`` for overrides that do not fit.
+    """
+    raw = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
+    changed = apply_overrides(raw, overrides)
+    validate_params(changed, "params.yaml with overrides")
+    workspace = (repository / WORKSPACES / name).resolve()
+    if not (workspace / ".dvc" / "config.local").is_file():
+        shutil.rmtree(workspace, ignore_errors=True)
+        workspace.parent.mkdir(parents=True, exist_ok=True)
+        output_of("git", "clone", "--quiet", "--local", str(repository.resolve()), str(workspace), cwd=repository)
+        cache = output_of(*DVC, "cache", "dir", cwd=repository)
+        output_of(*DVC, "cache", "dir", "--local", str((repository / cache).resolve()), cwd=workspace)
+    _bring_inputs(repository.resolve(), workspace)
+    if (repository / "dvc.lock").is_file() and not (workspace / "dvc.lock").is_file():
+        shutil.copy(repository / "dvc.lock", workspace / "dvc.lock")
+    (workspace / "params.yaml").write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
+    return workspace
+
+
+def _bring_inputs(repository: Path, workspace: Path) -> None:
+    """Recordings the graph starts from are not in git: link them in. Raises ``UserError`` for a path that only fits the repository."""
+    for path in inputs_of_graph(repository):
+        if not path.is_relative_to(repository):
+            continue
+        target = workspace / path.relative_to(repository)
+        if path.is_dir():
+            shutil.copytree(path, target, copy_function=_link_unless_there, dirs_exist_ok=True)
+        elif path.is_file() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link_unless_there(str(path), str(target))
+
+
+def _link_unless_there(source: str, target: str) -> str:
+    if not os.path.lexists(target):
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copy2(source, target)
+    return target
+
+
+def environment(repository: Path) -> dict[str, str]:
+    """What a workspace shares with its repository: the reference cache and the MLflow store, both found by content."""
+    repository = repository.resolve()
+    return {
+        "ECHODISTILL_CACHE": os.environ.get("ECHODISTILL_CACHE") or str(repository / ".echodistill" / "cache"),
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository / 'mlflow.db'}",
+    }
+
+
+def save_experiment(repository: Path, workspace: Path, name: str) -> None:
+    """Make the workspace's state an experiment of the repository (``dvc exp show``, ``dvc exp apply``) and remove the workspace."""
+    output_of(*DVC, "exp", "save", "--force", "--name", name, cwd=workspace)
+    output_of(*DVC, "exp", "push", "--no-cache", "--force", "origin", name, cwd=workspace)
+    shutil.rmtree(workspace)

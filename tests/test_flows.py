@@ -1,0 +1,233 @@
+"""The flows read DVC's graph and drive it: order, reasons, refusals and crashes, workspaces, and nothing left running."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from echodistill.errors import UserError
+from echodistill.storage.place import Place
+from flows.graph import Meta, inputs_of_graph, read_graph, unchanged
+from flows.remote import use_remote
+from flows.stage_run import How, StageCrashed, StageRefused, StageUnknown, run_stage
+from flows.workspace import experiment_name, open_workspace, save_experiment
+
+ROOT = Path(__file__).parents[1]
+DVC = [sys.executable, "-m", "dvc"]
+STAGES = {
+    "first": {"cmd": "cp raw.txt first.txt", "deps": ["raw.txt"], "params": ["seed"], "outs": ["first.txt"], "meta": {"pool": "gpu"}},
+    "refusing": {
+        "cmd": f"{sys.executable} -c \"import sys; print('working'); sys.exit('error: the gate of x stays shut: 3 of 4')\"",
+        "deps": ["first.txt"],
+        "outs": ["refusing.txt"],
+    },
+    "crashing": {"cmd": "kill -9 $$", "deps": ["first.txt"], "outs": ["crashing.txt"], "meta": {"retries": 2}},
+    "slow": {
+        "cmd": f"{sys.executable} -c \"import time; print('slow:  40%| 2/5', flush=True); time.sleep(300)\"",
+        "deps": ["first.txt"],
+        "outs": ["slow.txt"],
+    },
+    "last": {"cmd": "cat first.txt first.txt > last.txt", "deps": ["first.txt"], "outs": ["last.txt"]},
+}
+
+
+def shell(folder: Path, *command: str) -> str:
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A DVC repository with a graph of its own and echodistill's parameters."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    shell(folder, "git", "init", "--quiet")
+    for name, value in (("user.name", "a"), ("user.email", "a@example.org")):
+        shell(folder, "git", "config", name, value)
+        monkeypatch.setenv({"user.name": "GIT_AUTHOR_NAME", "user.email": "GIT_AUTHOR_EMAIL"}[name], value)
+        monkeypatch.setenv({"user.name": "GIT_COMMITTER_NAME", "user.email": "GIT_COMMITTER_EMAIL"}[name], value)
+    shell(folder, *DVC, "init", "--quiet")
+    shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
+    (folder / "raw.txt").write_text("raw\n")
+    (folder / ".gitignore").write_text("raw.txt\n.echodistill/\n")
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
+    shell(folder, "git", "add", ".")
+    shell(folder, "git", "commit", "--quiet", "-m", "start")
+    return folder
+
+
+def bring_up(name: str, folder: Path, force: bool = False, timeout_s: float | None = None) -> tuple[str, list[str], list[float]]:
+    lines: list[str] = []
+    percents: list[float] = []
+    how: How = "always" if force else "if changed"
+    done = run_stage(name, folder, how, timeout_s, {}, lines.append, lambda _says, percent: percents.append(percent))
+    return done.decision, lines, percents
+
+
+def test_the_graph_is_read_with_what_a_stage_needs_before_it(repository: Path) -> None:
+    nodes = {node.name: node for node in read_graph(repository)}
+    assert set(nodes) == set(STAGES)
+    assert nodes["last"].needs == ("first",)
+    assert nodes["first"].meta == Meta(pool="gpu")
+    assert nodes["crashing"].meta.retries == 2
+    order = [node.name for node in read_graph(repository)]
+    assert order.index("first") == 0
+    assert [node.name for node in read_graph(repository, "last")] == ["first", "last"]
+    with pytest.raises(UserError, match=r"no stage 'nowhere'.*crashing"):
+        read_graph(repository, "nowhere")
+
+
+def test_every_stage_of_the_product_is_ordered_behind_what_it_needs() -> None:
+    seen: set[str] = set()
+    for node in read_graph(ROOT):
+        assert set(node.needs) <= seen
+        seen.add(node.name)
+    assert {"train", "predict@base", "gate@promotion"} <= seen
+
+
+def test_an_unknown_key_in_meta_is_named() -> None:
+    with pytest.raises(UserError, match=r"stage train has unknown keys \['pol'\]"):
+        Meta.of("train", {"pol": "gpu"})
+
+
+def test_dvc_says_what_ran_and_what_did_not(repository: Path) -> None:
+    assert unchanged(repository) == {}
+    assert bring_up("first", repository)[0] == "ran"
+    assert bring_up("first", repository)[0] == "cached: nothing changed"
+    assert set(unchanged(repository)) == {"first"}
+    assert bring_up("first", repository, force=True)[0] == "ran"
+    (repository / "first.txt").unlink()
+    (repository / "dvc.lock").unlink()
+    assert bring_up("first", repository)[0] == "cached: restored from the run cache"
+
+
+def test_only_known_results_are_brought_when_asked(repository: Path) -> None:
+    def known() -> str:
+        return run_stage("first", repository, "if known", None, {}, print, lambda *_: None).decision
+
+    with pytest.raises(StageUnknown):
+        known()
+    bring_up("first", repository)
+    assert known() == "cached: nothing changed"
+    before = (repository / "params.yaml").read_text()
+    (repository / "params.yaml").write_text(before.replace("seed: ", "seed: 9"))
+    with pytest.raises(StageUnknown):
+        known()
+    (repository / "params.yaml").write_text(before)
+    (repository / "first.txt").unlink()
+    assert known() == "cached: restored from the run cache"
+    assert (repository / "first.txt").read_text() == "raw\n"
+
+
+def test_what_a_colleague_computed_is_pulled(repository: Path, tmp_path: Path) -> None:
+    """Through DVC's remote, its run cache included: the colleague's clone shares nothing else."""
+    use_remote(repository, Place("bucket", "", None))
+    shell(repository, *DVC, "remote", "modify", "--local", "store", "url", str(tmp_path / "remote"))
+    bring_up("first", repository)
+    shell(repository, *DVC, "push", "--quiet", "--run-cache", "first")
+    clone = tmp_path / "clone"
+    shell(tmp_path, "git", "clone", "--quiet", str(repository), str(clone))
+    shutil.copy(repository / "raw.txt", clone / "raw.txt")
+    shutil.copy(repository / ".dvc/config.local", clone / ".dvc/config.local")
+    before = (clone / "params.yaml").read_text()
+    (clone / "params.yaml").write_text(before.replace("seed: ", "seed: 9"))
+    assert bring_up("first", clone)[0] == "ran"
+    (clone / "params.yaml").write_text(before)
+    assert bring_up("first", clone)[0] == "cached: restored from the run cache"
+
+
+def test_a_remote_of_the_repositorys_own_stays(repository: Path) -> None:
+    shell(repository, *DVC, "remote", "add", "--default", "ours", "s3://elsewhere")
+    use_remote(repository, Place("bucket", "team", "http://127.0.0.1:1"))
+    assert shell(repository, *DVC, "remote", "list").split() == ["ours", "s3://elsewhere", "(default)"]
+
+
+def test_a_refusal_carries_its_message_and_a_crash_its_status(repository: Path) -> None:
+    bring_up("first", repository)
+    with pytest.raises(StageRefused, match=r"^the gate of x stays shut: 3 of 4$"):
+        bring_up("refusing", repository)
+    with pytest.raises(StageCrashed, match="crashing ended with status"):
+        bring_up("crashing", repository)
+
+
+def test_a_stage_past_its_time_is_ended_with_its_tree(repository: Path) -> None:
+    bring_up("first", repository)
+    started = time.monotonic()
+    with pytest.raises(StageCrashed, match="timeout of 12 s"):
+        bring_up("slow", repository, timeout_s=12.0)
+    assert time.monotonic() - started < 22
+    assert not [process for process in psutil.process_iter(["cmdline"]) if "slow:  40%" in " ".join(process.info["cmdline"] or [])]
+    assert bring_up("last", repository)[0] == "ran"  # the workspace is usable
+
+
+def test_a_bar_becomes_progress_and_no_line(repository: Path) -> None:
+    lines: list[str] = []
+    percents: list[float] = []
+    bring_up("first", repository)
+    with pytest.raises(StageCrashed):
+        run_stage("slow", repository, "if changed", 12.0, {}, lines.append, lambda _says, percent: percents.append(percent))
+    assert percents == [40.0]
+    assert not [line for line in lines if line.startswith("slow:")]
+
+
+def test_a_killed_flow_takes_its_stages_along(tmp_path: Path) -> None:
+    """Not even a ``kill -9`` of the flow may leave a training running that nobody waits for."""
+    mark = tmp_path / "child"
+    child = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(300)"
+    code = (
+        "import sys, time; from pathlib import Path; from flows.stage_run import Leashed\n"
+        f"leashed = Leashed([sys.executable, '-c', {child!r}], Path('.'), {{}})\ntime.sleep(300)"
+    )
+    flow = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    while not (mark.exists() and mark.read_text()):
+        time.sleep(0.05)
+    pid = int(mark.read_text())
+    flow.send_signal(signal.SIGKILL)
+    flow.wait()
+    end = time.monotonic() + 10
+    while psutil.pid_exists(pid):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_workspace_of_its_own_ends_as_an_experiment(repository: Path) -> None:
+    whole = {name: STAGES[name] for name in ("first", "last")}
+    (repository / "dvc.yaml").write_text(yaml.safe_dump({"stages": whole}))
+    shell(repository, "git", "commit", "--quiet", "-am", "only what works")
+    bring_up("first", repository)
+    before = (repository / "params.yaml").read_bytes()
+    workspace = open_workspace(repository, "warm-hare", ["seed=7"])
+    assert yaml.safe_load((workspace / "params.yaml").read_text())["seed"] == 7
+    assert (workspace / "raw.txt").read_text() == "raw\n"  # not in git, brought along
+    assert bring_up("first", workspace)[0] == "ran"
+    again = open_workspace(repository, "warm-hare", ["seed=7"])
+    assert again == workspace
+    assert bring_up("first", again)[0] == "cached: nothing changed"  # a run cut short goes on
+    bring_up("last", again)
+    save_experiment(repository, workspace, "warm-hare")
+    assert not workspace.exists()
+    assert "warm-hare" in shell(repository, *DVC, "exp", "list", "--name-only")
+    assert (repository / "params.yaml").read_bytes() == before
+    shell(repository, *DVC, "exp", "apply", "warm-hare")
+    assert yaml.safe_load((repository / "params.yaml").read_text())["seed"] == 7
+
+
+def test_wrong_overrides_make_no_workspace(repository: Path) -> None:
+    with pytest.raises(UserError, match=r"no key 'train\.nothing'"):
+        open_workspace(repository, "bad", ["train.nothing=1"])
+    assert not (repository / ".echodistill/workspaces").exists()
+
+
+def test_inputs_outside_git_are_found(repository: Path) -> None:
+    assert inputs_of_graph(repository) == [repository / "raw.txt"]
+
+
+@pytest.mark.parametrize(("given", "name"), [("warm-hare", "warm-hare"), ("a b/c", "a-b-c"), ("--", "run")])
+def test_experiment_names_are_what_git_accepts(given: str, name: str) -> None:
+    assert experiment_name(given) == name
