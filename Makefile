@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup run test lint clean compare-methods
+.PHONY: help setup run test lint clean compare-methods services deploy
 
 help:  ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -26,8 +26,14 @@ run: $(READY)  ## Run the pipeline, print the table, register the model
 	@echodistill run
 	@echodistill register
 
+services: $(READY)  ## Start S3, MLflow, Prefect and workers on this machine
+	@echodistill services up
+
+deploy: $(READY)  ## Make the deployment echodistill/full known to the Prefect server
+	@eval "$$(echodistill services env)" && prefect --no-prompt deploy --prefect-file infra/prefect.yaml --all
+
 test: $(READY)  ## Run the tests, one small run of the whole pipeline among them
-	@python -m pytest
+	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## Check style and types
 	@ruff check .

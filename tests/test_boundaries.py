@@ -7,14 +7,19 @@ import sys
 import pytest
 
 from echodistill.closure import ROOT, closure, imports_of
+from flows.graph import read_graph
 
 PURE = ("audio", "objectives", "evaluation")
-PLATFORM = ("prefect", "dvc", "mlflow", "great_expectations")
+PLATFORM = ("boto3", "botocore", "prefect", "dvc", "mlflow", "great_expectations", "dask", "distributed")
 # an outside system stands in exactly one place
 HOME = {
+    "boto3": {"storage"},
+    "botocore": {"storage"},
     "great_expectations": {"quality.py"},
     "mlflow": {"tracking.py", "registry.py", "served_model.py"},
     "soundfile": {"audio/files.py"},
+    "dask": {"cluster"},
+    "distributed": {"cluster"},
     "matplotlib": {"report/curves.py"},
     "trl": {"training/trainer.py", "training/train.py"},
     "transformers": {"models", "training"},
@@ -64,7 +69,8 @@ def test_objectives_are_torch_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "core", ["training.train", "training.pretrain", "teacher.references", "audio.recordings", "evaluation.answering"]
+    "core",
+    ["training.train", "training.pretrain", "teacher.references", "teacher.shared_cache", "audio.recordings", "evaluation.answering"],
 )
 def test_the_training_core_imports_without_the_platform(core: str) -> None:
     blocked = "".join(f"sys.modules[{name!r}] = None; " for name in PLATFORM)
@@ -82,3 +88,13 @@ def test_package_markers_are_empty() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_files_stay_short(name: str) -> None:
     assert len((ROOT / "echodistill" / name).read_text().splitlines()) <= 400
+
+
+def test_the_flows_import_no_stage_and_hold_no_stage_name() -> None:
+    names = {node.name.partition("@")[0] for node in read_graph(ROOT)}
+    for path in (ROOT / "flows").glob("*.py"):
+        assert not [module for module in imports_of(path) if module.startswith("echodistill.stages")]
+        if path.name == "reporting.py":  # reads reports, whose keys may be called like stages
+            continue
+        words = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        assert not words & names, path

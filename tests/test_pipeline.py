@@ -103,6 +103,20 @@ def test_a_stage_declares_exactly_the_parameters_it_reads(name: str) -> None:
     assert sorted(stages()[name]["params"]) == sorted(ast.literal_eval(sections))
 
 
+def test_where_work_is_computed_makes_no_stage_run_again() -> None:
+    """``workers.address`` changes no byte: DVC watches it for nobody, and only the stages that map over workers are given it."""
+    watched = {param.split(".")[0] for stage in stages().values() for param in stage["params"]}
+    assert "workers" not in watched
+    given = set()
+    for path in (ROOT / "echodistill/stages").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage":
+                given |= {path.stem for keyword in node.keywords if keyword.arg == "on_workers" and ast.literal_eval(keyword.value)}
+        if path.stem != "entry":
+            assert "params.workers" not in path.read_text(), path
+    assert given == {"corpus", "mixes"}
+
+
 @pytest.mark.parametrize("name", stages())
 def test_paths_in_the_command_are_dependencies_or_outs(name: str) -> None:
     stage = stages()[name]

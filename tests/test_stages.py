@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import yaml
 
+from echodistill.datasets import encoding
 from echodistill.datasets.sources import SourceFailed
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
@@ -23,7 +24,7 @@ from echodistill.records import Quarantined, read_rows
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage
 from echodistill.stages import references as references_stage
-from echodistill.stages.entry import only
+from echodistill.stages.entry import only, run_stage
 from tests.conftest import WORDS, tone
 from tests.test_pipeline import ROOT
 
@@ -110,7 +111,7 @@ def test_a_duplicate_id_and_a_stray_answer_are_put_aside(tmp_path: Path) -> None
 
 def test_a_source_that_fails_stops_the_stage_and_quarantines_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_of(tmp_path)
-    monkeypatch.setattr(corpus_stage, "dbfs", lambda _waveform: (_ for _ in ()).throw(SourceFailed("the synthesiser died")))
+    monkeypatch.setattr(encoding, "dbfs", lambda _waveform: (_ for _ in ()).throw(SourceFailed("the synthesiser died")))
     with pytest.raises(SourceFailed, match="the synthesiser died"):
         make(folder, tmp_path / "out", max_quarantined_share=1.0)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
@@ -201,6 +202,21 @@ def test_a_stage_cannot_read_parameters_it_does_not_declare() -> None:
         _ = view.corpus
     with pytest.raises(AttributeError):
         _ = view.mixes.snrs_db
+
+
+def test_only_a_stage_that_works_on_workers_is_given_their_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw | {"workers": {"address": "tcp://host:8786"}}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["stage", "out"])
+    given: list[tuple[Path, dict[str, str]]] = []
+
+    def stage(_params: Params, out: Path, **more: str) -> None:
+        given.append((out, more))
+
+    run_stage(stage, ("seed",), on_workers=True)
+    run_stage(stage, ("seed",))
+    assert given == [(Path("out"), {"address": "tcp://host:8786"}), (Path("out"), {})]
 
 
 def test_warm_references_need_no_model_call(

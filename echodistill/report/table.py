@@ -20,7 +20,7 @@ def _gain(interval: dict[str, float]) -> str:
     return f"[{style}]{100 * interval['value']:+.1f} \\[{100 * interval['low']:+.0f}, {100 * interval['high']:+.0f}][/{style}]"
 
 
-def result_table(figures: dict[str, Any], promoted: bool | None) -> None:
+def result_table(figures: dict[str, Any], promoted: bool | None, console: Console) -> None:
     """Print base and student on clean audio, at each SNR and over the headline, with intervals."""
     base, student, difference = figures["base"], figures["student"], figures["difference"]
     confidence = f"{100 * figures['confidence']:.0f} %"
@@ -45,7 +45,6 @@ def result_table(figures: dict[str, Any], promoted: bool | None) -> None:
             table.add_row(f"Acc {part} {limit}", *accuracies, f"{gain:+.1f}")
     failures = (_percent(system["parse_failure_rate"]) for system in (base, student))
     table.add_row("not parsed", *failures, "")
-    console = Console(highlight=False)
     console.print(table)
     console.print("≤: mean over these SNRs. Seen, unseen: noise kinds heard in training or not.")
     console.print("Noisy: agreement with the base's clean answer. GSR: with the model's own; read it with Acc.")
