@@ -50,8 +50,8 @@ def run(
         _closing_table()
 
 
-def _bring_up(stages: list[str], overrides: list[str]) -> None:
-    """Run DVC with parameters overridden for the time. Exits with status 1 where a stage failed."""
+def _bring_up(stages: list[str], overrides: list[str], jobs: int = 1) -> None:
+    """Run DVC with parameters overridden for the time, ``jobs`` stages at a time. Exits with status 1 where a stage failed."""
     from echodistill.dvc_lock import set_damaged_aside
     from echodistill.overrides import only_run_here, overridden, restore
     from echodistill.params import load_params
@@ -66,7 +66,7 @@ def _bring_up(stages: list[str], overrides: list[str]) -> None:
             if said := set_damaged_aside(folder):
                 print(said)
         with overridden(params, overrides):
-            status = _repro(stages)
+            status = _repro(stages, jobs)
     if status != 0:
         raise typer.Exit(1)
 
@@ -78,14 +78,25 @@ def compare(
         list[str] | None,
         typer.Option("-S", metavar="KEY=VALUE", help="Override a parameter for this run, e.g. -S comparison.seeds=[1,2]."),
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stages at a time, each on one core.  [default: the cores; 1 with a GPU]", show_default=False),
+    ] = None,
 ) -> None:
     """Train every system of the section `comparison` with every seed, evaluate them beside the base, and print the table."""
     from rich.console import Console
 
     from echodistill.report.comparison_table import print_comparison
 
-    _bring_up([str(COMPARISON)], [*(QUICK if quick else []), *(override or [])])
+    _bring_up([str(COMPARISON)], [*(QUICK if quick else []), *(override or [])], jobs or _cores())
     print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), Console(highlight=False))
+
+
+def _cores() -> int:
+    """How many stages compute at a time: one where a GPU does it."""
+    import torch
+
+    return 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
 
 
 def _in_repository() -> Path:
@@ -102,7 +113,7 @@ def _check_store() -> None:
         check(place)
 
 
-def _repro(stages: list[str]) -> int:
+def _repro(stages: list[str], jobs: int) -> int:
     """Run DVC in a process group of its own, so that an interrupt ends the whole tree before the parameters are put back."""
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -112,6 +123,8 @@ def _repro(stages: list[str]) -> int:
     # what the team has computed from the same inputs is pulled from DVC's remote
     pull = ["--pull"] if place_from_environment() else []
     command = [sys.executable, "-m", "dvc", "repro", *pull, *stages]
+    if jobs > 1:
+        command = [sys.executable, "-m", "flows.side_by_side", *stages, str(jobs)]
     with subprocess.Popen(command, env=environment, start_new_session=True) as process:
         previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:

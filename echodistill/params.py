@@ -24,6 +24,12 @@ PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 SnrDb = Annotated[float, Field(ge=-40.0, le=60.0)]
 Method = Literal["echodistill", "grpo", "distill", "sft"]
+System = Literal[
+    "sft", "grpo", "distill", "echodistill", "shuffled", "random", "silent", "shaping-off", "shaping-instance", "shaping-candidate",
+    "kl-forward", "kl-reverse", "kl-jsd", "ratio-teacher", "ratio-old", "rollouts-2", "rollouts-8", "beta-0.2", "beta-1",
+]  # fmt: skip
+"""What a comparison can train: ``systems.py`` says how each differs."""
+Denoiser = Literal["wavelet", "spectral_gating", "log_mmse", "deepfilternet3"]
 Hears = Literal["matched", "shuffled", "random", "silent"]
 Benchmark = Literal["mmau", "mmar", "mmsu", "air-bench", "avqa", "voicebench", "echodistill", "seen"]
 EVALUATED: tuple[Benchmark, ...] = ("mmau", "mmar", "mmsu", "air-bench", "voicebench", "seen")
@@ -62,7 +68,7 @@ class CorpusParams(Section):
     """Folder of recordings; ``builtin`` does not look at it."""
     manifest: str
     """``folder`` and benchmarks: JSONL, JSON or CSV file below ``path``; of a benchmark also parquet, or a pattern for several."""
-    benchmark_rows: Literal["test", "split"] = "test"
+    benchmark_rows: Literal["test", "split"]
     """Of a benchmark published for testing: all rows are test rows, or they are split (and trained on) like any others."""
     clips: ClipCounts
     """How many clips ``builtin`` and ``fsdd`` make; the others take all they find."""
@@ -239,10 +245,9 @@ class ComparisonParams(Section):
 
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     """Of training; all else has the one ``seed``."""
-    systems: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Names of ``systems.py``."""
-    denoisers: tuple[str, ...]
-    """Names of ``audio.denoise``, each tried in front of the base and of the first seed's student."""
+    systems: Annotated[tuple[System, ...], Field(min_length=1)]
+    denoisers: tuple[Denoiser, ...]
+    """Each tried in front of the base and of the first seed's student."""
 
     @field_validator("seeds", "systems", "denoisers")
     @classmethod

@@ -5,10 +5,9 @@ Each says how its training differs from ``params.yaml``; everything else is the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from echodistill.errors import UserError
-from echodistill.params import Hears, TrainParams
+from echodistill.params import Hears, System, TrainParams
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,12 @@ class TrainedSystem:
     hears: Hears = "matched"
 
 
+BASE: Final = "base"
+"""The model before training, in every table."""
+OURS: Final = "echodistill"
+"""The system that all others are set against."""
 _OURS = {"method": "echodistill"}
-SYSTEMS: Mapping[str, TrainedSystem] = {
+SYSTEMS: Mapping[System, TrainedSystem] = {
     "sft": TrainedSystem("supervised on the gold answers", {"method": "sft"}),
     "grpo": TrainedSystem("GRPO alone: no teacher", {"method": "grpo"}),
     "distill": TrainedSystem("distillation alone: no rollouts", {"method": "distill"}),
@@ -44,13 +47,6 @@ SYSTEMS: Mapping[str, TrainedSystem] = {
     "beta-0.2": TrainedSystem("EchoDistill, bonus 0.2", _OURS | {"objective.shaping_bonus": 0.2}),
     "beta-1": TrainedSystem("EchoDistill, bonus 1", _OURS | {"objective.shaping_bonus": 1.0}),
 }
-
-
-def system_named(name: str) -> TrainedSystem:
-    """Raises ``UserError`` naming what there is."""
-    if name not in SYSTEMS:
-        raise UserError(f"comparison.systems: there is no system {name!r}; there are {', '.join(SYSTEMS)}")
-    return SYSTEMS[name]
 
 
 def settings_for(system: TrainedSystem, train: TrainParams) -> TrainParams:

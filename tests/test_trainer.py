@@ -75,12 +75,17 @@ def test_every_method_trains_and_logs(
 ) -> None:
     llm, rows = run(tmp_path, model_folder, tiny_corpus, method=method, **changes)
     assert [row["step"] for row in rows] == [1, 2, 3]
-    wanted = {"loss", "grad_norm", "tokens_per_s", "clips_per_s"}
+    wanted = {"loss", "grad_norm", "tokens_per_s", "clips_per_s", "sampled_tokens", "target_tokens"}
     if method in ("echodistill", "grpo"):
         wanted |= {"reward", "frac_reward_zero_std", "completions/mean_length"}
     if method == "echodistill":
         wanted |= {"shaped_reward", "inert_groups", "zero_variance_groups", "kl"}
     assert all(wanted <= row.keys() for row in rows)
+    rollouts = settings_of(**{"method": method} | changes)
+    for row in rows:  # the budget: what the student sampled, and what it was given to learn from
+        samples = rollouts.prompts_per_step * rollouts.rollouts
+        assert row["sampled_tokens"] == pytest.approx(samples * row.get("completions/mean_length", 0.0))
+        assert (row["target_tokens"] >= rollouts.prompts_per_step) == (method != "grpo")
     moved = [name for name, value in llm.model.named_parameters() if value.requires_grad]
     assert all(("lora_" in name) == (changes.get("weights") == "lora") for name in moved)
 

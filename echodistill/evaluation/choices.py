@@ -142,6 +142,11 @@ def _with_marks(text: str, wanted: Sequence[str]) -> str:
     return text
 
 
+def is_right(response: str, choices: Sequence[str], answer_index: int) -> bool:
+    """Whether ``response`` names the right choice and no other."""
+    return parse_choice(response, choices) == answer_index
+
+
 def reward(response: str, choices: Sequence[str], answer_index: int) -> float:
     """Task reward: right choice +1, another choice -1, nothing parsed 0. Source: arXiv 2605.23954 [code]."""
     parsed = parse_choice(response, choices)

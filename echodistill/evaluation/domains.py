@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.choices import is_right
 from echodistill.evaluation.seeded import resamples, seeded_interval
 from echodistill.params import CompareParams
 from echodistill.records import Answer, Question
@@ -30,9 +30,7 @@ def by_domain(
         if len(clips) < 2:
             continue
         number = {clip: index for index, clip in enumerate(clips)}
-        right = [
-            parse_choice(row.response, questions[row.question_id].choices) == questions[row.question_id].answer_index for row in rows
-        ]
+        right = [_is_right(row, questions[row.question_id]) for row in rows]
         clip_N = np.array([number[questions[row.question_id].clip_id] for row in rows])
         drawn = resamples(len(clips), settings.bootstrap_draws, rng(seed, "domain", domain))
         interval = seeded_interval(np.array([right], dtype=np.float64), clip_N, drawn, settings.confidence)
@@ -41,4 +39,4 @@ def by_domain(
 
 
 def _is_right(row: Answer, question: Question) -> bool:
-    return parse_choice(row.response, question.choices) == question.answer_index
+    return is_right(row.response, question.choices, question.answer_index)

@@ -6,7 +6,7 @@ import numpy as np
 
 from echodistill.audio.distortions.recipe import KINDS, from_name
 from echodistill.errors import UserError
-from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.choices import is_right
 from echodistill.evaluation.seeded import resamples, seeded_interval
 from echodistill.params import CompareParams
 from echodistill.records import Answer, Question
@@ -50,4 +50,4 @@ def distortion_table(
 
 def _is_right(row: Answer, questions: Mapping[str, Question]) -> bool:
     question = questions[row.question_id]
-    return parse_choice(row.response, question.choices) == question.answer_index
+    return is_right(row.response, question.choices, question.answer_index)

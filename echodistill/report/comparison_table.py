@@ -7,8 +7,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from echodistill.systems import BASE
+
 COLUMNS = (("clean_acc", "clean"), ("acc", "Acc"), ("noisy", "Noisy"), ("gsr", "GSR"))
-BASE = "base"
 LEGEND = (
     "g: Cohen's g, the share of differing answers that are won, less a half.",
     "p: McNemar's test on Acc, clip by clip, with Holm's correction over the table.",

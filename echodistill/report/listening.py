@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from echodistill.audio.kinds import CLEAN
-from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.choices import is_right
 from echodistill.records import Answer, Question
 from echodistill.seeds import rng
 
@@ -39,7 +39,7 @@ def examples(
         if row.snr_db is None or row.snr_db > max_snr_db:
             continue
         question, response = questions[row.question_id], of_student[row.question_id, row.mix_id]
-        before, after = (parse_choice(said, question.choices) == question.answer_index for said in (row.response, response))
+        before, after = (is_right(said, question.choices, question.answer_index) for said in (row.response, response))
         if before != after:
             outcome: Outcome = "fixed" if after else "broken"
             said = (row.response, response, clean[row.question_id])

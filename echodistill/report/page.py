@@ -11,15 +11,15 @@ from markupsafe import Markup
 
 from echodistill.audio.files import encode_flac
 from echodistill.audio.levels import Waveform
-from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.choices import is_right
 from echodistill.models.prompts import LETTERS
 from echodistill.records import Quarantined
 from echodistill.report.charts import Series, bars, heat_map, line_chart
 from echodistill.report.comparison_table import LEGEND, difference_rows, headings, system_rows
 from echodistill.report.listening import Example
 from echodistill.report.spectrogram import png, spectrogram
+from echodistill.systems import BASE, OURS
 
-BASE, OURS = "base", "echodistill"
 HERE = Path(__file__).parent
 SHOWN_FAILURES = 40
 CURVED = (BASE, OURS, "sft", "grpo", "distill")
@@ -203,7 +203,7 @@ def _example(heard: Heard) -> dict[str, Any]:
         "choices": ", ".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, question.choices, strict=False)),
         "answer": question.answer,
         "said": [
-            (name, said, "right" if parse_choice(said, question.choices) == question.answer_index else "wrong")
+            (name, said, "right" if is_right(said, question.choices, question.answer_index) else "wrong")
             for name, said in (("base", one.base), ("EchoDistill", one.student), ("teacher, clean", one.clean))
         ],
     }

@@ -13,6 +13,7 @@ from echodistill.models.checkpoint import open_either
 from echodistill.params import Params
 from echodistill.records import Question
 from echodistill.stages.entry import run_stage
+from echodistill.training.device import one_thread
 from echodistill.training.run_folder import fingerprint
 
 
@@ -21,6 +22,7 @@ def answer_distorted(params: Params, out: Path, corpus_folder: Path, base_folder
 
     ``model_folder`` is the base folder again for the base.
     """
+    one_thread()
     inputs = {"corpus": corpus_folder, "base": base_folder, "model": model_folder}
     mark = fingerprint("answer_distorted", params.predict.model_dump() | {"seed": params.seed}, inputs)
     llm = open_either(model_folder, base_folder)

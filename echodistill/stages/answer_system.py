@@ -11,6 +11,7 @@ from echodistill.errors import UserError
 from echodistill.models.checkpoint import open_either
 from echodistill.params import Params
 from echodistill.stages.entry import run_stage
+from echodistill.training.device import one_thread
 from echodistill.training.run_folder import fingerprint
 
 PLAIN, TEXT = "plain", "text"
@@ -26,6 +27,7 @@ def answer_system(
     """
     if front not in (PLAIN, TEXT, *DENOISERS):
         raise UserError(f"nothing called {front!r} can stand in front of a model: {', '.join((PLAIN, TEXT, *DENOISERS))}")
+    one_thread()
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
     inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder, "recordings": recordings}
     limit = params.compare.headline_max_snr_db if front in DENOISERS else None

@@ -8,7 +8,7 @@ from echodistill.audio.kinds import KINDS
 from echodistill.batches import batches
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.choices import is_right
 from echodistill.models import nano
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate, load
 from echodistill.models.layout import POINTER, WEIGHTS, content_hash
@@ -108,7 +108,7 @@ def _clean_accuracy(llm: AudioLLM, corpus: Corpus) -> dict[str, float | int | st
     for part in batches(questions, device_batch()):
         prompts = [Prompt(corpus.waveform(row.clip_id), row.question, row.choices) for row in part]
         for row, response in zip(part, generate(llm, encode(llm, prompts), ANSWER_TOKENS), strict=True):
-            right += parse_choice(decode(llm, response), row.choices) == row.answer_index
+            right += is_right(decode(llm, response), row.choices, row.answer_index)
     chance = sum(1.0 / len(row.choices) for row in questions if row.choices) / len(questions)
     return {"clean_acc": right / len(questions), "clean_n": len(questions), "judged_on": judged_on, "chance": chance}
 

@@ -7,12 +7,14 @@ from echodistill.errors import UserError
 from echodistill.params import Hears, Params
 from echodistill.stages.entry import run_stage
 from echodistill.teacher.folder import make_references
+from echodistill.training.device import one_thread
 
 
 def control_references(params: Params, hears: str, out: Path, corpus_folder: Path, base_folder: Path) -> None:
     """Make a folder of references for ``hears``; none of its gates: such a teacher is wrong on purpose."""
     if hears not in get_args(Hears):
         raise UserError(f"the teacher cannot hear {hears!r}: {', '.join(get_args(Hears))}")
+    one_thread()
     make_references(out, params.references, cast(Hears, hears), params.seed, corpus_folder, base_folder)
 
 

@@ -13,8 +13,9 @@ from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.params import Params
 from echodistill.records import Answer, Question, read_rows
 from echodistill.stages.entry import run_stage
+from echodistill.systems import BASE, OURS
 
-BASE, OURS, TEXT, CONSTANT = "base", "echodistill", "text", "constant"
+TEXT, CONSTANT = "text", "constant"
 
 
 def evidence(params: Params, out: Path, corpus_folder: Path, base: Path, answers: Path) -> None:

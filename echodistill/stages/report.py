@@ -15,9 +15,9 @@ from echodistill.records import Answer, Quarantined, read_rows
 from echodistill.report.listening import examples
 from echodistill.report.page import Failure, Heard, Page, render
 from echodistill.stages.entry import run_stage
+from echodistill.systems import BASE, OURS
 from echodistill.training.metrics_file import read_metrics
 
-OURS = "echodistill"
 EXAMPLES = 6
 """Of what was fixed, and as many of what was broken."""
 
@@ -30,10 +30,10 @@ def report(
     settings, limit = params.comparison, params.compare.headline_max_snr_db
     noise = NoiseLibrary(corpus.waveform, recordings_folder(params.mixes.noise, params.mixes.recordings))
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
-    said = {"base": read_rows(base, Answer)}
+    said = {BASE: read_rows(base, Answer)}
     said |= {name: read_rows(answers / f"{name}-{settings.seeds[0]}.parquet", Answer) for name in settings.systems}
     heard = []
-    for one in examples(said["base"], said[OURS], corpus.questions, limit, params.seed, EXAMPLES):
+    for one in examples(said[BASE], said[OURS], corpus.questions, limit, params.seed, EXAMPLES):
         rendered = noise.render(mixes[one.mix_id], corpus.waveform(one.question.clip_id))
         heard.append(Heard(one, rendered.clean, rendered.noisy))
     runs = {name: models / f"{name}-{settings.seeds[0]}" for name in settings.systems}
@@ -50,7 +50,7 @@ def report(
         ],
         asked=sum(len(rows) for rows in said.values()),
         quarantined=read_rows(corpus_folder / "quarantine.parquet", Quarantined),
-        facts=_facts(params, corpus, said["base"]),
+        facts=_facts(params, corpus, said[BASE]),
     )
     with atomic_path(out) as temporary:
         temporary.write_text(render(page), encoding="utf-8")

@@ -4,15 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.audio.recordings import recordings_folder
-from echodistill.params import Params
+from echodistill.params import Params, System
 from echodistill.stages.entry import run_stage
-from echodistill.systems import settings_for, system_named
+from echodistill.systems import SYSTEMS, settings_for
+from echodistill.training.device import one_thread
 from echodistill.training.student import Material, make_student
 
 
 def train_system(
     params: Params,
-    name: str,
+    name: System,
     seed: int,
     out: Path,
     corpus_folder: Path,
@@ -22,7 +23,8 @@ def train_system(
     controls_folder: Path,
 ) -> None:
     """Make the student folder ``out``. ``controls_folder`` has a folder of references for each control, by what it hears."""
-    system = system_named(name)
+    one_thread()
+    system = SYSTEMS[name]
     references = references_folder if system.hears == "matched" else controls_folder / system.hears
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
     material = Material(corpus_folder, mixes_folder, base_folder, references, recordings)

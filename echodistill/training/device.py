@@ -28,6 +28,11 @@ def split_batch(rows: int, unit: int) -> tuple[int, int]:
     return size, rows // size
 
 
+def one_thread() -> None:
+    """Compute on one core: the bytes are the same on however many cores, and stages can share a machine. Leaves GPUs as they are."""
+    torch.set_num_threads(1)
+
+
 def precision() -> dict[str, bool]:
     """Trainer arguments: bfloat16 where the GPU has it, float32 elsewhere."""
     gpu = torch.cuda.is_available()

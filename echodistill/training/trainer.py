@@ -28,6 +28,7 @@ from echodistill.training.checkpoints import ExactWeights
 from echodistill.training.ranks import from_all, processes
 from echodistill.training.rollouts import RolloutSource, TeacherBatch
 
+COUNTED = ("clips", "sampled_tokens", "target_tokens")
 TIMING_METRICS = ("tokens_per_s", "clips_per_s", "step_time")
 FEATURE = "feature/"  # prefix of audio features in TRL's batch dictionaries
 
@@ -76,7 +77,7 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
             processing_class=llm.tokenizer,
             **options,
         )
-        self._counts = {"tokens": 0, "clips": 0, "since": time.perf_counter()}
+        self._counts = self._nothing_yet()
         # how many prompts one loss call stands for, so that accumulated losses add up to a mean over prompts
         self._prompts_per_loss = self.args.per_device_train_batch_size / self.num_generations
 
@@ -114,7 +115,16 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         if self._method == "echodistill":
             output |= self._consult_teacher(output, encode(self._llm, clean).to(device).repeat(copies), inputs)
         self._counts["clips"] += len(rows)
+        if rollouts:
+            self._counts["sampled_tokens"] += int(output["completion_mask"].sum())
+        if "target_mask" in output:
+            self._counts["target_tokens"] += int(output["target_mask"][::copies].sum())
         return output
+
+    @staticmethod
+    def _nothing_yet() -> dict[str, float]:
+        """Counts since the last log: clips heard, tokens the student sampled, tokens of references or gold answers it learned from."""
+        return dict.fromkeys(COUNTED, 0) | {"since": time.perf_counter()}
 
     def _reference_tensors(self, references: TeacherBatch, device: torch.device) -> dict[str, torch.Tensor]:
         tensors = {"target_ids": references.token_ids, "target_mask": references.mask, "target_log": references.log_probs}
@@ -195,10 +205,6 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         """Gathers tensors and calls the method's objective."""
         self._features = {name.removeprefix(FEATURE): value for name, value in inputs.items() if name.startswith(FEATURE)}
         prompts = PromptBatch(inputs["prompt_ids"], inputs["prompt_mask"], self._features)
-        if "completion_mask" in inputs:
-            self._counts["tokens"] += int(inputs["completion_mask"].sum())
-        else:
-            self._counts["tokens"] += int(inputs["target_mask"].sum())
         if self._method == "grpo":
             return super()._compute_loss(model, inputs)
         if self._method == "sft":
@@ -258,15 +264,17 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         names = sorted({name for metrics, _ in everyone for name in metrics})
         for name in names:
             self._metrics["train"][name] = [value for metrics, _ in everyone for value in metrics.get(name, [])]
-        for name in ("tokens", "clips"):
+        for name in COUNTED:
             self._counts[name] = sum(counts[name] for _, counts in everyone)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds: speed since the last log, and what the other processes recorded."""
+        """Adds: tokens and speed since the last log, and what the other processes recorded."""
         if processes() > 1:
             self._pool()
         elapsed = time.perf_counter() - self._counts["since"]
         if "loss" in logs:
-            logs |= {name + "_per_s": self._counts[name] / elapsed for name in ("tokens", "clips")}
-            self._counts = {"tokens": 0, "clips": 0, "since": time.perf_counter()}
+            counts = {name: self._counts[name] for name in COUNTED}
+            tokens = counts["sampled_tokens"] + counts["target_tokens"]
+            logs |= {"clips_per_s": counts.pop("clips") / elapsed, "tokens_per_s": tokens / elapsed} | counts
+            self._counts = self._nothing_yet()
         super().log(logs, start_time)
