@@ -215,6 +215,25 @@ def ask(
         print(f"{name + ':':<9}{answer(_open_named(name), waveform, question, options, max_new_tokens)}")
 
 
+@app.command()
+def listen(
+    port: Annotated[int, typer.Option(help="Where the page is served, on loopback; 0 takes a free one.")] = 8490,
+) -> None:
+    """Open a small page on this machine: record or upload a clip, slide the noise, and read both answers."""
+    from echodistill.asking import answer, in_noise
+    from echodistill.listen.server import Asker, serve
+    from echodistill.params import load_params
+
+    params = load_params(_in_repository())
+    models = {name: _open_named(name) for name in ("base", "student")}
+    asker = Asker(
+        lambda clip, question, choices: {name: answer(llm, clip, question, choices, 64) for name, llm in models.items()},
+        lambda clip, kind, snr_db: in_noise(clip, kind, snr_db, params, Path("data/corpus")),
+        params.mixes.kinds,
+    )
+    serve(asker, port, print)
+
+
 def _open_named(name: str) -> Any:
     from echodistill.models.audio_llm import load
     from echodistill.models.checkpoint import open_base, open_model

@@ -1,0 +1,110 @@
+"""The model card, in the form Hugging Face reads: a YAML head with results, then how the model was made, its figures and limits. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from echodistill.params import Params
+
+SAYS = {
+    "echodistill": "GRPO on noisy clips, with token-level agreement with a clean-hearing teacher as a bonus (arXiv 2605.23954)",
+    "grpo": "GRPO on noisy clips",
+    "distill": "token-level distillation from the same model hearing the clean clip",
+    "sft": "supervised training on the gold answers of noisy clips",
+}
+
+
+def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Mapping[str, Any], params: Params) -> str:
+    """The card's text. ``run`` is the student's run.json, ``figures`` reports/metrics.json, ``decision`` reports/promotion.json."""
+    student, base, difference = figures["student"], figures["base"], figures["difference"]
+    limit = f"{figures['headline_max_snr_db']:g} dB and less"
+    rows = [
+        ("accuracy, clean", base["clean_acc"], student["clean_acc"], difference["clean_acc"]),
+        (f"accuracy, SNR {limit}", base["acc"], student["acc"], difference["acc"]),
+        (f"agreement with the base's clean answer, SNR {limit}", base["noisy"], student["noisy"], difference["noisy"]),
+        (f"agreement with its own clean answer (GSR), SNR {limit}", base["gsr"], student["gsr"], difference["gsr"]),
+    ]
+    table = "\n".join(f"| {name} | {_percent(before)} | {_percent(after)} | {_gain(gain)} |" for name, before, after, gain in rows)
+    by_snr = "\n".join(
+        f"| {snr} dB | {_percent(base['by_snr'][snr]['acc'])} | {_percent(student['by_snr'][snr]['acc'])} |"
+        for snr in sorted(base["by_snr"], key=float)
+    )
+    unseen, heard = (", ".join(kinds) or "none" for kinds in (params.mixes.unseen, params.mixes.seen))
+    levels = ", ".join(f"{snr:g}" for snr in params.mixes.train_snrs_db)
+    failed, still = (_percent(system["parse_failure_rate"]) for system in (base, student))
+    criteria = "\n".join(f"- {'met' if one['met'] else 'not met'}: {one['name']}" for one in decision["criteria"])
+    return f"""---
+{yaml.safe_dump(_head(run, figures, params), sort_keys=False, allow_unicode=True).strip()}
+---
+
+# {params.base.model} made robust to noise by echodistill
+
+{SAYS[run["method"]].capitalize()}. Nothing is added at inference: it is asked as its base is.
+
+## How it was made
+
+- Base: `{params.base.model}`; weights trained: {run["weights"]}
+- {run["steps"]} optimizer steps of {params.train.prompts_per_step} prompts; seed {params.seed}
+- Clips: source `{params.corpus.source}`; no speaker or group stands in two splits
+- Noise in training: {heard} at {levels} dB; {_percent(params.mixes.train_clean_share)} % of the clips clean
+- Training fingerprint: `{run["fingerprint"]}`
+
+## How well it does
+
+{figures["clips"]} test clips, {_percent(figures["confidence"])} % bootstrap intervals by clip, differences paired. In %.
+
+| | base | this model | difference in points |
+|---|---|---|---|
+{table}
+
+| SNR | base, accuracy | this model, accuracy |
+|---|---|---|
+{by_snr}
+
+Answers that name no choice count as wrong: {failed} % of the base's, {still} % of this model's.
+
+## Decision
+
+{"Promoted." if decision["promote"] else "Not promoted."}
+{criteria}
+
+## Limits
+
+- Judged by multiple choice on the test above; other tasks, languages and rooms were not.
+- Noises that only the test heard: {unseen}. Distortions that are no added noise are no part of these figures.
+- One training: another seed would differ by an unknown amount. GSR alone rewards a model that is wrong in the same way each time.
+"""
+
+
+def _head(run: Mapping[str, Any], figures: Mapping[str, Any], params: Params) -> dict[str, Any]:
+    """What hubs index; results in the form of their model index, in %."""
+    metrics = [
+        {
+            "type": "accuracy",
+            "name": f"accuracy, SNR {figures['headline_max_snr_db']:g} dB and less",
+            "value": figures["student"]["acc"],
+        },
+        {"type": "accuracy", "name": "accuracy, clean", "value": figures["student"]["clean_acc"]},
+    ]
+    rounded = [metric | {"value": round(100 * float(metric["value"]), 1)} for metric in metrics]
+    result = {
+        "task": {"type": "audio-text-to-text"},
+        "dataset": {"name": f"echodistill test ({params.corpus.source})", "type": params.corpus.source},
+        "metrics": rounded,
+    }
+    return {
+        "base_model": params.base.model,
+        "pipeline_tag": "audio-text-to-text",
+        "library_name": "transformers" if run["weights"] == "full" else "peft",
+        "tags": ["audio", "noise-robustness", "echodistill", run["method"]],
+        "model-index": [{"name": "echodistill", "results": [result]}],
+    }
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}".removesuffix(".0")
+
+
+def _gain(interval: Mapping[str, float]) -> str:
+    return f"{100 * interval['value']:+.1f} [{100 * interval['low']:+.1f}, {100 * interval['high']:+.1f}]"

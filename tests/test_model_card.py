@@ -1,0 +1,49 @@
+"""The model card: a head that hubs can read, the figures of the reports, and its limits."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from echodistill.report.model_card import model_card
+from tests.test_stages import params_of
+
+GAIN = {"value": 0.153, "low": 0.114, "high": 0.19}
+CELL = {"acc": 0.339, "noisy": 0.3, "gsr": 0.3, "n": 10}
+SYSTEM: dict[str, Any] = {"clean_acc": 0.933, "acc": 0.487, "noisy": 0.476, "gsr": 0.476, "parse_failure_rate": 0.135}
+FIGURES = {
+    "base": SYSTEM | {"by_snr": {"-10": CELL, "20": CELL}},
+    "student": SYSTEM | {"acc": 0.64, "by_snr": {"-10": CELL | {"acc": 0.533}, "20": CELL}},
+    "difference": dict.fromkeys(("acc", "noisy", "gsr", "clean_acc"), GAIN),
+    "headline_max_snr_db": 0.0,
+    "confidence": 0.95,
+    "clips": 120,
+}
+RUN = {"fingerprint": "36b0", "method": "echodistill", "steps": 160, "weights": "full"}
+DECISION = {"promote": True, "criteria": [{"name": "noisy accuracy gains", "met": True}, {"name": "clean holds", "met": False}]}
+
+
+def test_the_head_is_yaml_with_the_results() -> None:
+    _, head, body = model_card(RUN, FIGURES, DECISION, params_of()).split("---\n", 2)
+    found = yaml.safe_load(head)
+    assert found["base_model"] == "nano"
+    assert found["library_name"] == "transformers"
+    assert [one["value"] for one in found["model-index"][0]["results"][0]["metrics"]] == [64.0, 93.3]
+    assert "| accuracy, SNR 0 dB and less | 48.7 | 64 | +15.3 [+11.4, +19.0] |" in body
+    assert body.index("| -10 dB | 33.9 | 53.3 |") < body.index("| 20 dB |")
+
+
+def test_it_says_how_it_was_made_and_what_it_cannot_do() -> None:
+    text = model_card(RUN, FIGURES, DECISION | {"promote": False}, params_of())
+    for part in (
+        "160 optimizer steps of 24 prompts",
+        "arXiv 2605.23954",
+        "Not promoted.",
+        "- met: noisy accuracy gains",
+        "- not met: clean holds",
+    ):
+        assert part in text
+    assert "Noises that only the test heard: alarm, laugh, wind" in text
+    assert "None" not in text
+    assert json.dumps(str(Path.cwd()))[1:-1] not in text
