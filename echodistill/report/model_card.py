@@ -1,4 +1,4 @@
-"""The model card, in the form Hugging Face reads: a YAML head with results, then how the model was made, its figures and limits. Pure."""
+"""The model card as Hugging Face reads it: a YAML head with results, then how the model was made, its figures and limits. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +10,8 @@ from echodistill.params import Params
 SAYS = {
     "echodistill": "GRPO on noisy clips, with token-level agreement with a clean-hearing teacher as a bonus (arXiv 2605.23954)",
     "grpo": "GRPO on noisy clips",
-    "distill": "token-level distillation from the same model hearing the clean clip",
-    "sft": "supervised training on the gold answers of noisy clips",
+    "distill": "Token-level distillation from the same model hearing the clean clip",
+    "sft": "Supervised training on the gold answers of noisy clips",
 }
 
 
@@ -40,7 +40,7 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
 
 # {params.base.model} made robust to noise by echodistill
 
-{SAYS[run["method"]].capitalize()}. Nothing is added at inference: it is asked as its base is.
+{SAYS[run["method"]]}. Nothing is added at inference: it is asked as its base is.
 
 ## How it was made
 
