@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from echodistill.atomic import atomic_path
+from echodistill.errors import UserError
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, NotNull, Rule, Unique
 
 SHOWN_IDS = 10
@@ -191,6 +192,25 @@ def write_verdict(path: Path, verdict: Verdict) -> None:
         content["notes"] = list(verdict.notes)
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def open_gate(artifact: str, path: Path, checks: Sequence[Expect], verdict: Path, notes: Sequence[str] = ()) -> None:
+    """Judge the artifact at ``path`` and write the verdict; Data Docs go to ``data_docs/ARTIFACT`` beside the verdicts' folder.
+
+    A negative verdict is written beside, as ``NAME.failed.json``, and raised as ``UserError``: what depends on a verdict never finds
+    one that says no.
+    """
+    failed = verdict.with_suffix(".failed.json")
+    verdict.unlink(missing_ok=True)
+    failed.unlink(missing_ok=True)
+    docs = verdict.parent.parent / "data_docs" / artifact
+    judged = validate(artifact, checks, docs, notes)
+    write_verdict(verdict if judged.passed else failed, judged)
+    for note in judged.notes:
+        print(f"{artifact}: {note}")
+    if not judged.passed:
+        raise UserError(f"the gate of {artifact} ({path}) stays shut; all of it: {failed}, {docs / 'index.html'}\n{judged.text}")
+    print(f"{artifact}: {len(judged.results)} expectations met")
 
 
 def _rounded(value: Any) -> Any:

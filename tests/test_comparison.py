@@ -45,7 +45,12 @@ def test_a_stage_declares_exactly_the_parameters_it_reads(name: str) -> None:
 def test_paths_in_the_command_are_dependencies_or_outs(name: str) -> None:
     stage = GRAPH[name]
     words = [word for word in stage["cmd"].split()[3:] if "/" in word or word.startswith("${paths")]
-    assert set(words) <= {*stage["deps"], *stage.get("outs", []), *stage.get("metrics", [])}
+    assert set(words) <= {
+        *stage["deps"],
+        *stage.get("outs", []),
+        *stage.get("metrics", []),
+        *(path for plot in stage.get("plots", []) for path in plot),
+    }
 
 
 def test_every_system_and_seed_of_the_parameters_is_a_stage_and_leads_to_the_report() -> None:

@@ -36,5 +36,5 @@ def test_every_kind_is_a_curve_from_mild_to_severe() -> None:
 
 
 def test_answers_to_other_questions_are_refused() -> None:
-    with pytest.raises(UserError, match="did not answer under the same distortions"):
+    with pytest.raises(UserError, match="did not answer under the same conditions"):
         distortion_table(answers({}), answers({})[1:], QUESTIONS, SETTINGS, 1)

@@ -1,18 +1,20 @@
-"""How far the gain reaches: accuracy under distortions that nobody was trained on, each kind against its severity. Pure."""
+"""How far the gain reaches: accuracy where training went and where it did not, each against a severity. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from echodistill.audio.distortions.recipe import KINDS, from_name
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import is_right
-from echodistill.evaluation.seeded import resamples, seeded_interval
+from echodistill.evaluation.seeded import Resamples, resamples, seeded_interval
 from echodistill.params import CompareParams
 from echodistill.records import Answer, Question
 from echodistill.seeds import rng
 
-Interval = dict[str, float]
+Name = TypeVar("Name", bound=str | float)
 
 
 def distortion_table(
@@ -22,30 +24,81 @@ def distortion_table(
 
     Intervals are over clips, the difference is paired. Raises ``UserError`` when the two did not answer the same.
     """
-    right_of = [{(row.question_id, row.noise_kind): _is_right(row, questions) for row in rows} for rows in (base, student)]
-    if right_of[0].keys() != right_of[1].keys():
-        raise UserError("base and student did not answer under the same distortions: run `echodistill compare` again")
-    clips = sorted({questions[question_id].clip_id for question_id, _ in right_of[0]})
-    number = {clip: index for index, clip in enumerate(clips)}
-    drawn = resamples(len(clips), settings.bootstrap_draws, rng(seed, "bootstrap"))
+    paired = _Paired(base, [student], questions, settings, seed)
+    by_name = paired.by(lambda row: row.noise_kind)
     found: dict[str, dict[str, object]] = {}
     for kind, facts in KINDS.items():
-        names = sorted({name for _, name in right_of[0] if from_name(name).kind == kind}, key=lambda name: from_name(name).severity)
+        names = sorted((name for name in by_name if from_name(name).kind == kind), key=lambda name: from_name(name).severity)
         # as the kind lists them: for some the smaller number is the more severe
         names = names if facts.severities[0] < facts.severities[-1] else names[::-1]
-        conditions = []
-        for name in names:
-            keys = sorted(key for key in right_of[0] if key[1] == name)
-            clip_N = np.array([number[questions[question_id].clip_id] for question_id, _ in keys])
-            before, after = (np.array([[right[key] for key in keys]], dtype=np.float64) for right in right_of)
-            figures = {
-                part: seeded_interval(values, clip_N, drawn, settings.confidence).as_dict()
-                for part, values in (("base", before), ("student", after), ("difference", after - before))
-            }
-            conditions.append({"severity": from_name(name).severity, **figures})
+        conditions = [{"severity": from_name(name).severity, "trained": False} | by_name[name] for name in names]
         if conditions:
             found[kind] = {"display": facts.display, "unit": facts.unit, "conditions": conditions}
     return found
+
+
+def level_table(
+    display: str,
+    base: Sequence[Answer],
+    students: Sequence[Sequence[Answer]],
+    questions: Mapping[str, Question],
+    trained_snrs_db: Sequence[float],
+    settings: CompareParams,
+    seed: int,
+) -> dict[str, object]:
+    """Accuracy against SNR over all noisy rows given, as one entry of ``distortion_table``; ``students`` are one system's seeds.
+
+    A condition says whether training had noise at its SNR. Raises ``UserError`` when they did not answer the same.
+    """
+    paired = _Paired(base, students, questions, settings, seed)
+    conditions = [{"severity": snr, "trained": snr in trained_snrs_db} | figures for snr, figures in sorted(paired.by(_snr).items())]
+    return {"display": display, "unit": "SNR (dB)", "conditions": conditions}
+
+
+class _Paired:
+    """Base and the seeds of a student on the same rows."""
+
+    def __init__(
+        self,
+        base: Sequence[Answer],
+        students: Sequence[Sequence[Answer]],
+        questions: Mapping[str, Question],
+        settings: CompareParams,
+        seed: int,
+    ) -> None:
+        self._rows = {_key(row): row for row in base}
+        self._right_of = [{_key(row): _is_right(row, questions) for row in rows} for rows in (base, *students)]
+        if any(right.keys() != self._rows.keys() for right in self._right_of):
+            raise UserError("base and student did not answer under the same conditions: run `echodistill compare` again")
+        clips = sorted({questions[row.question_id].clip_id for row in base})
+        number = {clip: index for index, clip in enumerate(clips)}
+        self._clip = {key: number[questions[row.question_id].clip_id] for key, row in self._rows.items()}
+        self._drawn: Resamples = resamples(len(clips), settings.bootstrap_draws, rng(seed, "bootstrap"))
+        self._confidence = settings.confidence
+
+    def by(self, condition: Callable[[Answer], Name]) -> dict[Name, dict[str, object]]:
+        """``base``, ``student`` and ``difference`` as intervals over clips and seeds, and ``n``, for each condition."""
+        keys: dict[Name, list[tuple[str, str]]] = {}
+        for key, row in sorted(self._rows.items()):
+            keys.setdefault(condition(row), []).append(key)
+        return {name: self._figures(found) for name, found in keys.items()}
+
+    def _figures(self, keys: Sequence[tuple[str, str]]) -> dict[str, object]:
+        clip_N = np.array([self._clip[key] for key in keys])
+        before, *after = (np.array([right[key] for key in keys], dtype=np.float64) for right in self._right_of)
+        after_SN: NDArray[np.float64] = np.stack(after)
+        parts = {"base": before[None], "student": after_SN, "difference": after_SN - before}
+        figures = {part: seeded_interval(values, clip_N, self._drawn, self._confidence).as_dict() for part, values in parts.items()}
+        return figures | {"n": len(keys)}
+
+
+def _snr(row: Answer) -> float:
+    assert row.snr_db is not None  # only noisy rows are given
+    return row.snr_db
+
+
+def _key(row: Answer) -> tuple[str, str]:
+    return row.question_id, row.mix_id
 
 
 def _is_right(row: Answer, questions: Mapping[str, Question]) -> bool:

@@ -1,5 +1,6 @@
 """Stage ``evidence`` of a comparison: the answers of all systems and seeds to one table of figures, intervals and tests."""
 
+import csv
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,19 +8,25 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.datasets.store import Corpus
+from echodistill.evaluation.budget import budget_of
 from echodistill.evaluation.evidence import System, table_of
-from echodistill.evaluation.generalisation import distortion_table
+from echodistill.evaluation.generalisation import distortion_table, level_table
+from echodistill.evaluation.headline import curve_points, top_figures
 from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.params import Params
 from echodistill.records import Answer, Question, read_rows
 from echodistill.stages.entry import run_stage
 from echodistill.systems import BASE, OURS
+from echodistill.training.metrics_file import METRICS, read_metrics
 
 TEXT, CONSTANT = "text", "constant"
 
 
-def evidence(params: Params, out: Path, corpus_folder: Path, base: Path, answers: Path) -> None:
-    """Write ``out`` (JSON). ``answers`` has a parquet file for each system and seed, named as dvc.yaml names them."""
+def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: Path, base: Path, answers: Path, models: Path) -> None:
+    """Write the table ``out`` (JSON), its top figures ``top`` (JSON) and its curves (CSV).
+
+    ``answers`` and ``models`` have an entry for each system and seed, named as dvc.yaml names them.
+    """
     questions = Corpus(corpus_folder).questions
     settings = params.comparison
     base_rows = read_rows(base, Answer)
@@ -40,8 +47,45 @@ def evidence(params: Params, out: Path, corpus_folder: Path, base: Path, answers
         table["denoised"] = _denoised(params, base_rows, questions, answers)
     of_base, of_ours = (read_rows(answers / f"distorted-{model}.parquet", Answer) for model in ("base", "student"))
     table["distortions"] = distortion_table(of_base, of_ours, questions, params.compare, params.seed)
-    with atomic_path(out) as temporary:
-        temporary.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    table["generalisation"] = _generalisation(params, base_rows, questions, answers)
+    table["budget"] = {name: _budget(params, name, models) for name in settings.systems}
+    for path, content in ((out, table), (top, top_figures(table))):
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    points = list(curve_points(table))
+    with atomic_path(curves) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(points[0]))
+        writer.writeheader()
+        writer.writerows(points)
+
+
+def _budget(params: Params, name: str, models: Path) -> dict[str, float]:
+    trainings = [read_metrics(models / f"{name}-{seed}" / METRICS) for seed in params.comparison.seeds]
+    return budget_of(trainings, params.train.prompts_per_step)
+
+
+def _generalisation(params: Params, base_rows: list[Answer], questions: dict[str, Question], answers: Path) -> dict[str, object]:
+    """Accuracy against SNR where training went, and where it did not."""
+    ours = [read_rows(answers / f"{OURS}-{seed}.parquet", Answer) for seed in params.comparison.seeds]
+    unheard, trained = set(params.mixes.unseen), params.mixes.train_snrs_db
+
+    def table(display: str, base: list[Answer], students: list[list[Answer]]) -> dict[str, object]:
+        return level_table(display, base, students, questions, trained, params.compare, params.seed)
+
+    def of_kinds(rows: list[Answer], wanted: bool) -> list[Answer]:
+        return [row for row in rows if row.snr_db is not None and (row.noise_kind in unheard) == wanted]
+
+    heard_base, heard_student = (read_rows(answers / f"heard-{model}.parquet", Answer) for model in ("base", "student"))
+    found: dict[str, object] = {
+        "trained_clips": table("Clips, voices and noises of the training", heard_base, [heard_student]),
+        "new_voices": table(
+            "New voices, kinds of noise as in training", of_kinds(base_rows, False), [of_kinds(r, False) for r in ours]
+        ),
+    }
+    if unheard:
+        says = "New voices, kinds of noise that training never had"
+        found["new_voices_new_noises"] = table(says, of_kinds(base_rows, True), [of_kinds(rows, True) for rows in ours])
+    return found
 
 
 def _pairs(systems: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -70,4 +114,4 @@ def _denoised(params: Params, base_rows: list[Answer], questions: dict[str, Ques
 
 
 if __name__ == "__main__":
-    run_stage(evidence, sections=("seed", "compare", "comparison"))
+    run_stage(evidence, sections=("seed", "compare", "comparison", "mixes.unseen", "mixes.train_snrs_db", "train.prompts_per_step"))

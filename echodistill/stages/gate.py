@@ -15,30 +15,17 @@ from echodistill.gates.promotion import promotion_checks
 from echodistill.gates.references import references_checks
 from echodistill.gates.student import student_checks
 from echodistill.params import Params
-from echodistill.quality import validate, write_verdict
+from echodistill.quality import open_gate
 from echodistill.stages.entry import run_stage
 
 USAGE = "usage: python -m echodistill.stages.gate ARTIFACT VERDICT_PATH ARTIFACT_PATH [AGAINST_PATH ...]"
 
 
 def gate(params: Params, artifact: str, verdict: Path, *paths: Path) -> None:
-    """Judge ``artifact`` and write the verdict; Data Docs go to ``data_docs/ARTIFACT`` beside the verdicts' folder.
-
-    A negative verdict is written beside, as ``ARTIFACT.failed.json``, and raised as ``UserError``: what depends on a verdict
-    never finds one that says no.
-    """
-    failed = verdict.with_suffix(".failed.json")
-    verdict.unlink(missing_ok=True)
-    failed.unlink(missing_ok=True)
-    docs = verdict.parent.parent / "data_docs" / artifact
+    """Judge ``artifact``; raises ``UserError`` where it does not pass. See ``quality.open_gate``."""
+    verdict.unlink(missing_ok=True)  # one of before must not stand where an artifact cannot even be read
     notes = corpus_notes(paths[0]) if artifact == "corpus" else []
-    judged = validate(artifact, _checks(params, artifact, paths), docs, notes)
-    write_verdict(verdict if judged.passed else failed, judged)
-    for note in judged.notes:
-        print(f"{artifact}: {note}")
-    if not judged.passed:
-        raise UserError(f"the gate of {artifact} ({paths[0]}) stays shut; all of it: {failed}, {docs / 'index.html'}\n{judged.text}")
-    print(f"{artifact}: {len(judged.results)} expectations met")
+    open_gate(artifact, paths[0], _checks(params, artifact, paths), verdict, notes)
 
 
 def _checks(params: Params, artifact: str, paths: Sequence[Path]) -> list[Expect]:

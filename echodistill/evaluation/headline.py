@@ -1,0 +1,25 @@
+"""The comparison's top figures as flat as other tools want them: for ``dvc metrics``, ``dvc plots`` and MLflow. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+METRICS = ("clean_acc", "acc", "noisy", "gsr")
+ENDS = ("value", "low", "high")
+
+
+def top_figures(table: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """``{system: {metric: value}}`` of ``reports/compare.json``, and each gain as ``{"a - b": {metric: value}}``."""
+    parts = {**table["systems"], **table["differences"]}
+    return {name: {metric: figures[metric]["value"] for metric in METRICS} for name, figures in parts.items()}
+
+
+def curve_points(table: Mapping[str, Any]) -> Iterator[dict[str, str | float]]:
+    """One row a system and SNR: ``system``, ``snr_db``, and each metric with its interval."""
+    for system, figures in table["systems"].items():
+        snrs = sorted(float(name.partition("@")[2]) for name in figures if name.startswith("acc@"))
+        for snr in snrs:
+            row: dict[str, str | float] = {"system": system, "snr_db": snr}
+            for metric in ("acc", "noisy", "gsr"):
+                found = figures[f"{metric}@{snr:g}"]
+                row |= {metric if end == "value" else f"{metric}_{end}": found[end] for end in ENDS}
+            yield row

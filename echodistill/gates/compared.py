@@ -1,0 +1,110 @@
+"""What a comparison must be made of and come to: whole trainings of one length, whole answers, figures that can be true."""
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from echodistill.audio.mixing import Mix
+from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, number, read_json
+from echodistill.params import ComparisonParams
+from echodistill.records import Answer, GridRow, read_rows
+from echodistill.systems import BASE
+from echodistill.training.metrics_file import METRICS, read_metrics
+
+RATES = ("clean_acc", "acc", "noisy", "gsr", "parsed")
+ROUNDING = 1e-9  # sums in another order differ in the last digit
+
+
+def students_checks(models: Path, settings: ComparisonParams) -> list[Expect]:
+    """Expectations about the trained students, by their ``run.json`` and ``metrics.jsonl``."""
+    names = [f"{system}-{seed}" for system in settings.systems for seed in settings.seeds]
+    runs = [read_json(models / name / "run.json", "steps", "fingerprint") for name in names]
+    logged = [read_metrics(models / name / METRICS) for name in names]
+    table = Table.of(
+        "students",
+        "student",
+        {
+            "student": names,
+            "steps": [number(run["steps"]) for run in runs],
+            "steps_missing": [number(run["steps"]) - len(rows) for run, rows in zip(runs, logged, strict=True)],
+            "losses_finite": [all(math.isfinite(number(row.get("loss"))) for row in rows) for rows in logged],
+            "fingerprint": [run["fingerprint"] for run in runs],
+            "twins": [sum(other["fingerprint"] == run["fingerprint"] for other in runs) for run in runs],
+        },
+    )
+    steps = number(runs[0]["steps"])
+    return [
+        table.expect("steps", Between(steps, steps), "all students were trained for equally many steps"),
+        table.expect("steps_missing", Between(0, 0), "every step of every training is logged"),
+        table.expect("losses_finite", HOLDS, "every loss of every training is a finite number"),
+        table.expect("twins", Between(1, 1), "no two students come from the same training"),
+    ]
+
+
+def compared_answers_checks(answers: Path, mixes_folder: Path, settings: ComparisonParams, max_snr_db: float) -> list[Expect]:
+    """Expectations about the answers of all systems, denoised ones too, to the test's grid."""
+    mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
+    grid = Counter((row.question_id, row.mix_id) for row in read_rows(mixes_folder / "grid.parquet", GridRow))
+    loud = Counter({key: 1 for key in grid if (snr := mixes[key[1]].snr_db) is None or snr <= max_snr_db})
+    wanted = {f"{system}-{seed}": grid for system in settings.systems for seed in settings.seeds} | {"text": grid}
+    wanted |= {f"{denoiser}-{model}": loud for denoiser in settings.denoisers for model in (BASE, "student")}
+    read = {name: read_rows(answers / f"{name}.parquet", Answer) for name in wanted}
+    counted = {name: Counter((row.question_id, row.mix_id) for row in rows) for name, rows in read.items()}
+    table = Table.of(
+        "answers",
+        "system",
+        {
+            "system": list(wanted),
+            "missing": [(wanted[name] - counted[name]).total() for name in wanted],
+            "too_many": [(counted[name] - wanted[name]).total() for name in wanted],
+            "elsewhere": [sum(not _agrees(row, mixes.get(row.mix_id)) for row in read[name]) for name in wanted],
+        },
+    )
+    return [
+        table.expect("missing", Between(0, 0), "every system answered every question in every mix it was asked in"),
+        table.expect("too_many", Between(0, 0), "no system answered anything twice, or what it was not asked"),
+        table.expect("elsewhere", Between(0, 0), "every answer names the noise and SNR of its mix"),
+    ]
+
+
+def _agrees(row: Answer, mix: Mix | None) -> bool:
+    return mix is None or (row.noise_kind, row.snr_db) == (mix.noise_kind, mix.snr_db)
+
+
+def table_checks(path: Path, settings: ComparisonParams) -> list[Expect]:
+    """Expectations about ``reports/compare.json``."""
+    table = read_json(path, "systems", "differences", "cells", "budget")
+    systems = table["systems"]
+    names = [BASE, "text", "constant", *settings.systems]
+    there = Table.of("systems", "system", {"system": names, "there": [name in systems for name in names]})
+    seeds = Table.of(
+        "seeds",
+        "system",
+        {"system": settings.systems, "seeds": [number(systems.get(name, {}).get("acc", {}).get("seeds")) for name in settings.systems]},
+    )
+    every = {f"{name} {metric}": found for part in ("systems", "differences") for name, figures in table[part].items()
+             for metric, found in figures.items() if metric != "test"}  # fmt: skip
+    intervals = Table.of("intervals", "figure", {"figure": list(every), "holds": [_in_interval(found) for found in every.values()]})
+    rates = {f"{name} {metric}": figures.get(metric, {}).get("value") for name, figures in systems.items() for metric in RATES}
+    values = Table.of("rates", "figure", {"figure": list(rates), "value": [number(value) for value in rates.values()]})
+    tests = {name: figures.get("test", {}) for name, figures in table["differences"].items()}
+    p_values = Table.of(
+        "tests",
+        "difference",
+        {"difference": list(tests), "ordered": [0 <= number(one.get("p")) <= number(one.get("p_holm")) <= 1 for one in tests.values()]},
+    )
+    constant = Table.of("constant", "system", {"system": ["constant"], "gsr": [rates.get("constant gsr")]})
+    return [
+        there.expect("there", HOLDS, "every system has its row"),
+        seeds.expect("seeds", InSet((len(settings.seeds),)), "every trained system has every seed"),
+        intervals.expect("holds", HOLDS, "every figure lies within its interval"),
+        values.expect("value", Between(0.0, 1.0), "every rate is there and lies within 0 and 1"),
+        p_values.expect("ordered", HOLDS, "no correction makes a p smaller"),
+        constant.expect("gsr", Between(1.0, 1.0), "who always says the same always agrees with itself"),
+    ]
+
+
+def _in_interval(found: Any) -> bool:
+    low, value, high = (number(found.get(end)) for end in ("low", "value", "high"))
+    return low - ROUNDING <= value <= high + ROUNDING

@@ -1,0 +1,51 @@
+"""Stage ``answer_heard`` of a comparison: one model's answers to noisy clips that training had, beside which unheard ones are put."""
+
+from functools import partial
+from pathlib import Path
+
+from echodistill.answering.grid import answer_grid
+from echodistill.answering.journal import Item
+from echodistill.audio.mixing import Mix
+from echodistill.audio.recordings import NoiseLibrary, recordings_folder
+from echodistill.datasets.store import Corpus
+from echodistill.models.audio_llm import Prompt
+from echodistill.models.checkpoint import open_either
+from echodistill.params import Params
+from echodistill.records import Question, read_rows
+from echodistill.seeds import rng
+from echodistill.stages.entry import run_stage
+from echodistill.training.device import one_thread
+from echodistill.training.run_folder import fingerprint
+
+MIXES = 900
+"""Of the training split, drawn at random."""
+
+
+def answer_heard(params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, base_folder: Path, model_folder: Path) -> None:
+    """Write the answers to ``out`` (parquet). ``model_folder`` is the base folder again for the base."""
+    one_thread()
+    recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
+    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder, "recordings": recordings}
+    mark = fingerprint("answer_heard", params.predict.model_dump() | {"seed": params.seed, "mixes": MIXES}, inputs)
+    llm = open_either(model_folder, base_folder)
+    corpus = Corpus(corpus_folder)
+    noise = NoiseLibrary(corpus.waveform, recordings)
+    of_clip: dict[str, list[Question]] = {}
+    for question in corpus.questions_of("train"):
+        of_clip.setdefault(question.clip_id, []).append(question)
+    noisy = [mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix) if mix.split == "train" and mix.snr_db is not None]
+    drawn = sorted(rng(params.seed, "heard").permutation(len(noisy))[:MIXES])
+    items = [
+        Item(mix.mix_id, question.question_id, mix.noise_kind, mix.snr_db, partial(_prompt, corpus, noise, mix, question))
+        for mix in (noisy[index] for index in drawn)
+        for question in of_clip.get(mix.clip_id, [])
+    ]
+    answer_grid(out, f"answer {out.stem}", mark, llm, items, params.predict.max_new_tokens)
+
+
+def _prompt(corpus: Corpus, noise: NoiseLibrary, mix: Mix, question: Question) -> Prompt:
+    return Prompt(noise.render(mix, corpus.waveform(mix.clip_id)).noisy, question.question, question.choices)
+
+
+if __name__ == "__main__":
+    run_stage(answer_heard, sections=("seed", "mixes.noise", "mixes.recordings", "predict"))
