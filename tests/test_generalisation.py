@@ -5,7 +5,7 @@ import pytest
 
 from echodistill.audio.distortions.recipe import KINDS, defaults
 from echodistill.errors import UserError
-from echodistill.evaluation.generalisation import distortion_table
+from echodistill.evaluation.generalisation import distortion_table, level_table
 from echodistill.params import CompareParams
 from echodistill.records import Answer
 from tests.test_page import QUESTIONS
@@ -33,6 +33,27 @@ def test_every_kind_is_a_curve_from_mild_to_severe() -> None:
     severest = found["codec"]["conditions"][-1]  # type: ignore[index]
     assert (severest["severity"], severest["student"]["value"]) == (6.0, 0.25)
     assert np.isfinite([one[end] for one in (mild["base"], severest["difference"]) for end in ("value", "low", "high")]).all()
+
+
+def at_levels(right: dict[float, int]) -> list[Answer]:
+    """At each SNR as many of the questions right as named."""
+    return [
+        Answer(f"c{number}/rain@{snr:g}", f"q{number}", "rain", snr, "red" if number < count else "blue")
+        for snr, count in right.items()
+        for number in range(len(QUESTIONS))
+    ]
+
+
+def test_a_curve_against_snr_is_the_mean_of_the_seeds_and_says_what_training_had() -> None:
+    base, seeds = at_levels({-10.0: 2, 20.0: 6}), [at_levels({-10.0: 4, 20.0: 6}), at_levels({-10.0: 6, 20.0: 8})]
+    found = level_table("Rain", base, seeds, QUESTIONS, [-10.0], SETTINGS, 1)
+    low, high = found["conditions"]
+    assert (low["severity"], low["trained"], low["n"]) == (-10.0, True, 8)
+    assert (high["severity"], high["trained"]) == (20.0, False)
+    assert (low["base"]["value"], low["student"]["value"], low["difference"]["value"]) == (0.25, 0.625, 0.375)
+    assert (high["base"]["value"], high["student"]["value"]) == (0.75, 0.875)
+    with pytest.raises(UserError, match="did not answer under the same conditions"):
+        level_table("Rain", base, [seeds[0], seeds[1][1:]], QUESTIONS, [], SETTINGS, 1)
 
 
 def test_answers_to_other_questions_are_refused() -> None:

@@ -1,6 +1,7 @@
 """The report's page: what its charts draw, what it says, what it lets one hear, and how a browser takes it."""
 
 import io
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 import zlib
@@ -13,8 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echodistill.evaluation.budget import budget_of
 from echodistill.evaluation.domains import by_domain
 from echodistill.evaluation.evidence import table_of
+from echodistill.evaluation.generalisation import level_table
 from echodistill.params import CompareParams
 from echodistill.records import Answer, Quarantined, Question
 from echodistill.report.charts import Series, bars, heat_map, line_chart, nice_range
@@ -44,6 +47,9 @@ def answers(noisy: dict[int, str]) -> list[Answer]:
             rows.append(Answer(f"c{number}/{kind}@0", f"q{number}", kind, 0.0, noisy.get(number, "blue")))
             rows.append(Answer(f"c{number}/{kind}@20", f"q{number}", kind, 20.0, "red"))
     return rows
+
+
+ANSWERS = answers({0: "red", 1: "red"})
 
 
 def test_examples_are_of_both_kinds_and_one_a_clip() -> None:
@@ -127,6 +133,9 @@ def page() -> Page:
     training = {"echodistill": [{"step": step, "reward": 0.1 * step, "loss": 1.0 / step} for step in range(1, 30)]}
     failures = [Failure("base", "c1/crowd@0", "Which?", "<b>neither</b>")] * 50
     facts = [("Test", "8 clips & more")]
+    levels = level_table("New voices", ANSWERS, [ANSWERS], QUESTIONS, [0.0], SETTINGS, 1)
+    spent = budget_of([[{"sampled_tokens": 230.0, "target_tokens": 60.0}] * 160], 24)
+    table |= {"generalisation": {"new": levels}, "distortions": {}, "budget": {"echodistill": spent}}
     return Page(table, [Heard(one, wave, -wave) for one in found], [("Which?", 40.0, 30.0, 50.0)], training, failures, 900, [], facts)
 
 
@@ -139,11 +148,16 @@ def test_the_page_says_what_came_out(page: Page) -> None:
     assert text.count("<audio") == 4
     assert "Which &lt;colour&gt;?" in text
     assert "8 clips &amp; more" in text
+    assert "<td>3,840</td><td>36,800</td><td>9,600</td>" in text  # prompts and tokens of 160 steps
+    assert ">0</text>" in text
+    assert ">20*</text>" in text  # a level that training did not have
     assert "Every row of the corpus could be used" in text
     assert not re.search(r'(?:src|href)="(?!data:|#)', text)  # nothing is fetched
     assert render(page) == text
     aside = render(replace(page, quarantined=[Quarantined("manifest.jsonl:3", "no such audio file: a.wav")]))
     assert "no such audio file: a.wav" in aside
+    broken = replace(page, training={"echodistill": [{"step": 1, "loss": math.nan}, {"step": 2, "loss": 0.5}]})
+    assert not re.search(r'[>,"\s]nan[<,"\s]', render(broken))
 
 
 def changed(table: dict[str, Any], low: float, value: float, high: float) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """How far the gain reaches: accuracy where training went and where it did not, each against a severity. Pure."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,12 +46,13 @@ def level_table(
     trained_snrs_db: Sequence[float],
     settings: CompareParams,
     seed: int,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Accuracy against SNR over all noisy rows given, as one entry of ``distortion_table``; ``students`` are one system's seeds.
 
     A condition says whether training had noise at its SNR. Raises ``UserError`` when they did not answer the same.
     """
-    paired = _Paired(base, students, questions, settings, seed)
+    noisy, *others = ([row for row in rows if row.snr_db is not None] for rows in (base, *students))
+    paired = _Paired(noisy, others, questions, settings, seed)
     conditions = [{"severity": snr, "trained": snr in trained_snrs_db} | figures for snr, figures in sorted(paired.by(_snr).items())]
     return {"display": display, "unit": "SNR (dB)", "conditions": conditions}
 
@@ -93,8 +95,7 @@ class _Paired:
 
 
 def _snr(row: Answer) -> float:
-    assert row.snr_db is not None  # only noisy rows are given
-    return row.snr_db
+    return math.nan if row.snr_db is None else row.snr_db
 
 
 def _key(row: Answer) -> tuple[str, str]:

@@ -10,10 +10,13 @@ from rich.table import Table
 from echodistill.systems import BASE
 
 COLUMNS = (("clean_acc", "clean"), ("acc", "Acc"), ("noisy", "Noisy"), ("gsr", "GSR"))
+BUDGET_CAPTION = "What training took, mean over seeds"
+BUDGET_HEADS = ("system", "steps", "prompts", "tokens sampled", "tokens given")
 LEGEND = (
     "g: Cohen's g, the share of differing answers that are won, less a half.",
     "p: McNemar's test on Acc, clip by clip, with Holm's correction over the table.",
     "text: the student without audio. constant: always the first choice; its GSR shows why GSR is read with Acc.",
+    "Tokens sampled: by the student in training. Given: of the teacher's references, or of gold answers, that it learned from.",
 )
 
 
@@ -57,6 +60,12 @@ def headings(table: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return ("system", "seeds", *metrics, "Acc - base", "g", "p"), ("difference", *metrics, "g", "p")
 
 
+def budget_rows(table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """One row a trained system: what its training took."""
+    for name, budget in table["budget"].items():
+        yield (name, *(f"{budget[key]:,.0f}" for key in ("steps", "prompts", "sampled_tokens", "target_tokens")))
+
+
 def print_comparison(table: dict[str, Any], console: Console) -> None:
     """All tables of ``reports/compare.json``."""
     parts = [("", table)] + ([("Denoise first: ", table["denoised"])] if "denoised" in table else [])
@@ -67,6 +76,7 @@ def print_comparison(table: dict[str, Any], console: Console) -> None:
         _print(console, title, of_systems, list(system_rows(part)))
         if rows := list(difference_rows(part)):
             _print(console, f"{says}differences, paired", of_differences, rows)
+    _print(console, BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(table)))
     for line in LEGEND:
         console.print(line)
 

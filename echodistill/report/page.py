@@ -1,5 +1,6 @@
 """The report as one page of HTML that needs nothing else: figures, curves, and what training fixed and broke, to listen to."""
 
+import math
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,15 @@ from echodistill.evaluation.choices import is_right
 from echodistill.models.prompts import LETTERS
 from echodistill.records import Quarantined
 from echodistill.report.charts import Series, bars, heat_map, line_chart
-from echodistill.report.comparison_table import LEGEND, difference_rows, headings, system_rows
+from echodistill.report.comparison_table import (
+    BUDGET_CAPTION,
+    BUDGET_HEADS,
+    LEGEND,
+    budget_rows,
+    difference_rows,
+    headings,
+    system_rows,
+)
 from echodistill.report.listening import Example
 from echodistill.report.spectrogram import png, spectrogram
 from echodistill.systems import BASE, OURS
@@ -82,7 +91,9 @@ def render(page: Page) -> str:
         tables=_tables(page.table),
         legend=" ".join(LEGEND),
         curves=_curves(page.table),
-        distortions=_distortions(page.table.get("distortions", {})),
+        budget={"caption": BUDGET_CAPTION, "heads": BUDGET_HEADS, "rows": list(budget_rows(dict(page.table)))},
+        generalisation=_severities(page.table["generalisation"]),
+        distortions=_severities(page.table["distortions"]),
         heat=Markup(_heat(page.table["cells"])),
         domains=Markup(bars(page.domains, "%")) if page.domains else "",
         heard=[_example(one) for one in page.heard],
@@ -173,8 +184,9 @@ def _heat(cells: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     return heat_map("noise", [f"{snr} dB" for snr in snrs], rows, max(abs(value) for _, values in rows for value in values))
 
 
-def _distortions(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A chart a kind, from mild to severe: equal steps, since severities are no scale that all kinds share."""
+def _severities(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A chart a kind of severity: equal steps, since severities are no scale that all kinds share. Levels that training had are bare,
+    others starred, where it had some."""
     found = []
     for kind in table.values():
         conditions = kind["conditions"]
@@ -183,7 +195,8 @@ def _distortions(table: Mapping[str, Any]) -> list[dict[str, Any]]:
         for part, name in (("base", BASE), ("student", OURS)):
             value, low, high = ([100 * one[part][end] for one in conditions] for end in ("value", "low", "high"))
             series.append(Series(name, steps, value, low, high, _colour(name)))
-        severities = [f"{one['severity']:g}" for one in conditions]
+        some = any(one["trained"] for one in conditions)
+        severities = [f"{one['severity']:g}" + ("*" if some and not one["trained"] else "") for one in conditions]
         says = f"Accuracy under {kind['display'].lower()} of {', '.join(severities)} {kind['unit']}"
         svg = line_chart(says, kind["unit"], "right answers (%)", series, steps, severities)
         found.append({"title": kind["display"], "svg": Markup(svg)})
@@ -218,7 +231,7 @@ def _training(training: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dic
     for metric, title in TRAINING.items():
         series = []
         for name, rows in training.items():
-            if points := [(row["step"], row[metric]) for row in rows if metric in row]:
+            if points := [(row["step"], row[metric]) for row in rows if math.isfinite(row.get(metric, math.nan))]:
                 steps, values = zip(*points, strict=True)
                 series.append(Series(name, steps, values, colour=_colour(name)))
         if series:
