@@ -17,8 +17,9 @@ from echodistill.storage.place import place_from_environment
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Make audio language models noise-robust.")
 app.add_typer(services_app, name="services")
 
-METRICS, PROMOTION = Path("reports/metrics.json"), Path("reports/promotion.json")
-COMPARISON, COMPARED = Path("comparison/dvc.yaml"), Path("reports/compare.json")
+REPORTS = Path("reports")
+METRICS, PROMOTION = REPORTS / "metrics.json", REPORTS / "promotion.json"
+COMPARISON, COMPARED = Path("comparison/dvc.yaml"), REPORTS / "compare.json"
 QUICK = (
     "comparison.seeds=[1]",
     "comparison.systems=[sft, grpo, distill, echodistill]",
@@ -167,7 +168,7 @@ def register() -> None:
     from echodistill.publishing import publish
 
     _in_repository()
-    print(publish(STUDENT, BASE, METRICS, PROMOTION, Path("dvc.lock"), [Path("reports/accuracy_by_snr.png")]))
+    print(publish(STUDENT, BASE, REPORTS, Path("data/answers"), Path("dvc.lock")))
 
 
 @app.command()

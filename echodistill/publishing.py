@@ -20,6 +20,7 @@ from echodistill.outputs import publish_outputs
 from echodistill.provenance.record import FILE, locations, make_record, record_text
 from echodistill.registry import log_lineage, log_run, register, run_tags
 from echodistill.revision import revision_tags
+from echodistill.run_reports import Reports
 from echodistill.storage.place import Place, place_from_environment
 from echodistill.tracking import find_or_create_run, log_missing_metrics, run_page, tracking_uri, without_credentials
 from echodistill.training.metrics_file import read_metrics
@@ -29,14 +30,15 @@ RUN_PARAMS = Path(".echodistill/run_params.yaml")
 REGISTERED = Path(".echodistill/registered.json")
 
 
-def publish(student: Path, base: Path, metrics: Path, promotion: Path, lock: Path, figures: Sequence[Path]) -> str:
+def publish(student: Path, base: Path, reports_folder: Path, answers_folder: Path, lock: Path) -> str:
     """Register the student, with ``ECHODISTILL_S3`` set publish all outputs first; one line that says what was entered.
 
     Raises ``UserError`` when the pipeline has not run or not to its end, or a service cannot be used.
     """
-    for path in (student / RUN, metrics, promotion, lock):
+    for path in (student / RUN, lock):
         if not path.is_file():
             raise UserError(f"{path} is missing: run `echodistill run` first")
+    reports = Reports.of(reports_folder, answers_folder)
     place, flow = place_from_environment(), _flow_run()
     # new services at an old address know nothing of what was registered with those before: their passwords are new too
     accounts = [os.environ.get(name, "") for name in ("MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY")]
@@ -51,15 +53,15 @@ def publish(student: Path, base: Path, metrics: Path, promotion: Path, lock: Pat
 
         check(place)
     run = json.loads((student / RUN).read_text(encoding="utf-8"))
-    decision = json.loads(promotion.read_text(encoding="utf-8"))
-    figures_of = headline(json.loads(metrics.read_text(encoding="utf-8")))
+    decision = json.loads(reports.promotion.read_text(encoding="utf-8"))
+    figures_of = headline(json.loads(reports.metrics.read_text(encoding="utf-8")))
     run_id = find_or_create_run(run["fingerprint"], run["method"])
     # the run's own log has the timings too, which an artifact leaves out; it is gone where the student came from a cache
     own = RUNS / f"train-{run['fingerprint'][:16]}" / "metrics.jsonl"
     log_missing_metrics(run_id, read_metrics(own if own.is_file() else student / "metrics.jsonl"))
-    log_run(run_id, _params_of_the_run(lock), read_lineage(lock.parent, "train", flow), metrics, figures)
+    log_run(run_id, _params_of_the_run(lock), read_lineage(lock.parent, "train", flow), reports)
     published = _link(run_id, locked, student, place, lock.parent)
-    number = register(student, base, decision, run_id, figures_of)
+    number = register(student, base, decision, run_id, figures_of, reports)
     aliases = "candidate, champion" if decision["promote"] else "candidate"
     says = f"registered echodistill version {number} ({aliases}), MLflow run {run_id}{published}"
     entry = {"state": state, "flow": bool(flow), "says": says, "page": run_page(run_id)}

@@ -7,8 +7,9 @@ import hashlib
 import json
 import posixpath
 import re
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from echodistill.errors import UserError
 from echodistill.lineage import Lineage, headline
 from echodistill.params import load_params
 from echodistill.revision import revision_tags
+from echodistill.run_reports import Reports
 from echodistill.tracking import FINGERPRINT_TAG, connected, tracking_uri, without_credentials
 
 MODEL = "echodistill"
@@ -50,16 +52,14 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def log_run(run_id: str, params: Path, origin: Lineage, metrics: Path, figures: Sequence[Path]) -> None:
+def log_run(run_id: str, params: Path, origin: Lineage, reports: Reports) -> None:
     """Complete a run: parameters, origin, headline metrics, and the files themselves.
 
-    ``params`` is ``params.yaml``, ``metrics`` is ``reports/metrics.json``, ``figures`` are pictures. Doing it again adds only what is
+    ``params`` is ``params.yaml``. Doing it again adds only what is
     new. MLflow's parameters cannot change: one that drifted becomes a tag ``drift.NAME``. Raises ``UserError``.
     """
     wanted = _flat(load_params(params).model_dump(mode="json"))
-    numbers = headline(json.loads(metrics.read_text(encoding="utf-8")))
-    if missing := [str(figure) for figure in figures if not figure.is_file()]:
-        raise UserError(f"{', '.join(missing)} is missing: run `echodistill run`")
+    numbers = headline(json.loads(reports.metrics.read_text(encoding="utf-8")))
     tags = {"dvc.lock": origin.lock_sha256, **origin.tags}
     tags |= {tag_name("input", path): digest for path, digest in origin.inputs.items()}
     with connected() as client:
@@ -74,10 +74,9 @@ def log_run(run_id: str, params: Path, origin: Lineage, metrics: Path, figures: 
         for name, number in numbers.items():
             if known.get(name) != number:
                 client.log_metric(run_id, name, number, step=0)
-        for file in (params, metrics):
+        for file in (params, reports.metrics, reports.card):
             client.log_artifact(run_id, str(file))
-        for figure in figures:
-            client.log_artifact(run_id, str(figure), "figures")
+        client.log_artifact(run_id, str(reports.curves), "figures")
         # a killed or cut off training left its run open; there is a student, so it did end
         if client.get_run(run_id).info.status != "FINISHED":
             client.set_terminated(run_id, "FINISHED")
@@ -98,11 +97,14 @@ def _log_params(client: Any, run_id: str, wanted: Mapping[str, str]) -> None:
             client.delete_tag(run_id, tag)
 
 
-def register(student: Path, base: Path, promotion: Mapping[str, Any], run_id: str, metrics: Mapping[str, float]) -> str:
+def register(
+    student: Path, base: Path, promotion: Mapping[str, Any], run_id: str, metrics: Mapping[str, float], reports: Reports | None = None
+) -> str:
     """Enter a student as a version of the model ``echodistill`` and set its aliases; the version's number.
 
     ``base`` goes along where the student is an adapter. ``promotion`` is ``reports/promotion.json``, ``metrics`` are ``headline``
-    figures. The same student of the same training is entered once. Raises ``UserError``.
+    figures; of ``reports`` the card and all answers are kept with the model. The same student of the same
+    training is entered once. Raises ``UserError``.
     """
     from echodistill.models.layout import RUN, content_hash
 
@@ -115,13 +117,14 @@ def register(student: Path, base: Path, promotion: Mapping[str, Any], run_id: st
     # of the weights alone: they are what is served
     identity = {FINGERPRINT_TAG: run["fingerprint"], WEIGHTS_TAG: content_hash(student, "*.safetensors")}
     artifacts = {"student": student} | ({"base": base} if run["weights"] == "lora" else {})
+    artifacts |= reports.answers if reports else {}
     with connected() as client:
         import mlflow
 
         mlflow.set_tracking_uri(tracking_uri())  # models:/ URIs are resolved with the global one
         number = _version_of(client, identity)
         if number is None:
-            model_id = _log_model(client, run_id, artifacts, identity, metrics)
+            model_id = _log_model(client, run_id, artifacts, identity, metrics, reports)
             number = str(mlflow.register_model(f"models:/{model_id}", MODEL, tags=identity).version)
         client.set_model_version_tag(MODEL, number, "promotion.promote", str(promote).lower())
         client.update_model_version(MODEL, number, description=_describe(run, promotion))
@@ -142,7 +145,12 @@ def _version_of(client: Any, identity: Mapping[str, str]) -> str | None:
 
 
 def _log_model(
-    client: Any, run_id: str, artifacts: Mapping[str, Path], identity: Mapping[str, str], metrics: Mapping[str, float]
+    client: Any,
+    run_id: str,
+    artifacts: Mapping[str, Path],
+    identity: Mapping[str, str],
+    metrics: Mapping[str, float],
+    reports: Reports | None,
 ) -> str:
     """Log the model's files under the run; the logged model's id.
 
@@ -158,6 +166,8 @@ def _log_model(
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"
             save_model(folder, artifacts, description)
+            if reports:  # where hubs look for it: beside the weights
+                shutil.copyfile(reports.card, folder / "artifacts" / artifacts["student"].name / "README.md")
             client.log_model_artifacts(logged.model_id, str(folder))
     except BaseException:
         client.finalize_logged_model(logged.model_id, "FAILED")

@@ -27,6 +27,7 @@ STAGES: dict[str, tuple[list[str], list[str], list[str]]] = {
     "train": (["data/corpus", "models/base", "reports/gates/corpus.json"], ["models/student"], ["seed", "train"]),
     "compare": (["models/student/run.json"], ["reports/metrics.json", "reports/accuracy_by_snr.png"], ["compare"]),
     "promote": (["reports/metrics.json"], ["reports/promotion.json"], ["promote"]),
+    "card": (["models/student/run.json", "reports/promotion.json"], ["reports/model_card.md"], ["mixes"]),
 }
 """What each reads, makes, and its parameters."""
 
@@ -59,6 +60,9 @@ def make_world(folder: Path) -> None:
     write(folder / "reports/metrics.json", json.dumps(FIGURES))
     write(folder / "reports/promotion.json", json.dumps({"promote": True, "criteria": []}))
     write(folder / "reports/accuracy_by_snr.png", "no real picture")
+    write(folder / "reports/model_card.md", "# A card")
+    for name in ("base", "student"):
+        write(folder / f"data/answers/{name}.parquet", f"no real answers of the {name}")
     write_lock(folder)
 
 
@@ -83,12 +87,4 @@ def write_lock(folder: Path) -> None:
 
 def register() -> str:
     """What ``echodistill register`` calls, in the working folder."""
-    reports = Path("reports")
-    return publish(
-        Path("models/student"),
-        Path("models/base"),
-        reports / "metrics.json",
-        reports / "promotion.json",
-        Path("dvc.lock"),
-        [reports / "accuracy_by_snr.png"],
-    )
+    return publish(Path("models/student"), Path("models/base"), Path("reports"), Path("data/answers"), Path("dvc.lock"))

@@ -16,6 +16,7 @@ from echodistill.errors import UserError
 from echodistill.lineage import Lineage, headline, read_lineage
 from echodistill.registry import log_run
 from echodistill.revision import git_facts
+from echodistill.run_reports import Reports
 from echodistill.tracking import MetricStream, find_or_create_run, log_missing_metrics, without_credentials
 
 ROOT = Path(__file__).parents[1]
@@ -156,23 +157,24 @@ def test_credentials_are_taken_out() -> None:
     assert without_credentials(text) == "postgresql://db.example/x and https://s3/a?..."
 
 
-def _reports(folder: Path) -> tuple[Path, Path, Path]:
+def _reports(folder: Path) -> tuple[Path, Reports]:
     shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
+    for name in ("promotion.json", "model_card.md", "accuracy_by_snr.png", "base.parquet", "student.parquet"):
+        (folder / name).write_text("it is there")
     (folder / "metrics.json").write_text(json.dumps(FIGURES))
-    (folder / "curves.png").write_bytes(b"\x89PNG")
-    return folder / "params.yaml", folder / "metrics.json", folder / "curves.png"
+    return folder / "params.yaml", Reports.of(folder, folder)
 
 
 @pytest.mark.usefixtures("mlflow_store")
 def test_a_run_records_where_it_comes_from_and_drift_is_a_tag(tmp_path: Path) -> None:
-    params, metrics, figure = _reports(tmp_path)
+    params, reports = _reports(tmp_path)
     origin = Lineage("f00d", {"data/corpus": "1234.dir"}, {"prefect.flow_run_id": "77"})
     run_id = find_or_create_run("logged", "grpo", {"git.rev": "abc", "git.dirty": "true"})
-    log_run(run_id, params, origin, metrics, [figure])
+    log_run(run_id, params, origin, reports)
     text = params.read_text()
     seed = next(line for line in text.splitlines() if line.startswith("seed:"))
     params.write_text(text.replace(seed, "seed: 4711"))
-    log_run(run_id, params, origin, metrics, [figure])
+    log_run(run_id, params, origin, reports)
     data = _client().get_run(run_id).data
     logged = seed.partition(":")[2].split("#")[0].strip()
     assert data.params["seed"] == logged
@@ -184,18 +186,18 @@ def test_a_run_records_where_it_comes_from_and_drift_is_a_tag(tmp_path: Path) ->
     assert data.metrics["difference.acc.low"] == 0.1
     assert len(_client().get_metric_history(run_id, "student.acc")) == 1
     artifacts = {item.path for item in _client().list_artifacts(run_id)}
-    assert artifacts == {"params.yaml", "metrics.json", "figures"}
+    assert artifacts == {"params.yaml", "metrics.json", "model_card.md", "figures"}
     params.write_text(text)
-    log_run(run_id, params, origin, metrics, [figure])
+    log_run(run_id, params, origin, reports)
     assert "drift.seed" not in _client().get_run(run_id).data.tags
     assert _client().get_run(run_id).info.status == "FINISHED"
 
 
-def test_a_missing_figure_is_named_before_anything_is_logged(tmp_path: Path) -> None:
-    params, metrics, figure = _reports(tmp_path)
-    figure.unlink()
-    with pytest.raises(UserError, match=r"curves\.png"):
-        log_run("no such run", params, Lineage("", {}), metrics, [figure])
+def test_a_report_that_is_missing_is_named(tmp_path: Path) -> None:
+    _reports(tmp_path)
+    (tmp_path / "model_card.md").unlink()
+    with pytest.raises(UserError, match=r"model_card\.md is missing: run `echodistill run`"):
+        Reports.of(tmp_path, tmp_path)
 
 
 def test_headline_figures_are_flat_numbers() -> None:
