@@ -20,6 +20,7 @@ app.add_typer(services_app, name="services")
 REPORTS = Path("reports")
 METRICS, PROMOTION = REPORTS / "metrics.json", REPORTS / "promotion.json"
 COMPARISON, COMPARED = Path("comparison/dvc.yaml"), REPORTS / "compare.json"
+COMPARED_MODELS = Path("models/compared")
 QUICK = (
     "comparison.seeds=[1]",
     "comparison.systems=[sft, grpo, distill, echodistill]",
@@ -87,10 +88,12 @@ def compare(
     """Train every system of the section `comparison` with every seed, evaluate them beside the base, and print the table."""
     from rich.console import Console
 
+    from echodistill.comparison_entry import enter_comparison
     from echodistill.report.comparison_table import print_comparison
 
     _bring_up([str(COMPARISON)], [*(QUICK if quick else []), *(override or [])], jobs or _cores())
     print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), Console(highlight=False))
+    print(enter_comparison(REPORTS, COMPARED_MODELS))
 
 
 def _cores() -> int:
@@ -160,14 +163,20 @@ def publish(
 
 
 @app.command()
-def register() -> None:
+def register(
+    comparison: Annotated[bool, typer.Option("--comparison", help="Enter what `echodistill compare` made instead.")] = False,
+) -> None:
     """Enter the student into the MLflow registry: alias `candidate`, and `champion` on a positive decision.
 
     With ECHODISTILL_S3 set, all outputs are published first and linked with the MLflow run.
     """
+    from echodistill.comparison_entry import enter_comparison
     from echodistill.publishing import publish
 
     _in_repository()
+    if comparison:
+        print(enter_comparison(REPORTS, COMPARED_MODELS))
+        return
     print(publish(STUDENT, BASE, REPORTS, Path("data/answers"), Path("dvc.lock")))
 
 

@@ -9,7 +9,7 @@ import posixpath
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,7 @@ from echodistill.tracking import FINGERPRINT_TAG, connected, tracking_uri, witho
 
 MODEL = "echodistill"
 WEIGHTS_TAG = "echodistill.weights_sha256"
+METRICS_BATCH = 1000  # metrics a request, MLflow's limit
 PARAMS_BATCH = 100  # parameters or tags a request, MLflow's limit
 TAG_NAME_LENGTH = 250  # characters, MLflow's limit
 REQUIREMENTS = (
@@ -78,6 +79,21 @@ def log_run(run_id: str, params: Path, origin: Lineage, reports: Reports) -> Non
             client.log_artifact(run_id, str(file))
         client.log_artifact(run_id, str(reports.curves), "figures")
         # a killed or cut off training left its run open; there is a student, so it did end
+        if client.get_run(run_id).info.status != "FINISHED":
+            client.set_terminated(run_id, "FINISHED")
+
+
+def log_figures(run_id: str, figures: Mapping[str, float], files: Sequence[Path]) -> None:
+    """Metrics and files of a run that is no training's own record; what is known already is not logged again. Raises ``UserError``."""
+    with connected() as client:
+        from mlflow.entities import Metric
+
+        known = client.get_run(run_id).data.metrics
+        new = [Metric(name, value, 0, 0) for name, value in figures.items() if known.get(name) != value]
+        for part in batches(new, METRICS_BATCH):
+            client.log_batch(run_id, metrics=part)
+        for file in files:
+            client.log_artifact(run_id, str(file))
         if client.get_run(run_id).info.status != "FINISHED":
             client.set_terminated(run_id, "FINISHED")
 

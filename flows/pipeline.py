@@ -104,11 +104,12 @@ def _bring_up(node: Node, site: Site, force: bool, say: Any) -> StageRun:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def register(site: Site) -> str:
-    """Enter the student into MLflow's registry: an effect, so DVC knows nothing of it."""
+def register(site: Site, pipeline: str) -> str:
+    """Enter the student, or the comparison, into MLflow: an effect, so DVC knows nothing of it."""
     logger = get_run_logger()
+    options = [] if pipeline == PIPELINE else ["--comparison"]
     with locked(site.workspace):  # dvc.lock is what it enters
-        return run_command(["echodistill", "register"], site.workspace, site.shared, partial(logger.info, "%s"))[-1]
+        return run_command(["echodistill", "register", *options], site.workspace, site.shared, partial(logger.info, "%s"))[-1]
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -153,9 +154,9 @@ def echodistill(
                 site = Site(repository, workspace, store, run_id, flow_run.get_flow_run_ui_url() or "", watch)
                 results = _run_graph(site, target, force, pipeline)
                 if target is None:
-                    registered = register(site) if pipeline == PIPELINE else None
+                    registered = register(site, pipeline)
                     reports = keep_reports(repository, workspace, name) if changes else workspace.resolve() / "reports"
-                    report_result(workspace, reports, results, registered)
+                    report_result(workspace, reports, results, registered, pipeline == PIPELINE)
                 if store:
                     push([done.name for done in results], site)
                 if changes and target is None:  # DVC saves experiments that are whole

@@ -12,7 +12,7 @@ from uuid import UUID
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from rich.console import Console
 
-from echodistill.outputs import PUBLISHED
+from echodistill.outputs import COMPARISON_PUBLISHED, PUBLISHED
 from echodistill.publishing import REGISTERED
 from echodistill.report.comparison_table import LEGEND, difference_rows, headings, markdown, system_rows
 from echodistill.report.page import headline
@@ -67,35 +67,35 @@ def artifact_key(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def report_result(workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str | None) -> None:
+def report_result(workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, one_student: bool) -> None:
     """The result table as a markdown artifact, with what ran and where everything is; ``reports`` is where they will stay.
 
-    ``registered`` is what the registry said of the student; ``None`` for a comparison, which registers nothing.
+    ``registered`` is what was said when it was entered into MLflow; ``one_student`` is false for a comparison.
     """
-    markdown = result_markdown(workspace, reports, runs, registered)
+    markdown = result_markdown(workspace, reports, runs, registered, one_student)
     create_markdown_artifact(markdown=markdown, key="result", description="EchoDistill result")
 
 
-def result_markdown(workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str | None) -> str:
+def result_markdown(workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, one_student: bool) -> str:
     """The artifact's text."""
     rows = "\n".join(f"| {run.name} | {run.decision} | {run.seconds:.0f} |" for run in runs)
     pages = sorted(page for page in reports.glob("data_docs/*/index.html"))
     docs = "\n".join(f"- Data Docs: `{page}`" for page in pages)
-    stored = "\n".join(f"- S3: `{path}` is `{address}`" for path, address in _addresses(workspace).items())
+    stored = "\n".join(f"- S3: `{path}` is `{address}`" for path, address in _addresses(workspace, one_student).items())
     return (
-        f"{_comparison(workspace) if registered is None else _result(workspace, registered)}\n\n"
+        f"{_result(workspace) if one_student else _comparison(workspace)}\n\n{registered}\n\n"
         f"- MLflow: {_link(_read(workspace / REGISTERED).get('page') or without_credentials(tracking_uri()))}\n"
         f"- Report: `{reports}`\n{docs}\n{stored}\n\n"
         f"| stage | DVC's decision | seconds |\n|---|---|---|\n{rows}\n"
     )
 
 
-def _result(workspace: Path, registered: str) -> str:
+def _result(workspace: Path) -> str:
     """The closing table, as in the terminal."""
     plain = io.StringIO()
     decision = _read(workspace / "reports/promotion.json")
     result_table(_read(workspace / "reports/metrics.json"), decision["promote"], Console(file=plain, width=100, no_color=True))
-    return f"```\n{plain.getvalue().rstrip()}\n```\n\n{registered}"
+    return f"```\n{plain.getvalue().rstrip()}\n```"
 
 
 def _comparison(workspace: Path) -> str:
@@ -114,9 +114,9 @@ def _link(address: str) -> str:
     return f"[{address}]({address})" if address.startswith("http") else f"`{address}`"
 
 
-def _addresses(workspace: Path) -> dict[str, str]:
+def _addresses(workspace: Path, one_student: bool) -> dict[str, str]:
     """Where each output is in S3, by its path in the repository."""
-    published = _read(workspace / PUBLISHED)
+    published = _read(workspace / (PUBLISHED if one_student else COMPARISON_PUBLISHED))
     if not published:
         return {}
     place = parse_place(published["place"])

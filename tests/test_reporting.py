@@ -7,10 +7,12 @@ from uuid import uuid4
 
 import pytest
 
+from echodistill.evaluation.evidence import table_of
 from echodistill.publishing import REGISTERED
 from flows import reporting
 from flows.reporting import StageProgress, result_markdown
 from flows.stage_run import StageRun
+from tests.test_evidence import SETTINGS, system
 
 RANGE = {"value": 0.1, "low": 0.0, "high": 0.2}
 SYSTEM = {"by_snr": {"0": 0.5}, "acc": 0.5, "noisy": 0.5, "gsr": 0.5, "seen": None, "unseen": None, "parse_failure_rate": 0.0}
@@ -75,8 +77,18 @@ def test_the_result_names_what_stays(tmp_path: Path) -> None:
     (workspace / "reports/promotion.json").write_text(json.dumps({"promote": True, "criteria": []}))
     (workspace / REGISTERED).write_text(json.dumps({"page": "http://mlflow.team/#/run"}))
     (kept / "data_docs/train/index.html").write_text("page")
-    text = result_markdown(workspace, kept, [StageRun("train", "ran", 12.4)], "registered version 3")
+    text = result_markdown(workspace, kept, [StageRun("train", "ran", 12.4)], "registered version 3", True)
     for part in ("registered version 3", "(http://mlflow.team/#/run)", f"`{kept}`", "| train | ran | 12 |"):
         assert part in text, part
     assert f"`{kept}/data_docs/train/index.html`" in text
     assert str(workspace) not in text
+
+
+def test_the_result_of_a_comparison_is_its_tables(tmp_path: Path) -> None:
+    table = table_of([system("base", 0.4, 1), system("echodistill", 0.7)], [("echodistill", "base")], SETTINGS, 1)
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/compare.json").write_text(json.dumps(table))
+    text = result_markdown(tmp_path, tmp_path / "reports", [StageRun("train", "ran", 12.4)], "logged as MLflow run 7", False)
+    assert text.startswith("In noise of 0 dB and louder, EchoDistill answers")
+    assert f"| echodistill | 3 | {100 * table['systems']['echodistill']['clean_acc']['value']:.1f} [" in text
+    assert "logged as MLflow run 7" in text

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from echodistill.evaluation.evidence import System, figures_of
+
 METRICS = ("clean_acc", "acc", "noisy", "gsr")
 ENDS = ("value", "low", "high")
 
@@ -11,6 +13,12 @@ def top_figures(table: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """``{system: {metric: value}}`` of ``reports/compare.json``, and each gain as ``{"a - b": {metric: value}}``."""
     parts = {**table["systems"], **table["differences"]}
     return {name: {metric: figures[metric]["value"] for metric in METRICS} for name, figures in parts.items()}
+
+
+def seed_figures(system: System, headline_max_snr_db: float) -> list[dict[str, float]]:
+    """Each seed's own top figures."""
+    figures = figures_of(system.scored[0], headline_max_snr_db)
+    return [{metric: float(figures[metric](scored)[0].mean()) for metric in METRICS} for scored in system.scored]
 
 
 def curve_points(table: Mapping[str, Any]) -> Iterator[dict[str, str | float]]:

@@ -11,7 +11,7 @@ from echodistill.datasets.store import Corpus
 from echodistill.evaluation.budget import budget_of
 from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.generalisation import distortion_table, level_table
-from echodistill.evaluation.headline import curve_points, top_figures
+from echodistill.evaluation.headline import curve_points, seed_figures, top_figures
 from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.params import Params
 from echodistill.records import Answer, Question, read_rows
@@ -47,6 +47,10 @@ def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: 
         table["denoised"] = _denoised(params, base_rows, questions, answers)
     of_base, of_ours = (read_rows(answers / f"distorted-{model}.parquet", Answer) for model in ("base", "student"))
     table["distortions"] = distortion_table(of_base, of_ours, questions, params.compare, params.seed)
+    table["by_seed"] = {
+        system.name: dict(zip(map(str, settings.seeds), seed_figures(system, params.compare.headline_max_snr_db), strict=True))
+        for system in trained
+    }
     table["generalisation"] = _generalisation(params, base_rows, questions, answers)
     table["budget"] = {name: _budget(params, name, models) for name in settings.systems}
     for path, content in ((out, table), (top, top_figures(table))):

@@ -1,0 +1,69 @@
+"""After a comparison: enter its figures, page and answers into MLflow, and with a store publish all it made.
+
+Leaves no bytes DVC would own. In MLflow a comparison is one run with a child a system, whose metrics are the row of the report; the
+trainings, which have runs of their own, get their seed's figures.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from echodistill.dvc_lock import LOCK, read_lock
+from echodistill.errors import UserError
+from echodistill.evaluation.headline import ENDS, METRICS
+from echodistill.lineage import flow_run_tags
+from echodistill.models.layout import RUN
+from echodistill.outputs import publish_outputs
+from echodistill.registry import log_figures
+from echodistill.revision import revision_tags
+from echodistill.storage.place import place_from_environment
+from echodistill.tracking import find_or_create_run, tracking_uri, without_credentials
+
+GRAPH = Path("comparison")
+FILES = ("compare.json", "compare_metrics.json", "compare_by_snr.csv", "index.html")
+PARENT_TAG = "mlflow.parentRunId"
+SYSTEM_TAG, SEED_TAG = "echodistill.system", "echodistill.seed"
+
+
+def enter_comparison(reports: Path, models: Path) -> str:
+    """Log the comparison in ``reports``, whose students are in ``models``; one line that says where it is.
+
+    Doing it again adds only what is new. Raises ``UserError`` when the comparison has not run to its end, or a service fails.
+    """
+    for path in (*(reports / name for name in FILES), GRAPH / LOCK):
+        if not path.is_file():
+            raise UserError(f"{path} is missing: run `echodistill compare` first")
+    content = (reports / FILES[0]).read_bytes()
+    table, mark = json.loads(content), hashlib.sha256(content).hexdigest()
+    tags = {name: without_credentials(value) for name, value in (revision_tags(Path()) | flow_run_tags()).items()}
+    parent = find_or_create_run(mark, "comparison", tags)
+    gains = {f"{name} {metric}": found[metric] for name, found in table["differences"].items() for metric in METRICS}
+    log_figures(parent, _flat(gains), [reports / name for name in FILES])
+    for name, figures in table["systems"].items():
+        child = find_or_create_run(f"{mark} {name}", name, tags | {PARENT_TAG: parent, SYSTEM_TAG: name})
+        log_figures(child, _flat({metric: figures[metric] for metric in METRICS}), [])
+    for name, seeds in table["by_seed"].items():
+        for seed, figures in seeds.items():
+            run = json.loads((models / f"{name}-{seed}" / RUN).read_text(encoding="utf-8"))
+            training = find_or_create_run(run["fingerprint"], run["method"], {SYSTEM_TAG: name, SEED_TAG: seed})
+            log_figures(training, figures, [])
+    where = without_credentials(tracking_uri())
+    return f"logged as MLflow run {parent} at {where}{_publish(parent)}"
+
+
+def _flat(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """``acc``, ``acc.low``, ``acc.high``."""
+    return {name if end == "value" else f"{name}.{end}": float(found[end]) for name, found in figures.items() for end in ENDS}
+
+
+def _publish(run_id: str) -> str:
+    place = place_from_environment()
+    if place is None:
+        return ""
+    flow = os.environ.get("ECHODISTILL_FLOW_RUN_ID")
+    origin = {"mlflow-run": run_id, "dvc-lock": read_lock(GRAPH).sha256} | ({"prefect-flow-run": flow} if flow else {})
+    keys = publish_outputs(place, Path(), origin, graph=GRAPH)
+    return f"; report: {place.url(keys['reports/index.html'])}"
