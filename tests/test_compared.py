@@ -89,7 +89,7 @@ def test_answers_are_whole(tmp_path: Path, fault: str) -> None:
         "elsewhere": [*rows[:-1], Answer(rows[-1].mix_id, rows[-1].question_id, "rain", 20.0, "red")],
     }[fault]
     write_rows(path, Answer, changed)
-    said = failed(compared_answers_checks(answers, mixes, COMPARISON, 0.0))
+    said = failed(compared_answers_checks(answers, mixes, COMPARISON, 0.0, 1))
     words = {"missing": "answered every question", "twice": "answered anything twice", "elsewhere": "names the noise"}
     assert len(said) == (fault != "none")
     for text, ids in said.items():

@@ -1,6 +1,7 @@
 """comparison/dvc.yaml and what its stages do: declared imports and parameters, systems by name, answers with something in front."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from echodistill.answering.grid import grid_items, without_audio
+from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.denoise import DENOISERS
 from echodistill.audio.mixing import Mix, draw
 from echodistill.audio.recordings import NoiseLibrary
@@ -97,19 +99,31 @@ def grid(tmp_path: Path, corpus: Corpus) -> tuple[Path, list[Mix]]:
     return tmp_path, mixes
 
 
-def test_a_denoiser_stands_before_the_model_in_every_condition_it_is_tried_in(tmp_path: Path, tiny_corpus: Corpus) -> None:
+def test_a_denoiser_stands_before_the_model_in_every_condition(tmp_path: Path, tiny_corpus: Corpus) -> None:
     folder, mixes = grid(tmp_path, tiny_corpus)
     noise = NoiseLibrary(tiny_corpus.waveform)
     plain = grid_items(tiny_corpus, folder, noise)
     assert [item.mix_id for item in plain] == [mix.mix_id for mix in mixes]
-    turned = grid_items(tiny_corpus, folder, noise, lambda waveform: -waveform, 0.0)
-    assert [item.snr_db for item in turned] == [None, -5.0, None, -5.0]
-    for item in turned:
-        (own,) = [other for other in plain if other.mix_id == item.mix_id]
+    turned = grid_items(tiny_corpus, folder, noise, lambda waveform: -waveform)
+    for own, item in zip(plain, turned, strict=True):
         before, after = own.prompt().waveform, item.prompt().waveform
         assert before is not None
         assert after is not None
         assert np.array_equal(after, -before)
+
+
+def test_denoisers_are_tried_in_two_kinds_of_noise_a_clip_and_level() -> None:
+    clips, kinds = [f"c{number}" for number in range(40)], ("wind", "crowd", "rain", "traffic")
+    cells = [("clean", None), *((kind, snr) for kind in kinds for snr in (-5.0, 0.0, 20.0))]
+    mixes = [draw(1, clip, "test", kind, snr, 0, ()) for clip in clips for kind, snr in cells]
+    chosen = denoised_mixes(mixes, 0.0, 1)
+    taken = [mix for mix in mixes if mix.mix_id in chosen]
+    assert Counter((mix.clip_id, mix.snr_db) for mix in taken) == {
+        (clip, snr): 1 if snr is None else 2 for clip in clips for snr in (None, -5.0, 0.0)
+    }
+    of_kinds = Counter(mix.noise_kind for mix in taken)
+    assert min(of_kinds[kind] for kind in kinds) > 25  # 40 are expected of each
+    assert denoised_mixes(mixes[::-1], 0.0, 1) == chosen != denoised_mixes(mixes, 0.0, 2)
 
 
 def test_without_audio_the_answer_depends_on_the_question_alone(tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM) -> None:

@@ -19,17 +19,14 @@ Front = Callable[[Waveform], Waveform]
 """What is done to a clip before the model hears it: a denoiser."""
 
 
-def grid_items(
-    corpus: Corpus, mixes_folder: Path, noise: NoiseLibrary, front: Front | None = None, max_snr_db: float | None = None
-) -> list[Item]:
-    """One item a grid row, in the grid's order. With ``max_snr_db`` only the clean rows and those up to it."""
+def grid_items(corpus: Corpus, mixes_folder: Path, noise: NoiseLibrary, front: Front | None = None) -> list[Item]:
+    """One item a grid row, in the grid's order."""
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     items = []
     for row in read_rows(mixes_folder / "grid.parquet", GridRow):
         mix, question = mixes[row.mix_id], corpus.questions[row.question_id]
-        if max_snr_db is None or mix.snr_db is None or mix.snr_db <= max_snr_db:
-            prompt = partial(_prompt, corpus, noise, mix, question, front)
-            items.append(Item(mix.mix_id, question.question_id, mix.noise_kind, mix.snr_db, prompt))
+        prompt = partial(_prompt, corpus, noise, mix, question, front)
+        items.append(Item(mix.mix_id, question.question_id, mix.noise_kind, mix.snr_db, prompt))
     return items
 
 

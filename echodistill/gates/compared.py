@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.mixing import Mix
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, number, read_json
 from echodistill.params import ComparisonParams
@@ -42,13 +43,16 @@ def students_checks(models: Path, settings: ComparisonParams) -> list[Expect]:
     ]
 
 
-def compared_answers_checks(answers: Path, mixes_folder: Path, settings: ComparisonParams, max_snr_db: float) -> list[Expect]:
-    """Expectations about the answers of all systems, denoised ones too, to the test's grid."""
+def compared_answers_checks(
+    answers: Path, mixes_folder: Path, settings: ComparisonParams, max_snr_db: float, seed: int
+) -> list[Expect]:
+    """Expectations about the answers of all systems to the test's grid, and of denoised ones to their part of it."""
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     grid = Counter((row.question_id, row.mix_id) for row in read_rows(mixes_folder / "grid.parquet", GridRow))
-    loud = Counter({key: 1 for key in grid if (snr := mixes[key[1]].snr_db) is None or snr <= max_snr_db})
+    part = denoised_mixes([mix for mix in mixes.values() if mix.split == "test"], max_snr_db, seed)
+    denoised = Counter({key: count for key, count in grid.items() if key[1] in part})
     wanted = {f"{system}-{seed}": grid for system in settings.systems for seed in settings.seeds} | {"text": grid}
-    wanted |= {f"{denoiser}-{model}": loud for denoiser in settings.denoisers for model in (BASE, "student")}
+    wanted |= {f"{denoiser}-{model}": denoised for denoiser in settings.denoisers for model in (BASE, "student")}
     read = {name: read_rows(answers / f"{name}.parquet", Answer) for name in wanted}
     counted = {name: Counter((row.question_id, row.mix_id) for row in rows) for name, rows in read.items()}
     table = Table.of(

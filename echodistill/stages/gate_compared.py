@@ -24,7 +24,7 @@ def _checks(params: Params, part: str, path: Path, *against: Path) -> list[Expec
         case "students", []:
             return students_checks(path, params.comparison)
         case "answers", [mixes]:
-            return compared_answers_checks(path, mixes, params.comparison, params.compare.headline_max_snr_db)
+            return compared_answers_checks(path, mixes, params.comparison, params.compare.headline_max_snr_db, params.seed)
         case "table", []:
             return table_checks(path, params.comparison)
     raise UserError(f"no gate {part!r} with {1 + len(against)} paths. {USAGE}")
@@ -38,4 +38,4 @@ def _arguments(arguments: list[str]) -> list[Any]:
 
 
 if __name__ == "__main__":
-    run_stage(gate_compared, sections=("comparison", "compare.headline_max_snr_db"), convert=_arguments)
+    run_stage(gate_compared, sections=("seed", "comparison", "compare.headline_max_snr_db"), convert=_arguments)
