@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import soundfile
 
 from echodistill.params import CorpusParams
+from tests.corpus_params import corpus_params
 
 Row = dict[str, Any]
 
@@ -159,20 +160,14 @@ SEEN_CHOICES = ("it's rain", "['a', 'list']", "D", "C")
 
 
 def params_of(root: Path, source: str, manifest: str, **changes: object) -> CorpusParams:
-    return CorpusParams.model_validate(
-        {
-            "source": source,
-            "path": str(root),
-            "manifest": manifest,
-            "clips": {"train": 1, "validation": 0, "test": 1},
-            "validation_share": 0.0,
-            "test_share": 0.4,
-            "min_duration_s": 0.1,
-            "max_duration_s": 1.0,
-            "max_quarantined_share": 0.1,
-        }
-        | changes
-    )
+    settings: dict[str, object] = {
+        "source": source,
+        "path": str(root),
+        "manifest": manifest,
+        "validation_share": 0.0,
+        "test_share": 0.4,
+    }
+    return corpus_params(**settings | {"min_duration_s": 0.1, "max_duration_s": 1.0} | changes)
 
 
 def write_json(path: Path, rows: list[Row]) -> None:
