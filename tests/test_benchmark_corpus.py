@@ -76,7 +76,7 @@ def test_where_fewer_may_be_missing_the_run_stops_after_naming_them(
     a_tenth_missing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = params_of(a_tenth_missing, "seen", "metadata.csv", max_quarantined_share=0.09)
-    with pytest.raises(UserError, match=r"4 of 40 rows are bad, more than corpus\.max_quarantined_share = 0\.09 allows"):
+    with pytest.raises(UserError, match=r"4 of 40 rows of seen are bad, more than corpus\.max_quarantined_share = 0\.09 allows"):
         make(params, tmp_path / "corpus")
     assert not (tmp_path / "corpus").exists()
     printed = capsys.readouterr().out

@@ -11,7 +11,7 @@ import yaml
 
 from echodistill.closure import ROOT, closure
 
-PATHS = re.compile(r"\$\{(paths\.\w+|corpus\.path|mixes\.recordings)\}")
+PATHS = re.compile(r"\$\{(paths\.\w+|corpus\.path|corpus\.test\.path|mixes\.recordings)\}")
 
 
 @cache
@@ -20,7 +20,8 @@ def stages() -> dict[str, dict[str, Any]]:
     document = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     values = {f"paths.{name}": path for name, path in document["vars"][0]["paths"].items()}
-    values |= {"corpus.path": params["corpus"]["path"], "mixes.recordings": params["mixes"]["recordings"]}
+    corpus, mixes = params["corpus"], params["mixes"]
+    values |= {"corpus.path": corpus["path"], "corpus.test.path": corpus["test"]["path"], "mixes.recordings": mixes["recordings"]}
 
     def fill(node: Any, more: dict[str, str]) -> Any:
         if isinstance(node, dict):
