@@ -20,7 +20,6 @@ from echodistill.records import Clip, Quarantined, read_rows
 from echodistill.stages.corpus import corpus
 from echodistill.stages.entry import only
 from tests import benchmark_rows as b
-from tests.test_benchmark_corpus import offenders
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 Rows = list[dict[str, Any]]
@@ -78,9 +77,9 @@ def test_the_test_is_all_of_its_source_and_the_rest_is_trained_on(world: Path) -
     assert not {clip.group for clip in train} & {clip.group for clip in validation}
     assert all(np.any(made.waveform(clip_id)) for clip_id in made.clips)
     checks = corpus_checks(world / "corpus", params_of(world, MMAR))
-    assert not offenders(checks, "no audio in two splits")
-    assert not offenders(checks, "no group in two splits")
-    assert not offenders(checks, "train and test each have a clip with a question")
+    assert not b.offenders(checks, "no audio in two splits")
+    assert not b.offenders(checks, "no group in two splits")
+    assert not b.offenders(checks, "train and test each have a clip with a question")
 
 
 def test_the_same_parameters_give_the_same_bytes(world: Path) -> None:
@@ -100,7 +99,7 @@ def test_equal_names_in_both_sources_do_not_collide(world: Path) -> None:
     assert {clip.clip_id for clip in made.clips_of("test")} == {f"folder:{number}.wav" for number in range(4)}
     assert {clip.group for clip in made.clips_of("test")} == {"folder:s0", "folder:s1"}
     assert len(made.clips) == len(made.questions) == 16
-    assert not offenders(corpus_checks(world / "corpus", params_of(world, OTHER)), "no group in two splits")
+    assert not b.offenders(corpus_checks(world / "corpus", params_of(world, OTHER)), "no group in two splits")
 
 
 @pytest.mark.parametrize("name", [{"id": "mmar:vid0_00-00-00_00-00-09"}, {"group": "mmar:https://example.org/vid0"}])
@@ -154,7 +153,7 @@ def test_two_manifests_of_one_folder_share_no_speaker(world: Path, capsys: pytes
 def test_one_recording_in_both_sources_is_found_by_the_gate(world: Path) -> None:
     (world / "mmar" / b.MMAR[1]["audio_path"]).write_bytes((world / "raw/7.wav").read_bytes())
     make(world, MMAR)
-    found = offenders(corpus_checks(world / "corpus", params_of(world, MMAR)), "no audio in two splits")
+    found = b.offenders(corpus_checks(world / "corpus", params_of(world, MMAR)), "no audio in two splits")
     assert found == ["7.wav", f"mmar:audio/{b.MMAR[1]['id']}.wav"]
 
 
@@ -162,7 +161,7 @@ def test_answers_of_the_test_that_stand_at_one_place_are_found_by_the_gate(world
     write_folder(world / "other", rows_of(12, answer="a"), first=200)
     make(world, OTHER)
     says = "no position of the choices holds more than 60 % of the right answers"
-    assert "test, position 0" in offenders(corpus_checks(world / "corpus", params_of(world, OTHER)), says)
+    assert "test, position 0" in b.offenders(corpus_checks(world / "corpus", params_of(world, OTHER)), says)
 
 
 def test_bad_rows_and_missing_recordings_are_named_with_their_source(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,7 +201,7 @@ def test_each_source_has_its_own_share_of_bad_rows(broken: str, says: str, world
     make(world, MMAR, max_quarantined_share=0.25)
     says = "at most 20 % of a source's rows are quarantined"
     judged = corpus_checks(world / "corpus", params_of(world, MMAR, max_quarantined_share=0.2))
-    assert offenders(judged, says) == ["test (mmar)" if broken == "mmar" else "folder"]
+    assert b.offenders(judged, says) == ["test (mmar)" if broken == "mmar" else "folder"]
 
 
 @pytest.mark.parametrize(

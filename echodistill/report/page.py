@@ -1,5 +1,6 @@
 """The report as one page of HTML that needs nothing else: figures, curves, and what training fixed and broke, to listen to."""
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from echodistill.evaluation.choices import is_right
 from echodistill.models.prompts import LETTERS
 from echodistill.records import Quarantined
 from echodistill.report.charts import Series, bars, heat_map, line_chart
-from echodistill.report.comparison_table import LEGEND, difference_rows, headings, system_rows
+from echodistill.report.comparison_table import difference_rows, headings, legend, system_rows
 from echodistill.report.listening import Example
 from echodistill.report.spectrogram import png, spectrogram
 from echodistill.systems import BASE, OURS
@@ -80,7 +81,7 @@ def render(page: Page) -> str:
         headline=headline(page.table),
         lead=lead(page.table),
         tables=_tables(page.table),
-        legend=" ".join(LEGEND),
+        legend=" ".join(legend(dict(page.table))),
         curves=_curves(page.table),
         distortions=_distortions(page.table.get("distortions", {})),
         heat=Markup(_heat(page.table["cells"])),
@@ -125,9 +126,9 @@ def _percent(interval: Mapping[str, float]) -> str:
 
 
 def _ranged(cell: str) -> tuple[str, str]:
-    """A cell's value, and its interval with brackets, empty for none."""
-    value, bracket, rest = cell.partition(" [")
-    return value, f"[{rest}" if bracket else ""
+    """A figure's value, and its interval with brackets, empty for none. A text with brackets, as names have, stays one."""
+    figure = re.fullmatch(r"([+-]?[0-9.]+) (\[[^]]*\])", cell)
+    return (figure[1], figure[2]) if figure else (cell, "")
 
 
 def _tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
