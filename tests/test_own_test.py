@@ -130,7 +130,7 @@ def test_test_rows_of_what_is_trained_on_are_left_out(world: Path, capsys: pytes
     assert "folder: 4 clips are test clips by their own account and left out" in capsys.readouterr().out
 
 
-def test_a_test_set_is_trained_on_beside_another_only_where_that_is_asked_for(world: Path) -> None:
+def test_a_test_set_is_trained_on_beside_another_only_where_that_is_asked_for(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     b.write_wavs(world / "mmau", *(row["audio_id"] for row in b.MMAU))
     b.write_json(world / "mmau/rows.json", b.MMAU)
     main = {"source": "mmau", "path": str(world / "mmau"), "manifest": "rows.json"}
@@ -140,6 +140,9 @@ def test_a_test_set_is_trained_on_beside_another_only_where_that_is_asked_for(wo
     made = make(world, MMAR, **main, benchmark_rows="split")
     assert {clip.clip_id[:4] for clip in made.clips_of("test")} == {"mmar"}
     assert len(made.clips_of("train") + made.clips_of("validation")) == 4
+    printed = capsys.readouterr().out
+    assert "warning: mmau is a test set" in printed
+    assert "warning: mmar" not in printed
 
 
 def test_two_manifests_of_one_folder_share_no_speaker(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
