@@ -32,6 +32,7 @@ System = Literal[
 Denoiser = Literal["wavelet", "spectral_gating", "log_mmse", "deepfilternet3"]
 Hears = Literal["matched", "shuffled", "random", "silent"]
 Benchmark = Literal["mmau", "mmar", "mmsu", "air-bench", "avqa", "voicebench", "echodistill", "seen"]
+Source = Literal["builtin", "folder", "fsdd", Benchmark]
 EVALUATED: tuple[Benchmark, ...] = ("mmau", "mmar", "mmsu", "air-bench", "voicebench", "seen")
 """Benchmarks whose published rows are all there to test on."""
 _SCHEDULER = re.compile(r"(tcp|tls)://([\w.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}", re.ASCII)
@@ -62,24 +63,34 @@ class ClipCounts(Section):
     test: PositiveInt
 
 
+class OwnTest(Section):
+    """Where the test's clips come from, if not from ``corpus.source``."""
+
+    source: Source | None
+    """``None``: the test is split off ``corpus.source``. Else all of it is here, and nothing else of this source is taken."""
+    path: str
+    manifest: str
+
+
 class CorpusParams(Section):
-    source: Literal["builtin", "folder", "fsdd", Benchmark]
+    source: Source
     path: str
     """Folder of recordings; ``builtin`` does not look at it."""
     manifest: str
     """``folder`` and benchmarks: JSONL, JSON or CSV file below ``path``; of a benchmark also parquet, or a pattern for several."""
     benchmark_rows: Literal["test", "split"]
     """Of a benchmark published for testing: all rows are test rows, or they are split (and trained on) like any others."""
+    test: OwnTest
     clips: ClipCounts
     """How many clips ``builtin`` and ``fsdd`` make; the others take all they find."""
     validation_share: Share
     """Of the groups, rounded down."""
     test_share: Share
-    """Of the groups, rounded up."""
+    """Of the groups, rounded up; with a source of its own for the test (``test``) none of the groups."""
     min_duration_s: PositiveFloat
     max_duration_s: PositiveFloat
     max_quarantined_share: Share
-    """More bad rows than this share stop the run."""
+    """More bad rows than this share of a source stop the run."""
 
     @model_validator(mode="after")
     def _ranges(self) -> "CorpusParams":
@@ -87,12 +98,26 @@ class CorpusParams(Section):
             raise _BadKey("min_duration_s", "must be below max_duration_s")
         if self.validation_share + self.test_share >= 1.0:
             raise _BadKey("test_share", "validation_share + test_share must stay below 1: something must be left to train on")
+        if self.test.source == self.source and (self.source == "builtin" or self._reads_the_same()):
+            raise _BadKey(
+                "test.source", "corpus.source reads the same: write null, or name other rows in corpus.test.path and .manifest"
+            )
         return self
+
+    def _reads_the_same(self) -> bool:
+        same = Path(self.path) == Path(self.test.path)
+        return same and (self.source == "fsdd" or self.manifest == self.test.manifest)
 
     @property
     def needed_splits(self) -> tuple[str, ...]:
         """Splits that need a clip: a benchmark to test on needs nothing to train on."""
-        return ("test",) if self.source in EVALUATED and self.benchmark_rows == "test" else ("train", "test")
+        only_test = self.source in EVALUATED and self.benchmark_rows == "test" and self.test.source is None
+        return ("test",) if only_test else ("train", "test")
+
+
+def judged_on(corpus: CorpusParams) -> Source:
+    """The source of the test's rows."""
+    return corpus.test.source or corpus.source
 
 
 class MixesParams(Section):

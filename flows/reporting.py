@@ -14,7 +14,7 @@ from rich.console import Console
 
 from echodistill.outputs import COMPARISON_PUBLISHED, PUBLISHED
 from echodistill.publishing import REGISTERED
-from echodistill.report.comparison_table import LEGEND, difference_rows, headings, markdown, system_rows
+from echodistill.report.comparison_table import difference_rows, headings, legend, markdown, system_rows
 from echodistill.report.page import headline
 from echodistill.report.table import result_table
 from echodistill.storage.place import parse_place
@@ -103,7 +103,7 @@ def _comparison(workspace: Path) -> str:
     table = _read(workspace / "reports/compare.json")
     of_systems, of_differences = headings(table)
     parts = (markdown(of_systems, list(system_rows(table))), markdown(of_differences, list(difference_rows(table))))
-    return f"{headline(table)}\n\n" + "\n".join(parts) + "\n" + " ".join(LEGEND)
+    return f"{headline(table)}\n\n" + "\n".join(parts) + "\n" + " ".join(legend(table))
 
 
 def _read(path: Path) -> dict[str, Any]:

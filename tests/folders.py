@@ -10,7 +10,7 @@ import numpy as np
 from echodistill.audio.files import write_wav
 from echodistill.datasets import folder
 from echodistill.datasets.sources import SourceClips, SourceQuestion
-from echodistill.params import CorpusParams
+from tests.corpus_params import corpus_params
 
 COLOURS = ["red", "blue", "green"]
 ROW: dict[str, Any] = {"id": "q1", "audio_path": "a.wav", "question": "Which?", "choices": COLOURS, "answer": "blue"}
@@ -25,22 +25,14 @@ def write_recordings(root: Path) -> Path:
 
 
 def read(root: Path, manifest: str = "manifest.jsonl", seed: int = 1) -> SourceClips:
-    return folder.read(
-        CorpusParams.model_validate(
-            {
-                "source": "folder",
-                "path": str(root),
-                "manifest": manifest,
-                "clips": {"train": 1, "validation": 0, "test": 1},
-                "validation_share": 0.0,
-                "test_share": 0.4,
-                "min_duration_s": 0.1,
-                "max_duration_s": 1.0,
-                "max_quarantined_share": 0.5,
-            }
-        ),
-        seed,
-    )
+    settings: dict[str, object] = {
+        "source": "folder",
+        "path": str(root),
+        "manifest": manifest,
+        "validation_share": 0.0,
+        "test_share": 0.4,
+    }
+    return folder.read(corpus_params(**settings, min_duration_s=0.1, max_duration_s=1.0, max_quarantined_share=0.5), seed)
 
 
 def read_jsonl(root: Path, *rows: object) -> SourceClips:

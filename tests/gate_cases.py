@@ -131,7 +131,7 @@ CORPUS = cases(
         "test",
         w.rows(w.QUESTIONS, Question, lambda found: [one for one in found if one.split != "test"]),
     ),
-    ("at most 10 % of the rows are quarantined", "quarantine.parquet", w.rows(w.QUARANTINE, Quarantined, lambda found: found * 4)),
+    ("at most 10 % of a source's rows are quarantined", "builtin", w.rows(w.QUARANTINE, Quarantined, lambda found: found * 4)),
 )
 LOUD = "test-0/gauss@-10"
 MIXES = cases(

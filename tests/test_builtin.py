@@ -4,19 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from echodistill.audio.kinds import KINDS
 from echodistill.audio.noises import PROCEDURAL
 from echodistill.datasets.builtin import ACCENTS, VARIANTS, WORDS, Espeak, read, voice_names
 from echodistill.datasets.sources import SourceFailed, split_groups
 from echodistill.params import CorpusParams
-from tests.test_pipeline import ROOT
+from tests.corpus_params import corpus_params
 
 
 def params_of(**changes: object) -> CorpusParams:
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())["corpus"]
-    return CorpusParams.model_validate(raw | {"clips": {"train": 12, "validation": 4, "test": 8}} | changes)
+    return corpus_params(**{"clips": {"train": 12, "validation": 4, "test": 8}} | changes)
 
 
 def test_clips_do_not_depend_on_the_order_they_are_spoken_in() -> None:

@@ -12,6 +12,7 @@ from echodistill.datasets import fsdd
 from echodistill.datasets.sources import SourceClip
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams
+from tests.corpus_params import corpus_params
 
 RATE = 8_000
 SPEAKERS = ("anna", "bert", "cleo", "dora", "emil_2")
@@ -27,9 +28,8 @@ def params(path: Path, **changes: object) -> CorpusParams:
         "test_share": 0.4,
         "min_duration_s": 0.1,
         "max_duration_s": 1.0,
-        "max_quarantined_share": 0.1,
     }
-    return CorpusParams.model_validate(settings | changes)
+    return corpus_params(**settings | changes)
 
 
 def write_take(folder: Path, name: str, duration_s: float, peak: float, pitch_hz: float) -> None:

@@ -13,7 +13,7 @@ from echodistill.closure import ROOT, closure
 
 FOR_PEOPLE = ("reports/accuracy_by_snr", "reports/model_card.md")
 """No stage builds on these."""
-PATHS = re.compile(r"\$\{(paths\.\w+|corpus\.path|mixes\.recordings)\}")
+PATHS = re.compile(r"\$\{(paths\.\w+|corpus\.path|corpus\.test\.path|mixes\.recordings)\}")
 
 
 @cache
@@ -22,7 +22,8 @@ def stages() -> dict[str, dict[str, Any]]:
     document = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     values = {f"paths.{name}": path for name, path in document["vars"][0]["paths"].items()}
-    values |= {"corpus.path": params["corpus"]["path"], "mixes.recordings": params["mixes"]["recordings"]}
+    corpus, mixes = params["corpus"], params["mixes"]
+    values |= {"corpus.path": corpus["path"], "corpus.test.path": corpus["test"]["path"], "mixes.recordings": mixes["recordings"]}
 
     def fill(node: Any, more: dict[str, str]) -> Any:
         if isinstance(node, dict):

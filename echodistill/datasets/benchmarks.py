@@ -1,7 +1,8 @@
 """Published benchmarks from a folder: their rows, renamed to those of the source ``folder`` and read by it.
 
 ``corpus.manifest`` is a published file below ``corpus.path``, or a pattern for several (``*.jsonl``). Rows published for testing
-all become test rows: nothing is ever trained on them, unless ``corpus.benchmark_rows`` is ``split``.
+all become test rows: nothing is ever trained on them, unless ``corpus.benchmark_rows`` is ``split``. To train on something else and
+test on them, they are the source of the test alone (``own_test``).
 """
 
 import os

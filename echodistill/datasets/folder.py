@@ -91,8 +91,9 @@ def read_rows(
         asked.append(good)
     if not asked and not quarantined:
         raise UserError(f"{root / params.manifest} is empty: give one row a question")
-    asked, splits = _split(asked, params, seed, quarantined)
-    return SourceClips(_clips(asked, root, params.max_duration_s), splits, quarantined)
+    named = any(row.split.casefold() in SPLIT_NAMES for row in asked)
+    asked, splits = _named_splits(asked, quarantined) if named else (asked, _drawn_splits(asked, params, seed))
+    return SourceClips(_clips(asked, root, params.max_duration_s), splits, quarantined, drawn=not named)
 
 
 def _clips(asked: Sequence[_Asked], root: Path, max_duration_s: float) -> list[SourceClip]:
@@ -126,13 +127,15 @@ def _name(recording: Path | Embedded, root: Path) -> str:
     return Path(os.path.relpath(str(recording), root)).as_posix()
 
 
-def _split(asked: list[_Asked], params: CorpusParams, seed: int, quarantined: list[Quarantined]) -> tuple[list[_Asked], dict[str, str]]:
+def _drawn_splits(asked: list[_Asked], params: CorpusParams, seed: int) -> dict[str, str]:
+    if named := sorted({row.split for row in asked if row.split}):
+        print(f"{params.manifest}: split {', '.join(named)} is none of train, validation, test: the column is not looked at")
+        print("for a published benchmark, name it in corpus.source: its test rows stay test rows then")
+    return split_groups([row.group for row in asked], params.validation_share, params.test_share, seed)
+
+
+def _named_splits(asked: list[_Asked], quarantined: list[Quarantined]) -> tuple[list[_Asked], dict[str, str]]:
     """The rows that keep a split, and the split of each group."""
-    if not any(row.split.casefold() in SPLIT_NAMES for row in asked):
-        if named := sorted({row.split for row in asked if row.split}):
-            print(f"{params.manifest}: split {', '.join(named)} is none of train, validation, test: groups are split at random")
-            print("for a published benchmark, name it in corpus.source: its test rows stay test rows then")
-        return asked, split_groups([row.group for row in asked], params.validation_share, params.test_share, seed)
     named_of: dict[str, set[str]] = {}
     for row in asked:
         named_of.setdefault(row.group, set()).add(SPLIT_NAMES.get(row.split.casefold(), row.split))

@@ -66,6 +66,8 @@ class SourceClips:
     splits: dict[str, str]
     """Group to split."""
     quarantined: Sequence[Quarantined] = field(default_factory=tuple)
+    drawn: bool = False
+    """The splits were drawn at random from all groups: the rows themselves name none."""
 
 
 def split_groups(groups: Sequence[str], validation_share: float, test_share: float, seed: int) -> dict[str, str]:

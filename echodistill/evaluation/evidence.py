@@ -50,11 +50,18 @@ def figures_of(scored: Scored, headline_max_snr_db: float) -> dict[str, Rows]:
 
     table: dict[str, Rows] = {"clean_acc": lambda one: (one.clean_right, one.clean_clip)}
     table |= {name: noisy(field, headline) for name, field in NOISY_METRICS.items()}
+    if scored.right_authors is not None:
+        table |= {"clean_acc_authors": _clean_authors, "acc_authors": noisy("right_authors", headline)}
     for snr in np.unique(scored.snr_db):
         table |= {f"{name}@{snr:g}": noisy(field, scored.snr_db == snr) for name, field in NOISY_METRICS.items() if name != "parsed"}
     for kind in np.unique(scored.noise_kind):
         table[f"acc/{kind}"] = noisy("right", headline & (scored.noise_kind == kind))
     return table
+
+
+def _clean_authors(one: Scored) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    assert one.clean_right_authors is not None
+    return one.clean_right_authors, one.clean_clip
 
 
 def table_of(systems: Sequence[System], pairs: Sequence[tuple[str, str]], settings: CompareParams, seed: int) -> dict[str, Any]:

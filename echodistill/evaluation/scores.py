@@ -37,6 +37,9 @@ class Scored:
     """Number of the clip of each clean row, (M,)."""
     clean_right: NDArray[np.bool_]
     clean_parsed: NDArray[np.bool_]
+    right_authors: NDArray[np.bool_] | None = None
+    """As ``right`` by the rule of the benchmark's authors, where there is one (``authors``)."""
+    clean_right_authors: NDArray[np.bool_] | None = None
 
 
 def _parse(answers: Sequence[Answer], questions: Mapping[str, Question]) -> dict[tuple[str, str], tuple[Answer, int]]:

@@ -162,4 +162,4 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "echodistill": {"EchoDistill first choice": echodistill_first_choice},
     "seen": {"SEEN first letter": seen_first_letter},
 }
-"""By ``corpus.source``: the names of its rules, and the rules."""
+"""By the source of the test's rows: the names of its rules, and the rules. ``authors`` says which of two is taken."""

@@ -10,6 +10,7 @@ from scipy.special import bdtrc
 from echodistill.audio.files import decode_bytes
 from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
 from echodistill.datasets.missing import lacks_audio
+from echodistill.datasets.origin import shares
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import normalise
@@ -31,7 +32,7 @@ def corpus_checks(folder: Path, params: Params) -> list[Expect]:
         *_questions(clips, questions),
         *_positions(questions, params.gates.max_position_share),
         *_splits(clips, questions, params.corpus.needed_splits),
-        *_quarantine(questions, quarantined, params.corpus.max_quarantined_share),
+        *_quarantine(questions, quarantined, params.corpus),
     ]
 
 
@@ -163,8 +164,9 @@ def _splits(clips: Sequence[Clip], questions: Sequence[Question], needed: Sequen
     ]
 
 
-def _quarantine(questions: Sequence[Question], quarantined: Sequence[Quarantined], max_share: float) -> list[Expect]:
-    total = len(questions) + len(quarantined)
-    share = len(quarantined) / total if total else 0.0
-    table = Table.of("quarantine", "file", {"file": ["quarantine.parquet"], "share_of_rows": [share]})
-    return [table.expect("share_of_rows", Between(0.0, max_share), f"at most {100 * max_share:g} % of the rows are quarantined")]
+def _quarantine(questions: Sequence[Question], quarantined: Sequence[Quarantined], settings: CorpusParams) -> list[Expect]:
+    found = shares(settings, (row.split for row in questions), quarantined)
+    table = Table.of("quarantine", "source", {"source": [one.source for one in found], "share_of_rows": [one.value for one in found]})
+    max_share = settings.max_quarantined_share
+    says = f"at most {100 * max_share:g} % of a source's rows are quarantined"
+    return [table.expect("share_of_rows", Between(0.0, max_share), says)]

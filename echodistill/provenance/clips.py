@@ -32,8 +32,10 @@ class ClipState:
     """Of the recording it was made from."""
 
 
-def clip_states(store: Store, corpus: Sequence[Object], source: str) -> list[ClipState]:
+def clip_states(store: Store, corpus: Sequence[Object], source: str, test_source: str | None = None) -> list[ClipState]:
     """Every clip of a published corpus. ``corpus`` are its objects, ``source`` is its parameter ``corpus.source``.
+
+    ``test_source`` is ``corpus.test.source``: what the test's clips are from, if not from ``source``.
 
     Raises ``UserError`` when the table of clips or the store cannot be read.
     """
@@ -51,7 +53,8 @@ def clip_states(store: Store, corpus: Sequence[Object], source: str) -> list[Cli
                 stored[clip.clip_id] = "missing"
             else:
                 stored[clip.clip_id] = "ok" if hashes[index] == clip.sha256 else "damaged"
-    return [ClipState(clip, stored[clip.clip_id], source_state(clip, source)) for clip in clips]
+    sources = {"test": test_source or source}
+    return [ClipState(clip, stored[clip.clip_id], source_state(clip, sources.get(clip.split, source))) for clip in clips]
 
 
 def _read_table(store: Store, key: str) -> list[Clip]:

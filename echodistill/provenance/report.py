@@ -179,7 +179,8 @@ class _Report:
                 if table.state != "ok":
                     self._say(f"  cannot be listed: {TABLE} is {table.state}")
                     continue
-                states = clip_states(self._store, self._verified(path), str(parameter(stage, "corpus.source")))
+                source, test_source = parameter(stage, "corpus.source"), parameter(stage, "corpus.test.source")
+                states = clip_states(self._store, self._verified(path), str(source), test_source)
                 width = max((len(state.clip.clip_id) for state in states), default=0)
                 for state in states:
                     clip = state.clip

@@ -12,12 +12,29 @@ from echodistill.systems import BASE
 COLUMNS = (("clean_acc", "clean"), ("acc", "Acc"), ("noisy", "Noisy"), ("gsr", "GSR"))
 BUDGET_CAPTION = "What training took, mean over seeds"
 BUDGET_HEADS = ("system", "steps", "prompts", "tokens sampled", "tokens given")
+AUTHORS = (("clean_acc_authors", "clean, authors'"), ("acc_authors", "Acc, authors'"))
+"""Only where the test's source has a scoring rule of its own."""
 LEGEND = (
     "g: Cohen's g, the share of differing answers that are won, less a half.",
     "p: McNemar's test on Acc, clip by clip, with Holm's correction over the table.",
     "text: the student without audio. constant: always the first choice; its GSR shows why GSR is read with Acc.",
     "Tokens sampled: by the student in training. Given: of the teacher's references, or of gold answers, that it learned from.",
 )
+
+
+def columns(table: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Figures that the table has, with their headings."""
+    first = next(iter(table["systems"].values()))
+    return (*COLUMNS, *(column for column in AUTHORS if column[0] in first))
+
+
+def legend(table: dict[str, Any]) -> tuple[str, ...]:
+    """What stands below the table."""
+    if "scoring" not in table:
+        return LEGEND
+    source, rule = table["scoring"]["source"], table["scoring"]["rule"]
+    says = f"authors': right by the rule of {source}'s authors ({rule}), to our prompt: no figure of a leaderboard."
+    return (*LEGEND, says)
 
 
 def _own(interval: dict[str, Any]) -> str:
@@ -40,7 +57,7 @@ def _p(test: dict[str, Any]) -> str:
 def system_rows(table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """One row a system: name, seeds, its figures, its gain in Acc over the base, effect size, corrected p."""
     for name, figures in table["systems"].items():
-        cells = [name, str(figures["acc"]["seeds"]), *(_own(figures[metric]) for metric, _ in COLUMNS)]
+        cells = [name, str(figures["acc"]["seeds"]), *(_own(figures[metric]) for metric, _ in columns(table))]
         found = table["differences"].get(f"{name} - {BASE}")
         last = (_gain(found["acc"]), f"{found['test']['cohens_g']:+.2f}", _p(found["test"])) if found else ("", "", "")
         yield (*cells, *last)
@@ -50,13 +67,18 @@ def difference_rows(table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """One row a difference between systems that are both trained: its figures with intervals, effect size, corrected p."""
     for name, found in table["differences"].items():
         if not name.endswith(f" - {BASE}"):
-            yield (name, *(_gain(found[metric]) for metric, _ in COLUMNS), f"{found['test']['cohens_g']:+.2f}", _p(found["test"]))
+            yield (
+                name,
+                *(_gain(found[metric]) for metric, _ in columns(table)),
+                f"{found['test']['cohens_g']:+.2f}",
+                _p(found["test"]),
+            )
 
 
 def headings(table: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Of the systems and of the differences."""
     limit = f"≤ {table['headline_max_snr_db']:g} dB"
-    metrics = [heading if metric == "clean_acc" else f"{heading} {limit}" for metric, heading in COLUMNS]
+    metrics = [heading if metric.startswith("clean") else f"{heading} {limit}" for metric, heading in columns(table)]
     return ("system", "seeds", *metrics, "Acc - base", "g", "p"), ("difference", *metrics, "g", "p")
 
 
@@ -77,7 +99,7 @@ def print_comparison(table: dict[str, Any], console: Console) -> None:
         if rows := list(difference_rows(part)):
             _print(console, f"{says}differences, paired", of_differences, rows)
     _print(console, BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(table)))
-    for line in LEGEND:
+    for line in legend(table):
         console.print(line)
 
 

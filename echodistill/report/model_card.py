@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from echodistill.params import Params
+from echodistill.params import Params, judged_on
 
 SAYS = {
     "echodistill": "GRPO on noisy clips, with token-level agreement with a clean-hearing teacher as a bonus (arXiv 2605.23954)",
@@ -34,6 +34,7 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
     levels = ", ".join(f"{snr:g}" for snr in params.mixes.train_snrs_db)
     failed, still = (_percent(system["parse_failure_rate"]) for system in (base, student))
     criteria = "\n".join(f"- {'met' if one['met'] else 'not met'}: {one['name']}" for one in decision["criteria"])
+    tested = f", tested on `{params.corpus.test.source}`" if params.corpus.test.source else ""
     return f"""---
 {yaml.safe_dump(_head(run, figures, params), sort_keys=False, allow_unicode=True).strip()}
 ---
@@ -46,7 +47,7 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
 
 - Base: `{params.base.model}`; weights trained: {run["weights"]}
 - {run["steps"]} optimizer steps of {params.train.prompts_per_step} prompts; seed {params.seed}
-- Clips: source `{params.corpus.source}`; no speaker or group stands in two splits
+- Clips: source `{params.corpus.source}`{tested}; no speaker or group stands in two splits
 - Noise in training: {heard} at {levels} dB; {_percent(params.mixes.train_clean_share)} % of the clips clean
 - Training fingerprint: `{run["fingerprint"]}`
 
@@ -90,7 +91,7 @@ def _head(run: Mapping[str, Any], figures: Mapping[str, Any], params: Params) ->
     rounded = [metric | {"value": round(100 * float(metric["value"]), 1)} for metric in metrics]
     result = {
         "task": {"type": "audio-text-to-text"},
-        "dataset": {"name": f"echodistill test ({params.corpus.source})", "type": params.corpus.source},
+        "dataset": {"name": f"echodistill test ({judged_on(params.corpus)})", "type": judged_on(params.corpus)},
         "metrics": rounded,
     }
     return {

@@ -1,6 +1,7 @@
 """The report as one page of HTML that needs nothing else: figures, curves, and what training fixed and broke, to listen to."""
 
 import math
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,10 @@ from echodistill.report.charts import Series, bars, heat_map, line_chart
 from echodistill.report.comparison_table import (
     BUDGET_CAPTION,
     BUDGET_HEADS,
-    LEGEND,
     budget_rows,
     difference_rows,
     headings,
+    legend,
     system_rows,
 )
 from echodistill.report.listening import Example
@@ -89,7 +90,7 @@ def render(page: Page) -> str:
         headline=headline(page.table),
         lead=lead(page.table),
         tables=_tables(page.table),
-        legend=" ".join(LEGEND),
+        legend=" ".join(legend(dict(page.table))),
         curves=_curves(page.table),
         budget={"caption": BUDGET_CAPTION, "heads": BUDGET_HEADS, "rows": list(budget_rows(dict(page.table)))},
         generalisation=_severities(page.table["generalisation"]),
@@ -136,9 +137,9 @@ def _percent(interval: Mapping[str, float]) -> str:
 
 
 def _ranged(cell: str) -> tuple[str, str]:
-    """A cell's value, and its interval with brackets, empty for none."""
-    value, bracket, rest = cell.partition(" [")
-    return value, f"[{rest}" if bracket else ""
+    """A figure's value, and its interval with brackets, empty for none. A text with brackets, as names have, stays one."""
+    figure = re.fullmatch(r"([+-]?[0-9.]+) (\[[^]]*\])", cell)
+    return (figure[1], figure[2]) if figure else (cell, "")
 
 
 def _tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -2,13 +2,15 @@
 
 import hashlib
 from contextlib import nullcontext
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
-from echodistill.datasets import benchmarks, builtin, folder, fsdd
+from echodistill.datasets import benchmarks, builtin, folder, fsdd, own_test
 from echodistill.datasets.encoding import Encoded, Encoder, fetch, probe
 from echodistill.datasets.missing import lacks_audio
+from echodistill.datasets.origin import origin, shares
 from echodistill.datasets.sources import SourceClip, SourceClips, SourceQuestion
 from echodistill.datasets.store import ShardWriter
 from echodistill.errors import UserError
@@ -32,17 +34,20 @@ def corpus(params: Params, out: Path, address: str | None = None) -> None:
     ``address``.
     """
     settings = params.corpus
-    with builtin.Espeak() if settings.source == "builtin" else nullcontext() as espeak:
-        found = _read(settings, params.seed, espeak)
+    speaks = "builtin" in (settings.source, settings.test.source)
+    with builtin.Espeak() if speaks else nullcontext() as espeak:
+        read = partial(_read, seed=params.seed, espeak=espeak)
+        found = read(settings) if settings.test.source is None else own_test.read_both(settings, read)
         # the synthesiser's processes, one a core, are what builtin waits for: a local cluster would only take their time
-        count = 0 if settings.source == "builtin" else len(found.clips)
+        count = 0 if speaks else len(found.clips)
         with atomic_path(out) as temporary, open_pool(address, Threads(), count, LOCAL_CLUSTER, probe) as pool:
             temporary.mkdir()
             _store(found, settings, temporary, pool)
 
 
 def _read(settings: CorpusParams, seed: int, espeak: builtin.Espeak | None) -> SourceClips:
-    if espeak is not None:
+    if settings.source == "builtin":
+        assert espeak
         return builtin.read(settings, seed, espeak)
     if settings.source == "folder":
         return folder.read(settings, seed)
@@ -61,7 +66,8 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) ->
     with ShardWriter(out) as shards:
         for source, result in track(zip(found.clips, encoded, strict=True), len(found.clips), "corpus", "clips"):
             if isinstance(result, str):
-                quarantined += [Quarantined(_row_name(source, asked), result) for asked in source.questions]
+                name = origin(settings, found.splits[source.group] == "test")
+                quarantined += [Quarantined(f"{name}{_row_name(source, asked)}", result) for asked in source.questions]
                 continue
             shard, offset = shards.add(f"{hashlib.sha256(source.clip_id.encode()).hexdigest()[:16]}.flac", result.content)
             clips.append(_row(source, found.splits[source.group], result, shard, offset))
@@ -71,7 +77,7 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) ->
                     Question(asked.question_id, source.clip_id, clips[-1].split, asked.question, asked.choices, asked.answer, index)
                 )
     write_rows(out / "quarantine.parquet", Quarantined, quarantined)
-    _judge(clips, len(questions), quarantined, settings)
+    _judge(questions, quarantined, settings)
     write_rows(out / "clips.parquet", Clip, clips)
     write_rows(out / "questions.parquet", Question, questions)
 
@@ -98,28 +104,31 @@ def _row_name(source: SourceClip, asked: SourceQuestion) -> str:
     return source.source if len(source.questions) == 1 else f"{source.source}, question {asked.question_id}"
 
 
-def _judge(clips: list[Clip], questions: int, quarantined: list[Quarantined], settings: CorpusParams) -> None:
-    """Say what was put aside, and stop when it is too much."""
+def _judge(questions: list[Question], quarantined: list[Quarantined], settings: CorpusParams) -> None:
+    """Say what was put aside, and stop when it is too much of a source."""
     # a missing recording is named in any case: what is not listed is not fetched again
     lacking = [row for row in quarantined if lacks_audio(row)]
     others = [row for row in quarantined if not lacks_audio(row)][:SHOWN]
     for row in [*lacking, *others]:
         print(f"quarantined {row.row}: {row.reason}")
-    total = questions + len(quarantined)
+    clips = {row.clip_id for row in questions}
     print(
-        f"{len(clips)} clips with {questions} questions kept, {len(quarantined)} rows quarantined, "
+        f"{len(clips)} clips with {len(questions)} questions kept, {len(quarantined)} rows quarantined, "
         f"{len(lacking)} of them for a missing recording"
     )
-    if len(quarantined) > settings.max_quarantined_share * total:
-        first = quarantined[0]
-        raise UserError(
-            f"{len(quarantined)} of {total} rows are bad, more than corpus.max_quarantined_share = "
-            f"{settings.max_quarantined_share:g} allows. The first: {first.row}: {first.reason}"
-        )
-    for split in settings.needed_splits:
-        if not any(clip.split == split for clip in clips):
+    splits = [row.split for row in questions]
+    for share in shares(settings, splits, quarantined):
+        if share.first and share.value > settings.max_quarantined_share:
             raise UserError(
-                f"no clip is left in split {split}: give more groups (speakers), or change corpus.test_share or the split column"
+                f"{share.bad} of {share.rows} rows of {share.source} are bad, more than corpus.max_quarantined_share = "
+                f"{settings.max_quarantined_share:g} allows: mend them, or allow more. "
+                f"The first: {share.first.row}: {share.first.reason}"
+            )
+    for split in settings.needed_splits:
+        if split not in splits:
+            cure = "give more groups (speakers), or change corpus.test_share or the split column"
+            raise UserError(
+                f"no clip is left in split {split}: {cure if settings.test.source is None else 'mend the quarantined rows'}"
             )
 
 

@@ -2,18 +2,19 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.datasets.store import Corpus
+from echodistill.evaluation.authors import Scoring, scoring_of, with_authors
 from echodistill.evaluation.budget import budget_of
 from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.generalisation import distortion_table, level_table
 from echodistill.evaluation.headline import curve_points, seed_figures, top_figures
 from echodistill.evaluation.scores import Scored, score_answers
-from echodistill.params import Params
+from echodistill.params import Params, judged_on
 from echodistill.records import Answer, Question, read_rows
 from echodistill.stages.entry import run_stage
 from echodistill.systems import BASE, OURS
@@ -30,9 +31,10 @@ def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: 
     questions = Corpus(corpus_folder).questions
     settings = params.comparison
     base_rows = read_rows(base, Answer)
+    scoring = _scoring(params)
 
     def scored(rows: list[Answer]) -> Scored:
-        return score_answers(rows, base_rows, questions)
+        return with_authors(score_answers(rows, base_rows, questions), rows, questions, scoring)
 
     trained = [
         System(name, tuple(scored(read_rows(answers / f"{name}-{seed}.parquet", Answer)) for seed in settings.seeds))
@@ -43,8 +45,10 @@ def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: 
         System(CONSTANT, (scored(list(_constant(base_rows, questions))),)),
     ]
     table = table_of([System(BASE, (scored(base_rows),)), *floor, *trained], _pairs(settings.systems), params.compare, params.seed)
+    if scoring:
+        table["scoring"] = scoring.as_dict()
     if settings.denoisers:
-        table["denoised"] = _denoised(params, base_rows, questions, answers)
+        table["denoised"] = _denoised(params, scored, base_rows, answers)
     of_base, of_ours = (read_rows(answers / f"distorted-{model}.parquet", Answer) for model in ("base", "student"))
     table["distortions"] = distortion_table(of_base, of_ours, questions, params.compare, params.seed)
     table["by_seed"] = {
@@ -73,23 +77,26 @@ def _generalisation(params: Params, base_rows: list[Answer], questions: dict[str
     ours = [read_rows(answers / f"{OURS}-{seed}.parquet", Answer) for seed in params.comparison.seeds]
     unheard, trained = set(params.mixes.unseen), params.mixes.train_snrs_db
 
-    def table(display: str, base: list[Answer], students: list[list[Answer]]) -> dict[str, object]:
-        return level_table(display, base, students, questions, trained, params.compare, params.seed)
-
     def of_kinds(rows: list[Answer], wanted: bool) -> list[Answer]:
         return [row for row in rows if row.snr_db is not None and (row.noise_kind in unheard) == wanted]
 
     heard_base, heard_student = (read_rows(answers / f"heard-{model}.parquet", Answer) for model in ("base", "student"))
-    found: dict[str, object] = {
-        "trained_clips": table("Clips, voices and noises of the training", heard_base, [heard_student]),
-        "new_voices": table(
-            "New voices, kinds of noise as in training", of_kinds(base_rows, False), [of_kinds(r, False) for r in ours]
-        ),
+    parts = {
+        "trained_clips": ("Clips, voices and noises of the training", heard_base, [heard_student]),
+        "new_voices": ("New voices, noises as in training", of_kinds(base_rows, False), [of_kinds(rows, False) for rows in ours]),
+        "new_noises": ("New voices, noises never in training", of_kinds(base_rows, True), [of_kinds(rows, True) for rows in ours]),
     }
-    if unheard:
-        says = "New voices, kinds of noise that training never had"
-        found["new_voices_new_noises"] = table(says, of_kinds(base_rows, True), [of_kinds(rows, True) for rows in ours])
-    return found
+    return {
+        name: level_table(says, of_base, of_ours, questions, trained, params.compare, params.seed)
+        for name, (says, of_base, of_ours) in parts.items()
+        if of_base
+    }
+
+
+def _scoring(params: Params) -> Scoring | None:
+    """Of the source that the test's rows are from."""
+    corpus = params.corpus
+    return scoring_of(judged_on(corpus), corpus.test.manifest if corpus.test.source else corpus.manifest)
 
 
 def _pairs(systems: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -102,7 +109,7 @@ def _constant(base_rows: list[Answer], questions: dict[str, Question]) -> Iterat
     return (replace(row, response=questions[row.question_id].choices[0]) for row in base_rows)
 
 
-def _denoised(params: Params, base_rows: list[Answer], questions: dict[str, Question], answers: Path) -> dict[str, object]:
+def _denoised(params: Params, scored: Callable[[list[Answer]], Scored], base_rows: list[Answer], answers: Path) -> dict[str, object]:
     """Denoisers in front of the base and of our first seed's student, beside both without, on the rows that denoisers answer."""
     first = f"{OURS}-{params.comparison.seeds[0]}"
     rows = {f"{name} + {model}": f"{name}-{model}" for name in params.comparison.denoisers for model in ("base", "student")}
@@ -112,10 +119,23 @@ def _denoised(params: Params, base_rows: list[Answer], questions: dict[str, Ques
         BASE: [row for row in base_rows if (row.question_id, row.mix_id) in kept],
         OURS: [row for row in read_rows(answers / f"{first}.parquet", Answer) if (row.question_id, row.mix_id) in kept],
     }
-    systems = [System(name, (score_answers(found, base_rows, questions),)) for name, found in read.items()]
+    systems = [System(name, (scored(found),)) for name, found in read.items()]
     pairs = [(name, BASE if name.endswith("base") else OURS) for name in rows] + [(OURS, BASE)]
     return table_of(systems, pairs, params.compare, params.seed)
 
 
 if __name__ == "__main__":
-    run_stage(evidence, sections=("seed", "compare", "comparison", "mixes.unseen", "mixes.train_snrs_db", "train.prompts_per_step"))
+    run_stage(
+        evidence,
+        sections=(
+            "seed",
+            "corpus.source",
+            "corpus.manifest",
+            "corpus.test",
+            "compare",
+            "comparison",
+            "mixes.unseen",
+            "mixes.train_snrs_db",
+            "train.prompts_per_step",
+        ),
+    )

@@ -1,0 +1,50 @@
+"""Which source a row is of, where the test has a source of its own: quarantined rows say it, and each source has its share of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from echodistill.params import CorpusParams
+from echodistill.records import Quarantined
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many rows of a source were put aside."""
+
+    source: str
+    bad: int
+    rows: int
+    first: Quarantined | None
+
+    @property
+    def value(self) -> float:
+        return self.bad / self.rows if self.rows else 0.0
+
+
+def origin(corpus: CorpusParams, of_test: bool) -> str:
+    """What the name of a quarantined row begins with: nothing where all rows are of one source."""
+    if corpus.test.source is None:
+        return ""
+    return f"test ({corpus.test.source}): " if of_test else f"{corpus.source}: "
+
+
+def shares(corpus: CorpusParams, splits: Iterable[str], quarantined: Sequence[Quarantined]) -> list[Share]:
+    """Of every source; ``splits`` are those of the questions that were kept.
+
+    One share over both would let a large source to train on hide that most of the test is missing.
+    """
+    kept = list(splits)
+    if corpus.test.source is None:
+        return [_share(corpus.source, len(kept), quarantined)]
+    tested = origin(corpus, of_test=True)
+    of_test = [row for row in quarantined if row.row.startswith(tested)]
+    others = [row for row in quarantined if not row.row.startswith(tested)]
+    count = kept.count("test")
+    return [
+        _share(corpus.source, len(kept) - count, others),
+        _share(tested.removesuffix(": "), count, of_test),
+    ]
+
+
+def _share(source: str, kept: int, bad: Sequence[Quarantined]) -> Share:
+    return Share(source, len(bad), kept + len(bad), bad[0] if bad else None)
