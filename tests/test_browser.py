@@ -1,0 +1,95 @@
+"""The report as a browser shows it, narrow and wide, light and dark: without the net, without a mouse, and legible."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from echodistill.records import Quarantined
+from echodistill.report.page import render
+from tests.browser import Tab, chromium
+from tests.made_up_page import made_up_page
+
+CHECKS = (Path(__file__).parent / "page_checks.js").read_text(encoding="utf-8")
+LARGEST = 10 * 2**20
+pytestmark = pytest.mark.xdist_group("browser")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made-up report with all that a report can have: a second table, distortions, rows put aside, long names."""
+    page = made_up_page()
+    table = dict(page.table)
+    interval = {"value": 0.5, "low": 0.4, "high": 0.6}
+    conditions = [{"severity": severity, "base": interval, "student": interval} for severity in (0.25, 0.5, 1)]
+    table["denoised"] = page.table
+    names = ("Reverberation", "Clipping")
+    table["distortions"] = {name: {"display": name, "unit": "s of RT60", "conditions": conditions} for name in names}
+    table["cells"] = {  # the strongest colour both ways
+        "base": {"crowd": {"-10": 0.5, "20": 0.5}, "rain": {"-10": 0.5, "20": 0.5}},
+        "echodistill": {"crowd": {"-10": 0.9, "20": 0.5}, "rain": {"-10": 0.1, "20": 0.6}},
+    }
+    aside = [Quarantined("manifest.jsonl:3", f"no such audio file: {'a_long_folder/' * 9}a.wav")]
+    facts = [*page.facts, ("Code", "0123456789abcdef" * 5)]
+    path = tmp_path_factory.mktemp("report") / "page.html"
+    path.write_text(render(replace(page, table=table, quarantined=aside, facts=facts)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with chromium(tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+@pytest.fixture(params=[(375, False), (375, True), (1440, False), (1440, True)], ids=["narrow", "narrow-dark", "wide", "wide-dark"])
+def shown(request: pytest.FixtureRequest, tab: Tab, report: Path) -> Tab:
+    """The report in a tab, at each width in each scheme, all of it unfolded."""
+    width, dark = request.param
+    tab.open(report.as_uri(), width, dark)
+    tab.run(CHECKS)
+    tab.run("document.querySelectorAll('details').forEach(one => one.open = true)")
+    return tab
+
+
+def test_the_report_fits_the_screen_and_can_be_read(shown: Tab) -> None:
+    assert shown.run("checks.wide()") == []
+    assert shown.run("checks.faint()") == []
+
+
+def test_the_report_has_names_and_headings_for_who_cannot_see_it(shown: Tab) -> None:
+    assert shown.run("checks.headings()") == []
+    assert shown.run("checks.nameless()") == []
+
+
+def test_the_report_plays_and_asks_nothing_of_the_net(shown: Tab, report: Path) -> None:
+    assert shown.run("document.querySelectorAll('audio').length") == 4
+    assert shown.run("checks.mute()") == []
+    assert shown.requests() == {report.as_uri()}
+    assert shown.complaints() == []
+    assert report.stat().st_size < LARGEST
+
+
+def test_every_control_of_the_report_is_reached_by_the_tabulator_key_in_the_order_of_the_page(shown: Tab) -> None:
+    expected = shown.run("checks.reachable().length")
+    assert expected > 15
+    assert tabbed(shown) == list(range(expected))
+    shown.open(shown.run("location.href"), 375)
+    shown.press("Tab")
+    shown.press("Enter")
+    assert shown.run("location.hash") == "#systems"  # the link past the navigation is first
+
+
+def tabbed(tab: Tab) -> list[int]:
+    """Places, among all controls, of those that get the focus one after another. Each must show that it has it."""
+    found: list[int] = []
+    for _ in range(200):
+        tab.press("Tab")
+        place = tab.run("checks.reachable().indexOf(document.activeElement)")
+        if place == -1 or place in found[:-1]:  # past the last, or around to the first
+            break
+        if not found or found[-1] != place:  # a player has several stops inside
+            found.append(place)
+            assert tab.run("checks.marked(document.activeElement)"), f"control {place} does not show its focus"
+    return found
