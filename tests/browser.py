@@ -13,7 +13,8 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -71,7 +72,7 @@ def _address(told: Path, process: subprocess.Popen[bytes]) -> str:
 class Tab:
     """What a person does with a page, and what the page says to the console and asks of the net meanwhile."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: Connection) -> None:
         self._socket = socket
         self._count = 0
         self._events: list[dict[str, Any]] = []
