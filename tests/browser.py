@@ -32,7 +32,8 @@ FLAGS = (
     "--remote-debugging-port=0",
 )
 PATIENCE_S = 60.0
-KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowRight": 39, "End": 35, "Home": 36}
+CHECKS = (Path(__file__).parent / "page_checks.js").read_text(encoding="utf-8")
+KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowDown": 40, "End": 35, "Home": 36}
 
 
 def binary() -> str:
@@ -43,6 +44,13 @@ def binary() -> str:
     if found is None:
         pytest.skip(f"no Chromium on this machine: none of {', '.join(NAMES)} is on PATH, and CHROMIUM names none")
     return found
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Tab"]:
+    """One for all tests of a file."""
+    with chromium(tmp_path_factory.mktemp("profile")) as found:
+        yield found
 
 
 @contextmanager
@@ -96,7 +104,7 @@ class Tab:
         return message
 
     def open(self, address: str, width: int, dark: bool = False) -> None:
-        """Load a page as a screen of this width and scheme shows it; what was heard before is forgotten."""
+        """Load a page as a screen of this width and scheme shows it, with ``checks``; what was heard before is forgotten."""
         # not "mobile": there a page that is too wide widens the viewport, and nothing would show
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -106,6 +114,25 @@ class Tab:
         assert "errorText" not in told, f"{address}: {told['errorText']}"
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._receive()
+        self.run(CHECKS)
+
+    def faults(self) -> list[str]:
+        """What a reviewer would object to in the page as it stands: too wide, illegible, nameless, in disorder, or a complaint."""
+        found = self.run("[...checks.wide(), ...checks.faint(), ...checks.nameless(), ...checks.headings()]")
+        return [*found, *self.complaints()]
+
+    def tabbed(self) -> list[int]:
+        """Places, among all controls, of those that get the focus one after another. Each must show that it has it."""
+        found: list[int] = []
+        for _ in range(200):
+            self.press("Tab")
+            place = self.run("checks.reachable().indexOf(document.activeElement)")
+            if place == -1 or place in found[:-1]:  # past the last, or around to the first
+                break
+            if not found or found[-1] != place:  # a player has several stops inside
+                found.append(place)
+                assert self.run("checks.marked(document.activeElement)"), f"control {place} does not show its focus"
+        return found
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression, awaited where it is a promise."""
