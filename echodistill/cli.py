@@ -227,21 +227,26 @@ def ask(
 
 @app.command()
 def listen(
-    port: Annotated[int, typer.Option(help="Where the page is served, on loopback; 0 takes a free one.")] = 8490,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the page is served, on loopback; 0 takes a free one.")] = 8490,
 ) -> None:
-    """Open a small page on this machine: record or upload a clip, slide the noise, and read both answers."""
-    from echodistill.asking import answer, in_noise
+    """Serve a small page on this machine and print its address: record or upload a clip, slide the noise, read both answers."""
     from echodistill.listen.server import Asker, serve
     from echodistill.params import load_params
 
     params = load_params(_in_repository())
-    models = {name: _open_named(name) for name in ("base", "student")}
-    asker = Asker(
-        lambda clip, question, choices: {name: answer(llm, clip, question, choices, 64) for name, llm in models.items()},
-        lambda clip, kind, snr_db: in_noise(clip, kind, snr_db, params, Path("data/corpus")),
-        params.mixes.kinds,
-    )
-    serve(asker, port, print)
+
+    def load() -> Asker:
+        from echodistill.asking import answer, in_noise
+
+        student, base = _open_named("student"), _open_named("base")  # first what may not have been made yet
+        models = {"base": base, "student": student}
+        return Asker(
+            lambda clip, question, choices: {name: answer(llm, clip, question, choices, 64) for name, llm in models.items()},
+            lambda clip, kind, snr_db: in_noise(clip, kind, snr_db, params, Path("data/corpus")),
+            params.mixes.kinds,
+        )
+
+    serve(load, port, typer.echo)
 
 
 def _open_named(name: str) -> Any:

@@ -25,7 +25,7 @@ def cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command(tmp_path: Path) -> None:
     shown = cli("--help", cwd=tmp_path).stdout
-    assert all(name in shown for name in ("run", "ask", "export-audio", "doctor", "publish", "register", "provenance"))
+    assert all(name in shown for name in ("run", "ask", "listen", "export-audio", "doctor", "publish", "register", "provenance"))
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -33,7 +33,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("arguments", [("run",), ("publish",), ("register",), ("export-audio", "out")])
+@pytest.mark.parametrize("arguments", [("run",), ("publish",), ("register",), ("export-audio", "out"), ("listen",)])
 def test_outside_a_repository_it_says_so(arguments: tuple[str, ...], tmp_path: Path) -> None:
     result = cli(*arguments, cwd=tmp_path)
     assert result.returncode == 1
@@ -52,6 +52,29 @@ def test_a_store_that_does_not_work_is_told_before_anything_runs(tmp_path: Path,
     assert result.stderr.count("\n") == 1
     assert "http://127.0.0.1:9" in result.stderr
     assert "planted-secret" not in result.stderr + result.stdout
+
+
+def test_listening_without_a_student_names_the_cure_and_opens_nothing(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    result = cli("listen", "--port", "0", cwd=tmp_path)
+    assert result.returncode == 1
+    assert (
+        result.stderr == "error: models/student holds no trained model (run.json is missing): make one with `echodistill run train`\n"
+    )
+    assert "loading base and student" in result.stdout
+    assert "http" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("port", "says"), [("-1", "greater than or equal to 0"), ("65536", "less than or equal to 65535"), ("x", "integer")]
+)
+def test_listening_on_no_port_is_told(port: str, says: str, tmp_path: Path) -> None:
+    result = cli("listen", "--port", port, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "--port" in result.stderr
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_asking_without_a_student_names_the_cure(tmp_path: Path) -> None:

@@ -1,46 +1,34 @@
 """The listening page, over HTTP as a browser asks: answers of both, noise at the level asked for, and nobody else is served."""
 
 import json
-import threading
+import socket
+import struct
+import time
 import urllib.error
 import urllib.request
 from base64 import b64decode
 from collections.abc import Iterator
-from io import BytesIO
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-import soundfile
 
 from echodistill.audio.files import decode_bytes
 from echodistill.errors import UserError
-from echodistill.listen.server import HOST, Asker, Server, open_server
+from echodistill.listen import server as listen
+from echodistill.listen.server import HOST, Asker, Server, open_server, serve
 from tests.conftest import tone
+from tests.fake_asker import TROUBLE, served, wav
 
-
-def wav(samples: Any, rate: int = 44_100) -> bytes:
-    content = BytesIO()
-    soundfile.write(content, samples, rate, format="WAV")
-    return content.getvalue()
+CLIP = wav(0.1 * np.ones(8_000))
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    def answers(clip: Any, question: str, choices: Any) -> dict[str, str]:
-        return {"base": f"{clip.size} samples", "student": f"{question} {','.join(choices)}"}
-
-    def in_noise(clip: Any, kind: str, snr_db: float) -> Any:
-        if kind != "rain":
-            raise UserError(f"there is no noise {kind!r}")
-        return (clip * 10 ** (snr_db / 20)).astype(np.float32)
-
-    server = open_server(Asker(answers, in_noise, ["rain"]), 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with served() as found:
+        yield found
 
 
 def ask(server: Server, body: bytes, **query: Any) -> tuple[int, dict[str, Any]]:
@@ -53,16 +41,41 @@ def ask(server: Server, body: bytes, **query: Any) -> tuple[int, dict[str, Any]]
         return error.code, json.loads(content) if content.startswith(b"{") else {}
 
 
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection((HOST, server.server_port), timeout=20)
+
+
+def post(server: Server, *lines: str, body: bytes = b"", host: str = HOST) -> bytes:
+    """What comes back for a request with these header lines, after which nothing more is sent."""
+    with connect(server) as line:
+        query = urlencode({"key": server.key, "question": "Which?"})
+        line.sendall("\r\n".join([f"POST /answer?{query} HTTP/1.1", f"Host: {host}", *lines, "", ""]).encode() + body)
+        return b"".join(iter(lambda: line.recv(65_536), b""))
+
+
 def test_the_page_is_for_who_has_its_address(server: Server) -> None:
     address = f"http://{HOST}:{server.server_port}/"
-    with urllib.request.urlopen(f"{address}?key={server.key}", timeout=20) as found:
+    with urllib.request.urlopen(server.address, timeout=20) as found:
         text = found.read().decode()
-    assert '["rain"]' in text
+        policy = found.headers["Content-Security-Policy"]
+        assert (found.headers["Referrer-Policy"], found.headers["Cache-Control"]) == ("no-referrer", "no-store")
+        assert "Python" not in found.headers["Server"]
+    assert '<option value="rain">rain</option>' in text
+    assert "&lt;b&gt;&amp;amp;" in text  # names of noises are no markup
     assert "{{" not in text
-    for wrong in (address, f"{address}?key=x", f"{address}other?key={server.key}"):
+    assert policy.startswith("default-src 'none'; script-src 'self'; ")
+    assert "unsafe" not in policy
+    for wrong in (address, f"{address}?key=x", f"{address}other?key={server.key}", f"{address}../server.py?key={server.key}"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(wrong, timeout=20)
     assert ask(server, b"", key="x")[0] == 404
+
+
+def test_a_name_that_was_made_to_lead_here_is_not_answered(server: Server) -> None:
+    length = f"Content-Length: {len(CLIP)}"
+    assert b" 200 " in post(server, length, body=CLIP, host=f"localhost:{server.server_port}")
+    assert b" 404 " in post(server, length, body=CLIP, host=f"evil.example:{server.server_port}")
+    assert b" 404 " in post(server, length, body=CLIP, host="")
 
 
 def test_a_recording_is_answered_by_both_and_given_back(server: Server) -> None:
@@ -74,15 +87,22 @@ def test_a_recording_is_answered_by_both_and_given_back(server: Server) -> None:
     loud = ask(server, wav(tone("low", 1), 16_000), question="Which?", noise="rain", snr=-20)[1]["heard"]
     quiet = decode_bytes(b64decode(loud), "heard", 10.0).waveform
     assert np.abs(quiet).max() == pytest.approx(0.1 * np.abs(tone("low", 1)).max(), rel=0.02)
+    assert ask(server, CLIP, question="Which?", choices=" , ")[1]["answers"]["student"] == "Which? "
 
 
 @pytest.mark.parametrize(
     ("body", "query", "says"),
     [
         (b"no audio", {"question": "Which?"}, "the recording"),
-        (wav(0.1 * np.ones(8_000)), {"question": "  "}, "ask a question"),
-        (wav(0.1 * np.ones(8_000)), {"question": "Which?", "noise": "hum"}, "no noise 'hum'"),
-        (wav(0.1 * np.ones(8_000)), {"question": "Which?", "noise": "rain", "snr": "loud"}, "loud"),
+        (b"", {"question": "Which?"}, "empty"),
+        (CLIP, {"question": "  "}, "ask a question"),
+        (CLIP, {"question": "Which?", "noise": "hum"}, "no noise 'hum'"),
+        (CLIP, {"question": "Which?", "noise": "rain", "snr": "loud"}, "'loud' dB: give a number from -20 to 30"),
+        (CLIP, {"question": "Which?", "noise": "rain", "snr": "nan"}, "'nan' dB"),
+        (CLIP, {"question": "Which?", "noise": "rain", "snr": "-inf"}, "'-inf' dB"),
+        (CLIP, {"question": "Which?", "noise": "rain", "snr": "1e9"}, "'1e9' dB"),
+        (CLIP, {"question": "Which?", "choices": ",".join("abcdefghijklmnopqrstuvwxyz0")}, "27 choices: no more than 26"),
+        (wav(np.zeros(601 * 500), 500), {"question": "Which?"}, "601.0 s is longer than the allowed 600 s"),
     ],
 )
 def test_what_cannot_be_answered_says_why(server: Server, body: bytes, query: dict[str, Any], says: str) -> None:
@@ -91,6 +111,106 @@ def test_what_cannot_be_answered_says_why(server: Server, body: bytes, query: di
     assert says in found["error"]
 
 
-def test_a_taken_port_is_told(server: Server) -> None:
-    with pytest.raises(UserError, match=f"port {server.server_port} is taken"):
-        open_server(server.asker, server.server_port)
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [("Content-Length: x", 400), ("Content-Length: -1", 400), ("Content-Length: ١", 400), ("Transfer-Encoding: chunked", 411)],
+)
+def test_a_length_that_is_none_is_refused(server: Server, header: str, status: int, capfd: pytest.CaptureFixture[str]) -> None:
+    assert f" {status} ".encode() in post(server, header).split(b"\r\n")[0]
+    assert capfd.readouterr().err == ""
+
+
+def test_a_recording_that_is_too_large_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listen, "MAX_BYTES", 2**20)
+    status, found = ask(server, bytes(2**20 + 1), question="Which?")
+    assert (status, found) == (413, {"error": "the recording is larger than 1 MiB"})
+
+
+def test_a_recording_that_does_not_come_in_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listen, "PATIENCE_S", 0.3)
+    assert b" 408 " in post(server, "Content-Length: 100", body=b"RIFF")
+    with connect(server) as line:  # drop by drop is no better
+        line.sendall(f"POST /answer?key={server.key} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 9999\r\n\r\n".encode())
+        line.settimeout(0.1)
+        told = b""
+        for _ in range(50):
+            with suppress(TimeoutError):
+                told = line.recv(4096)
+                break
+            line.sendall(b"R")
+        assert b" 408 " in told
+    with connect(server) as line:
+        line.sendall(f"POST /answer?key={server.key} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 100\r\n\r\nRIFF".encode())
+        line.shutdown(socket.SHUT_WR)
+        assert b" 400 " in line.recv(4096)
+
+
+def test_models_that_fail_are_told_to_the_page_and_shown_in_the_terminal(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    status, found = ask(server, CLIP, question=TROUBLE)
+    assert status == 500
+    assert "out of memory" in found["error"]
+    assert ask(server, CLIP, question="Which?")[0] == 200  # the turn was given back
+    shown = ""
+    for _ in range(200):  # it is written after the answer
+        shown += capfd.readouterr().err
+        if "out of memory" in shown:
+            break
+        time.sleep(0.05)
+    assert "Traceback" in shown
+    assert server.key not in shown
+
+
+def test_a_client_that_goes_away_leaves_no_trace_and_its_turn_is_skipped(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    asked: list[str] = []
+
+    def answers(clip: Any, question: str, choices: Any) -> dict[str, str]:
+        asked.append(question)
+        return {"base": "x" * 50_000_000}
+
+    server.asker = Asker(answers, server.asker.in_noise, [])
+
+    def leave(question: str, rudely: bool) -> None:
+        with connect(server) as line:
+            query = urlencode({"key": server.key, "question": question})
+            line.sendall(f"POST /answer?{query} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {len(CLIP)}\r\n\r\n".encode() + CLIP)
+            while question not in asked and not server.turn.locked():
+                time.sleep(0.01)
+            if rudely:
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no farewell
+
+    leave("first", True)  # while it is answered
+    with server.turn:
+        leave("second", False)  # while it waits
+        time.sleep(0.2)
+    assert ask(server, CLIP, question="third")[0] == 200
+    assert asked == ["first", "third"]
+    assert capfd.readouterr().err == ""
+
+
+def test_a_port_that_cannot_be_used_is_told_before_anything_is_loaded(server: Server) -> None:
+    def load() -> Asker:
+        raise AssertionError("loaded")
+
+    with pytest.raises(UserError, match=f"port {server.server_port} cannot be used .* --port"):
+        serve(load, server.server_port, print)
+
+
+def test_the_terminal_tells_that_models_are_loaded_and_where_the_page_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    def load() -> Asker:
+        said.append("loaded")
+        return Asker(lambda *_: {}, lambda clip, *_: clip, [])
+
+    def interrupted(server: Server) -> None:
+        said.append(server.address)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Server, "serve_forever", interrupted)
+    serve(load, 0, said.append)
+    loading, loaded, told, address, ended = said
+    assert "loading base and student" in loading
+    assert (loaded, ended) == ("loaded", "ended")
+    assert address in told
+    with open_server(0) as other:
+        assert other.key not in address  # a key each time

@@ -14,42 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echodistill.evaluation.budget import budget_of
 from echodistill.evaluation.domains import by_domain
-from echodistill.evaluation.evidence import table_of
-from echodistill.evaluation.generalisation import level_table
 from echodistill.params import CompareParams
-from echodistill.records import Answer, Quarantined, Question
+from echodistill.records import Quarantined
 from echodistill.report.charts import Series, bars, heat_map, line_chart, nice_range
 from echodistill.report.comparison_table import print_comparison
 from echodistill.report.listening import examples
-from echodistill.report.page import Failure, Heard, Page, headline, render
+from echodistill.report.page import Page, headline, render
 from echodistill.report.spectrogram import BANDS, png, spectrogram
-from tests.conftest import tone
-from tests.test_evidence import SETTINGS, system
-
-CHOICES = ("red", "blue", "green")
-KINDS = ("crowd", "rain")
-
-
-def question(number: int) -> Question:
-    return Question(f"q{number}", f"c{number}", "test", "Which <colour>?", CHOICES, "red", 0)
-
-
-QUESTIONS = {f"q{number}": question(number) for number in range(8)}
-
-
-def answers(noisy: dict[int, str]) -> list[Answer]:
-    """Right on clean audio; in noise as given by the question's number, else "blue"."""
-    rows = [Answer(f"c{number}/clean", f"q{number}", "clean", None, "red") for number in range(8)]
-    for number in range(8):
-        for kind in KINDS:
-            rows.append(Answer(f"c{number}/{kind}@0", f"q{number}", kind, 0.0, noisy.get(number, "blue")))
-            rows.append(Answer(f"c{number}/{kind}@20", f"q{number}", kind, 20.0, "red"))
-    return rows
-
-
-ANSWERS = answers({0: "red", 1: "red"})
+from tests.made_up_page import KINDS, QUESTIONS, answers, made_up_page
 
 
 def test_examples_are_of_both_kinds_and_one_a_clip() -> None:
@@ -125,18 +98,7 @@ def test_a_spectrogram_shows_a_tone_where_it_is() -> None:
 
 @pytest.fixture(scope="module")
 def page() -> Page:
-    systems = [system("base", 0.4, 1), system("echodistill", 0.7), system("grpo", 0.5)]
-    pairs = [("echodistill", "base"), ("grpo", "base"), ("echodistill", "grpo")]
-    table = table_of(systems, pairs, SETTINGS, 1)
-    found = examples(answers({0: "red"}), answers({2: "red"}), QUESTIONS, 0.0, 1, 3)
-    wave = tone("low", "page")
-    training = {"echodistill": [{"step": step, "reward": 0.1 * step, "loss": 1.0 / step} for step in range(1, 30)]}
-    failures = [Failure("base", "c1/crowd@0", "Which?", "<b>neither</b>")] * 50
-    facts = [("Test", "8 clips & more")]
-    levels = level_table("New voices", ANSWERS, [ANSWERS], QUESTIONS, [0.0], SETTINGS, 1)
-    spent = budget_of([[{"sampled_tokens": 230.0, "target_tokens": 60.0}] * 160], 24)
-    table |= {"generalisation": {"new": levels}, "distortions": {}, "budget": {"echodistill": spent}}
-    return Page(table, [Heard(one, wave, -wave) for one in found], [("Which?", 40.0, 30.0, 50.0)], training, failures, 900, [], facts)
+    return made_up_page()
 
 
 def test_the_page_says_what_came_out(page: Page) -> None:

@@ -1,0 +1,103 @@
+"use strict";
+const by = id => document.getElementById(id), key = new URLSearchParams(location.search).get("key");
+const maxBytes = by("form").dataset.maxMib * 2 ** 20, longestS = 60;
+let recording = null, stop = null, opening = false, asking = false;
+
+by("noise").onchange = by("snr").oninput = () => {
+  by("level").value = by("snr").value + " dB";
+  by("snr").disabled = !by("noise").value;
+  by("snr").setAttribute("aria-valuetext", by("level").value);
+};
+by("noise").onchange();  // a browser that goes back to the page restores what was set
+
+// browsers record webm, which nothing here decodes: samples are taken as they come and written as a wav
+function wav(blocks, rate) {
+  const count = blocks.reduce((sum, block) => sum + block.length, 0), view = new DataView(new ArrayBuffer(44 + 2 * count));
+  const text = (at, word) => [...word].forEach((letter, index) => view.setUint8(at + index, letter.charCodeAt(0)));
+  text(0, "RIFF"); view.setUint32(4, 36 + 2 * count, true); text(8, "WAVEfmt "); view.setUint32(16, 16, true); view.setUint16(20, 1, true);
+  view.setUint16(22, 1, true); view.setUint32(24, rate, true); view.setUint32(28, 2 * rate, true); view.setUint16(32, 2, true); view.setUint16(34, 16, true);
+  text(36, "data"); view.setUint32(40, 2 * count, true);
+  let at = 44;
+  for (const block of blocks) for (const sample of block) { view.setInt16(at, 32767 * Math.max(-1, Math.min(1, sample)), true); at += 2; }
+  return new Blob([view], {type: "audio/wav"});
+}
+
+async function record() {
+  // what a browser does to make calls pleasant would take away the noise
+  const raw = {echoCancellation: false, noiseSuppression: false, autoGainControl: false};
+  const stream = await navigator.mediaDevices.getUserMedia({audio: raw}), context = new AudioContext(), blocks = [];
+  await context.audioWorklet.addModule("/recorder.js");
+  const source = context.createMediaStreamSource(stream), taker = new AudioWorkletNode(context, "recorder", {numberOfOutputs: 0});
+  taker.port.onmessage = event => blocks.push(event.data);
+  source.connect(taker);
+  const end = setTimeout(() => stop(), 1000 * longestS);
+  stop = () => {
+    clearTimeout(end); stop = null;
+    stream.getTracks().forEach(track => track.stop()); context.close();
+    const clip = wav(blocks, context.sampleRate), seconds = (clip.size - 44) / 2 / context.sampleRate;
+    recording = seconds ? clip : null; by("file").value = "";
+    by("record").textContent = "Record again"; by("record").classList.remove("on");
+    by("recorded").textContent = seconds ? `${seconds.toFixed(1)} s recorded` : "nothing was recorded";
+  };
+  by("record").textContent = "Stop"; by("record").classList.add("on"); by("recorded").textContent = `recording, for ${longestS} s at most …`;
+}
+
+by("record").onclick = async () => {
+  fault("");
+  if (stop) { stop(); return; }
+  if (opening) return;
+  opening = true;  // until the person has allowed the microphone
+  try { await record(); } catch (error) { fault(`The microphone cannot be used: ${error.message}.`); }
+  opening = false;
+};
+by("file").onchange = () => { if (stop) stop(); recording = null; by("recorded").textContent = ""; by("record").textContent = "Record"; fault(""); };
+
+// says what is wrong, and leads to the field it is about
+function fault(says, field) {
+  by("error").textContent = says;
+  for (const input of document.querySelectorAll("[aria-invalid]")) { input.removeAttribute("aria-invalid"); input.removeAttribute("aria-errormessage"); }
+  if (field) { field.setAttribute("aria-invalid", "true"); field.setAttribute("aria-errormessage", "error"); field.focus(); }
+}
+
+async function answered(clip, query) {
+  let reply;
+  try { reply = await fetch("/answer?" + new URLSearchParams(query), {method: "POST", body: clip}); }
+  catch { throw new Error("No answer came: is `echodistill listen` still running, and the file still there?"); }
+  const told = await reply.json().catch(() => ({error: `the server answered with status ${reply.status}`}));
+  if (told.error) throw new Error(told.error);
+  return told;
+}
+
+function show(told, query) {
+  by("answers").replaceChildren(...Object.entries(told.answers).flatMap(([name, said]) => {
+    const [term, detail] = [document.createElement("dt"), document.createElement("dd")];
+    term.textContent = name; detail.textContent = said || "(nothing)"; return [term, detail];
+  }));
+  by("heard-note").textContent = query.noise ? `Your clip in noise: ${query.noise} at ${query.snr} dB.` : "Your clip, without noise.";
+  by("heard").src = "data:audio/flac;base64," + told.heard;
+  by("result").hidden = false;
+  by("result-title").focus();  // a screen reader goes on from here
+}
+
+by("form").onsubmit = async event => {
+  event.preventDefault();
+  if (asking) return;
+  if (stop) stop();
+  const clip = recording || by("file").files[0];
+  fault("");
+  if (!clip) { fault("Choose or record a clip first.", by("file")); return; }
+  if (clip.size > maxBytes) { fault(`The clip is larger than ${by("form").dataset.maxMib} MiB.`, by("file")); return; }
+  if (!by("question").value.trim()) { fault("Ask a question.", by("question")); return; }
+  const query = {key, question: by("question").value, choices: by("choices").value, noise: by("noise").value, snr: by("snr").value};
+  busy(true);
+  by("result").hidden = true;
+  try { show(await answered(clip, query), query); } catch (error) { fault(error.message); }
+  busy(false);
+};
+
+// not "disabled", which would take the focus away
+function busy(on) {
+  asking = on;
+  by("ask").setAttribute("aria-disabled", on);
+  by("status").textContent = on ? "asking …" : "";
+}

@@ -1,0 +1,44 @@
+"""The listening page's server with models that only tell what they were asked."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from echodistill.errors import UserError
+from echodistill.listen.server import Asker, Server, open_server
+
+TROUBLE = "What is wrong with you?"
+"""At this question the models fail."""
+
+
+def wav(samples: Any, rate: int = 44_100) -> bytes:
+    content = BytesIO()
+    soundfile.write(content, samples, rate, format="WAV")
+    return content.getvalue()
+
+
+def answers(clip: Any, question: str, choices: Any) -> dict[str, str]:
+    if question == TROUBLE:
+        raise RuntimeError("out of memory")
+    return {"base": f"{clip.size} samples", "student": f"{question} {','.join(choices)}"}
+
+
+def in_noise(clip: Any, kind: str, snr_db: float) -> Any:
+    if kind != "rain":
+        raise UserError(f"there is no noise {kind!r}")
+    return (clip * 10 ** (snr_db / 20)).astype(np.float32)
+
+
+@contextmanager
+def served() -> Iterator[Server]:
+    """A server that answers, on a free port."""
+    with open_server(0) as server:
+        server.asker = Asker(answers, in_noise, ["rain", "<b>&amp;"])
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
