@@ -23,7 +23,7 @@ from echodistill.storage.place import place_from_environment
 from echodistill.tracking import find_or_create_run, tracking_uri, without_credentials
 
 GRAPH = Path("comparison")
-FILES = ("compare.json", "compare_metrics.json", "compare_by_snr.csv", "index.html")
+FILES = ("compare.json", "compare_metrics.json", "compare_by_snr.csv", "index.html", "unreadable_answers.csv")
 PARENT_TAG = "mlflow.parentRunId"
 SYSTEM_TAG, SEED_TAG = "echodistill.system", "echodistill.seed"
 

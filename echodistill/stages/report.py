@@ -1,6 +1,8 @@
 """Stage ``report`` of a comparison: the page people look at."""
 
+import csv
 import json
+from dataclasses import astuple, fields
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
@@ -23,9 +25,20 @@ EXAMPLES = 6
 
 
 def report(
-    params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, table: Path, base: Path, answers: Path, models: Path
+    params: Params,
+    out: Path,
+    unreadable: Path,
+    corpus_folder: Path,
+    mixes_folder: Path,
+    table: Path,
+    base: Path,
+    answers: Path,
+    models: Path,
 ) -> None:
-    """Write the page ``out``. ``answers`` and ``models`` have an entry for each system and seed, named as dvc.yaml names them."""
+    """Write the page ``out``, and to ``unreadable`` (CSV) all answers that name no choice: the page has room for some.
+
+    ``answers`` and ``models`` have an entry for each system and seed, named as dvc.yaml names them.
+    """
     corpus = Corpus(corpus_folder)
     settings, limit = params.comparison, params.compare.headline_max_snr_db
     noise = NoiseLibrary(corpus.waveform, recordings_folder(params.mixes.noise, params.mixes.recordings))
@@ -37,23 +50,28 @@ def report(
         rendered = noise.render(mixes[one.mix_id], corpus.waveform(one.question.clip_id))
         heard.append(Heard(one, rendered.clean, rendered.noisy))
     runs = {name: models / f"{name}-{settings.seeds[0]}" for name in settings.systems}
+    failures = [
+        Failure(name, row.mix_id, corpus.questions[row.question_id].question, row.response)
+        for name, rows in said.items()
+        for row in rows
+        if parse_choice(row.response, corpus.questions[row.question_id].choices) is None
+    ]
     page = Page(
         table=json.loads(table.read_text(encoding="utf-8")),
         heard=heard,
         domains=by_domain(said[OURS], corpus.questions, limit, params.compare, params.seed),
         training={name: read_metrics(folder / "metrics.jsonl") for name, folder in runs.items()},
-        failures=[
-            Failure(name, row.mix_id, corpus.questions[row.question_id].question, row.response)
-            for name, rows in said.items()
-            for row in rows
-            if parse_choice(row.response, corpus.questions[row.question_id].choices) is None
-        ],
+        failures=failures,
         asked=sum(len(rows) for rows in said.values()),
         quarantined=read_rows(corpus_folder / "quarantine.parquet", Quarantined),
         facts=_facts(params, corpus, said[BASE]),
     )
     with atomic_path(out) as temporary:
         temporary.write_text(render(page), encoding="utf-8")
+    with atomic_path(unreadable) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([field.name for field in fields(Failure)])
+        writer.writerows(astuple(one) for one in failures)
 
 
 def _facts(params: Params, corpus: Corpus, rows: list[Answer]) -> list[tuple[str, str]]:
