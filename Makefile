@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup run test test-platform lint clean compare-methods services deploy
+.PHONY: help setup run compare test test-platform lint clean services deploy
 
 help:  ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ run: $(READY)  ## Run the pipeline, print the table, register the model
 	@echodistill run
 	@echodistill register
 
+compare: $(READY)  ## Train the methods and their controls with several seeds, print and plot them side by side
+	@echodistill compare
+
 services: $(READY)  ## Start S3, MLflow, Prefect and workers on this machine
 	@echodistill services up
 
@@ -35,16 +38,13 @@ deploy: $(READY)  ## Make the deployment echodistill/full known to the Prefect s
 test: $(READY)  ## Run the tests, one small run of the whole pipeline among them
 	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-platform: $(READY)  ## Run the tests of the whole platform, long ones too: kill, cancel, side by side
-	@python -m pytest -m "long or not long" tests/test_platform.py
+test-platform: $(READY)  ## Run the long tests too: a comparison, and the whole platform with kill, cancel, side by side
+	@python -m pytest -m "long or not long" tests/test_platform.py tests/test_compare_run.py
 
 lint: $(READY)  ## Check style and types
 	@ruff check .
 	@ruff format --check .
 	@mypy
-
-compare-methods: $(READY)  ## Train with each of the four methods and print them side by side
-	@python benchmarks/compare_methods.py
 
 clean:  ## Remove what runs made in data, models and reports (caches, MLflow's store and .venv stay)
 	rm -rf data/corpus data/mixes data/references data/answers models reports .echodistill/runs
