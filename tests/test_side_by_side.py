@@ -1,0 +1,74 @@
+"""Stages side by side, by the real DVC in a small graph: they overlap, their order holds, and a failure leaves all to go on from."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+WORK = "import sys, time; from pathlib import Path; since = time.time(); "
+WORK += "print('working on', sys.argv[1]); time.sleep(float(sys.argv[2])); Path(sys.argv[1]).write_text(f'{since} {time.time()}')"
+PIPELINE = "comparison/dvc.yaml"
+
+
+def stage(out: str, deps: list[str], seconds: float = 0.0, wdir: str = "..") -> dict[str, object]:
+    return {"wdir": wdir, "cmd": f'python -c "{WORK}" {out} {seconds}', "deps": deps, "outs": [out]}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A main graph of one stage; behind it two that take a while, and one that needs both."""
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "comparison").mkdir()
+    (tmp_path / "source").write_text("1")
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"base": stage("base", ["source"], wdir=".")}}))
+    compared = {"left": stage("left", ["base"], 8.0), "right": stage("right", ["base"], 8.0), "end": stage("end", ["left", "right"])}
+    (tmp_path / PIPELINE).write_text(yaml.safe_dump({"stages": compared}))
+    return tmp_path
+
+
+def bring_up(project: Path) -> subprocess.CompletedProcess[str]:
+    paths = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    command = [sys.executable, "-m", "flows.side_by_side", PIPELINE, "2"]
+    return subprocess.run(command, cwd=project, env=os.environ | paths, capture_output=True, text=True, timeout=300)
+
+
+def times(project: Path, name: str) -> tuple[float, float]:
+    since, until = (project / name).read_text().split()
+    return float(since), float(until)
+
+
+def test_stages_overlap_and_follow_what_they_need(project: Path) -> None:
+    done = bring_up(project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert times(project, "base")[1] < min(times(project, "left")[0], times(project, "right")[0])
+    assert max(times(project, "left")[0], times(project, "right")[0]) < min(times(project, "left")[1], times(project, "right")[1])
+    assert times(project, "end")[0] > max(times(project, "left")[1], times(project, "right")[1])
+    assert f"{PIPELINE}:end done after" in done.stdout
+    before = {name: (project / name).read_text() for name in ("base", "left", "right", "end")}
+    again = bring_up(project)
+    assert again.returncode == 0
+    assert "all stages are up to date" in again.stdout
+    assert {name: (project / name).read_text() for name in before} == before
+
+
+def test_a_failure_is_shown_stops_what_has_not_started_and_loses_nothing(project: Path) -> None:
+    graph = yaml.safe_load((project / PIPELINE).read_text())
+    works = graph["stages"]["left"]["cmd"]
+    graph["stages"]["left"]["cmd"] = "python -c \"print('the reason'); raise SystemExit(3)\""
+    (project / PIPELINE).write_text(yaml.safe_dump(graph))
+    done = bring_up(project)
+    assert done.returncode == 1
+    assert f"{PIPELINE}:left failed" in done.stdout
+    assert "the reason" in done.stdout
+    assert not (project / "end").exists()
+    right = (project / "right").read_text()  # was under way, and ended
+    graph["stages"]["left"]["cmd"] = works
+    (project / PIPELINE).write_text(yaml.safe_dump(graph))
+    assert bring_up(project).returncode == 0
+    assert (project / "right").read_text() == right
+    assert (project / "end").exists()
