@@ -17,6 +17,7 @@ from echodistill.audio.levels import Waveform
 from echodistill.errors import UserError
 from echodistill.models import qwen2_audio
 from echodistill.models.prompts import question_text
+from echodistill.models.shared_audio import share_encodings
 
 FAMILIES = {"qwen2_audio": qwen2_audio}
 
@@ -107,6 +108,7 @@ def wrap(model: Any, processor: Any) -> AudioLLM:
     family = FAMILIES[model.config.model_type]
     # TRL asks for this id and then never lets the policy sample an audio placeholder
     model.config.image_token_id = family.audio_token_id(processor)
+    share_encodings(family.encoder(model))
     return AudioLLM(model=model, processor=processor, family=family)
 
 

@@ -15,6 +15,11 @@ def audio_token_id(processor: Any) -> int:
     return processor.tokenizer.convert_tokens_to_ids(AUDIO_TOKEN)
 
 
+def encoder(model: Any) -> Any:
+    """The module that hears."""
+    return model.model.audio_tower
+
+
 def encode_audio(processor: Any, waveforms: Sequence[Waveform]) -> tuple[dict[str, torch.Tensor], list[int]]:
     """Log-mel features (B, M, F) with their mask (B, F), and how many audio tokens each clip takes.
 

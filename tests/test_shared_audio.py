@@ -1,0 +1,85 @@
+"""Neighbouring rows that hear the same clip are encoded once: same outputs, same gradients, fewer rows computed."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode, generate, score
+from tests.conftest import tone
+
+CLIPS = [tone("low", "a", 0.4), tone("high", "b", 0.5), tone("low", "c", 0.3)]
+
+
+def batch_of(llm: AudioLLM, copies: int) -> PromptBatch:
+    prompts = [Prompt(np.asarray(clip, np.float32), "Which tone?", ("low", "middle", "high")) for clip in CLIPS]
+    return encode(llm, prompts).repeat(copies)
+
+
+def without_sharing(llm: AudioLLM) -> Any:
+    model = copy.deepcopy(llm.model)
+    model.model.audio_tower._forward_pre_hooks.clear()
+    model.model.audio_tower._forward_hooks.clear()
+    return model
+
+
+def rows_computed(model: Any) -> list[int]:
+    counted: list[int] = []
+    model.model.audio_tower.conv1.register_forward_hook(lambda _module, _args, output: counted.append(output.shape[0]))
+    return counted
+
+
+def test_outputs_and_gradients_are_those_of_every_row_computed(tiny_llm: AudioLLM) -> None:
+    batch = batch_of(tiny_llm, 4)
+    ids = torch.randint(5, 40, (12, 3), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    shared, plain = copy.deepcopy(tiny_llm.model).double(), without_sharing(tiny_llm).double()
+    counted = rows_computed(shared), rows_computed(plain)
+    weights = torch.rand(12, 3, 1, generator=torch.Generator().manual_seed(2)).double()
+    found = []
+    for model in (shared, plain):
+        model.train()
+        logits = score(model, batch, ids, mask)
+        (logits.double() * weights).sum().backward()
+        found.append((logits, {name: value.grad for name, value in model.named_parameters() if value.grad is not None}))
+    assert counted == ([3], [12])
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-5)
+    assert found[0][1].keys() == found[1][1].keys()
+    assert any("audio_tower" in name for name in found[0][1])
+    for name, gradient in found[0][1].items():
+        torch.testing.assert_close(gradient, found[1][1][name], rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_rows_that_differ_are_computed_each(tiny_llm: AudioLLM) -> None:
+    model = copy.deepcopy(tiny_llm.model)
+    counted = rows_computed(model)
+    batch = batch_of(tiny_llm, 2)
+    order = torch.tensor([0, 2, 1, 3, 4, 5])  # equal ones apart: only neighbours are looked at
+    apart = PromptBatch(
+        batch.input_ids[order], batch.attention_mask[order], {name: value[order] for name, value in batch.features.items()}
+    )
+    ids = torch.full((6, 1), 7)
+    score(model, apart, ids, torch.ones_like(ids))
+    score(model, batch, ids, torch.ones_like(ids))
+    assert counted == [5, 3]
+
+
+def test_a_clip_that_goes_on_in_silence_is_another(tiny_llm: AudioLLM) -> None:
+    """Its features may equal the shorter one's padding, but it has more frames to hear."""
+    longer = np.concatenate([CLIPS[0], np.zeros(1_600, np.float32)])
+    prompts = [Prompt(clip, "Which tone?", ("low", "high")) for clip in (CLIPS[0], longer)]
+    both, alone = encode(tiny_llm, prompts), [encode(tiny_llm, [prompt]) for prompt in prompts]
+    assert generate(tiny_llm, both, 3) == [generate(tiny_llm, one, 3)[0] for one in alone]
+
+
+def test_where_training_drops_units_every_row_is_computed(tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = copy.deepcopy(tiny_llm.model)
+    model.model.audio_tower.dropout = 0.1
+    counted = rows_computed(model)
+    ids = torch.full((6, 1), 7)
+    batch = batch_of(tiny_llm, 2)
+    score(model.train(), batch, ids, torch.ones_like(ids))
+    score(model.eval(), batch, ids, torch.ones_like(ids))
+    assert counted == [6, 3]
