@@ -1,4 +1,4 @@
-"""Neighbouring rows that hear the same clip are encoded once: same outputs, same gradients, fewer rows computed."""
+"""Rows that hear the same clip are encoded once: same outputs, same gradients, fewer rows computed."""
 
 import copy
 from typing import Any
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode, generate, score
+from echodistill.models.shared_audio import _first_and_place
 from tests.conftest import tone
 
 CLIPS = [tone("low", "a", 0.4), tone("high", "b", 0.5), tone("low", "c", 0.3)]
@@ -52,18 +53,28 @@ def test_outputs_and_gradients_are_those_of_every_row_computed(tiny_llm: AudioLL
         torch.testing.assert_close(gradient, found[1][1][name], rtol=1e-5, atol=1e-7, msg=name)
 
 
-def test_rows_that_differ_are_computed_each(tiny_llm: AudioLLM) -> None:
-    model = copy.deepcopy(tiny_llm.model)
+def test_equal_rows_may_stand_apart(tiny_llm: AudioLLM) -> None:
+    """The trainer shuffles the rows of a step."""
+    model, plain = copy.deepcopy(tiny_llm.model), without_sharing(tiny_llm)
     counted = rows_computed(model)
     batch = batch_of(tiny_llm, 2)
-    order = torch.tensor([0, 2, 1, 3, 4, 5])  # equal ones apart: only neighbours are looked at
+    order = torch.tensor([0, 2, 4, 5, 1, 3])
     apart = PromptBatch(
         batch.input_ids[order], batch.attention_mask[order], {name: value[order] for name, value in batch.features.items()}
     )
     ids = torch.full((6, 1), 7)
-    score(model, apart, ids, torch.ones_like(ids))
-    score(model, batch, ids, torch.ones_like(ids))
-    assert counted == [5, 3]
+    found, wanted = (score(one, apart, ids, torch.ones_like(ids)) for one in (model, plain))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    assert counted == [3]
+
+
+def test_rows_of_one_sum_are_told_apart() -> None:
+    columns = [torch.tensor([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [0.0, 3.0]]), torch.tensor([[1], [1], [1], [1]])]
+    first, place = _first_and_place(columns)
+    for row in range(4):
+        assert torch.equal(columns[0][first[place[row]]], columns[0][row])
+    _, other = _first_and_place([columns[0][[0, 2]], torch.tensor([[1], [0]])])
+    assert other[0] != other[1]  # the same sound, but not the same mask
 
 
 def test_a_clip_that_goes_on_in_silence_is_another(tiny_llm: AudioLLM) -> None:

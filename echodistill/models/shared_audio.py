@@ -1,4 +1,4 @@
-"""Rows that hear the same clip share its encoding: the rollouts of one prompt stand side by side and differ in their tokens alone."""
+"""Rows that hear the same clip share its encoding: the rollouts of one prompt differ in their tokens alone."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 
 
 def share_encodings(encoder: Any) -> None:
-    """From now on ``encoder`` (a module called with one row a clip) computes neighbouring rows that are equal once.
+    """From now on ``encoder`` (a module called with one row a clip) computes rows that are equal once.
 
     Outputs and gradients stay what they were, up to rounding. Where training drops units at random every row is computed, since each
     draws its own.
@@ -21,12 +21,11 @@ def share_encodings(encoder: Any) -> None:
         rows = features.shape[0]
         named = {**dict(enumerate(args)), **kwargs}
         by_row = {name: value for name, value in named.items() if isinstance(value, torch.Tensor) and value.shape[:1] == (rows,)}
-        new = torch.ones(rows, dtype=torch.bool, device=features.device)
-        new[1:] = torch.stack([_differ(value) for value in by_row.values()]).any(dim=0)
-        if new.all():
+        first, state["row"] = _first_and_place([_comparable(value) for value in by_row.values()])
+        if len(first) == rows:
+            state.clear()
             return args, kwargs
-        state["row"] = new.cumsum(0) - 1
-        chosen = named | {name: value[new] for name, value in by_row.items()}
+        chosen = named | {name: value[first] for name, value in by_row.items()}
         return tuple(chosen[index] for index in range(len(args))), {name: chosen[name] for name in kwargs}
 
     def give_all(_module: Any, _args: Any, output: Any) -> Any:
@@ -42,11 +41,23 @@ def share_encodings(encoder: Any) -> None:
     encoder.register_forward_hook(give_all)
 
 
-def _differ(values: torch.Tensor) -> torch.Tensor:
-    """Whether a row is another than the one before, (B - 1,)."""
-    if values.dim() == 4:  # an attention mask (B, 1, F, F): all its queries see the same frames
-        values = values[:, :, 0]
-    return (values[1:] != values[:-1]).flatten(1).any(dim=1)
+def _comparable(values: torch.Tensor) -> torch.Tensor:
+    """A row's values, (B, N). Of an attention mask (B, 1, F, F) those of one query: all see the same frames."""
+    return (values[:, :, 0] if values.dim() == 4 else values).flatten(1)
+
+
+def _first_and_place(columns: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers of the rows to compute (U,), and for each row (B,) which of them it equals."""
+    # equal rows have equal sums: in their order they are neighbours. Others there may be too, so neighbours are compared in full
+    order = columns[0].double().sum(dim=1).argsort(stable=True)
+    new = torch.zeros(len(order), dtype=torch.bool, device=order.device)
+    new[0] = True
+    for values in columns:
+        ordered = values[order]
+        new[1:] |= (ordered[1:] != ordered[:-1]).any(dim=1)
+    place = torch.empty_like(order)
+    place[order] = new.cumsum(0) - 1
+    return order[new], place
 
 
 def _drops(module: Any) -> bool:
