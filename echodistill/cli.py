@@ -27,6 +27,8 @@ QUICK = (
     "comparison.denoisers=[wavelet, spectral_gating]",
     "train.steps=60",
 )
+STAGE_MEMORY = 2 * 2**30
+"""Bytes that a stage of the comparison takes with the default model."""
 STUDENT, BASE = Path("models/student"), Path("models/base")
 
 
@@ -82,25 +84,39 @@ def compare(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Stages at a time, each on one core.  [default: as many as cores, up to 8; 1 with a GPU]"),
+        typer.Option(min=1, help="Stages at a time, each on one core.  [default: as cores and memory allow, up to 8; 1 with a GPU]"),
     ] = None,
 ) -> None:
     """Train every system of the section `comparison` with every seed, evaluate them beside the base, and print the table."""
     from rich.console import Console
 
     from echodistill.comparison_entry import enter_comparison
+    from echodistill.overrides import applied
     from echodistill.report.comparison_table import print_comparison
+    from echodistill.systems import check_distinct
+    from echodistill.tracking import make_store
 
-    _bring_up([str(COMPARISON)], [*(QUICK if quick else []), *(override or [])], jobs or _cores())
+    overrides = [*(QUICK if quick else []), *(override or [])]
+    check_distinct(applied(_in_repository(), overrides))
+    try:
+        make_store()
+    except UserError as error:  # training goes on without it
+        print(f"warning: {error}", file=sys.stderr)
+    _bring_up([str(COMPARISON)], overrides, jobs or _cores())
     print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), Console(highlight=False))
     print(enter_comparison(REPORTS, COMPARED_MODELS))
 
 
 def _cores() -> int:
-    """How many stages compute at a time: one where a GPU does it, else no more than memory bears (1.5 GB each)."""
+    """How many stages compute at a time: one where a GPU does it, else no more than memory bears."""
     import torch
 
-    return 1 if torch.cuda.is_available() else min(8, os.cpu_count() or 1)
+    from echodistill.workers import worker_count
+
+    if torch.cuda.is_available():
+        return 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(8, worker_count(), memory // STAGE_MEMORY))
 
 
 def _in_repository() -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from echodistill.dvc_lock import LOCK, read_lock
+from echodistill.dvc_lock import LOCK, Lock, dvc_md5, read_lock
 from echodistill.errors import UserError
 from echodistill.evaluation.headline import ENDS, METRICS
 from echodistill.lineage import flow_run_tags
@@ -20,7 +20,9 @@ from echodistill.outputs import publish_outputs
 from echodistill.registry import log_figures
 from echodistill.revision import revision_tags
 from echodistill.storage.place import place_from_environment
-from echodistill.tracking import find_or_create_run, tracking_uri, without_credentials
+from echodistill.tracking import find_or_create_run, log_missing_metrics, tracking_uri, without_credentials
+from echodistill.training.metrics_file import METRICS as STEPS
+from echodistill.training.metrics_file import read_metrics
 
 GRAPH = Path("comparison")
 FILES = ("compare.json", "compare_metrics.json", "compare_by_snr.csv", "index.html", "unreadable_answers.csv")
@@ -36,6 +38,8 @@ def enter_comparison(reports: Path, models: Path) -> str:
     for path in (*(reports / name for name in FILES), GRAPH / LOCK):
         if not path.is_file():
             raise UserError(f"{path} is missing: run `echodistill compare` first")
+    lock = read_lock(GRAPH)
+    _check_whole(lock)
     content = (reports / FILES[0]).read_bytes()
     table, mark = json.loads(content), hashlib.sha256(content).hexdigest()
     tags = {name: without_credentials(value) for name, value in (revision_tags(Path()) | flow_run_tags()).items()}
@@ -47,11 +51,24 @@ def enter_comparison(reports: Path, models: Path) -> str:
         log_figures(child, _flat({metric: figures[metric] for metric in METRICS}), [])
     for name, seeds in table["by_seed"].items():
         for seed, figures in seeds.items():
-            run = json.loads((models / f"{name}-{seed}" / RUN).read_text(encoding="utf-8"))
+            folder = models / f"{name}-{seed}"
+            run = json.loads((folder / RUN).read_text(encoding="utf-8"))
             training = find_or_create_run(run["fingerprint"], run["method"], {SYSTEM_TAG: name, SEED_TAG: seed})
+            log_missing_metrics(training, read_metrics(folder / STEPS))
             log_figures(training, figures, [])
     where = without_credentials(tracking_uri())
-    return f"logged as MLflow run {parent} at {where}{_publish(parent)}"
+    return f"logged as MLflow run {parent} at {where}{_publish(parent, table, lock)}"
+
+
+def _check_whole(lock: Lock) -> None:
+    """Raises ``UserError`` unless the report is of the students and answers that are there now."""
+    made = {path: md5 for stage in lock.stages.values() for path, md5 in stage.outs.items()}
+    if "evidence" not in lock.stages or "report" not in lock.stages:
+        raise UserError(f"{GRAPH / LOCK} has no whole comparison: run `echodistill compare` to its end first")
+    read = {path: md5 for path, md5 in lock.stages["evidence"].deps.items() if not path.endswith(".py")}
+    for path, md5 in (read | {path: made[path] for path in made if path.startswith("reports/")}).items():
+        if dvc_md5(Path(path)) != md5:
+            raise UserError(f"{path} is not what the report was made from: run `echodistill compare` to its end first")
 
 
 def _flat(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -59,11 +76,18 @@ def _flat(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     return {name if end == "value" else f"{name}.{end}": float(found[end]) for name, found in figures.items() for end in ENDS}
 
 
-def _publish(run_id: str) -> str:
+def _publish(run_id: str, table: Mapping[str, Any], lock: Lock) -> str:
     place = place_from_environment()
     if place is None:
         return ""
     flow = os.environ.get("ECHODISTILL_FLOW_RUN_ID")
-    origin = {"mlflow-run": run_id, "dvc-lock": read_lock(GRAPH).sha256} | ({"prefect-flow-run": flow} if flow else {})
-    keys = publish_outputs(place, Path(), origin, graph=GRAPH)
+    origin = {"mlflow-run": run_id, "dvc-lock": lock.sha256} | ({"prefect-flow-run": flow} if flow else {})
+    keys = publish_outputs(place, Path(), origin, _stages(table, lock), graph=GRAPH)
     return f"; report: {place.url(keys['reports/index.html'])}"
+
+
+def _stages(table: Mapping[str, Any], lock: Lock) -> list[str]:
+    """Of this comparison: DVC's lock keeps those of systems and seeds that have gone."""
+    present = {f"{name}-{seed}" for name, seeds in table["by_seed"].items() for seed in seeds}
+    known = {name.partition(" + ")[0] for name in table.get("denoised", {}).get("systems", {})} | {"shuffled", "random", "silent"}
+    return [stage for stage in lock.stages if stage.partition("@")[2] in {"", *present, *known}]

@@ -48,7 +48,7 @@ def publish_outputs(
 
         # all of them before the first is sent: a run that does not fit together should leave nothing
         for path, md5 in track(new.items(), len(new), "compare with dvc.lock", "outputs"):
-            _check(folder, path, md5)
+            _check(folder, path, md5, of_lock, "echodistill run" if graph == Path() else "echodistill compare")
         store = open_store(place)
         lasting = lock.outputs() | wanted
         for path, md5 in new.items():
@@ -66,12 +66,12 @@ def _is_known(known: Known, path: str, md5: str) -> bool:
     return path in known and known[path]["md5"] == md5
 
 
-def _check(folder: Path, path: str, md5: str) -> None:
+def _check(folder: Path, path: str, md5: str, lock: str, cure: str) -> None:
     found = dvc_md5(folder / path)
     if found is None:
-        raise UserError(f"{path} is missing, though {LOCK} says that it was made: run `echodistill run`")
+        raise UserError(f"{path} is missing, though {lock} says that it was made: run `{cure}`")
     if found != md5:
-        raise UserError(f"{path} is not what {LOCK} says (changed since, or by a run that was cut): run `echodistill run`")
+        raise UserError(f"{path} is not what {lock} says (changed since, or by a run that was cut): run `{cure}`")
 
 
 def _publish(store: Any, folder: Path, path: str, lock: Lock, metadata: Mapping[str, str]) -> str:

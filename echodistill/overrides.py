@@ -11,12 +11,18 @@ import yaml
 
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
-from echodistill.params import validate_params
+from echodistill.params import Params, load_params, validate_params
 
 SAVED = Path(".echodistill/params.yaml.saved")
 OVERRIDDEN = Path(".echodistill/params.yaml.overridden")
 EDITED = Path(".echodistill/params.yaml.before-run")
 LOCK = Path(".echodistill/run.lock")
+
+
+def applied(path: Path, overrides: Sequence[str]) -> Params:
+    """The parameters in the file ``path`` with ``overrides``, which stays as it is. Raises ``UserError``."""
+    load_params(path)
+    return validate_params(apply_overrides(yaml.safe_load(path.read_text(encoding="utf-8")), overrides), str(path))
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

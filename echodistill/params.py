@@ -105,7 +105,7 @@ class CorpusParams(Section):
         return self
 
     def _reads_the_same(self) -> bool:
-        same = Path(self.path) == Path(self.test.path)
+        same = Path(self.path).resolve() == Path(self.test.path).resolve()
         return same and (self.source == "fsdd" or self.manifest == self.test.manifest)
 
     @property

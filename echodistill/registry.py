@@ -9,6 +9,7 @@ import posixpath
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -89,7 +90,8 @@ def log_figures(run_id: str, figures: Mapping[str, float], files: Sequence[Path]
         from mlflow.entities import Metric
 
         known = client.get_run(run_id).data.metrics
-        new = [Metric(name, value, 0, 0) for name, value in figures.items() if known.get(name) != value]
+        now_ms = round(1000 * time.time())  # of two values MLflow shows the later one
+        new = [Metric(name, value, now_ms, 0) for name, value in figures.items() if known.get(name) != value]
         for part in batches(new, METRICS_BATCH):
             client.log_batch(run_id, metrics=part)
         for file in files:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from echodistill.params import Hears, System, TrainParams
+from echodistill.errors import UserError
+from echodistill.params import Hears, Params, System, TrainParams
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ SYSTEMS: Mapping[System, TrainedSystem] = {
     "beta-0.2": TrainedSystem("EchoDistill, bonus 0.2", _OURS | {"objective.shaping_bonus": 0.2}),
     "beta-1": TrainedSystem("EchoDistill, bonus 1", _OURS | {"objective.shaping_bonus": 1.0}),
 }
+
+
+def check_distinct(params: Params) -> None:
+    """Raises ``UserError`` where two systems of a comparison would be one training by two names."""
+    seen: dict[str, str] = {}
+    for name in params.comparison.systems:
+        system = SYSTEMS[name]
+        same = f"{settings_for(system, params.train).model_dump_json()} {system.hears}"
+        if (other := seen.setdefault(same, name)) != name:
+            raise UserError(f"comparison.systems: {name} is what {other} is already, by the section train: leave one of them out")
 
 
 def settings_for(system: TrainedSystem, train: TrainParams) -> TrainParams:

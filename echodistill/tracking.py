@@ -118,6 +118,15 @@ def find_or_create_run(fingerprint: str, name: str, tags: Mapping[str, str] | No
         return _find_or_create(client, fingerprint, name, tags)
 
 
+def make_store() -> None:
+    """Make store and experiment, so that trainings side by side find them made: several at once would break a local one.
+
+    Raises ``UserError``.
+    """
+    with connected() as client:
+        _experiment_id(client)
+
+
 def run_page(run_id: str) -> str:
     """Address of a run in the UI of a tracking server; empty for a local store, which has none. Raises ``UserError``."""
     if not tracking_uri().startswith(("http://", "https://")):

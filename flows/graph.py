@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,18 @@ def _tracked(workspace: Path) -> set[str]:
     return {name for name in asked.stdout.split("\0") if name}
 
 
-def unchanged(workspace: Path, pipeline: str = PIPELINE) -> dict[str, str]:
-    """Stages DVC would skip now, with its reason. One dry run is much cheaper than asking stage by stage."""
+def unchanged(workspace: Path, nodes: Sequence[Node], pipeline: str = PIPELINE) -> dict[str, str]:
+    """Stages among ``nodes`` that have nothing to do, with DVC's reason. One dry run is much cheaper than asking stage by stage.
+
+    A dry run holds each stage against what is on disk now: behind a stage that will run, nothing is known to be unchanged.
+    """
     asked = subprocess.run(
         [*DVC, "--wait-for-lock", "repro", "--dry", pipeline], cwd=workspace, capture_output=True, text=True, check=False
     )
     found = (UNCHANGED.match(line) for line in asked.stdout.splitlines())
-    return {match["name"]: match["reason"] for match in found if match} if asked.returncode == 0 else {}
+    reasons = {match["name"]: match["reason"] for match in found if match} if asked.returncode == 0 else {}
+    known: dict[str, str] = {}
+    for node in nodes:  # each stands behind those it needs
+        if node.name in reasons and known.keys() >= set(node.needs):
+            known[node.name] = reasons[node.name]
+    return known

@@ -178,7 +178,7 @@ def _store() -> Store | None:
 def _run_graph(site: Site, target: str | None, force: bool, pipeline: str) -> list[StageRun]:
     """Submit every stage behind those it needs. Raises what the first failed stage raised."""
     nodes = read_graph(site.workspace, target, pipeline)
-    skipped = {} if force else unchanged(site.workspace, pipeline)
+    skipped = {} if force else unchanged(site.workspace, nodes, pipeline)
     places: dict[str, int] = defaultdict(lambda: 1)
     for node in nodes:
         places[node.meta.pool] = max(places[node.meta.pool], node.meta.concurrency)

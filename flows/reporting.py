@@ -78,13 +78,14 @@ def report_result(workspace: Path, reports: Path, runs: Sequence[StageRun], regi
 
 def result_markdown(workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, one_student: bool) -> str:
     """The artifact's text."""
+    page = _read(workspace / REGISTERED).get("page") if one_student else ""  # of the student
     rows = "\n".join(f"| {run.name} | {run.decision} | {run.seconds:.0f} |" for run in runs)
     pages = sorted(page for page in reports.glob("data_docs/*/index.html"))
     docs = "\n".join(f"- Data Docs: `{page}`" for page in pages)
     stored = "\n".join(f"- S3: `{path}` is `{address}`" for path, address in _addresses(workspace, one_student).items())
     return (
         f"{_result(workspace) if one_student else _comparison(workspace)}\n\n{registered}\n\n"
-        f"- MLflow: {_link(_read(workspace / REGISTERED).get('page') or without_credentials(tracking_uri()))}\n"
+        f"- MLflow: {_link(page or without_credentials(tracking_uri()))}\n"
         f"- Report: `{reports}`\n{docs}\n{stored}\n\n"
         f"| stage | DVC's decision | seconds |\n|---|---|---|\n{rows}\n"
     )

@@ -6,6 +6,7 @@ end, no other starts, and all can be taken up again.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -57,7 +58,7 @@ class Outcome:
 def bring_up(pipeline: str, jobs: int, console: Console) -> int:
     """The exit status: 0 when all is up to date."""
     nodes = read_graph(Path(), pipeline=pipeline)
-    known = unchanged(Path(), pipeline)
+    known = unchanged(Path(), nodes, pipeline)
     waiting = {node.name: node for node in nodes if node.name not in known}
     alone = [name for name in waiting if not name.startswith(f"{pipeline}:")]
     for name in alone:
@@ -107,6 +108,8 @@ def _shown(running: Sequence[Outcome]) -> Table:
 
 def main() -> int:
     pipeline, jobs = sys.argv[1:]
+    # ended from outside, its stages get the same signal: it waits for them and leaves the terminal as it was
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return bring_up(pipeline, int(jobs), Console(highlight=False, soft_wrap=True))
     except UserError as error:

@@ -38,7 +38,7 @@ def made_up_page() -> Page:
     found = examples(answers({0: "red"}), answers({2: "red"}), QUESTIONS, 0.0, 1, 3)
     wave = tone("low", "page")
     training = {"echodistill": [{"step": step, "reward": 0.1 * step, "loss": 1.0 / step} for step in range(1, 30)]}
-    failures = [Failure("base", "c1/crowd@0", "Which?", "<b>neither</b>")] * 50
+    failures = [Failure("base", "", "c1/crowd@0", "Which?", "<b>neither</b>")] * 50
     facts = [("Test", "8 clips & more")]
     said = answers({0: "red", 1: "red"})
     levels = level_table("New voices", said, [said], QUESTIONS, [0.0], SETTINGS, 1)

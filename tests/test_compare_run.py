@@ -25,7 +25,7 @@ def test_a_comparison_from_nothing_to_the_page(tmp_path: Path) -> None:
     page = (tmp_path / "reports/index.html").read_text()
     assert "broken" in page  # the recording that is none is named
     unreadable = (tmp_path / "reports/unreadable_answers.csv").read_text().splitlines()
-    assert f"{len(unreadable) - 1:,} of" in page
+    assert f"<p>{len(unreadable) - 1:,} of" in page
     runs = {name: json.loads((tmp_path / f"models/compared/{name}-1/run.json").read_text()) for name in ("echodistill", "silent")}
     assert runs["echodistill"]["fingerprint"] != runs["silent"]["fingerprint"]
     assert runs["echodistill"]["steps"] == runs["silent"]["steps"]

@@ -109,7 +109,10 @@ def table() -> dict[str, Any]:
         system("echodistill", 0.7),
     ]
     made = table_of(systems, [("grpo", "base"), ("echodistill", "base"), ("echodistill", "grpo")], SETTINGS, 1)
-    return made | {"budget": {}}
+    interval = {"value": 0.5, "low": 0.4, "high": 0.6}
+    denoised = {"systems": {"wavelet + base": {"acc": interval}}}
+    distortions = {"reverb": {"conditions": [{"severity": 0.5, "base": dict(interval)}]}}
+    return made | {"budget": {}, "denoised": denoised, "distortions": distortions}
 
 
 @pytest.mark.parametrize(
@@ -123,9 +126,11 @@ def table() -> dict[str, Any]:
         (("systems", "base", "parsed", "value"), 1.2, "within 0 and 1"),
         (("differences", "grpo - base", "test", "p_holm"), -0.1, "makes a p smaller"),
         (("systems", "constant", "gsr", "value"), 0.9, "agrees with itself"),
+        (("denoised", "systems", "wavelet + base", "acc", "high"), math.nan, "within its interval"),
+        (("distortions", "reverb", "conditions", 0, "base", "low"), 0.9, "within its interval"),
     ],
 )
-def test_figures_can_be_true(tmp_path: Path, table: dict[str, Any], path: tuple[str, ...], value: Any, says: str) -> None:
+def test_figures_can_be_true(tmp_path: Path, table: dict[str, Any], path: tuple[Any, ...], value: Any, says: str) -> None:
     broken = copy.deepcopy(table)
     if path:
         *outer, last = path
@@ -156,3 +161,12 @@ def test_a_budget_is_the_mean_of_the_seeds() -> None:
     sampling = [[{"sampled_tokens": 90.0, "target_tokens": 20.0}] * 4, [{"sampled_tokens": 110.0, "target_tokens": 20.0}] * 4]
     assert budget_of(sampling, 24) == {"steps": 4, "prompts": 96, "sampled_tokens": 400, "target_tokens": 80}
     assert budget_of([[{"target_tokens": 30.0}]], 8)["sampled_tokens"] == 0
+
+
+def test_a_constant_answer_that_names_two_choices_is_steady_all_the_same(tmp_path: Path, table: dict[str, Any]) -> None:
+    """ "C" is the text of one choice and the letter of another: such a question counts as disagreement."""
+    other = copy.deepcopy(table)
+    for metric in ("gsr", "parsed"):
+        other["systems"]["constant"][metric] |= {"low": 0.8, "value": 0.8, "high": 0.8}
+    (tmp_path / "compare.json").write_text(json.dumps(other))
+    assert failed(table_checks(tmp_path / "compare.json", COMPARISON)) == {}

@@ -1,6 +1,7 @@
 """comparison/dvc.yaml and what its stages do: declared imports and parameters, systems by name, answers with something in front."""
 
 import ast
+import copy
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
@@ -16,10 +17,12 @@ from echodistill.audio.mixing import Mix, draw
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.closure import ROOT, closure
 from echodistill.datasets.store import Corpus
+from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate
-from echodistill.params import Denoiser, System, TrainParams
+from echodistill.params import Denoiser, System, TrainParams, validate_params
 from echodistill.records import GridRow, write_rows
-from echodistill.systems import SYSTEMS, settings_for
+from echodistill.stages.train_system import train_system
+from echodistill.systems import SYSTEMS, check_distinct, settings_for
 from flows.graph import read_graph
 
 GRAPH: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "comparison/dvc.yaml").read_text())["stages"]
@@ -69,6 +72,23 @@ def test_every_system_and_seed_of_the_parameters_is_a_stage_and_leads_to_the_rep
 def test_the_names_that_parameters_may_have_are_those_of_the_tables() -> None:
     assert get_args(System) == tuple(SYSTEMS)
     assert get_args(Denoiser) == tuple(DENOISERS)
+
+
+def test_one_training_by_two_names_is_refused() -> None:
+    raw = copy.deepcopy(PARAMS)
+    check_distinct(validate_params(raw, "params.yaml"))
+    raw["comparison"]["systems"] = ["echodistill", "kl-reverse", "kl-forward"]
+    with pytest.raises(UserError, match=r"kl-forward is what echodistill is already"):
+        check_distinct(validate_params(raw, "params.yaml"))
+    raw["train"]["objective"]["kl"] = "jsd"
+    check_distinct(validate_params(raw, "params.yaml"))
+
+
+def test_a_comparison_wants_the_matched_teacher() -> None:
+    raw = copy.deepcopy(PARAMS)
+    raw["references"]["hears"] = "silent"
+    with pytest.raises(UserError, match=r"references\.hears: a comparison needs `matched`"):
+        train_system(validate_params(raw, "params.yaml"), "sft", 1, *[Path("nowhere")] * 6)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -1,15 +1,19 @@
 """A comparison in MLflow: the same figures as in the report, entered once, and nothing half done."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from echodistill.comparison_entry import FILES, enter_comparison
+from echodistill.dvc_lock import dvc_md5
 from echodistill.errors import UserError
 from echodistill.evaluation.evidence import table_of
 from echodistill.evaluation.headline import METRICS, seed_figures
+from echodistill.registry import log_figures
 from echodistill.tracking import find_or_create_run
 from tests.test_evidence import SETTINGS, system
 
@@ -36,14 +40,23 @@ def made(tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in FILES:
         (tmp_path / "reports" / name).write_text("it is there")
     (tmp_path / "reports/compare.json").write_text(json.dumps(table))
-    (tmp_path / "comparison").mkdir()
-    (tmp_path / "comparison/dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     for seed in ("1", "2"):
         folder = tmp_path / f"models/compared/ours-{seed}"
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(json.dumps({"fingerprint": f"training {seed}", "method": f"method-{seed}"}))
+        (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
         find_or_create_run(f"training {seed}", f"method-{seed}")
+    (tmp_path / "comparison").mkdir()
+    write_lock(["models/compared"], [f"reports/{name}" for name in FILES])
     return table
+
+
+def write_lock(deps: list[str], outs: list[str]) -> None:
+    def rows(paths: list[str]) -> list[dict[str, str | None]]:
+        return [{"path": path, "md5": dvc_md5(Path(path))} for path in paths]
+
+    stages = {"evidence": {"cmd": "x", "deps": rows(deps), "outs": rows(outs[:1])}, "report": {"cmd": "x", "outs": rows(outs[1:])}}
+    Path("comparison/dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
 
 def test_mlflow_has_the_figures_of_the_report(made: dict[str, Any]) -> None:
@@ -64,6 +77,21 @@ def test_mlflow_has_the_figures_of_the_report(made: dict[str, Any]) -> None:
     before = {name: run.data.metrics for name, run in found.items()}
     assert enter_comparison(Path("reports"), Path("models/compared")) == said
     assert {name: run.data.metrics for name, run in runs().items()} == before
+    assert found["method-1"].data.metrics["loss"] == 0.5  # a curve that MLflow had missed
+
+
+def test_a_figure_that_falls_is_shown(mlflow_store: Path) -> None:
+    run_id = find_or_create_run("falling", "falling")
+    for value in (0.64, 0.58):
+        log_figures(run_id, {"acc": value}, [])
+        time.sleep(0.01)
+    assert runs()["falling"].data.metrics["acc"] == 0.58
+
+
+def test_a_report_of_other_students_is_not_entered(made: dict[str, Any]) -> None:
+    Path("models/compared/ours-2/run.json").write_text(json.dumps({"fingerprint": "a new training", "method": "method-2"}))
+    with pytest.raises(UserError, match=r"models/compared is not what the report was made from: run `echodistill compare`"):
+        enter_comparison(Path("reports"), Path("models/compared"))
 
 
 def test_a_comparison_that_did_not_end_is_not_entered(made: dict[str, Any]) -> None:

@@ -163,10 +163,10 @@ def test_an_unknown_key_in_meta_is_named() -> None:
 
 
 def test_dvc_says_what_ran_and_what_did_not(repository: Path) -> None:
-    assert unchanged(repository) == {}
+    assert unchanged(repository, read_graph(repository)) == {}
     assert bring_up("first", repository)[0] == "ran"
     assert bring_up("first", repository)[0] == "cached: nothing changed"
-    assert set(unchanged(repository)) == {"first"}
+    assert set(unchanged(repository, read_graph(repository))) == {"first"}
     assert bring_up("first", repository, force=True)[0] == "ran"
     (repository / "first.txt").unlink()
     (repository / "dvc.lock").unlink()

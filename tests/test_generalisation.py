@@ -56,6 +56,12 @@ def test_a_curve_against_snr_is_the_mean_of_the_seeds_and_says_what_training_had
         level_table("Rain", base, [seeds[0], seeds[1][1:]], QUESTIONS, [], SETTINGS, 1)
 
 
+def test_a_level_of_one_clip_has_no_interval_and_is_left_out() -> None:
+    rows = [row for row in at_levels({-10.0: 2, 20.0: 6}) if row.snr_db == 20.0 or row.question_id == "q0"]
+    found = level_table("Rain", rows, [rows, rows], QUESTIONS, [], SETTINGS, 1)
+    assert [one["severity"] for one in found["conditions"]] == [20.0]
+
+
 def test_answers_to_other_questions_are_refused() -> None:
     with pytest.raises(UserError, match="did not answer under the same conditions"):
         distortion_table(answers({}), answers({})[1:], QUESTIONS, SETTINGS, 1)

@@ -44,6 +44,9 @@ def test_it_says_how_it_was_made_and_what_it_cannot_do() -> None:
         "- not met: clean holds",
     ):
         assert part in text
+    assert "As a control" not in text
+    control = model_card(RUN, FIGURES, DECISION, params_of(references={"hears": "silent"}))
+    assert "As a control, the teacher heard: silent." in control
     assert "Noises that only the test heard: alarm, laugh, wind" in text
     assert "None" not in text
     assert json.dumps(str(Path.cwd()))[1:-1] not in text

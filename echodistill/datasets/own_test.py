@@ -30,7 +30,11 @@ def read_both(corpus: CorpusParams, read: Read) -> SourceClips:
         test = read(own)
     except UserError as error:
         raise type(error)(re.sub(r"\bcorpus\.(?=(?:source|path|manifest)\b)", "corpus.test.", str(error))) from error
-    one_folder = corpus.source != "builtin" and corpus.test.source != "builtin" and Path(corpus.path) == Path(corpus.test.path)
+    one_folder = (
+        corpus.source != "builtin"
+        and corpus.test.source != "builtin"
+        and Path(corpus.path).resolve() == Path(corpus.test.path).resolve()
+    )
     return joined(main, test, corpus, one_folder)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from echodistill.evaluation.choices import is_right
+from echodistill.evaluation.scores import is_right_answer
 from echodistill.evaluation.seeded import resamples, seeded_interval
 from echodistill.params import CompareParams
 from echodistill.records import Answer, Question
@@ -30,13 +30,9 @@ def by_domain(
         if len(clips) < 2:
             continue
         number = {clip: index for index, clip in enumerate(clips)}
-        right = [_is_right(row, questions[row.question_id]) for row in rows]
+        right = [is_right_answer(row, questions[row.question_id]) for row in rows]
         clip_N = np.array([number[questions[row.question_id].clip_id] for row in rows])
         drawn = resamples(len(clips), settings.bootstrap_draws, rng(seed, "domain", domain))
         interval = seeded_interval(np.array([right], dtype=np.float64), clip_N, drawn, settings.confidence)
         found.append((domain, 100 * interval.value, 100 * max(0.0, interval.low), 100 * min(1.0, interval.high)))
     return found
-
-
-def _is_right(row: Answer, question: Question) -> bool:
-    return is_right(row.response, question.choices, question.answer_index)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from echodistill.audio.distortions.recipe import KINDS, from_name
 from echodistill.errors import UserError
-from echodistill.evaluation.choices import is_right
+from echodistill.evaluation.scores import is_right_answer
 from echodistill.evaluation.seeded import Resamples, resamples, seeded_interval
 from echodistill.params import CompareParams
 from echodistill.records import Answer, Question
@@ -69,7 +69,7 @@ class _Paired:
         seed: int,
     ) -> None:
         self._rows = {_key(row): row for row in base}
-        self._right_of = [{_key(row): _is_right(row, questions) for row in rows} for rows in (base, *students)]
+        self._right_of = [{_key(row): is_right_answer(row, questions[row.question_id]) for row in rows} for rows in (base, *students)]
         if any(right.keys() != self._rows.keys() for right in self._right_of):
             raise UserError("base and student did not answer under the same conditions: run `echodistill compare` again")
         clips = sorted({questions[row.question_id].clip_id for row in base})
@@ -79,11 +79,12 @@ class _Paired:
         self._confidence = settings.confidence
 
     def by(self, condition: Callable[[Answer], Name]) -> dict[Name, dict[str, object]]:
-        """``base``, ``student`` and ``difference`` as intervals over clips and seeds, and ``n``, for each condition."""
+        """``base``, ``student`` and ``difference`` as intervals over clips and seeds, with ``n``; where there are two clips."""
         keys: dict[Name, list[tuple[str, str]]] = {}
         for key, row in sorted(self._rows.items()):
             keys.setdefault(condition(row), []).append(key)
-        return {name: self._figures(found) for name, found in keys.items()}
+        # an interval over clips needs two
+        return {name: self._figures(found) for name, found in keys.items() if len({self._clip[key] for key in found}) > 1}
 
     def _figures(self, keys: Sequence[tuple[str, str]]) -> dict[str, object]:
         clip_N = np.array([self._clip[key] for key in keys])
@@ -100,8 +101,3 @@ def _snr(row: Answer) -> float:
 
 def _key(row: Answer) -> tuple[str, str]:
     return row.question_id, row.mix_id
-
-
-def _is_right(row: Answer, questions: Mapping[str, Question]) -> bool:
-    question = questions[row.question_id]
-    return is_right(row.response, question.choices, question.answer_index)

@@ -13,10 +13,15 @@ from numpy.typing import NDArray
 
 from echodistill.audio.kinds import CLEAN
 from echodistill.errors import UserError
-from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.choices import is_right, parse_choice
 from echodistill.records import Answer, Question
 
 UNPARSED = -1
+
+
+def is_right_answer(row: Answer, question: Question) -> bool:
+    """Whether an answer names the right choice of its question and no other."""
+    return is_right(row.response, question.choices, question.answer_index)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def share_encodings(encoder: Any) -> None:
         if features.shape[0] < 2 or (module.training and _drops(module)):
             return args, kwargs
         rows = features.shape[0]
-        named = {**dict(enumerate(args)), **kwargs}
+        named: dict[Any, Any] = dict(enumerate(args)) | kwargs
         by_row = {name: value for name, value in named.items() if isinstance(value, torch.Tensor) and value.shape[:1] == (rows,)}
         first, state["row"] = _first_and_place([_comparable(value) for value in by_row.values()])
         if len(first) == rows:

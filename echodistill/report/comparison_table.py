@@ -82,6 +82,12 @@ def headings(table: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return ("system", "seeds", *metrics, "Acc - base", "g", "p"), ("difference", *metrics, "g", "p")
 
 
+def denoised_caption(part: dict[str, Any]) -> str:
+    """What the denoisers' table is over, and why its base is not that of the first table."""
+    answers = next(iter(part["systems"].values()))["acc"]["n"]
+    return f"Denoise first, on {answers:,} of the noisy answers (two kinds of noise a clip and level), student of the first seed: "
+
+
 def budget_rows(table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """One row a trained system: what its training took."""
     for name, budget in table["budget"].items():
@@ -90,7 +96,7 @@ def budget_rows(table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def print_comparison(table: dict[str, Any], console: Console) -> None:
     """All tables of ``reports/compare.json``."""
-    parts = [("", table)] + ([("Denoise first: ", table["denoised"])] if "denoised" in table else [])
+    parts = [("", table)] + ([(denoised_caption(table["denoised"]), table["denoised"])] if "denoised" in table else [])
     for says, part in parts:
         of_systems, of_differences = headings(part)
         confidence = f"{100 * part['confidence']:g} %"

@@ -34,6 +34,10 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
     levels = ", ".join(f"{snr:g}" for snr in params.mixes.train_snrs_db)
     failed, still = (_percent(system["parse_failure_rate"]) for system in (base, student))
     criteria = "\n".join(f"- {'met' if one['met'] else 'not met'}: {one['name']}" for one in decision["criteria"])
+    control = "" if params.references.hears == "matched" else f" As a control, the teacher heard: {params.references.hears}."
+    apart = (
+        "no speaker or group stands in two splits" if not params.corpus.test.source else "no group of one source stands in two splits"
+    )
     tested = f", tested on `{params.corpus.test.source}`" if params.corpus.test.source else ""
     return f"""---
 {yaml.safe_dump(_head(run, figures, params), sort_keys=False, allow_unicode=True).strip()}
@@ -41,13 +45,13 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
 
 # {params.base.model} made robust to noise by echodistill
 
-{SAYS[run["method"]]}. Nothing is added at inference: it is asked as its base is.
+{SAYS[run["method"]]}.{control} Nothing is added at inference: it is asked as its base is.
 
 ## How it was made
 
 - Base: `{params.base.model}`; weights trained: {run["weights"]}
 - {run["steps"]} optimizer steps of {params.train.prompts_per_step} prompts; seed {params.seed}
-- Clips: source `{params.corpus.source}`{tested}; no speaker or group stands in two splits
+- Clips: source `{params.corpus.source}`{tested}; {apart}
 - Noise in training: {heard} at {levels} dB; {_percent(params.mixes.train_clean_share)} % of the clips clean
 - Training fingerprint: `{run["fingerprint"]}`
 

@@ -21,6 +21,7 @@ from echodistill.report.comparison_table import (
     BUDGET_CAPTION,
     BUDGET_HEADS,
     budget_rows,
+    denoised_caption,
     difference_rows,
     headings,
     legend,
@@ -55,6 +56,8 @@ class Failure:
     """An answer that names no choice, or several."""
 
     system: str
+    seed: str
+    """Of training; empty for what was not trained."""
     mix_id: str
     question: str
     response: str
@@ -83,7 +86,7 @@ def render(page: Page) -> str:
     """The whole document; what comes from data is escaped."""
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["ranged"] = _ranged
-    failures = [(one.system, one.mix_id, one.question, one.response or "(nothing)") for one in page.failures]
+    failures = [(f"{one.system} {one.seed}".strip(), one.mix_id, one.question, one.response or "(nothing)") for one in page.failures]
     return environment.get_template("page.html").render(
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         ours=OURS,
@@ -144,7 +147,7 @@ def _ranged(cell: str) -> tuple[str, str]:
 
 def _tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
-    for says, part in [("All: ", table), *([("Denoise first: ", table["denoised"])] if "denoised" in table else [])]:
+    for says, part in [("All: ", table), *([(denoised_caption(table["denoised"]), table["denoised"])] if "denoised" in table else [])]:
         of_systems, of_differences = headings(dict(part))
         confidence = f"{100 * part['confidence']:g} %"
         caption = f"{says}% of answers, with {confidence} intervals over clips and seeds"

@@ -59,7 +59,7 @@ def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: 
     table["budget"] = {name: _budget(params, name, models) for name in settings.systems}
     for path, content in ((out, table), (top, top_figures(table))):
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     points = list(curve_points(table))
     with atomic_path(curves) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(points[0]))
@@ -74,7 +74,8 @@ def _budget(params: Params, name: str, models: Path) -> dict[str, float]:
 
 def _generalisation(params: Params, base_rows: list[Answer], questions: dict[str, Question], answers: Path) -> dict[str, object]:
     """Accuracy against SNR where training went, and where it did not."""
-    ours = [read_rows(answers / f"{OURS}-{seed}.parquet", Answer) for seed in params.comparison.seeds]
+    # of the first seed, whose student answered the training's clips too
+    ours = [read_rows(answers / f"{OURS}-{params.comparison.seeds[0]}.parquet", Answer)]
     unheard, trained = set(params.mixes.unseen), params.mixes.train_snrs_db
 
     def of_kinds(rows: list[Answer], wanted: bool) -> list[Answer]:
@@ -82,7 +83,7 @@ def _generalisation(params: Params, base_rows: list[Answer], questions: dict[str
 
     heard_base, heard_student = (read_rows(answers / f"heard-{model}.parquet", Answer) for model in ("base", "student"))
     parts = {
-        "trained_clips": ("Clips, voices and noises of the training", heard_base, [heard_student]),
+        "trained_clips": ("Clips and voices of the training split, noises as in training", heard_base, [heard_student]),
         "new_voices": ("New voices, noises as in training", of_kinds(base_rows, False), [of_kinds(rows, False) for rows in ours]),
         "new_noises": ("New voices, noises never in training", of_kinds(base_rows, True), [of_kinds(rows, True) for rows in ours]),
     }

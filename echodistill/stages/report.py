@@ -50,9 +50,10 @@ def report(
         rendered = noise.render(mixes[one.mix_id], corpus.waveform(one.question.clip_id))
         heard.append(Heard(one, rendered.clean, rendered.noisy))
     runs = {name: models / f"{name}-{settings.seeds[0]}" for name in settings.systems}
+    every = {(BASE, ""): said[BASE]} | {who: read_rows(answers / f"{stem}.parquet", Answer) for stem, who in _answered(params).items()}
     failures = [
-        Failure(name, row.mix_id, corpus.questions[row.question_id].question, row.response)
-        for name, rows in said.items()
+        Failure(*who, row.mix_id, corpus.questions[row.question_id].question, row.response)
+        for who, rows in every.items()
         for row in rows
         if parse_choice(row.response, corpus.questions[row.question_id].choices) is None
     ]
@@ -62,7 +63,7 @@ def report(
         domains=by_domain(said[OURS], corpus.questions, limit, params.compare, params.seed),
         training={name: read_metrics(folder / "metrics.jsonl") for name, folder in runs.items()},
         failures=failures,
-        asked=sum(len(rows) for rows in said.values()),
+        asked=sum(len(rows) for rows in every.values()),
         quarantined=read_rows(corpus_folder / "quarantine.parquet", Quarantined),
         facts=_facts(params, corpus, said[BASE]),
     )
@@ -74,14 +75,26 @@ def report(
         writer.writerows(astuple(one) for one in failures)
 
 
+def _answered(params: Params) -> dict[str, tuple[str, str]]:
+    """Every file of answers by its name, as system and seed."""
+    settings = params.comparison
+    first = str(settings.seeds[0])
+    found: dict[str, tuple[str, str]] = {f"{name}-{seed}": (name, str(seed)) for name in settings.systems for seed in settings.seeds}
+    found["text"] = ("text", first)
+    for front in (*settings.denoisers, "distorted", "heard"):
+        found |= {f"{front}-base": (f"{front} + base", ""), f"{front}-student": (f"{front} + {OURS}", first)}
+    return found
+
+
 def _facts(params: Params, corpus: Corpus, rows: list[Answer]) -> list[tuple[str, str]]:
     kinds = sorted({row.noise_kind for row in rows} - {CLEAN})
     unseen = [kind for kind in kinds if kind in params.mixes.unseen]
     train, compare, test = params.train, params.compare, corpus.clips_of("test")
     snrs = ", ".join(f"{snr:g}" for snr in params.mixes.snrs_db)
     seeds = ", ".join(map(str, params.comparison.seeds))
+    apart = "none of their groups was trained on" if not params.corpus.test.source else f"all from {params.corpus.test.source}"
     return [
-        ("Test", f"{len(test)} clips, {len(corpus.questions_of('test'))} questions; none of their groups was trained on"),
+        ("Test", f"{len(test)} clips, {len(corpus.questions_of('test'))} questions; {apart}"),
         ("Noise", f"{', '.join(kinds)}; not heard in training: {', '.join(unseen) or 'none'}"),
         ("SNR", f"by full-clip mean powers; {snrs} dB; the headline is {compare.headline_max_snr_db:g} dB and less"),
         (
@@ -95,4 +108,4 @@ def _facts(params: Params, corpus: Corpus, rows: list[Answer]) -> list[tuple[str
 
 
 if __name__ == "__main__":
-    run_stage(report, sections=("seed", "mixes", "train", "compare", "comparison"))
+    run_stage(report, sections=("seed", "corpus.test", "mixes", "train", "compare", "comparison"))

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.audio.recordings import recordings_folder
+from echodistill.errors import UserError
 from echodistill.params import Params, System
 from echodistill.stages.entry import run_stage
 from echodistill.systems import SYSTEMS, settings_for
-from echodistill.training.device import one_thread
 from echodistill.training.student import Material, make_student
 
 
@@ -23,12 +23,13 @@ def train_system(
     controls_folder: Path,
 ) -> None:
     """Make the student folder ``out``. ``controls_folder`` has a folder of references for each control, by what it hears."""
-    one_thread()
+    if params.references.hears != "matched":
+        raise UserError("references.hears: a comparison needs `matched`, its controls have references of their own")
     system = SYSTEMS[name]
     references = references_folder if system.hears == "matched" else controls_folder / system.hears
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
     material = Material(corpus_folder, mixes_folder, base_folder, references, recordings)
-    make_student(out, settings_for(system, params.train), seed, system.hears, params.seed, material)
+    make_student(out, settings_for(system, params.train), seed, system.hears, params.seed, material, one_core=True)
 
 
 def _arguments(arguments: list[str]) -> list[Any]:
@@ -36,4 +37,4 @@ def _arguments(arguments: list[str]) -> list[Any]:
 
 
 if __name__ == "__main__":
-    run_stage(train_system, sections=("seed", "mixes.noise", "mixes.recordings", "train"), convert=_arguments)
+    run_stage(train_system, sections=("seed", "mixes.noise", "mixes.recordings", "references.hears", "train"), convert=_arguments)

@@ -23,6 +23,7 @@ from echodistill.teacher.hearing import Hearing
 from echodistill.teacher.references import load_views
 from echodistill.tracking import MetricStream
 from echodistill.training.checkpoints import remove_checkpoints
+from echodistill.training.device import one_thread
 from echodistill.training.metrics_file import METRICS
 from echodistill.training.metrics_log import nowhere
 from echodistill.training.ranks import is_main, join, leave
@@ -45,16 +46,23 @@ class Material:
     """Recorded noises; ``None`` where noise is procedural."""
 
 
-def make_student(out: Path, settings: TrainParams, seed: int, hears: Hears, hearing_seed: int, material: Material) -> None:
+def make_student(
+    out: Path, settings: TrainParams, seed: int, hears: Hears, hearing_seed: int, material: Material, one_core: bool = False
+) -> None:
     """Make the student folder ``out``: full weights or an adapter, ``metrics.jsonl`` and ``run.json``.
 
-    ``seed`` draws what training draws; ``hearing_seed`` is the one the references were made with. Raises ``UserError``.
+    ``seed`` draws what training draws; ``hearing_seed`` is the one the references were made with; ``one_core`` leaves the others to
+    trainings beside it, and is a training of its own, since its sums round otherwise. Raises ``UserError``.
     """
+    if one_core:
+        one_thread()
     place = checked_place() if is_main() else None  # before any work
     join()
     chosen = settings.model_dump(exclude={"methods"}) | {"settings": getattr(settings.methods, settings.method).model_dump()}
     folders = {name: getattr(material, name) for name in ("corpus", "mixes", "base", "references", "recordings")}
-    mark = fingerprint("train", {"train": chosen, "seed": seed, "hears": hears, "hearing_seed": hearing_seed}, folders)
+    mark = fingerprint(
+        "train", {"train": chosen, "seed": seed, "hears": hears, "hearing_seed": hearing_seed, "one_core": one_core}, folders
+    )
     folder = run_folder("train", mark)
     llm = open_base(material.base)
     corpus = Corpus(material.corpus)
