@@ -77,7 +77,7 @@ def test_only_what_a_parameter_touches_runs_again(project: Path, first_run: subp
     before = (project / "params.yaml").read_bytes()
     again = ran(command(project, "run", "-S", "compare.bootstrap_draws=400"))
     assert "compare" in again
-    assert again <= {"compare", "gate@comparison", "promote", "gate@promotion"}
+    assert again <= {"compare", "gate@comparison", "promote", "gate@promotion", "card"}
     again = ran(command(project, "run", "-S", "train.method=distill"))
     assert {"train", "predict@student"} <= again
     assert not again & {"corpus", "mixes", "base", "references", "predict@base"}
