@@ -61,7 +61,7 @@ def test_figures_are_plain_means_over_seeds(table: dict[str, Any]) -> None:
     assert table["systems"]["base"]["acc"]["seeds"] == 1
     assert table["cells"]["good"]["wind"]["20"] == pytest.approx(mean("good", 0.7, 3, (one.snr_db == 20) & (one.noise_kind == "wind")))
     assert (good["clean_acc"]["n"], good["gsr@0"]["n"]) == (CLIPS, CLIPS * 2)
-    assert all(one["low"] <= one["value"] <= one["high"] for found in table["systems"].values() for one in found.values())
+    assert all(0 <= one["low"] <= one["value"] <= one["high"] <= 1 for found in table["systems"].values() for one in found.values())
 
 
 def test_differences_are_paired_and_tested(table: dict[str, Any]) -> None:

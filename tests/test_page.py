@@ -53,6 +53,9 @@ def test_axes_have_round_numbers_around_all_values(low: float, span: float) -> N
     assert first <= low + 1e-6
     assert last >= low + span - 1e-6
     assert 1 <= (last - first) / step <= 9
+    alone = nice_range(round(low), round(low))
+    assert alone[0] <= round(low) <= alone[1]
+    assert alone[0] < alone[1]
     assert re.fullmatch(r"[125]", f"{step:.0e}"[0])
 
 

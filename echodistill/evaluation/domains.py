@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from echodistill.evaluation.scores import is_right_answer
-from echodistill.evaluation.seeded import resamples, seeded_interval
+from echodistill.evaluation.seeded import rate_interval, resamples
 from echodistill.params import CompareParams
 from echodistill.records import Answer, Question
 from echodistill.seeds import rng
@@ -33,6 +33,6 @@ def by_domain(
         right = [is_right_answer(row, questions[row.question_id]) for row in rows]
         clip_N = np.array([number[questions[row.question_id].clip_id] for row in rows])
         drawn = resamples(len(clips), settings.bootstrap_draws, rng(seed, "domain", domain))
-        interval = seeded_interval(np.array([right], dtype=np.float64), clip_N, drawn, settings.confidence)
-        found.append((domain, 100 * interval.value, 100 * max(0.0, interval.low), 100 * min(1.0, interval.high)))
+        interval = rate_interval(np.array([right], dtype=np.float64), clip_N, drawn, settings.confidence)
+        found.append((domain, 100 * interval.value, 100 * interval.low, 100 * interval.high))
     return found

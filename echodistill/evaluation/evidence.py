@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from echodistill.errors import UserError
 from echodistill.evaluation.scores import Scored
-from echodistill.evaluation.seeded import resamples, seeded_interval
+from echodistill.evaluation.seeded import rate_interval, resamples, seeded_interval
 from echodistill.evaluation.significance import discordance, holm, mcnemar
 from echodistill.params import CompareParams
 from echodistill.seeds import rng
@@ -77,12 +77,12 @@ def table_of(systems: Sequence[System], pairs: Sequence[tuple[str, str]], settin
 
     drawn = resamples(int(max(first.clip.max(), first.clean_clip.max())) + 1, settings.bootstrap_draws, rng(seed, "bootstrap"))
 
-    def interval(values_SN: NDArray[np.float64], clip_N: NDArray[np.int64]) -> dict[str, float]:
-        found = seeded_interval(values_SN, clip_N, drawn, settings.confidence)
+    def interval(values_SN: NDArray[np.float64], clip_N: NDArray[np.int64], of: Any = seeded_interval) -> dict[str, float]:
+        found = of(values_SN, clip_N, drawn, settings.confidence)
         return found.as_dict() | {"n": values_SN.shape[1], "seeds": values_SN.shape[0]}
 
     def own(system: System, rows: Rows) -> dict[str, float]:
-        return interval(_values(system, rows), rows(first)[1])
+        return interval(_values(system, rows), rows(first)[1], rate_interval)
 
     differences: dict[str, dict[str, dict[str, Any]]] = {}
     for one, other in pairs:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from echodistill.audio.distortions.recipe import KINDS, from_name
 from echodistill.errors import UserError
 from echodistill.evaluation.scores import is_right_answer
-from echodistill.evaluation.seeded import Resamples, resamples, seeded_interval
+from echodistill.evaluation.seeded import Resamples, rate_interval, resamples, seeded_interval
 from echodistill.params import CompareParams
 from echodistill.records import Answer, Question
 from echodistill.seeds import rng
@@ -91,7 +91,10 @@ class _Paired:
         before, *after = (np.array([right[key] for key in keys], dtype=np.float64) for right in self._right_of)
         after_SN: NDArray[np.float64] = np.stack(after)
         parts = {"base": before[None], "student": after_SN, "difference": after_SN - before}
-        figures = {part: seeded_interval(values, clip_N, self._drawn, self._confidence).as_dict() for part, values in parts.items()}
+        figures = {
+            part: (seeded_interval if part == "difference" else rate_interval)(values, clip_N, self._drawn, self._confidence).as_dict()
+            for part, values in parts.items()
+        }
         return figures | {"n": len(keys)}
 
 

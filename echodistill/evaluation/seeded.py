@@ -59,6 +59,12 @@ def seeded_interval(values_SN: NDArray[np.floating], clip_N: NDArray[np.int64], 
     return Interval(mean, mean + widen * (float(low) - mean), mean + widen * (float(high) - mean))
 
 
+def rate_interval(values_SN: NDArray[np.floating], clip_N: NDArray[np.int64], drawn: Resamples, confidence: float) -> Interval:
+    """``seeded_interval`` of a rate: it cannot lie beyond 0 and 1."""
+    found = seeded_interval(values_SN, clip_N, drawn, confidence)
+    return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
+
+
 def _half_width(sums_SC: NDArray[np.float64], rows_C: NDArray[np.int64], mean: float, quantile: float) -> tuple[float, float]:
     """Of a symmetric interval, from the two-way analysis of variance without replication; and what of its s.d. is the seeds' own."""
     # the mean is a ratio where clips have unequal rows: linearised, each cell adds this much to it

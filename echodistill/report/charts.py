@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 440, 280
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 50
+LEFT, RIGHT, TOP, BOTTOM = 56, 22, 12, 50
 """Pixels of the picture's own scale; the page fits it to the column."""
 
 
@@ -31,12 +31,16 @@ def line_chart(
     series: Sequence[Series],
     x_ticks: Sequence[float] | None = None,
     tick_names: Sequence[str] | None = None,
+    y_range: tuple[float, float] | None = None,
 ) -> str:
-    """Lines with bands. ``says`` is what a screen reader tells; the legend stands below, each line has a mark of its own too."""
+    """Lines with bands. ``says`` is what a screen reader tells; the legend stands below, each line has a mark of its own too.
+
+    ``y_range`` where charts side by side should have one scale; else it is around all values.
+    """
     every_x = [x for one in series for x in one.x]
     every_y = [y for one in series for y in (*one.value, *one.low, *one.high)]
     x_low, x_high = min(every_x), max(every_x)
-    y_low, y_high, step = nice_range(min(every_y), max(every_y))
+    y_low, y_high, step = nice_range(*(y_range or (min(every_y), max(every_y))))
 
     def at(x: float, y: float) -> tuple[float, float]:
         across = (x - x_low) / ((x_high - x_low) or 1.0)
@@ -100,7 +104,7 @@ def nice_range(low: float, high: float) -> tuple[float, float, float]:
     power = 10.0 ** math.floor(math.log10(span))
     step = next(power * factor for factor in (0.1, 0.2, 0.5, 1.0, 2.0) if span / (power * factor) <= 7)
     first = step * (low // step)
-    last = first
+    last = first + step  # one value alone has a range too
     while last < high - step * 1e-9:
         last += step
     return round(first, 10), round(last, 10), step

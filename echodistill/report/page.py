@@ -33,6 +33,7 @@ from echodistill.systems import BASE, OURS
 
 HERE = Path(__file__).parent
 SHOWN_FAILURES = 40
+PERCENT = (0.0, 100.0)
 CURVED = (BASE, OURS, "sft", "grpo", "distill")
 CURVES = {
     "acc": ("Accuracy", "right answers (%)"),
@@ -166,7 +167,7 @@ def _curves(table: Mapping[str, Any]) -> list[dict[str, Any]]:
         series = [_series(table["systems"][name], name, metric, snrs) for name in names]
         ends = "; ".join(f"{one.name} {one.value[0]:.0f} to {one.value[-1]:.0f}" for one in series)
         says = f"{title} against SNR, from {snrs[0]:g} to {snrs[-1]:g} dB: {ends}"
-        found.append({"title": title, "svg": Markup(line_chart(says, "SNR (dB)", label, series, snrs))})
+        found.append({"title": title, "svg": Markup(line_chart(says, "SNR (dB)", label, series, snrs, y_range=PERCENT))})
     return found
 
 
@@ -202,7 +203,7 @@ def _severities(table: Mapping[str, Any]) -> list[dict[str, Any]]:
         some = any(one["trained"] for one in conditions)
         severities = [f"{one['severity']:g}" + ("*" if some and not one["trained"] else "") for one in conditions]
         says = f"Accuracy under {kind['display'].lower()} of {', '.join(severities)} {kind['unit']}"
-        svg = line_chart(says, kind["unit"], "right answers (%)", series, steps, severities)
+        svg = line_chart(says, kind["unit"], "right answers (%)", series, steps, severities, PERCENT)
         found.append({"title": kind["display"], "svg": Markup(svg)})
     return found
 
