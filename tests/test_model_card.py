@@ -27,10 +27,13 @@ DECISION = {"promote": True, "criteria": [{"name": "noisy accuracy gains", "met"
 def test_the_head_is_yaml_with_the_results() -> None:
     _, head, body = model_card(RUN, FIGURES, DECISION, params_of()).split("---\n", 2)
     found = yaml.safe_load(head)
-    assert found["base_model"] == "nano"
+    assert "base_model" not in found  # no hub has a nano
+    assert found["tags"] == ["audio", "noise-robustness", "echodistill"]
+    hub = model_card(RUN, FIGURES, DECISION, params_of(base={"model": "Qwen/Qwen2-Audio-7B-Instruct"}))
+    assert yaml.safe_load(hub.split("---\n", 2)[1])["base_model"] == "Qwen/Qwen2-Audio-7B-Instruct"
     assert found["library_name"] == "transformers"
     assert [one["value"] for one in found["model-index"][0]["results"][0]["metrics"]] == [64.0, 93.3]
-    assert "| accuracy, SNR 0 dB and less | 48.7 | 64 | +15.3 [+11.4, +19.0] |" in body
+    assert "| accuracy, SNR 0 dB and less | 48.7 | 64.0 | +15.3 [+11.4, +19.0] |" in body
     assert body.index("| -10 dB | 33.9 | 53.3 |") < body.index("| 20 dB |")
 
 

@@ -1,5 +1,6 @@
 """The model card as Hugging Face reads it: a YAML head with results, then how the model was made, its figures and limits. Pure."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ import yaml
 
 from echodistill.params import Params, judged_on
 
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 SAYS = {
     "echodistill": "GRPO on noisy clips, with token-level agreement with a clean-hearing teacher as a bonus (arXiv 2605.23954)",
     "grpo": "GRPO on noisy clips",
@@ -25,9 +27,9 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
         (f"agreement with the base's clean answer, SNR {limit}", base["noisy"], student["noisy"], difference["noisy"]),
         (f"agreement with its own clean answer (GSR), SNR {limit}", base["gsr"], student["gsr"], difference["gsr"]),
     ]
-    table = "\n".join(f"| {name} | {_percent(before)} | {_percent(after)} | {_gain(gain)} |" for name, before, after, gain in rows)
+    table = "\n".join(f"| {name} | {_figure(before)} | {_figure(after)} | {_gain(gain)} |" for name, before, after, gain in rows)
     by_snr = "\n".join(
-        f"| {snr} dB | {_percent(base['by_snr'][snr]['acc'])} | {_percent(student['by_snr'][snr]['acc'])} |"
+        f"| {snr} dB | {_figure(base['by_snr'][snr]['acc'])} | {_figure(student['by_snr'][snr]['acc'])} |"
         for snr in sorted(base["by_snr"], key=float)
     )
     unseen, heard = (", ".join(kinds) or "none" for kinds in (params.mixes.unseen, params.mixes.seen))
@@ -98,13 +100,18 @@ def _head(run: Mapping[str, Any], figures: Mapping[str, Any], params: Params) ->
         "dataset": {"name": f"echodistill test ({judged_on(params.corpus)})", "type": judged_on(params.corpus)},
         "metrics": rounded,
     }
-    return {
-        "base_model": params.base.model,
+    # hubs look it up there: a folder's path or a nano would lead nowhere
+    base = {"base_model": params.base.model} if HUB_ID.fullmatch(params.base.model) else {}
+    return base | {
         "pipeline_tag": "audio-text-to-text",
         "library_name": "transformers" if run["weights"] == "full" else "peft",
-        "tags": ["audio", "noise-robustness", "echodistill", run["method"]],
+        "tags": list(dict.fromkeys(["audio", "noise-robustness", "echodistill", run["method"]])),
         "model-index": [{"name": "echodistill", "results": [result]}],
     }
+
+
+def _figure(value: float) -> str:
+    return f"{100 * value:.1f}"
 
 
 def _percent(value: float) -> str:
