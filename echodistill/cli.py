@@ -27,6 +27,8 @@ QUICK = (
     "comparison.denoisers=[wavelet, spectral_gating]",
     "train.steps=60",
 )
+TABLE_WIDTH = 150
+"""Characters, where no terminal says how many it has."""
 STAGE_MEMORY = 2 * 2**30
 """Bytes that a stage of the comparison takes with the default model."""
 STUDENT, BASE = Path("models/student"), Path("models/base")
@@ -103,7 +105,8 @@ def compare(
     except UserError as error:  # training goes on without it
         print(f"warning: {error}", file=sys.stderr)
     _bring_up([str(COMPARISON)], overrides, jobs or _cores())
-    print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), Console(highlight=False))
+    width = None if sys.stdout.isatty() else TABLE_WIDTH
+    print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), Console(highlight=False, width=width))
     print(enter_comparison(REPORTS, COMPARED_MODELS))
 
 

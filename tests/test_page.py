@@ -143,6 +143,9 @@ def test_the_terminal_shows_the_same_figures(page: Page) -> None:
     plain = io.StringIO()
     print_comparison(dict(page.table), Console(file=plain, width=200, no_color=True))
     shown, html = " ".join(plain.getvalue().split()), render(page)
+    narrow = io.StringIO()
+    print_comparison(dict(page.table), Console(file=narrow, width=80, no_color=True))
+    assert "…" not in narrow.getvalue()  # cells wrap, none is cut
     acc = page.table["systems"]["echodistill"]["acc"]
     figure = f"{100 * acc['value']:.1f}"
     assert f"{figure} [{100 * acc['low']:.0f}, {100 * acc['high']:.0f}]" in shown

@@ -112,7 +112,7 @@ def print_comparison(table: dict[str, Any], console: Console) -> None:
 def _print(console: Console, title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for index, heading in enumerate(heads):
-        shown.add_column(heading, justify="left" if index == 0 else "right", no_wrap=True)
+        shown.add_column(heading, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         shown.add_row(*(cell.replace("[", "\\[") for cell in row))
     console.print(shown)
