@@ -30,7 +30,7 @@ QUICK = (
 TABLE_WIDTH = 150
 """Characters, where no terminal says how many it has."""
 STAGE_MEMORY = 2 * 2**30
-"""Bytes that a stage of the comparison takes with the default model."""
+"""Bytes to allow for a stage of the comparison; with the default model one takes up to 1.4 GB."""
 STUDENT, BASE = Path("models/student"), Path("models/base")
 
 

@@ -1,4 +1,4 @@
-"""Which mixes of the test a denoiser is tried in: some of them cost seconds a clip, so not all kinds of noise in every clip. Pure."""
+"""Which mixes of the test a denoiser is tried in: one of them costs a third of a second a clip, so not every kind. Pure."""
 
 from collections.abc import Sequence
 

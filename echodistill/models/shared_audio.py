@@ -8,8 +8,9 @@ import torch
 def share_encodings(encoder: Any) -> None:
     """From now on ``encoder`` (a module called with one row a clip) computes rows that are equal once.
 
-    Outputs and gradients stay what they were, up to rounding. Where training drops units at random every row is computed, since each
-    draws its own.
+    The first argument is ``input_features`` (B, M, F); what the encoder gives, e.g. ``last_hidden_state`` (B, T, D), has a row for each
+    of them again. Outputs and gradients stay what they were, up to rounding. Where training drops units at random every row is
+    computed, since each draws its own.
     """
     state: dict[str, torch.Tensor] = {}
 
