@@ -5,14 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from echodistill.errors import UserError
 from echodistill.services.cli import app as services_app
 from echodistill.storage.place import place_from_environment
+
+if TYPE_CHECKING:
+    from echodistill.params import Params
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Make audio language models noise-robust.")
 app.add_typer(services_app, name="services")
@@ -24,6 +28,7 @@ COMPARED_MODELS = Path("models/compared")
 QUICK = (
     "comparison.seeds=[1]",
     "comparison.systems=[sft, grpo, distill, echodistill]",
+    "comparison.controls=[]",
     "comparison.denoisers=[wavelet, spectral_gating]",
     "train.steps=60",
 )
@@ -56,17 +61,19 @@ def run(
         _closing_table()
 
 
-def _bring_up(stages: list[str], overrides: list[str], jobs: int = 1) -> None:
-    """Run DVC with parameters overridden for the time, ``jobs`` stages at a time. Exits with status 1 where a stage failed."""
+def _bring_up(stages: list[str], overrides: list[str], jobs: int = 1, check: "Callable[[Params], None]" = lambda _params: None) -> None:
+    """Run DVC with parameters overridden for the time, ``jobs`` stages at a time. Exits with status 1 where a stage failed.
+
+    ``check`` raises ``UserError`` for parameters that are valid, and yet none to start with.
+    """
     from echodistill.dvc_lock import set_damaged_aside
-    from echodistill.overrides import only_run_here, overridden, restore
-    from echodistill.params import load_params
+    from echodistill.overrides import applied, only_run_here, overridden, restore
 
     params = _in_repository()
     with only_run_here():
         if said := restore(params):
             print(said)
-        load_params(params)  # DVC looks only at the keys that stages name
+        check(applied(params, overrides))  # all of it: DVC looks only at the keys that stages name
         _check_store()
         for folder in (Path(), COMPARISON.parent):
             if said := set_damaged_aside(folder):
@@ -93,18 +100,17 @@ def compare(
     from rich.console import Console
 
     from echodistill.comparison_entry import enter_comparison
-    from echodistill.overrides import applied
     from echodistill.report.comparison_table import print_comparison
     from echodistill.systems import check_distinct
     from echodistill.tracking import make_store
 
     overrides = [*(QUICK if quick else []), *(override or [])]
-    check_distinct(applied(_in_repository(), overrides))
+    _in_repository()
     try:
         make_store()
     except UserError as error:  # training goes on without it
         print(f"warning: {error}", file=sys.stderr)
-    _bring_up([str(COMPARISON)], overrides, jobs or _cores())
+    _bring_up([str(COMPARISON)], overrides, jobs or _cores(), check_distinct)
     width = None if sys.stdout.isatty() else TABLE_WIDTH
     print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), Console(highlight=False, width=width))
     print(enter_comparison(REPORTS, COMPARED_MODELS))

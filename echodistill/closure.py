@@ -1,11 +1,10 @@
 """Which source files a stage is made of, found by walking its imports: what its ``deps`` in dvc.yaml must list.
 
-``python -m echodistill.closure STAGE`` prints them, ready to paste. What a killed stage kept is only taken up again by the same code.
+``module_lists.py`` writes them there. What a killed stage kept is only taken up again by the same code.
 """
 
 import ast
 import hashlib
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +52,3 @@ def code_hash(module: str) -> str:
     for name in closure(module):
         digest.update(name.encode() + b"\0" + hashlib.sha256((ROOT / name).read_bytes()).digest())
     return digest.hexdigest()
-
-
-if __name__ == "__main__":
-    print("\n".join(f"      - {name}" for name in closure(f"echodistill.stages.{sys.argv[1]}")))

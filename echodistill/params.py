@@ -25,12 +25,13 @@ NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 SnrDb = Annotated[float, Field(ge=-40.0, le=60.0)]
 Method = Literal["echodistill", "grpo", "distill", "sft"]
 System = Literal[
-    "sft", "grpo", "distill", "echodistill", "shuffled", "random", "silent", "shaping-off", "shaping-instance", "shaping-candidate",
+    "sft", "grpo", "distill", "echodistill", "shaping-off", "shaping-instance", "shaping-candidate",
     "kl-forward", "kl-reverse", "kl-jsd", "ratio-teacher", "ratio-old", "rollouts-2", "rollouts-8", "beta-0.2", "beta-1",
 ]  # fmt: skip
 """What a comparison can train: ``systems.py`` says how each differs."""
 Denoiser = Literal["wavelet", "spectral_gating", "log_mmse", "deepfilternet3"]
-Hears = Literal["matched", "shuffled", "random", "silent"]
+Control = Literal["shuffled", "random", "silent"]
+Hears = Literal["matched", Control]
 Benchmark = Literal["mmau", "mmar", "mmsu", "air-bench", "avqa", "voicebench", "echodistill", "seen"]
 Source = Literal["builtin", "folder", "fsdd", Benchmark]
 EVALUATED: tuple[Benchmark, ...] = ("mmau", "mmar", "mmsu", "air-bench", "voicebench", "seen")
@@ -271,10 +272,12 @@ class ComparisonParams(Section):
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     """Of training; all else has the one ``seed``."""
     systems: Annotated[tuple[System, ...], Field(min_length=1)]
+    controls: tuple[Control, ...]
+    """What the teacher of `echodistill` hears instead; each is trained like a system."""
     denoisers: tuple[Denoiser, ...]
     """Each tried in front of the base and of the first seed's student."""
 
-    @field_validator("seeds", "systems", "denoisers")
+    @field_validator("seeds", "systems", "controls", "denoisers")
     @classmethod
     def _once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if twice := [one for one in value if value.count(one) > 1]:
@@ -287,6 +290,11 @@ class ComparisonParams(Section):
         if "echodistill" not in value:
             raise ValueError("must hold echodistill, which the others are compared with")
         return value
+
+    @property
+    def trained(self) -> tuple[System | Control, ...]:
+        """All that is trained, in the order of tables."""
+        return (*self.systems, *self.controls)
 
 
 class PromoteParams(Section):

@@ -7,18 +7,17 @@ import hashlib
 import json
 import posixpath
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from echodistill.batches import batches
 from echodistill.errors import UserError
 from echodistill.lineage import Lineage, headline
+from echodistill.model_package import save_evaluation, save_model
 from echodistill.params import load_params
 from echodistill.revision import revision_tags
 from echodistill.run_reports import Reports
@@ -26,22 +25,10 @@ from echodistill.tracking import FINGERPRINT_TAG, connected, tracking_uri, witho
 
 MODEL = "echodistill"
 WEIGHTS_TAG = "echodistill.weights_sha256"
+EVALUATION_TAG = "echodistill.evaluation_sha256"
 METRICS_BATCH = 1000  # metrics a request, MLflow's limit
 PARAMS_BATCH = 100  # parameters or tags a request, MLflow's limit
 TAG_NAME_LENGTH = 250  # characters, MLflow's limit
-REQUIREMENTS = (
-    "mlflow",
-    "numpy",
-    "pandas",
-    "pydantic",
-    "pyarrow",
-    "safetensors",
-    "soundfile",
-    "soxr",
-    "tokenizers",
-    "torch",
-    "transformers",
-)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -122,7 +109,7 @@ def register(
 
     ``base`` goes along where the student is an adapter. ``promotion`` is ``reports/promotion.json``, ``metrics`` are ``headline``
     figures; of ``reports`` the card and all answers are kept with the model. The same student of the same
-    training is entered once. Raises ``UserError``.
+    training is entered once; evaluated anew, it keeps the later figures, card and answers. Raises ``UserError``.
     """
     from echodistill.models.layout import RUN, content_hash
 
@@ -135,15 +122,18 @@ def register(
     # of the weights alone: they are what is served
     identity = {FINGERPRINT_TAG: run["fingerprint"], WEIGHTS_TAG: content_hash(student, "*.safetensors")}
     artifacts = {"student": student} | ({"base": base} if run["weights"] == "lora" else {})
-    artifacts |= reports.answers if reports else {}
     with connected() as client:
         import mlflow
 
         mlflow.set_tracking_uri(tracking_uri())  # models:/ URIs are resolved with the global one
-        number = _version_of(client, identity)
-        if number is None:
-            model_id = _log_model(client, run_id, artifacts, identity, metrics, reports)
-            number = str(mlflow.register_model(f"models:/{model_id}", MODEL, tags=identity).version)
+        found = _version_of(client, identity)
+        if found is None:
+            model_id = _log_model(client, run_id, artifacts, identity)
+            found = mlflow.register_model(f"models:/{model_id}", MODEL, tags=identity)
+        number, evaluated = str(found.version), _mark(metrics, reports)
+        if found.tags.get(EVALUATION_TAG) != evaluated:
+            _keep_evaluation(client, str(found.model_id), run_id, student, metrics, reports)
+            client.set_model_version_tag(MODEL, number, EVALUATION_TAG, evaluated)
         client.set_model_version_tag(MODEL, number, "promotion.promote", str(promote).lower())
         client.update_model_version(MODEL, number, description=_describe(run, promotion))
         client.set_registered_model_alias(MODEL, "candidate", number)
@@ -152,90 +142,59 @@ def register(
     return number
 
 
-def _version_of(client: Any, identity: Mapping[str, str]) -> str | None:
+def _mark(metrics: Mapping[str, float], reports: Reports | None) -> str:
+    """Changes with what a model came to."""
+    files = [reports.card, *reports.answers] if reports else []
+    parts = [json.dumps(dict(metrics), sort_keys=True).encode(), *(hashlib.sha256(path.read_bytes()).digest() for path in files)]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _version_of(client: Any, identity: Mapping[str, str]) -> Any:
     """The version with these tags, if any; makes the registered model if needed."""
     if not client.search_registered_models(f"name = '{MODEL}'"):
         client.create_registered_model(MODEL, description="Audio language model that keeps understanding in noise.")
     for entry in client.search_model_versions(f"name = '{MODEL}'"):
         if all(entry.tags.get(name) == value for name, value in identity.items()):
-            return str(entry.version)
+            return entry
     return None
 
 
-def _log_model(
-    client: Any,
-    run_id: str,
-    artifacts: Mapping[str, Path],
-    identity: Mapping[str, str],
-    metrics: Mapping[str, float],
-    reports: Reports | None,
-) -> str:
+def _log_model(client: Any, run_id: str, artifacts: Mapping[str, Path], identity: Mapping[str, str]) -> str:
     """Log the model's files under the run; the logged model's id.
 
     ``mlflow.pyfunc.log_model`` would load the model to try its example: too much for a machine without the memory of a GPU node.
     """
-    from mlflow.entities import LoggedModelOutput, Metric
+    from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
-    info = client.get_run(run_id).info
-    logged = client.create_logged_model(info.experiment_id, MODEL, run_id, tags=dict(identity))
+    logged = client.create_logged_model(client.get_run(run_id).info.experiment_id, MODEL, run_id, tags=dict(identity))
     try:
         description = Model(artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id)
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"
             save_model(folder, artifacts, description)
-            if reports:  # where hubs look for it: beside the weights
-                shutil.copyfile(reports.card, folder / "artifacts" / artifacts["student"].name / "README.md")
             client.log_model_artifacts(logged.model_id, str(folder))
     except BaseException:
         client.finalize_logged_model(logged.model_id, "FAILED")
         raise
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    entries = [Metric(name, value, info.start_time, 0, model_id=logged.model_id, run_id=run_id) for name, value in metrics.items()]
-    if entries:
-        client.log_batch(run_id, metrics=entries)
     return str(logged.model_id)
 
 
-def save_model(folder: Path, artifacts: Mapping[str, Path], description: Any = None) -> None:
-    """Write the model in MLflow's format: the package's code, the weights, requirements, signature and an example."""
-    import base64
+def _keep_evaluation(
+    client: Any, model_id: str, run_id: str, student: Path, metrics: Mapping[str, float], reports: Reports | None
+) -> None:
+    """Put what a model came to beside it, over what an evaluation of before left."""
+    from mlflow.entities import Metric
 
-    import mlflow.pyfunc
-    import numpy as np
-    import pandas as pd
-
-    import echodistill
-    from echodistill.audio.files import encode_flac
-
-    package = Path(echodistill.__file__).parent
-    needed = [*REQUIREMENTS, *(["peft"] if "base" in artifacts else [])]
-    silence = base64.b64encode(encode_flac(np.zeros(8_000, dtype=np.float32))).decode()
-    example = pd.DataFrame({"audio": [silence], "question": ["Which word is spoken?"], "choices": [["yes", "no"]]})
-    mlflow.pyfunc.save_model(
-        folder,
-        mlflow_model=description,
-        python_model=str(package / "served_model.py"),
-        artifacts={name: str(path) for name, path in artifacts.items()},
-        code_paths=[str(package)],
-        # a local build ("+cpu") is not on the package index
-        pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in needed],
-        signature=_signature(),
-        input_example=example,
-    )
-
-
-def _signature() -> Any:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import AnyType
-
-    return ModelSignature(
-        inputs=Schema([ColSpec("string", "audio"), ColSpec("string", "question"), ColSpec(AnyType(), "choices", required=False)]),
-        outputs=Schema([ColSpec("string", "answer", required=False), ColSpec("string", "response")]),
-        params=ParamSchema([ParamSpec("max_new_tokens", "integer", 64)]),
-    )
+    now_ms = round(1000 * time.time())
+    if entries := [Metric(name, value, now_ms, 0, model_id=model_id, run_id=run_id) for name, value in metrics.items()]:
+        client.log_batch(run_id, metrics=entries)
+    if reports:
+        with tempfile.TemporaryDirectory() as scratch:
+            save_evaluation(Path(scratch), student.name, reports)
+            client.log_model_artifacts(model_id, scratch)
 
 
 def _describe(run: Mapping[str, Any], promotion: Mapping[str, Any]) -> str:

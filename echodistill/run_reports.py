@@ -1,6 +1,5 @@
 """The files that say what a run came to."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +18,8 @@ class Reports:
     """The model card, Markdown."""
     curves: Path
     """A picture."""
-    answers: Mapping[str, Path]
-    """All of the base's and the student's, by the name they are kept under."""
+    answers: tuple[Path, ...]
+    """All of the base's and the student's."""
 
     @classmethod
     def of(cls, reports: Path, answers: Path) -> "Reports":
@@ -30,9 +29,9 @@ class Reports:
             reports / "promotion.json",
             reports / "model_card.md",
             reports / "accuracy_by_snr.png",
-            {f"answers_{name}": answers / f"{name}.parquet" for name in ("base", "student")},
+            tuple(answers / f"{name}.parquet" for name in ("base", "student")),
         )
-        for path in (found.metrics, found.promotion, found.card, found.curves, *found.answers.values()):
+        for path in (found.metrics, found.promotion, found.card, found.curves, *found.answers):
             if not path.is_file():
                 raise UserError(f"{path} is missing: run `echodistill run` first")
         return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from echodistill.errors import UserError
-from echodistill.params import Hears, Params, System, TrainParams
+from echodistill.params import Control, Hears, Params, System, TrainParams
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ BASE: Final = "base"
 OURS: Final = "echodistill"
 """The system that all others are set against."""
 _OURS = {"method": "echodistill"}
-SYSTEMS: Mapping[System, TrainedSystem] = {
+SYSTEMS: Mapping[System | Control, TrainedSystem] = {
     "sft": TrainedSystem("supervised on the gold answers", {"method": "sft"}),
     "grpo": TrainedSystem("GRPO alone: no teacher", {"method": "grpo"}),
     "distill": TrainedSystem("distillation alone: no rollouts", {"method": "distill"}),
@@ -53,7 +53,7 @@ SYSTEMS: Mapping[System, TrainedSystem] = {
 def check_distinct(params: Params) -> None:
     """Raises ``UserError`` where two systems of a comparison would be one training by two names."""
     seen: dict[str, str] = {}
-    for name in params.comparison.systems:
+    for name in params.comparison.trained:
         system = SYSTEMS[name]
         same = f"{settings_for(system, params.train).model_dump_json()} {system.hears}"
         if (other := seen.setdefault(same, name)) != name:

@@ -1,37 +1,40 @@
 """Bring a pipeline up to date, several of its stages at a time: ``python -m flows.side_by_side PIPELINE JOBS``.
 
 Stages of ``PIPELINE`` itself compute with one thread each, so they run side by side and their bytes do not depend on how many do;
-stages of other files use all cores and run alone. Each is brought up to date as the flows do it. Where one fails, those under way
-end, no other starts, and all can be taken up again.
+stages of other files use all cores and run alone. Each is brought up to date as the flows do it, and as often tried again after a
+crash. Where one fails, those under way end, no other starts, and all can be taken up again.
 """
 
-import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from echodistill.errors import UserError
 from flows.graph import Node, read_graph, unchanged
+from flows.stage_run import StageCrashed, StageRefused, end_all, run_stage
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-LOGS = Path(".echodistill/logs")
+ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+LOGS: Final = Path(".echodistill/logs")
+SHOWN_CHARACTERS: Final = 60
 
 
-class Outcome:
-    """What became of a stage, and what it says meanwhile."""
+class Work:
+    """A stage that is brought up to date, and what is shown of it meanwhile."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.since, self.last_line = name, time.monotonic(), "starting"
-        self.log = LOGS / f"{name.replace('/', '_')}.log"
-        self.failed = False
+    def __init__(self, node: Node, shown: Progress, stopped: threading.Event) -> None:
+        self.node, self.since, self.failed = node, time.monotonic(), False
+        self.log = LOGS / f"{node.name.replace('/', '_')}.log"
+        self._shown, self._stopped, self._bar = shown, stopped, ""
+        self._row = shown.add_task(node.name.rpartition(":")[2], total=None, line="starting")
 
     @property
     def took(self) -> str:
@@ -39,20 +42,31 @@ class Outcome:
         return f"{minutes}:{seconds:02}"
 
     def run(self) -> None:
-        """Brings the stage up to date; all it prints goes to its log."""
-        command = [sys.executable, "-m", "flows.bring_up", self.name]
-        with (
-            self.log.open("w", encoding="utf-8") as log,
-            subprocess.Popen(
-                command, env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-            ) as process,
-        ):
-            assert process.stdout is not None
-            for line in process.stdout:  # a bar's carriage returns are line ends here
-                log.write(line)
-                log.flush()
-                self.last_line = line.strip() or self.last_line
-        self.failed = process.returncode != 0
+        """Runs the stage, again after a crash as often as its ``meta`` says; all it prints goes to its log."""
+        with self.log.open("w", encoding="utf-8") as log:
+
+            def say(line: str) -> None:
+                print(line, file=log, flush=True)
+                self._shown.update(self._row, line=line[-SHOWN_CHARACTERS:])
+
+            for attempts_left in reversed(range(1 + self.node.meta.retries)):
+                try:
+                    run_stage(self.node.name, Path(), "if changed", self.node.meta.timeout_s, ONE_THREAD, say, self._progress)
+                    break
+                except StageRefused:
+                    self.failed = True
+                except StageCrashed as error:
+                    self.failed = self._stopped.is_set() or not attempts_left
+                    say(str(error) if self.failed else f"crashed, starts again: {error}")
+                if self.failed:
+                    break
+        self._shown.remove_task(self._row)
+
+    def _progress(self, says: str, percent: float) -> None:
+        if says != self._bar:  # a stage may have several bars, one after the other
+            self._shown.reset(self._row, total=100)
+            self._bar = says
+        self._shown.update(self._row, completed=percent, line=says[-SHOWN_CHARACTERS:])
 
 
 def bring_up(pipeline: str, jobs: int, console: Console) -> int:
@@ -68,29 +82,47 @@ def bring_up(pipeline: str, jobs: int, console: Console) -> int:
     total = len(waiting)
     console.print(f"{total} of {len(nodes)} stages to bring up to date, {jobs} at a time" if total else "all stages are up to date")
     LOGS.mkdir(parents=True, exist_ok=True)
-    running: dict[Future[None], Outcome] = {}
-    failed: list[Outcome] = []
-    with ThreadPoolExecutor(jobs) as pool, Live(console=console, refresh_per_second=1, transient=True) as live:
-        while waiting or running:
-            if not failed:
-                for name in _ready(waiting, [outcome.name for outcome in running.values()])[: jobs - len(running)]:
-                    del waiting[name]
-                    outcome = Outcome(name)
-                    running[pool.submit(outcome.run)] = outcome
-            if not running:
-                break
-            ended, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-            for future in ended:
-                outcome = running.pop(future)
-                future.result()
-                failed += [outcome] if outcome.failed else []
-                done = total - len(waiting) - len(running)
-                live.console.print(f"{outcome.name} {'failed' if outcome.failed else 'done'} after {outcome.took} ({done} of {total})")
-            live.update(_shown(list(running.values())))
-    for outcome in failed:
-        console.print(f"{outcome.name} failed; the end of {outcome.log}:")
-        console.print("\n".join(outcome.log.read_text(encoding="utf-8").splitlines()[-20:]), markup=False)
+    failed = _side_by_side(waiting, jobs, console)
+    for work in failed:
+        console.print(f"{work.node.name} failed; the end of {work.log}:")
+        console.print("\n".join(work.log.read_text(encoding="utf-8").splitlines()[-20:]), markup=False)
     return 1 if failed else 0
+
+
+def _side_by_side(waiting: dict[str, Node], jobs: int, console: Console) -> list[Work]:
+    """Runs all that ``waiting`` holds, and empties it as they start; the works that failed."""
+    total = len(waiting)
+    running: dict[Future[None], Work] = {}
+    failed: list[Work] = []
+    stopped = threading.Event()
+    columns = (
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        BarColumn(20),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[line]}"),
+    )
+    with ThreadPoolExecutor(jobs) as pool, Progress(*columns, console=console, refresh_per_second=1, transient=True) as shown:
+        try:
+            while waiting or running:
+                if not failed:
+                    for name in _ready(waiting, [work.node.name for work in running.values()])[: jobs - len(running)]:
+                        work = Work(waiting.pop(name), shown, stopped)
+                        running[pool.submit(work.run)] = work
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    work = running.pop(future)
+                    future.result()
+                    failed += [work] if work.failed else []
+                    done = total - len(waiting) - len(running)
+                    shown.console.print(f"{work.node.name} {'failed' if work.failed else 'done'} after {work.took} ({done} of {total})")
+        except BaseException:
+            stopped.set()
+            while wait(running, timeout=0.5).not_done:  # one may start a process just now
+                end_all()
+            raise
+    return failed
 
 
 def _ready(waiting: dict[str, Node], running: Sequence[str]) -> list[str]:
@@ -99,16 +131,9 @@ def _ready(waiting: dict[str, Node], running: Sequence[str]) -> list[str]:
     return [name for name, node in waiting.items() if not unmet & set(node.needs)]
 
 
-def _shown(running: Sequence[Outcome]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    for outcome in running:
-        table.add_row(outcome.name.rpartition(":")[2], outcome.took, outcome.last_line[-100:])
-    return table
-
-
 def main() -> int:
     pipeline, jobs = sys.argv[1:]
-    # ended from outside, its stages get the same signal: it waits for them and leaves the terminal as it was
+    # ended from outside, it ends its stages and leaves the terminal as it was
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return bring_up(pipeline, int(jobs), Console(highlight=False, soft_wrap=True))

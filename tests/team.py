@@ -63,10 +63,10 @@ class Team:
                     raise
                 time.sleep(1)
 
-    def start(self, **parameters: Any) -> str:
-        """Run the deployment ``echodistill/full``; the flow run's id."""
-        deployment = self.api("/deployments/name/echodistill/full")["id"]
-        return str(self.api(f"/deployments/{deployment}/create_flow_run", {"parameters": parameters})["id"])
+    def start(self, deployment: str = "full", **parameters: Any) -> str:
+        """Run the deployment ``echodistill/DEPLOYMENT``; the flow run's id."""
+        found = self.api(f"/deployments/name/echodistill/{deployment}")["id"]
+        return str(self.api(f"/deployments/{found}/create_flow_run", {"parameters": parameters})["id"])
 
     def wait(self, run_id: str, seconds: float = 1500.0) -> dict[str, Any]:
         """The flow run's last state."""

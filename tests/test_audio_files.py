@@ -168,6 +168,13 @@ def test_too_long() -> None:
     assert decode_bytes(encoded(np.zeros(16_000), 16_000), "clip", 1.0).waveform.size == 16_000
 
 
+def test_what_would_not_fit_in_memory_is_refused_by_its_header() -> None:
+    content = bytearray(encoded(np.zeros((1_000, 8)), 16_000, "FLAC"))
+    content[22:26] = struct.pack(">I", 3 * 3_600 * 16_000)
+    with pytest.raises(UserError, match=r"^clip: 10800.0 s of 8 channels at 16000 Hz are 5.1 GiB when decoded, more than 2:"):
+        decode_bytes(bytes(content), "clip", 20_000.0)
+
+
 @pytest.mark.parametrize("unknown_length", [False, True])
 def test_a_header_of_three_hours_costs_no_memory(unknown_length: bool) -> None:
     claimed = 0xFFFFFFFF if unknown_length else 3 * 3_600 * 16_000 * 2

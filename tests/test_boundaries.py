@@ -16,7 +16,7 @@ HOME = {
     "boto3": {"storage"},
     "botocore": {"storage"},
     "great_expectations": {"quality.py"},
-    "mlflow": {"tracking.py", "registry.py", "served_model.py"},
+    "mlflow": {"tracking.py", "registry.py", "model_package.py", "served_model.py"},
     "soundfile": {"audio/files.py", "audio/distortions/codec.py"},
     "pywt": {"audio/denoise.py"},
     "noisereduce": {"audio/denoise.py"},

@@ -9,7 +9,14 @@ from tests.projects import small_project
 from tests.team import clean_environment, run
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
-SMALL = ("-S", "comparison.systems=[distill, echodistill, silent]", "-S", "comparison.denoisers=[wavelet]")
+SMALL = (
+    "-S",
+    "comparison.systems=[distill, echodistill]",
+    "-S",
+    "comparison.controls=[silent]",
+    "-S",
+    "comparison.denoisers=[wavelet]",
+)
 
 
 def test_a_comparison_from_nothing_to_the_page(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from echodistill.quality import validate
 from echodistill.records import Answer, GridRow, write_rows
 from tests.test_evidence import SETTINGS, scored, system
 
-COMPARISON = ComparisonParams(seeds=(1, 2, 3), systems=("grpo", "echodistill"), denoisers=("wavelet",))
-NAMES = [f"{name}-{seed}" for name in COMPARISON.systems for seed in COMPARISON.seeds]
+COMPARISON = ComparisonParams(seeds=(1, 2, 3), systems=("grpo", "echodistill"), controls=("silent",), denoisers=("wavelet",))
+NAMES = [f"{name}-{seed}" for name in COMPARISON.trained for seed in COMPARISON.seeds]
 
 
 def failed(checks: list[Expect]) -> dict[str, tuple[str, ...]]:

@@ -3,6 +3,8 @@
 import ast
 import copy
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from echodistill.answering.grid import grid_items, without_audio
+from echodistill.answering.grid import answer_grid, grid_items, without_audio
+from echodistill.answering.journal import Item
 from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.denoise import DENOISERS
 from echodistill.audio.mixing import Mix, draw
@@ -19,8 +22,8 @@ from echodistill.closure import ROOT, closure
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate
-from echodistill.params import Denoiser, System, TrainParams, validate_params
-from echodistill.records import GridRow, write_rows
+from echodistill.params import Control, Denoiser, System, TrainParams, validate_params
+from echodistill.records import Answer, GridRow, read_rows, write_rows
 from echodistill.stages.train_system import train_system
 from echodistill.systems import SYSTEMS, check_distinct, settings_for
 from flows.graph import read_graph
@@ -63,6 +66,10 @@ def test_every_system_and_seed_of_the_parameters_is_a_stage_and_leads_to_the_rep
     for system in PARAMS["comparison"]["systems"]:
         for seed in PARAMS["comparison"]["seeds"]:
             assert {f"comparison/dvc.yaml:{stage}@{system}-{seed}" for stage in ("train", "answer")} <= leading
+    for control in PARAMS["comparison"]["controls"]:
+        assert f"comparison/dvc.yaml:control_references@{control}" in leading
+        for seed in PARAMS["comparison"]["seeds"]:
+            assert {f"comparison/dvc.yaml:{stage}_control@{control}-{seed}" for stage in ("train", "answer")} <= leading
     for denoiser in PARAMS["comparison"]["denoisers"]:
         assert f"comparison/dvc.yaml:answer_denoised_base@{denoiser}" in leading
     assert {"corpus", "base", "predict@base"} <= leading
@@ -70,7 +77,7 @@ def test_every_system_and_seed_of_the_parameters_is_a_stage_and_leads_to_the_rep
 
 
 def test_the_names_that_parameters_may_have_are_those_of_the_tables() -> None:
-    assert get_args(System) == tuple(SYSTEMS)
+    assert {*get_args(System), *get_args(Control)} == SYSTEMS.keys()
     assert get_args(Denoiser) == tuple(DENOISERS)
 
 
@@ -88,11 +95,11 @@ def test_a_comparison_wants_the_matched_teacher() -> None:
     raw = copy.deepcopy(PARAMS)
     raw["references"]["hears"] = "silent"
     with pytest.raises(UserError, match=r"references\.hears: a comparison needs `matched`"):
-        train_system(validate_params(raw, "params.yaml"), "sft", 1, *[Path("nowhere")] * 6)
+        train_system(validate_params(raw, "params.yaml"), "sft", 1, *[Path("nowhere")] * 5)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_a_system_differs_in_what_it_names_alone(name: System) -> None:
+def test_a_system_differs_in_what_it_names_alone(name: System | Control) -> None:
     train = TrainParams.model_validate(PARAMS["train"])
     before, after = train.model_dump(), settings_for(SYSTEMS[name], train).model_dump()
     for key, value in SYSTEMS[name].train.items():
@@ -146,7 +153,9 @@ def test_denoisers_are_tried_in_two_kinds_of_noise_a_clip_and_level() -> None:
     assert denoised_mixes(mixes[::-1], 0.0, 1) == chosen != denoised_mixes(mixes, 0.0, 2)
 
 
-def test_without_audio_the_answer_depends_on_the_question_alone(tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM) -> None:
+def test_without_audio_the_answer_depends_on_the_question_alone(
+    tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, _ = grid(tmp_path, tiny_corpus)
     items = without_audio(tiny_corpus, grid_items(tiny_corpus, folder, NoiseLibrary(tiny_corpus.waveform)))
     prompts = [item.prompt() for item in items]
@@ -158,5 +167,17 @@ def test_without_audio_the_answer_depends_on_the_question_alone(tmp_path: Path, 
     for item, answer in zip(items, generate(tiny_llm, batch, 3), strict=True):
         answers[item.question_id].append(answer)
     assert all(answer == given[0] for given in answers.values() for answer in given)
+    monkeypatch.chdir(tmp_path)
+    asked: list[str] = []
+
+    def noted(item: Item) -> Prompt:
+        asked.append(item.question_id)
+        return item.prompt()
+
+    answer_grid(Path("each.parquet"), "each", "1", tiny_llm, items, 3)
+    counted = [replace(item, prompt=partial(noted, item)) for item in items]
+    answer_grid(Path("once.parquet"), "once", "1", tiny_llm, counted, 3, alike=True)
+    assert sorted(asked) == sorted(answers)
+    assert read_rows(Path("once.parquet"), Answer) == read_rows(Path("each.parquet"), Answer)
     with pytest.raises(ValueError, match="with and without a clip"):
         encode(tiny_llm, [prompts[0], Prompt(np.zeros(8_000, np.float32), "Which?", ("a", "b"))])

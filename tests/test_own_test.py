@@ -180,7 +180,7 @@ def test_bad_rows_and_missing_recordings_are_named_with_their_source(world: Path
     ]
     assert [f"{row.row}: {row.reason}" for row in rows[:2]] == corpus_notes(world / "corpus") == lacking
     assert [row.row for row in rows[2:]] == [f"folder: {world}/raw/5.wav", f"test (mmar): {world}/mmar/audio/{b.MMAR[0]['id']}.wav"]
-    assert {row.reason for row in rows[2:]} == {"2.0 s is longer than the allowed 1.2 s"}
+    assert {row.reason for row in rows[2:]} == {"2.0 s is longer than the allowed 1.2 s (corpus.max_duration_s)"}
     printed = capsys.readouterr().out
     assert all(f"quarantined {line}" in printed for line in lacking)
 

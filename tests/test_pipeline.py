@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from echodistill.closure import ROOT, closure
+from echodistill.module_lists import with_module_lists
 
 FOR_PEOPLE = ("reports/accuracy_by_snr", "reports/model_card.md")
 """No stage builds on these."""
@@ -75,6 +76,20 @@ def upstream(name: str) -> set[str]:
 def test_a_stage_declares_every_module_it_imports(name: str) -> None:
     declared = sorted(dep for dep in stages()[name]["deps"] if dep.endswith(".py"))
     assert declared == closure(f"echodistill.stages.{module_of(name)}")
+
+
+def test_module_lists_are_written_where_they_are_wrong_and_nothing_else() -> None:
+    for path in (ROOT / "dvc.yaml", ROOT / "comparison/dvc.yaml"):
+        assert with_module_lists(path.read_text()) == path.read_text()
+    right = (ROOT / "dvc.yaml").read_text()
+    lacking = re.sub(r"echodistill/(errors|seeds)\.py, ", "", right).replace(
+        "[reports/metrics.json,", "[gone.py, reports/metrics.json,"
+    )
+    assert lacking != right
+    assert with_module_lists(lacking) == right
+    new = "stages:\n  a:\n    cmd: python -m echodistill.stages.promote x\n    deps:\n      []\n    outs:\n      - x\n"
+    deps = yaml.safe_load(with_module_lists(new))["stages"]["a"]
+    assert deps == {"cmd": "python -m echodistill.stages.promote x", "deps": closure("echodistill.stages.promote"), "outs": ["x"]}
 
 
 def test_the_closure_finds_imports_inside_functions(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 The other machine is a clone in another folder, with a DVC cache, a reference cache and a worker of its own.
 """
 
+import csv
 import json
+import math
 import os
 import re
 import signal
@@ -144,6 +146,28 @@ def test_two_runs_side_by_side_are_two_experiments(team: Team, first_run: str) -
     assert {"400", "300"} <= set(re.findall(r"\b\d{3}\b", shown))
     assert before == ((team.project / "params.yaml").read_bytes(), (team.project / "reports/metrics.json").read_bytes())
     assert not {path.name for path in (team.project / ".echodistill/workspaces").iterdir()} & set(names)
+
+
+@pytest.mark.long
+def test_a_comparison_trains_and_answers_on_the_other_machine(team: Team, elsewhere: Path, first_run: str) -> None:
+    only = ("seeds=[1]", "systems=[echodistill]", "controls=[silent]", "denoisers=[wavelet]")
+    run_id = team.start("compare", overrides=[f"comparison.{one}" for one in only])
+    state = team.wait(run_id)
+    assert state["type"] == "COMPLETED", (state["message"], team.logs(run_id)[-30:])
+    lines = team.logs(run_id)
+    for stage in ("train@echodistill-1", "train_control@silent-1", "answer@echodistill-1", "answer_denoised_base@wavelet"):
+        assert any(re.fullmatch(rf"comparison/dvc.yaml:{stage}: ran \(on pool gpu\) in \d+ s", line) for line in lines), stage
+    assert not (team.project / ".echodistill/runs").exists()
+    assert any(re.search(r"logged as MLflow run [0-9a-f]{32} at .*; report: s3://", line) for line in lines)
+    name = team.api(f"/flow_runs/{run_id}")["name"]
+    kept = team.project / ".echodistill/experiments" / name
+    table = json.loads((kept / "compare.json").read_text())
+    assert set(table["systems"]) == {"base", "text", "constant", "echodistill", "silent"}
+    assert "<html" in (kept / "index.html").read_text()
+    shown = list(csv.DictReader(run(team.project, team.environment, "dvc", "exp", "show", "--csv").stdout.splitlines()))
+    (row,) = [row for row in shown if row["Experiment"] == name]
+    figure = table["systems"]["echodistill"]["acc"]["value"]
+    assert any(math.isclose(float(value), figure, rel_tol=1e-4) for column, value in row.items() if "echodistill" in column and value)
 
 
 def stage_process(elsewhere: Path) -> psutil.Process | None:

@@ -13,6 +13,7 @@ from echodistill.audio.files import encode_flac
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.registry import register
+from echodistill.run_reports import Reports
 from echodistill.tracking import find_or_create_run
 from tests.conftest import tone
 
@@ -158,6 +159,32 @@ def test_entering_again_makes_no_new_version_and_only_a_positive_decision_moves_
     assert second != first
     assert (_alias("candidate"), _alias("champion")) == (second, first)
     assert len(_client().search_model_versions("name = 'echodistill'")) == 2
+
+
+def test_the_same_student_evaluated_anew_keeps_the_later_card_answers_and_figures(
+    entered: tuple[Path, str], tmp_path: Path, tiny_llm: AudioLLM
+) -> None:
+    import mlflow
+
+    student, run_id = _student(tmp_path / "student", tiny_llm, "evaluated"), find_or_create_run("evaluated", "grpo")
+    names = ("metrics.json", "promotion.json", "card.md", "curves.png", "base.parquet", "student.parquet")
+    paths = [tmp_path / name for name in names]
+    reports = Reports(*paths[:4], tuple(paths[4:]))
+
+    def enter(says: str, accuracy: float) -> str:
+        for path in paths:
+            path.write_text(f"{path.name} {says}")
+        return register(student, student.parent, _decision(False), run_id, {"student.acc": accuracy}, reports)
+
+    version = enter("before", 0.5)
+    assert enter("after", 0.625) == version
+    kept = Path(mlflow.artifacts.download_artifacts(f"models:/echodistill/{version}", dst_path=str(tmp_path / "kept"))) / "artifacts"
+    assert (kept / "student/README.md").read_text() == "card.md after"
+    assert (kept / "base.parquet").read_text() == "base.parquet after"
+    assert (kept / "student.parquet").read_text() == "student.parquet after"
+    assert list((kept / "student").glob("*.safetensors"))
+    logged = _client().get_logged_model(_client().get_model_version("echodistill", version).model_id)
+    assert [metric.value for metric in logged.metrics if metric.key == "student.acc"] == [0.625]
 
 
 def test_an_adapter_takes_its_base_along(entered: tuple[Path, str], tiny_llm: AudioLLM, tmp_path: Path) -> None:

@@ -53,6 +53,20 @@ def test_outputs_and_gradients_are_those_of_every_row_computed(tiny_llm: AudioLL
         torch.testing.assert_close(gradient, found[1][1][name], rtol=1e-5, atol=1e-7, msg=name)
 
 
+def test_a_copy_that_is_asked_meanwhile_disturbs_nothing(tiny_llm: AudioLLM) -> None:
+    """The frozen teacher is a copy of the student, hooks and all."""
+    student, teacher = copy.deepcopy(tiny_llm.model), copy.deepcopy(tiny_llm.model)
+    batch, other = batch_of(tiny_llm, 4), batch_of(tiny_llm, 2)
+    ids = torch.full((12, 3), 7)
+    expected = score(student, batch, ids, torch.ones_like(ids))
+
+    def ask(*_given: object) -> None:
+        score(teacher, other, ids[:6], torch.ones_like(ids[:6]))
+
+    student.model.audio_tower.conv1.register_forward_hook(ask)
+    assert torch.equal(score(student, batch, ids, torch.ones_like(ids)), expected)
+
+
 def test_equal_rows_may_stand_apart(tiny_llm: AudioLLM) -> None:
     """The trainer shuffles the rows of a step."""
     model, plain = copy.deepcopy(tiny_llm.model), without_sharing(tiny_llm)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 WORK = "import sys, time; from pathlib import Path; since = time.time(); "
 WORK += "print('working on', sys.argv[1]); time.sleep(float(sys.argv[2])); Path(sys.argv[1]).write_text(f'{since} {time.time()}')"
 PIPELINE = "comparison/dvc.yaml"
+COMMAND = [sys.executable, "-m", "flows.side_by_side", PIPELINE, "2"]
 
 
 def stage(out: str, deps: list[str], seconds: float = 0.0, wdir: str = "..") -> dict[str, object]:
@@ -31,10 +33,13 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def bring_up(project: Path) -> subprocess.CompletedProcess[str]:
+def environment() -> dict[str, str]:
     paths = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
-    command = [sys.executable, "-m", "flows.side_by_side", PIPELINE, "2"]
-    return subprocess.run(command, cwd=project, env=os.environ | paths, capture_output=True, text=True, timeout=300)
+    return os.environ | paths
+
+
+def bring_up(project: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(COMMAND, cwd=project, env=environment(), capture_output=True, text=True, timeout=300)
 
 
 def times(project: Path, name: str) -> tuple[float, float]:
@@ -57,6 +62,52 @@ def test_stages_overlap_and_follow_what_they_need(project: Path) -> None:
     (project / "source").write_text("2")  # all that stands behind a change runs, not only what DVC sees first
     assert bring_up(project).returncode == 0
     assert not [name for name in before if (project / name).read_text() == before[name]]
+
+
+COUNTED = "import sys; from pathlib import Path; tries = Path('tries'); "
+COUNTED += "tries.write_text((tries.read_text() if tries.exists() else '') + '.'); "
+
+
+def counting(project: Path, then: str) -> None:
+    """The stage ``left``, which DVC's ``meta`` allows two more tries, notes each of its starts."""
+    graph = yaml.safe_load((project / PIPELINE).read_text())
+    graph["stages"]["left"] |= {"cmd": f'python -c "{COUNTED}{then}"', "meta": {"retries": 2}}
+    (project / PIPELINE).write_text(yaml.safe_dump(graph))
+
+
+def test_a_stage_that_crashes_is_tried_again(project: Path) -> None:
+    counting(project, "len(tries.read_text()) < 3 and sys.exit(3); Path('left').write_text('0 0')")
+    done = bring_up(project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (project / "tries").read_text() == "..."
+    assert (project / "end").exists()
+    log = (project / ".echodistill/logs/comparison_dvc.yaml:left.log").read_text()
+    assert log.count("crashed, starts again: stage comparison/dvc.yaml:left ended with status") == 2
+
+
+def test_a_stage_that_refuses_its_input_is_not(project: Path) -> None:
+    counting(project, "sys.exit('error: the file x has no rows')")
+    done = bring_up(project)
+    assert done.returncode == 1
+    assert (project / "tries").read_text() == "."
+    assert "error: the file x has no rows" in done.stdout
+
+
+def test_ended_from_outside_it_ends_its_stages(project: Path) -> None:
+    graph = yaml.safe_load((project / PIPELINE).read_text())
+    note = "import os; from pathlib import Path; Path(f'pid-{os.getpid()}').touch(); import time; time.sleep(300)"
+    for name in ("left", "right"):
+        graph["stages"][name] |= {"cmd": f'python -c "{note}"', "meta": {"retries": 2}}
+    (project / PIPELINE).write_text(yaml.safe_dump(graph))
+    with subprocess.Popen(COMMAND, cwd=project, env=environment(), stdout=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 120
+        while len(found := list(project.glob("pid-*"))) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+    assert not [path for path in found if Path("/proc", path.name.removeprefix("pid-")).exists()]
+    assert len(list(project.glob("pid-*"))) == 2  # neither was started again
 
 
 def test_a_failure_is_shown_stops_what_has_not_started_and_loses_nothing(project: Path) -> None:

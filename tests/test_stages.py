@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from echodistill.records import Quarantined, read_rows
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage
 from echodistill.stages import references as references_stage
-from echodistill.stages.entry import only, run_stage
+from echodistill.stages.entry import arguments_of, only, run_stage
 from tests.conftest import WORDS, tone
 from tests.test_pipeline import ROOT
 
@@ -82,7 +82,7 @@ BAD: dict[str, Any] = {
     "text": (lambda path: path.write_text("hello"), "not an audio file"),
     "silent": (lambda path: soundfile.write(path, np.zeros(8_000), 16_000), "silent"),
     "short": (lambda path: soundfile.write(path, np.full(100, 0.1), 16_000), "min_duration_s"),
-    "long": (lambda path: soundfile.write(path, np.full(64_000, 0.1), 16_000), "longer than the allowed"),
+    "long": (lambda path: soundfile.write(path, np.full(64_000, 0.1), 16_000), "longer than the allowed 1.2 s (corpus.max_duration_s)"),
     "nan": (lambda path: soundfile.write(path, np.full(8_000, np.nan), 16_000, subtype="FLOAT"), "NaN"),
 }
 
@@ -209,14 +209,33 @@ def test_only_a_stage_that_works_on_workers_is_given_their_address(tmp_path: Pat
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw | {"workers": {"address": "tcp://host:8786"}}))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["stage", "out"])
-    given: list[tuple[Path, dict[str, str]]] = []
+    given: list[tuple[Path, str]] = []
 
-    def stage(_params: Params, out: Path, **more: str) -> None:
-        given.append((out, more))
+    def stage(_params: Params, out: Path, address: str = "none given") -> None:
+        given.append((out, address))
 
     run_stage(stage, ("seed",), on_workers=True)
     run_stage(stage, ("seed",))
-    assert given == [(Path("out"), {"address": "tcp://host:8786"}), (Path("out"), {})]
+    assert given == [(Path("out"), "tcp://host:8786"), (Path("out"), "none given")]
+
+
+def test_arguments_are_read_by_a_stages_own_signature() -> None:
+    def judge(_params: Params, part: Literal["left", "right"], seed: int, out: Path, *against: Path) -> None: ...
+
+    assert arguments_of(judge, ["right", "7", "a/b", "c", "d"]) == ["right", 7, Path("a/b"), Path("c"), Path("d")]
+    usage = r"usage: judge left\|right SEED OUT AGAINST \.\.\.$"
+    with pytest.raises(UserError, match=f"^'middle' is none of them. {usage}"):
+        arguments_of(judge, ["middle", "7", "a", "b"])
+    with pytest.raises(UserError, match=f"^invalid literal for int.*'x'. {usage}"):
+        arguments_of(judge, ["left", "x", "a", "b"])
+    with pytest.raises(UserError, match=f"^{usage}"):
+        arguments_of(judge, ["left", "7", "a"])
+
+    def plain(_params: Params, out: Path, address: str | None = None) -> None: ...
+
+    assert arguments_of(plain, ["a"]) == [Path("a")]
+    with pytest.raises(UserError, match=r"^usage: plain OUT$"):
+        arguments_of(plain, ["a", "b"])
 
 
 def test_warm_references_need_no_model_call(

@@ -30,11 +30,18 @@ def grid_items(corpus: Corpus, mixes_folder: Path, noise: NoiseLibrary, front: F
     return items
 
 
-def answer_grid(out: Path, says: str, mark: str, llm: AudioLLM, items: list[Item], max_new_tokens: int) -> None:
-    """Write greedy answers to ``out`` (parquet). A killed run of the same ``mark`` goes on; ``says`` names the bar."""
+def answer_grid(out: Path, says: str, mark: str, llm: AudioLLM, items: list[Item], max_new_tokens: int, alike: bool = False) -> None:
+    """Write greedy answers to ``out`` (parquet). A killed run of the same ``mark`` goes on; ``says`` names the bar.
+
+    ``alike``: all items of a question ask the same, so it is asked once and the answer stands in each of their rows.
+    """
+    asked = list({item.question_id: item for item in items}.values()) if alike else items
     journal = run_folder(says.replace(" ", "-"), mark) / "answers.jsonl"
-    with bar(len(items), says, "answers") as shown:
-        answers = answer_items(llm, items, journal, device_batch(), max_new_tokens, shown.update)
+    with bar(len(asked), says, "answers") as shown:
+        answers = answer_items(llm, asked, journal, device_batch(), max_new_tokens, shown.update)
+    if alike:
+        responses = {answer.question_id: answer.response for answer in answers}
+        answers = [Answer(item.mix_id, item.question_id, item.noise_kind, item.snr_db, responses[item.question_id]) for item in items]
     write_rows(out, Answer, answers)
     journal.unlink()
 

@@ -13,6 +13,12 @@ from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.errors import UserError
 
 MAX_CHANNELS = 32
+MAX_DECODED_BYTES = 2 * 2**30
+"""Of one recording, with all its channels at its own rate."""
+
+
+class TooLong(UserError):
+    """A recording lasts longer than its reader takes."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ def decode_bytes(content: bytes, name: str, max_duration_s: float) -> Decoded:
 
     Channels are averaged, other rates resampled, and a peak above full scale is scaled down to it. The length a header claims is
     checked before anything of that size is allocated. Raises ``UserError`` naming ``name`` and the fault: empty, no audio,
-    truncated, too long, NaN samples.
+    truncated, too long (``TooLong``), too large, NaN samples.
     """
     if not content:
         raise UserError(f"{name}: the file is empty")
@@ -57,7 +63,10 @@ def decode_bytes(content: bytes, name: str, max_duration_s: float) -> Decoded:
             if not (0 < channels <= MAX_CHANNELS) or rate <= 0:
                 raise UserError(f"{name}: the header claims {channels} channels at {rate} Hz")
             if frames / rate > max_duration_s:
-                raise UserError(f"{name}: {frames / rate:.1f} s is longer than the allowed {max_duration_s:g} s")
+                raise TooLong(f"{name}: {frames / rate:.1f} s is longer than the allowed {max_duration_s:g} s")
+            if (size := 4 * frames * channels) > MAX_DECODED_BYTES:
+                held = f"{frames / rate:.1f} s of {channels} channels at {rate} Hz are {size / 2**30:.1f} GiB when decoded"
+                raise UserError(f"{name}: {held}, more than {MAX_DECODED_BYTES / 2**30:g}: mix it down to fewer channels first")
             samples = file.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise UserError(f"{name}: not an audio file that can be decoded ({error.error_string})") from error

@@ -24,7 +24,7 @@ from pathlib import Path
 from string import ascii_uppercase as LETTERS
 from typing import Any, Literal
 
-from echodistill.audio.files import Decoded, decode_bytes, read_file
+from echodistill.audio.files import Decoded, TooLong, decode_bytes, read_file
 from echodistill.datasets.manifest import Fields, RowError, rows
 from echodistill.datasets.missing import NO_AUDIO
 from echodistill.datasets.parquet_rows import Embedded, read_embedded
@@ -120,7 +120,10 @@ def _fetch(recording: Path | Embedded) -> Raw:
 
 def _decode(name: str, max_duration_s: float, raw: Raw) -> tuple[Decoded, str]:
     (content,) = raw.parts
-    return decode_bytes(content, name, max_duration_s), hashlib.sha256(content).hexdigest()
+    try:
+        return decode_bytes(content, name, max_duration_s), hashlib.sha256(content).hexdigest()
+    except TooLong as error:
+        raise UserError(f"{error} (corpus.max_duration_s)") from error
 
 
 def _name(recording: Path | Embedded, root: Path) -> str:

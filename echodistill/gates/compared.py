@@ -20,7 +20,7 @@ ROUNDING = 1e-9  # sums in another order differ in the last digit
 
 def students_checks(models: Path, settings: ComparisonParams) -> list[Expect]:
     """Expectations about the trained students, by their ``run.json`` and ``metrics.jsonl``."""
-    names = [f"{system}-{seed}" for system in settings.systems for seed in settings.seeds]
+    names = [f"{system}-{seed}" for system in settings.trained for seed in settings.seeds]
     runs = [read_json(models / name / "run.json", "steps", "fingerprint") for name in names]
     logged = [read_metrics(models / name / METRICS) for name in names]
     table = Table.of(
@@ -52,7 +52,7 @@ def compared_answers_checks(
     grid = Counter((row.question_id, row.mix_id) for row in read_rows(mixes_folder / "grid.parquet", GridRow))
     part = denoised_mixes([mix for mix in mixes.values() if mix.split == "test"], max_snr_db, seed)
     denoised = Counter({key: count for key, count in grid.items() if key[1] in part})
-    wanted = {f"{system}-{seed}": grid for system in settings.systems for seed in settings.seeds} | {"text": grid}
+    wanted = {f"{system}-{seed}": grid for system in settings.trained for seed in settings.seeds} | {"text": grid}
     wanted |= {f"{denoiser}-{model}": denoised for denoiser in settings.denoisers for model in (BASE, "student")}
     read = {name: read_rows(answers / f"{name}.parquet", Answer) for name in wanted}
     counted = {name: Counter((row.question_id, row.mix_id) for row in rows) for name, rows in read.items()}
@@ -81,12 +81,12 @@ def table_checks(path: Path, settings: ComparisonParams) -> list[Expect]:
     """Expectations about ``reports/compare.json``."""
     table = read_json(path, "systems", "differences", "cells", "budget")
     systems = table["systems"]
-    names = [BASE, "text", "constant", *settings.systems]
+    names = [BASE, "text", "constant", *settings.trained]
     there = Table.of("systems", "system", {"system": names, "there": [name in systems for name in names]})
     seeds = Table.of(
         "seeds",
         "system",
-        {"system": settings.systems, "seeds": [number(systems.get(name, {}).get("acc", {}).get("seeds")) for name in settings.systems]},
+        {"system": settings.trained, "seeds": [number(systems.get(name, {}).get("acc", {}).get("seeds")) for name in settings.trained]},
     )
     every = dict(_intervals(table, ""))
     intervals = Table.of("intervals", "figure", {"figure": list(every), "holds": [_in_interval(found) for found in every.values()]})

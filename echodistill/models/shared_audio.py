@@ -4,6 +4,9 @@ from typing import Any
 
 import torch
 
+ROW = "_row_of_clip"
+"""An encoder's attribute during a call: hooks are shared with its copies, such as the frozen teacher, this is not."""
+
 
 def share_encodings(encoder: Any) -> None:
     """From now on ``encoder`` (a module called with one row a clip) computes rows that are equal once.
@@ -12,27 +15,26 @@ def share_encodings(encoder: Any) -> None:
     of them again. Outputs and gradients stay what they were, up to rounding. Where training drops units at random every row is
     computed, since each draws its own.
     """
-    state: dict[str, torch.Tensor] = {}
 
     def take_first(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        state.clear()
+        module.__dict__.pop(ROW, None)
         features = args[0] if args else kwargs["input_features"]
         if features.shape[0] < 2 or (module.training and _drops(module)):
             return args, kwargs
         rows = features.shape[0]
         named: dict[Any, Any] = dict(enumerate(args)) | kwargs
         by_row = {name: value for name, value in named.items() if isinstance(value, torch.Tensor) and value.shape[:1] == (rows,)}
-        first, state["row"] = _first_and_place([_comparable(value) for value in by_row.values()])
+        first, place = _first_and_place([_comparable(value) for value in by_row.values()])
         if len(first) == rows:
-            state.clear()
             return args, kwargs
+        module.__dict__[ROW] = place
         chosen = named | {name: value[first] for name, value in by_row.items()}
         return tuple(chosen[index] for index in range(len(args))), {name: chosen[name] for name in kwargs}
 
-    def give_all(_module: Any, _args: Any, output: Any) -> Any:
-        if "row" not in state:
+    def give_all(module: Any, _args: Any, output: Any) -> Any:
+        row = module.__dict__.pop(ROW, None)
+        if row is None:
             return output
-        row = state.pop("row")
         for name, value in list(output.items()):
             if isinstance(value, torch.Tensor):
                 output[name] = value[row]

@@ -1,7 +1,6 @@
 """Stage ``answer_denoised_…`` of a comparison: one model's answers to part of the test, cleaned by a denoiser first."""
 
 from pathlib import Path
-from typing import Any
 
 from echodistill.answering.grid import answer_grid, grid_items
 from echodistill.answering.sample import denoised_mixes
@@ -35,13 +34,5 @@ def answer_denoised(
     answer_grid(out, f"answer {out.stem}", mark, llm, [item for item in items if item.mix_id in chosen], params.predict.max_new_tokens)
 
 
-def _arguments(arguments: list[str]) -> list[Any]:
-    return [arguments[0], *map(Path, arguments[1:])]
-
-
 if __name__ == "__main__":
-    run_stage(
-        answer_denoised,
-        sections=("seed", "mixes.noise", "mixes.recordings", "predict", "compare.headline_max_snr_db"),
-        convert=_arguments,
-    )
+    run_stage(answer_denoised, sections=("seed", "mixes.noise", "mixes.recordings", "predict", "compare.headline_max_snr_db"))

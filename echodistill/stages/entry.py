@@ -1,12 +1,13 @@
-"""How a stage starts: paths from the command line, its own sections of ``params.yaml``, one line for a user's fault."""
+"""How a stage starts: arguments from the command line, its own sections of ``params.yaml``, one line for a user's fault."""
 
 import errno
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args, get_origin
 
 from echodistill.atomic import write_fault
 from echodistill.errors import UserError
@@ -33,22 +34,47 @@ def only(params: Params, sections: Sequence[str]) -> Params:
     return cast(Params, view)
 
 
-def run_stage(
-    stage: Callable[..., None],
-    sections: Sequence[str],
-    convert: Callable[[list[str]], list[Any]] | None = None,
-    on_workers: bool = False,
-) -> None:
-    """Run ``stage(params, *paths)`` with the command line's paths. Exits with status 1 and one line on ``UserError``.
+def arguments_of(stage: Callable[..., None], given: Sequence[str]) -> list[Any]:
+    """The command line's arguments as the signature of ``stage`` has them behind ``params``: paths, whole numbers, one of some names.
+
+    Raises ``UserError`` with the usage.
+    """
+    parameters = [each for each in list(inspect.signature(stage).parameters.values())[1:] if each.default is inspect.Parameter.empty]
+    many = bool(parameters) and parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL
+    usage = f"usage: {stage.__name__} {' '.join(map(_shown, parameters))}"
+    if len(given) < len(parameters) or (len(given) > len(parameters) and not many):
+        raise UserError(usage)
+    each = [*parameters, *[parameters[-1]] * (len(given) - len(parameters))]
+    try:
+        return [_converted(parameter.annotation, text) for parameter, text in zip(each, given, strict=True)]
+    except ValueError as error:
+        raise UserError(f"{error}. {usage}") from error
+
+
+def _shown(parameter: inspect.Parameter) -> str:
+    name = "|".join(get_args(parameter.annotation)) or parameter.name.upper()
+    return f"{name} ..." if parameter.kind is inspect.Parameter.VAR_POSITIONAL else name
+
+
+def _converted(annotation: Any, text: str) -> Any:
+    """Raises ``ValueError``."""
+    if get_origin(annotation) is not Literal:
+        return annotation(text)
+    if text not in get_args(annotation):
+        raise ValueError(f"{text!r} is none of them")
+    return text
+
+
+def run_stage(stage: Callable[..., None], sections: Sequence[str], on_workers: bool = False) -> None:
+    """Run ``stage(params, *arguments)`` with the command line's arguments. Exits with status 1 and one line on ``UserError``.
 
     ``on_workers``: the stage also takes ``address`` (``workers.address``). That is no section, since DVC must not watch it: where
     work is computed changes no byte.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    arguments = sys.argv[1:]
     try:
-        values = convert(arguments) if convert else [Path(argument) for argument in arguments]
+        values = arguments_of(stage, sys.argv[1:])
         params = load_params(PARAMS_FILE)
         stage(only(params, sections), *values, **({"address": params.workers.address} if on_workers else {}))
     except UserError as error:

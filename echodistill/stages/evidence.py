@@ -14,6 +14,7 @@ from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.generalisation import distortion_table, level_table
 from echodistill.evaluation.headline import curve_points, seed_figures, top_figures
 from echodistill.evaluation.scores import Scored, score_answers
+from echodistill.models.prompts import LETTERS
 from echodistill.params import Params, judged_on
 from echodistill.records import Answer, Question, read_rows
 from echodistill.stages.entry import run_stage
@@ -38,13 +39,13 @@ def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: 
 
     trained = [
         System(name, tuple(scored(read_rows(answers / f"{name}-{seed}.parquet", Answer)) for seed in settings.seeds))
-        for name in settings.systems
+        for name in settings.trained
     ]
     floor = [
         System(TEXT, (scored(read_rows(answers / "text.parquet", Answer)),)),
         System(CONSTANT, (scored(list(_constant(base_rows, questions))),)),
     ]
-    table = table_of([System(BASE, (scored(base_rows),)), *floor, *trained], _pairs(settings.systems), params.compare, params.seed)
+    table = table_of([System(BASE, (scored(base_rows),)), *floor, *trained], _pairs(settings.trained), params.compare, params.seed)
     if scoring:
         table["scoring"] = scoring.as_dict()
     if settings.denoisers:
@@ -56,7 +57,7 @@ def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: 
         for system in trained
     }
     table["generalisation"] = _generalisation(params, base_rows, questions, answers)
-    table["budget"] = {name: _budget(params, name, models) for name in settings.systems}
+    table["budget"] = {name: _budget(params, name, models) for name in settings.trained}
     for path, content in ((out, table), (top, top_figures(table))):
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -106,8 +107,8 @@ def _pairs(systems: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _constant(base_rows: list[Answer], questions: dict[str, Question]) -> Iterator[Answer]:
-    """A system that always names the first choice: always consistent, so its GSR is 1, and it hears nothing."""
-    return (replace(row, response=questions[row.question_id].choices[0]) for row in base_rows)
+    """A system that always names the first choice, as prompts letter it: always consistent, so its GSR is 1, and it hears nothing."""
+    return (replace(row, response=f"{LETTERS[0]}. {questions[row.question_id].choices[0]}") for row in base_rows)
 
 
 def _denoised(params: Params, scored: Callable[[list[Answer]], Scored], base_rows: list[Answer], answers: Path) -> dict[str, object]:

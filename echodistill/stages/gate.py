@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from echodistill.errors import UserError
 from echodistill.gates.answers import answers_checks
@@ -17,8 +16,6 @@ from echodistill.gates.student import student_checks
 from echodistill.params import Params
 from echodistill.quality import open_gate
 from echodistill.stages.entry import run_stage
-
-USAGE = "usage: python -m echodistill.stages.gate ARTIFACT VERDICT_PATH ARTIFACT_PATH [AGAINST_PATH ...]"
 
 
 def gate(params: Params, artifact: str, verdict: Path, *paths: Path) -> None:
@@ -47,15 +44,8 @@ def _checks(params: Params, artifact: str, paths: Sequence[Path]) -> list[Expect
             return comparison_checks(metrics, params)
         case "promotion", [decision, metrics]:
             return promotion_checks(decision, metrics)
-    raise UserError(f"no gate {artifact!r} with {len(paths)} paths. {USAGE}")
-
-
-def _arguments(arguments: list[str]) -> list[Any]:
-    if len(arguments) < 3:
-        raise UserError(USAGE)
-    artifact, *paths = arguments
-    return [artifact, *map(Path, paths)]
+    raise UserError(f"no gate {artifact!r} with {len(paths)} paths")
 
 
 if __name__ == "__main__":
-    run_stage(gate, sections=("corpus", "mixes", "gates"), convert=_arguments)
+    run_stage(gate, sections=("corpus", "mixes", "gates"))

@@ -1,7 +1,7 @@
 """Stage ``gate_…`` of a comparison: may the next stage build on what all systems together made?"""
 
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from echodistill.errors import UserError
 from echodistill.gates.compared import compared_answers_checks, students_checks, table_checks
@@ -10,16 +10,16 @@ from echodistill.params import Params
 from echodistill.quality import open_gate
 from echodistill.stages.entry import run_stage
 
-USAGE = "usage: python -m echodistill.stages.gate_compared students|answers|table VERDICT_PATH PATH [AGAINST_PATH ...]"
+Part = Literal["students", "answers", "table"]
 
 
-def gate_compared(params: Params, part: str, verdict: Path, *paths: Path) -> None:
+def gate_compared(params: Params, part: Part, verdict: Path, *paths: Path) -> None:
     """Judge the students, the answers or the table; raises ``UserError`` where they do not pass. See ``quality.open_gate``."""
     verdict.unlink(missing_ok=True)
     open_gate(f"compared_{part}", paths[0], _checks(params, part, *paths), verdict)
 
 
-def _checks(params: Params, part: str, path: Path, *against: Path) -> list[Expect]:
+def _checks(params: Params, part: Part, path: Path, *against: Path) -> list[Expect]:
     match part, against:
         case "students", []:
             return students_checks(path, params.comparison)
@@ -27,15 +27,8 @@ def _checks(params: Params, part: str, path: Path, *against: Path) -> list[Expec
             return compared_answers_checks(path, mixes, params.comparison, params.compare.headline_max_snr_db, params.seed)
         case "table", []:
             return table_checks(path, params.comparison)
-    raise UserError(f"no gate {part!r} with {1 + len(against)} paths. {USAGE}")
-
-
-def _arguments(arguments: list[str]) -> list[Any]:
-    if len(arguments) < 3:
-        raise UserError(USAGE)
-    part, *paths = arguments
-    return [part, *map(Path, paths)]
+    raise UserError(f"no gate {part!r} with {1 + len(against)} paths")
 
 
 if __name__ == "__main__":
-    run_stage(gate_compared, sections=("seed", "comparison", "compare.headline_max_snr_db"), convert=_arguments)
+    run_stage(gate_compared, sections=("seed", "comparison", "compare.headline_max_snr_db"))

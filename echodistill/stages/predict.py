@@ -1,7 +1,7 @@
 """Stage ``predict@SYSTEM``: greedy answers of the base or the student to every test question, clean and in every condition."""
 
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from echodistill.answering.grid import answer_grid, grid_items
 from echodistill.audio.recordings import NoiseLibrary, recordings_folder
@@ -12,9 +12,11 @@ from echodistill.params import Params
 from echodistill.stages.entry import run_stage
 from echodistill.training.run_folder import fingerprint
 
+Which = Literal["base", "student"]
+
 
 def predict(
-    params: Params, system: str, out: Path, corpus_folder: Path, mixes_folder: Path, base_folder: Path, model_folder: Path
+    params: Params, system: Which, out: Path, corpus_folder: Path, mixes_folder: Path, base_folder: Path, model_folder: Path
 ) -> None:
     """Write the answers of ``system`` to ``out`` (parquet). ``model_folder`` is the base folder again for the base."""
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
@@ -26,13 +28,9 @@ def predict(
     answer_grid(out, f"predict {system}", mark, llm, grid_items(corpus, mixes_folder, noise), params.predict.max_new_tokens)
 
 
-def _open(system: str, base_folder: Path, model_folder: Path) -> AudioLLM:
+def _open(system: Which, base_folder: Path, model_folder: Path) -> AudioLLM:
     return open_base(base_folder) if system == "base" else open_model(model_folder, base_folder)
 
 
-def _arguments(arguments: list[str]) -> list[Any]:
-    return [arguments[0], *map(Path, arguments[1:])]
-
-
 if __name__ == "__main__":
-    run_stage(predict, sections=("mixes.noise", "mixes.recordings", "predict"), convert=_arguments)
+    run_stage(predict, sections=("mixes.noise", "mixes.recordings", "predict"))

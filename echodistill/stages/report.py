@@ -44,12 +44,12 @@ def report(
     noise = NoiseLibrary(corpus.waveform, recordings_folder(params.mixes.noise, params.mixes.recordings))
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     said = {BASE: read_rows(base, Answer)}
-    said |= {name: read_rows(answers / f"{name}-{settings.seeds[0]}.parquet", Answer) for name in settings.systems}
+    said |= {name: read_rows(answers / f"{name}-{settings.seeds[0]}.parquet", Answer) for name in settings.trained}
     heard = []
     for one in examples(said[BASE], said[OURS], corpus.questions, limit, params.seed, EXAMPLES):
         rendered = noise.render(mixes[one.mix_id], corpus.waveform(one.question.clip_id))
         heard.append(Heard(one, rendered.clean, rendered.noisy))
-    runs = {name: models / f"{name}-{settings.seeds[0]}" for name in settings.systems}
+    runs = {name: models / f"{name}-{settings.seeds[0]}" for name in settings.trained}
     every = {(BASE, ""): said[BASE]} | {who: read_rows(answers / f"{stem}.parquet", Answer) for stem, who in _answered(params).items()}
     failures = [
         Failure(*who, row.mix_id, corpus.questions[row.question_id].question, row.response)
@@ -79,7 +79,7 @@ def _answered(params: Params) -> dict[str, tuple[str, str]]:
     """Every file of answers by its name, as system and seed."""
     settings = params.comparison
     first = str(settings.seeds[0])
-    found: dict[str, tuple[str, str]] = {f"{name}-{seed}": (name, str(seed)) for name in settings.systems for seed in settings.seeds}
+    found: dict[str, tuple[str, str]] = {f"{name}-{seed}": (name, str(seed)) for name in settings.trained for seed in settings.seeds}
     found["text"] = ("text", first)
     for front in (*settings.denoisers, "distorted", "heard"):
         found |= {f"{front}-base": (f"{front} + base", ""), f"{front}-student": (f"{front} + {OURS}", first)}
