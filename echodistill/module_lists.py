@@ -14,7 +14,7 @@ from echodistill.atomic import atomic_path
 from echodistill.closure import ROOT, closure
 
 COMMAND = re.compile(r"python -m (?P<module>echodistill\.stages\.\w+)")
-DEPS = re.compile(r"^(?P<indent> +)deps:\n +\[(?P<items>[^\]]*)\]\n", re.MULTILINE)
+DEPS = re.compile(r"^(?P<indent> +)deps:\n +\[(?P<items>.*?)\]\n", re.MULTILINE | re.DOTALL)
 WIDTH = 136
 
 

@@ -71,7 +71,7 @@ def test_every_system_and_seed_of_the_parameters_is_a_stage_and_leads_to_the_rep
         for seed in PARAMS["comparison"]["seeds"]:
             assert {f"comparison/dvc.yaml:{stage}_control@{control}-{seed}" for stage in ("train", "answer")} <= leading
     for denoiser in PARAMS["comparison"]["denoisers"]:
-        assert f"comparison/dvc.yaml:answer_denoised_base@{denoiser}" in leading
+        assert f"comparison/dvc.yaml:answer_denoised@{denoiser}" in leading
     assert {"corpus", "base", "predict@base"} <= leading
     assert not [node.name for node in read_graph(ROOT) if "comparison" in node.name and ":" in node.name]
 

@@ -155,7 +155,7 @@ def test_a_comparison_trains_and_answers_on_the_other_machine(team: Team, elsewh
     state = team.wait(run_id)
     assert state["type"] == "COMPLETED", (state["message"], team.logs(run_id)[-30:])
     lines = team.logs(run_id)
-    for stage in ("train@echodistill-1", "train_control@silent-1", "answer@echodistill-1", "answer_denoised_base@wavelet"):
+    for stage in ("train@echodistill-1", "train_control@silent-1", "answer@echodistill-1", "answer_denoised@wavelet"):
         assert any(re.fullmatch(rf"comparison/dvc.yaml:{stage}: ran \(on pool gpu\) in \d+ s", line) for line in lines), stage
     assert not (team.project / ".echodistill/runs").exists()
     assert any(re.search(r"logged as MLflow run [0-9a-f]{32} at .*; report: s3://", line) for line in lines)

@@ -10,6 +10,7 @@ from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import AudioLLM, Prompt
+from echodistill.models.checkpoint import open_either
 from echodistill.progress import bar
 from echodistill.records import Answer, GridRow, Question, read_rows, write_rows
 from echodistill.training.device import device_batch
@@ -44,6 +45,14 @@ def answer_grid(out: Path, says: str, mark: str, llm: AudioLLM, items: list[Item
         answers = [Answer(item.mix_id, item.question_id, item.noise_kind, item.snr_db, responses[item.question_id]) for item in items]
     write_rows(out, Answer, answers)
     journal.unlink()
+
+
+def answer_both(
+    base_out: Path, student_out: Path, mark: str, base_folder: Path, student_folder: Path, items: list[Item], max_new_tokens: int
+) -> None:
+    """``answer_grid`` for the base, then for the student that was made from it; ``mark`` holds for both."""
+    for out, folder in ((base_out, base_folder), (student_out, student_folder)):
+        answer_grid(out, f"answer {out.stem}", mark, open_either(folder, base_folder), items, max_new_tokens)
 
 
 def without_audio(corpus: Corpus, items: list[Item]) -> list[Item]:

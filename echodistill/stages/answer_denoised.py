@@ -1,37 +1,47 @@
-"""Stage ``answer_denoised_…`` of a comparison: one model's answers to part of the test, cleaned by a denoiser first."""
+"""Stage ``answer_denoised`` of a comparison: base's and student's answers to part of the test, cleaned by a denoiser first."""
 
+import shutil
 from pathlib import Path
 
-from echodistill.answering.grid import answer_grid, grid_items
+from echodistill.answering.grid import answer_both, grid_items
+from echodistill.answering.remembered import Remembered
 from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.denoise import DENOISERS
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
-from echodistill.models.checkpoint import open_either
 from echodistill.params import Denoiser, Params
 from echodistill.records import read_rows
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
-from echodistill.training.run_folder import fingerprint
+from echodistill.training.run_folder import fingerprint, run_folder
 
 
 def answer_denoised(
-    params: Params, denoiser: Denoiser, out: Path, corpus_folder: Path, mixes_folder: Path, base_folder: Path, model_folder: Path
+    params: Params,
+    denoiser: Denoiser,
+    base_out: Path,
+    student_out: Path,
+    corpus_folder: Path,
+    mixes_folder: Path,
+    base_folder: Path,
+    student_folder: Path,
 ) -> None:
-    """Write the answers to ``out`` (parquet). ``model_folder`` is the base folder again for the base."""
+    """Write the answers (parquet). What the denoiser gave is kept until both have answered."""
     one_thread()
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
-    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder, "recordings": recordings}
+    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "student": student_folder, "recordings": recordings}
     limit = params.compare.headline_max_snr_db
     facts = params.predict.model_dump() | {"denoiser": denoiser, "limit": limit, "seed": params.seed}
     mark = fingerprint("answer_denoised", facts, inputs)
-    llm = open_either(model_folder, base_folder)
     corpus = Corpus(corpus_folder)
     of_test = [mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix) if mix.split == "test"]
     chosen = denoised_mixes(of_test, limit, params.seed)
-    items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings), DENOISERS[denoiser])
-    answer_grid(out, f"answer {out.stem}", mark, llm, [item for item in items if item.mix_id in chosen], params.predict.max_new_tokens)
+    kept = run_folder(f"denoised-{denoiser}", mark)
+    items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings), Remembered(DENOISERS[denoiser], kept))
+    items = [item for item in items if item.mix_id in chosen]
+    answer_both(base_out, student_out, mark, base_folder, student_folder, items, params.predict.max_new_tokens)
+    shutil.rmtree(kept)
 
 
 if __name__ == "__main__":

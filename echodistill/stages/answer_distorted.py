@@ -1,15 +1,14 @@
-"""Stage ``answer_distorted`` of a comparison: one model's answers to test clips under distortions that are no added noise."""
+"""Stage ``answer_distorted`` of a comparison: base's and student's answers to test clips under distortions that are no added noise."""
 
 from functools import partial
 from pathlib import Path
 
-from echodistill.answering.grid import answer_grid
+from echodistill.answering.grid import answer_both
 from echodistill.answering.journal import Item
 from echodistill.audio.distortions.recipe import Distortion, defaults
 from echodistill.audio.distortions.render import render
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import Prompt
-from echodistill.models.checkpoint import open_either
 from echodistill.params import Params
 from echodistill.records import Question
 from echodistill.stages.entry import run_stage
@@ -17,15 +16,13 @@ from echodistill.training.device import one_thread
 from echodistill.training.run_folder import fingerprint
 
 
-def answer_distorted(params: Params, out: Path, corpus_folder: Path, base_folder: Path, model_folder: Path) -> None:
-    """Write the answers to ``out`` (parquet), with the distortion's name as the kind of noise and no SNR.
-
-    ``model_folder`` is the base folder again for the base.
-    """
+def answer_distorted(
+    params: Params, base_out: Path, student_out: Path, corpus_folder: Path, base_folder: Path, student_folder: Path
+) -> None:
+    """Write the answers (parquet), with the distortion's name as the kind of noise and no SNR."""
     one_thread()
-    inputs = {"corpus": corpus_folder, "base": base_folder, "model": model_folder}
+    inputs = {"corpus": corpus_folder, "base": base_folder, "student": student_folder}
     mark = fingerprint("answer_distorted", params.predict.model_dump() | {"seed": params.seed}, inputs)
-    llm = open_either(model_folder, base_folder)
     corpus = Corpus(corpus_folder)
     items = [
         Item(
@@ -34,7 +31,7 @@ def answer_distorted(params: Params, out: Path, corpus_folder: Path, base_folder
         for one in defaults()
         for question in corpus.questions_of("test")
     ]
-    answer_grid(out, f"answer {out.stem}", mark, llm, items, params.predict.max_new_tokens)
+    answer_both(base_out, student_out, mark, base_folder, student_folder, items, params.predict.max_new_tokens)
 
 
 def _prompt(corpus: Corpus, question: Question, distortion: Distortion, seed: int) -> Prompt:

@@ -1,15 +1,14 @@
-"""Stage ``answer_heard`` of a comparison: one model's answers to noisy clips that training had, beside which unheard ones are put."""
+"""Stage ``answer_heard`` of a comparison: base's and student's answers to noisy clips that training had."""
 
 from functools import partial
 from pathlib import Path
 
-from echodistill.answering.grid import answer_grid
+from echodistill.answering.grid import answer_both
 from echodistill.answering.journal import Item
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import Prompt
-from echodistill.models.checkpoint import open_either
 from echodistill.params import Params
 from echodistill.records import Question, read_rows
 from echodistill.seeds import rng
@@ -21,13 +20,20 @@ MIXES = 900
 """Of the training split, drawn at random."""
 
 
-def answer_heard(params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, base_folder: Path, model_folder: Path) -> None:
-    """Write the answers to ``out`` (parquet). ``model_folder`` is the base folder again for the base."""
+def answer_heard(
+    params: Params,
+    base_out: Path,
+    student_out: Path,
+    corpus_folder: Path,
+    mixes_folder: Path,
+    base_folder: Path,
+    student_folder: Path,
+) -> None:
+    """Write the answers (parquet)."""
     one_thread()
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
-    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder, "recordings": recordings}
+    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "student": student_folder, "recordings": recordings}
     mark = fingerprint("answer_heard", params.predict.model_dump() | {"seed": params.seed, "mixes": MIXES}, inputs)
-    llm = open_either(model_folder, base_folder)
     corpus = Corpus(corpus_folder)
     noise = NoiseLibrary(corpus.waveform, recordings)
     of_clip: dict[str, list[Question]] = {}
@@ -40,7 +46,7 @@ def answer_heard(params: Params, out: Path, corpus_folder: Path, mixes_folder: P
         for mix in (noisy[index] for index in drawn)
         for question in of_clip.get(mix.clip_id, [])
     ]
-    answer_grid(out, f"answer {out.stem}", mark, llm, items, params.predict.max_new_tokens)
+    answer_both(base_out, student_out, mark, base_folder, student_folder, items, params.predict.max_new_tokens)
 
 
 def _prompt(corpus: Corpus, noise: NoiseLibrary, mix: Mix, question: Question) -> Prompt:
