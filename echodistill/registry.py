@@ -26,6 +26,8 @@ from echodistill.tracking import FINGERPRINT_TAG, connected, tracking_uri, witho
 MODEL = "echodistill"
 WEIGHTS_TAG = "echodistill.weights_sha256"
 EVALUATION_TAG = "echodistill.evaluation_sha256"
+SOURCE = "models:/"
+"""Before a logged model's id, where a version says what it was made from."""
 METRICS_BATCH = 1000  # metrics a request, MLflow's limit
 PARAMS_BATCH = 100  # parameters or tags a request, MLflow's limit
 TAG_NAME_LENGTH = 250  # characters, MLflow's limit
@@ -129,10 +131,10 @@ def register(
         found = _version_of(client, identity)
         if found is None:
             model_id = _log_model(client, run_id, artifacts, identity)
-            found = mlflow.register_model(f"models:/{model_id}", MODEL, tags=identity)
+            found = mlflow.register_model(f"{SOURCE}{model_id}", MODEL, tags=identity)
         number, evaluated = str(found.version), _mark(metrics, reports)
         if found.tags.get(EVALUATION_TAG) != evaluated:
-            _keep_evaluation(client, str(found.model_id), run_id, student, metrics, reports)
+            _keep_evaluation(client, str(found.source).removeprefix(SOURCE), run_id, student, metrics, reports)
             client.set_model_version_tag(MODEL, number, EVALUATION_TAG, evaluated)
         client.set_model_version_tag(MODEL, number, "promotion.promote", str(promote).lower())
         client.update_model_version(MODEL, number, description=_describe(run, promotion))

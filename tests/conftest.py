@@ -115,9 +115,12 @@ def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def mlflow_store(mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A module's own MLflow store, which is the working folder too. The path of its database."""
+    import mlflow
+
     folder = tmp_path_factory.mktemp("store")
     shutil.copy(mlflow_database, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         patch.chdir(folder)
         yield folder / "mlflow.db"
+    mlflow.set_tracking_uri(None)  # entering a model sets it for the whole process

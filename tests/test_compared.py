@@ -107,6 +107,7 @@ def table() -> dict[str, Any]:
         System("constant", (steady,)),
         system("grpo", 0.5),
         system("echodistill", 0.7),
+        system("silent", 0.4),
     ]
     made = table_of(systems, [("grpo", "base"), ("echodistill", "base"), ("echodistill", "grpo")], SETTINGS, 1)
     interval = {"value": 0.5, "low": 0.4, "high": 0.6}
@@ -152,7 +153,7 @@ def test_top_figures_and_curves_are_those_of_the_table(table: dict[str, Any]) ->
     assert top["echodistill"]["gsr"] == table["systems"]["echodistill"]["gsr"]["value"]
     assert top["echodistill - grpo"]["acc"] == table["differences"]["echodistill - grpo"]["acc"]["value"]
     points = {(row["system"], row["snr_db"]): row for row in curve_points(table)}
-    assert len(points) == 5 * 3
+    assert len(points) == 6 * 3
     found, wanted = points["grpo", -10.0], table["systems"]["grpo"]["noisy@-10"]
     assert (found["noisy"], found["noisy_low"], found["noisy_high"]) == (wanted["value"], wanted["low"], wanted["high"])
 

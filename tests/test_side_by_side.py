@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -106,7 +107,9 @@ def test_ended_from_outside_it_ends_its_stages(project: Path) -> None:
             time.sleep(0.2)
         process.terminate()
         assert process.wait(timeout=60) == 143
-    assert not [path for path in found if Path("/proc", path.name.removeprefix("pid-")).exists()]
+    pids = [int(path.name.removeprefix("pid-")) for path in found]
+    psutil.wait_procs(left := [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=10)
+    assert not [process for process in left if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
     assert len(list(project.glob("pid-*"))) == 2  # neither was started again
 
 
