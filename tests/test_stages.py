@@ -1,6 +1,7 @@
 """Stages in one process: bad input is put aside and counted, killed work goes on, faults are one line."""
 
 import errno
+import importlib
 import json
 import os
 import subprocess
@@ -220,16 +221,22 @@ def test_only_a_stage_that_works_on_workers_is_given_their_address(tmp_path: Pat
 
 
 def test_arguments_are_read_by_a_stages_own_signature() -> None:
-    def judge(_params: Params, part: Literal["left", "right"], seed: int, out: Path, *against: Path) -> None: ...
+    def judge(_params: Params, part: Literal["left"] | Literal["right", "up"], seed: int, out: Path, *against: Path) -> None: ...
 
     assert arguments_of(judge, ["right", "7", "a/b", "c", "d"]) == ["right", 7, Path("a/b"), Path("c"), Path("d")]
-    usage = r"usage: judge left\|right SEED OUT AGAINST \.\.\.$"
+    usage = r"usage: judge left\|right\|up SEED OUT AGAINST \.\.\.$"
     with pytest.raises(UserError, match=f"^'middle' is none of them. {usage}"):
         arguments_of(judge, ["middle", "7", "a", "b"])
     with pytest.raises(UserError, match=f"^invalid literal for int.*'x'. {usage}"):
         arguments_of(judge, ["left", "x", "a", "b"])
     with pytest.raises(UserError, match=f"^{usage}"):
         arguments_of(judge, ["left", "7", "a"])
+
+    stages = {path.stem for path in (ROOT / "echodistill/stages").glob("*.py")} - {"__init__", "entry"}
+    for name in sorted(stages):
+        stage = getattr(importlib.import_module(f"echodistill.stages.{name}"), name)
+        with pytest.raises(UserError, match=rf"^usage: {name} \S"):
+            arguments_of(stage, [])
 
     def plain(_params: Params, out: Path, address: str | None = None) -> None: ...
 

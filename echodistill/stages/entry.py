@@ -51,16 +51,24 @@ def arguments_of(stage: Callable[..., None], given: Sequence[str]) -> list[Any]:
         raise UserError(f"{error}. {usage}") from error
 
 
+def _names(annotation: Any) -> tuple[str, ...]:
+    """Those that a ``Literal``, or a union of some, allows."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return tuple(name for part in get_args(annotation) for name in _names(part))
+
+
 def _shown(parameter: inspect.Parameter) -> str:
-    name = "|".join(get_args(parameter.annotation)) or parameter.name.upper()
+    name = "|".join(_names(parameter.annotation)) or parameter.name.upper()
     return f"{name} ..." if parameter.kind is inspect.Parameter.VAR_POSITIONAL else name
 
 
 def _converted(annotation: Any, text: str) -> Any:
     """Raises ``ValueError``."""
-    if get_origin(annotation) is not Literal:
+    names = _names(annotation)
+    if not names:
         return annotation(text)
-    if text not in get_args(annotation):
+    if text not in names:
         raise ValueError(f"{text!r} is none of them")
     return text
 
