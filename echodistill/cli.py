@@ -64,7 +64,7 @@ def run(
 def _bring_up(stages: list[str], overrides: list[str], jobs: int = 1, check: "Callable[[Params], None]" = lambda _params: None) -> None:
     """Run DVC with parameters overridden for the time, ``jobs`` stages at a time. Exits with status 1 where a stage failed.
 
-    ``check`` raises ``UserError`` for parameters that are valid, and yet none to start with.
+    ``check`` comes before anything is changed; it raises ``UserError`` for parameters that are valid, and yet none to start with.
     """
     from echodistill.dvc_lock import set_damaged_aside
     from echodistill.overrides import applied, only_run_here, overridden, restore
@@ -104,13 +104,14 @@ def compare(
     from echodistill.systems import check_distinct
     from echodistill.tracking import make_store
 
-    overrides = [*(QUICK if quick else []), *(override or [])]
-    _in_repository()
-    try:
-        make_store()
-    except UserError as error:  # training goes on without it
-        print(f"warning: {error}", file=sys.stderr)
-    _bring_up([str(COMPARISON)], overrides, jobs or _cores(), check_distinct)
+    def check(params: "Params") -> None:
+        check_distinct(params)
+        try:
+            make_store()
+        except UserError as error:  # training goes on without it
+            print(f"warning: {error}", file=sys.stderr)
+
+    _bring_up([str(COMPARISON)], [*(QUICK if quick else []), *(override or [])], jobs or _cores(), check)
     width = None if sys.stdout.isatty() else TABLE_WIDTH
     print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), Console(highlight=False, width=width))
     print(enter_comparison(REPORTS, COMPARED_MODELS))

@@ -89,5 +89,5 @@ def _publish(run_id: str, table: Mapping[str, Any], lock: Lock) -> str:
 def _stages(table: Mapping[str, Any], lock: Lock) -> list[str]:
     """Of this comparison: DVC's lock keeps those of systems and seeds that have gone."""
     present = {f"{name}-{seed}" for name, seeds in table["by_seed"].items() for seed in seeds}
-    known = {name.partition(" + ")[0] for name in table.get("denoised", {}).get("systems", {})} | {"shuffled", "random", "silent"}
+    known = {name.partition(" + ")[0] for name in table.get("denoised", {}).get("systems", {})} | set(table["by_seed"])
     return [stage for stage in lock.stages if stage.partition("@")[2] in {"", *present, *known}]

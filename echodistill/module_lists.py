@@ -4,6 +4,7 @@ A stage's ``deps`` are one list over several lines, its data first; the modules 
 """
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import TextWrapper
@@ -12,6 +13,7 @@ import yaml
 
 from echodistill.atomic import atomic_path
 from echodistill.closure import ROOT, closure
+from echodistill.errors import UserError
 
 COMMAND = re.compile(r"python -m (?P<module>echodistill\.stages\.\w+)")
 DEPS = re.compile(r"^(?P<indent> +)deps:\n +\[(?P<items>.*?)\]\n", re.MULTILINE | re.DOTALL)
@@ -19,8 +21,13 @@ WIDTH = 136
 
 
 def with_module_lists(text: str) -> str:
-    """The text of a ``dvc.yaml`` with the modules of each stage as its imports have them now."""
+    """The text of a ``dvc.yaml`` with the modules of each stage as its imports have them now.
+
+    Raises ``UserError`` for a stage whose list cannot be found.
+    """
     parts, end = [], 0
+    if (written := len(re.findall(r"^ +deps:", text, re.MULTILINE))) != (found := len(DEPS.findall(text))):
+        raise UserError(f"{written - found} of {written} stages have `deps:` without a list in brackets on the next line: write it so")
     for deps in DEPS.finditer(text):
         module = list(COMMAND.finditer(text, end, deps.start()))[-1]["module"]
         data = [item for item in yaml.safe_load(f"[{deps['items']}]") if not item.endswith(".py")]
@@ -48,4 +55,7 @@ def _rewrite(path: Path) -> None:
 
 if __name__ == "__main__":
     for name in ("dvc.yaml", "comparison/dvc.yaml"):
-        _rewrite(ROOT / name)
+        try:
+            _rewrite(ROOT / name)
+        except UserError as error:
+            sys.exit(f"error: {name}: {error}")

@@ -1,4 +1,4 @@
-"""MLflow: one run a training, found again by its fingerprint. ``registry.py`` is the other place that talks to MLflow.
+"""MLflow: one run a training, found again by its fingerprint. ``registry.py`` and ``model_package.py`` enter what came of it.
 
 A run is found by a tag that holds the hash of the training's inputs, so a resumed or cached training goes on in the same run and no
 run id stands in an artifact. While training runs, nothing here blocks or raises: ``metrics.jsonl`` is written first, and what an

@@ -1,16 +1,15 @@
 """Bring a pipeline up to date, several of its stages at a time: ``python -m flows.side_by_side PIPELINE JOBS``.
 
 Stages of ``PIPELINE`` itself compute with one thread each, so they run side by side and their bytes do not depend on how many do;
-stages of other files use all cores and run alone. Each is brought up to date as the flows do it, and as often tried again after a
-crash. Where one fails, those under way end, no other starts, and all can be taken up again.
+stages of other files use all cores and run one by one, before. Each is brought up to date as the flows do it, and as often tried again
+after a crash. Where one fails, those under way end, no other starts, and all can be taken up again.
 """
 
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
@@ -30,10 +29,10 @@ SHOWN_CHARACTERS: Final = 60
 class Work:
     """A stage that is brought up to date, and what is shown of it meanwhile."""
 
-    def __init__(self, node: Node, shown: Progress, stopped: threading.Event) -> None:
+    def __init__(self, node: Node, environment: Mapping[str, str], shown: Progress, aloud: bool, stopped: threading.Event) -> None:
         self.node, self.since, self.failed = node, time.monotonic(), False
         self.log = LOGS / f"{node.name.replace('/', '_')}.log"
-        self._shown, self._stopped, self._bar = shown, stopped, ""
+        self._environment, self._shown, self._aloud, self._stopped, self._bar = environment, shown, aloud, stopped, ""
         self._row = shown.add_task(node.name.rpartition(":")[2], total=None, line="starting")
 
     @property
@@ -42,16 +41,19 @@ class Work:
         return f"{minutes}:{seconds:02}"
 
     def run(self) -> None:
-        """Runs the stage, again after a crash as often as its ``meta`` says; all it prints goes to its log."""
+        """Runs the stage, again after a crash as often as its ``meta`` says; all it prints goes to its log, and ``aloud`` here too."""
         with self.log.open("w", encoding="utf-8") as log:
 
             def say(line: str) -> None:
                 print(line, file=log, flush=True)
+                if self._aloud:
+                    self._shown.console.print(line, markup=False)
                 self._shown.update(self._row, line=line[-SHOWN_CHARACTERS:])
 
             for attempts_left in reversed(range(1 + self.node.meta.retries)):
                 try:
-                    run_stage(self.node.name, Path(), "if changed", self.node.meta.timeout_s, ONE_THREAD, say, self._progress)
+                    timeout_s = self.node.meta.timeout_s
+                    run_stage(self.node.name, Path(), "if changed", timeout_s, self._environment, say, self._progress)
                     break
                 except StageRefused:
                     self.failed = True
@@ -74,40 +76,40 @@ def bring_up(pipeline: str, jobs: int, console: Console) -> int:
     nodes = read_graph(Path(), pipeline=pipeline)
     known = unchanged(Path(), nodes, pipeline)
     waiting = {node.name: node for node in nodes if node.name not in known}
-    alone = [name for name in waiting if not name.startswith(f"{pipeline}:")]
-    for name in alone:
-        if subprocess.run([sys.executable, "-m", "flows.bring_up", name], check=False).returncode != 0:
-            return 1
-        del waiting[name]
-    total = len(waiting)
-    console.print(f"{total} of {len(nodes)} stages to bring up to date, {jobs} at a time" if total else "all stages are up to date")
+    alone = {name: waiting.pop(name) for name in list(waiting) if not name.startswith(f"{pipeline}:")}
     LOGS.mkdir(parents=True, exist_ok=True)
-    failed = _side_by_side(waiting, jobs, console)
-    for work in failed:
-        console.print(f"{work.node.name} failed; the end of {work.log}:")
-        console.print("\n".join(work.log.read_text(encoding="utf-8").splitlines()[-20:]), markup=False)
-    return 1 if failed else 0
+    if not alone and not waiting:
+        console.print("all stages are up to date")
+    for stages, width, environment in ((alone, 1, {}), (waiting, jobs, ONE_THREAD)):
+        if stages:
+            console.print(f"{len(stages)} stages to bring up to date, {'one by one' if width == 1 else f'{width} at a time'}")
+        if failed := _side_by_side(stages, width, environment, console):
+            for work in failed:
+                console.print(f"{work.node.name} failed; the end of {work.log}:")
+                console.print("\n".join(work.log.read_text(encoding="utf-8").splitlines()[-20:]), markup=False)
+            return 1
+    return 0
 
 
-def _side_by_side(waiting: dict[str, Node], jobs: int, console: Console) -> list[Work]:
+def _side_by_side(waiting: dict[str, Node], jobs: int, environment: Mapping[str, str], console: Console) -> list[Work]:
     """Runs all that ``waiting`` holds, and empties it as they start; the works that failed."""
     total = len(waiting)
     running: dict[Future[None], Work] = {}
     failed: list[Work] = []
     stopped = threading.Event()
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TimeElapsedColumn(),
         BarColumn(20),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[line]}"),
+        TextColumn("{task.fields[line]}", markup=False),
     )
     with ThreadPoolExecutor(jobs) as pool, Progress(*columns, console=console, refresh_per_second=1, transient=True) as shown:
         try:
             while waiting or running:
                 if not failed:
                     for name in _ready(waiting, [work.node.name for work in running.values()])[: jobs - len(running)]:
-                        work = Work(waiting.pop(name), shown, stopped)
+                        work = Work(waiting.pop(name), environment, shown, jobs == 1, stopped)
                         running[pool.submit(work.run)] = work
                 if not running:
                     break

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from echodistill.comparison_entry import FILES, enter_comparison
-from echodistill.dvc_lock import dvc_md5
+from echodistill.comparison_entry import FILES, _stages, enter_comparison
+from echodistill.dvc_lock import Lock, LockedStage, dvc_md5
 from echodistill.errors import UserError
 from echodistill.evaluation.evidence import table_of
 from echodistill.evaluation.headline import METRICS, seed_figures
@@ -86,6 +86,15 @@ def test_a_figure_that_falls_is_shown(mlflow_store: Path) -> None:
         log_figures(run_id, {"acc": value}, [])
         time.sleep(0.01)
     assert runs()["falling"].data.metrics["acc"] == 0.58
+
+
+def test_what_the_lock_keeps_of_controls_that_are_gone_is_not_published() -> None:
+    names = ["train@echodistill-1", "train_control@silent-1", "control_references@silent", "control_references@random", "report"]
+    names += ["train_control@random-1", "train@echodistill-2", "answer_denoised@wavelet", "answer_denoised@log_mmse"]
+    lock = Lock(b"", {name: LockedStage("x", {}, {}, {}) for name in names})
+    table = {"by_seed": {"echodistill": {"1": {}}, "silent": {"1": {}}}, "denoised": {"systems": {"wavelet + base": {}, "base": {}}}}
+    of_this = ["train@echodistill-1", "train_control@silent-1", "control_references@silent", "report", "answer_denoised@wavelet"]
+    assert sorted(_stages(table, lock)) == sorted(of_this)
 
 
 def test_a_report_of_other_students_is_not_entered(made: dict[str, Any]) -> None:

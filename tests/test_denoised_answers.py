@@ -1,8 +1,9 @@
 """Denoise-first baselines: each clip is cleaned once, and both models hear what the denoiser gave."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ from echodistill.answering.grid import answer_grid, grid_items
 from echodistill.answering.remembered import Remembered
 from echodistill.audio.denoise import DENOISERS
 from echodistill.audio.levels import Waveform
+from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.closure import ROOT
 from echodistill.datasets.store import Corpus
-from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.audio_llm import AudioLLM, PromptBatch, generate
+from echodistill.models.checkpoint import open_either
 from echodistill.params import validate_params
-from echodistill.records import Answer, read_rows
+from echodistill.records import Answer, read_rows, write_rows
 from echodistill.stages import answer_denoised as stage
 from tests.conftest import tone
 from tests.test_comparison import grid
@@ -39,30 +42,83 @@ def test_a_waveform_is_cleaned_once_and_comes_back_bit_for_bit(tmp_path: Path) -
         assert found.tobytes() == (waveform / 3).astype(np.float32).tobytes()
 
 
-def test_base_and_student_answer_what_the_denoiser_gave(
-    tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def asked(tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Path]]:
+    """Run the stage in a folder of its own with the student of this name; its outputs."""
     mixes, _ = grid(tmp_path, tiny_corpus)
-    base, student = tmp_path / "base", tmp_path / "student"
-    for folder in (base, student):
-        tiny_llm.save(folder)
-    (student / "run.json").write_text(json.dumps({"weights": "full"}))
-    cleaned: list[Any] = []
+    for name in ("base", "student", "other"):
+        tiny_llm.save(tmp_path / name)
+        (tmp_path / name / "run.json").write_text(json.dumps({"weights": "full", "name": name}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stage, "one_thread", lambda: None)  # of this process, which has other tests to run
+    params = validate_params(yaml.safe_load((ROOT / "params.yaml").read_text()), "params.yaml")
 
-    def wavelet(waveform: Waveform) -> Waveform:
+    def run(student: str) -> list[Path]:
+        outs = [Path("base.parquet"), Path("student.parquet")]
+        for out in outs:
+            out.unlink(missing_ok=True)  # as DVC does
+        stage.answer_denoised(params, "wavelet", *outs, tiny_corpus.folder, mixes, tmp_path / "base", tmp_path / student)
+        return outs
+
+    return run
+
+
+def test_base_and_student_answer_what_the_denoiser_gave(
+    asked: Callable[[str], list[Path]], tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM
+) -> None:
+    outs = asked("student")
+    items = grid_items(tiny_corpus, tmp_path, NoiseLibrary(tiny_corpus.waveform), DENOISERS["wavelet"])
+    items = [item for item in items if item.snr_db is None or item.snr_db <= 0]
+    assert len(items) == 4
+    answer_grid(Path("plain.parquet"), "plain", "1", tiny_llm, items, 8)
+    expected = read_rows(Path("plain.parquet"), Answer)
+    assert [read_rows(out, Answer) for out in outs] == [expected, expected]
+
+
+def test_what_a_slow_denoiser_gave_is_there_for_other_students_and_gone_with_its_clips(
+    asked: Callable[[str], list[Path]], tmp_path: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleaned: list[Waveform] = []
+
+    def slow(waveform: Waveform) -> Waveform:
         cleaned.append(waveform)
         return DENOISERS["wavelet"](waveform)
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stage, "DENOISERS", {"wavelet": wavelet})
-    monkeypatch.setattr(stage, "one_thread", lambda: None)  # of this process, which has other tests to run
-    params = validate_params(yaml.safe_load((ROOT / "params.yaml").read_text()), "params.yaml")
-    outs = Path("base.parquet"), Path("student.parquet")
-    stage.answer_denoised(params, "wavelet", *outs, tiny_corpus.folder, mixes, base, student)
-    items = grid_items(tiny_corpus, mixes, NoiseLibrary(tiny_corpus.waveform), DENOISERS["wavelet"])
-    items = [item for item in items if item.snr_db is None or item.snr_db <= 0]
-    answer_grid(Path("plain.parquet"), "plain", "1", tiny_llm, items, params.predict.max_new_tokens)
-    expected = read_rows(Path("plain.parquet"), Answer)
-    assert [read_rows(out, Answer) for out in outs] == [expected, expected]
-    assert len(cleaned) == len({item.mix_id for item in items}) == 4
-    assert not list(Path(".echodistill").rglob("*.npy"))
+    monkeypatch.setattr(stage, "DENOISERS", {"wavelet": slow})
+    monkeypatch.setattr(stage, "SLOW", {"wavelet"})
+    before = [path.read_bytes() for path in asked("student")]
+    assert len(cleaned) == 4
+    assert [path.read_bytes() for path in asked("other")] == before
+    assert len(cleaned) == 4
+    rows = read_rows(tmp_path / "mixes.parquet", Mix)
+    write_rows(tmp_path / "mixes.parquet", Mix, [replace(rows[0], noise_seed=rows[0].noise_seed + 1), *rows[1:]])
+    asked("other")
+    assert len(cleaned) == 8
+    assert len(list(Path(".echodistill").rglob("*.npy"))) == 4
+
+
+def test_a_kill_while_the_student_answers_loses_nothing_of_the_base(
+    asked: Callable[[str], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    answered: list[int] = []
+
+    def killed(folder: Path, base: Path) -> AudioLLM:
+        opened.append(folder.name)
+        if opened == ["base", "student"]:
+            raise KeyboardInterrupt
+        return open_either(folder, base)
+
+    def counted(llm: AudioLLM, batch: PromptBatch, max_new_tokens: int) -> list[list[int]]:
+        answered.append(len(batch.input_ids))
+        return generate(llm, batch, max_new_tokens)
+
+    monkeypatch.setattr("echodistill.answering.grid.open_either", killed)
+    monkeypatch.setattr("echodistill.answering.journal.generate", counted)
+    with pytest.raises(KeyboardInterrupt):
+        asked("student")
+    assert not Path("base.parquet").exists()
+    assert sum(answered) == 4
+    outs = asked("student")
+    assert sum(answered) == 8
+    assert len(read_rows(outs[0], Answer)) == len(read_rows(outs[1], Answer)) == 4

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from echodistill.closure import ROOT, closure
+from echodistill.errors import UserError
 from echodistill.module_lists import with_module_lists
 
 FOR_PEOPLE = ("reports/accuracy_by_snr", "reports/model_card.md")
@@ -87,6 +88,8 @@ def test_module_lists_are_written_where_they_are_wrong_and_nothing_else() -> Non
     )
     assert lacking != right
     assert with_module_lists(lacking) == right
+    with pytest.raises(UserError, match=r"^1 of 10 stages have `deps:` without"):
+        with_module_lists(right.replace("deps:\n      [reports/metrics.json,", "deps: [reports/metrics.json,", 1))
     new = "stages:\n  a:\n    cmd: python -m echodistill.stages.promote x\n    deps:\n      []\n    outs:\n      - x\n"
     deps = yaml.safe_load(with_module_lists(new))["stages"]["a"]
     assert deps == {"cmd": "python -m echodistill.stages.promote x", "deps": closure("echodistill.stages.promote"), "outs": ["x"]}

@@ -1,6 +1,7 @@
 """The items of the test: every question under every mix of the grid, as a system in front of the model lets it hear them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -37,9 +38,8 @@ def answer_grid(out: Path, says: str, mark: str, llm: AudioLLM, items: list[Item
     ``alike``: all items of a question ask the same, so it is asked once and the answer stands in each of their rows.
     """
     asked = list({item.question_id: item for item in items}.values()) if alike else items
-    journal = run_folder(says.replace(" ", "-"), mark) / "answers.jsonl"
-    with bar(len(asked), says, "answers") as shown:
-        answers = answer_items(llm, asked, journal, device_batch(), max_new_tokens, shown.update)
+    journal = _journal(says, mark)
+    answers = _answers(says, journal, llm, asked, max_new_tokens)
     if alike:
         responses = {answer.question_id: answer.response for answer in answers}
         answers = [Answer(item.mix_id, item.question_id, item.noise_kind, item.snr_db, responses[item.question_id]) for item in items]
@@ -47,12 +47,40 @@ def answer_grid(out: Path, says: str, mark: str, llm: AudioLLM, items: list[Item
     journal.unlink()
 
 
-def answer_both(
-    base_out: Path, student_out: Path, mark: str, base_folder: Path, student_folder: Path, items: list[Item], max_new_tokens: int
-) -> None:
-    """``answer_grid`` for the base, then for the student that was made from it; ``mark`` holds for both."""
-    for out, folder in ((base_out, base_folder), (student_out, student_folder)):
-        answer_grid(out, f"answer {out.stem}", mark, open_either(folder, base_folder), items, max_new_tokens)
+@dataclass(frozen=True)
+class Asked:
+    """A model of which the same is asked as of another."""
+
+    folder: Path
+    out: Path
+    """Parquet."""
+    mark: str
+    """A killed run of the same goes on."""
+
+
+def answer_both(base: Asked, student: Asked, items: list[Item], max_new_tokens: int) -> None:
+    """Write greedy answers of the base, and of the student that was made from it; one model at a time is in memory.
+
+    Nothing is written, and no journal removed, before both have answered.
+    """
+    made = []
+    for asked in (base, student):
+        says = f"answer {asked.out.stem}"
+        journal = _journal(says, asked.mark)
+        made.append((asked.out, journal, _answers(says, journal, open_either(asked.folder, base.folder), items, max_new_tokens)))
+    for out, _, answers in made:
+        write_rows(out, Answer, answers)
+    for _, journal, _ in made:
+        journal.unlink()
+
+
+def _journal(says: str, mark: str) -> Path:
+    return run_folder(says.replace(" ", "-"), mark) / "answers.jsonl"
+
+
+def _answers(says: str, journal: Path, llm: AudioLLM, items: list[Item], max_new_tokens: int) -> list[Answer]:
+    with bar(len(items), says, "answers") as shown:
+        return answer_items(llm, items, journal, device_batch(), max_new_tokens, shown.update)
 
 
 def without_audio(corpus: Corpus, items: list[Item]) -> list[Item]:

@@ -139,6 +139,8 @@ DENOISERS: dict[str, Callable[[Waveform], Waveform]] = {
     "log_mmse": log_mmse,
     "deepfilternet3": deepfilternet3,
 }
+SLOW = frozenset({"deepfilternet3"})
+"""Worth keeping what they gave."""
 
 
 def _fitted(samples: NDArray[np.floating], like: Waveform) -> Waveform:

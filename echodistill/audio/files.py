@@ -66,7 +66,7 @@ def decode_bytes(content: bytes, name: str, max_duration_s: float) -> Decoded:
                 raise TooLong(f"{name}: {frames / rate:.1f} s is longer than the allowed {max_duration_s:g} s")
             if (size := 4 * frames * channels) > MAX_DECODED_BYTES:
                 held = f"{frames / rate:.1f} s of {channels} channels at {rate} Hz are {size / 2**30:.1f} GiB when decoded"
-                raise UserError(f"{name}: {held}, more than {MAX_DECODED_BYTES / 2**30:g}: mix it down to fewer channels first")
+                raise UserError(f"{name}: {held}, more than {MAX_DECODED_BYTES / 2**30:g}: cut it, resample it or mix it down first")
             samples = file.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise UserError(f"{name}: not an audio file that can be decoded ({error.error_string})") from error

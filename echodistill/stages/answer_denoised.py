@@ -1,12 +1,11 @@
 """Stage ``answer_denoised`` of a comparison: base's and student's answers to part of the test, cleaned by a denoiser first."""
 
-import shutil
 from pathlib import Path
 
-from echodistill.answering.grid import answer_both, grid_items
+from echodistill.answering.grid import Asked, answer_both, grid_items
 from echodistill.answering.remembered import Remembered
 from echodistill.answering.sample import denoised_mixes
-from echodistill.audio.denoise import DENOISERS
+from echodistill.audio.denoise import DENOISERS, SLOW
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
@@ -14,7 +13,7 @@ from echodistill.params import Denoiser, Params
 from echodistill.records import read_rows
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
-from echodistill.training.run_folder import fingerprint, run_folder
+from echodistill.training.run_folder import fingerprint, only_run_folder
 
 
 def answer_denoised(
@@ -27,21 +26,24 @@ def answer_denoised(
     base_folder: Path,
     student_folder: Path,
 ) -> None:
-    """Write the answers (parquet). What the denoiser gave is kept until both have answered."""
+    """Write the answers (parquet). What a slow denoiser gave is kept as long as the clips stay the same."""
     one_thread()
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
-    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "student": student_folder, "recordings": recordings}
+    heard: dict[str, Path | None] = {"corpus": corpus_folder, "mixes": mixes_folder, "recordings": recordings}
     limit = params.compare.headline_max_snr_db
     facts = params.predict.model_dump() | {"denoiser": denoiser, "limit": limit, "seed": params.seed}
-    mark = fingerprint("answer_denoised", facts, inputs)
+    inputs = heard | {"base": base_folder}
+    base = Asked(base_folder, base_out, fingerprint("answer_denoised", facts, inputs))
+    student = Asked(student_folder, student_out, fingerprint("answer_denoised", facts, inputs | {"student": student_folder}))
     corpus = Corpus(corpus_folder)
     of_test = [mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix) if mix.split == "test"]
     chosen = denoised_mixes(of_test, limit, params.seed)
-    kept = run_folder(f"denoised-{denoiser}", mark)
-    items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings), Remembered(DENOISERS[denoiser], kept))
+    front = DENOISERS[denoiser]
+    if denoiser in SLOW:
+        front = Remembered(front, only_run_folder(f"denoised-{denoiser}", fingerprint("answer_denoised", {}, heard)))
+    items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings), front)
     items = [item for item in items if item.mix_id in chosen]
-    answer_both(base_out, student_out, mark, base_folder, student_folder, items, params.predict.max_new_tokens)
-    shutil.rmtree(kept)
+    answer_both(base, student, items, params.predict.max_new_tokens)
 
 
 if __name__ == "__main__":

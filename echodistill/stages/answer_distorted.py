@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from echodistill.answering.grid import answer_both
+from echodistill.answering.grid import Asked, answer_both
 from echodistill.answering.journal import Item
 from echodistill.audio.distortions.recipe import Distortion, defaults
 from echodistill.audio.distortions.render import render
@@ -21,8 +21,9 @@ def answer_distorted(
 ) -> None:
     """Write the answers (parquet), with the distortion's name as the kind of noise and no SNR."""
     one_thread()
-    inputs = {"corpus": corpus_folder, "base": base_folder, "student": student_folder}
-    mark = fingerprint("answer_distorted", params.predict.model_dump() | {"seed": params.seed}, inputs)
+    facts, inputs = params.predict.model_dump() | {"seed": params.seed}, {"corpus": corpus_folder, "base": base_folder}
+    base = Asked(base_folder, base_out, fingerprint("answer_distorted", facts, inputs))
+    student = Asked(student_folder, student_out, fingerprint("answer_distorted", facts, inputs | {"student": student_folder}))
     corpus = Corpus(corpus_folder)
     items = [
         Item(
@@ -31,7 +32,7 @@ def answer_distorted(
         for one in defaults()
         for question in corpus.questions_of("test")
     ]
-    answer_both(base_out, student_out, mark, base_folder, student_folder, items, params.predict.max_new_tokens)
+    answer_both(base, student, items, params.predict.max_new_tokens)
 
 
 def _prompt(corpus: Corpus, question: Question, distortion: Distortion, seed: int) -> Prompt:

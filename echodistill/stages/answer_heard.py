@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from echodistill.answering.grid import answer_both
+from echodistill.answering.grid import Asked, answer_both
 from echodistill.answering.journal import Item
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary, recordings_folder
@@ -32,8 +32,10 @@ def answer_heard(
     """Write the answers (parquet)."""
     one_thread()
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
-    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "student": student_folder, "recordings": recordings}
-    mark = fingerprint("answer_heard", params.predict.model_dump() | {"seed": params.seed, "mixes": MIXES}, inputs)
+    facts = params.predict.model_dump() | {"seed": params.seed, "mixes": MIXES}
+    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "recordings": recordings}
+    base = Asked(base_folder, base_out, fingerprint("answer_heard", facts, inputs))
+    student = Asked(student_folder, student_out, fingerprint("answer_heard", facts, inputs | {"student": student_folder}))
     corpus = Corpus(corpus_folder)
     noise = NoiseLibrary(corpus.waveform, recordings)
     of_clip: dict[str, list[Question]] = {}
@@ -46,7 +48,7 @@ def answer_heard(
         for mix in (noisy[index] for index in drawn)
         for question in of_clip.get(mix.clip_id, [])
     ]
-    answer_both(base_out, student_out, mark, base_folder, student_folder, items, params.predict.max_new_tokens)
+    answer_both(base, student, items, params.predict.max_new_tokens)
 
 
 def _prompt(corpus: Corpus, noise: NoiseLibrary, mix: Mix, question: Question) -> Prompt:

@@ -6,7 +6,7 @@ from typing import Literal
 from echodistill.answering.grid import answer_grid, grid_items, without_audio
 from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
-from echodistill.models.checkpoint import open_either
+from echodistill.models.checkpoint import open_model
 from echodistill.params import Params
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
@@ -18,7 +18,7 @@ Hearing = Literal["plain", "text"]
 def answer_system(
     params: Params, hears: Hearing, out: Path, corpus_folder: Path, mixes_folder: Path, base_folder: Path, model_folder: Path
 ) -> None:
-    """Write the answers to ``out`` (parquet). ``model_folder`` is the base folder again for the base.
+    """Write the answers to ``out`` (parquet).
 
     ``hears`` is ``plain``, or ``text`` for the question alone, without audio.
     """
@@ -26,7 +26,7 @@ def answer_system(
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
     inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder, "recordings": recordings}
     mark = fingerprint("answer_system", params.predict.model_dump() | {"hears": hears}, inputs)
-    llm = open_either(model_folder, base_folder)
+    llm = open_model(model_folder, base_folder)
     corpus = Corpus(corpus_folder)
     items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings))
     if hears == "text":

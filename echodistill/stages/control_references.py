@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from echodistill.params import Hears, Params
+from echodistill.params import Control, Params
 from echodistill.stages.entry import run_stage
 from echodistill.teacher.folder import make_references
 from echodistill.training.device import one_thread
 
 
-def control_references(params: Params, hears: Hears, out: Path, corpus_folder: Path, base_folder: Path) -> None:
+def control_references(params: Params, hears: Control, out: Path, corpus_folder: Path, base_folder: Path) -> None:
     """Make a folder of references for ``hears``; none of its gates: such a teacher is wrong on purpose."""
     one_thread()
     make_references(out, params.references, hears, params.seed, corpus_folder, base_folder)

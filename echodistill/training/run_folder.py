@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from echodistill.closure import code_hash
 from echodistill.models.layout import content_hash
 
 RUNS = Path(".echodistill/runs")
+SHOWN = 16
+"""Digits of a mark in a folder's name."""
 
 
 def fingerprint(stage: str, settings: Mapping[str, object], inputs: Mapping[str, Path | None]) -> str:
@@ -19,8 +22,17 @@ def fingerprint(stage: str, settings: Mapping[str, object], inputs: Mapping[str,
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def only_run_folder(stage: str, mark: str) -> Path:
+    """``run_folder``, without those that earlier marks of ``stage`` left."""
+    folder = run_folder(stage, mark)
+    for other in RUNS.glob(f"{stage}-{'[0-9a-f]' * SHOWN}"):
+        if other != folder:
+            shutil.rmtree(other)
+    return folder
+
+
 def run_folder(stage: str, mark: str) -> Path:
     """The folder of one run, made if needed."""
-    folder = RUNS / f"{stage}-{mark[:16]}"
+    folder = RUNS / f"{stage}-{mark[:SHOWN]}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
