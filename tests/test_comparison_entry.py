@@ -92,7 +92,8 @@ def test_what_the_lock_keeps_of_controls_that_are_gone_is_not_published() -> Non
     names = ["train@echodistill-1", "train_control@silent-1", "control_references@silent", "control_references@random", "report"]
     names += ["train_control@random-1", "train@echodistill-2", "answer_denoised@wavelet", "answer_denoised@log_mmse"]
     lock = Lock(b"", {name: LockedStage("x", {}, {}, {}) for name in names})
-    table = {"by_seed": {"echodistill": {"1": {}}, "silent": {"1": {}}}, "denoised": {"systems": {"wavelet + base": {}, "base": {}}}}
+    denoised: dict[str, Any] = {"systems": {"wavelet + base": {}, "base": {}}}
+    table: dict[str, Any] = {"by_seed": {"echodistill": {"1": {}}, "silent": {"1": {}}}, "denoised": denoised}
     of_this = ["train@echodistill-1", "train_control@silent-1", "control_references@silent", "report", "answer_denoised@wavelet"]
     assert sorted(_stages(table, lock)) == sorted(of_this)
 

@@ -45,7 +45,8 @@ def test_a_waveform_is_cleaned_once_and_comes_back_bit_for_bit(tmp_path: Path) -
 @pytest.fixture
 def asked(tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Path]]:
     """Run the stage in a folder of its own with the student of this name; its outputs."""
-    mixes, _ = grid(tmp_path, tiny_corpus)
+    (tmp_path / "mixes").mkdir()
+    mixes, _ = grid(tmp_path / "mixes", tiny_corpus)
     for name in ("base", "student", "other"):
         tiny_llm.save(tmp_path / name)
         (tmp_path / name / "run.json").write_text(json.dumps({"weights": "full", "name": name}))
@@ -54,11 +55,11 @@ def asked(tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM, monkeypatch: 
     params = validate_params(yaml.safe_load((ROOT / "params.yaml").read_text()), "params.yaml")
 
     def run(student: str) -> list[Path]:
-        outs = [Path("base.parquet"), Path("student.parquet")]
+        outs = Path("base.parquet"), Path("student.parquet")
         for out in outs:
             out.unlink(missing_ok=True)  # as DVC does
         stage.answer_denoised(params, "wavelet", *outs, tiny_corpus.folder, mixes, tmp_path / "base", tmp_path / student)
-        return outs
+        return list(outs)
 
     return run
 
@@ -67,7 +68,7 @@ def test_base_and_student_answer_what_the_denoiser_gave(
     asked: Callable[[str], list[Path]], tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM
 ) -> None:
     outs = asked("student")
-    items = grid_items(tiny_corpus, tmp_path, NoiseLibrary(tiny_corpus.waveform), DENOISERS["wavelet"])
+    items = grid_items(tiny_corpus, tmp_path / "mixes", NoiseLibrary(tiny_corpus.waveform), DENOISERS["wavelet"])
     items = [item for item in items if item.snr_db is None or item.snr_db <= 0]
     assert len(items) == 4
     answer_grid(Path("plain.parquet"), "plain", "1", tiny_llm, items, 8)
@@ -90,8 +91,8 @@ def test_what_a_slow_denoiser_gave_is_there_for_other_students_and_gone_with_its
     assert len(cleaned) == 4
     assert [path.read_bytes() for path in asked("other")] == before
     assert len(cleaned) == 4
-    rows = read_rows(tmp_path / "mixes.parquet", Mix)
-    write_rows(tmp_path / "mixes.parquet", Mix, [replace(rows[0], noise_seed=rows[0].noise_seed + 1), *rows[1:]])
+    rows = read_rows(tmp_path / "mixes/mixes.parquet", Mix)
+    write_rows(tmp_path / "mixes/mixes.parquet", Mix, [replace(rows[0], noise_seed=rows[0].noise_seed + 1), *rows[1:]])
     asked("other")
     assert len(cleaned) == 8
     assert len(list(Path(".echodistill").rglob("*.npy"))) == 4
