@@ -48,6 +48,15 @@ def test_the_report_fits_the_screen_and_can_be_read_and_followed_without_seeing_
     assert shown.faults() == []
 
 
+def test_names_that_stay_in_view_leave_room_for_the_figures(shown: Tab) -> None:
+    shown.run("document.querySelector('.scroll tbody th').textContent = 'deepfilternet3 + student - echodistill'")
+    shares = """[...document.querySelectorAll('.scroll')].filter(one => one.querySelector('table:not(.words) tbody th'))
+        .map(one => one.querySelector('tbody th').getBoundingClientRect().width / one.clientWidth)"""
+    found = shown.run(shares)
+    assert len(found) > 2
+    assert max(found) < 0.5
+
+
 def test_the_report_plays_and_asks_nothing_of_the_net(shown: Tab, report: Path) -> None:
     assert shown.run("document.querySelectorAll('audio').length") == 4
     assert shown.run("checks.mute()") == []
