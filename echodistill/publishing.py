@@ -24,7 +24,7 @@ from echodistill.run_reports import Reports
 from echodistill.storage.place import Place, place_from_environment
 from echodistill.tracking import find_or_create_run, log_missing_metrics, run_page, tracking_uri, without_credentials
 from echodistill.training.metrics_file import read_metrics
-from echodistill.training.run_folder import RUNS
+from echodistill.training.run_folder import RUNS, SHOWN
 
 RUN_PARAMS = Path(".echodistill/run_params.yaml")
 REGISTERED = Path(".echodistill/registered.json")
@@ -57,7 +57,7 @@ def publish(student: Path, base: Path, reports_folder: Path, answers_folder: Pat
     figures_of = headline(json.loads(reports.metrics.read_text(encoding="utf-8")))
     run_id = find_or_create_run(run["fingerprint"], run["method"])
     # the run's own log has the timings too, which an artifact leaves out; it is gone where the student came from a cache
-    own = RUNS / f"train-{run['fingerprint'][:16]}" / "metrics.jsonl"
+    own = RUNS / f"train-{run['fingerprint'][:SHOWN]}" / "metrics.jsonl"
     log_missing_metrics(run_id, read_metrics(own if own.is_file() else student / "metrics.jsonl"))
     log_run(run_id, _params_of_the_run(lock), read_lineage(lock.parent, "train", flow), reports)
     published = _link(run_id, locked, student, place, lock.parent)
