@@ -103,6 +103,7 @@ def keep_reports(repository: Path, workspace: Path, name: str) -> Path:
 
 def save_experiment(repository: Path, workspace: Path, name: str, pipeline: str = PIPELINE) -> None:
     """Make the workspace's state an experiment of the repository (``dvc exp show``, ``dvc exp apply``) and remove the workspace."""
-    output_of(*DVC, "exp", "save", "--force", "--name", name, pipeline, cwd=workspace)
+    lock = str(Path(pipeline).with_name("dvc.lock"))  # of itself DVC saves only the root's, and shows no figure without it
+    output_of(*DVC, "exp", "save", "--force", "--name", name, "--include-untracked", lock, pipeline, cwd=workspace)
     output_of(*DVC, "exp", "push", "--no-cache", "--force", "origin", name, cwd=workspace)
     shutil.rmtree(workspace)

@@ -1,5 +1,6 @@
 """The flows read DVC's graph and drive it: order, reasons, refusals and crashes, workspaces, and nothing left running."""
 
+import csv
 import os
 import shutil
 import signal
@@ -287,6 +288,22 @@ def test_a_workspace_of_its_own_ends_as_an_experiment(repository: Path) -> None:
     assert (repository / "params.yaml").read_bytes() == before
     shell(repository, *DVC, "exp", "apply", "warm-hare")
     assert yaml.safe_load((repository / "params.yaml").read_text())["seed"] == 7
+
+
+@pytest.mark.parametrize("pipeline", ["dvc.yaml", "comparison/dvc.yaml"])
+def test_an_experiment_shows_its_figures(repository: Path, pipeline: str) -> None:
+    judge = {"wdir": os.path.relpath(".", Path(pipeline).parent), "cmd": "cat params.yaml > metrics.yaml", "params": ["seed"]}
+    (repository / pipeline).parent.mkdir(exist_ok=True)
+    (repository / pipeline).write_text(yaml.safe_dump({"stages": {"judge": judge | {"metrics": ["metrics.yaml"]}}}))
+    (repository / ".git/info/exclude").write_text("metrics.yaml\n")
+    shell(repository, "git", "add", pipeline)
+    shell(repository, "git", "commit", "--quiet", "-m", "judge")
+    workspace = open_workspace(repository, "warm-hare", ["seed=7"])
+    shell(workspace, *DVC, "repro", pipeline)
+    save_experiment(repository, workspace, "warm-hare", pipeline)
+    shown = csv.DictReader(shell(repository, *DVC, "exp", "show", "--csv").splitlines())
+    figures = [row for row in shown if row["Experiment"] == "warm-hare"]
+    assert [{key: row[key] for key in row if key.endswith("metrics.yaml:seed")} for row in figures] == [{"metrics.yaml:seed": "7"}]
 
 
 def test_inputs_that_an_override_names_are_brought_along(repository: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 The other machine is a clone in another folder, with a DVC cache, a reference cache and a worker of its own.
 """
 
+import csv
 import json
 import os
 import re
@@ -164,6 +165,9 @@ def test_a_comparison_trains_and_answers_on_the_other_machine(team: Team, elsewh
     table = json.loads((kept / "compare.json").read_text())
     assert set(table["systems"]) == {"base", "text", "constant", "echodistill", "silent"}
     assert "<html" in (kept / "index.html").read_text()
+    shown = csv.DictReader(run(team.project, team.environment, "dvc", "exp", "show", "--csv").stdout.splitlines())
+    figures = {row["Experiment"]: row for row in shown}[name]
+    assert float(figures["echodistill.acc"]) == pytest.approx(table["systems"]["echodistill"]["acc"]["value"])
 
 
 def stage_process(elsewhere: Path) -> psutil.Process | None:
