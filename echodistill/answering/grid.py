@@ -1,6 +1,6 @@
 """The items of the test: every question under every mix of the grid, as a system in front of the model lets it hear them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from echodistill.models.checkpoint import open_either
 from echodistill.progress import bar
 from echodistill.records import Answer, GridRow, Question, read_rows, write_rows
 from echodistill.training.device import device_batch
-from echodistill.training.run_folder import run_folder
+from echodistill.training.run_folder import fingerprint, run_folder
 
 Front = Callable[[Waveform], Waveform]
 """What is done to a clip before the model hears it: a denoiser."""
@@ -56,6 +56,19 @@ class Asked:
     """Parquet."""
     mark: str
     """A killed run of the same goes on."""
+
+
+def base_and_student(
+    stage: str,
+    facts: Mapping[str, object],
+    heard: Mapping[str, Path | None],
+    base: tuple[Path, Path],
+    student: tuple[Path, Path],
+) -> tuple[Asked, Asked]:
+    """Of each the folder and where its answers go, marked by ``facts``, the inputs ``heard`` and the models involved."""
+    of_base = {**heard, "base": base[0]}
+    of_student = {**of_base, "student": student[0]}
+    return Asked(*base, fingerprint(stage, facts, of_base)), Asked(*student, fingerprint(stage, facts, of_student))
 
 
 def answer_both(base: Asked, student: Asked, items: list[Item], max_new_tokens: int) -> None:

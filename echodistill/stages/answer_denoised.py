@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from echodistill.answering.grid import Asked, answer_both, grid_items
+from echodistill.answering.grid import answer_both, base_and_student, grid_items
 from echodistill.answering.remembered import Remembered
 from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.denoise import DENOISERS, SLOW
@@ -32,9 +32,7 @@ def answer_denoised(
     heard: dict[str, Path | None] = {"corpus": corpus_folder, "mixes": mixes_folder, "recordings": recordings}
     limit = params.compare.headline_max_snr_db
     facts = params.predict.model_dump() | {"denoiser": denoiser, "limit": limit, "seed": params.seed}
-    inputs = heard | {"base": base_folder}
-    base = Asked(base_folder, base_out, fingerprint("answer_denoised", facts, inputs))
-    student = Asked(student_folder, student_out, fingerprint("answer_denoised", facts, inputs | {"student": student_folder}))
+    base, student = base_and_student("answer_denoised", facts, heard, (base_folder, base_out), (student_folder, student_out))
     corpus = Corpus(corpus_folder)
     of_test = [mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix) if mix.split == "test"]
     chosen = denoised_mixes(of_test, limit, params.seed)

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from echodistill.answering.grid import Asked, answer_both
+from echodistill.answering.grid import answer_both, base_and_student
 from echodistill.answering.journal import Item
 from echodistill.audio.distortions.recipe import Distortion, defaults
 from echodistill.audio.distortions.render import render
@@ -13,7 +13,6 @@ from echodistill.params import Params
 from echodistill.records import Question
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
-from echodistill.training.run_folder import fingerprint
 
 
 def answer_distorted(
@@ -21,9 +20,8 @@ def answer_distorted(
 ) -> None:
     """Write the answers (parquet), with the distortion's name as the kind of noise and no SNR."""
     one_thread()
-    facts, inputs = params.predict.model_dump() | {"seed": params.seed}, {"corpus": corpus_folder, "base": base_folder}
-    base = Asked(base_folder, base_out, fingerprint("answer_distorted", facts, inputs))
-    student = Asked(student_folder, student_out, fingerprint("answer_distorted", facts, inputs | {"student": student_folder}))
+    facts, heard = params.predict.model_dump() | {"seed": params.seed}, {"corpus": corpus_folder}
+    base, student = base_and_student("answer_distorted", facts, heard, (base_folder, base_out), (student_folder, student_out))
     corpus = Corpus(corpus_folder)
     items = [
         Item(

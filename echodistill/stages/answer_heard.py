@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from echodistill.answering.grid import Asked, answer_both
+from echodistill.answering.grid import answer_both, base_and_student
 from echodistill.answering.journal import Item
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary, recordings_folder
@@ -14,7 +14,6 @@ from echodistill.records import Question, read_rows
 from echodistill.seeds import rng
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
-from echodistill.training.run_folder import fingerprint
 
 MIXES = 900
 """Of the training split, drawn at random."""
@@ -33,9 +32,8 @@ def answer_heard(
     one_thread()
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
     facts = params.predict.model_dump() | {"seed": params.seed, "mixes": MIXES}
-    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "recordings": recordings}
-    base = Asked(base_folder, base_out, fingerprint("answer_heard", facts, inputs))
-    student = Asked(student_folder, student_out, fingerprint("answer_heard", facts, inputs | {"student": student_folder}))
+    heard = {"corpus": corpus_folder, "mixes": mixes_folder, "recordings": recordings}
+    base, student = base_and_student("answer_heard", facts, heard, (base_folder, base_out), (student_folder, student_out))
     corpus = Corpus(corpus_folder)
     noise = NoiseLibrary(corpus.waveform, recordings)
     of_clip: dict[str, list[Question]] = {}
