@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from echodistill.evaluation.choices import parse_choice, reward
 from echodistill.models.prompts import LETTERS
+from tests.answer_cases import HARD
 
 DOGS = ("blue cat", "red dog", "red", "green")
 WORDS = ("cat", "dog", "bird", "fish")
@@ -36,7 +37,7 @@ CASES = [
     ("E. red dog", DOGS, None),
     ("Z", DOGS, None),
     ("AB", DOGS, None),
-    ("B B B", DOGS, None),
+    ("B B B", DOGS, 1),
     ("B?", DOGS, None),
     # letters with their text
     ("B. red dog", DOGS, 1),
@@ -194,7 +195,7 @@ CASES = [
     ("Risposta: B", WORDS, 1),
     ("A resposta é B", WORDS, 1),
     ("Ответ: B", WORDS, 1),
-    ("الإجابة: B،", WORDS, None),
+    ("الإجابة: B،", WORDS, 1),
     ("B،", WORDS, 1),
     ("B؟", WORDS, None),
     ("B।", WORDS, 1),
@@ -261,7 +262,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("response", "choices", "expected"), CASES)
+@pytest.mark.parametrize(("response", "choices", "expected"), [*CASES, *HARD])
 def test_parse_choice(response: str, choices: tuple[str, ...], expected: int | None) -> None:
     assert parse_choice(response, choices) == expected
 

@@ -1,79 +1,61 @@
 """The one parser of answers: training rewards and evaluation scores both use it.
 
-A response names a choice by its letter ("B", "(b)", "Answer: B."), by its text, or by both. The parser collects every choice a
-response names; exactly one is an answer. None, several, a denied one ("not B") or a letter that contradicts the text are parse
-failures: a wrong guess is worse than a failure, which is counted and never dropped. Set against another ("B, not A") a choice is named.
+A response names a choice by its letter ("B", "(b)", "Answer: B."), by its text, or by both. It is read clause by clause: each affirms
+the choices that it names, or denies them ("A is wrong", "there is no cat", "B, not A"). One affirmed choice that nothing denies is the
+answer. None, several, a doubted one or a letter that contradicts the text are parse failures: a wrong guess is worse than a failure,
+which is counted and never dropped.
 
 Answers in other languages are read where they declare themselves as these do: "答案是B", "la respuesta es (b)", "B。".
 """
 
-import re
-import unicodedata
 from collections.abc import Sequence
 
+import regex
+
+from echodistill.evaluation.wording import (
+    ASIDE,
+    CLAUSES,
+    DECLARATIONS,
+    DOUBT,
+    FINAL,
+    FIRST_MARK,
+    LEAD,
+    MARK,
+    NEGATION,
+    NO_DOUBT,
+    SET_AGAINST,
+    TAKEN_BACK,
+    THOUGHTS,
+    UNSPACED,
+    UNSURE,
+    normalise,
+)
 from echodistill.models.prompts import LETTERS
 
-_THOUGHTS = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.I | re.S)
-_FINAL = re.compile(r"<answer>(.*?)</answer>|\\boxed\{(?:\\text\{)?([^{}]*)\}", re.I | re.S)
-_MARKUP = re.compile(r"[*`\"“”„‟«»‹›「」『』《》〈〉¿¡]|(?<!\w)'|'(?!\w)")
-_PUNCTUATION = str.maketrans(
-    {"‘": "'", "’": "'", "【": "[", "】": "]", "〔": "(", "〕": ")", "、": ", ", "،": ", ", "؛": "; ", "؟": "?"}
-)
-_FULL_STOP = re.compile("[。।۔]")
-# where a response declares its answer; texts that stand before are musings
-_DECLARATIONS = (
-    re.compile(r"\b(?:answer|choice|option)(?: to (?:the|this) question)?(?: (?:is|would be|must be)\b:?| ?[:=]| [-–—] )\.? ?", re.I),
-    re.compile(
-        r"\b(?:respuesta|réponse|antwort|risposta|resposta|ответ)(?: \w+)?(?: (?:es|est|ist|lautet|è|é)\b:?| ?[:=]| [-–—] ) ?", re.I
-    ),
-    re.compile(r"(?:答案|正确选项|應該選|应该选|我选择?|答え|正解|回答)(?:应该|應該)?(?:是|为|為|は|選|选)?:? ?"),
-    re.compile(r"\b(?:it is|it's|i(?:'d| would)? (?:choose|pick|select|say|go with)) ", re.I),
-)
-# what stands for a choice's text in a response: one private character a choice
-_FIRST_MARK = 0xE000
-_MARK = "[\ue000-\uf8ff]"
 # a letter that labels a choice: first, in brackets or after "option". Neither an article ("A dog") nor a key ("C major") is one.
-_LABEL = re.compile(
-    r"(?:^|[(\[{>] ?|\b(?i:answer|option|choice|letter)[ :(]+)([A-Za-z])"
-    rf"(?= ?(?:$|[)\]}}<.,:;!?]|选项|です|だ)| [-–—(]|(?<!I) (?:is|was|because|since|as)\b|(?<=[B-HJ-Z]) {_MARK})"
+_LABEL = regex.compile(
+    r"(?:^|[(\[{>] ?|, (?=[A-Z]$)|\b(?:is|be) (?=[A-Z]$)|\b(?i:answer|option|opción|choice|letter|вариант|विकल्प)[ :,(]+)([A-Za-z])"
+    r"(?= ?(?:$|[)\]}<.,:;!?=|/→]|选项|です|だ|を|が|是|입니다|이다|है)"
+    rf"| [-–—(]|(?<!I) (?:is|was|would|should|must|it is|probably|ist|est|es|because|since|as)\b|(?<=[B-HJ-Z]) {MARK})"
 )
-_LONE_CAPITAL = re.compile(r"(?<![^ (\[{>])([B-HJ-Z]|(?<=[^.!?:] )A)(?=$|[ )\]}<.,:;!?])")
-_NEGATION = re.compile(
-    r"\b(?:not|no|never|neither|nor|none|cannot|without|except|unlike|instead|rather|nicht|keine?|pas|não|не)\b|n't\b|不|ではな|じゃな",
-    re.I,
+_LONE_CAPITAL = regex.compile(r"(?<![^ (\[{>/&+])([B-HJ-Z]|(?<=[^.!?:] )A)(?=$|[ )\]}<.,:;!?/&+-])")
+_LISTED = regex.compile(
+    r"(?<![\w'])([A-Za-z])[)\].]?(?: ?[,;/&+)] ?| | (?:and|or|then|plus|to)(?: also)? )(?:(?:maybe|also) )?"
+    r"[(\[]?([b-hj-zB-HJ-Z]|[aA](?! \S))(?![\w'])"
 )
-# one choice set against another: "not the cat but the dog", "B, not A or C"
-_NAMED = rf"(?:(?:the|a|an|option|choice) )*[(\[]?(?:[A-Z]\b|{_MARK})[)\]]?(?:[.:]? {_MARK})?"
-_SEVERAL = rf"{_NAMED}(?:(?:,| or| nor| and|, or|, and) {_NAMED})*"
-_SET_AGAINST = re.compile(
-    rf"\bnot {_SEVERAL},? but (?!also\b|not\b)|(?:(?:,|,? and|,? but) not|,? rather than|,? instead of) {_SEVERAL}(?=$|[.,;!])"
-)
-_DOUBT = re.compile(r"\b(?:or|either|wrong|incorrect|unsure|unclear|idea|clue)\b|\?$", re.I)
-_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]")  # Chinese, Japanese
-_PRONOUN = re.compile(r"\b(?:this|that|which|first|second|third|last|other) one\b", re.I)
-
-
-def normalise(text: str) -> str:
-    """Compatibility form without markup, quotes and invisible characters; one space between words, bare at both ends.
-
-    A line's end is a full stop, and so are those of other scripts.
-    """
-    visible = "".join(character for character in unicodedata.normalize("NFKC", text) if not _is_invisible(character))
-    plain = _MARKUP.sub("", _FULL_STOP.sub(". ", visible.translate(_PUNCTUATION)))
-    lines = ". ".join(line.strip() for line in plain.splitlines() if line.strip())
-    return " ".join(lines.split()).lstrip("([{ ").rstrip(")]} .!,;:")
-
-
-def _is_invisible(character: str) -> bool:
-    """Marks of direction, joiners and soft hyphens; and private characters, which mark choices here."""
-    return unicodedata.category(character) in ("Cf", "Co")
+_NUMBER = regex.compile(r"[-+]?\d(?:[\d.,:/]*\d)?%?")
+_ORDINAL = regex.compile(r"(?:\b(?:option|choice|step|question|number|speaker|clip|track)|#) ?\d+", regex.I)
+_LONG_ENOUGH = regex.compile(r"...|\p{L}\p{M}*\p{L}|\p{Hangul}|" + UNSPACED.pattern)
+_ARABIC, _HANGUL = regex.compile(r"\p{Arabic}"), regex.compile(r"\p{Hangul}$")
+_PARTICLE = "(?:입니다|이다|이에요|예요|이야|야|이|가|은|는|을|를|의|와|과|랑|도|만|이나|나)?"
 
 
 def parse_choice(response: str, choices: Sequence[str]) -> int | None:
     """Index of the one choice that ``response`` names, or ``None``."""
-    response = _THOUGHTS.sub("", response)
-    if finals := {tagged or boxed for tagged, boxed in _FINAL.findall(response)}:
-        found = {_parse(final, choices) for final in finals}
+    for thoughts in THOUGHTS:
+        response = thoughts.sub("", response)
+    if finals := {tagged or boxed or value for tagged, boxed, value in FINAL.findall(response)}:
+        found = {_parse(final, choices) for final in finals if final.strip()}
         return found.pop() if len(found) == 1 else None
     return _parse(response, choices)
 
@@ -83,24 +65,56 @@ def _parse(response: str, choices: Sequence[str]) -> int | None:
     text = normalise(response)
     if whole := _named_by_whole(text, wanted):
         return _only(whole, len(choices))
-    musings, said = _declared(text)
-    rest = _SET_AGAINST.sub(" ", _with_marks(said, wanted)).strip()
-    texts = {ord(mark) - _FIRST_MARK for mark in re.findall(_MARK, rest)}
-    # "I don't think the answer is B": what denies the answer may stand before it in the sentence
-    context = re.split(r"[.!?;] ", musings)[-1] + rest
-    denied = _NEGATION.search(context) and not any(_NEGATION.search(wanted[index]) for index in texts)
-    if denied or _DOUBT.search(context) or _PRONOUN.search(said):
-        return None
-    labels = _letters(_LABEL.findall(f"{musings}_"))  # "A resposta é B": a letter right before the declaration is an article
-    if whole := _named_by_whole(normalise(said), wanted) or _named_by_whole(rest.rstrip(" .,;!"), wanted):
-        return _only(whole | labels, len(choices))
-    named = labels | texts | _letters(_LABEL.findall(rest))
-    # a capital in passing names nothing by itself ("vitamin C"), but it may contradict ("B and C")
-    return None if _letters(_LONE_CAPITAL.findall(rest)) - named else _only(named, len(choices))
+    spaced = [index for index, choice in enumerate(wanted) if not UNSPACED.search(choice)]
+    text = _with_marks(_without_restated(text, wanted), wanted, spaced)
+    musings, said = _declared(NO_DOUBT.sub("", text))
+    said = _with_marks(said, wanted, [index for index in range(len(wanted)) if index not in spaced])
+    affirmed, denied, passing = _named_before(musings, wanted), set[int](), set[int]()
+    for against in SET_AGAINST.finditer(said):
+        denied |= _named(against[0], wanted)[0]
+    clauses = [clause for part in CLAUSES.split(SET_AGAINST.sub(" ", said)) for clause in _lead_apart(part or "")]
+    # "I don't think the answer is B": what denies the answer may stand before it
+    before = regex.split(r"[.!?;,] |\b(?:so|but)\b", musings)[-1]
+    for number, clause in enumerate(clauses):
+        named, capitals = _named(clause, wanted)
+        start = "" if number else before
+        if UNSURE.search(clause) or (TAKEN_BACK.search(clause) and not named):
+            return None
+        if NEGATION.search(f"{start} {clause}"):
+            denied |= named | capitals
+        elif DOUBT.search(clause):
+            return None
+        elif not ASIDE.search(f"{start} {clause}"):
+            affirmed |= named
+            passing |= capitals
+    return None if affirmed & denied or passing - affirmed - denied else _only(affirmed, len(choices))
+
+
+def _named(clause: str, wanted: Sequence[str]) -> tuple[set[int], set[int]]:
+    """The choices that a clause names, whether it affirms them or not; -1 for a number that is none of several.
+
+    And the capitals in passing: they name nothing by themselves ("vitamin C"), but may contradict ("B and C").
+    """
+    bare = clause.strip(" .,;:!()[]{}")
+    while lead := LEAD.match(bare):
+        bare = bare[lead.end() :]
+    if whole := _named_by_whole(bare, wanted):
+        return whole, set()
+    letters = _LABEL.findall(bare) + [letter for pair in _LISTED.findall(bare, overlapped=True) for letter in pair]
+    named = {ord(mark) - FIRST_MARK for mark in regex.findall(MARK, clause)} | _numbers(clause, wanted) | _letters(letters)
+    named |= {index for index, choice in enumerate(wanted) if choice.upper() in letters}
+    return named, _letters(_LONE_CAPITAL.findall(clause))
 
 
 def _letters(found: Sequence[str]) -> set[int]:
     return {LETTERS.index(letter.upper()) for letter in found}
+
+
+def _numbers(clause: str, wanted: Sequence[str]) -> set[int]:
+    """Where choices are numbers, the one in the clause that is a choice; with another number beside it, -1 too."""
+    choices = {choice: index for index, choice in enumerate(wanted) if _NUMBER.fullmatch(choice)}
+    found = {choices.get(number, -1) for number in _NUMBER.findall(_ORDINAL.sub(" ", clause))} if choices else set()
+    return found if found != {-1} else set()
 
 
 def _only(named: set[int], count: int) -> int | None:
@@ -109,37 +123,79 @@ def _only(named: set[int], count: int) -> int | None:
 
 def _named_by_whole(text: str, wanted: Sequence[str]) -> set[int]:
     """Choices that the whole ``text`` names, as text or as letter: two where a choice's text is another one's letter."""
+    if regex.fullmatch(MARK, text):
+        return {ord(text) - FIRST_MARK}
     named = {index for index, choice in enumerate(wanted) if choice and choice.casefold() == text.casefold()}
     return named | {index for index, letter in zip(range(len(wanted)), LETTERS, strict=False) if letter == text.upper()}
 
 
+def _without_restated(text: str, wanted: Sequence[str]) -> str:
+    """``text`` without a list of all choices in their order: the question said again."""
+    if not all(choice.casefold() in text.casefold() for choice in wanted):
+        return text
+    listed = [rf"(?:[(\[]?{letter}[)\].:]* ?)?{regex.escape(choice)}" for letter, choice in zip(LETTERS, wanted, strict=False)]
+    return regex.sub(rf"(?<!\w){'[ .,;|/]*(?:(?:and|or) )?'.join(listed)}(?!\w)[.,;]* ?", "", text, flags=regex.I)
+
+
 def _declared(text: str) -> tuple[str, str]:
     """What stands before the declaration of the answer, and what follows it; without one, nothing and all."""
-    for declaration in _DECLARATIONS:
+    for declaration in DECLARATIONS:
         if (match := declaration.search(text)) and text[match.end() :]:
-            return text[: match.start()], text[match.end() :]
+            return text[: match.start()], declaration.sub(". ", text[match.end() :])
     return "", text
 
 
-def _with_marks(text: str, wanted: Sequence[str]) -> str:
-    """``text`` with each choice that stands there as whole words replaced by its mark.
+def _named_before(musings: str, wanted: Sequence[str]) -> set[int]:
+    """Choices that are a clause by themselves before the declaration. The last clause runs into it."""
+    clauses = regex.split(r"(?<=[.!?;,]) ", musings)[:-1] + regex.findall(rf"^{MARK}(?=, ?$)", musings)
+    return {index for clause in clauses if clause[-1:] != "?" for index in _named_by_whole(clause.rstrip(".!;,"), wanted)}
+
+
+def _lead_apart(clause: str) -> list[str]:
+    """ "B, not sure": a letter or choice before the first comma is a clause of its own."""
+    lead = regex.match(rf"((?:{MARK}|[(\[]?[A-Za-z][)\]]?)), (?!not\b [A-Z])", clause)
+    return [lead[1], clause[lead.end() :]] if lead else [clause]
+
+
+def _with_marks(text: str, wanted: Sequence[str], which: Sequence[int]) -> str:
+    """``text`` with each choice of ``which`` that stands there as whole words replaced by its mark.
 
     A choice inside a longer one ("red" in "red dog") does not count there. Numbers and single letters are too common in a
     sentence to name a choice. Scripts without blanks have no whole words: there a choice counts wherever it stands.
     """
-    spans = []
-    for index, choice in enumerate(wanted):
-        if _UNSPACED.search(choice):
-            spans += [(match.start(), match.end(), index) for match in re.finditer(re.escape(choice), text, re.I)]
-        elif re.search(r"[^\W\d]{2}", choice):
-            found = re.finditer(rf"(?<![\w'-]){re.escape(choice)}(?![\w'-])", text, re.I)
-            spans += [(match.start(), match.end(), index) for match in found]
-    kept = [(s, e, i) for s, e, i in spans if not any(s2 <= s and e <= e2 and e2 - s2 > e - s for s2, e2, _ in spans)]
-    # choices of one wording share a place and stand there side by side
-    for start, end in sorted({(start, end) for start, end, _ in kept}, reverse=True):
-        marks = "".join(chr(_FIRST_MARK + index) for s, e, index in kept if (s, e) == (start, end))
-        text = f"{text[:start]}{marks}{text[end:]}"
-    return text
+    of: dict[str, list[int]] = {}
+    for index in which:
+        if _LONG_ENOUGH.search(wanted[index]) and not _NUMBER.fullmatch(wanted[index]):
+            of.setdefault(wanted[index].casefold(), []).append(index)
+    if not of:
+        return text
+    alternatives = sorted(of, key=len, reverse=True)
+
+    def marks(found: regex.Match[str]) -> str:
+        # choices of one wording share a place and stand there side by side
+        return "".join(chr(FIRST_MARK + index) for index in of[alternatives[int(str(found.lastgroup)[1:])]])
+
+    return regex.sub(
+        "|".join(f"(?P<c{number}>{_whole_word(choice)})" for number, choice in enumerate(alternatives)), marks, text, flags=regex.I
+    )
+
+
+def _whole_word(choice: str) -> str:
+    """A pattern for the choice where it is not part of a longer word or number."""
+    if UNSPACED.search(choice):
+        return regex.escape(choice)
+    before, after = r"(?<![\w'-])(?<!\d[.,:/])", r"(?![\w'-])"
+    if choice[0].isdigit():
+        before += r"(?<![$€£+])"
+    if choice[-1].isdigit():
+        after += r"(?![.,:/]\d|%)"
+    if choice == "one":
+        before += r"(?<!\b(?:this|that|which|first|second|third|last|other) )"
+    if _ARABIC.match(choice):
+        before += "(?:[وفبكل]?(?:ال)?)?"
+    if _HANGUL.search(choice):
+        after = _PARTICLE + after
+    return before + regex.escape(choice) + after
 
 
 def is_right(response: str, choices: Sequence[str], answer_index: int) -> bool:

@@ -13,7 +13,7 @@ from echodistill.datasets.missing import lacks_audio
 from echodistill.datasets.origin import shares
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.evaluation.choices import normalise
+from echodistill.evaluation.wording import normalise
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, Unique
 from echodistill.params import CorpusParams, Params
 from echodistill.records import SPLITS, Clip, Quarantined, Question, read_rows
