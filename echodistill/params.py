@@ -22,6 +22,7 @@ Count = Annotated[int, Field(ge=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 SnrDb = Annotated[float, Field(ge=-40.0, le=60.0)]
 Method = Literal["echodistill", "grpo", "distill", "sft"]
 System = Literal[
@@ -269,7 +270,7 @@ class CompareParams(Section):
 class ComparisonParams(Section):
     """What ``echodistill compare`` trains and puts side by side."""
 
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     """Of training; all else has the one ``seed``."""
     systems: Annotated[tuple[System, ...], Field(min_length=1)]
     controls: tuple[Control, ...]
@@ -327,7 +328,7 @@ class WorkersParams(Section):
 
 
 class Params(Section):
-    seed: int
+    seed: Seed
     workers: WorkersParams
     corpus: CorpusParams
     mixes: MixesParams

@@ -22,7 +22,7 @@ from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
 from echodistill.models.audio_llm import Prompt, decode, encode, generate
 from echodistill.models.checkpoint import open_model
-from echodistill.models.prompts import LETTERS
+from echodistill.models.prompts import check_asked
 
 BATCH = 16
 MAX_DURATION_S = 600.0  # what is decoded at all; the model's own window is shorter and checked when encoding
@@ -72,6 +72,7 @@ def _prompts(table: pd.DataFrame) -> list[Prompt]:
     for row, (audio, question, choices) in enumerate(zip(table["audio"], table["question"], lists, strict=True)):
         try:
             prompts.append(Prompt(_named(row, _waveform, audio), str(question), _named(row, _choices, choices)))
+            _named(row, check_asked, prompts[-1].question, prompts[-1].choices)
         except UserError as error:
             faults.append(str(error))
     if faults:
@@ -107,8 +108,6 @@ def _choices(value: Any) -> tuple[str, ...]:
         value = value.tolist()
     if not isinstance(value, list | tuple):
         raise UserError(f"choices must be a list of texts, not {type(value).__name__}")
-    if len(value) > len(LETTERS):
-        raise UserError(f"{len(value)} choices are more than the {len(LETTERS)} letters that name them")
     return tuple(str(choice) for choice in value)
 
 

@@ -133,4 +133,4 @@ def test_the_gate_finds_one_recording_under_two_names_in_train_and_validation(tm
     params = params_of(root, "seen", "metadata.csv")
     make(params, tmp_path / "corpus")
     found = b.offenders(corpus_checks(tmp_path / "corpus", params), "no audio in two splits")
-    assert found == ["clean/raw/000.wav", "clean/raw/001.wav"]
+    assert found == ["clean/raw/000.wav = clean/raw/001.wav"]

@@ -86,9 +86,17 @@ def test_asking_without_a_student_names_the_cure(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [(("--snr", "-5"), "--snr -5 needs a --noise"), (("--both", "--model", "base"), "leave --model out")],
+    [
+        (("--snr", "-5"), "--snr -5 needs a --noise"),
+        (("--both", "--model", "base"), "leave --model out"),
+        (("--noise", "crowd", "--snr", "nan"), "--snr nan: give a level from -40 to 60 dB"),
+        (("--noise", "crowd", "--snr=-inf"), "--snr -inf: give a level"),
+        (("--choices", "red"), "1 choices: give 2 to 26, or none"),
+        (("--choices", "red, Red"), "choice 'red' stands twice"),
+        (("--choices", "red,,blue"), "a choice is empty"),
+    ],
 )
-def test_an_option_without_effect_is_an_error(tmp_path: Path, options: tuple[str, ...], says: str) -> None:
+def test_an_option_without_effect_or_sense_is_an_error(tmp_path: Path, options: tuple[str, ...], says: str) -> None:
     result = cli("ask", "clip.wav", "What?", *options, cwd=tmp_path)
     assert result.returncode == 1
     assert says in result.stderr

@@ -80,10 +80,30 @@ def test_forms_of_answers(root: Path, answer: object, right: str) -> None:
         ([True, False], False, "False"),
         (["a dog", "a"], "a dog", "a dog"),
         (["A. C", "B. A"], "B. A", "A"),
+        (["A.rain", "B.crowd"], "B", "crowd"),
+        (["A、雨", "B、人群"], "B", "人群"),
+        (["A）雨", "B）人群"], "A", "雨"),
+        (["1. rain", "2. crowd", "3. siren"], "2", "crowd"),
+        (["1. rain", "2. crowd", "3. siren"], "2. crowd", "crowd"),
+        (["0) rain", "1) crowd"], 1, "crowd"),
+        (["A. rain", "C. siren", "D. dog"], "D", "D. dog"),
+        (["J. Bach", "W. Mozart", "A. Vivaldi"], "W. Mozart", "W. Mozart"),
     ],
 )
 def test_choices_that_look_like_numbers_or_letters(root: Path, choices: object, answer: object, right: str) -> None:
     assert only_question(read_jsonl(root, ROW | {"choices": choices, "answer": answer})).answer == right
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer"),
+    [
+        (["A. rain", "C. siren", "D. dog"], "C"),
+        (["B. rain", "A. crowd"], "A"),
+        (["J. Bach", "A. Vivaldi"], "A"),
+    ],
+)
+def test_a_label_that_is_another_choices_place_is_not_guessed_at(root: Path, choices: list[str], answer: object) -> None:
+    assert "is the label of one choice" in only_reason(read_jsonl(root, ROW | {"choices": choices, "answer": answer}))
 
 
 @pytest.mark.parametrize(

@@ -95,13 +95,13 @@ def test_a_recording_is_answered_by_both_and_given_back(server: Server) -> None:
     [
         (b"no audio", {"question": "Which?"}, "the recording"),
         (b"", {"question": "Which?"}, "empty"),
-        (CLIP, {"question": "  "}, "ask a question"),
+        (CLIP, {"question": "  "}, "the question is empty"),
         (CLIP, {"question": "Which?", "noise": "hum"}, "no noise 'hum'"),
         (CLIP, {"question": "Which?", "noise": "rain", "snr": "loud"}, "'loud' dB: give a number from -20 to 30"),
         (CLIP, {"question": "Which?", "noise": "rain", "snr": "nan"}, "'nan' dB"),
         (CLIP, {"question": "Which?", "noise": "rain", "snr": "-inf"}, "'-inf' dB"),
         (CLIP, {"question": "Which?", "noise": "rain", "snr": "1e9"}, "'1e9' dB"),
-        (CLIP, {"question": "Which?", "choices": ",".join("abcdefghijklmnopqrstuvwxyz0")}, "27 choices: no more than 26"),
+        (CLIP, {"question": "Which?", "choices": ",".join("abcdefghijklmnopqrstuvwxyz0")}, "27 choices: give 2 to 26, or none"),
         (wav(np.zeros(601 * 500), 500), {"question": "Which?"}, "601.0 s is longer than the allowed 600 s"),
     ],
 )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +147,7 @@ def test_an_open_quotation_mark_swallows_no_rows(root: Path) -> None:
         (without("answer"), "no field 'answer'"),
         (ROW | {"question": "  "}, "no field 'question'"),
         (ROW | {"question": None}, "no field 'question'"),
-        (ROW | {"question": ["Which?"]}, "field 'question' is list, not text"),
+        (ROW | {"question": ["Which?"]}, "field 'question' is a list, not text"),
         (ROW | {"question": "\ud800"}, "lone surrogate"),
         (ROW | {"audio_path": "../a.wav"}, "leaves the folder"),
         (ROW | {"audio_path": "sub/../../a.wav"}, "leaves the folder"),
@@ -162,7 +163,7 @@ def test_an_open_quotation_mark_swallows_no_rows(root: Path) -> None:
         (ROW | {"choices": []}, "0 choices"),
         (ROW | {"choices": [f"c{n}" for n in range(27)]}, "27 choices"),
         (ROW | {"choices": ["red", "blue", ""]}, "choice 3 is empty"),
-        (ROW | {"choices": ["red", "blue", None]}, "choice 3 is NoneType"),
+        (ROW | {"choices": ["red", "blue", None]}, "choice 3 is null"),
         (ROW | {"choices": ["red", "blue", "Red."]}, "choice 'red' stands twice"),
         (ROW | {"choices": ["A. red", "B. red"], "answer": "A"}, "choice 'red' stands twice"),
         (ROW | {"answer": "purple"}, "answer 'purple' is not among the choices"),
@@ -171,7 +172,7 @@ def test_an_open_quotation_mark_swallows_no_rows(root: Path) -> None:
         (ROW | {"answer": -1}, "not among"),
         (ROW | {"answer": "3"}, "not among"),
         (ROW | {"answer": "9" * 5000}, "not among"),
-        (ROW | {"answer": ["blue"]}, "field 'answer' is list"),
+        (ROW | {"answer": ["blue"]}, "field 'answer' is a list"),
         (ROW | {"answer": "(A) blue"}, "the letter is not that choice's"),
         (ROW | {"answer": "(E) blue"}, "the letter is not that choice's"),
         (ROW | {"choices": ["C", "A", "B"], "answer": "A"}, "the text of one choice and the letter or number of another"),
@@ -231,3 +232,25 @@ def test_links_inside_the_folder_are_followed(root: Path, tmp_path_factory: pyte
     os.replace(root / "a.wav", elsewhere)
     (root / "a.wav").symlink_to(elsewhere)
     assert only_question(read_jsonl(root, ROW)).answer == "blue"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("m.json", '{\n "id": "q1",\n "question": "Which?"\n}', "holds one object over several lines"),
+        ("m.json", '{"data": [{"id": "q1"}]}', "holds its rows under the key 'data'"),
+        ("m.csv", "id;question;answer\nq1;Which?;red\n", "its columns stand apart by ';': save it with commas"),
+        ("m.csv", "id\tquestion\tanswer\nq1\tWhich?\tred\n", r"its columns stand apart by '\t'"),
+    ],
+)
+def test_a_manifest_of_another_form_is_told_with_the_cure(root: Path, name: str, text: str, says: str) -> None:
+    (root / name).write_text(text)
+    with pytest.raises(UserError, match=re.escape(f"{root / name}")) as caught:
+        read(root, manifest=name)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../m.jsonl", "/tmp/m.jsonl", "sub/../../m.jsonl"])
+def test_a_manifest_elsewhere_is_refused(root: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r"leads out of corpus\.path"):
+        read(root, manifest=name)

@@ -62,11 +62,15 @@ def test_the_run_goes_on_with_the_rest_and_names_every_missing_clip(a_tenth_miss
     assert text.count("no such audio file") == len(MISSING)
 
 
-def test_where_fewer_may_be_missing_the_run_stops_and_says_what_to_do(a_tenth_missing: Path, tmp_path: Path) -> None:
+def test_where_fewer_may_be_missing_the_run_stops_and_says_what_to_do(
+    a_tenth_missing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:
         make(settings(a_tenth_missing, 0.09), tmp_path / "corpus")
     assert str(caught.value) == (
         "12 of 120 rows of seen are bad, more than corpus.max_quarantined_share = 0.09 allows: mend them, or allow more. "
-        "The first: metadata.csv:2 (id s0): no such audio file: clip [0].wav"
+        ".echodistill/quarantined.txt lists them all. The first: metadata.csv:2 (id s0): no such audio file: clip [0].wav"
     )
     assert not (tmp_path / "corpus").exists()
+    assert len((tmp_path / ".echodistill/quarantined.txt").read_text().splitlines()) == 12

@@ -61,6 +61,14 @@ def test_a_response_ends_with_its_first_end_token(tiny_llm: AudioLLM) -> None:
         assert not set(response[:-1]) & set(end_ids(tiny_llm))
 
 
+def test_a_clip_too_short_for_two_audio_tokens_is_refused_and_the_next_longer_one_answers(tiny_llm: AudioLLM) -> None:
+    """transformers takes a single token for a placeholder that it has to expand, and fails."""
+    noise = np.random.default_rng(1).normal(0, 0.1, 1_120).astype(np.float32)
+    with pytest.raises(UserError, match=r"a clip of 0\.060 s is too short for the model: give 0\.07 s or more"):
+        encode(tiny_llm, [Prompt(noise[:960], "Which?", ("a", "b"))])
+    generate(tiny_llm, encode(tiny_llm, [Prompt(noise, "Which?", ("a", "b"))]), 2)
+
+
 def test_a_clip_longer_than_the_window_is_refused(tiny_llm: AudioLLM) -> None:
     with pytest.raises(UserError, match=r"0\.70 s does not fit the model's window of 0\.6 s"):
         encode(tiny_llm, [_prompt(tone("low", 1, 0.7))])

@@ -157,7 +157,7 @@ def test_one_recording_in_both_sources_is_found_by_the_gate(world: Path) -> None
     (world / "mmar" / b.MMAR[1]["audio_path"]).write_bytes((world / "raw/7.wav").read_bytes())
     make(world, MMAR)
     found = b.offenders(corpus_checks(world / "corpus", params_of(world, MMAR)), "no audio in two splits")
-    assert found == ["7.wav", f"mmar:audio/{b.MMAR[1]['id']}.wav"]
+    assert found == [f"7.wav = mmar:audio/{b.MMAR[1]['id']}.wav"]
 
 
 def test_answers_of_the_test_that_stand_at_one_place_are_found_by_the_gate(world: Path) -> None:
@@ -179,7 +179,10 @@ def test_bad_rows_and_missing_recordings_are_named_with_their_source(world: Path
         f"test (mmar): MMAR-meta.json:item 3 (id {b.MMAR[2]['id']}): no such audio file: audio/{b.MMAR[2]['id']}.wav",
     ]
     assert [f"{row.row}: {row.reason}" for row in rows[:2]] == corpus_notes(world / "corpus") == lacking
-    assert [row.row for row in rows[2:]] == [f"folder: {world}/raw/5.wav", f"test (mmar): {world}/mmar/audio/{b.MMAR[0]['id']}.wav"]
+    assert [row.row for row in rows[2:]] == [
+        f"folder: {world}/raw/5.wav (id r5)",
+        f"test (mmar): {world}/mmar/audio/{b.MMAR[0]['id']}.wav (id mmar:{b.MMAR[0]['id']})",
+    ]
     assert {row.reason for row in rows[2:]} == {"2.0 s is longer than the allowed 1.2 s (corpus.max_duration_s)"}
     printed = capsys.readouterr().out
     assert all(f"quarantined {line}" in printed for line in lacking)

@@ -11,11 +11,13 @@ from pathlib import Path, PurePosixPath
 
 from echodistill.datasets import folder, manifest, parquet_rows
 from echodistill.datasets.layouts import LAYOUTS, Layout
-from echodistill.datasets.manifest import Fields, RowError
+from echodistill.datasets.manifest import Fields, RowError, below
 from echodistill.datasets.sources import SourceClips
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams
 
+TRUSTED = 0.5
+"""A number of folders to leave out is trusted where it finds this share of what the best one finds."""
 Places = Iterable[tuple[str, Fields | RowError]]
 
 
@@ -28,6 +30,7 @@ def read(params: CorpusParams, seed: int) -> SourceClips:
     benchmark = params.source
     layout = LAYOUTS[benchmark]
     root = Path(params.path)
+    below(params.path, params.manifest)
     published = list(_published(root, params.manifest, benchmark, layout))
     rows = [fields for _, fields in published if not isinstance(fields, RowError)]
     if rows and not any(layout.answer_field in fields for fields in rows):
@@ -38,7 +41,9 @@ def read(params: CorpusParams, seed: int) -> SourceClips:
     split = params.benchmark_rows == "split"
     for line in _remarks(benchmark, layout, split):
         print(line)
-    places = _renamed(published, layout, root, split)
+    places = _renamed(published, layout, split)
+    if not layout.exact_paths:
+        places = _placed(places, root)
     if benchmark == "echodistill":
         places = _once(places, benchmark)
     return folder.read_rows(places, params, seed, layout.answers)
@@ -66,7 +71,7 @@ def _published(root: Path, pattern: str, benchmark: str, layout: Layout) -> Iter
             yield f"{name}:{place}", fields
 
 
-def _renamed(published: Places, layout: Layout, root: Path, split: bool) -> Iterator[tuple[str, Fields | RowError]]:
+def _renamed(published: Places, layout: Layout, split: bool) -> Iterator[tuple[str, Fields | RowError]]:
     for place, fields in published:
         if isinstance(fields, RowError):
             yield place, fields
@@ -80,20 +85,40 @@ def _renamed(published: Places, layout: Layout, root: Path, split: bool) -> Iter
             row.pop("split", None)
         elif layout.test_only:
             row["split"] = "test"
-        written = row["audio_path"]
-        if isinstance(written, str) and not layout.exact_paths:
-            row["audio_path"] = _below(root, written)
         yield place, row
 
 
-def _below(root: Path, written: str) -> str:
-    """The recording's path below ``root``: as written, else without its first folders, which are the publisher's own."""
-    parts = [part for part in PurePosixPath(written).parts if part not in ("/", "..")]
-    for start in range(len(parts)):
-        path = "/".join(parts[start:])
-        if any(os.path.isfile(root / candidate) for candidate in (path, f"{path}.wav")):
-            return path
-    return "/".join(parts)
+def _placed(places: Places, root: Path) -> Iterator[tuple[str, Fields | RowError]]:
+    """Recordings below ``root``: at the path as written, or without its first folders, which are the publisher's own.
+
+    Only as many folders are left out as find many recordings: one of the same name elsewhere is not taken for a missing one.
+    """
+    rows = list(places)
+    written = {fields["audio_path"] for _, fields in rows if not isinstance(fields, RowError) and isinstance(fields["audio_path"], str)}
+    found = [sum(_is_there(root, _shortened(path, left_out)) for path in written) for left_out in range(_depth(written))]
+    trusted = [left_out for left_out, count in enumerate(found) if count and count >= max(found) * TRUSTED]
+    for place, fields in rows:
+        if not isinstance(fields, RowError) and isinstance(fields["audio_path"], str):
+            paths = [_shortened(fields["audio_path"], left_out) for left_out in (*trusted, 0)]
+            fields = fields | {"audio_path": next((path for path in paths if _is_there(root, path)), paths[-1])}
+        yield place, fields
+
+
+def _is_there(root: Path, path: str) -> bool:
+    return any(os.path.isfile(root / candidate) for candidate in (path, f"{path}.wav"))
+
+
+def _depth(written: Iterable[str]) -> int:
+    return max((len(_parts(path)) for path in written), default=0)
+
+
+def _shortened(written: str, left_out: int) -> str:
+    parts = _parts(written)
+    return "/".join(parts[min(left_out, len(parts) - 1) :])
+
+
+def _parts(written: str) -> list[str]:
+    return [part for part in PurePosixPath(written).parts if part not in ("/", "..")] or [written]
 
 
 def _once(places: Places, benchmark: str) -> Iterator[tuple[str, Fields | RowError]]:

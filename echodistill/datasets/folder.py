@@ -25,7 +25,7 @@ from string import ascii_uppercase as LETTERS
 from typing import Any, Literal
 
 from echodistill.audio.files import Decoded, TooLong, decode_bytes, read_file
-from echodistill.datasets.manifest import Fields, RowError, rows
+from echodistill.datasets.manifest import Fields, RowError, below, rows
 from echodistill.datasets.missing import NO_AUDIO
 from echodistill.datasets.parquet_rows import Embedded, read_embedded
 from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceQuestion, split_groups
@@ -36,7 +36,7 @@ from echodistill.records import Quarantined
 AnswersAs = Literal["text", "letter", "number"]
 """How a manifest is known to write its answers."""
 SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "dev": "validation", "test": "test"}
-_LABEL = re.compile(r"(?:\(([A-Za-z])\)\s*|([A-Za-z])[.):]\s+)(?=\S)")
+_LABEL = re.compile(r"(?:[(（]([A-Za-z]|\d{1,2})[)）]\s*|([A-Za-z]|\d{1,2})(?:[.):]\s+|[.)](?=[^\W\d]{2})|[．）：、]\s*))(?=\S)")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read(params: CorpusParams, seed: int) -> SourceClips:
 
     Raises ``UserError`` when the manifest is missing, empty, not UTF-8 or not of its format.
     """
-    manifest = Path(params.path) / params.manifest
+    manifest = below(params.path, params.manifest)
     return read_rows(((f"{manifest.name}:{place}", fields) for place, fields in rows(manifest)), params, seed)
 
 
@@ -158,13 +158,13 @@ def _row(fields: Fields, row: str, root: Path, answers: AnswersAs | None) -> _As
     question_id, question = _text(fields, "id"), _text(fields, "question")
     embedded = fields.get("audio_path")
     recording = embedded if isinstance(embedded, Embedded) else _audio(_text(fields, "audio_path", "audio_id"), root)
-    choices, first_number = _choices(fields)
+    choices = _choices(fields)
     if "answer" not in fields:
         raise RowError("no field 'answer'")
-    answer = _answer(fields["answer"], choices, first_number, answers)
+    answer = _answer(fields["answer"], choices, answers)
     group = _text(fields, "group", "speaker") if fields.keys() & {"group", "speaker"} else _name(recording, root)
     split = _text(fields, "split") if "split" in fields else ""
-    return _Asked(row, recording, group, split, SourceQuestion(question_id, question, choices, choices[answer]))
+    return _Asked(row, recording, group, split, SourceQuestion(question_id, question, choices.texts, choices.texts[answer]))
 
 
 def _text(fields: Fields, *names: str) -> str:
@@ -172,12 +172,13 @@ def _text(fields: Fields, *names: str) -> str:
     for name in names:
         if name in fields:
             return _as_text(fields[name], f"field {name!r}")
-    raise RowError(f"no field {' or '.join(map(repr, names))}")
+    raise RowError(f"no field {' or '.join(map(repr, names))} among {', '.join(fields)}")
 
 
 def _as_text(value: Any, what: str) -> str:
     if not isinstance(value, str | int | float):
-        raise RowError(f"{what} is {type(value).__name__}, not text")
+        kind = {list: "a list", tuple: "a list", type(None): "null"}.get(type(value), "an object")
+        raise RowError(f"{what} is {kind}, not text")
     text = str(value).strip()
     if not text:
         raise RowError(f"{what} is empty")
@@ -198,8 +199,16 @@ def _audio(written: str, root: Path) -> Path:
     raise RowError(f"{NO_AUDIO}: {written}")
 
 
-def _choices(fields: Fields) -> tuple[tuple[str, ...], int]:
-    """The choices without labels, and the number of the first one."""
+@dataclass(frozen=True)
+class _Choices:
+    texts: tuple[str, ...]
+    """Without their labels, where these are A, B, C .. or 1, 2, 3 .. in order."""
+    first_number: int
+    labels: tuple[str, ...] = ()
+    """In another order, or with gaps: they are left in the texts, and say which choice a letter or number means."""
+
+
+def _choices(fields: Fields) -> _Choices:
     first_number = 0
     if "choices" in fields:
         raw = _parsed_list(fields["choices"])
@@ -208,13 +217,17 @@ def _choices(fields: Fields) -> tuple[tuple[str, ...], int]:
     choices = [_as_text(choice, f"choice {number}") for number, choice in enumerate(raw, start=1)]
     if not 2 <= len(choices) <= len(LETTERS):
         raise RowError(f"{len(choices)} choices; 2 to {len(LETTERS)} can be asked")
-    labels = [_LABEL.match(choice) for choice in choices]
-    if all(label and _letter(label) == letter for label, letter in zip(labels, LETTERS, strict=False)):
-        choices = [choice[label.end() :] for choice, label in zip(choices, labels, strict=True) if label]
+    matches = [match for choice in choices if (match := _LABEL.match(choice))]
+    labels = tuple(_label(match) for match in matches) if len(matches) == len(choices) else ()
+    numbers = [[str(number) for number in range(first, first + len(choices))] for first in (0, 1)]
+    if list(labels) in (list(LETTERS[: len(choices)]), *numbers):
+        choices = [choice[match.end() :] for choice, match in zip(choices, matches, strict=True)]
+        first_number = int(labels[0]) if labels[0].isdigit() else first_number
+        labels = ()
     folded = [_folded(choice) for choice in choices]
     if repeated := sorted({choice for choice in folded if folded.count(choice) > 1}):
         raise RowError(f"choice {repeated[0]!r} stands twice")
-    return tuple(choices), first_number
+    return _Choices(tuple(choices), first_number, labels)
 
 
 def _parsed_list(value: Any) -> Sequence[Any]:
@@ -249,12 +262,13 @@ def _folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".!")
 
 
-def _letter(label: re.Match[str]) -> str:
-    return (label[1] or label[2]).upper()
+def _label(match: re.Match[str]) -> str:
+    return (match[1] or match[2]).upper()
 
 
-def _answer(value: Any, choices: Sequence[str], first_number: int, written_as: AnswersAs | None) -> int:
+def _answer(value: Any, asked: _Choices, written_as: AnswersAs | None) -> int:
     """The right choice's index."""
+    choices, first_number = asked.texts, asked.first_number
     text = _as_text(value, "field 'answer'")
     folded = [_folded(choice) for choice in choices]
     letters = LETTERS[: len(choices)]
@@ -266,10 +280,16 @@ def _answer(value: Any, choices: Sequence[str], first_number: int, written_as: A
         readings["number"] = {int(text) - first_number} & set(range(len(choices)))
     if (bare := re.fullmatch(r"\(?([A-Za-z])[.):]?", text)) and bare[1].upper() in letters:
         readings["letter"] = {letters.index(bare[1].upper())}
-    named = (readings[written_as] if written_as else set()) or set.union(*readings.values())
-    if (label := _LABEL.match(text)) and not named and (behind := _folded(text[label.end() :])) in folded:
+    labelled = {index for index, label in enumerate(asked.labels) if not readings["text"] and text.strip("().:").upper() == label}
+    if labelled and labelled != (readings["letter"] | readings["number"] or labelled):
+        raise RowError(
+            f"answer {text!r} is the label of one choice of {list(choices)} and the place of another: label them A, B, C .. in order, "
+            "or write the choice's text"
+        )
+    named = (readings[written_as] if written_as else set()) or set.union(*readings.values()) or labelled
+    if (match := _LABEL.match(text)) and not named and (behind := _folded(text[match.end() :])) in folded:
         named = {folded.index(behind)}
-        if _letter(label) != letters[folded.index(behind)]:
+        if _label(match) not in (letters[folded.index(behind)], str(folded.index(behind) + first_number)):
             raise RowError(f"answer {text!r}: the letter is not that choice's letter among {list(choices)}")
     if len(named) > 1:
         raise RowError(f"answer {text!r} is the text of one choice and the letter or number of another: write '(B) red'")

@@ -20,6 +20,13 @@ class _Pairs(list[tuple[str, Any]]):
     """A JSON object or CSV row as pairs, so that a key that stands twice is seen."""
 
 
+def below(folder: str, name: str) -> Path:
+    """The manifest ``name`` in ``corpus.path``. Raises ``UserError`` for one that lies elsewhere: no change of it would be noticed."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(f"corpus.manifest {name} leads out of corpus.path ({folder}): put it there, or set corpus.path to hold both")
+    return Path(folder) / name
+
+
 def rows(manifest: Path) -> Iterator[tuple[str, Fields | RowError]]:
     """Each row's place (its first line, or "item 3") and its fields by lower-case name, without the empty ones.
 
@@ -58,7 +65,23 @@ def _raw_rows(manifest: Path) -> Iterator[tuple[str, Any]]:
         return _csv_rows(manifest, text)
     if suffix not in (".jsonl", ".json", ".ndjson"):
         raise UserError(f"{manifest}: the name of a manifest ends in .jsonl, .json or .csv")
-    return _json_list(manifest, text) if text.lstrip().startswith("[") else _json_lines(text)
+    if text.lstrip().startswith("["):
+        return _json_list(manifest, text)
+    if wrapped := _one_object(text):
+        raise UserError(f"{manifest} holds {wrapped}: give the rows as a list, [{{...}}, {{...}}], or one object a line")
+    return _json_lines(text)
+
+
+def _one_object(text: str) -> str:
+    """What a file that is neither a list nor lines holds; nothing where it may be lines."""
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    rows = [key for key, value in whole.items() if value and isinstance(value, list) and isinstance(value[0], dict)]
+    if rows:
+        return f"its rows under the key {rows[0]!r}"
+    return "one object over several lines" if "\n" in text.strip() else ""
 
 
 def _json_lines(text: str) -> Iterator[tuple[str, Any]]:
@@ -80,6 +103,9 @@ def _json_list(manifest: Path, text: str) -> Iterator[tuple[str, Any]]:
 
 
 def _csv_rows(manifest: Path, text: str) -> Iterator[tuple[str, Any]]:
+    first = text.partition("\n")[0]
+    if "," not in first and (mark := next((mark for mark in ";\t" if mark in first), "")):
+        raise UserError(f"{manifest}: its columns stand apart by {mark!r}: save it with commas between")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     start = 1
     header: list[str] = []

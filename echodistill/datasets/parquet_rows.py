@@ -5,6 +5,7 @@ A recording stays in the file until it is fetched.
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from echodistill.datasets.manifest import Fields
+from echodistill.datasets.missing import NO_AUDIO
 from echodistill.errors import UserError
 
 _READING = Lock()  # threads that come to a row group together read it once
@@ -45,7 +47,9 @@ def rows(file: Path) -> Iterator[tuple[str, Fields]]:
     others = [name for name in parquet.schema_arrow.names if name not in recordings]
     row = 0
     for row_group in range(parquet.num_row_groups):
-        for index, values in enumerate(parquet.read_row_group(row_group, columns=others).to_pylist()):
+        with _readable(file):
+            read = parquet.read_row_group(row_group, columns=others).to_pylist()
+        for index, values in enumerate(read):
             row += 1
             values |= {column: Embedded(file, column, row_group, index, row) for column in recordings}
             stripped = {name.strip().casefold(): value.strip() if isinstance(value, str) else value for name, value in values.items()}
@@ -71,14 +75,15 @@ def read_embedded(recording: Embedded) -> bytes:
         cells = _cells(recording.file, recording.column, recording.row_group)
     cell = cells[recording.index].as_py()
     if not cell:
-        raise UserError(f"{recording}: column {recording.column!r} holds no recording")
+        raise UserError(f"{NO_AUDIO}: {recording}: column {recording.column!r} holds none")
     return bytes(cell)
 
 
 @lru_cache(maxsize=2)  # clips are fetched in order, so of each row group once; a second one, since threads run ahead
 def _cells(file: Path, column: str, row_group: int) -> pa.ChunkedArray:
-    table = _open(file).read_row_group(row_group, columns=[f"{column}.bytes"])
-    return table.flatten().column(f"{column}.bytes")
+    parquet = _open(file)
+    with _readable(file):
+        return parquet.read_row_group(row_group, columns=[f"{column}.bytes"]).flatten().column(f"{column}.bytes")
 
 
 def _recordings(parquet: pq.ParquetFile) -> list[str]:
@@ -88,9 +93,16 @@ def _recordings(parquet: pq.ParquetFile) -> list[str]:
 
 
 def _open(file: Path) -> pq.ParquetFile:
-    try:
+    with _readable(file):
         return pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Raises ``UserError`` where the file is missing, damaged or no parquet."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(
             f"{file} cannot be read as parquet ({error}): set corpus.path and corpus.manifest, or fetch it again"
         ) from error

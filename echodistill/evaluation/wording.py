@@ -29,7 +29,8 @@ FINAL: Final = regex.compile(
 
 _TAG = regex.compile(r"</\w+>|<\w{2,}>|<\|[^|>]*\|>")
 _LINE_START = regex.compile(r"^\s*(?:[-*>•]|#+)\s+(?=\S)", regex.M)
-_MARKUP = regex.compile(r"[*`\"“”„‟«»‹›「」『』《》〈〉¿¡]|(?<!\w)'|'(?!\w)|(?<!\w)_+|_+(?!\w)|\\(?=\W)|(?<!\S)\$(?=[^$]+\$)|\$(?!\w)")
+_MARKUP = regex.compile(r"[*`\"“”„‟«»‹›「」『』《》〈〉¿¡]|(?<!\w)'|'(?!\w)|(?<!\w)_+|_+(?!\w)|\\(?=\W)")
+_MATHS = regex.compile(r"(?<!\w)\$([^$\n]+)\$(?!\w)")
 _MINUS = regex.compile(r"(?<![\w)])[−–](?=\d)")
 _PUNCTUATION = str.maketrans(
     {"‘": "'", "’": "'", "【": "[", "】": "]", "〔": "(", "〕": ")", "、": ", ", "،": ", ", "؛": "; ", "؟": "?"}
@@ -44,7 +45,7 @@ def normalise(text: str) -> str:
     """
     composed = unicodedata.normalize("NFKC", html.unescape(text))
     visible = _LINE_START.sub("", "".join(character for character in composed if not _is_invisible(character)))
-    plain = _MARKUP.sub("", _FULL_STOP.sub(". ", _MINUS.sub("-", _TAG.sub("", visible)).translate(_PUNCTUATION)))
+    plain = _MARKUP.sub("", _FULL_STOP.sub(". ", _MINUS.sub("-", _MATHS.sub(r"\1", _TAG.sub("", visible))).translate(_PUNCTUATION)))
     lines = ". ".join(line.strip() for line in plain.splitlines() if line.strip())
     return " ".join(lines.split()).lstrip("([{ ").rstrip(")]} .!,;:")
 

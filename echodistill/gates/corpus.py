@@ -63,11 +63,6 @@ def _listen(corpus: Corpus, clip: Clip) -> _Heard:
 
 
 def _clips(corpus: Corpus, clips: Sequence[Clip], settings: CorpusParams) -> list[Expect]:
-    # by what is stored and by what it was made from: a leak may be either
-    splits_of_audio: dict[str, set[str]] = defaultdict(set)
-    for clip in clips:
-        splits_of_audio[clip.sha256].add(clip.split)
-        splits_of_audio[clip.source_sha256].add(clip.split)
     heard = [_listen(corpus, clip) for clip in clips]
     table = Table.of(
         "clips",
@@ -79,7 +74,6 @@ def _clips(corpus: Corpus, clips: Sequence[Clip], settings: CorpusParams) -> lis
             "duration_s": [row.duration_s for row in heard],
             "level_dbfs": [row.level_dbfs for row in heard],
             "stored_as": [row.stored_as for row in heard],
-            "splits_of_audio": [len(splits_of_audio[clip.sha256] | splits_of_audio[clip.source_sha256]) for clip in clips],
         },
     )
     low, high = settings.min_duration_s, settings.max_duration_s
@@ -90,8 +84,18 @@ def _clips(corpus: Corpus, clips: Sequence[Clip], settings: CorpusParams) -> lis
         table.expect("duration_s", Between(low, high), f"every clip lasts {low:g} to {high:g} s"),
         table.expect("level_dbfs", Between(SILENCE_DBFS), f"no clip is silent (below {SILENCE_DBFS:g} dBFS)"),
         table.expect("stored_as", InSet((STORED_AS,)), "every clip is stored as 16 kHz mono"),
-        table.expect("splits_of_audio", Between(1, 1), "no audio in two splits"),
+        _audio(clips).expect("splits", Between(1, 1), "no audio in two splits: give its clips one group, or leave one of them out"),
     ]
+
+
+def _audio(clips: Sequence[Clip]) -> Table:
+    """One row a recording, named by all its clips: alike in what is stored, or in what it was made from, since a leak may be either."""
+    clips_of: dict[str, dict[str, str]] = defaultdict(dict)
+    for clip in clips:
+        for key in (clip.sha256, clip.source_sha256):
+            clips_of[key][clip.clip_id] = clip.split
+    splits = {" = ".join(sorted(alike)): len(set(alike.values())) for alike in clips_of.values()}
+    return Table.of("audio", "clips", {"clips": list(splits), "splits": list(splits.values())})
 
 
 def _questions(clips: Sequence[Clip], questions: Sequence[Question]) -> list[Expect]:

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 from echodistill.audio.files import decode_bytes, encode_flac
 from echodistill.audio.levels import Waveform
 from echodistill.errors import UserError
-from echodistill.models.prompts import LETTERS
+from echodistill.models.prompts import check_asked
 
 HOST = "127.0.0.1"
 HERE = Path(__file__).parent
@@ -168,11 +168,8 @@ class Handler(BaseHTTPRequestHandler):
         def field(name: str) -> str:
             return query.get(name, [""])[0].strip()
 
-        if not field("question"):
-            raise UserError("ask a question")
         choices = [part.strip() for part in field("choices").split(",") if part.strip()]
-        if len(choices) > len(LETTERS):
-            raise UserError(f"{len(choices)} choices: no more than {len(LETTERS)} can be given")
+        check_asked(field("question"), choices)
         kind, level = field("noise"), _level(field("snr") or "0")
         with self.server.turn:
             if self._gone():

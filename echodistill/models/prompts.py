@@ -2,7 +2,22 @@
 
 from collections.abc import Sequence
 
+from echodistill.errors import UserError
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def check_asked(question: str, choices: Sequence[str]) -> None:
+    """Raises ``UserError`` for a question or choices that no model can answer."""
+    if not question.strip():
+        raise UserError("the question is empty")
+    if len(choices) == 1 or len(choices) > len(LETTERS):
+        raise UserError(f"{len(choices)} choices: give 2 to {len(LETTERS)}, or none")
+    folded = [" ".join(choice.casefold().split()) for choice in choices]
+    if not all(folded):
+        raise UserError(f"a choice is empty: {list(choices)}")
+    if repeated := next((choice for choice in choices if folded.count(" ".join(choice.casefold().split())) > 1), ""):
+        raise UserError(f"choice {repeated!r} stands twice")
 
 
 def question_text(question: str, choices: Sequence[str]) -> str:

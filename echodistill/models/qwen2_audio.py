@@ -9,6 +9,8 @@ from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.errors import UserError
 
 AUDIO_TOKEN = "<|AUDIO|>"
+FEWEST_TOKENS = 2
+"""Of a clip: a single one is taken for a placeholder yet to be expanded."""
 
 
 def audio_token_id(processor: Any) -> int:
@@ -23,7 +25,7 @@ def encoder(model: Any) -> Any:
 def encode_audio(processor: Any, waveforms: Sequence[Waveform]) -> tuple[dict[str, torch.Tensor], list[int]]:
     """Log-mel features (B, M, F) with their mask (B, F), and how many audio tokens each clip takes.
 
-    The extractor would cut a longer clip without a word: it is refused here with ``UserError``.
+    The extractor would cut a longer clip without a word: it is refused here with ``UserError``, as is one that is too short.
     """
     extractor = processor.feature_extractor
     window = round(extractor.chunk_length * SAMPLE_RATE)  # samples; a nano's window is no whole number of seconds
@@ -43,6 +45,9 @@ def encode_audio(processor: Any, waveforms: Sequence[Waveform]) -> tuple[dict[st
     )
     mask = encoded["attention_mask"]
     tokens = [audio_tokens(int(frames)) for frames in mask.sum(dim=1)]
+    if min(tokens) < FEWEST_TOKENS:
+        shortest = min(len(waveform) for waveform in waveforms)
+        raise UserError(f"a clip of {shortest / SAMPLE_RATE:.3f} s is too short for the model: give 0.07 s or more")
     return {"input_features": encoded["input_features"], "feature_attention_mask": mask}, tokens
 
 

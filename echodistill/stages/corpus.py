@@ -11,7 +11,7 @@ from echodistill.datasets import benchmarks, builtin, folder, fsdd, own_test
 from echodistill.datasets.encoding import Encoded, Encoder, fetch, probe
 from echodistill.datasets.missing import lacks_audio
 from echodistill.datasets.origin import origin, shares
-from echodistill.datasets.sources import SourceClip, SourceClips, SourceQuestion
+from echodistill.datasets.sources import SourceClip, SourceClips
 from echodistill.datasets.store import ShardWriter
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams, Params
@@ -23,6 +23,8 @@ from echodistill.workers import ordered_map
 
 # Decoders and the FLAC encoder let go of the interpreter: on a few cores threads do as well and send nothing between processes.
 LOCAL_CLUSTER = Pays(items=5_000, cores=8)
+REFUSED = Path(".echodistill/quarantined.txt")
+"""All bad rows of a corpus that was not made for them."""
 SHOWN = 10
 """Quarantined rows that are printed; rows without their recording are all printed."""
 
@@ -67,7 +69,7 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) ->
         for source, result in track(zip(found.clips, encoded, strict=True), len(found.clips), "corpus", "clips"):
             if isinstance(result, str):
                 name = origin(settings, found.splits[source.group] == "test")
-                quarantined += [Quarantined(f"{name}{_row_name(source, asked)}", result) for asked in source.questions]
+                quarantined += [Quarantined(f"{name}{source.source} (id {asked.question_id})", result) for asked in source.questions]
                 continue
             shard, offset = shards.add(f"{hashlib.sha256(source.clip_id.encode()).hexdigest()[:16]}.flac", result.content)
             clips.append(_row(source, found.splits[source.group], result, shard, offset))
@@ -100,10 +102,6 @@ def _row(source: SourceClip, split: str, encoded: Encoded, shard: str, offset: i
     )
 
 
-def _row_name(source: SourceClip, asked: SourceQuestion) -> str:
-    return source.source if len(source.questions) == 1 else f"{source.source}, question {asked.question_id}"
-
-
 def _judge(questions: list[Question], quarantined: list[Quarantined], settings: CorpusParams) -> None:
     """Say what was put aside, and stop when it is too much of a source."""
     # a missing recording is named in any case: what is not listed is not fetched again
@@ -119,9 +117,16 @@ def _judge(questions: list[Question], quarantined: list[Quarantined], settings: 
     splits = [row.split for row in questions]
     for share in shares(settings, splits, quarantined):
         if share.first and share.value > settings.max_quarantined_share:
+            with atomic_path(REFUSED) as temporary:
+                temporary.write_text("".join(f"{row.row}: {row.reason}\n" for row in quarantined), encoding="utf-8")
+            cure = (
+                "set corpus.path to the folder that their paths start from"
+                if len(lacking) == share.rows
+                else "mend them, or allow more"
+            )
             raise UserError(
                 f"{share.bad} of {share.rows} rows of {share.source} are bad, more than corpus.max_quarantined_share = "
-                f"{settings.max_quarantined_share:g} allows: mend them, or allow more. "
+                f"{settings.max_quarantined_share:g} allows: {cure}. {REFUSED} lists them all. "
                 f"The first: {share.first.row}: {share.first.reason}"
             )
     for split in settings.needed_splits:
