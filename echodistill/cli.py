@@ -67,13 +67,15 @@ def _bring_up(stages: list[str], overrides: list[str], jobs: int = 1, check: "Ca
     ``check`` comes before anything is changed; it raises ``UserError`` for parameters that are valid, and yet none to start with.
     """
     from echodistill.dvc_lock import set_damaged_aside
-    from echodistill.overrides import applied, only_run_here, overridden, restore
+    from echodistill.overrides import applied, check_inputs, only_run_here, overridden, restore
 
     params = _in_repository()
     with only_run_here():
         if said := restore(params):
             print(said)
-        check(applied(params, overrides))  # all of it: DVC looks only at the keys that stages name
+        changed = applied(params, overrides)  # all of it: DVC looks only at the keys that stages name
+        check_inputs(changed)
+        check(changed)
         _check_store()
         for folder in (Path(), COMPARISON.parent):
             if said := set_damaged_aside(folder):

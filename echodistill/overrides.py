@@ -25,6 +25,14 @@ def applied(path: Path, overrides: Sequence[str]) -> Params:
     return validate_params(apply_overrides(yaml.safe_load(path.read_text(encoding="utf-8")), overrides), str(path))
 
 
+def check_inputs(params: Params) -> None:
+    """Raises ``UserError`` where a folder that the graph starts from is not there: DVC would say no more than its path."""
+    corpus, mixes = params.corpus, params.mixes
+    for key, folder in (("corpus.path", corpus.path), ("corpus.test.path", corpus.test.path), ("mixes.recordings", mixes.recordings)):
+        if not Path(folder).exists():
+            raise UserError(f"{key}: there is no folder {folder}: name the one that holds the recordings")
+
+
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """``raw`` with each ``section.key=value`` set; values are YAML. Raises ``UserError`` for an unknown key or no ``=``."""
     for override in overrides:

@@ -112,6 +112,7 @@ def test_the_student_is_registered_and_asked(project: Path, first_run: subproces
         ("train.prompts_per_step=-3", "train.prompts_per_step"),
         ("train.method=magic", "train.method"),
         ("corpus.manifest=nowhere.jsonl", "nowhere.jsonl"),
+        ("corpus.path=nowhere", "corpus.path: there is no folder nowhere"),
     ],
 )
 def test_bad_parameters_are_one_clear_error(override: str, says: str, project: Path) -> None:
