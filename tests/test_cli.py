@@ -44,6 +44,8 @@ def test_outside_a_repository_it_says_so(arguments: tuple[str, ...], tmp_path: P
 def test_a_store_that_does_not_work_is_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    for folder in ("raw", "test", "noise"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
     monkeypatch.setenv("ECHODISTILL_S3", "s3://bucket/prefix")
     for name, value in {"ENDPOINT_URL_S3": "http://127.0.0.1:9", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "planted-secret"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
