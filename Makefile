@@ -33,7 +33,7 @@ compare: $(READY)  ## Train the methods and their controls with several seeds, p
 services: $(READY)  ## Start S3, MLflow, Prefect and workers on this machine
 	@echodistill services up
 
-deploy: $(READY)  ## Make the deployment echodistill/full known to the Prefect server
+deploy: $(READY)  ## Make the deployments known to the Prefect server
 	@eval "$$(echodistill services env)" && prefect --no-prompt deploy --prefect-file infra/prefect.yaml --all
 
 test: $(READY)  ## Run the tests, one small run of the whole pipeline among them

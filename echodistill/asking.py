@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from echodistill.audio.levels import Waveform
+from echodistill.audio.levels import Waveform, power
 from echodistill.audio.mixing import draw
 from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
@@ -19,6 +19,8 @@ def in_noise(waveform: Waveform, kind: str, snr_db: float, params: Params, corpu
     """The clip in noise as the test has it; the same noise each time. Raises ``UserError`` for a kind that is not there."""
     if kind not in params.mixes.kinds:
         raise UserError(f"there is no noise {kind!r}: mixes.kinds has {', '.join(params.mixes.kinds)}")
+    if power(waveform) == 0.0:
+        raise UserError("the clip is silent: there is no level to put noise against")
     corpus = Corpus(corpus_folder)
     given = sources_of(corpus, params.mixes).get(kind, Sources((), 0))
     mix = draw(params.seed, "asked", "test", kind, snr_db, 0, given.names, given.picks)

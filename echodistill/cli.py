@@ -276,6 +276,7 @@ def listen(
             lambda clip, question, choices: {name: answer(llm, clip, question, choices, 64) for name, llm in models.items()},
             lambda clip, kind, snr_db: in_noise(clip, kind, snr_db, params, Path("data/corpus")),
             params.mixes.kinds,
+            min(llm.family.window_s(llm.processor) for llm in models.values()),
         )
 
     serve(load, port, typer.echo)
@@ -305,8 +306,11 @@ def export_audio(
     from echodistill.export import export_mixes
 
     params = _in_repository()
-    for path in export_mixes(params, Path("data/corpus"), Path("data/mixes"), out, mix or [], condition, count):
+    written, asked = export_mixes(params, Path("data/corpus"), Path("data/mixes"), out, mix or [], condition, count)
+    for path in written:
         print(path)
+    for line in asked:
+        print(line, file=sys.stderr)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Wavs of chosen mixes, clean and noisy, to listen to."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,13 +12,16 @@ from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.params import load_params
-from echodistill.records import read_rows
+from echodistill.records import Question, read_rows
 
 
 def export_mixes(
     params_file: Path, corpus_folder: Path, mixes_folder: Path, out: Path, mix_ids: Sequence[str], condition: str, count: int
-) -> list[Path]:
-    """Write ``<mix>.clean.wav`` and ``<mix>.noisy.wav`` for each chosen mix. Raises ``UserError`` when none matches."""
+) -> tuple[list[Path], list[str]]:
+    """Write ``<mix>.clean.wav`` and ``<mix>.noisy.wav`` for each chosen mix; the paths, and commands that ask about them.
+
+    Raises ``UserError`` when none matches.
+    """
     settings = load_params(params_file).mixes
     corpus = Corpus(corpus_folder)
     rows = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
@@ -41,4 +45,13 @@ def export_mixes(
             with atomic_path(path) as temporary:
                 write_wav(temporary, getattr(rendered, view))
             written.append(path)
-    return written
+    noisy_of = {mix.clip_id: path for mix, path in zip(chosen, written[1::2], strict=True)}
+    return written, [_ask(noisy_of[row.clip_id], row) for row in corpus.questions.values() if row.clip_id in noisy_of]
+
+
+def _ask(wav: Path, row: Question) -> str:
+    """The command that asks ``row`` about ``wav``, with the right answer behind it."""
+    choices = [f"--choices {shlex.quote(choice)}" for choice in row.choices]
+    if not any("," in choice for choice in row.choices):
+        choices = [f"--choices {shlex.quote(','.join(row.choices))}"] if choices else []
+    return " ".join(["echodistill ask", shlex.quote(str(wav)), shlex.quote(row.question), *choices, f"   # right: {row.answer}"])

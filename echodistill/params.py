@@ -379,7 +379,9 @@ def validate_params(raw: Any, name: str) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{name}: " + "; ".join(_describe(fault) for fault in error.errors())) from error
+        # a list with one bad item is also told to be too short, as if it had been given empty
+        faults = [fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]]
+        raise UserError(f"{name}: " + "; ".join(map(_describe, faults or error.errors()))) from error
 
 
 def _describe(fault: ErrorDetails) -> str:

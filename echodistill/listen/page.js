@@ -1,6 +1,6 @@
 "use strict";
 const by = id => document.getElementById(id), key = new URLSearchParams(location.search).get("key");
-const maxBytes = by("form").dataset.maxMib * 2 ** 20, longestS = 60;
+const maxBytes = by("form").dataset.maxMib * 2 ** 20, longestS = Number(by("form").dataset.longestS);
 let recording = null, stop = null, opening = false, asking = false;
 
 by("noise").onchange = by("snr").oninput = () => {
@@ -85,12 +85,12 @@ by("form").onsubmit = async event => {
   if (stop) stop();
   const clip = recording || by("file").files[0];
   fault("");
+  by("result").hidden = true;
   if (!clip) { fault("Choose or record a clip first.", by("file")); return; }
   if (clip.size > maxBytes) { fault(`The clip is larger than ${by("form").dataset.maxMib} MiB.`, by("file")); return; }
   if (!by("question").value.trim()) { fault("Ask a question.", by("question")); return; }
   const query = {key, question: by("question").value, choices: by("choices").value, noise: by("noise").value, snr: by("snr").value};
   busy(true);
-  by("result").hidden = true;
   try { show(await answered(clip, query), query); } catch (error) { fault(error.message); }
   busy(false);
 };

@@ -49,6 +49,8 @@ class Asker:
     in_noise: Callable[[Waveform, str, float], Waveform]
     kinds: Sequence[str]
     """Of noise."""
+    longest_s: float = MAX_DURATION_S
+    """The longest clip that the models take."""
 
 
 def serve(load: Callable[[], Asker], port: int, say: Callable[[str], None]) -> None:
@@ -116,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
         if address.path in FILES and self._asked_by_address():
             self._send(200, FILES[address.path], (HERE / address.path[1:]).read_bytes())
         elif address.path == "/" and self._may_ask(address.query):
-            self._send(200, "text/html", _page(self.server.asker.kinds).encode())
+            self._send(200, "text/html", _page(self.server.asker).encode())
         else:
             self._send(404, "text/plain", b"not found: open the address that `echodistill listen` printed\n")
 
@@ -211,10 +213,16 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing: the terminal shows the address only."""
 
 
-def _page(kinds: Sequence[str]) -> str:
-    options = "".join(f'<option value="{escape(kind)}">{escape(kind)}</option>' for kind in kinds)
+def _page(asker: Asker) -> str:
+    options = "".join(f'<option value="{escape(kind)}">{escape(kind)}</option>' for kind in asker.kinds)
     page = (HERE / "page.html").read_text(encoding="utf-8")
-    filled = {"kinds": options, "lowest": f"{LOWEST_DB}", "highest": f"{HIGHEST_DB}", "max_mib": f"{MAX_BYTES // 2**20}"}
+    filled = {
+        "kinds": options,
+        "lowest": f"{LOWEST_DB}",
+        "highest": f"{HIGHEST_DB}",
+        "max_mib": f"{MAX_BYTES // 2**20}",
+        "longest_s": f"{asker.longest_s:g}",
+    }
     for name, value in filled.items():
         page = page.replace("{{" + name + "}}", value)
     return page

@@ -17,6 +17,11 @@ def audio_token_id(processor: Any) -> int:
     return processor.tokenizer.convert_tokens_to_ids(AUDIO_TOKEN)
 
 
+def window_s(processor: Any) -> float:
+    """The longest clip it takes, in seconds."""
+    return float(processor.feature_extractor.chunk_length)
+
+
 def encoder(model: Any) -> Any:
     """The module that hears."""
     return model.model.audio_tower
@@ -32,8 +37,8 @@ def encode_audio(processor: Any, waveforms: Sequence[Waveform]) -> tuple[dict[st
     longest = max(len(waveform) for waveform in waveforms)
     if longest > window:
         raise UserError(
-            f"a clip of {longest / SAMPLE_RATE:.2f} s does not fit the model's window of {extractor.chunk_length:g} s: shorten it "
-            "or lower corpus.max_duration_s"
+            f"a clip of {longest / SAMPLE_RATE:.2f} s does not fit the model's window of {extractor.chunk_length:g} s: give a "
+            "shorter one (of a corpus: lower corpus.max_duration_s)"
         )
     encoded = extractor(
         list(waveforms),

@@ -18,7 +18,8 @@ def up(
 
     start(settings_for_start(first_port), print)
     settings = read_settings()
-    print(f"MLflow {settings.mlflow_url}  Prefect {settings.prefect_url}  user admin, passwords in {settings.folder / 'settings.json'}")
+    print(f"MLflow {settings.mlflow_url} (user admin)  Prefect {settings.prefect_url} (asks for admin:PASSWORD in one field)")
+    print(f"passwords: {settings.folder / 'settings.json'}")
     print('clients: eval "$(echodistill services env)"')
 
 

@@ -16,7 +16,7 @@ from echodistill.datasets.store import ShardWriter
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams, Params
 from echodistill.progress import track
-from echodistill.records import Clip, Quarantined, Question, write_rows
+from echodistill.records import SPLITS, Clip, Quarantined, Question, write_rows
 from echodistill.scale_out import Pays, Pool, Threads, open_pool
 from echodistill.stages.entry import run_stage
 from echodistill.workers import ordered_map
@@ -115,6 +115,9 @@ def _judge(questions: list[Question], quarantined: list[Quarantined], settings: 
         f"{len(lacking)} of them for a missing recording"
     )
     splits = [row.split for row in questions]
+    print("questions: " + ", ".join(f"{split} {splits.count(split)}" for split in SPLITS))
+    if "validation" not in splits and settings.needed_splits != ("test",):
+        print("no validation split: there are too few groups for corpus.validation_share; the base is judged on training clips then")
     for share in shares(settings, splits, quarantined):
         if share.first and share.value > settings.max_quarantined_share:
             with atomic_path(REFUSED) as temporary:
