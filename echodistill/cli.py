@@ -14,6 +14,7 @@ import typer
 from echodistill.errors import UserError
 from echodistill.services.cli import app as services_app
 from echodistill.storage.place import place_from_environment
+from echodistill.threads import SLEEPING
 
 if TYPE_CHECKING:
     from echodistill.params import Params
@@ -147,7 +148,8 @@ def _check_store() -> None:
 
 def _repro(stages: list[str], jobs: int) -> int:
     """Run DVC in a process group of its own, so that an interrupt ends the whole tree before the parameters are put back."""
-    environment = os.environ | {
+    environment = SLEEPING | {
+        **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONUNBUFFERED": "1",
         "DVC_NO_ANALYTICS": "1",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from echodistill.threads import SLEEPING
 from flows.bring_up import UNKNOWN
 
 # without its folder in the path: a workspace's own code comes first there
@@ -61,7 +62,7 @@ class Leashed:
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("leash.py")), *command],
             cwd=workspace,
-            env=os.environ | environment,
+            env=SLEEPING | {**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -324,6 +324,13 @@ def test_inputs_that_an_override_names_are_brought_along(repository: Path, tmp_p
     assert (workspace / "out.txt").read_text() == "of outside\n"
 
 
+@pytest.mark.parametrize(("given", "passed"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_threads_of_a_stage_sleep_while_they_wait(given: dict[str, str], passed: str, tmp_path: Path) -> None:
+    lines: list[str] = []
+    run_command([sys.executable, "-c", "import os; print(os.environ['OMP_WAIT_POLICY'])"], tmp_path, given, lines.append)
+    assert lines == [passed]
+
+
 def test_a_command_that_refuses_is_told_from_one_that_crashes(tmp_path: Path) -> None:
     def ends_with(last: str) -> list[str]:
         return run_command([sys.executable, "-c", f"import sys; print('first'); sys.exit({last})"], tmp_path, {}, lines.append)

@@ -1,0 +1,7 @@
+"""How the threads of a stage wait for each other; to be in its environment before torch is loaded."""
+
+from typing import Final
+
+SLEEPING: Final = {"OMP_WAIT_POLICY": "passive"}
+"""Spinning threads, the default, take the cores from one another as soon as anything else runs, and slow training several times for a
+tenth that they gain on an idle machine. Who sets the variable otherwise keeps that."""
