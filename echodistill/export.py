@@ -45,8 +45,8 @@ def export_mixes(
             with atomic_path(path) as temporary:
                 write_wav(temporary, getattr(rendered, view))
             written.append(path)
-    noisy_of = {mix.clip_id: path for mix, path in zip(chosen, written[1::2], strict=True)}
-    return written, [_ask(noisy_of[row.clip_id], row) for row in corpus.questions.values() if row.clip_id in noisy_of]
+    noisy = zip(chosen, written[1::2], strict=True)
+    return written, [_ask(path, row) for mix, path in noisy for row in corpus.questions.values() if row.clip_id == mix.clip_id]
 
 
 def _ask(wav: Path, row: Question) -> str:
@@ -54,4 +54,6 @@ def _ask(wav: Path, row: Question) -> str:
     choices = [f"--choices {shlex.quote(choice)}" for choice in row.choices]
     if not any("," in choice for choice in row.choices):
         choices = [f"--choices {shlex.quote(','.join(row.choices))}"] if choices else []
-    return " ".join(["echodistill ask", shlex.quote(str(wav)), shlex.quote(row.question), *choices, f"   # right: {row.answer}"])
+    return " ".join(
+        ["echodistill ask", shlex.quote(str(wav)), shlex.quote(row.question), *choices, f"   # right: {' '.join(row.answer.split())}"]
+    )

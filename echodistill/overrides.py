@@ -29,8 +29,8 @@ def check_inputs(params: Params) -> None:
     """Raises ``UserError`` where a folder that the graph starts from is not there: DVC would say no more than its path."""
     corpus, mixes = params.corpus, params.mixes
     for key, folder in (("corpus.path", corpus.path), ("corpus.test.path", corpus.test.path), ("mixes.recordings", mixes.recordings)):
-        if not Path(folder).exists():
-            raise UserError(f"{key}: there is no folder {folder}: name the one that holds the recordings")
+        if not Path(folder).is_dir():
+            raise UserError(f"{key}: there is no folder {folder}: name the one that holds the recordings, or any where none are needed")
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def in_noise(clip: Any, kind: str, snr_db: float) -> Any:
 def served() -> Iterator[Server]:
     """A server that answers, on a free port."""
     with open_server(0) as server:
-        server.asker = Asker(answers, in_noise, ["rain", "<b>&amp;"])
+        server.asker = Asker(answers, in_noise, ["rain", "<b>&amp;"], 2.5)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()

@@ -25,6 +25,11 @@ def test_an_unknown_noise_is_told_with_those_there_are(tiny_corpus: Corpus) -> N
         in_noise(tone("low", 1), "hum", 0.0, params_of(), tiny_corpus.folder)
 
 
+def test_a_silent_clip_has_no_level_to_put_noise_against(tiny_corpus: Corpus) -> None:
+    with pytest.raises(UserError, match="the clip is silent"):
+        in_noise(np.zeros(8_000, np.float32), "gauss", 0.0, params_of(), tiny_corpus.folder)
+
+
 def test_an_answer_is_a_choice_or_says_that_it_names_none(tiny_llm: AudioLLM) -> None:
     said = answer(tiny_llm, tone("low", 1), "Which?", ("low", "middle", "high"), 3)
     assert said in ("low", "middle", "high") or said.startswith("(names no choice)")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -99,7 +100,12 @@ def test_the_student_is_registered_and_asked(project: Path, first_run: subproces
     assert "version 1 " in command(project, "register").stdout
     asked = command(project, "ask", "data/raw/s0-0.wav", "Which tone?", "--choices", "low,middle,high", "--both", "--noise", "gauss")
     assert [line.split(":")[0] for line in asked.stdout.splitlines()] == ["base", "student"]
-    written = command(project, "export-audio", "wavs", "--condition", "wind@-10", "--count", "1").stdout.split()
+    exported = command(project, "export-audio", "wavs", "--condition", "wind@-10", "--count", "1")
+    written = exported.stdout.split()
+    (ask,) = exported.stderr.splitlines()
+    program, *arguments = shlex.split(ask.partition("   # right: ")[0])
+    assert program == "echodistill"
+    assert command(project, *arguments).stdout.strip()
     clean, noisy = (soundfile.read(project / path)[0] for path in written)
     assert clean.shape == noisy.shape
     assert (clean != noisy).any()

@@ -250,6 +250,15 @@ def test_a_manifest_of_another_form_is_told_with_the_cure(root: Path, name: str,
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize("row", ["5", "null", '"x"', "true"])
+def test_a_scalar_is_no_row(root: Path, row: str) -> None:
+    assert "not a JSON object" in only_reason(read_jsonl(root, row))
+
+
+def test_one_row_with_a_list_of_objects_is_a_row(root: Path) -> None:
+    assert not read_jsonl(root, ROW | {"segments": [{"start": 0}]}).quarantined
+
+
 @pytest.mark.parametrize("name", ["../m.jsonl", "/tmp/m.jsonl", "sub/../../m.jsonl"])
 def test_a_manifest_elsewhere_is_refused(root: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"leads out of corpus\.path"):

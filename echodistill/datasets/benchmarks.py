@@ -99,8 +99,8 @@ def _placed(places: Places, root: Path) -> Iterator[tuple[str, Fields | RowError
     trusted = [left_out for left_out, count in enumerate(found) if count and count >= max(found) * TRUSTED]
     for place, fields in rows:
         if not isinstance(fields, RowError) and isinstance(fields["audio_path"], str):
-            paths = [_shortened(fields["audio_path"], left_out) for left_out in (*trusted, 0)]
-            fields = fields | {"audio_path": next((path for path in paths if _is_there(root, path)), paths[-1])}
+            paths = [_shortened(fields["audio_path"], left_out) for left_out in (0, *trusted)]
+            fields = fields | {"audio_path": next((path for path in paths if _is_there(root, path)), paths[0])}
         yield place, fields
 
 

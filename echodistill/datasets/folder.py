@@ -4,9 +4,10 @@ Fields, in any case: ``id``, ``audio_path`` (or ``audio_id``), ``question``, ``c
 ``speaker``) and ``split``. That reads MMAU, MMAR and SEEN-like manifests as they are; other fields are ignored.
 
 - Audio paths are relative to the folder and may lack ``.wav``. Rows of one file are questions about one clip.
-- Choices are a list, its JSON or Python text, or columns ``choice_a`` .., ``A`` .. or ``choice_1`` ..; labels ("(A) red") are
-  taken off.
-- The answer is a choice's text, its letter, both ("(A) red"), or its number: from 0, or with columns ``choice_1`` .. from 1.
+- Choices are a list, its JSON or Python text, or columns ``choice_a`` .., ``A`` .. or ``choice_1`` ..; labels in
+  order ("(A) red", "1. red") are taken off.
+- The answer is a choice's text, its letter, both ("(A) red"), or its number: as labelled, with columns ``choice_1`` .. from 1,
+  else from 0.
   Digits in a text that is itself a choice are no number; where two readings disagree otherwise, the row is put aside.
 - ``split`` counts where a row names train, validation (val, dev) or test; whole groups only. Else groups are split at random.
 """
@@ -220,8 +221,10 @@ def _choices(fields: Fields) -> _Choices:
     matches = [match for choice in choices if (match := _LABEL.match(choice))]
     labels = tuple(_label(match) for match in matches) if len(matches) == len(choices) else ()
     numbers = [[str(number) for number in range(first, first + len(choices))] for first in (0, 1)]
-    if list(labels) in (list(LETTERS[: len(choices)]), *numbers):
-        choices = [choice[match.end() :] for choice, match in zip(choices, matches, strict=True)]
+    bare = [choice[match.end() :] for choice, match in zip(choices, matches, strict=False)]
+    numbered = list(labels) in numbers and len({_folded(choice) for choice in bare}) == len(choices)  # not "1: 30 pm", "2: 30 pm"
+    if numbered or list(labels) == list(LETTERS[: len(choices)]):
+        choices = bare
         first_number = int(labels[0]) if labels[0].isdigit() else first_number
         labels = ()
     folded = [_folded(choice) for choice in choices]
@@ -277,10 +280,14 @@ def _answer(value: Any, asked: _Choices, written_as: AnswersAs | None) -> int:
         readings["text"] = {folded.index(_folded(text))}
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if is_number or (re.fullmatch("[0-9]{1,3}", text) and (written_as == "number" or not readings["text"])):
+        first_number = 0 if written_as == "number" else first_number
         readings["number"] = {int(text) - first_number} & set(range(len(choices)))
     if (bare := re.fullmatch(r"\(?([A-Za-z])[.):]?", text)) and bare[1].upper() in letters:
         readings["letter"] = {letters.index(bare[1].upper())}
-    labelled = {index for index, label in enumerate(asked.labels) if not readings["text"] and text.strip("().:").upper() == label}
+    written = text.strip("().:").upper()
+    labelled = {index for index, label in enumerate(asked.labels) if not readings["text"] and written == label}
+    if asked.labels and not labelled and readings["letter"] | readings["number"] and not readings["text"]:
+        raise RowError(f"answer {text!r} is no label of the choices {list(choices)}, and they have labels")
     if labelled and labelled != (readings["letter"] | readings["number"] or labelled):
         raise RowError(
             f"answer {text!r} is the label of one choice of {list(choices)} and the place of another: label them A, B, C .. in order, "

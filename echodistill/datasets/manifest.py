@@ -78,6 +78,8 @@ def _one_object(text: str) -> str:
         whole = json.loads(text)
     except (ValueError, RecursionError):
         return ""
+    if not isinstance(whole, dict) or whole.keys() & {"id", "question"}:
+        return "one object over several lines" if isinstance(whole, dict) and "\n" in text.strip() else ""
     rows = [key for key, value in whole.items() if value and isinstance(value, list) and isinstance(value[0], dict)]
     if rows:
         return f"its rows under the key {rows[0]!r}"

@@ -15,14 +15,18 @@ import regex
 from echodistill.evaluation.wording import (
     ASIDE,
     CLAUSES,
+    CORRECTION,
+    COURTESY,
     DECLARATIONS,
     DOUBT,
     FINAL,
     FIRST_MARK,
+    HELD,
     LEAD,
     MARK,
     NEGATION,
     NO_DOUBT,
+    NOT_ONLY,
     SET_AGAINST,
     TAKEN_BACK,
     THOUGHTS,
@@ -66,8 +70,9 @@ def _parse(response: str, choices: Sequence[str]) -> int | None:
     if whole := _named_by_whole(text, wanted):
         return _only(whole, len(choices))
     spaced = [index for index, choice in enumerate(wanted) if not UNSPACED.search(choice)]
-    text = _with_marks(_without_restated(text, wanted), wanted, spaced)
-    musings, said = _declared(NO_DOUBT.sub("", text))
+    for idle in (COURTESY, NO_DOUBT, NOT_ONLY):
+        text = idle.sub("", text)
+    musings, said = _declared(_with_marks(_without_restated(text, wanted), wanted, spaced))
     said = _with_marks(said, wanted, [index for index in range(len(wanted)) if index not in spaced])
     affirmed, denied, passing = _named_before(musings, wanted), set[int](), set[int]()
     for against in SET_AGAINST.finditer(said):
@@ -78,7 +83,7 @@ def _parse(response: str, choices: Sequence[str]) -> int | None:
     for number, clause in enumerate(clauses):
         named, capitals = _named(clause, wanted)
         start = "" if number else before
-        if UNSURE.search(clause) or (TAKEN_BACK.search(clause) and not named):
+        if UNSURE.search(clause) or TAKEN_BACK.search(clause) or clause.endswith("?") or (affirmed and CORRECTION.search(clause)):
             return None
         if NEGATION.search(f"{start} {clause}"):
             denied |= named | capitals
@@ -113,8 +118,12 @@ def _letters(found: Sequence[str]) -> set[int]:
 def _numbers(clause: str, wanted: Sequence[str]) -> set[int]:
     """Where choices are numbers, the one in the clause that is a choice; with another number beside it, -1 too."""
     choices = {choice: index for index, choice in enumerate(wanted) if _NUMBER.fullmatch(choice)}
-    found = {choices.get(number, -1) for number in _NUMBER.findall(_ORDINAL.sub(" ", clause))} if choices else set()
-    return found if found != {-1} else set()
+    if not choices:
+        return set()
+    counted = regex.findall(rf"({_NUMBER.pattern}) ?([^\W\d]*)", _ORDINAL.sub(" ", clause))
+    found = {choices.get(number, -1) for number, _ in counted}
+    several = len({what for _, what in counted if what}) > 1  # "1 dog and 1 cat"
+    return set() if found == {-1} else found | {-1} if several else found
 
 
 def _only(named: set[int], count: int) -> int | None:
@@ -141,8 +150,12 @@ def _declared(text: str) -> tuple[str, str]:
     """What stands before the declaration of the answer, and what follows it; without one, nothing and all."""
     for declaration in DECLARATIONS:
         if (match := declaration.search(text)) and text[match.end() :]:
-            return text[: match.start()], declaration.sub(". ", text[match.end() :])
+            return text[: match.start()], declaration.sub(_new_clause, text[match.end() :])
     return "", text
+
+
+def _new_clause(again: regex.Match[str]) -> str:
+    return str(again[0]) if HELD.search(again.string[: again.start()]) else ". "
 
 
 def _named_before(musings: str, wanted: Sequence[str]) -> set[int]:

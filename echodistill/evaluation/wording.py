@@ -79,6 +79,7 @@ DECLARATIONS: Final = (
     ),
     regex.compile(
         rf"\b(?:it {_IS}|it's{_HEDGE}|i(?:'d|'ll| would| will)? (?:choose|pick|select|say|go with)|i'm going with"
+        r"|i guess|let's go with|i(?:'ll)? take"
         r"|ich wähle|je choisis|elijo|scelgo|escolho|c'est|es ist|das ist|es (?=la |el |[A-Z]\b)) "
         rf"|(?:^|[.,;!:] |\bso )(?:(?:this|that) {_IS}|that's{_HEDGE}) ",
         regex.I,
@@ -88,7 +89,7 @@ DECLARATIONS: Final = (
 
 LEAD: Final = regex.compile(
     r"(?:yes|yeah|yep|ok|okay|sure|of course|well|so|therefore|thus|hence|then|definitely|certainly|clearly|probably|likely|perhaps"
-    r"|maybe|possibly|(?:it )?(?:could|may|might|must) be|correct"
+    r"|maybe|possibly|only|just|surely|(?:it )?(?:could|may|might|must) be|correct"
     r"|selected|output|response|result|prediction|label|assistant|final|la|el|le|letter)\b[,:!.]? (?=\S)",
     regex.I,
 )
@@ -107,7 +108,7 @@ CLAUSES: Final = regex.compile(
 NEGATION: Final = regex.compile(
     r"\b(?:not|no|never|neither|nor|none|nothing|nobody|cannot|without|except|excluding|unlike|instead|rather|doubt|hardly|scarcely|barely"
     r"|(?:anything|everything|all) but|far from|unlikely|least likely|fails?|failed|absent|missing|lacks?|used to be"
-    r"|wrong|incorrect|incorrectly|false"
+    r"|wrong|incorrect|incorrectly|false|impossible|improbable|untrue|inaccurate|reject(?:s|ed)?|mistaken?"
     r"|rul(?:e|es|ed|ing) out|ruled|eliminate[sd]?|(?:is|are|was|does|do|did|ca|could|would|wo|ai)nt"
     r"|nicht|keine?[nmrs]?|weder|noch|falsch|pas|ni|faux|fausse|falso|falsa|non|né|não|nem|tampoco|не|нет|ни|неверно"
     r"|ليس|ليست|لا|غير|नहीं)\b"
@@ -117,19 +118,32 @@ NEGATION: Final = regex.compile(
 NO_DOUBT: Final = regex.compile(r"\b(?:there is )?(?:no|without(?: a| any)?) doubt,? ?", regex.I)
 DOUBT: Final = regex.compile(r"\b(?:or|either|unsure)\b|\?$|\?!", regex.I)
 UNSURE: Final = regex.compile(
-    r"\b(?:unsure|uncertain|unclear|unable|idea|clue|wait|sorry|correction|second thought|hard to (?:say|tell)|too noisy"
+    r"\b(?:unsure|uncertain|unclear|unable|idea|clue|hard to (?:say|tell)|too noisy"
     r"|not (?:\w+ )?(?:sure|certain)|(?:can(?:'t|not| not)|could(?:n't| not)|do(?:n't|nt| not)) (?:\w+ )?"
     r"(?:know|tell|determine|decide|say|answer))\b",
     regex.I,
 )
 """A clause that takes back what the others say."""
 TAKEN_BACK: Final = regex.compile(
-    r"^(?:is |that is |that's )?(?:not|no|wrong|false|incorrect)(?: (?:right|correct|true|so))?$", regex.I
+    r"^(?:(?:but|and|hmm|oh),? )*(?:(?:this|that|it)(?:'s| is| was)? )?(?:is |was )?(?:not|isn't|wasn't|no|wrong|false|incorrect)"
+    r"(?: (?:quite|really|exactly|right|correct|true|so|it))*$"
+    r"|^(?:(?:but|and|hmm|oh),? )*(?:this|that|it)(?:'s| is| was)?(?: not|n't) (?:quite |really )?(?:right|correct|true|it|so)\b",
+    regex.I,
+)
+CORRECTION: Final = regex.compile(
+    r"^(?:(?:hmm|but|oh|and|well),? )*(?:(?:no|nope)(?:,|$)|(?:no,? )?wait\b|sorry,|correction\b|on second thought|actually\b)", regex.I
+)
+"""Opens a clause that takes back what stands before it."""
+NOT_ONLY: Final = regex.compile(r"\bnot (?:only|just|merely)\b", regex.I)
+HELD: Final = regex.compile(r"\b(?:that|say|if|whether|think|believe)\W*$", regex.I)
+"""Before "it is": no new clause begins there."""
+COURTESY: Final = regex.compile(
+    r"(?:is there anything|do you (?:have|want|need)|would you like|let me know|feel free)[^.?!]*[.?!]*$", regex.I
 )
 ASIDE: Final = regex.compile(r"\b(?:if|whether|asks?|asked|asking)\b", regex.I)
 """A clause that names choices without naming an answer."""
 
-_NAMED = r"(?:(?:the|a|an|option|choice|die|der|das|ein|eine|einer|of) )*"
+_NAMED = r"(?:(?:the|a|an|option|choice|die|der|das|ein|eine|einer|of) )*+"
 _NAMED += rf"[(\[]?(?:[A-Z]\b|{MARK})[)\]]?(?:[.:]? {MARK})?(?: ?[(\[][A-Z][)\]])?"
 _SEVERAL = rf"{_NAMED}(?:(?:,| or| nor| and|, or|, and) {_NAMED})*"
 SET_AGAINST: Final = regex.compile(
@@ -138,6 +152,6 @@ SET_AGAINST: Final = regex.compile(
     r"|,? rather than|,? instead of|,? as opposed to|,? without|,? unlike)"
     rf" {_SEVERAL}(?=$|[.,;!)])"
     rf"|\((?:and )?not {_SEVERAL}(?:\)|$)|(?<={MARK}|\b[A-Z]) not {_SEVERAL}(?=$|[.,;!])"
-    rf"|不是 ?{_NAMED} ?, ?(?=而是|是|应该是)|{_NAMED}ではなく|{_NAMED}[이가] 아니라"
+    rf"|不是 ?{_NAMED} ?, ?(?=而是|是|应该是)|(?:[A-Z]|{MARK})ではなく|(?:[A-Z]|{MARK})[이가] 아니라"
 )
 """One choice set against another: "not the cat but the dog", "B, not A or C". What is set against is denied."""

@@ -33,6 +33,8 @@ async function record() {
   const end = setTimeout(() => stop(), 1000 * longestS);
   stop = () => {
     clearTimeout(end); stop = null;
+    let left = Math.floor(longestS * context.sampleRate);  // the timer is late, and a sample too many is refused
+    for (const [index, block] of blocks.entries()) { blocks[index] = block.subarray(0, left); left -= blocks[index].length; }
     stream.getTracks().forEach(track => track.stop()); context.close();
     const clip = wav(blocks, context.sampleRate), seconds = (clip.size - 44) / 2 / context.sampleRate;
     recording = seconds ? clip : null; by("file").value = "";

@@ -1,5 +1,6 @@
 """The text put to a model beside the audio; the same in training, teaching and evaluation."""
 
+import unicodedata
 from collections.abc import Sequence
 
 from echodistill.errors import UserError
@@ -13,11 +14,11 @@ def check_asked(question: str, choices: Sequence[str]) -> None:
         raise UserError("the question is empty")
     if len(choices) == 1 or len(choices) > len(LETTERS):
         raise UserError(f"{len(choices)} choices: give 2 to {len(LETTERS)}, or none")
-    folded = [" ".join(choice.casefold().split()) for choice in choices]
+    folded = [" ".join(unicodedata.normalize("NFKC", choice).casefold().split()).rstrip(".!") for choice in choices]
     if not all(folded):
         raise UserError(f"a choice is empty: {list(choices)}")
-    if repeated := next((choice for choice in choices if folded.count(" ".join(choice.casefold().split())) > 1), ""):
-        raise UserError(f"choice {repeated!r} stands twice")
+    if repeated := [choice for choice, name in zip(choices, folded, strict=True) if folded.count(name) > 1]:
+        raise UserError(f"choice {repeated[0]!r} stands twice")
 
 
 def question_text(question: str, choices: Sequence[str]) -> str:

@@ -116,17 +116,13 @@ def _judge(questions: list[Question], quarantined: list[Quarantined], settings: 
     )
     splits = [row.split for row in questions]
     print("questions: " + ", ".join(f"{split} {splits.count(split)}" for split in SPLITS))
-    if "validation" not in splits and settings.needed_splits != ("test",):
-        print("no validation split: there are too few groups for corpus.validation_share; the base is judged on training clips then")
     for share in shares(settings, splits, quarantined):
         if share.first and share.value > settings.max_quarantined_share:
             with atomic_path(REFUSED) as temporary:
                 temporary.write_text("".join(f"{row.row}: {row.reason}\n" for row in quarantined), encoding="utf-8")
-            cure = (
-                "set corpus.path to the folder that their paths start from"
-                if len(lacking) == share.rows
-                else "mend them, or allow more"
-            )
+            cure = "mend them, or allow more"
+            if lacks_audio(share.first):
+                cure += "; recordings are looked for below corpus.path, those of a test's own source below corpus.test.path"
             raise UserError(
                 f"{share.bad} of {share.rows} rows of {share.source} are bad, more than corpus.max_quarantined_share = "
                 f"{settings.max_quarantined_share:g} allows: {cure}. {REFUSED} lists them all. "
@@ -138,6 +134,9 @@ def _judge(questions: list[Question], quarantined: list[Quarantined], settings: 
             raise UserError(
                 f"no clip is left in split {split}: {cure if settings.test.source is None else 'mend the quarantined rows'}"
             )
+    REFUSED.unlink(missing_ok=True)
+    if "validation" not in splits and settings.needed_splits != ("test",):
+        print("no validation split: too few groups for corpus.validation_share, or none named; the base is judged on training clips")
 
 
 if __name__ == "__main__":
