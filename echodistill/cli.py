@@ -239,14 +239,14 @@ def ask(
     from echodistill.asking import answer, in_noise
     from echodistill.audio.files import decode_file
     from echodistill.models.prompts import check_asked
-    from echodistill.params import load_params
+    from echodistill.params import HIGHEST_SNR_DB, LOWEST_SNR_DB, load_params
 
     if both and model is not None:
         raise UserError("--both asks base and student: leave --model out")
     if snr is not None and not noise:
         raise UserError(f"--snr {snr:g} needs a --noise, e.g. --noise crowd")
-    if snr is not None and not -40.0 <= snr <= 60.0:  # so it is for NaN too
-        raise UserError(f"--snr {snr:g}: give a level from -40 to 60 dB")
+    if snr is not None and not LOWEST_SNR_DB <= snr <= HIGHEST_SNR_DB:  # so it is for NaN too
+        raise UserError(f"--snr {snr:g}: give a level from {LOWEST_SNR_DB:g} to {HIGHEST_SNR_DB:g} dB")
     options = [part.strip() for part in choices[0].split(",")] if choices and len(choices) == 1 else choices or []
     check_asked(question, options)
     waveform = decode_file(clip, max_duration_s=600.0).waveform

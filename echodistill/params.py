@@ -23,7 +23,8 @@ PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-SnrDb = Annotated[float, Field(ge=-40.0, le=60.0)]
+LOWEST_SNR_DB, HIGHEST_SNR_DB = -40.0, 60.0
+SnrDb = Annotated[float, Field(ge=LOWEST_SNR_DB, le=HIGHEST_SNR_DB)]
 Method = Literal["echodistill", "grpo", "distill", "sft"]
 System = Literal[
     "sft", "grpo", "distill", "echodistill", "shaping-off", "shaping-instance", "shaping-candidate",

@@ -3,5 +3,5 @@
 from typing import Final
 
 SLEEPING: Final = {"OMP_WAIT_POLICY": "passive"}
-"""Spinning threads, the default, take the cores from one another as soon as anything else runs, and slow training several times for a
-tenth that they gain on an idle machine. Who sets the variable otherwise keeps that."""
+"""Spinning threads, the default, are a little quicker on an idle machine, and take the cores from one another as soon as anything else
+runs. Who sets the variable otherwise keeps that."""

@@ -175,7 +175,7 @@ def test_a_client_that_goes_away_leaves_no_trace_and_its_turn_is_skipped(server:
         asked.append(question)
         return {"base": "x" * 50_000_000}
 
-    server.asker = Asker(answers, server.asker.in_noise, [])
+    server.asker = Asker(answers, server.asker.in_noise, [], 2.5)
 
     def leave(question: str, rudely: bool) -> None:
         with connect(server) as line:
@@ -208,7 +208,7 @@ def test_the_terminal_tells_that_models_are_loaded_and_where_the_page_is(monkeyp
 
     def load() -> Asker:
         said.append("loaded")
-        return Asker(lambda *_: {}, lambda clip, *_: clip, [])
+        return Asker(lambda *_: {}, lambda clip, *_: clip, [], 2.5)
 
     def interrupted(server: Server) -> None:
         said.append(server.address)

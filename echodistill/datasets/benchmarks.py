@@ -30,7 +30,6 @@ def read(params: CorpusParams, seed: int) -> SourceClips:
     benchmark = params.source
     layout = LAYOUTS[benchmark]
     root = Path(params.path)
-    below(params.path, params.manifest)
     published = list(_published(root, params.manifest, benchmark, layout))
     rows = [fields for _, fields in published if not isinstance(fields, RowError)]
     if rows and not any(layout.answer_field in fields for fields in rows):
@@ -60,10 +59,11 @@ def _remarks(benchmark: str, layout: Layout, split: bool) -> Iterator[str]:
 
 def _published(root: Path, pattern: str, benchmark: str, layout: Layout) -> Iterator[tuple[str, Fields | RowError]]:
     """The rows of all manifests, as published."""
-    files = sorted(root.glob(pattern)) if "*" in pattern else [root / pattern]
+    published = below(root, pattern)
+    files = sorted(root.glob(pattern)) if "*" in pattern else [published]
     if not files or not all(file.is_file() for file in files):
         names = " or ".join(layout.manifests)
-        raise UserError(f"{root / pattern}: no such file: set corpus.path, and corpus.manifest to the rows of {benchmark}: {names}")
+        raise UserError(f"{published}: no such file: set corpus.path, and corpus.manifest to the rows of {benchmark}: {names}")
     for file in files:
         name = file.relative_to(root).as_posix()
         found: Places = parquet_rows.rows(file) if file.suffix == ".parquet" else manifest.rows(file)

@@ -31,6 +31,7 @@ from echodistill.datasets.missing import NO_AUDIO
 from echodistill.datasets.parquet_rows import Embedded, read_embedded
 from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceQuestion, split_groups
 from echodistill.errors import UserError
+from echodistill.models.prompts import folded
 from echodistill.params import CorpusParams
 from echodistill.records import Quarantined
 
@@ -57,7 +58,7 @@ def read(params: CorpusParams, seed: int) -> SourceClips:
 
     Raises ``UserError`` when the manifest is missing, empty, not UTF-8 or not of its format.
     """
-    manifest = below(params.path, params.manifest)
+    manifest = below(Path(params.path), params.manifest)
     return read_rows(((f"{manifest.name}:{place}", fields) for place, fields in rows(manifest)), params, seed)
 
 
@@ -222,13 +223,13 @@ def _choices(fields: Fields) -> _Choices:
     labels = tuple(_label(match) for match in matches) if len(matches) == len(choices) else ()
     numbers = [[str(number) for number in range(first, first + len(choices))] for first in (0, 1)]
     bare = [choice[match.end() :] for choice, match in zip(choices, matches, strict=False)]
-    numbered = list(labels) in numbers and len({_folded(choice) for choice in bare}) == len(choices)  # not "1: 30 pm", "2: 30 pm"
+    numbered = list(labels) in numbers and len({folded(choice) for choice in bare}) == len(choices)  # not "1: 30 pm", "2: 30 pm"
     if numbered or list(labels) == list(LETTERS[: len(choices)]):
         choices = bare
         first_number = int(labels[0]) if labels[0].isdigit() else first_number
         labels = ()
-    folded = [_folded(choice) for choice in choices]
-    if repeated := sorted({choice for choice in folded if folded.count(choice) > 1}):
+    names = [folded(choice) for choice in choices]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise RowError(f"choice {repeated[0]!r} stands twice")
     return _Choices(tuple(choices), first_number, labels)
 
@@ -260,11 +261,6 @@ def _column_choices(fields: Fields) -> tuple[list[Any], int]:
     raise RowError("no field 'choices'")
 
 
-def _folded(text: str) -> str:
-    """What two choices are told apart by."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".!")
-
-
 def _label(match: re.Match[str]) -> str:
     return (match[1] or match[2]).upper()
 
@@ -273,11 +269,11 @@ def _answer(value: Any, asked: _Choices, written_as: AnswersAs | None) -> int:
     """The right choice's index."""
     choices, first_number = asked.texts, asked.first_number
     text = _as_text(value, "field 'answer'")
-    folded = [_folded(choice) for choice in choices]
+    names = [folded(choice) for choice in choices]
     letters = LETTERS[: len(choices)]
     readings: dict[AnswersAs, set[int]] = {"text": set(), "number": set(), "letter": set()}
-    if _folded(text) in folded:
-        readings["text"] = {folded.index(_folded(text))}
+    if folded(text) in names:
+        readings["text"] = {names.index(folded(text))}
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if is_number or (re.fullmatch("[0-9]{1,3}", text) and (written_as == "number" or not readings["text"])):
         first_number = 0 if written_as == "number" else first_number
@@ -294,9 +290,9 @@ def _answer(value: Any, asked: _Choices, written_as: AnswersAs | None) -> int:
             "or write the choice's text"
         )
     named = (readings[written_as] if written_as else set()) or set.union(*readings.values()) or labelled
-    if (match := _LABEL.match(text)) and not named and (behind := _folded(text[match.end() :])) in folded:
-        named = {folded.index(behind)}
-        if _label(match) not in (letters[folded.index(behind)], str(folded.index(behind) + first_number)):
+    if (match := _LABEL.match(text)) and not named and (behind := folded(text[match.end() :])) in names:
+        named = {names.index(behind)}
+        if _label(match) not in (letters[names.index(behind)], str(names.index(behind) + first_number)):
             raise RowError(f"answer {text!r}: the letter is not that choice's letter among {list(choices)}")
     if len(named) > 1:
         raise RowError(f"answer {text!r} is the text of one choice and the letter or number of another: write '(B) red'")

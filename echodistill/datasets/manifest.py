@@ -20,11 +20,11 @@ class _Pairs(list[tuple[str, Any]]):
     """A JSON object or CSV row as pairs, so that a key that stands twice is seen."""
 
 
-def below(folder: str, name: str) -> Path:
+def below(folder: Path, name: str) -> Path:
     """The manifest ``name`` in ``corpus.path``. Raises ``UserError`` for one that lies elsewhere: no change of it would be noticed."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UserError(f"corpus.manifest {name} leads out of corpus.path ({folder}): put it there, or set corpus.path to hold both")
-    return Path(folder) / name
+    return folder / name
 
 
 def rows(manifest: Path) -> Iterator[tuple[str, Fields | RowError]]:
@@ -78,11 +78,11 @@ def _one_object(text: str) -> str:
         whole = json.loads(text)
     except (ValueError, RecursionError):
         return ""
-    if not isinstance(whole, dict) or whole.keys() & {"id", "question"}:
-        return "one object over several lines" if isinstance(whole, dict) and "\n" in text.strip() else ""
-    rows = [key for key, value in whole.items() if value and isinstance(value, list) and isinstance(value[0], dict)]
-    if rows:
-        return f"its rows under the key {rows[0]!r}"
+    if not isinstance(whole, dict):
+        return ""
+    lists = [key for key, value in whole.items() if value and isinstance(value, list) and isinstance(value[0], dict)]
+    if lists and not whole.keys() & {"id", "question"}:
+        return f"its rows under the key {lists[0]!r}"
     return "one object over several lines" if "\n" in text.strip() else ""
 
 

@@ -105,7 +105,8 @@ def _named(clause: str, wanted: Sequence[str]) -> tuple[set[int], set[int]]:
         bare = bare[lead.end() :]
     if whole := _named_by_whole(bare, wanted):
         return whole, set()
-    letters = _LABEL.findall(bare) + [letter for pair in _LISTED.findall(bare, overlapped=True) for letter in pair]
+    listed = [letter for pair in _LISTED.findall(bare, overlapped=True) for letter in pair]
+    letters = [letter.upper() for letter in _LABEL.findall(bare) + listed]
     named = {ord(mark) - FIRST_MARK for mark in regex.findall(MARK, clause)} | _numbers(clause, wanted) | _letters(letters)
     named |= {index for index, choice in enumerate(wanted) if choice.upper() in letters}
     return named, _letters(_LONE_CAPITAL.findall(clause))
@@ -165,7 +166,7 @@ def _named_before(musings: str, wanted: Sequence[str]) -> set[int]:
 
 
 def _lead_apart(clause: str) -> list[str]:
-    """ "B, not sure": a letter or choice before the first comma is a clause of its own."""
+    """A letter or choice before the first comma is a clause of its own: "B, not sure"."""
     lead = regex.match(rf"((?:{MARK}|[(\[]?[A-Za-z][)\]]?)), (?!not\b [A-Z])", clause)
     return [lead[1], clause[lead.end() :]] if lead else [clause]
 
@@ -173,8 +174,8 @@ def _lead_apart(clause: str) -> list[str]:
 def _with_marks(text: str, wanted: Sequence[str], which: Sequence[int]) -> str:
     """``text`` with each choice of ``which`` that stands there as whole words replaced by its mark.
 
-    A choice inside a longer one ("red" in "red dog") does not count there. Numbers and single letters are too common in a
-    sentence to name a choice. Scripts without blanks have no whole words: there a choice counts wherever it stands.
+    A choice inside a longer one ("red" in "red dog") does not count there. Single letters are too common in a sentence
+    to name a choice, and numbers are counted apart. Scripts without blanks have no whole words: there it counts wherever it stands.
     """
     of: dict[str, list[int]] = {}
     for index in which:

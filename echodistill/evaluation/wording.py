@@ -95,8 +95,10 @@ LEAD: Final = regex.compile(
 )
 """Words before an answer that say nothing of it."""
 
-_OPENS = r"(?:it|it's|its|this|that|there|here|i|i'm|i'd|we|he|she|they|which|yes|no|not|definitely not"
-_OPENS += r"|therefore|hence|thus)\b|是|不是|而是|应该是"
+_OPENS = (
+    r"(?:it|it's|its|this|that|there|here|i|i'm|i'd|we|he|she|they|which|yes|no|not|definitely not|therefore|hence|thus)\b"
+    "|是|不是|而是|应该是"
+)
 CLAUSES: Final = regex.compile(
     rf"[.!;]+(?: |$)|(?<=\?)(?: |$)|,? (?<!\b(?:anything|everything|nothing|all) )"
     r"(?:so|but|hence|therefore|thus|because|since|while|whereas|although|though)\b:? ?"
@@ -143,8 +145,10 @@ COURTESY: Final = regex.compile(
 ASIDE: Final = regex.compile(r"\b(?:if|whether|asks?|asked|asking)\b", regex.I)
 """A clause that names choices without naming an answer."""
 
-_NAMED = r"(?:(?:the|a|an|option|choice|die|der|das|ein|eine|einer|of) )*+"
-_NAMED += rf"[(\[]?(?:[A-Z]\b|{MARK})[)\]]?(?:[.:]? {MARK})?(?: ?[(\[][A-Z][)\]])?"
+_NAMED = (
+    r"(?:(?:the|a|an|option|choice|die|der|das|ein|eine|einer|of) )*+"
+    rf"[(\[]?(?:[A-Z]\b|{MARK})[)\]]?(?:[.:]? {MARK})?(?: ?[(\[][A-Z][)\]])?"
+)
 _SEVERAL = rf"{_NAMED}(?:(?:,| or| nor| and|, or|, and) {_NAMED})*"
 SET_AGAINST: Final = regex.compile(
     rf"\b(?:(?i:not|no|nicht)|n't) {_SEVERAL},? (?:but|sondern) (?!also\b|not\b)"

@@ -49,7 +49,7 @@ class Asker:
     in_noise: Callable[[Waveform, str, float], Waveform]
     kinds: Sequence[str]
     """Of noise."""
-    longest_s: float = MAX_DURATION_S
+    longest_s: float
     """The longest clip that the models take."""
 
 

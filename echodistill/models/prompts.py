@@ -8,16 +8,21 @@ from echodistill.errors import UserError
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
+def folded(choice: str) -> str:
+    """What two choices are told apart by."""
+    return " ".join(unicodedata.normalize("NFKC", choice).casefold().split()).rstrip(".!")
+
+
 def check_asked(question: str, choices: Sequence[str]) -> None:
     """Raises ``UserError`` for a question or choices that no model can answer."""
     if not question.strip():
         raise UserError("the question is empty")
     if len(choices) == 1 or len(choices) > len(LETTERS):
         raise UserError(f"{len(choices)} choices: give 2 to {len(LETTERS)}, or none")
-    folded = [" ".join(unicodedata.normalize("NFKC", choice).casefold().split()).rstrip(".!") for choice in choices]
-    if not all(folded):
+    names = [folded(choice) for choice in choices]
+    if not all(names):
         raise UserError(f"a choice is empty: {list(choices)}")
-    if repeated := [choice for choice, name in zip(choices, folded, strict=True) if folded.count(name) > 1]:
+    if repeated := [choice for choice, name in zip(choices, names, strict=True) if names.count(name) > 1]:
         raise UserError(f"choice {repeated[0]!r} stands twice")
 
 

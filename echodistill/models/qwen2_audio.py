@@ -33,11 +33,11 @@ def encode_audio(processor: Any, waveforms: Sequence[Waveform]) -> tuple[dict[st
     The extractor would cut a longer clip without a word: it is refused here with ``UserError``, as is one that is too short.
     """
     extractor = processor.feature_extractor
-    window = round(extractor.chunk_length * SAMPLE_RATE)  # samples; a nano's window is no whole number of seconds
+    window = round(window_s(processor) * SAMPLE_RATE)  # samples; a nano's window is no whole number of seconds
     longest = max(len(waveform) for waveform in waveforms)
     if longest > window:
         raise UserError(
-            f"a clip of {longest / SAMPLE_RATE:.2f} s does not fit the model's window of {extractor.chunk_length:g} s: give a "
+            f"a clip of {longest / SAMPLE_RATE:.2f} s does not fit the model's window of {window_s(processor):g} s: give a "
             "shorter one (of a corpus: lower corpus.max_duration_s)"
         )
     encoded = extractor(
