@@ -112,6 +112,12 @@ class Answer:
     noise_kind: str
     snr_db: float | None
     response: str
+    truncated: bool
+    """Whether the response was cut at the length limit before the model ended it."""
+    choice_log_probs: tuple[float, ...]
+    """Log-probability in nats of each choice's text with its end token, given the prompt; empty for open questions."""
+    choice_tokens: tuple[int, ...]
+    """Number of tokens of each choice, its end token included."""
 
 
 Row = TypeVar("Row")

@@ -158,7 +158,7 @@ def test_rows_without_advantage_can_be_left_out(tiny_llm: AudioLLM, tiny_corpus:
     weight = tiny_llm.model.lm_head.weight
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
-        logits = score(tiny_llm.model, batch.take(rows), ids[rows], mask[rows])
+        logits = score(tiny_llm.model, batch.take(rows), ids[rows], mask[rows], tiny_llm.never_sample)
         log_prob = (token_log_probs(logits, ids[rows]) * mask[rows]).sum(dim=1) / mask[rows].sum(dim=1)
         return policy_term(log_prob, log_prob.detach() - 0.1, advantages[rows], 0.2, 2.0).loss * rows.float().mean()
 

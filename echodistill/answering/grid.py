@@ -1,7 +1,7 @@
 """The items of the test: every question under every mix of the grid, as a system in front of the model lets it hear them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -41,8 +41,10 @@ def answer_grid(out: Path, says: str, mark: str, llm: AudioLLM, items: list[Item
     journal = _journal(says, mark)
     answers = _answers(says, journal, llm, asked, max_new_tokens)
     if alike:
-        responses = {answer.question_id: answer.response for answer in answers}
-        answers = [Answer(item.mix_id, item.question_id, item.noise_kind, item.snr_db, responses[item.question_id]) for item in items]
+        of_question = {answer.question_id: answer for answer in answers}
+        answers = [
+            replace(of_question[item.question_id], mix_id=item.mix_id, noise_kind=item.noise_kind, snr_db=item.snr_db) for item in items
+        ]
     write_rows(out, Answer, answers)
     journal.unlink()
 

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from echodistill.batches import batches
-from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
+from echodistill.models.audio_llm import AudioLLM, Prompt, decode
+from echodistill.models.responses import Response, respond
 from echodistill.records import Answer
 from echodistill.workers import ordered_map
 
@@ -21,14 +22,22 @@ class Item:
     snr_db: float | None
     prompt: Callable[[], Prompt]
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What an answer to this item is found by."""
+        return self.question_id, self.mix_id
+
 
 def kept_answers(journal: Path) -> dict[tuple[str, str], Answer]:
-    """Answers a former run left, by (question id, mix id). A last line cut by a kill is left out."""
+    """Return the answers a former run left, by (question id, mix id). A last line cut by a kill is left out."""
     kept = {}
     for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []:
         try:
-            answer = Answer(**json.loads(line))
-        except (json.JSONDecodeError, TypeError):
+            fields = json.loads(line)
+            answer = Answer(
+                **fields | {"choice_log_probs": tuple(fields["choice_log_probs"]), "choice_tokens": tuple(fields["choice_tokens"])}
+            )
+        except (json.JSONDecodeError, TypeError, KeyError):
             continue
         kept[answer.question_id, answer.mix_id] = answer
     return kept
@@ -37,21 +46,37 @@ def kept_answers(journal: Path) -> dict[tuple[str, str], Answer]:
 def answer_items(
     llm: AudioLLM, items: Sequence[Item], journal: Path, batch: int, max_new_tokens: int, progress: Callable[[int], object]
 ) -> list[Answer]:
-    """Answers to all items, in their order. Each batch is appended to ``journal`` at once."""
+    """Return the answers to all items, in their order. Each batch is appended to ``journal`` at once.
+
+    The items are always cut into the same batches, and a batch of which something is missing is asked again as a whole: in another
+    batch the last digits of a log-probability would be others.
+    """
     kept = kept_answers(journal)
-    open_items = [item for item in items if (item.question_id, item.mix_id) not in kept]
-    progress(len(items) - len(open_items))
+    parts = list(batches(items, batch))
+    open_parts = [part for part in parts if any(item.key not in kept for item in part)]
+    progress(len(items) - sum(map(len, open_parts)))
     with journal.open("a", encoding="utf-8") as file:
         if journal.stat().st_size and not journal.read_bytes().endswith(b"\n"):
             file.write("\n")  # seal a line cut by a kill
-        parts = list(batches(open_items, batch))
-        rendered = ordered_map(lambda part: [item.prompt() for item in part], parts)  # the next clips while the model answers
-        for part, prompts in zip(parts, rendered, strict=True):
-            responses = generate(llm, encode(llm, prompts), max_new_tokens)
-            for item, response in zip(part, responses, strict=True):
-                answer = Answer(item.mix_id, item.question_id, item.noise_kind, item.snr_db, decode(llm, response))
-                kept[answer.question_id, answer.mix_id] = answer
+        rendered = ordered_map(lambda part: [item.prompt() for item in part], open_parts)  # the next clips while the model answers
+        for part, prompts in zip(open_parts, rendered, strict=True):
+            for item, response in zip(part, respond(llm, prompts, max_new_tokens), strict=True):
+                answer = _answer(llm, item, response)
+                kept[item.key] = answer
                 file.write(json.dumps(asdict(answer)) + "\n")
             file.flush()
             progress(len(part))
-    return [kept[item.question_id, item.mix_id] for item in items]
+    return [kept[item.key] for item in items]
+
+
+def _answer(llm: AudioLLM, item: Item, response: Response) -> Answer:
+    return Answer(
+        mix_id=item.mix_id,
+        question_id=item.question_id,
+        noise_kind=item.noise_kind,
+        snr_db=item.snr_db,
+        response=decode(llm, response.token_ids),
+        truncated=response.truncated,
+        choice_log_probs=response.choice_log_probs,
+        choice_tokens=response.choice_tokens,
+    )

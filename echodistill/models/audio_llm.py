@@ -11,7 +11,7 @@ from typing import Any
 import echodistill.models.torchaudio_guard  # noqa: F401
 
 import torch
-from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, logging
+from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, GenerationConfig, logging
 
 from echodistill.audio.levels import Waveform
 from echodistill.errors import UserError
@@ -53,7 +53,7 @@ class PromptBatch:
         return PromptBatch(ids, mask, repeated)
 
     def take(self, rows: torch.Tensor) -> "PromptBatch":
-        """The rows chosen by a mask (B,) bool."""
+        """Return the rows chosen by a mask (B,) bool or by their numbers (N,) int64."""
         chosen = {name: tensor[rows] for name, tensor in self.features.items()}
         return PromptBatch(self.input_ids[rows], self.attention_mask[rows], chosen)
 
@@ -66,6 +66,8 @@ class AudioLLM:
     processor: Any
     family: Any
     """The module that knows this architecture's audio input."""
+    published_generation: GenerationConfig
+    """The checkpoint's own generation config. Nothing here generates with it; ``save`` writes it back."""
 
     @property
     def tokenizer(self) -> Any:
@@ -75,10 +77,21 @@ class AudioLLM:
     def device(self) -> torch.device:
         return self.model.device
 
+    @property
+    def never_sample(self) -> list[int]:
+        """Ids of tokens that no response may hold."""
+        ids: list[int] = self.family.never_sample(self.processor)
+        return ids
+
     def save(self, folder: Path) -> None:
-        """Weights as safetensors, with processor and config."""
+        """Write weights as safetensors, processor, config, and the checkpoint's own generation config."""
         self.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
+        self.save_generation_config(folder)
+
+    def save_generation_config(self, folder: Path) -> None:
+        """Write the checkpoint's own generation config, valid or not: many published ones would not pass ``save_pretrained``."""
+        self.published_generation.to_json_file(folder / "generation_config.json")
 
 
 def load(name: str, device: str = "auto", trust_remote_code: bool = False, revision: str | None = None) -> AudioLLM:
@@ -104,12 +117,25 @@ def load(name: str, device: str = "auto", trust_remote_code: bool = False, revis
 
 
 def wrap(model: Any, processor: Any) -> AudioLLM:
-    """An ``AudioLLM`` of a model already in memory."""
+    """Return an ``AudioLLM`` of a model already in memory.
+
+    The model generates with a neutral config from now on: a checkpoint's own (``repetition_penalty``, ``top_k``, ``min_length``, ...)
+    would change greedy answers and make samples disagree with the log-probabilities that are computed for them.
+    """
     family = FAMILIES[model.config.model_type]
+    published = model.generation_config
+    model.generation_config = neutral_generation(published)
     # TRL asks for this id and then never lets the policy sample an audio placeholder
     model.config.image_token_id = family.audio_token_id(processor)
     share_encodings(family.encoder(model))
-    return AudioLLM(model=model, processor=processor, family=family)
+    return AudioLLM(model=model, processor=processor, family=family, published_generation=published)
+
+
+def neutral_generation(published: GenerationConfig) -> GenerationConfig:
+    """Return a generation config that keeps the special token ids of ``published`` and nothing else of it."""
+    return GenerationConfig(
+        bos_token_id=published.bos_token_id, eos_token_id=published.eos_token_id, pad_token_id=published.pad_token_id
+    )
 
 
 def encode(llm: AudioLLM, prompts: Sequence[Prompt]) -> PromptBatch:
@@ -149,23 +175,32 @@ def end_ids(llm: AudioLLM) -> list[int]:
     return sorted({*[i for i in ids if i is not None], llm.tokenizer.eos_token_id})
 
 
+def greedy(llm: AudioLLM, max_new_tokens: int) -> dict[str, Any]:
+    """Return the arguments of ``generate`` for greedy decoding without any of the audio tokens."""
+    return {
+        "max_new_tokens": max_new_tokens,
+        "do_sample": False,
+        "suppress_tokens": llm.never_sample,
+        "pad_token_id": llm.tokenizer.pad_token_id,
+        "eos_token_id": end_ids(llm),
+    }
+
+
 @torch.inference_mode()
 def generate(llm: AudioLLM, batch: PromptBatch, max_new_tokens: int) -> list[list[int]]:
-    """Greedy responses as token ids, end-of-turn token included. The policy can never emit an audio placeholder."""
+    """Return greedy responses as token ids, end-of-turn token included. The policy can never emit an audio token."""
     batch = batch.to(llm.device)
     output = llm.model.generate(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        **batch.features,
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        suppress_tokens=[llm.model.config.image_token_id],
-        pad_token_id=llm.tokenizer.pad_token_id,
-        eos_token_id=end_ids(llm),
+        input_ids=batch.input_ids, attention_mask=batch.attention_mask, **batch.features, **greedy(llm, max_new_tokens)
     )
+    return up_to_end(llm, output[:, batch.input_ids.shape[1] :])
+
+
+def up_to_end(llm: AudioLLM, responses: torch.Tensor) -> list[list[int]]:
+    """Cut each row of generated ids (B, T) behind its first end token."""
     ends = set(end_ids(llm))
     rows = []
-    for row in output[:, batch.input_ids.shape[1] :].tolist():
+    for row in responses.tolist():
         stop = next((index + 1 for index, token in enumerate(row) if token in ends), len(row))
         rows.append(row[:stop])
     return rows
@@ -175,10 +210,13 @@ def decode(llm: AudioLLM, token_ids: Sequence[int]) -> str:
     return llm.tokenizer.decode(list(token_ids), skip_special_tokens=True).strip()
 
 
-def score(model: Any, batch: PromptBatch, response_ids: torch.Tensor, response_mask: torch.Tensor) -> torch.Tensor:
-    """Teacher-forced logits (B, T, V) float32: position t predicts response token t, hearing the batch's audio.
+def score(
+    model: Any, batch: PromptBatch, response_ids: torch.Tensor, response_mask: torch.Tensor, never_sample: Sequence[int]
+) -> torch.Tensor:
+    """Return teacher-forced logits (B, T, V) float32: position t predicts response token t, given the batch's audio.
 
-    ``response_ids`` and ``response_mask`` are (B, T) int64. The model's own forward is called, so adapters, DDP and autocast apply.
+    ``response_ids`` and ``response_mask`` are (B, T) int64. The logits of ``never_sample`` are ``-inf``, so that probabilities are
+    those that responses are drawn with. The model's own forward is called, so adapters, DDP and autocast apply.
     """
     mask = torch.cat([batch.attention_mask, response_mask], dim=1)
     output = model(
@@ -189,4 +227,11 @@ def score(model: Any, batch: PromptBatch, response_ids: torch.Tensor, response_m
         **batch.features,
     )
     width = response_ids.shape[1]
-    return output.logits[:, -width - 1 : -1].float()
+    return without(output.logits[:, -width - 1 : -1].float(), never_sample)
+
+
+def without(logits: torch.Tensor, token_ids: Sequence[int]) -> torch.Tensor:
+    """Return ``logits`` (..., V) with those of ``token_ids`` at ``-inf``."""
+    forbidden = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
+    forbidden[list(token_ids)] = True
+    return logits.masked_fill(forbidden, -torch.inf)

@@ -9,12 +9,19 @@ from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.errors import UserError
 
 AUDIO_TOKEN = "<|AUDIO|>"
+NEVER_SAMPLED = (AUDIO_TOKEN, "<|audio_bos|>", "<|audio_eos|>")
 FEWEST_TOKENS = 2
 """Of a clip: a single one is taken for a placeholder yet to be expanded."""
 
 
 def audio_token_id(processor: Any) -> int:
     return processor.tokenizer.convert_tokens_to_ids(AUDIO_TOKEN)
+
+
+def never_sample(processor: Any) -> list[int]:
+    """Return the ids of the audio placeholder and of the tokens around it: a response must hold none of them."""
+    known = processor.tokenizer.get_vocab()
+    return [known[token] for token in NEVER_SAMPLED if token in known]
 
 
 def window_s(processor: Any) -> float:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -107,8 +108,11 @@ def _pairs(systems: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _constant(base_rows: list[Answer], questions: dict[str, Question]) -> Iterator[Answer]:
-    """A system that always names the first choice, as prompts letter it: always consistent, so its GSR is 1, and it hears nothing."""
-    return (replace(row, response=f"{LETTERS[0]}. {questions[row.question_id].choices[0]}") for row in base_rows)
+    """A system that always names the first choice, as prompts letter it: always consistent, so its GSR is 1, without any audio."""
+    for row in base_rows:
+        choices = questions[row.question_id].choices
+        scores = tuple(0.0 if index == 0 else -math.inf for index in range(len(choices)))
+        yield replace(row, response=f"{LETTERS[0]}. {choices[0]}", choice_log_probs=scores, choice_tokens=(1,) * len(choices))
 
 
 def _denoised(params: Params, scored: Callable[[list[Answer]], Scored], base_rows: list[Answer], answers: Path) -> dict[str, object]:

@@ -33,7 +33,9 @@ def teach(llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int, top_k: 
     responses = generate(llm, batch, max_new_tokens)
     ids, mask = pad_rows(responses, llm.tokenizer.pad_token_id, left=False)
     with torch.inference_mode():
-        log_probs = torch.log_softmax(score(llm.model, batch.to(llm.device), ids.to(llm.device), mask.to(llm.device)), dim=-1).cpu()
+        log_probs = torch.log_softmax(
+            score(llm.model, batch.to(llm.device), ids.to(llm.device), mask.to(llm.device), llm.never_sample), dim=-1
+        ).cpu()
     return [_view(row, log_probs[index, : len(row)], top_k, full_up_to) for index, row in enumerate(responses)]
 
 

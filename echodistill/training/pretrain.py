@@ -112,7 +112,7 @@ class _Pretrainer(ExactWeights, Trainer):
         tokenizer = self._llm.tokenizer
         gold = [[*tokenizer(question.answer)["input_ids"], tokenizer.eos_token_id] for _, question in examples]
         ids, mask = (tensor.to(self.args.device) for tensor in pad_rows(gold, tokenizer.pad_token_id, left=False))
-        loss = cross_entropy(score(model, batch, ids, mask), ids, mask).mean()
+        loss = cross_entropy(score(model, batch, ids, mask, self._llm.never_sample), ids, mask).mean()
         if self._ctc:
             texts = [self._corpus.clips[question.clip_id].transcript or "" for _, question in examples]
             loss = loss + self._weight * model.ctc.loss(self._frames, self._audio_lengths(batch), texts)

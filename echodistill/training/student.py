@@ -88,6 +88,8 @@ def _write(out: Path, folder: Path, mark: str, settings: TrainParams, trained: T
     with atomic_path(out) as temporary:
         trained.model.save_pretrained(temporary, state_dict=trained.weights)
         llm.processor.save_pretrained(temporary)
+        if settings.weights == "full":
+            llm.save_generation_config(temporary)
         write_metrics(folder / METRICS, temporary / METRICS)
         run = {
             "fingerprint": mark,

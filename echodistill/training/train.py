@@ -116,7 +116,7 @@ def _arguments(llm: AudioLLM, settings: TrainParams, seed: int, folder: Path) ->
         epsilon=settings.objective.clip,
         beta=method.kl_weight if settings.method == "grpo" else 0.0,
         loss_type="grpo",
-        generation_kwargs={"suppress_tokens": [llm.model.config.image_token_id]},
+        generation_kwargs={"suppress_tokens": llm.never_sample},
         gradient_checkpointing=False,
         logging_steps=1,
         logging_nan_inf_filter=False,  # a loss that is no number must be seen, not logged as 0

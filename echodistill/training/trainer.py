@@ -156,10 +156,10 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         reference, candidate_loss = torch.zeros(count, device=ids.device), torch.zeros(count, device=ids.device)
         if scored.any():
             with self._teacher() as teacher:
-                logits = score(teacher, clean.take(scored), ids[scored], mask[scored])
+                logits = self._score(teacher, clean.take(scored), ids[scored], mask[scored])
             reference[scored] = sequence_mean(token_log_probs(logits / self.temperature, ids[scored]), mask[scored])
             if per_candidate:
-                student = score(self.model, noisy, ids, mask).log_softmax(dim=-1)
+                student = self._score(self.model, noisy, ids, mask).log_softmax(dim=-1)
                 candidate_loss = distill_loss(self._objective.kl, logits.log_softmax(dim=-1), student, mask)
         agreement = None
         if self._objective.shaping == "instance":
@@ -187,7 +187,7 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
 
     def _distill_rows(self, model: Any, prompts: PromptBatch, batch: dict[str, Any]) -> torch.Tensor:
         """``L_distill`` of each row on the teacher's response, (B,)."""
-        student = score(model, prompts, batch["target_ids"], batch["target_mask"]).log_softmax(dim=-1)
+        student = self._score(model, prompts, batch["target_ids"], batch["target_mask"]).log_softmax(dim=-1)
         if "target_top" in batch:
             student = with_tail(student, batch["target_top"])
         return distill_loss(self._objective.kl, batch["target_log"], student, batch["target_mask"])
@@ -198,7 +198,7 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         """Adds: the audio, in TRL's own loss and in its reference model."""
         prompt = input_ids.shape[1] - logits_to_keep
         batch = PromptBatch(input_ids[:, :prompt], attention_mask[:, :prompt], self._features)
-        logits = score(model, batch, input_ids[:, prompt:], attention_mask[:, prompt:]) / self.temperature
+        logits = self._score(model, batch, input_ids[:, prompt:], attention_mask[:, prompt:]) / self.temperature
         return token_log_probs(logits, input_ids[:, prompt:]), token_entropy(logits.detach()), None
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
@@ -208,7 +208,7 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         if self._method == "grpo":
             return super()._compute_loss(model, inputs)
         if self._method == "sft":
-            logits = score(model, prompts, inputs["target_ids"], inputs["target_mask"])
+            logits = self._score(model, prompts, inputs["target_ids"], inputs["target_mask"])
             loss = cross_entropy(logits, inputs["target_ids"], inputs["target_mask"]).mean()
         elif self._method == "distill":
             loss = self._distill_rows(model, prompts, inputs).mean()
@@ -228,7 +228,9 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         loss = self._objective.policy_weight * policy + self._objective.distill_weight * distill
         if not loss.requires_grad:  # nothing above applies to these rows, but a backward pass needs something to go through
             one = torch.arange(len(first), device=first.device) == 0
-            loss = loss + 0.0 * score(model, prompts.take(one), inputs["completion_ids"][one], inputs["completion_mask"][one]).sum()
+            loss = (
+                loss + 0.0 * self._score(model, prompts.take(one), inputs["completion_ids"][one], inputs["completion_mask"][one]).sum()
+            )
         return loss
 
     def _policy_loss(self, model: Any, prompts: PromptBatch, inputs: dict[str, Any]) -> torch.Tensor:
@@ -242,7 +244,7 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
             return inputs["advantages"].new_zeros(())
         active[0] |= share == 0
         ids, mask = inputs["completion_ids"][active], inputs["completion_mask"][active]
-        logits = score(model, prompts.take(active), ids, mask)
+        logits = self._score(model, prompts.take(active), ids, mask)
         log_prob = sequence_mean(token_log_probs(logits / self.temperature, ids), mask)
         against = inputs["reference_log_prob"][active] if self._objective.ratio_reference == "teacher" else log_prob
         policy = policy_term(log_prob, against, inputs["advantages"][active], self._objective.clip, self._objective.dual_clip)
@@ -254,6 +256,10 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         self._record("ratio_mean", policy.ratio_mean)
         self._record("entropy", sequence_mean(token_entropy(logits.detach()), mask).mean())
         return policy.loss * share
+
+    def _score(self, model: Any, prompts: PromptBatch, response_ids: torch.Tensor, response_mask: torch.Tensor) -> torch.Tensor:
+        """Return the logits that responses are sampled from, (B, T, V)."""
+        return score(model, prompts, response_ids, response_mask, self._llm.never_sample)
 
     def _record(self, name: str, value: torch.Tensor | float) -> None:
         self._metrics["train"][name].append(value.item() if isinstance(value, torch.Tensor) else value)
