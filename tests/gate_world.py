@@ -21,6 +21,7 @@ from echodistill.params import Params, validate_params
 from echodistill.records import Answer, Clip, GridRow, MixCheck, Quarantined, Question, Reference, read_rows, write_rows
 from echodistill.stages.mixes import mixes as make_mixes
 from echodistill.stages.promote import promote
+from tests.answers import answer
 from tests.conftest import write_corpus
 
 CLIPS, QUESTIONS, QUARANTINE = "corpus/clips.parquet", "corpus/questions.parquet", "corpus/quarantine.parquet"
@@ -72,7 +73,7 @@ def _answers(world: Path, corpus: Corpus, right_in_noise: bool) -> list[Answer]:
         mix, question = mixes[cell.mix_id], corpus.questions[cell.question_id]
         right = right_in_noise or mix.snr_db is None
         response = question.choices[question.answer_index if right else question.answer_index - 1]
-        answers.append(Answer(cell.mix_id, cell.question_id, mix.noise_kind, mix.snr_db, response))
+        answers.append(answer(cell.mix_id, cell.question_id, mix.noise_kind, mix.snr_db, response, question.choices))
     return answers
 
 

@@ -6,6 +6,7 @@ from echodistill.evaluation.generalisation import level_table
 from echodistill.records import Answer, Question
 from echodistill.report.listening import examples
 from echodistill.report.page import Failure, Heard, Page
+from tests.answers import answer
 from tests.conftest import tone
 from tests.test_evidence import SETTINGS, system
 
@@ -22,11 +23,11 @@ QUESTIONS = {f"q{number}": question(number) for number in range(8)}
 
 def answers(noisy: dict[int, str]) -> list[Answer]:
     """Right on clean audio; in noise as given by the question's number, else "blue"."""
-    rows = [Answer(f"c{number}/clean", f"q{number}", "clean", None, "red") for number in range(8)]
+    rows = [answer(f"c{number}/clean", f"q{number}", "clean", None, "red", CHOICES) for number in range(8)]
     for number in range(8):
         for kind in KINDS:
-            rows.append(Answer(f"c{number}/{kind}@0", f"q{number}", kind, 0.0, noisy.get(number, "blue")))
-            rows.append(Answer(f"c{number}/{kind}@20", f"q{number}", kind, 20.0, "red"))
+            rows.append(answer(f"c{number}/{kind}@0", f"q{number}", kind, 0.0, noisy.get(number, "blue"), CHOICES))
+            rows.append(answer(f"c{number}/{kind}@20", f"q{number}", kind, 20.0, "red", CHOICES))
     return rows
 
 

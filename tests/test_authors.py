@@ -19,6 +19,7 @@ from echodistill.records import Answer, Clip, Question, write_rows
 from echodistill.report.comparison_table import LEGEND, difference_rows, headings, legend, print_comparison, system_rows
 from echodistill.stages.entry import only
 from echodistill.stages.evidence import evidence
+from tests.answers import answer
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 SETTINGS = CompareParams(headline_max_snr_db=0.0, bootstrap_draws=200, confidence=0.95)
@@ -32,7 +33,7 @@ BOTH, OURS, THEIRS, NONE = "a woman", "B", "woman a", "a man"
 def answers(*responses: Sequence[str]) -> list[Answer]:
     """A question's responses: clean, then wind at -10, 0 and 20 dB."""
     return [
-        Answer(f"c{number}/{kind}@{snr}", f"q{number}", kind, snr, response)
+        answer(f"c{number}/{kind}@{snr}", f"q{number}", kind, snr, response, CHOICES)
         for number, said in enumerate(responses)
         for (kind, snr), response in zip(CONDITIONS, said, strict=True)
     ]

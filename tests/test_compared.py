@@ -17,6 +17,7 @@ from echodistill.gates.expect import Expect
 from echodistill.params import ComparisonParams
 from echodistill.quality import validate
 from echodistill.records import Answer, GridRow, write_rows
+from tests.answers import answer
 from tests.test_evidence import SETTINGS, scored, system
 
 COMPARISON = ComparisonParams(seeds=(1, 2, 3), systems=("grpo", "echodistill"), controls=("silent",), denoisers=("wavelet",))
@@ -65,7 +66,7 @@ def answers_of(folder: Path) -> tuple[Path, Path]:
     (folder / "mixes").mkdir()
     write_rows(folder / "mixes/mixes.parquet", Mix, mixes)
     write_rows(folder / "mixes/grid.parquet", GridRow, [GridRow(mix.mix_id, f"q-{mix.clip_id}") for mix in mixes])
-    rows = [Answer(mix.mix_id, f"q-{mix.clip_id}", mix.noise_kind, mix.snr_db, "red") for mix in mixes]
+    rows = [answer(mix.mix_id, f"q-{mix.clip_id}", mix.noise_kind, mix.snr_db, "red") for mix in mixes]
     loud = [row for row in rows if row.snr_db != 20.0]
     (folder / "answers").mkdir()
     for name in [*NAMES, "text"]:
@@ -86,7 +87,7 @@ def test_answers_are_whole(tmp_path: Path, fault: str) -> None:
         "none": rows,
         "missing": rows[1:],
         "twice": [*rows, rows[0]],
-        "elsewhere": [*rows[:-1], Answer(rows[-1].mix_id, rows[-1].question_id, "rain", 20.0, "red")],
+        "elsewhere": [*rows[:-1], answer(rows[-1].mix_id, rows[-1].question_id, "rain", 20.0, "red")],
     }[fault]
     write_rows(path, Answer, changed)
     said = failed(compared_answers_checks(answers, mixes, COMPARISON, 0.0, 1))

@@ -8,6 +8,7 @@ from echodistill.errors import UserError
 from echodistill.evaluation.generalisation import distortion_table, level_table
 from echodistill.params import CompareParams
 from echodistill.records import Answer
+from tests.answers import answer
 from tests.test_page import QUESTIONS
 
 SETTINGS = CompareParams(headline_max_snr_db=0.0, bootstrap_draws=200, confidence=0.95)
@@ -16,7 +17,7 @@ SETTINGS = CompareParams(headline_max_snr_db=0.0, bootstrap_draws=200, confidenc
 def answers(right: dict[str, int]) -> list[Answer]:
     """Of each distortion as many questions right as named, else none."""
     return [
-        Answer(f"c{number}/{one.name}", f"q{number}", one.name, None, "red" if number < right.get(one.name, 0) else "blue")
+        answer(f"c{number}/{one.name}", f"q{number}", one.name, None, "red" if number < right.get(one.name, 0) else "blue")
         for one in defaults()
         for number in range(len(QUESTIONS))
     ]
@@ -38,7 +39,7 @@ def test_every_kind_is_a_curve_from_mild_to_severe() -> None:
 def at_levels(right: dict[float, int]) -> list[Answer]:
     """At each SNR as many of the questions right as named."""
     return [
-        Answer(f"c{number}/rain@{snr:g}", f"q{number}", "rain", snr, "red" if number < count else "blue")
+        answer(f"c{number}/rain@{snr:g}", f"q{number}", "rain", snr, "red" if number < count else "blue")
         for snr, count in right.items()
         for number in range(len(QUESTIONS))
     ]

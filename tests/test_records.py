@@ -17,6 +17,7 @@ from echodistill.atomic import atomic_path
 from echodistill.audio.mixing import Mix
 from echodistill.errors import UserError
 from echodistill.records import Answer, Clip, MixCheck, Question, Reference, read_rows, schema_of, write_rows
+from tests.answers import answer
 
 QUESTIONS = [Question(f"q{n}", f"c{n}", "train", "What is said? ünïcödé", ("a, b", "", "c"), "c", 2) for n in range(40)]
 MIXES = [
@@ -34,7 +35,7 @@ DISK_FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         MIXES,
         [MixCheck("m", None, 1.0, 0.5), MixCheck("n", -9.999, 0.25, 0.999)],
         [Reference("q", "k", "B", (5, 1), 1, True), Reference("r", "k", "", (), None, False)],
-        [Answer("m", "q", "wind", 5.0, "A"), Answer("m", "q", "clean", None, "")],
+        [answer("m", "q", "wind", 5.0, "A", ("red", "blue")), answer("m", "q", "clean", None, "")],
     ],
     ids=lambda rows: type(rows[0]).__name__,
 )
@@ -53,7 +54,7 @@ def test_no_rows(tmp_path: Path) -> None:
 def test_null_only_where_the_annotation_says_so(tmp_path: Path) -> None:
     assert [field.name for field in schema_of(Clip) if field.nullable] == ["transcript"]
     with pytest.raises(pa.ArrowInvalid, match="null"):
-        write_rows(tmp_path / "rows.parquet", Answer, [Answer(None, "q", "wind", 5.0, "A")])  # type: ignore[arg-type]
+        write_rows(tmp_path / "rows.parquet", Answer, [answer(None, "q", "wind", 5.0, "A")])  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 

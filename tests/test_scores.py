@@ -12,6 +12,7 @@ from echodistill.evaluation.scores import score_answers, summarise
 from echodistill.params import CompareParams
 from echodistill.records import Answer, Question
 from echodistill.seeds import rng
+from tests.answers import answer
 
 QUESTIONS = {name: Question(name, f"clip-{name}", "test", "Which?", ("red", "blue", "green"), "red", 0) for name in ("q1", "q2", "q3")}
 
@@ -20,7 +21,7 @@ def answers(table: dict[str, list[str]]) -> list[Answer]:
     """Per question: the clean answer, then the answers at wind -10, wind 20, gauss -10."""
     conditions = [("clean", None), ("wind", -10.0), ("wind", 20.0), ("gauss", -10.0)]
     return [
-        Answer(f"{question}/{kind}@{snr}", question, kind, snr, response)
+        answer(f"{question}/{kind}@{snr}", question, kind, snr, response, QUESTIONS[question].choices)
         for question, responses in table.items()
         for (kind, snr), response in zip(conditions, responses, strict=True)
     ]

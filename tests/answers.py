@@ -1,0 +1,24 @@
+"""Answers as tests need them: the scores of the choices follow from the response, unless they are given."""
+
+from collections.abc import Sequence
+
+from echodistill.evaluation.choices import parse_choice
+from echodistill.records import Answer
+
+
+def answer(
+    mix_id: str,
+    question_id: str,
+    noise_kind: str,
+    snr_db: float | None,
+    response: str,
+    choices: Sequence[str] = (),
+    forced: int | None = None,
+    truncated: bool = False,
+) -> Answer:
+    """Return an answer whose most likely choice is ``forced``: by default the one the response names, else the last."""
+    if forced is None:
+        named = parse_choice(response, choices) if choices else None
+        forced = len(choices) - 1 if named is None else named
+    scores = tuple(-1.0 if index == forced else -4.0 for index in range(len(choices)))
+    return Answer(mix_id, question_id, noise_kind, snr_db, response, truncated, scores, (2,) * len(choices))
