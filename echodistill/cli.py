@@ -31,6 +31,7 @@ QUICK = (
     "comparison.systems=[sft, grpo, distill, echodistill]",
     "comparison.controls=[]",
     "comparison.denoisers=[wavelet, spectral_gating]",
+    "comparison.folds=[]",
     "train.steps=60",
 )
 TABLE_WIDTH = 150

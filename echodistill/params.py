@@ -166,8 +166,10 @@ class NanoParams(Section):
     ctc_weight: NonNegativeFloat
     """Of an auxiliary CTC loss on the encoder, where transcripts are known."""
     min_snr_db: SnrDb
-    """Pre-training hears mild noise only, uniform between these."""
+    """Pre-training adds mild noise only, uniform between these."""
     max_snr_db: SnrDb
+    noise_only_share: Share
+    """Of the examples that are noise alone, so that the model learns to stay within the offered choices."""
 
     @model_validator(mode="after")
     def _ranges(self) -> "NanoParams":
@@ -278,6 +280,15 @@ class ComparisonParams(Section):
     """What the teacher of `echodistill` hears instead; each is trained like a system."""
     denoisers: tuple[Denoiser, ...]
     """Each tried in front of the base and of the first seed's student."""
+    folds: tuple[PositiveInt, ...]
+    """Numbers of the further folds in which ``echodistill`` is trained without other kinds of noise: 2, 3, ... or none."""
+
+    @field_validator("folds")
+    @classmethod
+    def _counted(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value != tuple(range(2, len(value) + 2)):
+            raise ValueError("must count up from 2, e.g. [2, 3]: fold 1 holds out mixes.unseen")
+        return value
 
     @field_validator("seeds", "systems", "controls", "denoisers")
     @classmethod

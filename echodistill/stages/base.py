@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
-from echodistill.audio.kinds import KINDS
 from echodistill.batches import batches
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
@@ -76,8 +75,7 @@ def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path, place:
         texts += [question_text(question.question, question.choices), question.answer]
     window_s = params.corpus.max_duration_s
     llm = nano.build(texts, window_s, settings.width, settings.encoder_layers, settings.decoder_layers, params.seed)
-    kinds = [kind for kind in KINDS if kind in params.mixes.kinds and kind not in params.mixes.unseen] or ["gauss"]
-    facts = {"base": params.base.model_dump(), "seed": params.seed, "window": window_s, "kinds": kinds}
+    facts = {"base": params.base.model_dump(), "seed": params.seed, "window": window_s}
     mark = fingerprint("base", facts, {"corpus": corpus_folder})
     folder = run_folder("base", mark)
     log = folder / METRICS
@@ -85,7 +83,7 @@ def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path, place:
         resume = latest_complete(folder)
         trim_after(log, step_of(resume) if resume else 0)
         callbacks = [*remote, MetricsLog(log, nowhere), ProgressBar("base")]
-        pretrain(llm, corpus, kinds, settings, params.seed, folder, lambda: callbacks)
+        pretrain(llm, corpus, settings, params.seed, folder, lambda: callbacks)
     return llm, [row["loss"] for row in read_metrics(log)], folder
 
 
@@ -114,4 +112,4 @@ def _clean_accuracy(llm: AudioLLM, corpus: Corpus) -> dict[str, float | int | st
 
 
 if __name__ == "__main__":
-    run_stage(base, sections=("seed", "corpus.max_duration_s", "mixes.kinds", "mixes.unseen", "base"))
+    run_stage(base, sections=("seed", "corpus.max_duration_s", "base"))
