@@ -63,6 +63,7 @@ class Section(BaseModel):
 class ClipCounts(Section):
     train: PositiveInt
     validation: Count
+    decision: Count
     test: PositiveInt
 
 
@@ -88,6 +89,8 @@ class CorpusParams(Section):
     """How many clips ``builtin`` and ``fsdd`` make; the others take all they find."""
     validation_share: Share
     """Of the groups, rounded down."""
+    decision_share: Share
+    """Of the groups, rounded up where there are four groups or more; none of fewer."""
     test_share: Share
     """Of the groups, rounded up; with a source of its own for the test (``test``) none of the groups."""
     min_duration_s: PositiveFloat
@@ -99,8 +102,11 @@ class CorpusParams(Section):
     def _ranges(self) -> "CorpusParams":
         if self.min_duration_s >= self.max_duration_s:
             raise _BadKey("min_duration_s", "must be below max_duration_s")
-        if self.validation_share + self.test_share >= 1.0:
-            raise _BadKey("test_share", "validation_share + test_share must stay below 1: something must be left to train on")
+        if self.validation_share + self.decision_share + self.test_share >= 1.0:
+            raise _BadKey(
+                "test_share",
+                "validation_share + decision_share + test_share must stay below 1: something must be left to train on",
+            )
         if self.test.source == self.source and (self.source == "builtin" or self._reads_the_same()):
             raise _BadKey(
                 "test.source", "corpus.source reads the same: write null, or name other rows in corpus.test.path and .manifest"

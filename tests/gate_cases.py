@@ -95,7 +95,7 @@ CORPUS = cases(
     "corpus",
     ("no clip id stands twice", "train-3", w.rows(w.CLIPS, Clip, again(3))),
     (
-        "every clip is in train, validation or test",
+        "every clip is in train, validation, decision or test",
         "validation-0",
         w.all_of(w.clip("validation-0", split="dev", group="dev"), w.question("validation-0-q", split="dev")),
     ),
@@ -135,6 +135,7 @@ CORPUS = cases(
     ("at most 10 % of a source's rows are quarantined", "builtin", w.rows(w.QUARANTINE, Quarantined, lambda found: found * 4)),
 )
 LOUD = "test-0/gauss@-10"
+DECISION_LEVELS = "every decision clip is clean once and in noise once at every SNR"
 MIXES = cases(
     "mixes",
     ("no mix id stands twice", "odd", w.all_of(w.more_mix("train-0"), w.rows(w.MIXES, Mix, again(-1)))),
@@ -153,6 +154,18 @@ MIXES = cases(
     ("every test clip is clean and in every kind of noise at every SNR", "test-0", w.without_mix("test-0/wind@5")),
     ("every test clip is clean and in every kind of noise at every SNR", "test-0", w.without_mix("test-0/clean")),
     ("no test clip is in a condition that was not asked for", "test-0", w.more_mix("test-0", snr_db=7.0)),
+    (DECISION_LEVELS, "decision-0", w.without_mix("decision-0/clean")),
+    (DECISION_LEVELS, "decision-0", w.more_mix("decision-0", noise_kind="wind", snr_db=5.0)),
+    (
+        "the grid holds every decision question exactly once in every mix of its clip",
+        "decision-0-q in decision-0/clean",
+        w.rows(w.DECISION_GRID, GridRow, but(0)),
+    ),
+    (
+        "the grid holds nothing but decision questions in mixes of their clips",
+        "test-0-q in test-0/clean",
+        w.rows(w.DECISION_GRID, GridRow, one_more(0, question_id="test-0-q", mix_id="test-0/clean")),
+    ),
     (
         "the grid holds every test question exactly once in every mix of its clip",
         "test-0-q in test-0/clean",

@@ -18,7 +18,7 @@ from echodistill.datasets.store import Corpus
 from echodistill.evaluation.comparison import compare_systems
 from echodistill.evaluation.scores import score_answers
 from echodistill.params import Params, validate_params
-from echodistill.records import Answer, Clip, GridRow, MixCheck, Quarantined, Question, Reference, read_rows, write_rows
+from echodistill.records import GRIDS, Answer, Clip, GridRow, MixCheck, Quarantined, Question, Reference, read_rows, write_rows
 from echodistill.stages.mixes import mixes as make_mixes
 from echodistill.stages.promote import promote
 from tests.answers import answer
@@ -26,6 +26,7 @@ from tests.conftest import write_corpus
 
 CLIPS, QUESTIONS, QUARANTINE = "corpus/clips.parquet", "corpus/questions.parquet", "corpus/quarantine.parquet"
 MIXES, CHECKS, GRID = "mixes/mixes.parquet", "mixes/checks.parquet", "mixes/grid.parquet"
+DECISION_GRID = "mixes/decision_grid.parquet"
 REFERENCES, ANSWERS = "references/references.parquet", "answers.parquet"
 BASE, RUN, METRICS, PROMOTION = "base/base.json", "student/run.json", "metrics.json", "promotion.json"
 
@@ -46,7 +47,7 @@ PARAMS = _params()
 
 def make_world(world: Path) -> None:
     """Made by the stages' own code, where that needs no model: what a stage writes is what its gate reads."""
-    corpus = write_corpus(world / "corpus", {"train": 24, "validation": 2, "test": 3})
+    corpus = write_corpus(world / "corpus", {"train": 24, "validation": 2, "decision": 4, "test": 3})
     write_rows(world / QUARANTINE, Quarantined, [Quarantined("x.wav", "empty")])
     make_mixes(PARAMS, world / "mixes", world / "corpus")
     losses = [3.0 - 0.1 * step for step in range(20)]
@@ -200,8 +201,8 @@ def more_mix(of: str, **changes: Any) -> Break:
         mix = replace(next(one for one in found if one.clip_id == of and one.snr_db is not None), mix_id="odd", **changes)
         write_rows(world / MIXES, Mix, [*found, mix])
         rows(CHECKS, MixCheck, lambda checks: [*checks, MixCheck("odd", mix.snr_db, 1.0, 0.5)])(world)
-        if mix.split == "test":
-            rows(GRID, GridRow, lambda cells: [*cells, GridRow("odd", f"{of}-q")])(world)
+        if mix.split in GRIDS:
+            rows(f"mixes/{GRIDS[mix.split]}", GridRow, lambda cells: [*cells, GridRow("odd", f"{of}-q")])(world)
 
     return break_it
 
@@ -212,7 +213,8 @@ def without_mix(name: str) -> Break:
         assert len(kept) == len(found) - 1
         return kept
 
-    return all_of(rows(MIXES, Mix, drop), rows(CHECKS, MixCheck, drop), rows(GRID, GridRow, drop))
+    grid = DECISION_GRID if name.startswith("decision") else GRID
+    return all_of(rows(MIXES, Mix, drop), rows(CHECKS, MixCheck, drop), rows(grid, GridRow, drop))
 
 
 def front_load(found: list[Any]) -> list[Any]:

@@ -47,7 +47,7 @@ def make_world(folder: Path) -> None:
         rows.append({"id": f"q{number}", "audio_path": f"{number}.wav", "question": "?", "choices": ["a", "b"], "answer": "a"})
     write(raw / "manifest.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values["corpus"] |= {"source": "folder", "validation_share": 0.0}
+    values["corpus"] |= {"source": "folder", "validation_share": 0.0, "decision_share": 0.0}
     write(folder / "params.yaml", yaml.safe_dump(values))
     write(folder / "dvc.yaml", "stages: {}\n")
     write(folder / "echodistill/seeds.py", "code")

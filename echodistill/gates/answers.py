@@ -24,6 +24,7 @@ def answers_checks(path: Path, mixes_folder: Path) -> list[Expect]:
     )
     return [
         *grid_checks(
+            "test",
             [(row.question_id, row.mix_id) for row in grid],
             [(row.question_id, row.mix_id) for row in rows],
             "every test question has exactly one answer in every mix of its clip",
