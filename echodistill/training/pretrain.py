@@ -3,7 +3,7 @@
 A model that was never trained in noise has nothing for a noise-robust method to build on. The noise is coloured noise and none of
 the kinds of ``mixes.kinds``: each of these is then equally new to the base, whichever are held out of a later training.
 
-In a share of the examples the clip is replaced by noise alone. Nothing can be understood there, so the model learns to fall back on
+Towards the end, in a share of the examples, the clip is replaced by noise alone. Nothing can be understood there, so the model learns to fall back on
 the offered choices instead of naming a similar word that was not offered: what a later method gains is then understanding, not format.
 
 An auxiliary CTC loss on the encoder (words of the transcript), where transcripts are known, shortens the first plateau; it is thrown
@@ -34,6 +34,7 @@ from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, 
 
 LOGGED_EVERY = 10  # steps
 BANK_SIZE, BANK_S = 128, 3.0  # pre-made noises; their length in seconds
+NOISE_ONLY_FROM = 0.6  # of the examples: before it has learned to recognise words, noise alone would only hold it up
 SLOPE_DB = (-6.0, 0.0)  # of their power an octave: from brown to white noise
 LEVEL_DB = (-6.0, 3.0)  # random gain, so that the model does not lean on loudness
 
@@ -53,6 +54,7 @@ class MildlyNoisy(torch.utils.data.Dataset[int]):
 
     def __init__(self, corpus: Corpus, settings: NanoParams, seed: int) -> None:
         self._corpus, self._settings, self._seed = corpus, settings, seed
+        self._first_noise_only = round(NOISE_ONLY_FROM * len(self))
         self._questions = corpus.questions_of("train")
         self._bank = [_bank_noise(seed, number) for number in range(BANK_SIZE)]
 
@@ -69,7 +71,7 @@ class MildlyNoisy(torch.utils.data.Dataset[int]):
         clean = self._corpus.waveform(question.clip_id)
         noise = fit_length(self._bank[stream.integers(len(self._bank))], len(clean), int(stream.integers(0, int(BANK_S * SAMPLE_RATE))))
         snr_db = stream.uniform(self._settings.min_snr_db, self._settings.max_snr_db)
-        audible = bool(stream.random() >= self._settings.noise_only_share)
+        audible = number < self._first_noise_only or bool(stream.random() >= self._settings.noise_only_share)
         gain = 10.0 ** (stream.uniform(*LEVEL_DB) / 20.0)
         level = np.sqrt(power(clean))
         noisy = clean + level * 10.0 ** (-snr_db / 20.0) * noise if audible else level * noise
