@@ -70,6 +70,7 @@ def train_student(
         settings.method,
         settings.objective,
         _arguments(llm, settings, seed, folder),
+        kl_weight=settings.methods.grpo.kl_weight,
         callbacks=[CompleteCheckpoints(), *callbacks, metrics, *([ProgressBar(f"train {settings.method}")] if is_main() else [])],
         peft_config=_adapter(settings) if settings.weights == "lora" else None,
     )
@@ -114,7 +115,6 @@ def _arguments(llm: AudioLLM, settings: TrainParams, seed: int, folder: Path) ->
         temperature=settings.temperature,
         max_completion_length=settings.max_new_tokens,
         epsilon=settings.objective.clip,
-        beta=method.kl_weight if settings.method == "grpo" else 0.0,
         loss_type="grpo",
         generation_kwargs={"suppress_tokens": llm.never_sample},
         gradient_checkpointing=False,
