@@ -110,9 +110,7 @@ def test_the_kl_is_measured_against_the_very_weights_training_starts_from(
 
 
 @pytest.mark.usefixtures("telling_rewards")
-def test_a_resumed_training_keeps_the_reference_it_started_with(
-    model_folder: Path, tiny_corpus: Corpus, tmp_path: Path
-) -> None:
+def test_a_resumed_training_keeps_the_reference_it_started_with(model_folder: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
     settings = settings_with(learning_rate=1e-3, kl_weight=0.5, steps=4)
 
     def trained(folder: Path, stops_at: int = 0) -> list[float]:
@@ -151,7 +149,7 @@ def test_advantages_divide_by_the_groups_population_deviation(
     groups = [[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.5, 0.5], [1.0, 1.0, 0.0, 0.0]]
     worked = [math.sqrt(3), *[-1 / math.sqrt(3)] * 3, *[0.0] * 4, 1.0, 1.0, -1.0, -1.0]
     monkeypatch.setattr(
-        "echodistill.training.trainer.task_reward", lambda completions, **_columns: sum(groups, [])[: len(completions)]
+        "echodistill.training.trainer.task_reward", lambda *_given, **_columns: [one for group in groups for one in group]
     )
     seen: list[list[float]] = []
 
@@ -203,9 +201,7 @@ def test_samples_of_the_first_step_are_those_without_dropout(
     assert samples[0].unique().numel() > 4
 
 
-@pytest.mark.parametrize(
-    ("method", "objective"), [("grpo", {}), ("echodistill", {}), ("echodistill", {"shaping": "candidate"})]
-)
+@pytest.mark.parametrize(("method", "objective"), [("grpo", {}), ("echodistill", {}), ("echodistill", {"shaping": "candidate"})])
 @pytest.mark.usefixtures("live_adapters")
 def test_scoring_is_without_dropout_and_the_loss_is_with_it(
     method: str,

@@ -130,9 +130,7 @@ def test_a_full_student_of_a_bfloat16_base_is_stored_in_float32(half_folder: Pat
 
 
 @pytest.mark.parametrize("method", ["sft", "echodistill", "grpo"])
-def test_an_adapter_is_float32_on_a_base_in_its_own_format(
-    method: str, half_folder: Path, tiny_corpus: Corpus, tmp_path: Path
-) -> None:
+def test_an_adapter_is_float32_on_a_base_in_its_own_format(method: str, half_folder: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
     llm = open_base(half_folder, "cpu", training_dtype("lora", CUDA))
     before = {name: value.clone() for name, value in llm.model.state_dict().items()}
     settings = settings_of(method=method, weights="lora", steps=2)

@@ -1,7 +1,8 @@
 """Content-addressed cache of what the clean teacher said, shared by all runs.
 
-An entry, addressed by ``reference_key``, is one safetensors file ``<key[:2]>/<key>.safetensors`` preceded by the sha256 of its bytes. A damaged entry reads as
-absent, so it is computed again. Writing goes through a rename: a killed run keeps whole entries only.
+An entry is one safetensors file ``<key[:2]>/<key>.safetensors`` preceded by the sha256 of its bytes, and its key is a
+``reference_key``. A damaged entry reads as absent, so it is computed again. Writing goes through a rename: a killed run keeps whole
+entries only.
 """
 
 import hashlib

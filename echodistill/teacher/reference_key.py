@@ -5,9 +5,7 @@ import json
 from collections.abc import Mapping
 
 
-def reference_key(
-    view: str, prompt: str, revision: str, model: Mapping[str, str], decoding: Mapping[str, int]
-) -> str:
+def reference_key(view: str, prompt: str, revision: str, model: Mapping[str, str], decoding: Mapping[str, int]) -> str:
     """Return the key under which the teacher's answer is kept: a sha256 of everything the answer depends on.
 
     - ``view``: the sha256 of the audio bytes that the teacher is given, or what stands for a control's audio

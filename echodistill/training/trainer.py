@@ -27,7 +27,7 @@ from echodistill.params import ObjectiveParams
 from echodistill.training.checkpoints import ExactWeights
 from echodistill.training.frozen import frozen_copy, without_dropout
 from echodistill.training.ranks import from_all, processes
-from echodistill.training.rollouts import RolloutSource, TeacherBatch
+from echodistill.training.rollouts import RolloutSource
 
 COUNTED = ("clips", "sampled_tokens", "target_tokens")
 TIMING_METRICS = ("tokens_per_s", "clips_per_s", "step_time")
@@ -83,22 +83,12 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
             processing_class=llm.tokenizer,
             **options,
         )
-        self._require_float32()
         self._frozen = self._prepared(frozen) if frozen is not None else None
         self.beta = kl_weight if method == "grpo" else 0.0
         self.ref_model = self._frozen if self.beta > 0 else None
         self._counts = self._nothing_yet()
         # how many prompts one loss call stands for, so that accumulated losses add up to a mean over prompts
         self._prompts_per_loss = self.args.per_device_train_batch_size / self.num_generations
-
-    def _require_float32(self) -> None:
-        """Raise ``ValueError`` where a trained weight is not float32: most steps would be lost in rounding.
-
-        DeepSpeed keeps its own float32 weights beside those in the model.
-        """
-        trained = {str(value.dtype) for value in self.model.parameters() if value.requires_grad}
-        if trained != {"torch.float32"} and not self.is_deepspeed_enabled:
-            raise ValueError(f"weights to train are {sorted(trained)}: load the model with models.precision.training_dtype")
 
     def _prepared(self, frozen: Any) -> Any:
         """Return a frozen model on this process's device, computing in the precision of the student: as TRL prepares its own."""
@@ -139,8 +129,8 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
             output = super()._generate_and_score_completions(inputs)
         output |= {FEATURE + name: tensor for name, tensor in self._features.items()}
         if self._method in ("echodistill", "distill"):
-            references = self._reference_tensors(self._source.references(rows), device)
-            output |= {name: tensor.repeat_interleave(copies, dim=0) for name, tensor in references.items()}
+            references = self._source.references(rows).named()
+            output |= {name: tensor.to(device).repeat_interleave(copies, dim=0) for name, tensor in references.items()}
         if self._method == "sft":
             output |= self._gold_tensors(rows, device)
         if rollouts:
@@ -161,12 +151,6 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
     def _nothing_yet() -> dict[str, float]:
         """Counts since the last log: clips heard, tokens the student sampled, tokens of references or gold answers it learned from."""
         return dict.fromkeys(COUNTED, 0) | {"since": time.perf_counter()}
-
-    def _reference_tensors(self, references: TeacherBatch, device: torch.device) -> dict[str, torch.Tensor]:
-        tensors = {"target_ids": references.token_ids, "target_mask": references.mask, "target_log": references.log_probs}
-        if references.top_ids is not None:
-            tensors["target_top"] = references.top_ids
-        return {name: tensor.to(device) for name, tensor in tensors.items()}
 
     def _gold_tensors(self, rows: list[int], device: torch.device) -> dict[str, torch.Tensor]:
         tokenizer = self._llm.tokenizer
