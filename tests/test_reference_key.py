@@ -20,11 +20,14 @@ from echodistill.models import identity
 from echodistill.models.audio_llm import AudioLLM, load
 from echodistill.models.checkpoint import open_base
 from echodistill.models.identity import model_identity
-from echodistill.models.layout import POINTER, file_hashes, revision_of
+from echodistill.models.layout import FACTS, POINTER, file_hashes, revision_of
 from echodistill.params import ReferencesParams
+from echodistill.stages import base as base_stage
 from echodistill.stages.base import _pointer
+from echodistill.stages.entry import only
 from echodistill.teacher.folder import Teacher, _decoding, _request
 from echodistill.teacher.hearing import Hearing
+from tests.test_stages import params_of
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = ReferencesParams(hears="matched", max_new_tokens=8, top_k=64, full_vocabulary_up_to=4096)
@@ -205,6 +208,23 @@ def test_a_base_whose_files_have_changed_is_refused_by_their_names(own_copy: Pat
             open_base(base, "cpu")
         (own_copy / added).unlink()
     open_base(base, "cpu")
+
+
+def test_the_stage_pins_a_local_model_with_all_its_files(own_copy: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
+    params = only(params_of(base={"model": str(own_copy)}), ("base",))
+    base_stage.base(params, tmp_path / "one", tiny_corpus.folder)
+    open_base(tmp_path / "one", "cpu")
+    edited(own_copy / "generation_config.json", lambda state: state.update(eos_token_id=[2, 5]))
+    with pytest.raises(UserError, match="generation_config"):
+        open_base(tmp_path / "one", "cpu")
+    base_stage.base(params, tmp_path / "two", tiny_corpus.folder)
+    open_base(tmp_path / "two", "cpu")
+    revisions = []
+    for name in ("one", "two"):
+        facts, pointer = (json.loads((tmp_path / name / file).read_text()) for file in (FACTS, POINTER))
+        assert facts["revision"] == pointer["revision"] == revision_of(pointer["files"])
+        revisions.append(facts["revision"])
+    assert revisions[0] != revisions[1]
 
 
 def test_files_that_loading_does_not_read_are_not_part_of_a_base(own_copy: Path, tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ def _targets(batch: dict[str, Any], rows: torch.Tensor) -> dict[str, torch.Tenso
 class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
     """One trainer for ``echodistill``, ``grpo``, ``distill`` and ``sft``: the same rows in the same order for each.
 
-    ``grpo`` is TRL's own loss on the audio; ``distill`` and ``sft`` draw no rollouts, since they learn from a given response.
+    ``grpo`` is TRL's own loss on the audio, with the advantages that ``echodistill`` has without its bonus; ``distill`` and ``sft``
+    draw no rollouts, since they learn from a given response.
     """
 
     def __init__(
