@@ -5,26 +5,32 @@ from pathlib import Path
 
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, load, wrap
-from echodistill.models.layout import POINTER, RUN, WEIGHTS, content_hash
+from echodistill.models.layout import POINTER, RUN, changed_files, file_hashes
+from echodistill.models.precision import WeightsDtype
+
+SHOWN_FILES = 5
 
 
-def open_base(folder: Path, device: str = "auto") -> AudioLLM:
-    """The base model: what ``pointer.json`` names, in the revision it was then, or the files beside it.
+def open_base(folder: Path, device: str = "auto", dtype: WeightsDtype | None = None) -> AudioLLM:
+    """Return the base model: what ``pointer.json`` names, in the revision it was then, or the files beside it.
 
-    Raises ``UserError`` when there is no base, or when a local model has changed since: what the teacher said is no longer its own.
+    ``dtype`` as in ``load``. Raises ``UserError`` when there is no base, or when any file of a local model that loading reads has
+    changed since stage ``base``: its references would no longer be its own.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is missing: make it with `echodistill run base`")
     pointer = folder / POINTER
     if not pointer.is_file():
-        return load(str(folder), device)
+        return load(str(folder), device, dtype=dtype)
     target = json.loads(pointer.read_text(encoding="utf-8"))
-    name, revision, trust = target["model"], target["revision"], target["trust_remote_code"]
+    name, trust = target["model"], target["trust_remote_code"]
     if not Path(name).is_dir():
-        return load(name, device, trust, revision)
-    if content_hash(Path(name), WEIGHTS) != revision:
-        raise UserError(f"the weights in {name} have changed since stage base: run `dvc repro --force base`, then `echodistill run`")
-    return load(name, device, trust)
+        return load(name, device, trust, target["revision"], dtype)
+    if changed := changed_files(target["files"], file_hashes(Path(name))):
+        shown = ", ".join(changed[:SHOWN_FILES]) + (f" and {len(changed) - SHOWN_FILES} more" * (len(changed) > SHOWN_FILES))
+        cure = "restore it, or run `dvc repro --force base`, then `echodistill run`"
+        raise UserError(f"the model in {name} has changed since stage base ({shown}): {cure}")
+    return load(name, device, trust, dtype=dtype)
 
 
 def open_either(model: Path, base: Path) -> AudioLLM:

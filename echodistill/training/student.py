@@ -15,6 +15,7 @@ from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base
 from echodistill.models.layout import RUN
+from echodistill.models.precision import chosen_device, training_dtype
 from echodistill.params import Hears, TrainParams
 from echodistill.records import Reference, read_rows
 from echodistill.revision import revision_tags
@@ -64,7 +65,7 @@ def make_student(
         "train", {"train": chosen, "seed": seed, "hears": hears, "hearing_seed": hearing_seed, "one_core": one_core}, folders
     )
     folder = run_folder("train", mark)
-    llm = open_base(material.base)
+    llm = open_base(material.base, dtype=training_dtype(settings.weights, chosen_device("auto")))
     corpus = Corpus(material.corpus)
     mixes = [mix for mix in read_rows(material.mixes / "mixes.parquet", Mix) if mix.split == "train"]
     noise = NoiseLibrary(corpus.waveform, material.recordings)
@@ -85,6 +86,7 @@ def make_student(
 
 
 def _write(out: Path, folder: Path, mark: str, settings: TrainParams, trained: Trained, llm: AudioLLM) -> None:
+    """Write the student in float32, as it was trained: rounded to bfloat16 most weights would be back where they started."""
     with atomic_path(out) as temporary:
         trained.model.save_pretrained(temporary, state_dict=trained.weights)
         llm.processor.save_pretrained(temporary)
