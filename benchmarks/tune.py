@@ -9,8 +9,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import yaml
-
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.batches import batches
@@ -27,6 +25,7 @@ from echodistill.teacher.hearing import Hearing
 from echodistill.teacher.references import load_views
 from echodistill.training.rollouts import RolloutSource
 from echodistill.training.train import train_student
+from echodistill.yaml12 import load_yaml
 
 BATCH = 128
 
@@ -48,7 +47,7 @@ def main() -> None:
     method, *overrides = sys.argv[1:]
     if stray := [one for one in overrides if not one.startswith(("train.", "mixes.train_"))]:
         sys.exit(f"error: {stray[0]} has no effect on the artifacts of the last run; give train.* or mixes.train_*")
-    raw = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    raw = load_yaml(Path("params.yaml").read_text(encoding="utf-8"))
     params = validate_params(apply_overrides(raw, [f"train.method={method}", *overrides]), "params.yaml")
     corpus, llm = Corpus(Path("data/corpus")), open_base(Path("models/base"))
     heard = [mix for mix in read_rows(Path("data/mixes/mixes.parquet"), Mix) if mix.split == "validation"]
