@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.batches import batches
@@ -38,6 +36,7 @@ from echodistill.teacher.references import load_views
 from echodistill.training.device import one_thread
 from echodistill.training.rollouts import RolloutSource
 from echodistill.training.train import train_student
+from echodistill.yaml12 import load_yaml
 
 SEARCH, RESULTS = Path("benchmarks/search.yaml"), Path("benchmarks/tuning.jsonl")
 CORPUS, MIXES, BASE, REFERENCES = Path("data/corpus"), Path("data/mixes"), Path("models/base"), Path("data/references")
@@ -120,7 +119,7 @@ def search(only: Sequence[str]) -> None:
     done = {(row["artifacts"], row["method"], json.dumps(row["settings"], sort_keys=True)) for row in results()}
     wanted = [
         (method, settings)
-        for method, settings in trials(yaml.safe_load(SEARCH.read_text(encoding="utf-8")))
+        for method, settings in trials(load_yaml(SEARCH.read_text(encoding="utf-8")))
         if (artifacts, method, json.dumps(settings, sort_keys=True)) not in done and (not only or method in only)
     ]
     print(f"{len(wanted)} trials to run")
@@ -173,7 +172,7 @@ def main() -> None:
         table()
     elif command == "trial":
         method, *overrides = sys.argv[2:]
-        raw = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+        raw = load_yaml(Path("params.yaml").read_text(encoding="utf-8"))
         params = validate_params(apply_overrides(raw, [f"train.method={method}", *overrides]), "params.yaml")
         if params.mixes.noise != "procedural":
             raise UserError("mixes.noise: tuning needs procedural noise")

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from echodistill.errors import UserError
+from echodistill.yaml12 import load_yaml
 
 LOCK = "dvc.lock"
 WRITTEN_S = 1.0  # DVC does not write it in one go, but well within this
@@ -76,7 +77,7 @@ def read_lock(folder: Path) -> Lock:
 def parse_lock(content: bytes, name: str) -> Lock:
     """Raises ``UserError`` naming ``name`` when it is no lock."""
     try:
-        stages = (yaml.safe_load(content) or {}).get("stages", {})
+        stages = (load_yaml(content) or {}).get("stages", {})
         return Lock(content, {stage: _stage(entry) for stage, entry in stages.items()})
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{name} is not a lock that DVC wrote ({type(error).__name__}): delete it and run `echodistill run`") from error

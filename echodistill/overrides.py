@@ -12,6 +12,7 @@ import yaml
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
 from echodistill.params import Params, load_params, validate_params
+from echodistill.yaml12 import dump_yaml, load_yaml
 
 SAVED = Path(".echodistill/params.yaml.saved")
 OVERRIDDEN = Path(".echodistill/params.yaml.overridden")
@@ -22,7 +23,7 @@ LOCK = Path(".echodistill/run.lock")
 def applied(path: Path, overrides: Sequence[str]) -> Params:
     """The parameters in the file ``path`` with ``overrides``, which stays as it is. Raises ``UserError``."""
     load_params(path)
-    return validate_params(apply_overrides(yaml.safe_load(path.read_text(encoding="utf-8")), overrides), str(path))
+    return validate_params(apply_overrides(load_yaml(path.read_text(encoding="utf-8")), overrides), str(path))
 
 
 def check_inputs(params: Params) -> None:
@@ -46,7 +47,7 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
         if not isinstance(node, dict) or last not in node:
             raise UserError(f"-S {override}: params.yaml has no key {key.strip()!r}")
         try:
-            node[last] = yaml.safe_load(text)
+            node[last] = load_yaml(text)
         except yaml.YAMLError as error:
             raise UserError(f"-S {override}: the value is not valid YAML") from error
     return raw
@@ -97,9 +98,9 @@ def overridden(params: Path, overrides: Sequence[str]) -> Iterator[None]:
         yield
         return
     original = params.read_bytes()
-    changed = apply_overrides(yaml.safe_load(original), overrides)
+    changed = apply_overrides(load_yaml(original), overrides)
     validate_params(changed, f"{params} with -S")
-    text = yaml.safe_dump(changed, sort_keys=False).encode()
+    text = dump_yaml(changed).encode()
     _write(OVERRIDDEN, text)
     _write(SAVED, original)
     _write(params, text)

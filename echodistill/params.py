@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from echodistill.audio.kinds import KINDS
 from echodistill.errors import UserError
+from echodistill.yaml12 import load_yaml
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -366,25 +367,10 @@ class Params(Section):
         return self
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML keeps the last of two equal keys without a word; here that is an error."""
-
-
-def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for index, (key_node, _) in enumerate(node.value):
-        if keys[index] in keys[:index]:
-            raise yaml.YAMLError(f"key {keys[index]!r} stands twice, again in line {key_node.start_mark.line + 1}")
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-
-
 def load_params(path: Path) -> Params:
     """Read and validate. Raises ``UserError`` naming each bad key."""
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        raw = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): run in the repository's root") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

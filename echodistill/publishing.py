@@ -9,8 +9,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
 from echodistill.atomic import atomic_path
 from echodistill.dvc_lock import Lock, read_lock
 from echodistill.errors import UserError
@@ -25,6 +23,7 @@ from echodistill.storage.place import Place, place_from_environment
 from echodistill.tracking import find_or_create_run, log_missing_metrics, run_page, tracking_uri, without_credentials
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.run_folder import RUNS, SHOWN
+from echodistill.yaml12 import dump_yaml, load_yaml
 
 RUN_PARAMS = Path(".echodistill/run_params.yaml")
 REGISTERED = Path(".echodistill/registered.json")
@@ -137,8 +136,8 @@ def _stands(state: str, in_flow: bool) -> str | None:
 
 def _params_of_the_run(lock: Path) -> Path:
     """The parameters the artifacts were made with, as DVC locked them: params.yaml may have been overridden for the run."""
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    for stage in yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"].values():
+    params = load_yaml(Path("params.yaml").read_text(encoding="utf-8"))
+    for stage in load_yaml(lock.read_text(encoding="utf-8"))["stages"].values():
         for key, value in stage.get("params", {}).get("params.yaml", {}).items():
             *outer, last = key.split(".")
             node = params
@@ -146,5 +145,5 @@ def _params_of_the_run(lock: Path) -> Path:
                 node = node[part]
             node[last] = value
     with atomic_path(RUN_PARAMS) as temporary:
-        temporary.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+        temporary.write_text(dump_yaml(params), encoding="utf-8")
     return RUN_PARAMS

@@ -15,8 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
 from echodistill.storage.client import Store
@@ -24,6 +22,7 @@ from echodistill.storage.download import fetch_file, read_object
 from echodistill.storage.folders import SUFFIX, fetch_folder, publish_folder
 from echodistill.storage.objects import publish_file
 from echodistill.tracking import without_credentials
+from echodistill.yaml12 import dump_yaml, load_yaml
 from flows.commands import DVC, output_of
 from flows.dvc_repo import locked
 from flows.graph import PIPELINE, Node, inputs_of_stage
@@ -180,7 +179,7 @@ def _place_in_lock(stage: str) -> tuple[str, str]:
 def lock_entry(workspace: Path, stage: str) -> dict[str, Any]:
     """What the lock says about a stage."""
     lock, name = _place_in_lock(stage)
-    return dict(yaml.safe_load((workspace / lock).read_text(encoding="utf-8"))["stages"][name])
+    return dict(load_yaml((workspace / lock).read_text(encoding="utf-8"))["stages"][name])
 
 
 def take_back(workspace: Path, handback: Handback) -> None:
@@ -190,10 +189,10 @@ def take_back(workspace: Path, handback: Handback) -> None:
     with locked(workspace):
         known: dict[str, Any] = {"schema": "2.0"}
         if path.is_file():
-            known = yaml.safe_load(path.read_text(encoding="utf-8"))
+            known = load_yaml(path.read_text(encoding="utf-8"))
         known.setdefault("stages", {})[name] = handback.lock
         with atomic_path(path) as temporary:
-            temporary.write_text(yaml.safe_dump(known, sort_keys=False), encoding="utf-8")
+            temporary.write_text(dump_yaml(known), encoding="utf-8")
     run_command([*DVC, "--wait-for-lock", "pull", "--force", handback.stage], workspace, {}, lambda _line: None)
     said = output_of(*DVC, "--wait-for-lock", "repro", "--dry", "--single-item", handback.stage, cwd=workspace)
     if "didn't change" not in said:

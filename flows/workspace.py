@@ -5,12 +5,11 @@ import re
 import shutil
 from pathlib import Path
 
-import yaml
-
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
 from echodistill.overrides import apply_overrides
 from echodistill.params import validate_params
+from echodistill.yaml12 import dump_yaml, load_yaml
 from flows.commands import DVC, output_of
 from flows.dvc_repo import locked
 from flows.graph import PIPELINE, inputs_of_graph
@@ -30,7 +29,7 @@ def open_workspace(repository: Path, name: str, overrides: list[str]) -> Path:
 
     An interrupted run finds its clone again, unless something was committed since. Raises ``UserError`` for overrides that do not fit.
     """
-    raw = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
+    raw = load_yaml((repository / "params.yaml").read_text(encoding="utf-8"))
     changed = apply_overrides(raw, overrides)
     validate_params(changed, "params.yaml with overrides")
     workspace = (repository / WORKSPACES / name).resolve()
@@ -44,7 +43,7 @@ def open_workspace(repository: Path, name: str, overrides: list[str]) -> Path:
             copy = workspace / lock.relative_to(repository)
             if lock.is_file() and not copy.exists():
                 shutil.copy(lock, copy)
-    (workspace / "params.yaml").write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
+    (workspace / "params.yaml").write_text(dump_yaml(changed), encoding="utf-8")
     _bring_inputs(repository.resolve(), workspace)
     return workspace
 

@@ -112,6 +112,17 @@ def test_overrides_are_yaml_and_checked() -> None:
             apply_overrides({"a": {"b": 1, "c": [1]}}, [bad])
 
 
+def test_an_override_is_read_as_documented(tmp_path: Path) -> None:
+    """`off` is a text and `1e-5` a number: the only fault is the one that was made on purpose."""
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    given = ("train.objective.shaping=off", "train.methods.sft.learning_rate=1e-5", "train.steps=0")
+    result = cli("run", *(part for one in given for part in ("-S", one)), "corpus", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: params.yaml: train.steps: ")
+    assert ";" not in result.stderr
+
+
 def test_a_killed_override_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     params = tmp_path / "params.yaml"

@@ -139,7 +139,8 @@ def test_a_crowd_of_nobody_is_one_clear_error() -> None:
 def test_voices_of_a_crowd_have_equal_power() -> None:
     loud, quiet = clip("clip-1", level_db=-3), clip("clip-2", level_db=-60)
     babble = crowd(rng("crowd"), 8_000, [loud, quiet])
-    projected = [max(np.correlate(np.tile(voice, 2), babble, "valid")) / np.sqrt(power(voice)) / 8_000 for voice in (loud, quiet)]
+    loops = [fit_length(voice, 16_000, 0) for voice in (loud, quiet)]
+    projected = [max(np.correlate(loop, babble, "valid")) / np.sqrt(power(loop)) / 8_000 for loop in loops]
     assert projected == pytest.approx([1.0, 1.0], abs=0.1)
 
 
@@ -166,6 +167,59 @@ def test_fit_length(samples: int, offset: int, wanted: list[int]) -> None:
     assert fit_length(np.arange(3.0), samples, offset).tolist() == wanted
 
 
+def test_a_loop_fades_its_end_into_its_beginning() -> None:
+    """Worked by hand: of 8 samples 2 fade, so the loop is 6 long."""
+    s, c = np.sin(np.pi / 8), np.cos(np.pi / 8)
+    loop = [c * 6, c * 1 + s * 7, 2, 3, 4, 5]
+    for offset, first in ((5, 5), (6, 0), (13, 5)):
+        wanted = (loop * 4)[first : first + 12]
+        np.testing.assert_allclose(fit_length(np.arange(8.0), 12, offset), wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_tiny_recordings_repeat_as_they_are(size: int) -> None:
+    tiny = np.arange(1.0, size + 1.0)
+    np.testing.assert_array_equal(fit_length(tiny, 10, 1), np.tile(tiny, 11)[1 % size :][:10])
+
+
+@given(st.integers(1, 3_000), st.integers(0, 8_000), st.integers(0, 8_000), st.sampled_from([np.float32, np.float64]))
+def test_a_loop_has_its_length_type_and_period_and_a_cut_is_exact(size: int, samples: int, offset: int, dtype: type) -> None:
+    noise = rng("loop", size).standard_normal(size).astype(dtype)
+    before = noise.copy()
+    found = fit_length(noise, samples, offset)
+    assert (found.shape, found.dtype) == ((samples,), noise.dtype)
+    np.testing.assert_array_equal(found, fit_length(noise, samples, offset))
+    np.testing.assert_array_equal(noise, before)
+    start = offset % size
+    if start + samples <= size:
+        np.testing.assert_array_equal(found, noise[start : start + samples])
+        return
+    period = size - min(320, size // 4)
+    np.testing.assert_array_equal(found[period:], found[: max(0, samples - period)])
+    full = fit_length(noise, 3 * size, 0)
+    np.testing.assert_array_equal(found, np.resize(full[start % period :][:period], samples))
+
+
+@given(st.integers(16, 6_000), st.lists(st.tuples(st.floats(1, 400), st.floats(0, 6.3)), min_size=1, max_size=4), st.integers(0, 9_999))
+def test_a_smooth_recording_loops_without_a_click(size: int, tones: list[tuple[float, float]], offset: int) -> None:
+    """Gains move by at most pi / 2 / F a sample, and their sum is at most the square root of 2."""
+    noise = sum(np.sin(2 * np.pi * hz * np.arange(size) / SAMPLE_RATE + phase) for hz, phase in tones)
+    step, peak, fade = np.abs(np.diff(noise)).max(), np.abs(noise).max(), min(320, size // 4)
+    found = fit_length(noise, 2 * size + 1, offset)
+    assert np.abs(np.diff(found)).max() <= np.sqrt(2) * (step + np.pi / 2 / fade * peak)
+
+
+def test_the_seam_of_looped_noise_is_as_loud_as_the_rest() -> None:
+    seams = [fit_length(rng("seam", number).standard_normal(4_000), 4_000, 4_000 - 320)[:320] for number in range(20)]
+    assert 10 * np.log10(np.mean([power(seam) for seam in seams])) == pytest.approx(0, abs=0.5)
+
+
+def test_the_loudest_place_is_not_faded_away() -> None:
+    click = np.zeros(10**6)
+    click[-1] = 1.0
+    assert dbfs(excerpt(rng("click"), click, 100)) == pytest.approx(-20)
+
+
 def test_fit_length_of_nothing() -> None:
     with pytest.raises(UserError, match="no samples"):
         fit_length(np.zeros(0), 4, 0)
@@ -190,7 +244,8 @@ def test_a_short_recording_loops_from_a_random_place(recordings: Path) -> None:
     starts = set()
     for repeat in range(5):
         noise = library.noise(draw(1, "clip-0", "train", "rain", 0, repeat, sources["rain"]), 2_500)
-        np.testing.assert_array_equal(noise[:1_500], noise[1_000:])
+        np.testing.assert_array_equal(noise[:1_750], noise[750:])
+        assert np.abs(np.diff(noise)).max() < 0.01
         starts.add(float(noise[0]))
     assert len(starts) == 5
 

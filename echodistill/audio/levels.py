@@ -9,6 +9,7 @@ Waveform = NDArray[np.float32]
 
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside the project
 EXCERPT_DRAWS = 16  # random places tried before the loudest one is taken
+FADE_SAMPLES = SAMPLE_RATE // 50  # 20 ms: how long the end of a looped noise fades into its beginning
 SILENCE_DBFS = -70.0  # quieter than this over the whole clip counts as silent
 
 
@@ -30,16 +31,28 @@ def snr_db(clean: NDArray[np.floating], noise: NDArray[np.floating]) -> float:
 
 
 def fit_length(noise: NDArray[np.floating], samples: int, offset: int) -> NDArray[np.floating]:
-    """Cut ``samples`` out of ``noise`` from ``offset`` on, looping a noise that is too short."""
+    """Return ``samples`` of ``noise`` from ``offset`` on: cut out where it is long enough, else looped without a click.
+
+    In a loop the last F samples fade out while the first F fade in (20 ms, at most a quarter of the noise), so it repeats after
+    ``noise.size - F`` samples. The gains are the cosine and the sine of one angle: what is uncorrelated keeps its power.
+    """
     if noise.size == 0:
         raise UserError("a noise recording has no samples: remove it from the noise folder")
     start = offset % noise.size
-    loops = -(-(start + samples) // noise.size)
-    return np.tile(noise, loops)[start : start + samples]
+    if start + samples <= noise.size:
+        return noise[start : start + samples].copy()
+    fade = min(FADE_SAMPLES, noise.size // 4)
+    period = noise.size - fade
+    place = (start + np.arange(samples)) % period
+    looped = noise[place]
+    seam = place < fade
+    angle = (place[seam] + 0.5) * (np.pi / 2 / max(1, fade))
+    looped[seam] = np.sin(angle) * noise[place[seam]] + np.cos(angle) * noise[period + place[seam]]
+    return looped
 
 
 def excerpt(stream: np.random.Generator, recording: NDArray[np.floating], samples: int) -> NDArray[np.floating]:
-    """``samples`` of a recording from a random place where it sounds; looped if it is too short.
+    """Return ``samples`` of a recording from a random place where it sounds, looped if it is too short.
 
     Many sound libraries pad their files with digital silence, against which no SNR is defined.
     """
@@ -47,4 +60,5 @@ def excerpt(stream: np.random.Generator, recording: NDArray[np.floating], sample
         part = fit_length(recording, samples, int(stream.integers(0, max(1, recording.size))))
         if dbfs(part) >= SILENCE_DBFS:
             return part
-    return fit_length(recording, samples, int(np.argmax(np.abs(recording))))
+    loudest = int(np.argmax(np.abs(recording)))
+    return fit_length(recording, samples, min(loudest, max(0, recording.size - samples)))  # not within a fade, if that can be
