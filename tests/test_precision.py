@@ -1,15 +1,18 @@
 """Training moves weights in float32, whatever format the checkpoint has and whatever device it runs on."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from echodistill.datasets.store import Corpus
 from echodistill.models import audio_llm
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, load, pad_rows, score
-from echodistill.models.checkpoint import open_base
+from echodistill.models.checkpoint import open_base, open_model
+from echodistill.models.layout import RUN
 from echodistill.models.precision import WeightsDtype, inference_dtype, training_dtype
 from echodistill.objectives.supervised import cross_entropy
 from echodistill.training import student
@@ -142,3 +145,31 @@ def test_an_adapter_is_float32_on_a_base_in_its_own_format(method: str, half_fol
     for name, value in before.items():
         assert value.dtype is torch.bfloat16
         assert torch.equal(base[name], value), name
+
+
+def test_a_small_adapter_on_a_bfloat16_base_is_not_rounded_away(half_folder: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
+    """Merged into bfloat16 weights, updates this small vanish; the exact result is that of float32."""
+    llm = open_base(half_folder, "cpu", torch.float32)
+    torch.manual_seed(0)
+    adapted = get_peft_model(llm.model, LoraConfig(r=2, lora_alpha=2, target_modules=["q_proj", "v_proj", "o_proj"]))
+    with torch.no_grad():
+        for name, value in adapted.named_parameters():
+            if "lora_B" in name:
+                value.normal_(0.0, 5e-4)
+    adapted.save_pretrained(tmp_path)
+    (tmp_path / RUN).write_text(json.dumps({"weights": "lora"}))
+    opened = open_model(tmp_path, half_folder, "cpu", dtype="auto")
+    assert opened.model.dtype is torch.bfloat16
+    weights = {name: value for name, value in opened.model.named_parameters() if "lora_" in name}
+    assert weights
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    whole = open_model(tmp_path, half_folder, "cpu", dtype=torch.float32)
+    base = open_base(half_folder, "cpu", torch.float32)
+    layer, before = (model.model.model.language_model.layers[0].self_attn.q_proj for model in (whole, base))
+    update = layer.weight - before.weight
+    assert update.abs().max() > 0
+    kept = opened.model.model.language_model.layers[0].self_attn.q_proj
+    product = kept.lora_B["default"].weight @ kept.lora_A["default"].weight
+    torch.testing.assert_close(product, update, atol=1e-7, rtol=1e-3)
+    merged = (before.weight + update).to(torch.bfloat16).float() - before.weight
+    assert (merged - update).norm() > 0.2 * update.norm()

@@ -4,7 +4,7 @@ Held-out kinds may be easier or harder than the others, so a gain on them and a 
 every kind is held out of one training and part of the others, and the two gains are paired row by row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np

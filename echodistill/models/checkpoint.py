@@ -1,10 +1,13 @@
 """Open the models the pipeline keeps: a base (files, or a pointer to them) and a student (full weights, or an adapter)."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from echodistill.errors import UserError
-from echodistill.models.audio_llm import AudioLLM, load, wrap
+from echodistill.models.audio_llm import AudioLLM, load
 from echodistill.models.layout import POINTER, RUN, changed_files, file_hashes
 from echodistill.models.precision import WeightsDtype
 
@@ -38,19 +41,24 @@ def open_either(model: Path, base: Path) -> AudioLLM:
     return open_base(base) if model == base else open_model(model, base)
 
 
-def open_model(student: Path, base: Path | None, device: str = "auto") -> AudioLLM:
-    """A trained student. A LoRA student needs its ``base`` folder; its adapter is merged, since nothing is added at inference."""
+def open_model(student: Path, base: Path | None, device: str = "auto", dtype: WeightsDtype | None = None) -> AudioLLM:
+    """Return a trained student; ``dtype`` as in ``load``. A LoRA student needs its ``base`` folder.
+
+    An adapter is merged into a float32 base. Beside weights in bfloat16 it stays as it is, as in training: merged, most of an update
+    would be lost in rounding.
+    """
     run = student / RUN
     if not run.is_file():
         raise UserError(f"{student} holds no trained model ({RUN} is missing): make one with `echodistill run train`")
     if json.loads(run.read_text(encoding="utf-8"))["weights"] == "full":
-        return load(str(student), device)
+        return load(str(student), device, dtype=dtype)
     if base is None:
         raise UserError(f"{student} is a LoRA adapter: its base model's folder must be given too")
     import echodistill.models.torchaudio_guard  # noqa: F401
 
     from peft import PeftModel
 
-    llm = open_base(base, device)
-    merged = PeftModel.from_pretrained(llm.model, str(student)).merge_and_unload()
-    return wrap(merged.eval(), llm.processor)
+    llm = open_base(base, device, dtype)
+    whole = llm.model.dtype == torch.float32
+    adapted = PeftModel.from_pretrained(llm.model, str(student))
+    return replace(llm, model=(adapted.merge_and_unload() if whole else adapted.get_base_model()).eval())
