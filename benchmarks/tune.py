@@ -18,6 +18,7 @@ from echodistill.mixes.drawing import Drawer
 from echodistill.mixes.sources import sources_of
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
 from echodistill.models.checkpoint import open_base
+from echodistill.models.response_limit import corpus_limit
 from echodistill.overrides import apply_overrides
 from echodistill.params import validate_params
 from echodistill.records import Question, Reference, read_rows
@@ -30,7 +31,7 @@ from echodistill.yaml12 import load_yaml
 BATCH = 128
 
 
-def accuracy(llm: AudioLLM, corpus: Corpus, mixes: list[Mix], noise: NoiseLibrary) -> float:
+def accuracy(llm: AudioLLM, corpus: Corpus, mixes: list[Mix], noise: NoiseLibrary, max_new_tokens: int) -> float:
     """Share of right answers to the questions about the mixes' clips."""
     of_clip: dict[str, Question] = {question.clip_id: question for question in corpus.questions.values()}
     right = 0
@@ -38,7 +39,7 @@ def accuracy(llm: AudioLLM, corpus: Corpus, mixes: list[Mix], noise: NoiseLibrar
         asked = [of_clip[mix.clip_id] for mix in part]
         waveforms = [noise.render(mix, corpus.waveform(mix.clip_id)).noisy for mix in part]
         prompts = [Prompt(wave, row.question, row.choices) for wave, row in zip(waveforms, asked, strict=True)]
-        responses = generate(llm, encode(llm, prompts), 8)
+        responses = generate(llm, encode(llm, prompts), max_new_tokens)
         right += sum(parse_choice(decode(llm, r), row.choices) == row.answer_index for r, row in zip(responses, asked, strict=True))
     return right / len(mixes)
 
@@ -61,12 +62,13 @@ def main() -> None:
     drawer = Drawer(params.seed, params.mixes, sources_of(corpus, params.mixes))
     training = [mix for clip in corpus.clips_of("train") for mix in drawer((clip.clip_id, "train"))]
     source = RolloutSource(Hearing(corpus, "matched", params.seed), training, noise, views, llm.tokenizer.pad_token_id)
-    before = [accuracy(llm, corpus, mixes, noise) for mixes in (clean, noisy)]
+    limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
+    before = [accuracy(llm, corpus, mixes, noise, limit) for mixes in (clean, noisy)]
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        train_student(llm, source, params.train, params.seed, Path(folder), lambda _step, _metrics: None)
+        train_student(llm, source, params.train, limit, params.seed, Path(folder), lambda _step, _metrics: None)
     seconds = time.monotonic() - started
-    after = [accuracy(llm, corpus, mixes, noise) for mixes in (clean, noisy)]
+    after = [accuracy(llm, corpus, mixes, noise, limit) for mixes in (clean, noisy)]
     print(
         f"TUNED {method} {' '.join(overrides)}: clean {before[0]:.3f} -> {after[0]:.3f}, "
         f"SNR <= 0 dB {before[1]:.3f} -> {after[1]:.3f}, trained in {seconds:.0f} s",

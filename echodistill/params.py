@@ -184,10 +184,16 @@ class BaseParams(Section):
     nano: NanoParams
 
 
+class GenerationParams(Section):
+    """Of all responses: references, rollouts and answers."""
+
+    max_new_tokens: PositiveInt | None
+    """The longest response; ``None``: derived from the longest choice (``models/response_limit.py``)."""
+
+
 class ReferencesParams(Section):
     hears: Hears
     """What the teacher hears; all but ``matched`` are controls."""
-    max_new_tokens: PositiveInt
     top_k: PositiveInt
     """Log-probabilities kept a token; the rest is kept as one tail bucket."""
     full_vocabulary_up_to: Count
@@ -246,7 +252,6 @@ class TrainParams(Section):
     rollouts: Annotated[int, Field(ge=2)]
     """K: samples a prompt."""
     temperature: PositiveFloat
-    max_new_tokens: PositiveInt
     warmup_share: Share
     weight_decay: NonNegativeFloat
     max_grad_norm: PositiveFloat
@@ -256,10 +261,6 @@ class TrainParams(Section):
     lora: LoraParams
     objective: ObjectiveParams
     methods: MethodsParams
-
-
-class PredictParams(Section):
-    max_new_tokens: PositiveInt
 
 
 class CompareParams(Section):
@@ -313,6 +314,8 @@ class GatesParams(Section):
     """Of the teacher's references."""
     above_chance: Share
     """Clean accuracy must pass chance by this."""
+    max_truncated_share: Share
+    """Of the references, and of each system's answers, that may be cut at the length limit."""
 
 
 class WorkersParams(Section):
@@ -335,9 +338,9 @@ class Params(Section):
     corpus: CorpusParams
     mixes: MixesParams
     base: BaseParams
+    generation: GenerationParams
     references: ReferencesParams
     train: TrainParams
-    predict: PredictParams
     compare: CompareParams
     comparison: ComparisonParams
     promote: PromoteParams

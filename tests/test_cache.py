@@ -19,7 +19,7 @@ from echodistill.teacher.hearing import Hearing
 from echodistill.teacher.location import cache_folder
 from echodistill.teacher.references import ReferenceRequest, collect, load_views, save_views, teach
 
-SETTINGS = ReferencesParams(hears="matched", max_new_tokens=8, top_k=64, full_vocabulary_up_to=4096)
+SETTINGS = ReferencesParams(hears="matched", top_k=64, full_vocabulary_up_to=4096)
 
 
 def view(number: int, top: bool = False) -> TeacherView:
@@ -171,15 +171,16 @@ def test_what_the_stages_key_depends_on(tiny_corpus: Corpus) -> None:
         dataclasses.replace(first, question="Which sound?"),
         dataclasses.replace(first, choices=first.choices[::-1]),
     ]
-    keys = [stage._request(question, matched, "r1", SETTINGS).key for question in questions]
-    keys.append(stage._request(first, matched, "r2", SETTINGS).key)
-    keys += [stage._request(first, Hearing(tiny_corpus, hears, 1), "r1", SETTINGS).key for hears in ("random", "silent")]
+    keys = [stage._request(question, matched, "r1", SETTINGS, 8).key for question in questions]
+    keys.append(stage._request(first, matched, "r2", SETTINGS, 8).key)
+    keys += [stage._request(first, Hearing(tiny_corpus, hears, 1), "r1", SETTINGS, 8).key for hears in ("random", "silent")]
+    keys.append(stage._request(first, matched, "r1", SETTINGS, 9).key)
     for field in ReferencesParams.model_fields.keys() - {"hears"}:
         other = SETTINGS.model_copy(update={field: getattr(SETTINGS, field) + 1})
-        keys.append(stage._request(first, matched, "r1", other).key)
+        keys.append(stage._request(first, matched, "r1", other, 8).key)
     assert len(set(keys)) == len(keys)
     renamed = dataclasses.replace(first, question_id="another", split="test")
-    assert stage._request(renamed, matched, "r1", SETTINGS).key == keys[0]
+    assert stage._request(renamed, matched, "r1", SETTINGS, 8).key == keys[0]
 
 
 def test_clips_that_begin_alike_have_keys_of_their_own(tmp_path: Path) -> None:

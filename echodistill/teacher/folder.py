@@ -8,10 +8,11 @@ from pathlib import Path
 from echodistill.atomic import atomic_path
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.choices import parse_choice
-from echodistill.models.audio_llm import AudioLLM, Prompt, decode
+from echodistill.models.audio_llm import AudioLLM, Prompt, decode, end_ids
 from echodistill.models.checkpoint import open_base
 from echodistill.models.prompts import question_text
-from echodistill.params import Hears, ReferencesParams
+from echodistill.models.response_limit import corpus_limit
+from echodistill.params import GenerationParams, Hears, ReferencesParams
 from echodistill.progress import bar
 from echodistill.records import Question, Reference, write_rows
 from echodistill.storage.client import checked_place, open_store
@@ -25,17 +26,27 @@ from echodistill.teacher.shared_cache import SharedCache
 from echodistill.training.device import device_batch
 
 
-def make_references(out: Path, settings: ReferencesParams, hears: Hears, seed: int, corpus_folder: Path, base_folder: Path) -> None:
+def make_references(
+    out: Path,
+    settings: ReferencesParams,
+    generation: GenerationParams,
+    hears: Hears,
+    seed: int,
+    corpus_folder: Path,
+    base_folder: Path,
+) -> None:
     """Make ``references.parquet`` and ``distributions.safetensors`` in ``out``. ``seed`` is that of what a control hears."""
     place = checked_place()  # before any work
     corpus = Corpus(corpus_folder)
     hearing = Hearing(corpus, hears, seed)
     revision = json.loads((base_folder / "base.json").read_text(encoding="utf-8"))["revision"]
-    questions = corpus.questions_of("train")
-    requests = [_request(question, hearing, revision, settings) for question in questions]
-    cache = ReferenceCache(cache_folder()) if place is None else _shared_cache(place, requests)
     llm = open_base(base_folder)
-    ask = partial(teach, llm, max_new_tokens=settings.max_new_tokens, top_k=settings.top_k, full_up_to=settings.full_vocabulary_up_to)
+    limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
+    print(f"responses have at most {limit} tokens")
+    questions = corpus.questions_of("train")
+    requests = [_request(question, hearing, revision, settings, limit) for question in questions]
+    cache = ReferenceCache(cache_folder()) if place is None else _shared_cache(place, requests)
+    ask = partial(teach, llm, max_new_tokens=limit, top_k=settings.top_k, full_up_to=settings.full_vocabulary_up_to)
     with bar(len(requests), "references", "questions") as shown:
         views = collect(cache, requests, ask, device_batch(), shown.update)
     rows = [_row(question, request.key, views[request.key], llm) for question, request in zip(questions, requests, strict=True)]
@@ -55,15 +66,17 @@ def _shared_cache(place: Place, requests: Sequence[ReferenceRequest]) -> SharedC
     return cache
 
 
-def _request(question: Question, hearing: Hearing, revision: str, settings: ReferencesParams) -> ReferenceRequest:
+def _request(question: Question, hearing: Hearing, revision: str, settings: ReferencesParams, limit: int) -> ReferenceRequest:
     """The key holds everything the teacher's answer depends on: audio bytes, prompt, weights, decoding."""
     text = question_text(question.question, question.choices)
-    decoding = json.dumps(settings.model_dump(exclude={"hears"}), sort_keys=True)
+    decoding = json.dumps(settings.model_dump(exclude={"hears"}) | {"max_new_tokens": limit}, sort_keys=True)
     key = key_of(hearing.content(question.clip_id), text, revision, decoding)
     return ReferenceRequest(key, Prompt(hearing.waveform(question.clip_id), question.question, question.choices))
 
 
 def _row(question: Question, key: str, view: TeacherView, llm: AudioLLM) -> Reference:
-    response = decode(llm, view.token_ids.tolist())
+    token_ids = view.token_ids.tolist()
+    response = decode(llm, token_ids)
     parsed = parse_choice(response, question.choices)
-    return Reference(question.question_id, key, response, tuple(view.token_ids.tolist()), parsed, parsed == question.answer_index)
+    truncated = token_ids[-1] not in end_ids(llm)
+    return Reference(question.question_id, key, response, tuple(token_ids), truncated, parsed, parsed == question.answer_index)
