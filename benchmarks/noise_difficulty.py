@@ -15,6 +15,7 @@ from echodistill.datasets.store import Corpus
 from echodistill.mixes.drawing import Sources
 from echodistill.mixes.sources import sources_of
 from echodistill.models.checkpoint import open_base
+from echodistill.models.response_limit import corpus_limit
 from echodistill.params import load_params
 
 
@@ -24,6 +25,7 @@ def main() -> None:
     corpus, llm = Corpus(CORPUS), open_base(BASE)
     noise, sources = NoiseLibrary(corpus.waveform), sources_of(corpus, params.mixes)
     snrs = [snr for snr in params.mixes.snrs_db if snr <= params.compare.headline_max_snr_db]
+    limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     found: dict[str, tuple[float, float]] = {}
     print("| kind | free answers | forced choice |\n|---|---|---|")
     for kind in params.mixes.kinds:
@@ -33,7 +35,7 @@ def main() -> None:
             for clip in corpus.clips_of("validation")
             for snr in snrs
         ]
-        found[kind] = accuracy(llm, corpus, mixes, noise, params.predict.max_new_tokens)
+        found[kind] = accuracy(llm, corpus, mixes, noise, limit)
         print(f"| {kind} | {100 * found[kind][0]:.1f} | {100 * found[kind][1]:.1f} |", flush=True)
     for name, kinds in (("training's kinds", params.mixes.seen), ("held-out kinds", params.mixes.unseen)):
         free, forced = np.mean([found[kind] for kind in kinds], axis=0)

@@ -27,6 +27,7 @@ from echodistill.mixes.sources import sources_of
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode
 from echodistill.models.checkpoint import open_base
 from echodistill.models.layout import WEIGHTS, content_hash
+from echodistill.models.response_limit import corpus_limit
 from echodistill.models.responses import respond
 from echodistill.overrides import apply_overrides
 from echodistill.params import Params, validate_params
@@ -105,12 +106,13 @@ def run_trial(params: Params) -> dict[str, Any]:
     drawer = Drawer(params.seed, params.mixes, sources_of(corpus, params.mixes))
     training = [mix for clip in corpus.clips_of("train") for mix in drawer((clip.clip_id, "train"))]
     source = RolloutSource(Hearing(corpus, "matched", params.seed), training, noise, views, llm.tokenizer.pad_token_id)
-    before = judge(llm, corpus, noise, params.predict.max_new_tokens)
+    limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
+    before = judge(llm, corpus, noise, limit)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        train_student(llm, source, params.train, params.seed, Path(folder), lambda _step, _metrics: None)
+        train_student(llm, source, params.train, limit, params.seed, Path(folder), lambda _step, _metrics: None)
     seconds = round(time.monotonic() - started)
-    return {"base": asdict(before), "student": asdict(judge(llm, corpus, noise, params.predict.max_new_tokens)), "seconds": seconds}
+    return {"base": asdict(before), "student": asdict(judge(llm, corpus, noise, limit)), "seconds": seconds}
 
 
 def search(only: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from echodistill.evaluation.choices import parse_choice
 from echodistill.mixes.drawing import Sources
 from echodistill.mixes.sources import sources_of
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
+from echodistill.models.response_limit import asked_limit
 from echodistill.params import Params
 
 
@@ -28,9 +29,13 @@ def in_noise(waveform: Waveform, kind: str, snr_db: float, params: Params, corpu
     return noise.render(mix, waveform).noisy
 
 
-def answer(llm: AudioLLM, waveform: Waveform, question: str, choices: Sequence[str], max_new_tokens: int) -> str:
-    """The model's answer: the choice it names where there are choices, else its own words."""
-    response = decode(llm, generate(llm, encode(llm, [Prompt(waveform, question, choices)]), max_new_tokens)[0])
+def answer(llm: AudioLLM, waveform: Waveform, question: str, choices: Sequence[str], max_new_tokens: int | None) -> str:
+    """Return the model's answer: the choice it names where there are choices, else its own words.
+
+    The length limit is derived unless ``max_new_tokens`` gives it; ``UserError`` if that is too short for a choice.
+    """
+    limit = asked_limit(llm.tokenizer, choices, max_new_tokens, "--max-new-tokens")
+    response = decode(llm, generate(llm, encode(llm, [Prompt(waveform, question, choices)]), limit)[0])
     if not choices:
         return response
     chosen = parse_choice(response, choices)

@@ -234,7 +234,10 @@ def ask(
     both: Annotated[bool, typer.Option("--both", help="Ask base and student, and print both answers.")] = False,
     noise: Annotated[str, typer.Option(help="Put the clip in noise of this kind first, e.g. crowd.")] = "",
     snr: Annotated[float | None, typer.Option(help="With --noise: its level, dB; the lower the louder.  [default: 0]")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 64,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Longest answer, in tokens.  [default: as the longest choice needs, and 16; without choices 256]"),
+    ] = None,
 ) -> None:
     """Ask a model about a clip."""
     from echodistill.asking import answer, in_noise
@@ -276,7 +279,7 @@ def listen(
         student, base = _open_named("student"), _open_named("base")  # first what may not have been made yet
         models = {"base": base, "student": student}
         return Asker(
-            lambda clip, question, choices: {name: answer(llm, clip, question, choices, 64) for name, llm in models.items()},
+            lambda clip, question, choices: {name: answer(llm, clip, question, choices, None) for name, llm in models.items()},
             lambda clip, kind, snr_db: in_noise(clip, kind, snr_db, params, Path("data/corpus")),
             params.mixes.kinds,
             min(llm.family.window_s(llm.processor) for llm in models.values()),

@@ -61,7 +61,7 @@ def _signature() -> Any:
     return ModelSignature(
         inputs=Schema([ColSpec("string", "audio"), ColSpec("string", "question"), ColSpec(AnyType(), "choices", required=False)]),
         outputs=Schema([ColSpec("string", "answer", required=False), ColSpec("string", "response")]),
-        params=ParamSchema([ParamSpec("max_new_tokens", "integer", 64)]),
+        params=ParamSchema([ParamSpec("max_new_tokens", "integer", None)]),
     )
 
 

@@ -176,7 +176,7 @@ class NanoParams(Section):
     """Pre-training adds mild noise only, uniform between these."""
     max_snr_db: SnrDb
     noise_only_share: Share
-    """Of the examples that are noise alone, so that the model learns to stay within the offered choices."""
+    """Of the last 40 % of the examples: noise alone, so that the model learns to stay within the offered choices."""
 
     @model_validator(mode="after")
     def _ranges(self) -> "NanoParams":
@@ -192,10 +192,16 @@ class BaseParams(Section):
     nano: NanoParams
 
 
+class GenerationParams(Section):
+    """Of all responses: references, rollouts and answers."""
+
+    max_new_tokens: PositiveInt | None
+    """The longest response; ``None``: derived from the longest choice (``models/response_limit.py``)."""
+
+
 class ReferencesParams(Section):
     hears: Hears
     """What the teacher hears; all but ``matched`` are controls."""
-    max_new_tokens: PositiveInt
     top_k: PositiveInt
     """Log-probabilities kept a token; the rest is kept as one tail bucket."""
     full_vocabulary_up_to: Count
@@ -254,7 +260,6 @@ class TrainParams(Section):
     rollouts: Annotated[int, Field(ge=2)]
     """K: samples a prompt."""
     temperature: PositiveFloat
-    max_new_tokens: PositiveInt
     warmup_share: Share
     weight_decay: NonNegativeFloat
     max_grad_norm: PositiveFloat
@@ -264,10 +269,6 @@ class TrainParams(Section):
     lora: LoraParams
     objective: ObjectiveParams
     methods: MethodsParams
-
-
-class PredictParams(Section):
-    max_new_tokens: PositiveInt
 
 
 class CompareParams(Section):
@@ -330,6 +331,8 @@ class GatesParams(Section):
     """Of the teacher's references."""
     above_chance: Share
     """Clean accuracy must pass chance by this."""
+    max_truncated_share: Share
+    """Of the references, and of each system's answers, that may be cut at the length limit."""
 
 
 class WorkersParams(Section):
@@ -352,9 +355,9 @@ class Params(Section):
     corpus: CorpusParams
     mixes: MixesParams
     base: BaseParams
+    generation: GenerationParams
     references: ReferencesParams
     train: TrainParams
-    predict: PredictParams
     compare: CompareParams
     comparison: ComparisonParams
     promote: PromoteParams

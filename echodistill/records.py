@@ -102,6 +102,8 @@ class Reference:
     response: str
     token_ids: tuple[int, ...]
     """The response, end-of-turn token included."""
+    truncated: bool
+    """Whether the response was cut at the length limit before the model ended it."""
     parsed_index: int | None
     correct: bool
 
@@ -117,6 +119,8 @@ class Answer:
     response: str
     truncated: bool
     """Whether the response was cut at the length limit before the model ended it."""
+    response_tokens: int
+    """Number of tokens of the response, its end token included."""
     choice_log_probs: tuple[float, ...]
     """Log-probability in nats of each choice's text with its end token, given the prompt; empty for open questions."""
     choice_tokens: tuple[int, ...]

@@ -1,7 +1,8 @@
 """The model as MLflow serves it: code in a file, weights as artifacts, nothing pickled.
 
 Input columns: ``audio`` (a file's path, or base64 of an audio file's bytes), ``question``, ``choices`` (a list, JSON text of one, or
-null). Output columns: ``answer`` (the text of the choice that was named, or null) and ``response`` (all the model said).
+null). Output columns: ``answer`` (the text of the choice that was named, or null) and ``response`` (all the model said). The parameter
+``max_new_tokens`` is the longest response; without it each row has the limit that its own choices need.
 """
 
 import base64
@@ -23,6 +24,7 @@ from echodistill.evaluation.choices import parse_choice
 from echodistill.models.audio_llm import Prompt, decode, encode, generate
 from echodistill.models.checkpoint import open_model
 from echodistill.models.prompts import check_asked
+from echodistill.models.response_limit import asked_limit, check_context
 
 BATCH = 16
 MAX_DURATION_S = 600.0  # what is decoded at all; the model's own window is shorter and checked when encoding
@@ -38,24 +40,33 @@ class ServedModel(PythonModel):
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One answer a row. Raises ``MlflowException`` (a server answers 400) that names every row that cannot be used."""
-        limit = int((params or {}).get("max_new_tokens", 64))
+        given = (params or {}).get("max_new_tokens")
         try:
             prompts = _prompts(model_input)
-            responses = [text for start in range(0, len(prompts), BATCH) for text in self._respond(prompts, start, limit)]
+            limits = [
+                _named(row, asked_limit, self._llm.tokenizer, prompt.choices, given, "max_new_tokens")
+                for row, prompt in enumerate(prompts)
+            ]
+            responses = [text for start in range(0, len(prompts), BATCH) for text in self._respond(prompts, start, limits)]
         except UserError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
         answers = [_answer(text, prompt.choices) for text, prompt in zip(responses, prompts, strict=True)]
         return pd.DataFrame({"answer": answers, "response": responses}, dtype=object)
 
-    def _respond(self, prompts: Sequence[Prompt], start: int, limit: int) -> list[str]:
-        part = prompts[start : start + BATCH]
+    def _respond(self, prompts: Sequence[Prompt], start: int, limits: Sequence[int]) -> list[str]:
+        part, allowed = prompts[start : start + BATCH], limits[start : start + BATCH]
         try:
-            batch = encode(self._llm, part)
+            responses = generate(self._llm, encode(self._llm, part), max(allowed))
         except UserError:
             for row, prompt in enumerate(part, start):  # which one was it?
-                _named(row, encode, self._llm, [prompt])
+                _named(row, self._check, prompt, max(allowed))
             raise
-        return [decode(self._llm, tokens) for tokens in generate(self._llm, batch, limit)]
+        # each row is cut at its own limit: what else was asked with it must not show in its answer
+        return [decode(self._llm, tokens[:limit]) for tokens, limit in zip(responses, allowed, strict=True)]
+
+    def _check(self, prompt: Prompt, limit: int) -> None:
+        """Raise ``UserError`` if the model cannot take ``prompt`` with a response of ``limit`` tokens."""
+        check_context(self._llm.model, encode(self._llm, [prompt]).input_ids.shape[1], limit)
 
 
 def _named(row: int, function: Any, *arguments: Any) -> Any:

@@ -15,10 +15,11 @@ def answer(
     choices: Sequence[str] = (),
     forced: int | None = None,
     truncated: bool = False,
+    response_tokens: int = 2,
 ) -> Answer:
     """Return an answer whose most likely choice is ``forced``: by default the one the response names, else the last."""
     if forced is None:
         named = parse_choice(response, choices) if choices else None
         forced = len(choices) - 1 if named is None else named
     scores = tuple(-1.0 if index == forced else -4.0 for index in range(len(choices)))
-    return Answer(mix_id, question_id, noise_kind, snr_db, response, truncated, scores, (2,) * len(choices))
+    return Answer(mix_id, question_id, noise_kind, snr_db, response, truncated, response_tokens, scores, (2,) * len(choices))

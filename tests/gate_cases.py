@@ -24,6 +24,9 @@ class Case:
     break_it: Break
 
 
+CUT = "at most 2 % of the responses are cut at the length limit (else raise generation.max_new_tokens)"
+
+
 def cases(artifact: str, *rows: tuple[str, str, Break]) -> list[Case]:
     return [Case(artifact, *row) for row in rows]
 
@@ -206,6 +209,7 @@ REFERENCES = cases(
     ),
     ("no response is empty", "train-3-q", w.reference("train-3-q", response=" ")),
     ("a reference counts as correct where it names the right choice", "train-3-q", w.reference("train-3-q", correct=False)),
+    (CUT, "references: 1 of 24 cut at 1 tokens", w.reference("train-3-q", truncated=True)),
     ("at least 90 % of the responses name a choice", "teacher", w.rows(w.REFERENCES, Reference, unparsed_until(3))),
     ("clean training accuracy lies at least 0.2 above chance", "teacher", w.rows(w.REFERENCES, Reference, wrong_from(12))),
 )
@@ -248,6 +252,11 @@ ANSWERS = cases(
         "every answer names the noise and SNR of its mix",
         "test-0-q in test-0/clean",
         w.rows(w.ANSWERS, Answer, lambda found: [replace(found[0], snr_db=5.0), *found[1:]]),
+    ),
+    (
+        CUT,
+        "answers: 2 of 21 cut at 24 tokens",
+        w.rows(w.ANSWERS, Answer, lambda found: [*(replace(one, truncated=True, response_tokens=24) for one in found[:2]), *found[2:]]),
     ),
 )
 COMPARISON = cases(

@@ -38,7 +38,13 @@ def _params() -> Params:
     raw["mixes"] |= {"snrs_db": [-10, 5], "train_snrs_db": [-10, 5], "train_clean_share": 0.0}
     raw["compare"] |= {"headline_max_snr_db": 0, "bootstrap_draws": 100}
     raw["promote"] |= {"clean_acc_margin": 0.02}
-    raw["gates"] |= {"snr_tolerance_db": 0.01, "max_position_share": 0.6, "min_parse_rate": 0.9, "above_chance": 0.2}
+    raw["gates"] |= {
+        "snr_tolerance_db": 0.01,
+        "max_position_share": 0.6,
+        "min_parse_rate": 0.9,
+        "above_chance": 0.2,
+        "max_truncated_share": 0.02,
+    }
     return validate_params(raw, "test")
 
 
@@ -54,7 +60,7 @@ def make_world(world: Path) -> None:
     facts = {"model": "nano", "parameters": 9, "clean_acc": 0.9, "clean_n": 40, "chance": 0.25, "losses": losses}
     write_json(world / BASE, facts)
     trained = corpus.questions_of("train")
-    references = [Reference(row.question_id, "k", row.answer, (1,), row.answer_index, True) for row in trained]
+    references = [Reference(row.question_id, "k", row.answer, (1,), False, row.answer_index, True) for row in trained]
     (world / "references").mkdir()
     write_rows(world / REFERENCES, Reference, references)
     write_json(world / RUN, {"steps": 3})

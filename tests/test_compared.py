@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from echodistill.records import Answer, GridRow, write_rows
 from tests.answers import answer
 from tests.test_evidence import SETTINGS, scored, system
 
-COMPARISON = ComparisonParams(seeds=(1, 2, 3), systems=("grpo", "echodistill"), controls=("silent",), denoisers=("wavelet",))
+COMPARISON = ComparisonParams(seeds=(1, 2, 3), systems=("grpo", "echodistill"), controls=("silent",), denoisers=("wavelet",), folds=())
 NAMES = [f"{name}-{seed}" for name in COMPARISON.trained for seed in COMPARISON.seeds]
 
 
@@ -76,7 +77,7 @@ def answers_of(folder: Path) -> tuple[Path, Path]:
     return folder / "answers", folder / "mixes"
 
 
-@pytest.mark.parametrize("fault", ["none", "missing", "twice", "elsewhere"])
+@pytest.mark.parametrize("fault", ["none", "missing", "twice", "elsewhere", "cut"])
 def test_answers_are_whole(tmp_path: Path, fault: str) -> None:
     answers, mixes = answers_of(tmp_path)
     path = answers / "grpo-2.parquet"
@@ -88,14 +89,20 @@ def test_answers_are_whole(tmp_path: Path, fault: str) -> None:
         "missing": rows[1:],
         "twice": [*rows, rows[0]],
         "elsewhere": [*rows[:-1], answer(rows[-1].mix_id, rows[-1].question_id, "rain", 20.0, "red")],
+        "cut": [replace(rows[0], truncated=True, response_tokens=9), *rows[1:]],
     }[fault]
     write_rows(path, Answer, changed)
-    said = failed(compared_answers_checks(answers, mixes, COMPARISON, 0.0, 1))
-    words = {"missing": "answered every question", "twice": "answered anything twice", "elsewhere": "names the noise"}
+    said = failed(compared_answers_checks(answers, mixes, COMPARISON, 0.0, 0.02, 1))
+    words = {
+        "missing": "answered every question",
+        "twice": "answered anything twice",
+        "elsewhere": "names the noise",
+        "cut": "length limit",
+    }
     assert len(said) == (fault != "none")
     for text, ids in said.items():
         assert words[fault] in text
-        assert ids == ("grpo-2",)
+        assert ids == (("grpo-2: 1 of 6 cut at 9 tokens",) if fault == "cut" else ("grpo-2",))
 
 
 @pytest.fixture(scope="module")

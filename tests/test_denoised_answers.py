@@ -1,7 +1,7 @@
 """Denoise-first baselines: each clip is cleaned once, and both models hear what the denoiser gave."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +17,10 @@ from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.closure import ROOT
 from echodistill.datasets.store import Corpus
-from echodistill.models.audio_llm import AudioLLM, PromptBatch, generate
+from echodistill.models.audio_llm import AudioLLM, Prompt
 from echodistill.models.checkpoint import open_either
+from echodistill.models.response_limit import corpus_limit
+from echodistill.models.responses import Response, respond
 from echodistill.params import validate_params
 from echodistill.records import Answer, read_rows, write_rows
 from echodistill.stages import answer_denoised as stage
@@ -71,7 +73,8 @@ def test_base_and_student_answer_what_the_denoiser_gave(
     items = grid_items(tiny_corpus, tmp_path / "mixes", NoiseLibrary(tiny_corpus.waveform), DENOISERS["wavelet"])
     items = [item for item in items if item.snr_db is None or item.snr_db <= 0]
     assert len(items) == 4
-    answer_grid(Path("plain.parquet"), "plain", "1", tiny_llm, items, 8)
+    limit = corpus_limit(tiny_llm.tokenizer, tiny_corpus.questions.values(), None)
+    answer_grid(Path("plain.parquet"), "plain", "1", tiny_llm, items, limit)
     expected = read_rows(Path("plain.parquet"), Answer)
     assert [read_rows(out, Answer) for out in outs] == [expected, expected]
 
@@ -110,12 +113,12 @@ def test_a_kill_while_the_student_answers_loses_nothing_of_the_base(
             raise KeyboardInterrupt
         return open_either(folder, base)
 
-    def counted(llm: AudioLLM, batch: PromptBatch, max_new_tokens: int) -> list[list[int]]:
-        answered.append(len(batch.input_ids))
-        return generate(llm, batch, max_new_tokens)
+    def counted(llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Response]:
+        answered.append(len(prompts))
+        return respond(llm, prompts, max_new_tokens)
 
     monkeypatch.setattr("echodistill.answering.grid.open_either", killed)
-    monkeypatch.setattr("echodistill.answering.journal.generate", counted)
+    monkeypatch.setattr("echodistill.answering.journal.respond", counted)
     with pytest.raises(KeyboardInterrupt):
         asked("student")
     assert not Path("base.parquet").exists()

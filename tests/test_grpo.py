@@ -16,7 +16,7 @@ from echodistill.training.frozen import without_dropout
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.train import train_student
 from echodistill.training.trainer import FEATURE, AudioGRPOTrainer
-from tests.test_trainer import settings_of, source_of
+from tests.test_trainer import LIMIT, settings_of, source_of
 
 Inputs = dict[str, Any]
 
@@ -101,7 +101,7 @@ def test_the_kl_is_measured_against_the_very_weights_training_starts_from(
 
     watch_loss(monkeypatch, measure)
     settings = settings_with(learning_rate=1e-3, kl_weight=0.5, steps=4)
-    train_student(llm, source_of(tiny_corpus, llm), settings, 1, tmp_path, lambda *_: None)
+    train_student(llm, source_of(tiny_corpus, llm), settings, LIMIT, 1, tmp_path, lambda *_: None)
     found = [row["kl"] for row in read_metrics(tmp_path / "metrics.jsonl")]
     assert len(found) == len(expected) == 4
     assert abs(found[0]) < 1e-6
@@ -120,7 +120,7 @@ def test_a_resumed_training_keeps_the_reference_it_started_with(model_folder: Pa
 
         llm = load(str(model_folder), device="cpu")
         folder.mkdir(exist_ok=True)
-        train_student(llm, source_of(tiny_corpus, llm), settings, 1, folder, sink)
+        train_student(llm, source_of(tiny_corpus, llm), settings, LIMIT, 1, folder, sink)
         return [row["kl"] for row in read_metrics(folder / "metrics.jsonl")]
 
     whole = trained(tmp_path / "whole")
@@ -132,7 +132,7 @@ def test_a_resumed_training_keeps_the_reference_it_started_with(model_folder: Pa
 
 def test_without_a_penalty_no_reference_is_kept(model_folder: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
     llm = load(str(model_folder), device="cpu")
-    train_student(llm, source_of(tiny_corpus, llm), settings_with(1e-4, kl_weight=0.0, steps=1), 1, tmp_path, lambda *_: None)
+    train_student(llm, source_of(tiny_corpus, llm), settings_with(1e-4, kl_weight=0.0, steps=1), LIMIT, 1, tmp_path, lambda *_: None)
     assert "kl" not in read_metrics(tmp_path / "metrics.jsonl")[0]
 
 
@@ -160,7 +160,7 @@ def test_advantages_divide_by_the_groups_population_deviation(
     watch_loss(monkeypatch, keep)
     llm = load(str(model_folder), device="cpu")
     settings = settings_of(method=method, objective=objective, steps=1, rollouts=4)
-    train_student(llm, source_of(tiny_corpus, llm), settings, 1, tmp_path, lambda *_: None)
+    train_student(llm, source_of(tiny_corpus, llm), settings, LIMIT, 1, tmp_path, lambda *_: None)
     assert seen[0] == pytest.approx(sorted(worked), abs=1e-6)
     assert seen[1] == pytest.approx(worked, abs=1e-6)
     (row,) = read_metrics(tmp_path / "metrics.jsonl")
@@ -196,7 +196,7 @@ def test_samples_of_the_first_step_are_those_without_dropout(
         llm, folder = load(str(model_folder), device="cpu"), tmp_path / str(dropout)
         folder.mkdir()
         settings = dropout_settings(method, dropout, steps=1, rollouts=4)
-        train_student(llm, source_of(tiny_corpus, llm), settings, 1, folder, lambda *_: None)
+        train_student(llm, source_of(tiny_corpus, llm), settings, LIMIT, 1, folder, lambda *_: None)
     assert torch.equal(*samples)
     assert samples[0].unique().numel() > 4
 
@@ -230,7 +230,7 @@ def test_scoring_is_without_dropout_and_the_loss_is_with_it(
     monkeypatch.setattr(AudioGRPOTrainer, "_score", spy)
     llm = load(str(model_folder), device="cpu")
     settings = dropout_settings(method, 0.5, steps=2, objective=objective)
-    train_student(llm, source_of(tiny_corpus, llm), settings, 1, tmp_path, lambda *_: None)
+    train_student(llm, source_of(tiny_corpus, llm), settings, LIMIT, 1, tmp_path, lambda *_: None)
     assert differences["scoring"]
     assert max(differences["scoring"]) < 1e-5
     assert min(differences["loss"]) > 1e-2

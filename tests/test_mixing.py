@@ -184,7 +184,7 @@ def test_tiny_recordings_repeat_as_they_are(size: int) -> None:
 
 @given(st.integers(1, 3_000), st.integers(0, 8_000), st.integers(0, 8_000), st.sampled_from([np.float32, np.float64]))
 def test_a_loop_has_its_length_type_and_period_and_a_cut_is_exact(size: int, samples: int, offset: int, dtype: type) -> None:
-    noise = rng("loop", size).standard_normal(size).astype(dtype)
+    noise: NDArray[np.floating] = rng("loop", size).standard_normal(size).astype(dtype)
     before = noise.copy()
     found = fit_length(noise, samples, offset)
     assert (found.shape, found.dtype) == ((samples,), noise.dtype)
@@ -203,7 +203,7 @@ def test_a_loop_has_its_length_type_and_period_and_a_cut_is_exact(size: int, sam
 @given(st.integers(16, 6_000), st.lists(st.tuples(st.floats(1, 400), st.floats(0, 6.3)), min_size=1, max_size=4), st.integers(0, 9_999))
 def test_a_smooth_recording_loops_without_a_click(size: int, tones: list[tuple[float, float]], offset: int) -> None:
     """Gains move by at most pi / 2 / F a sample, and their sum is at most the square root of 2."""
-    noise = sum(np.sin(2 * np.pi * hz * np.arange(size) / SAMPLE_RATE + phase) for hz, phase in tones)
+    noise = np.sum([np.sin(2 * np.pi * hz * np.arange(size) / SAMPLE_RATE + phase) for hz, phase in tones], axis=0)
     step, peak, fade = np.abs(np.diff(noise)).max(), np.abs(noise).max(), min(320, size // 4)
     found = fit_length(noise, 2 * size + 1, offset)
     assert np.abs(np.diff(found)).max() <= np.sqrt(2) * (step + np.pi / 2 / fade * peak)

@@ -71,6 +71,10 @@ def test_frozen() -> None:
         ("base.nano.batch", -3, "greater than 0"),
         ("train.prompts_per_step", 0, "greater than 0"),
         ("train.rollouts", 1, "greater than or equal to 2"),
+        ("generation.max_new_tokens", 0, "greater than 0"),
+        ("generation.max_new_tokens", True, "true or false"),
+        ("generation", MISSING, "required"),
+        ("predict", {"max_new_tokens": 8}, "unknown key"),
         ("train.steps", "many", "valid integer"),
         ("train.steps", 1.5, "valid integer"),
         ("train.steps", None, "valid integer"),
@@ -144,10 +148,10 @@ def test_kinds_of_recordings_are_free() -> None:
 
 def test_several_faults_are_told_at_once() -> None:
     raw = changed("train.steps", -1)
-    raw["predict"]["max_new_tokens"] = "x"
+    raw["generation"]["max_new_tokens"] = "x"
     fault = fault_of(raw)
     assert "train.steps: " in fault
-    assert "predict.max_new_tokens: " in fault
+    assert "generation.max_new_tokens: " in fault
 
 
 @pytest.mark.parametrize("text", ["", "just words", "- 1\n- 2\n"])

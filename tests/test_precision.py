@@ -15,9 +15,10 @@ from echodistill.models.checkpoint import open_base, open_model
 from echodistill.models.layout import RUN
 from echodistill.models.precision import WeightsDtype, inference_dtype, training_dtype
 from echodistill.objectives.supervised import cross_entropy
+from echodistill.params import GenerationParams
 from echodistill.training import student
 from echodistill.training.train import train_student
-from tests.test_trainer import settings_of, source_of
+from tests.test_trainer import LIMIT, settings_of, source_of
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 LEARNING_RATE = 1e-5
@@ -79,7 +80,9 @@ def test_the_stage_asks_for_the_format_of_training_on_a_gpu(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     material = student.Material(tmp_path / "corpus", tmp_path / "mixes", half_folder, tmp_path / "references", None)
     with pytest.raises(Asked):
-        student.make_student(tmp_path / "out", settings_of(weights=weights), 1, "matched", 1, material)
+        student.make_student(
+            tmp_path / "out", settings_of(weights=weights), GenerationParams(max_new_tokens=None), 1, "matched", 1, material
+        )
     assert asked == [expected]
 
 
@@ -116,14 +119,14 @@ def test_small_steps_move_the_weights_of_a_bfloat16_checkpoint(half_folder: Path
 def test_weights_to_train_that_are_not_float32_are_refused(half_folder: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
     llm = load(str(half_folder), device="cpu", dtype="auto")
     with pytest.raises(ValueError, match=r"torch\.bfloat16.*training_dtype"):
-        train_student(llm, source_of(tiny_corpus, llm), settings_of(method="sft"), 1, tmp_path, lambda *_: None)
+        train_student(llm, source_of(tiny_corpus, llm), settings_of(method="sft"), LIMIT, 1, tmp_path, lambda *_: None)
 
 
 def test_a_full_student_of_a_bfloat16_base_is_stored_in_float32(half_folder: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
     llm = open_base(half_folder, "cpu", training_dtype("full", CUDA))
     methods = settings_of().methods.model_dump() | {"sft": {"learning_rate": LEARNING_RATE}}
     settings = settings_of(method="sft", methods=methods)
-    trained = train_student(llm, source_of(tiny_corpus, llm), settings, 1, tmp_path, lambda *_: None)
+    trained = train_student(llm, source_of(tiny_corpus, llm), settings, LIMIT, 1, tmp_path, lambda *_: None)
     trained.model.save_pretrained(tmp_path / "student")
     llm.processor.save_pretrained(tmp_path / "student")
     kept = load(str(tmp_path / "student"), device="cpu", dtype="auto").model  # as on a GPU
@@ -137,7 +140,7 @@ def test_an_adapter_is_float32_on_a_base_in_its_own_format(method: str, half_fol
     llm = open_base(half_folder, "cpu", training_dtype("lora", CUDA))
     before = {name: value.clone() for name, value in llm.model.state_dict().items()}
     settings = settings_of(method=method, weights="lora", steps=2)
-    trained = train_student(llm, source_of(tiny_corpus, llm), settings, 1, tmp_path, lambda *_: None)
+    trained = train_student(llm, source_of(tiny_corpus, llm), settings, LIMIT, 1, tmp_path, lambda *_: None)
     kinds = {name: value.dtype for name, value in trained.model.named_parameters() if value.requires_grad}
     assert set(kinds.values()) == {torch.float32}
     assert all("lora_" in name for name in kinds)

@@ -23,9 +23,9 @@ from echodistill.teacher.references import save_views, teach
 from echodistill.training import ranks
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.train import train_student
-from tests.test_trainer import ROOT, settings_of, source_of
+from tests.test_trainer import LIMIT, ROOT, settings_of, source_of
 
-SMALL = {"steps": 2, "prompts_per_step": 6, "rollouts": 2, "max_new_tokens": 4, "checkpoint_every": 1}
+SMALL = {"steps": 2, "prompts_per_step": 6, "rollouts": 2, "checkpoint_every": 1}
 # the stage as a launcher starts it; before it a training in which the processes have different work: only process 0 has rows with
 # an advantage, and nothing but those is trained on
 SCRIPT = """
@@ -44,7 +44,7 @@ rewards, trainer.task_reward = trainer.task_reward, lambda completions, **_: [
 ]
 llm = load(paths[3], device="cpu")
 settings = t.settings_of(method="echodistill", objective={"distill_weight": 0.0}, **eval(small))
-uneven = train_student(llm, t.source_of(Corpus(Path(paths[1])), llm), settings, 1, Path(folder), lambda *_: None)
+uneven = train_student(llm, t.source_of(Corpus(Path(paths[1])), llm), settings, t.LIMIT, 1, Path(folder), lambda *_: None)
 weights = [float(value.double().sum()) for value in uneven.model.parameters()]
 assert all(other == weights for other in from_all(weights)), "the processes' models went apart"
 logged = []
@@ -55,7 +55,7 @@ trainer.AudioGRPOTrainer._log_advantages = lambda self, own: (
 llm = load(paths[3], device="cpu")
 os.makedirs(folder + "/grpo", exist_ok=True)
 settings = t.settings_of(method="grpo", **eval(small))
-t.train_student(llm, t.source_of(Corpus(Path(paths[1])), llm), settings, 1, Path(folder) / "grpo", lambda *_: None)
+t.train_student(llm, t.source_of(Corpus(Path(paths[1])), llm), settings, t.LIMIT, 1, Path(folder) / "grpo", lambda *_: None)
 print("advantages", int(os.environ["RANK"]), logged[0])
 trainer.task_reward = rewards
 sys.argv[1:] = paths
@@ -72,12 +72,13 @@ def inputs(folder: Path, corpus: Corpus, llm: AudioLLM) -> list[str]:
         (folder / name).mkdir()
     mixes = [draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ()) for clip in corpus.clips_of("train")]
     write_rows(folder / "mixes/mixes.parquet", Mix, mixes)
-    rows = [Reference(row.question_id, row.question_id, "low", (1,), 0, True) for row in questions]
+    rows = [Reference(row.question_id, row.question_id, "low", (1,), False, 0, True) for row in questions]
     write_rows(folder / "references/references.parquet", Reference, rows)
     by_key = {row.question_id: view for row, view in zip(questions, views, strict=True)}
     save_views(folder / "references/distributions.safetensors", by_key)
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["train"] |= SMALL | {"method": "sft"}
+    raw["generation"] = {"max_new_tokens": LIMIT}
     (folder / "params.yaml").write_text(yaml.safe_dump(raw))
     return ["student", str(corpus.folder), "mixes", "base", "references"]
 
@@ -106,7 +107,7 @@ def test_two_processes_train_like_one_and_one_of_them_writes(
         assert f"advantages {rank} {(everyone[6 * rank : 6 * rank + 6], everyone)}" in done.stdout
 
     llm = load(str(tmp_path / "base"), device="cpu")
-    train_student(llm, source_of(tiny_corpus, llm), settings_of(method="sft", **SMALL), 1, tmp_path / "alone", lambda *_: None)
+    train_student(llm, source_of(tiny_corpus, llm), settings_of(method="sft", **SMALL), LIMIT, 1, tmp_path / "alone", lambda *_: None)
     alone, together = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("alone", "student"))
     assert [row["step"] for row in together] == [1, 2]
     for name in ("loss", "grad_norm"):
@@ -133,7 +134,7 @@ def test_prompts_that_cannot_be_shared_out_are_refused(
 ) -> None:
     monkeypatch.setattr("echodistill.training.train.processes", lambda: 4)
     with pytest.raises(UserError, match=r"train\.prompts_per_step: 6 prompts cannot be shared by 4 processes"):
-        train_student(tiny_llm, source_of(tiny_corpus, tiny_llm), settings_of(**SMALL), 1, tmp_path, lambda *_: None)
+        train_student(tiny_llm, source_of(tiny_corpus, tiny_llm), settings_of(**SMALL), LIMIT, 1, tmp_path, lambda *_: None)
 
 
 def test_where_several_processes_cannot_work_they_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

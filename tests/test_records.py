@@ -34,7 +34,7 @@ DISK_FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         QUESTIONS,
         MIXES,
         [MixCheck("m", None, 1.0, 0.5), MixCheck("n", -9.999, 0.25, 0.999)],
-        [Reference("q", "k", "B", (5, 1), 1, True), Reference("r", "k", "", (), None, False)],
+        [Reference("q", "k", "B", (5, 1), False, 1, True), Reference("r", "k", "", (), True, None, False)],
         [answer("m", "q", "wind", 5.0, "A", ("red", "blue")), answer("m", "q", "clean", None, "")],
     ],
     ids=lambda rows: type(rows[0]).__name__,

@@ -30,7 +30,7 @@ from echodistill.teacher.hearing import Hearing
 from tests.test_stages import params_of
 
 ROOT = Path(__file__).parents[1]
-SETTINGS = ReferencesParams(hears="matched", max_new_tokens=8, top_k=64, full_vocabulary_up_to=4096)
+SETTINGS = ReferencesParams(hears="matched", top_k=64, full_vocabulary_up_to=4096)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,8 @@ def edited(path: Path, change: Callable[[Any], object]) -> None:
     path.write_text(json.dumps(content))
 
 
-def teacher_of(llm: AudioLLM, revision: str = "r1", settings: ReferencesParams = SETTINGS) -> Teacher:
-    return Teacher(llm, revision, model_identity(llm), _decoding(settings))
+def teacher_of(llm: AudioLLM, revision: str = "r1", settings: ReferencesParams = SETTINGS, limit: int = 8) -> Teacher:
+    return Teacher(llm, revision, model_identity(llm), _decoding(settings, limit))
 
 
 def test_what_is_asked_and_how_it_is_decoded_are_in_the_key(tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:

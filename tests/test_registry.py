@@ -103,6 +103,12 @@ def test_a_loaded_model_answers_alike_for_a_path_and_for_base64(served: Any, tmp
     (tokens,) = generate(tiny_llm, encode(tiny_llm, [Prompt(tone("low", 1), "Which tone?", CHOICES)]), 6)
     assert answers["response"][0] == decode(tiny_llm, tokens)
     assert answers["answer"][3] is None
+    # a row has the limit of its own choices, whatever else is asked with it
+    together, alone = served.predict(rows), [served.predict(rows[row : row + 1])["response"].item() for row in range(4)]
+    assert together["response"].tolist() == alone
+    longest = max(len(tiny_llm.tokenizer(choice)["input_ids"]) for choice in CHOICES) + 1
+    with pytest.raises(Exception, match=rf"row 0: max_new_tokens: 1 is too short: the choice '\w+' takes {longest} tokens"):
+        served.predict(rows, params={"max_new_tokens": 1})
     # the column may be left out, and the example logged with the model is usable
     assert len(served.predict(rows[["audio", "question"]][:1])) == 1
     assert len(served.predict(served.input_example)) == 1
@@ -110,7 +116,7 @@ def test_a_loaded_model_answers_alike_for_a_path_and_for_base64(served: Any, tmp
 
 def test_the_answer_is_the_choice_that_was_named(monkeypatch: pytest.MonkeyPatch, served: Any) -> None:
     model = served.unwrap_python_model()
-    monkeypatch.setattr(model, "_respond", lambda prompts, start, limit: ["B. middle", "no idea"])
+    monkeypatch.setattr(model, "_respond", lambda prompts, start, limits: ["B. middle", "no idea"])
     audio = base64.b64encode(encode_flac(tone("low", 1))).decode()
     rows = pd.DataFrame({"audio": [audio] * 2, "question": ["Which tone?"] * 2, "choices": [CHOICES] * 2})
     assert model.predict(None, rows)["answer"].tolist() == ["middle", None]

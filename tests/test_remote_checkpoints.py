@@ -36,7 +36,7 @@ from tests.faulty_proxy import Proxy
 from tests.seaweed import free_ports
 from tests.storage_fixtures import metadata_of, overwrite
 from tests.test_stages import params_of
-from tests.test_trainer import settings_of, source_of
+from tests.test_trainer import LIMIT, settings_of, source_of
 
 ROOT = Path(__file__).parents[1]
 RUN = Run("train", "0f" * 16)
@@ -54,7 +54,8 @@ folder, model, corpus, fingerprint = sys.argv[1:]
 llm = load(model, device="cpu")
 with mirrored(place_from_environment(), Run("train", fingerprint), Path(folder), lambda: "run-7") as callbacks:
     settings = t.settings_of(method="echodistill", steps=6, checkpoint_every=2)
-    train_student(llm, t.source_of(Corpus(Path(corpus)), llm), settings, 1, Path(folder), lambda *_: time.sleep(0.5), callbacks)
+    source = t.source_of(Corpus(Path(corpus)), llm)
+    train_student(llm, source, settings, t.LIMIT, 1, Path(folder), lambda *_: time.sleep(0.5), callbacks)
 """
 
 
@@ -97,7 +98,7 @@ def test_a_training_killed_here_goes_on_elsewhere(
         source = source_of(tiny_corpus, llm)
         with mirrored(store.place if folder == elsewhere else None, RUN, folder, lambda: None) as callbacks:
             settings = settings_of(method="echodistill", steps=6, checkpoint_every=2)
-            train_student(llm, source, settings, 1, folder, lambda *_: None, callbacks)
+            train_student(llm, source, settings, LIMIT, 1, folder, lambda *_: None, callbacks)
         llm.model.save_pretrained(folder / "final")
         final[folder] = (folder / "final/model.safetensors").read_bytes()
     assert f"the checkpoint of step {step} is used, fetched from" in capsys.readouterr().out
@@ -268,7 +269,7 @@ def test_resuming_itself_runs_no_pickle(tmp_path: Path, tiny_llm: AudioLLM, tiny
     source = source_of(tiny_corpus, llm)
 
     def train_up_to(steps: int, folder: Path) -> None:
-        train_student(llm, source, settings_of(method="sft", steps=steps), 1, folder, lambda *_: None)
+        train_student(llm, source, settings_of(method="sft", steps=steps), LIMIT, 1, folder, lambda *_: None)
 
     (tmp_path / "sound").mkdir()
     train_up_to(1, tmp_path / "sound")

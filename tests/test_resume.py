@@ -29,7 +29,7 @@ folder, model, corpus, method, pause = sys.argv[1:]
 llm = load(model, device="cpu")
 sent = lambda step, metrics: time.sleep(float(pause))
 settings = t.settings_of(method=method, steps=8, checkpoint_every=2)
-train_student(llm, t.source_of(Corpus(Path(corpus)), llm), settings, 1, Path(folder), sent)
+train_student(llm, t.source_of(Corpus(Path(corpus)), llm), settings, t.LIMIT, 1, Path(folder), sent)
 llm.model.save_pretrained(Path(folder) / "final")
 """
 

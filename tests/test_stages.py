@@ -252,7 +252,7 @@ def test_warm_references_need_no_model_call(
     tiny_llm.save(base)
     (base / "base.json").write_text(json.dumps({"revision": "r1"}))
     monkeypatch.setenv("ECHODISTILL_CACHE", str(tmp_path / "cache"))
-    params = only(params_of(references={"max_new_tokens": 3}), ("seed", "references"))
+    params = only(params_of(generation={"max_new_tokens": 3}), ("seed", "generation", "references"))
     references_stage.references(params, tmp_path / "cold", tiny_corpus.folder, base)
     monkeypatch.setattr("echodistill.teacher.folder.teach", lambda *_args, **_options: pytest.fail("the model was asked"))
     references_stage.references(params, tmp_path / "warm", tiny_corpus.folder, base)

@@ -28,6 +28,8 @@ from echodistill.training.train import train_student
 from echodistill.training.trainer import AudioGRPOTrainer
 
 ROOT = Path(__file__).parents[1]
+LIMIT = 4
+"""Tokens of a rollout."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def model_folder(tiny_llm: AudioLLM, tmp_path_factory: pytest.TempPathFactory) -
 def settings_of(**changes: Any) -> TrainParams:
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
     objective = raw["objective"] | changes.pop("objective", {})
-    small = {"steps": 3, "prompts_per_step": 3, "rollouts": 2, "max_new_tokens": 4, "checkpoint_every": 1}
+    small = {"steps": 3, "prompts_per_step": 3, "rollouts": 2, "checkpoint_every": 1}
     return TrainParams.model_validate(raw | small | changes | {"objective": objective})
 
 
@@ -55,7 +57,7 @@ def source_of(corpus: Corpus, llm: AudioLLM) -> RolloutSource:
 def run(folder: Path, model: Path, corpus: Corpus, **changes: Any) -> tuple[AudioLLM, list[dict[str, float]]]:
     llm = load(str(model), device="cpu")
     folder.mkdir(exist_ok=True, parents=True)
-    train_student(llm, source_of(corpus, llm), settings_of(**changes), 1, folder, lambda _step, _metrics: None)
+    train_student(llm, source_of(corpus, llm), settings_of(**changes), LIMIT, 1, folder, lambda _step, _metrics: None)
     return llm, read_metrics(folder / "metrics.jsonl")
 
 
@@ -77,7 +79,7 @@ def test_every_method_trains_and_logs(
     assert [row["step"] for row in rows] == [1, 2, 3]
     wanted = {"loss", "grad_norm", "tokens_per_s", "clips_per_s", "sampled_tokens", "target_tokens"}
     if method in ("echodistill", "grpo"):
-        wanted |= {"reward", "frac_reward_zero_std", "completions/mean_length"}
+        wanted |= {"reward", "frac_reward_zero_std", "completions/mean_length", "truncated_share"}
     if method == "echodistill":
         wanted |= {"shaped_reward", "inert_groups", "zero_variance_groups", "kl"}
     assert all(wanted <= row.keys() for row in rows)
@@ -95,7 +97,7 @@ def test_distillation_pulls_the_student_to_the_teacher(tmp_path: Path, model_fol
     with torch.no_grad():  # a teacher that thinks otherwise
         teacher.model.lm_head.weight[:] = teacher.model.lm_head.weight.roll(5, dims=0)
     settings = settings_of(method="distill", steps=15, prompts_per_step=6)
-    train_student(student, source_of(tiny_corpus, teacher), settings, 1, tmp_path, lambda _step, _metrics: None)
+    train_student(student, source_of(tiny_corpus, teacher), settings, LIMIT, 1, tmp_path, lambda _step, _metrics: None)
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert rows[0]["kl"] > 0.1
     assert rows[-1]["kl"] < 0.8 * rows[0]["kl"]

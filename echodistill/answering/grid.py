@@ -12,6 +12,8 @@ from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import AudioLLM, Prompt
 from echodistill.models.checkpoint import open_either
+from echodistill.models.response_limit import corpus_limit
+from echodistill.params import GenerationParams
 from echodistill.progress import bar
 from echodistill.records import Answer, GridRow, Question, read_rows, write_rows
 from echodistill.training.device import device_batch
@@ -56,8 +58,10 @@ class Asked:
     folder: Path
     out: Path
     """Parquet."""
-    mark: str
-    """A killed run of the same goes on."""
+    stage: str
+    facts: Mapping[str, object]
+    inputs: Mapping[str, Path | None]
+    """A killed run of the same stage, facts, inputs and length limit goes on."""
 
 
 def base_and_student(
@@ -67,22 +71,25 @@ def base_and_student(
     base: tuple[Path, Path],
     student: tuple[Path, Path],
 ) -> tuple[Asked, Asked]:
-    """Of each the folder and where its answers go, marked by ``facts``, the inputs ``heard`` and the models involved."""
+    """Of each the folder and where its answers go, with ``facts``, the inputs ``heard`` and the models involved."""
     of_base = {**heard, "base": base[0]}
     of_student = {**of_base, "student": student[0]}
-    return Asked(*base, fingerprint(stage, facts, of_base)), Asked(*student, fingerprint(stage, facts, of_student))
+    return Asked(*base, stage, facts, of_base), Asked(*student, stage, facts, of_student)
 
 
-def answer_both(base: Asked, student: Asked, items: list[Item], max_new_tokens: int) -> None:
+def answer_both(base: Asked, student: Asked, items: list[Item], corpus: Corpus, generation: GenerationParams) -> None:
     """Write greedy answers of the base, and of the student that was made from it; one model at a time is in memory.
 
     Nothing is written, and no journal removed, before both have answered.
     """
     made = []
     for asked in (base, student):
-        says = f"answer {asked.out.stem}"
-        journal = _journal(says, asked.mark)
-        made.append((asked.out, journal, _answers(says, journal, open_either(asked.folder, base.folder), items, max_new_tokens)))
+        says, llm = f"answer {asked.out.stem}", open_either(asked.folder, base.folder)
+        limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
+        if asked is base:
+            print(f"responses have at most {limit} tokens")
+        journal = _journal(says, fingerprint(asked.stage, {**asked.facts, "max_new_tokens": limit}, asked.inputs))
+        made.append((asked.out, journal, _answers(says, journal, llm, items, limit)))
     for out, _, answers in made:
         write_rows(out, Answer, answers)
     for _, journal, _ in made:

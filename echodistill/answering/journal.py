@@ -77,6 +77,7 @@ def _answer(llm: AudioLLM, item: Item, response: Response) -> Answer:
         snr_db=item.snr_db,
         response=decode(llm, response.token_ids),
         truncated=response.truncated,
+        response_tokens=len(response.token_ids),
         choice_log_probs=response.choice_log_probs,
         choice_tokens=response.choice_tokens,
     )

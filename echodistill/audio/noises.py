@@ -148,7 +148,7 @@ def wind(stream: np.random.Generator, samples: int) -> Samples:
 
 
 def crowd(stream: np.random.Generator, samples: int, voices: Sequence[NDArray[np.floating]]) -> Samples:
-    """Babble: several people at once, each at the same power from a random place of their clip, looped."""
+    """Babble: several people at once, each at the same power from a random place of their clip, looped if it is too short."""
     total = np.zeros(samples)
     for voice in voices:
         part = excerpt(stream, np.asarray(voice, dtype=np.float64), samples)

@@ -1,14 +1,16 @@
-"""What a model's answers must be before they are compared: the full grid of questions and mixes, once each."""
+"""What a model's answers must be before they are compared: the full grid of questions and mixes, once each, and whole."""
 
 from pathlib import Path
 
 from echodistill.audio.mixing import Mix
 from echodistill.gates.expect import HOLDS, Expect, Table
 from echodistill.gates.grid import grid_checks
+from echodistill.gates.truncation import truncation_check
+from echodistill.params import Params
 from echodistill.records import Answer, GridRow, read_rows
 
 
-def answers_checks(path: Path, mixes_folder: Path) -> list[Expect]:
+def answers_checks(path: Path, mixes_folder: Path, params: Params) -> list[Expect]:
     """Expectations about one model's answers to the test."""
     rows = read_rows(path, Answer)
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
@@ -31,6 +33,7 @@ def answers_checks(path: Path, mixes_folder: Path) -> list[Expect]:
             "every answer belongs to a test question and a mix of its clip",
         ),
         table.expect("condition_agrees", HOLDS, "every answer names the noise and SNR of its mix"),
+        truncation_check({"answers": [(row.response_tokens, row.truncated) for row in rows]}, params.gates.max_truncated_share),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.mixing import Mix
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, number, read_json
+from echodistill.gates.truncation import truncation_check
 from echodistill.params import ComparisonParams
 from echodistill.records import Answer, GridRow, read_rows
 from echodistill.systems import BASE
@@ -45,7 +46,7 @@ def students_checks(models: Path, settings: ComparisonParams) -> list[Expect]:
 
 
 def compared_answers_checks(
-    answers: Path, mixes_folder: Path, settings: ComparisonParams, max_snr_db: float, seed: int
+    answers: Path, mixes_folder: Path, settings: ComparisonParams, max_snr_db: float, max_truncated_share: float, seed: int
 ) -> list[Expect]:
     """Expectations about the answers of all systems to the test's grid, and of denoised ones to their part of it."""
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
@@ -70,6 +71,7 @@ def compared_answers_checks(
         table.expect("missing", Between(0, 0), "every system answered every question in every mix it was asked in"),
         table.expect("too_many", Between(0, 0), "no system answered anything twice, or what it was not asked"),
         table.expect("elsewhere", Between(0, 0), "every answer names the noise and SNR of its mix"),
+        truncation_check({name: [(row.response_tokens, row.truncated) for row in read[name]] for name in wanted}, max_truncated_share),
     ]
 
 

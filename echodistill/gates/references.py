@@ -1,9 +1,10 @@
-"""What the clean teacher's references must be: one a training question, parsable, and mostly right."""
+"""What the clean teacher's references must be: one a training question, whole, parsable, and mostly right."""
 
 from collections import Counter
 from pathlib import Path
 
 from echodistill.gates.expect import HOLDS, Between, Expect, Table
+from echodistill.gates.truncation import truncation_check
 from echodistill.params import Params
 from echodistill.records import Question, Reference, read_rows
 
@@ -34,6 +35,7 @@ def references_checks(folder: Path, corpus_folder: Path, params: Params) -> list
         table.expect("is_asked", HOLDS, "every reference belongs to a training question"),
         table.expect("characters", Between(1), "no response is empty"),
         table.expect("correct_agrees", HOLDS, "a reference counts as correct where it names the right choice"),
+        truncation_check({"references": [(len(row.token_ids), row.truncated) for row in rows]}, params.gates.max_truncated_share),
         *_teacher(rows, list(asked.values()), params),
     ]
 

@@ -18,6 +18,7 @@ from echodistill.errors import UserError
 from echodistill.models import qwen2_audio
 from echodistill.models.precision import WeightsDtype, chosen_device, inference_dtype
 from echodistill.models.prompts import question_text
+from echodistill.models.response_limit import check_context
 from echodistill.models.shared_audio import share_encodings
 
 FAMILIES = {"qwen2_audio": qwen2_audio}
@@ -197,6 +198,7 @@ def greedy(llm: AudioLLM, max_new_tokens: int) -> dict[str, Any]:
 @torch.inference_mode()
 def generate(llm: AudioLLM, batch: PromptBatch, max_new_tokens: int) -> list[list[int]]:
     """Return greedy responses as token ids, end-of-turn token included. The policy can never emit an audio token."""
+    check_context(llm.model, batch.input_ids.shape[1], max_new_tokens)
     batch = batch.to(llm.device)
     output = llm.model.generate(
         input_ids=batch.input_ids, attention_mask=batch.attention_mask, **batch.features, **greedy(llm, max_new_tokens)

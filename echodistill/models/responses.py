@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode, end_ids, greedy, pad_rows, score, up_to_end, without
+from echodistill.models.response_limit import check_context
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def respond(llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int) -> li
     The prompt is computed once: the choices are scored on the keys and values that generation has left of it.
     """
     batch = encode(llm, prompts).to(llm.device)
+    check_context(llm.model, batch.input_ids.shape[1], max_new_tokens)
     output = llm.model.generate(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,

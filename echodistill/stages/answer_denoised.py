@@ -31,7 +31,7 @@ def answer_denoised(
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
     heard: dict[str, Path | None] = {"corpus": corpus_folder, "mixes": mixes_folder, "recordings": recordings}
     limit = params.compare.headline_max_snr_db
-    facts = params.predict.model_dump() | {"denoiser": denoiser, "limit": limit, "seed": params.seed}
+    facts = {"denoiser": denoiser, "limit": limit, "seed": params.seed}
     base, student = base_and_student("answer_denoised", facts, heard, (base_folder, base_out), (student_folder, student_out))
     corpus = Corpus(corpus_folder)
     of_test = [mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix) if mix.split == "test"]
@@ -41,8 +41,8 @@ def answer_denoised(
         front = Remembered(front, only_run_folder(f"denoised-{denoiser}", fingerprint("answer_denoised", {}, heard)))
     items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings), front)
     items = [item for item in items if item.mix_id in chosen]
-    answer_both(base, student, items, params.predict.max_new_tokens)
+    answer_both(base, student, items, corpus, params.generation)
 
 
 if __name__ == "__main__":
-    run_stage(answer_denoised, sections=("seed", "mixes.noise", "mixes.recordings", "predict", "compare.headline_max_snr_db"))
+    run_stage(answer_denoised, sections=("seed", "mixes.noise", "mixes.recordings", "generation", "compare.headline_max_snr_db"))

@@ -20,7 +20,7 @@ def answer_distorted(
 ) -> None:
     """Write the answers (parquet), with the distortion's name as the kind of noise and no SNR."""
     one_thread()
-    facts, heard = params.predict.model_dump() | {"seed": params.seed}, {"corpus": corpus_folder}
+    facts, heard = {"seed": params.seed}, {"corpus": corpus_folder}
     base, student = base_and_student("answer_distorted", facts, heard, (base_folder, base_out), (student_folder, student_out))
     corpus = Corpus(corpus_folder)
     items = [
@@ -30,7 +30,7 @@ def answer_distorted(
         for one in defaults()
         for question in corpus.questions_of("test")
     ]
-    answer_both(base, student, items, params.predict.max_new_tokens)
+    answer_both(base, student, items, corpus, params.generation)
 
 
 def _prompt(corpus: Corpus, question: Question, distortion: Distortion, seed: int) -> Prompt:
@@ -39,4 +39,4 @@ def _prompt(corpus: Corpus, question: Question, distortion: Distortion, seed: in
 
 
 if __name__ == "__main__":
-    run_stage(answer_distorted, sections=("seed", "predict"))
+    run_stage(answer_distorted, sections=("seed", "generation"))

@@ -31,7 +31,7 @@ def answer_heard(
     """Write the answers (parquet)."""
     one_thread()
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
-    facts = params.predict.model_dump() | {"seed": params.seed, "mixes": MIXES}
+    facts = {"seed": params.seed, "mixes": MIXES}
     heard = {"corpus": corpus_folder, "mixes": mixes_folder, "recordings": recordings}
     base, student = base_and_student("answer_heard", facts, heard, (base_folder, base_out), (student_folder, student_out))
     corpus = Corpus(corpus_folder)
@@ -46,7 +46,7 @@ def answer_heard(
         for mix in (noisy[index] for index in drawn)
         for question in of_clip.get(mix.clip_id, [])
     ]
-    answer_both(base, student, items, params.predict.max_new_tokens)
+    answer_both(base, student, items, corpus, params.generation)
 
 
 def _prompt(corpus: Corpus, noise: NoiseLibrary, mix: Mix, question: Question) -> Prompt:
@@ -54,4 +54,4 @@ def _prompt(corpus: Corpus, noise: NoiseLibrary, mix: Mix, question: Question) -
 
 
 if __name__ == "__main__":
-    run_stage(answer_heard, sections=("seed", "mixes.noise", "mixes.recordings", "predict"))
+    run_stage(answer_heard, sections=("seed", "mixes.noise", "mixes.recordings", "generation"))

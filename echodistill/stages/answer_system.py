@@ -7,6 +7,7 @@ from echodistill.answering.grid import answer_grid, grid_items, without_audio
 from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
 from echodistill.models.checkpoint import open_model
+from echodistill.models.response_limit import corpus_limit
 from echodistill.params import Params
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
@@ -25,14 +26,15 @@ def answer_system(
     one_thread()
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
     inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder, "recordings": recordings}
-    mark = fingerprint("answer_system", params.predict.model_dump() | {"hears": hears}, inputs)
-    llm = open_model(model_folder, base_folder)
-    corpus = Corpus(corpus_folder)
+    llm, corpus = open_model(model_folder, base_folder), Corpus(corpus_folder)
+    limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
+    print(f"responses have at most {limit} tokens")
+    mark = fingerprint("answer_system", {"hears": hears, "max_new_tokens": limit}, inputs)
     items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings))
     if hears == "text":
         items = without_audio(corpus, items)
-    answer_grid(out, f"answer {out.stem}", mark, llm, items, params.predict.max_new_tokens, alike=hears == "text")
+    answer_grid(out, f"answer {out.stem}", mark, llm, items, limit, alike=hears == "text")
 
 
 if __name__ == "__main__":
-    run_stage(answer_system, sections=("mixes.noise", "mixes.recordings", "predict"))
+    run_stage(answer_system, sections=("mixes.noise", "mixes.recordings", "generation"))

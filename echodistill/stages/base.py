@@ -13,6 +13,7 @@ from echodistill.models import nano
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate, load
 from echodistill.models.layout import FACTS, POINTER, file_hashes, revision_of
 from echodistill.models.prompts import question_text
+from echodistill.models.response_limit import corpus_limit
 from echodistill.params import Params
 from echodistill.stages.entry import run_stage
 from echodistill.storage.client import checked_place
@@ -28,7 +29,6 @@ from echodistill.training.remote_checkpoints import Run, mirrored
 from echodistill.training.run_folder import fingerprint, run_folder
 
 NANO = "nano"
-ANSWER_TOKENS = 16
 MAX_QUESTIONS = 500
 
 
@@ -45,6 +45,8 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
         llm, losses, folder = _pretrained_nano(params, corpus, corpus_folder, place)
     else:
         llm = load(settings.model, trust_remote_code=settings.trust_remote_code)
+    limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
+    print(f"responses have at most {limit} tokens")
     with atomic_path(out) as temporary:
         temporary.mkdir()
         if settings.model == NANO:
@@ -60,7 +62,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
             "parameters": sum(parameter.numel() for parameter in llm.model.parameters()),
             "revision": revision,
             "losses": losses,
-            **_clean_accuracy(llm, corpus),
+            **_clean_accuracy(llm, corpus, limit),
         }
         (temporary / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     if folder is not None:
@@ -108,7 +110,7 @@ def _pointer(name: str, trust_remote_code: bool, llm: AudioLLM) -> Pointer:
     return {"model": name, "trust_remote_code": trust_remote_code, "revision": str(revision), "files": files}
 
 
-def _clean_accuracy(llm: AudioLLM, corpus: Corpus) -> dict[str, float | int | str]:
+def _clean_accuracy(llm: AudioLLM, corpus: Corpus, max_new_tokens: int) -> dict[str, float | int | str]:
     """Accuracy on clean clips: those of the validation split, or of the training split where a source has too few groups for one."""
     judged_on = "validation" if corpus.questions_of("validation") else "train"
     questions = corpus.questions_of(judged_on)
@@ -116,11 +118,11 @@ def _clean_accuracy(llm: AudioLLM, corpus: Corpus) -> dict[str, float | int | st
     right = 0
     for part in batches(questions, device_batch()):
         prompts = [Prompt(corpus.waveform(row.clip_id), row.question, row.choices) for row in part]
-        for row, response in zip(part, generate(llm, encode(llm, prompts), ANSWER_TOKENS), strict=True):
+        for row, response in zip(part, generate(llm, encode(llm, prompts), max_new_tokens), strict=True):
             right += is_right(decode(llm, response), row.choices, row.answer_index)
     chance = sum(1.0 / len(row.choices) for row in questions if row.choices) / len(questions)
     return {"clean_acc": right / len(questions), "clean_n": len(questions), "judged_on": judged_on, "chance": chance}
 
 
 if __name__ == "__main__":
-    run_stage(base, sections=("seed", "corpus.max_duration_s", "base"))
+    run_stage(base, sections=("seed", "corpus.max_duration_s", "base", "generation"))

@@ -11,8 +11,8 @@ from echodistill.training.device import one_thread
 def control_references(params: Params, hears: Control, out: Path, corpus_folder: Path, base_folder: Path) -> None:
     """Make a folder of references for ``hears``; none of its gates: such a teacher is wrong on purpose."""
     one_thread()
-    make_references(out, params.references, hears, params.seed, corpus_folder, base_folder)
+    make_references(out, params.references, params.generation, hears, params.seed, corpus_folder, base_folder)
 
 
 if __name__ == "__main__":
-    run_stage(control_references, sections=("seed", "references"))
+    run_stage(control_references, sections=("seed", "generation", "references"))

@@ -39,7 +39,7 @@ def _checks(params: Params, artifact: str, paths: Sequence[Path]) -> list[Expect
         case "student", [folder, *_]:
             return student_checks(folder)
         case "answers", [rows, mixes]:
-            return answers_checks(rows, mixes)
+            return answers_checks(rows, mixes, params)
         case "comparison", [metrics, *_]:
             return comparison_checks(metrics, params)
         case "promotion", [decision, metrics]:

@@ -24,11 +24,12 @@ def _checks(params: Params, part: Part, path: Path, *against: Path) -> list[Expe
         case "students", []:
             return students_checks(path, params.comparison)
         case "answers", [mixes]:
-            return compared_answers_checks(path, mixes, params.comparison, params.compare.headline_max_snr_db, params.seed)
+            limits = params.compare.headline_max_snr_db, params.gates.max_truncated_share
+            return compared_answers_checks(path, mixes, params.comparison, *limits, params.seed)
         case "table", []:
             return table_checks(path, params.comparison)
     raise UserError(f"no gate {part!r} with {1 + len(against)} paths")
 
 
 if __name__ == "__main__":
-    run_stage(gate_compared, sections=("seed", "comparison", "compare.headline_max_snr_db"))
+    run_stage(gate_compared, sections=("seed", "comparison", "compare.headline_max_snr_db", "gates.max_truncated_share"))

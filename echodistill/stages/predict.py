@@ -8,6 +8,7 @@ from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base, open_model
+from echodistill.models.response_limit import corpus_limit
 from echodistill.params import Params
 from echodistill.stages.entry import run_stage
 from echodistill.training.run_folder import fingerprint
@@ -21,11 +22,12 @@ def predict(
     """Write the answers of ``system`` to ``out`` (parquet). ``model_folder`` is the base folder again for the base."""
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
     inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder, "recordings": recordings}
-    mark = fingerprint("predict", params.predict.model_dump(), inputs)
-    llm = _open(system, base_folder, model_folder)
-    corpus = Corpus(corpus_folder)
+    llm, corpus = _open(system, base_folder, model_folder), Corpus(corpus_folder)
+    limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
+    print(f"responses have at most {limit} tokens")
+    mark = fingerprint("predict", {"max_new_tokens": limit}, inputs)
     noise = NoiseLibrary(corpus.waveform, recordings)
-    answer_grid(out, f"predict {system}", mark, llm, grid_items(corpus, mixes_folder, noise), params.predict.max_new_tokens)
+    answer_grid(out, f"predict {system}", mark, llm, grid_items(corpus, mixes_folder, noise), limit)
 
 
 def _open(system: Which, base_folder: Path, model_folder: Path) -> AudioLLM:
@@ -33,4 +35,4 @@ def _open(system: Which, base_folder: Path, model_folder: Path) -> AudioLLM:
 
 
 if __name__ == "__main__":
-    run_stage(predict, sections=("mixes.noise", "mixes.recordings", "predict"))
+    run_stage(predict, sections=("mixes.noise", "mixes.recordings", "generation"))

@@ -9,8 +9,8 @@ from echodistill.teacher.folder import make_references
 
 def references(params: Params, out: Path, corpus_folder: Path, base_folder: Path) -> None:
     """Make ``references.parquet`` and ``distributions.safetensors`` in ``out``."""
-    make_references(out, params.references, params.references.hears, params.seed, corpus_folder, base_folder)
+    make_references(out, params.references, params.generation, params.references.hears, params.seed, corpus_folder, base_folder)
 
 
 if __name__ == "__main__":
-    run_stage(references, sections=("seed", "references"))
+    run_stage(references, sections=("seed", "generation", "references"))

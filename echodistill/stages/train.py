@@ -12,8 +12,8 @@ def train(params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, ba
     """Make the student folder ``out``; ``training.student`` says what is in it."""
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
     material = Material(corpus_folder, mixes_folder, base_folder, references_folder, recordings)
-    make_student(out, params.train, params.seed, params.references.hears, params.seed, material)
+    make_student(out, params.train, params.generation, params.seed, params.references.hears, params.seed, material)
 
 
 if __name__ == "__main__":
-    run_stage(train, sections=("seed", "mixes.noise", "mixes.recordings", "references.hears", "train"))
+    run_stage(train, sections=("seed", "mixes.noise", "mixes.recordings", "generation", "references.hears", "train"))

@@ -26,8 +26,8 @@ def train_system(
     system = SYSTEMS[name]
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
     material = Material(corpus_folder, mixes_folder, base_folder, references_folder, recordings)
-    make_student(out, settings_for(system, params.train), seed, system.hears, params.seed, material, one_core=True)
+    make_student(out, settings_for(system, params.train), params.generation, seed, system.hears, params.seed, material, True)
 
 
 if __name__ == "__main__":
-    run_stage(train_system, sections=("seed", "mixes.noise", "mixes.recordings", "references.hears", "train"))
+    run_stage(train_system, sections=("seed", "mixes.noise", "mixes.recordings", "generation", "references.hears", "train"))

@@ -9,12 +9,13 @@ from pathlib import Path
 from echodistill.atomic import atomic_path
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.choices import parse_choice
-from echodistill.models.audio_llm import AudioLLM, Prompt, decode
+from echodistill.models.audio_llm import AudioLLM, Prompt, decode, end_ids
 from echodistill.models.checkpoint import open_base
 from echodistill.models.identity import model_identity
 from echodistill.models.layout import FACTS
 from echodistill.models.prompts import question_text
-from echodistill.params import Hears, ReferencesParams
+from echodistill.models.response_limit import corpus_limit
+from echodistill.params import GenerationParams, Hears, ReferencesParams
 from echodistill.progress import bar
 from echodistill.records import Question, Reference, write_rows
 from echodistill.storage.client import checked_place, open_store
@@ -41,18 +42,28 @@ class Teacher:
     decoding: Mapping[str, int]
 
 
-def make_references(out: Path, settings: ReferencesParams, hears: Hears, seed: int, corpus_folder: Path, base_folder: Path) -> None:
+def make_references(
+    out: Path,
+    settings: ReferencesParams,
+    generation: GenerationParams,
+    hears: Hears,
+    seed: int,
+    corpus_folder: Path,
+    base_folder: Path,
+) -> None:
     """Make ``references.parquet`` and ``distributions.safetensors`` in ``out``. ``seed`` is that of what a control hears."""
     place = checked_place()  # before any work
     corpus = Corpus(corpus_folder)
     hearing = Hearing(corpus, hears, seed)
     questions = corpus.questions_of("train")
     llm = open_base(base_folder)
+    limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
+    print(f"responses have at most {limit} tokens")
     revision = json.loads((base_folder / FACTS).read_text(encoding="utf-8"))["revision"]
-    teacher = Teacher(llm, revision, model_identity(llm), _decoding(settings))
+    teacher = Teacher(llm, revision, model_identity(llm), _decoding(settings, limit))
     requests = [_request(question, hearing, teacher) for question in questions]
     cache = ReferenceCache(cache_folder()) if place is None else _shared_cache(place, requests)
-    ask = partial(teach, llm, max_new_tokens=settings.max_new_tokens, top_k=settings.top_k, full_up_to=settings.full_vocabulary_up_to)
+    ask = partial(teach, llm, max_new_tokens=limit, top_k=settings.top_k, full_up_to=settings.full_vocabulary_up_to)
     with bar(len(requests), "references", "questions") as shown:
         views = collect(cache, requests, ask, device_batch(), shown.update)
     rows = [_row(question, request.key, views[request.key], llm) for question, request in zip(questions, requests, strict=True)]
@@ -72,9 +83,9 @@ def _shared_cache(place: Place, requests: Sequence[ReferenceRequest]) -> SharedC
     return cache
 
 
-def _decoding(settings: ReferencesParams) -> dict[str, int]:
+def _decoding(settings: ReferencesParams, limit: int) -> dict[str, int]:
     """Return the settings that an answer depends on; what the teacher is given to hear is in the view."""
-    return settings.model_dump(exclude={"hears"})
+    return settings.model_dump(exclude={"hears"}) | {"max_new_tokens": limit}
 
 
 def _request(question: Question, hearing: Hearing, teacher: Teacher) -> ReferenceRequest:
@@ -85,6 +96,8 @@ def _request(question: Question, hearing: Hearing, teacher: Teacher) -> Referenc
 
 
 def _row(question: Question, key: str, view: TeacherView, llm: AudioLLM) -> Reference:
-    response = decode(llm, view.token_ids.tolist())
+    token_ids = view.token_ids.tolist()
+    response = decode(llm, token_ids)
     parsed = parse_choice(response, question.choices)
-    return Reference(question.question_id, key, response, tuple(view.token_ids.tolist()), parsed, parsed == question.answer_index)
+    truncated = token_ids[-1] not in end_ids(llm)
+    return Reference(question.question_id, key, response, tuple(token_ids), truncated, parsed, parsed == question.answer_index)

@@ -3,8 +3,9 @@
 A model that was never trained in noise has nothing for a noise-robust method to build on. The noise is coloured noise and none of
 the kinds of ``mixes.kinds``: each of these is then equally new to the base, whichever are held out of a later training.
 
-Towards the end, in a share of the examples, the clip is replaced by noise alone. Nothing can be understood there, so the model learns to fall back on
-the offered choices instead of naming a similar word that was not offered: what a later method gains is then understanding, not format.
+Towards the end, in a share of the examples, the clip is replaced by noise alone. Nothing can be understood there, so the model learns
+to fall back on the offered choices instead of naming a similar word that was not offered: what a later method gains is then
+understanding more than format.
 
 An auxiliary CTC loss on the encoder (words of the transcript), where transcripts are known, shortens the first plateau; it is thrown
 away afterwards.
@@ -71,13 +72,8 @@ class MildlyNoisy(torch.utils.data.Dataset[int]):
         clean = self._corpus.waveform(question.clip_id)
         noise = fit_length(self._bank[stream.integers(len(self._bank))], len(clean), int(stream.integers(0, int(BANK_S * SAMPLE_RATE))))
         snr_db = stream.uniform(self._settings.min_snr_db, self._settings.max_snr_db)
-        import os
 
         audible = number < self._first_noise_only or bool(stream.random() >= self._settings.noise_only_share)
-        if not audible and stream.random() < float(os.environ["FOREIGN"]):
-            clean = self._corpus.waveform(self._questions[stream.integers(len(self._questions))].clip_id)
-            noise = fit_length(noise, len(clean), 0)
-            noise = clean / np.sqrt(power(clean)) + 10.0 ** (-snr_db / 20.0) * noise
         gain = 10.0 ** (stream.uniform(*LEVEL_DB) / 20.0)
         level = np.sqrt(power(clean))
         noisy = clean + level * 10.0 ** (-snr_db / 20.0) * noise if audible else level * noise

@@ -16,7 +16,8 @@ from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base
 from echodistill.models.layout import RUN
 from echodistill.models.precision import chosen_device, training_dtype
-from echodistill.params import Hears, TrainParams
+from echodistill.models.response_limit import corpus_limit
+from echodistill.params import GenerationParams, Hears, TrainParams
 from echodistill.records import Reference, read_rows
 from echodistill.revision import revision_tags
 from echodistill.storage.client import checked_place
@@ -48,7 +49,14 @@ class Material:
 
 
 def make_student(
-    out: Path, settings: TrainParams, seed: int, hears: Hears, hearing_seed: int, material: Material, one_core: bool = False
+    out: Path,
+    settings: TrainParams,
+    generation: GenerationParams,
+    seed: int,
+    hears: Hears,
+    hearing_seed: int,
+    material: Material,
+    one_core: bool = False,
 ) -> None:
     """Make the student folder ``out``: full weights or an adapter, ``metrics.jsonl`` and ``run.json``.
 
@@ -59,14 +67,16 @@ def make_student(
         one_thread()
     place = checked_place() if is_main() else None  # before any work
     join()
+    llm = open_base(material.base, dtype=training_dtype(settings.weights, chosen_device("auto")))
+    corpus = Corpus(material.corpus)
+    limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
     chosen = settings.model_dump(exclude={"methods"}) | {"settings": getattr(settings.methods, settings.method).model_dump()}
+    chosen["max_new_tokens"] = limit
     folders = {name: getattr(material, name) for name in ("corpus", "mixes", "base", "references", "recordings")}
     mark = fingerprint(
         "train", {"train": chosen, "seed": seed, "hears": hears, "hearing_seed": hearing_seed, "one_core": one_core}, folders
     )
     folder = run_folder("train", mark)
-    llm = open_base(material.base, dtype=training_dtype(settings.weights, chosen_device("auto")))
-    corpus = Corpus(material.corpus)
     mixes = [mix for mix in read_rows(material.mixes / "mixes.parquet", Mix) if mix.split == "train"]
     noise = NoiseLibrary(corpus.waveform, material.recordings)
     by_key = load_views(material.references / "distributions.safetensors")
@@ -74,11 +84,12 @@ def make_student(
     source = RolloutSource(Hearing(corpus, hears, hearing_seed), mixes, noise, views, llm.tokenizer.pad_token_id)
     with ExitStack() as open_until_end:
         if is_main():
+            print(f"responses have at most {limit} tokens")
             stream = open_until_end.enter_context(MetricStream(mark, settings.method, revision_tags(Path())))
             remote = open_until_end.enter_context(mirrored(place, Run("train", mark), folder, lambda: stream.run_id))
-            trained = train_student(llm, source, settings, seed, folder, stream, remote)
+            trained = train_student(llm, source, settings, limit, seed, folder, stream, remote)
         else:
-            trained = train_student(llm, source, settings, seed, folder, nowhere)
+            trained = train_student(llm, source, settings, limit, seed, folder, nowhere)
     if is_main():
         _write(out, folder, mark, settings, trained, llm)
         remove_checkpoints(folder)

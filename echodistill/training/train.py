@@ -43,12 +43,13 @@ def train_student(
     llm: AudioLLM,
     source: RolloutSource,
     settings: TrainParams,
+    max_new_tokens: int,
     seed: int,
     folder: Path,
     sink: MetricSink,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Trained:
-    """Train ``llm`` in place, from the last complete checkpoint in ``folder`` on.
+    """Train ``llm`` in place, from the last complete checkpoint in ``folder`` on; rollouts have up to ``max_new_tokens``.
 
     Every logged step goes to ``folder/metrics.jsonl`` first and to ``sink`` after. ``callbacks`` hear of a checkpoint when it is
     complete. Where several processes train together all of them call this, and the main one alone writes.
@@ -69,7 +70,7 @@ def train_student(
         order,
         settings.method,
         settings.objective,
-        _arguments(llm, settings, seed, folder),
+        _arguments(llm, settings, max_new_tokens, seed, folder),
         kl_weight=settings.methods.grpo.kl_weight,
         callbacks=[CompleteCheckpoints(), *callbacks, metrics, *([ProgressBar(f"train {settings.method}")] if is_main() else [])],
         peft_config=_adapter(settings) if settings.weights == "lora" else None,
@@ -94,7 +95,7 @@ def train_student(
     return Trained(trainer.accelerator.unwrap_model(trainer.model).eval(), trainable, weights)
 
 
-def _arguments(llm: AudioLLM, settings: TrainParams, seed: int, folder: Path) -> GRPOConfig:
+def _arguments(llm: AudioLLM, settings: TrainParams, max_new_tokens: int, seed: int, folder: Path) -> GRPOConfig:
     method = getattr(settings.methods, settings.method)
     if settings.prompts_per_step % processes():
         count = settings.prompts_per_step
@@ -115,7 +116,7 @@ def _arguments(llm: AudioLLM, settings: TrainParams, seed: int, folder: Path) ->
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         temperature=settings.temperature,
-        max_completion_length=settings.max_new_tokens,
+        max_completion_length=max_new_tokens,
         epsilon=settings.objective.clip,
         loss_type="grpo",
         generation_kwargs={"suppress_tokens": llm.never_sample},

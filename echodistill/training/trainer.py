@@ -17,7 +17,8 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models import prepare_deepspeed, prepare_fsdp
 
 from echodistill.evaluation.choices import reward
-from echodistill.models.audio_llm import AudioLLM, PromptBatch, encode, pad_rows, score
+from echodistill.models.audio_llm import AudioLLM, PromptBatch, encode, end_ids, pad_rows, score
+from echodistill.models.response_limit import check_context
 from echodistill.objectives.advantages import group_advantages, zero_variance
 from echodistill.objectives.divergences import sequence_mean, with_tail
 from echodistill.objectives.echodistill import consistency, distill_loss, shaped_advantages
@@ -127,7 +128,9 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         if not rollouts:
             output = {"prompt_ids": self._prompt_batch.input_ids, "prompt_mask": self._prompt_batch.attention_mask}
         else:
+            check_context(self._llm.model, self._prompt_batch.input_ids.shape[1], self.max_completion_length)
             output = super()._generate_and_score_completions(inputs)
+            self._record("truncated_share", self._truncated_share(output["completion_ids"], output["completion_mask"]))
         output |= {FEATURE + name: tensor for name, tensor in self._features.items()}
         if self._method in ("echodistill", "distill"):
             references = self._source.references(rows).named()
@@ -147,6 +150,11 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         if "target_mask" in output:
             self._counts["target_tokens"] += int(output["target_mask"][::copies].sum())
         return output
+
+    def _truncated_share(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the share of the responses ``ids`` (B, T) that were cut at the length limit: whose last token ends nothing."""
+        last = ids.gather(1, (mask.sum(dim=1, keepdim=True) - 1).clamp(min=0))
+        return (~torch.isin(last, torch.tensor(end_ids(self._llm), device=ids.device))).float().mean()
 
     @staticmethod
     def _nothing_yet() -> dict[str, float]:

@@ -1,0 +1,28 @@
+"""How many responses may be cut at the length limit: a cut one can be wrong for want of room alone."""
+
+from collections.abc import Mapping, Sequence
+
+from echodistill.gates.expect import Between, Expect, Table
+from echodistill.models.response_limit import KEY
+
+Cut = tuple[int, bool]
+"""Number of tokens of a response, and whether it was cut at the limit."""
+
+
+def truncation_check(responses: Mapping[str, Sequence[Cut]], max_share: float) -> Expect:
+    """Return the expectation that of no model's ``responses`` more than ``max_share`` are cut; those that fail name the limit."""
+    table = Table.of(
+        "truncation",
+        "responses",
+        {
+            "responses": [_described(name, cuts) for name, cuts in responses.items()],
+            "share": [sum(cut for _, cut in cuts) / max(1, len(cuts)) for cuts in responses.values()],
+        },
+    )
+    says = f"at most {100 * max_share:g} % of the responses are cut at the length limit (else raise {KEY})"
+    return table.expect("share", Between(0.0, max_share), says)
+
+
+def _described(name: str, cuts: Sequence[Cut]) -> str:
+    lengths = [length for length, cut in cuts if cut]
+    return f"{name}: {len(lengths)} of {len(cuts)} cut" + (f" at {max(lengths)} tokens" if lengths else "")
