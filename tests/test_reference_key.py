@@ -77,6 +77,7 @@ def test_what_is_asked_and_how_it_is_decoded_are_in_the_key(tiny_llm: AudioLLM, 
     keys = [_request(question, matched, teacher).key for question in questions]
     keys += [_request(first, Hearing(tiny_corpus, hears, 1), teacher).key for hears in ("random", "silent")]
     keys.append(_request(first, matched, teacher_of(tiny_llm, revision="r2")).key)
+    keys.append(_request(first, matched, teacher_of(tiny_llm, limit=9)).key)
     for field in ReferencesParams.model_fields.keys() - {"hears"}:
         other = SETTINGS.model_copy(update={field: getattr(SETTINGS, field) + 1})
         keys.append(_request(first, matched, teacher_of(tiny_llm, settings=other)).key)
@@ -211,7 +212,7 @@ def test_a_base_whose_files_have_changed_is_refused_by_their_names(own_copy: Pat
 
 
 def test_the_stage_pins_a_local_model_with_all_its_files(own_copy: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
-    params = only(params_of(base={"model": str(own_copy)}), ("base",))
+    params = only(params_of(base={"model": str(own_copy)}), ("base", "generation"))
     base_stage.base(params, tmp_path / "one", tiny_corpus.folder)
     open_base(tmp_path / "one", "cpu")
     edited(own_copy / "generation_config.json", lambda state: state.update(eos_token_id=[2, 5]))
