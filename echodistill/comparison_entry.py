@@ -13,7 +13,7 @@ from typing import Any
 
 from echodistill.dvc_lock import LOCK, Lock, dvc_md5, read_lock
 from echodistill.errors import UserError
-from echodistill.evaluation.headline import ENDS, METRICS
+from echodistill.evaluation.headline import ENDS, top_intervals
 from echodistill.lineage import flow_run_tags
 from echodistill.models.layout import RUN
 from echodistill.outputs import publish_outputs
@@ -44,11 +44,13 @@ def enter_comparison(reports: Path, models: Path) -> str:
     table, mark = json.loads(content), hashlib.sha256(content).hexdigest()
     tags = {name: without_credentials(value) for name, value in (revision_tags(Path()) | flow_run_tags()).items()}
     parent = find_or_create_run(mark, "comparison", tags)
-    gains = {f"{name} {metric}": found[metric] for name, found in table["differences"].items() for metric in METRICS}
+    gains = {
+        f"{name} {metric}": found for name, figures in table["differences"].items() for metric, found in top_intervals(figures).items()
+    }
     log_figures(parent, _flat(gains), [reports / name for name in FILES])
     for name, figures in table["systems"].items():
         child = find_or_create_run(f"{mark} {name}", name, tags | {PARENT_TAG: parent, SYSTEM_TAG: name})
-        log_figures(child, _flat({metric: figures[metric] for metric in METRICS}), [])
+        log_figures(child, _flat(top_intervals(figures)), [])
     for name, seeds in table["by_seed"].items():
         for seed, figures in seeds.items():
             folder = models / f"{name}-{seed}"

@@ -259,6 +259,8 @@ ANSWERS = cases(
         w.rows(w.ANSWERS, Answer, lambda found: [*(replace(one, truncated=True, response_tokens=24) for one in found[:2]), *found[2:]]),
     ),
 )
+EVERY_RATE = "every rate is there and lies within 0 and 1"
+EVERY_DIFFERENCE = "every difference is there and lies within its interval"
 COMPARISON = cases(
     "comparison",
     (
@@ -277,18 +279,15 @@ COMPARISON = cases(
         "by_snr -10",
         w.json_file(w.METRICS, at("student", "by_snr", "-10", n=7)),
     ),
-    (
-        "every rate is there and lies within 0 and 1",
-        "base by_snr -10 gsr",
-        w.json_file(w.METRICS, at("base", "by_snr", "-10", gsr=1.01)),
-    ),
-    ("every rate is there and lies within 0 and 1", "student overall clean_acc", w.json_file(w.METRICS, at("student", clean_acc=None))),
-    (
-        "every difference lies within its interval",
-        "noisy",
-        w.json_file(w.METRICS, at("difference", "noisy", low=0.9, value=0.8, high=1.0)),
-    ),
-    ("every difference lies within its interval", "gsr", w.json_file(w.METRICS, at("difference", "gsr", high=None))),
+    (EVERY_RATE, "base by_snr -10 gsr", w.json_file(w.METRICS, at("base", "by_snr", "-10", gsr=1.01))),
+    (EVERY_RATE, "student overall clean_acc", w.json_file(w.METRICS, at("student", clean_acc=None))),
+    (EVERY_RATE, "base by_snr -10 unparsed", w.json_file(w.METRICS, at("base", "by_snr", "-10", unparsed=-0.1))),
+    (EVERY_RATE, "student by_noise wind acc_forced", w.json_file(w.METRICS, at("student", "by_noise", "wind", acc_forced=None))),
+    (EVERY_RATE, "student overall clean_acc_forced_norm", w.json_file(w.METRICS, at("student", clean_acc_forced_norm=1.5))),
+    (EVERY_DIFFERENCE, "noisy", w.json_file(w.METRICS, at("difference", "noisy", low=0.9, value=0.8, high=1.0))),
+    (EVERY_DIFFERENCE, "gsr", w.json_file(w.METRICS, at("difference", "gsr", high=None))),
+    (EVERY_DIFFERENCE, "acc_forced", w.json_file(w.METRICS, at("difference", "acc_forced", low=0.9, value=0.8, high=1.0))),
+    (EVERY_DIFFERENCE, "by_noise wind", w.json_file(w.METRICS, lambda m: m["difference_by_noise"].pop("wind"))),
 )
 PROMOTION = cases(
     "promotion",

@@ -17,6 +17,7 @@ from echodistill.audio.mixing import Mix
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.comparison import compare_systems
 from echodistill.evaluation.scores import score_answers
+from echodistill.evaluation.units import unit_of
 from echodistill.params import Params, validate_params
 from echodistill.records import GRIDS, Answer, Clip, GridRow, MixCheck, Quarantined, Question, Reference, read_rows, write_rows
 from echodistill.stages.mixes import mixes as make_mixes
@@ -67,8 +68,9 @@ def make_world(world: Path) -> None:
     write_log(world, [{"step": step, "loss": 1.0 / step, "reward_std": 0.1 * (step - 1)} for step in (1, 2, 3)])
     answers = _answers(world, corpus, right_in_noise=False)
     write_rows(world / ANSWERS, Answer, answers)
-    base = score_answers(answers, answers, corpus.questions)
-    student = score_answers(_answers(world, corpus, right_in_noise=True), answers, corpus.questions)
+    units = unit_of(corpus.clips.values())
+    base = score_answers(answers, answers, corpus.questions, units)
+    student = score_answers(_answers(world, corpus, right_in_noise=True), answers, corpus.questions, units)
     write_json(world / METRICS, compare_systems("echodistill", base, student, PARAMS.compare, PARAMS.mixes.unseen, 1))
     promote(PARAMS, world / PROMOTION, world / METRICS)
 

@@ -15,6 +15,7 @@ from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.generalisation import distortion_table, level_table
 from echodistill.evaluation.headline import curve_points, seed_figures, top_figures
 from echodistill.evaluation.scores import Scored, score_answers
+from echodistill.evaluation.units import unit_of
 from echodistill.models.prompts import LETTERS
 from echodistill.params import Params, judged_on
 from echodistill.records import Answer, Question, read_rows
@@ -30,13 +31,14 @@ def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: 
 
     ``answers`` and ``models`` have an entry for each system and seed, named as dvc.yaml names them.
     """
-    questions = Corpus(corpus_folder).questions
+    corpus = Corpus(corpus_folder)
+    questions, units = corpus.questions, unit_of(corpus.clips.values())
     settings = params.comparison
     base_rows = read_rows(base, Answer)
     scoring = _scoring(params)
 
     def scored(rows: list[Answer]) -> Scored:
-        return with_authors(score_answers(rows, base_rows, questions), rows, questions, scoring)
+        return with_authors(score_answers(rows, base_rows, questions, units), rows, questions, scoring)
 
     trained = [
         System(name, tuple(scored(read_rows(answers / f"{name}-{seed}.parquet", Answer)) for seed in settings.seeds))
@@ -47,17 +49,18 @@ def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: 
         System(CONSTANT, (scored(list(_constant(base_rows, questions))),)),
     ]
     table = table_of([System(BASE, (scored(base_rows),)), *floor, *trained], _pairs(settings.trained), params.compare, params.seed)
+    table["unseen_kinds"] = sorted({row.noise_kind for row in base_rows} & set(params.mixes.unseen))
     if scoring:
         table["scoring"] = scoring.as_dict()
     if settings.denoisers:
         table["denoised"] = _denoised(params, scored, base_rows, answers)
     of_base, of_ours = (read_rows(answers / f"distorted-{model}.parquet", Answer) for model in ("base", "student"))
-    table["distortions"] = distortion_table(of_base, of_ours, questions, params.compare, params.seed)
+    table["distortions"] = distortion_table(of_base, of_ours, questions, units, params.compare, params.seed)
     table["by_seed"] = {
         system.name: dict(zip(map(str, settings.seeds), seed_figures(system, params.compare.headline_max_snr_db), strict=True))
         for system in trained
     }
-    table["generalisation"] = _generalisation(params, base_rows, questions, answers)
+    table["generalisation"] = _generalisation(params, base_rows, corpus, answers)
     table["budget"] = {name: _budget(params, name, models) for name in settings.trained}
     for path, content in ((out, table), (top, top_figures(table))):
         with atomic_path(path) as temporary:
@@ -74,8 +77,9 @@ def _budget(params: Params, name: str, models: Path) -> dict[str, float]:
     return budget_of(trainings, params.train.prompts_per_step)
 
 
-def _generalisation(params: Params, base_rows: list[Answer], questions: dict[str, Question], answers: Path) -> dict[str, object]:
+def _generalisation(params: Params, base_rows: list[Answer], corpus: Corpus, answers: Path) -> dict[str, object]:
     """Accuracy against SNR where training went, and where it did not."""
+    questions, units = corpus.questions, unit_of(corpus.clips.values())
     # of the first seed, whose student answered the training's clips too
     ours = [read_rows(answers / f"{OURS}-{params.comparison.seeds[0]}.parquet", Answer)]
     unheard, trained = set(params.mixes.unseen), params.mixes.train_snrs_db
@@ -90,7 +94,7 @@ def _generalisation(params: Params, base_rows: list[Answer], questions: dict[str
         "new_noises": ("New voices, noises never in training", of_kinds(base_rows, True), [of_kinds(rows, True) for rows in ours]),
     }
     return {
-        name: level_table(says, of_base, of_ours, questions, trained, params.compare, params.seed)
+        name: level_table(says, of_base, of_ours, questions, units, trained, params.compare, params.seed)
         for name, (says, of_base, of_ours) in parts.items()
         if of_base
     }
