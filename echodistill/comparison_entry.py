@@ -15,6 +15,7 @@ from echodistill.dvc_lock import LOCK, Lock, dvc_md5, read_lock
 from echodistill.errors import UserError
 from echodistill.evaluation.headline import ENDS, top_intervals
 from echodistill.lineage import flow_run_tags
+from echodistill.mixes.folds import FIRST
 from echodistill.models.layout import RUN
 from echodistill.outputs import publish_outputs
 from echodistill.registry import log_figures
@@ -91,5 +92,6 @@ def _publish(run_id: str, table: Mapping[str, Any], lock: Lock) -> str:
 def _stages(table: Mapping[str, Any], lock: Lock) -> list[str]:
     """Of this comparison: DVC's lock keeps those of systems and seeds that have gone."""
     present = {f"{name}-{seed}" for name, seeds in table["by_seed"].items() for seed in seeds}
-    known = {name.partition(" + ")[0] for name in table.get("denoised", {}).get("systems", {})} | set(table["by_seed"])
+    folds = {str(fold) for fold in range(FIRST + 1, len(table.get("rotation", {}).get("held_out", [])) + 1)}
+    known = folds | {name.partition(" + ")[0] for name in table.get("denoised", {}).get("systems", {})} | set(table["by_seed"])
     return [stage for stage in lock.stages if stage.partition("@")[2] in {"", *present, *known}]

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echodistill.errors import UserError
-from echodistill.evaluation.scores import Scored
-from echodistill.evaluation.seeded import Resamples, rate_interval, resamples, seeded_interval
+from echodistill.evaluation.intervals import Resamples, mean_interval, rate_interval, resamples
+from echodistill.evaluation.scores import Outcomes, Scored
 from echodistill.params import CompareParams
 from echodistill.seeds import rng
 
 ALL = "all kinds"
+Kinds = dict[str, dict[str, object]]
+"""By kind of noise, and over all of them: intervals of ``base``, ``trained``, ``held_out`` and ``difference``, and ``n`` rows."""
 
 
 @dataclass(frozen=True)
@@ -27,39 +29,41 @@ class Fold:
     student: Scored
 
 
-def rotation_table(base: Scored, folds: Sequence[Fold], settings: CompareParams, seed: int) -> dict[str, dict[str, object]]:
-    """Return by kind of noise, and over all kinds, the base's accuracy up to the headline's SNR and three paired differences to it.
+def rotation_table(base: Scored, folds: Sequence[Fold], settings: CompareParams, seed: int) -> dict[str, Kinds]:
+    """Return for free answers (``acc``) and by forced choice (``acc_forced``) the gains over the base up to the headline's SNR.
 
     ``trained`` is the mean gain of the students that were trained with the kind, ``held_out`` the gain of the one that was not,
-    ``difference`` the second less the first; every figure is an interval over units with ``n`` rows. Raises ``UserError`` when a
-    student did not answer what the base did.
+    ``difference`` the second less the first. Without choices there is no ``acc_forced``. Raises ``UserError`` when a student did
+    not answer what the base did.
     """
-    if any(fold.student.keys != base.keys for fold in folds):
+    if not all(fold.student.same_rows(base) for fold in folds):
         raise UserError("the students of the folds did not answer the same mixes as the base: run `echodistill compare` again")
-    fold_of = {kind: index for index, fold in enumerate(folds) for kind in fold.held_out}
+    drawn = resamples(base.sample.units, settings.bootstrap_draws, rng(seed, "bootstrap"))
     headline = base.snr_db <= settings.headline_max_snr_db
-    before = base.right.astype(np.float64)
-    after_FN = np.stack([fold.student.right for fold in folds]).astype(np.float64)
+    found = {"acc": _kinds(base, folds, headline, "right", drawn, settings.confidence)}
+    if (offered := headline & base.noisy.has_choices).any():
+        found["acc_forced"] = _kinds(base, folds, offered, "forced", drawn, settings.confidence)
+    return found
+
+
+def _kinds(base: Scored, folds: Sequence[Fold], rows_N: NDArray[np.bool_], field: str, drawn: Resamples, confidence: float) -> Kinds:
+    fold_of = {kind: index for index, fold in enumerate(folds) for kind in fold.held_out}
+    before_N = _values(base.noisy, field)
+    after_FN = np.stack([_values(fold.student.noisy, field) for fold in folds])
     without_FN = np.stack([[fold_of.get(str(kind)) == index for kind in base.noise_kind] for index in range(len(folds))])
-    held_out = np.where(without_FN, after_FN, 0.0).sum(axis=0)
-    trained = np.where(without_FN, 0.0, after_FN).sum(axis=0) / (len(folds) - 1)
-    drawn = resamples(int(base.clip.max()) + 1, settings.bootstrap_draws, rng(seed, "bootstrap"))
-    covered = headline & np.isin(base.noise_kind, list(fold_of))
-    groups = {kind: headline & (base.noise_kind == kind) for kind in fold_of} | {ALL: covered}
-    return {name: _figures(before, trained, held_out, rows, base.clip, drawn, settings.confidence) for name, rows in groups.items()}
+    held_out_N = np.where(without_FN, after_FN, 0.0).sum(axis=0) - before_N
+    trained_N = np.where(without_FN, 0.0, after_FN).sum(axis=0) / (len(folds) - 1) - before_N
+    gains = {"trained": trained_N, "held_out": held_out_N, "difference": held_out_N - trained_N}
+    groups = {kind: rows_N & (base.noise_kind == kind) for kind in fold_of} | {ALL: rows_N & np.isin(base.noise_kind, list(fold_of))}
+    found: Kinds = {}
+    for name, rows in groups.items():
+        unit = base.noisy.unit[rows]
+        figures: dict[str, object] = {"base": rate_interval(before_N[None, rows], unit, drawn, confidence).as_dict()}
+        figures |= {part: mean_interval(gain[None, rows], unit, drawn, confidence).as_dict() for part, gain in gains.items()}
+        found[name] = figures | {"n": int(rows.sum())}
+    return found
 
 
-def _figures(
-    before_N: NDArray[np.float64],
-    trained_N: NDArray[np.float64],
-    held_out_N: NDArray[np.float64],
-    rows_N: NDArray[np.bool_],
-    clip_N: NDArray[np.int64],
-    drawn: Resamples,
-    confidence: float,
-) -> dict[str, object]:
-    parts = {"trained": trained_N - before_N, "held_out": held_out_N - before_N, "difference": held_out_N - trained_N}
-    clips = clip_N[rows_N]
-    figures: dict[str, object] = {"base": rate_interval(before_N[None, rows_N], clips, drawn, confidence).as_dict()}
-    figures |= {name: seeded_interval(values[None, rows_N], clips, drawn, confidence).as_dict() for name, values in parts.items()}
-    return figures | {"n": int(rows_N.sum())}
+def _values(outcomes: Outcomes, field: str) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = getattr(outcomes, field).astype(np.float64)
+    return values

@@ -12,7 +12,7 @@ from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, numbe
 from echodistill.gates.truncation import truncation_check
 from echodistill.params import ComparisonParams
 from echodistill.records import Answer, GridRow, read_rows
-from echodistill.systems import BASE
+from echodistill.systems import BASE, fold_run
 from echodistill.training.metrics_file import METRICS, read_metrics
 
 RATES = ("clean_acc", "acc", "noisy", "gsr", "unparsed", "truncated", "clean_unparsed", "clean_truncated")
@@ -23,7 +23,7 @@ ROUNDING = 1e-9  # sums in another order differ in the last digit
 
 def students_checks(models: Path, settings: ComparisonParams) -> list[Expect]:
     """Expectations about the trained students, by their ``run.json`` and ``metrics.jsonl``."""
-    names = [f"{system}-{seed}" for system in settings.trained for seed in settings.seeds]
+    names = [*(f"{system}-{seed}" for system in settings.trained for seed in settings.seeds), *_folds(settings)]
     runs = [read_json(models / name / "run.json", "steps", "fingerprint") for name in names]
     logged = [read_metrics(models / name / METRICS) for name in names]
     table = Table.of(
@@ -56,6 +56,7 @@ def compared_answers_checks(
     part = denoised_mixes([mix for mix in mixes.values() if mix.split == "test"], max_snr_db, seed)
     denoised = Counter({key: count for key, count in grid.items() if key[1] in part})
     wanted = {f"{system}-{seed}": grid for system in settings.trained for seed in settings.seeds} | {"text": grid}
+    wanted |= dict.fromkeys(_folds(settings), grid)
     wanted |= {f"{denoiser}-{model}": denoised for denoiser in settings.denoisers for model in (BASE, "student")}
     read = {name: read_rows(answers / f"{name}.parquet", Answer) for name in wanted}
     counted = {name: Counter((row.question_id, row.mix_id) for row in rows) for name, rows in read.items()}
@@ -75,6 +76,11 @@ def compared_answers_checks(
         table.expect("elsewhere", Between(0, 0), "every answer names the noise and SNR of its mix"),
         truncation_check({name: [(row.response_tokens, row.truncated) for row in read[name]] for name in wanted}, max_truncated_share),
     ]
+
+
+def _folds(settings: ComparisonParams) -> list[str]:
+    """Return the names of the trainings in further folds of the rotation."""
+    return [fold_run(fold, settings.seeds[0]) for fold in settings.folds]
 
 
 def _agrees(row: Answer, mix: Mix | None) -> bool:

@@ -156,6 +156,28 @@ def kinds_table(table: Figures) -> Shown | None:
     return Shown(f"Accuracy in % by kind of noise, {limit}", ("noise", "in training", BASE, OURS, "difference, paired"), rows)
 
 
+def rotation_table(table: Figures) -> Shown | None:
+    """Return what it costs not to have trained with a kind of noise, by kind; none without a rotation."""
+    if "rotation" not in table:
+        return None
+    rotation = table["rotation"]
+    measured = [(metric, name) for metric, name in (("acc", "free"), ("acc_forced", "forced")) if metric in rotation]
+    heads = ["noise", *(f"{name}: {part}" for _, name in measured for part in ("base", "trained with", "held out", "difference"))]
+    rows = []
+    for kind in rotation["acc"]:
+        cells = [kind]
+        for metric, _ in measured:
+            found = rotation[metric][kind]
+            cells += [f"{100 * found['base']['value']:.1f}", *(points(found[part]) for part in ("trained", "held_out", "difference"))]
+        rows.append(tuple(cells))
+    folds = "; ".join(", ".join(kinds) for kinds in rotation["held_out"] if kinds)
+    caption = (
+        f"Gain over the base in points by kind of noise, SNR ≤ {table['headline_max_snr_db']:g} dB: EchoDistill trained with the kind, "
+        f"and with it held out ({folds}), first seed"
+    )
+    return Shown(caption, tuple(heads), rows)
+
+
 def denoised_caption(part: Figures) -> str:
     """Return what the denoisers' table is over, and why its base is not that of the first table."""
     answers = next(iter(part["systems"].values()))["acc"]["n"]
@@ -189,9 +211,11 @@ def _capital(text: str) -> str:
 def print_comparison(table: Figures, console: Console) -> None:
     """Print all tables of ``reports/compare.json``."""
     of_kinds = kinds_table(table)
+    rotation = rotation_table(table)
     budget = Shown(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(table)))
-    for shown in (*tables(table), *([of_kinds] if of_kinds else []), budget):
-        _print(console, shown)
+    for shown in (*tables(table), of_kinds, rotation, budget):
+        if shown:
+            _print(console, shown)
     if warning := few_units_warning(table):
         console.print(warning, markup=False)
     for line in legend(table):

@@ -17,7 +17,17 @@ from echodistill.evaluation.choices import is_right
 from echodistill.models.prompts import LETTERS
 from echodistill.records import Quarantined
 from echodistill.report.charts import Series, bars, heat_map, line_chart
-from echodistill.report.comparison_table import BUDGET_CAPTION, BUDGET_HEADS, Shown, budget_rows, kinds_table, legend, over, tables
+from echodistill.report.comparison_table import (
+    BUDGET_CAPTION,
+    BUDGET_HEADS,
+    Shown,
+    budget_rows,
+    kinds_table,
+    legend,
+    over,
+    rotation_table,
+    tables,
+)
 from echodistill.report.listening import Example
 from echodistill.report.sentences import few_units_warning, headline_sentence
 from echodistill.report.spectrogram import png, spectrogram
@@ -89,6 +99,7 @@ def render(page: Page) -> str:
         warning=few_units_warning(page.table),
         tables=tables(page.table),
         kinds=kinds_table(page.table),
+        rotation=rotation_table(page.table),
         over=over(page.table),
         legend=" ".join(legend(page.table)),
         curves=_curves(page.table),

@@ -14,13 +14,15 @@ from echodistill.evaluation.budget import budget_of
 from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.generalisation import distortion_table, level_table
 from echodistill.evaluation.headline import curve_points, seed_figures, top_figures
+from echodistill.evaluation.rotation import Fold, rotation_table
 from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.evaluation.units import unit_of
+from echodistill.mixes.folds import FIRST, held_out_kinds
 from echodistill.models.prompts import LETTERS
 from echodistill.params import Params, judged_on
 from echodistill.records import Answer, Question, read_rows
 from echodistill.stages.entry import run_stage
-from echodistill.systems import BASE, OURS
+from echodistill.systems import BASE, OURS, fold_run
 from echodistill.training.metrics_file import METRICS, read_metrics
 
 TEXT, CONSTANT = "text", "constant"
@@ -61,6 +63,8 @@ def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: 
         for system in trained
     }
     table["generalisation"] = _generalisation(params, base_rows, corpus, answers)
+    if settings.folds:
+        table["rotation"] = _rotation(params, scored, base_rows, answers)
     table["budget"] = {name: _budget(params, name, models) for name in settings.trained}
     for path, content in ((out, table), (top, top_figures(table))):
         with atomic_path(path) as temporary:
@@ -98,6 +102,19 @@ def _generalisation(params: Params, base_rows: list[Answer], corpus: Corpus, ans
         for name, (says, of_base, of_ours) in parts.items()
         if of_base
     }
+
+
+def _rotation(params: Params, scored: Callable[[list[Answer]], Scored], base_rows: list[Answer], answers: Path) -> dict[str, object]:
+    """Return what it costs not to have trained with a kind of noise; the first fold is the first seed's student."""
+    settings, first = params.comparison, params.comparison.seeds[0]
+    names = {FIRST: f"{OURS}-{first}"} | {fold: fold_run(fold, first) for fold in settings.folds}
+    count = len(names)
+    folds = [
+        Fold(held_out_kinds(params.mixes, fold, count), scored(read_rows(answers / f"{name}.parquet", Answer)))
+        for fold, name in names.items()
+    ]
+    held_out: dict[str, object] = {"held_out": [list(fold.held_out) for fold in folds]}
+    return held_out | rotation_table(scored(base_rows), folds, params.compare, params.seed)
 
 
 def _scoring(params: Params) -> Scoring | None:
@@ -144,8 +161,7 @@ if __name__ == "__main__":
             "corpus.test",
             "compare",
             "comparison",
-            "mixes.unseen",
-            "mixes.train_snrs_db",
+            "mixes",
             "train.prompts_per_step",
         ),
     )
