@@ -35,7 +35,10 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
     unseen, heard = (", ".join(kinds) or "none" for kinds in (params.mixes.unseen, params.mixes.seen))
     levels = ", ".join(f"{snr:g}" for snr in params.mixes.train_snrs_db)
     failed, still = (_percent(system["parse_failure_rate"]) for system in (base, student))
-    criteria = "\n".join(f"- {'met' if one['met'] else 'not met'}: {one['name']}" for one in decision["criteria"])
+    reasons = [f"- {'met' if one['met'] else 'not met'}: {one['name']}, {_gain(one)}" for one in decision["criteria"]]
+    criteria = "\n".join([*reasons, *(f"- in the way: {obstacle}" for obstacle in decision["obstacles"])])
+    decided_on, version = decision["decided_on"], decision["champion"]["version"]
+    opponents = f"the base and version {version}, then champion" if version else "the base; there was no other champion"
     control = "" if params.references.hears == "matched" else f" As a control, the teacher heard: {params.references.hears}."
     apart = (
         "no speaker or group stands in two splits" if not params.corpus.test.source else "no group of one source stands in two splits"
@@ -73,7 +76,9 @@ Answers that name no choice count as wrong: {failed} % of the base's, {still} % 
 
 ## Decision
 
-{"Promoted." if decision["promote"] else "Not promoted."}
+{"Promoted." if decision["promote"] else "Not promoted."} Decided against {opponents}, on {decided_on["clips"]} clips of
+{decided_on["groups"]} groups that are no part of the test. Differences in points, with intervals over groups.
+
 {criteria}
 
 ## Limits

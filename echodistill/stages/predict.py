@@ -1,4 +1,4 @@
-"""Stage ``predict@SYSTEM``: greedy answers of the base or the student to every test question, clean and in every condition."""
+"""Stage ``predict@SYSTEM``: greedy answers of the base or the student to every question of a split, clean and in noise."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,23 +9,35 @@ from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base, open_model
 from echodistill.params import Params
+from echodistill.records import Answer, write_rows
 from echodistill.stages.entry import run_stage
 from echodistill.training.run_folder import fingerprint
 
 Which = Literal["base", "student"]
+Split = Literal["test", "decision"]
 
 
 def predict(
-    params: Params, system: Which, out: Path, corpus_folder: Path, mixes_folder: Path, base_folder: Path, model_folder: Path
+    params: Params,
+    system: Which,
+    split: Split,
+    out: Path,
+    corpus_folder: Path,
+    mixes_folder: Path,
+    base_folder: Path,
+    model_folder: Path,
 ) -> None:
     """Write the answers of ``system`` to ``out`` (parquet). ``model_folder`` is the base folder again for the base."""
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
-    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder, "recordings": recordings}
-    mark = fingerprint("predict", params.predict.model_dump(), inputs)
-    llm = _open(system, base_folder, model_folder)
     corpus = Corpus(corpus_folder)
-    noise = NoiseLibrary(corpus.waveform, recordings)
-    answer_grid(out, f"predict {system}", mark, llm, grid_items(corpus, mixes_folder, noise), params.predict.max_new_tokens)
+    items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings), split=split)
+    if not items:  # a source without a decision split: no model need be opened
+        write_rows(out, Answer, [])
+        return
+    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder, "recordings": recordings}
+    mark = fingerprint("predict", params.predict.model_dump() | {"split": split}, inputs)
+    llm = _open(system, base_folder, model_folder)
+    answer_grid(out, f"predict {system} {split}", mark, llm, items, params.predict.max_new_tokens)
 
 
 def _open(system: Which, base_folder: Path, model_folder: Path) -> AudioLLM:
