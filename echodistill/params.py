@@ -94,10 +94,7 @@ class CorpusParams(Section):
         if self.min_duration_s >= self.max_duration_s:
             raise BadKey("min_duration_s", "must be below max_duration_s")
         if self.validation_share + self.decision_share + self.test_share >= 1.0:
-            raise BadKey(
-                "test_share",
-                "validation_share + decision_share + test_share must stay below 1: something must be left to train on",
-            )
+            raise BadKey("test_share", "the shares of the groups must stay below 1 in sum: something must be left to train on")
         if self.test.source == self.source and (self.source == "builtin" or self._reads_the_same()):
             raise BadKey(
                 "test.source", "corpus.source reads the same: write null, or name other rows in corpus.test.path and .manifest"

@@ -58,7 +58,7 @@ def make_world(folder: Path) -> None:
     write(folder / "models/student/run.json", json.dumps({"fingerprint": "world", "method": "grpo", "steps": 3, "weights": "full"}))
     write(folder / "models/student/metrics.jsonl", '{"step": 1, "loss": 1.0}\n')
     write(folder / "reports/metrics.json", json.dumps(FIGURES))
-    write(folder / "reports/promotion.json", json.dumps({"promote": True, "criteria": []}))
+    write(folder / "reports/promotion.json", json.dumps({"promote": True, "champion": {"version": None}, "criteria": []}))
     write(folder / "reports/accuracy_by_snr.png", "no real picture")
     write(folder / "reports/model_card.md", "# A card")
     for name in ("base", "student"):

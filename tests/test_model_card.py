@@ -27,7 +27,16 @@ FIGURES: dict[str, Any] = {
     "unit": "group",
 }
 RUN = {"fingerprint": "36b0", "method": "echodistill", "steps": 160, "weights": "full"}
-DECISION = {"promote": True, "criteria": [{"name": "noisy accuracy gains", "met": True}, {"name": "clean holds", "met": False}]}
+DECISION: dict[str, Any] = {
+    "promote": True,
+    "champion": {"version": "3", "reason": ""},
+    "decided_on": {"clips": 600, "groups": 10},
+    "obstacles": [],
+    "criteria": [
+        {"name": "noisy accuracy gains", "met": True, **GAIN},
+        {"name": "clean holds", "met": False, "value": -0.01, "low": -0.031, "high": 0.01},
+    ],
+}
 
 
 def test_the_head_is_yaml_with_the_results() -> None:
@@ -56,13 +65,18 @@ def test_it_says_how_it_was_made_and_what_it_cannot_do() -> None:
         "160 optimizer steps of 24 prompts",
         "arXiv 2605.23954",
         "Not promoted.",
-        "- met: noisy accuracy gains",
-        "- not met: clean holds",
+        "Decided against the base and version 3, then champion, on 600 clips of\n10 groups that are no part of the test.",
+        "- met: noisy accuracy gains, +15.3 [+11.4, +19.0]",
+        "- not met: clean holds, -1.0 [-3.1, +1.0]",
     ):
         assert part in text
+    assert "in the way" not in text
+    first = model_card(RUN, FIGURES, DECISION | {"champion": {"version": None}, "obstacles": ["one group only"]}, params_of())
+    assert "against the base; there was no other champion, on 600" in first
+    assert "- in the way: one group only" in first
     assert "As a control" not in text
     control = model_card(RUN, FIGURES, DECISION, params_of(references={"hears": "silent"}))
     assert "As a control, the teacher heard: silent." in control
-    assert "Noises that only the test heard: alarm, laugh, wind" in text
+    assert "Noises that only the test heard: shower, traffic, laugh" in text
     assert "None" not in text
     assert json.dumps(str(Path.cwd()))[1:-1] not in text

@@ -49,7 +49,10 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
     failed, still = (_percent(system["unparsed"]) for system in (base, student))
     over = f"{_percent(figures['confidence'])} % intervals over {units_text(figures)}"
     notes = "".join(f"\n\n{line}" for line in (few_units_warning(figures), without_choices(base)) if line)
-    criteria = "\n".join(f"- {'met' if one['met'] else 'not met'}: {one['name']}" for one in decision["criteria"])
+    reasons = [f"- {'met' if one['met'] else 'not met'}: {one['name']}, {points(one)}" for one in decision["criteria"]]
+    criteria = "\n".join([*reasons, *(f"- in the way: {obstacle}" for obstacle in decision["obstacles"])])
+    decided_on, version = decision["decided_on"], decision["champion"]["version"]
+    opponents = f"the base and version {version}, then champion" if version else "the base; there was no other champion"
     control = "" if params.references.hears == "matched" else f" As a control, the teacher heard: {params.references.hears}."
     apart = (
         "no speaker or group stands in two splits" if not params.corpus.test.source else "no group of one source stands in two splits"
@@ -90,7 +93,9 @@ choice the offered text with the highest log-probability counts, summed over its
 
 ## Decision
 
-{"Promoted." if decision["promote"] else "Not promoted."}
+{"Promoted." if decision["promote"] else "Not promoted."} Decided against {opponents}, on {decided_on["clips"]} clips of
+{decided_on["groups"]} groups that are no part of the test. Differences in points, with intervals over groups.
+
 {criteria}
 
 ## Limits
