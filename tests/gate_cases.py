@@ -284,6 +284,13 @@ COMPARISON = cases(
     (EVERY_DIFFERENCE, "acc_forced", w.json_file(w.METRICS, at("difference", "acc_forced", low=0.9, value=0.8, high=1.0))),
     (EVERY_DIFFERENCE, "by_noise wind", w.json_file(w.METRICS, lambda m: m["difference_by_noise"].pop("wind"))),
 )
+
+
+def cut_first(found: list[Answer]) -> list[Answer]:
+    """The first answer was cut at the length limit."""
+    return [replace(found[0], truncated=True, response_tokens=24), *found[1:]]
+
+
 DECISION_ANSWERS = cases(
     "answers_student_decision",
     (
@@ -301,6 +308,7 @@ DECISION_ANSWERS = cases(
         "decision-0-q in decision-0/clean",
         w.rows(w.STUDENT_DECISION, Answer, lambda found: [replace(found[0], snr_db=5.0), *found[1:]]),
     ),
+    (CUT, "answers: 1 of 12 cut at 24 tokens", w.rows(w.STUDENT_DECISION, Answer, cut_first)),
 )
 CHAMPION_ANSWERS = cases(
     "answers_champion_decision",
@@ -312,6 +320,7 @@ CHAMPION_ANSWERS = cases(
                 but(0),
                 one_more(0, question_id="test-0-q", mix_id="test-0/clean"),
                 lambda found: [replace(found[0], snr_db=5.0), *found[1:]],
+                cut_first,
             ),
             strict=True,
         )

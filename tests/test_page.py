@@ -149,10 +149,12 @@ def test_the_headline_never_claims_what_the_interval_does_not(page: Page) -> Non
     assert headline(more).endswith("EchoDistill answers 5.0 points more questions right than its base.")
     assert "EchoDistill cannot be told apart from its base (+5.0 points)" in headline(none)
     assert "EchoDistill answers 2.0 points fewer questions right" in headline(fewer)
-    assert headline(forced(more, -0.01, 0.01, 0.02)).endswith(
-        "5.0 points more questions right than its base; by forced choice among the offered texts it cannot be told apart from its base "
-        "(+1.0 points)."
-    )
+    for ends, said in (
+        ((-0.01, 0.01, 0.02), "no difference can be told (+1.0 points)"),
+        ((0.01, 0.02, 0.03), "2.0 points more"),
+        ((-0.03, -0.02, -0.01), "2.0 points fewer"),
+    ):
+        assert headline(forced(more, *ends)).endswith(f"than its base; by forced choice among the offered texts {said}.")
 
 
 def test_the_gain_by_kind_stands_beside_the_bases_accuracy(page: Page) -> None:

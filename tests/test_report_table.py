@@ -79,7 +79,7 @@ def changed(acc: tuple[float, float], forced: tuple[float, float] | None, unpars
 
 def test_the_headline_says_both_gains_and_what_is_format() -> None:
     assert headline_sentence(changed((0.487, 0.64), (0.63, 0.704), (0.264, 0.081))) == (
-        "At SNR ≤ 0 dB accuracy rises from 48.7 to 64.0 %: +15.3 [+11.3, +19.3] points in free answers, and rises from 63.0 to 70.4 %: "
+        "At SNR ≤ 0 dB accuracy rises from 48.7 to 64.0 %: +15.3 [+11.3, +19.3] points in free answers, and from 63.0 to 70.4 %: "
         "+7.4 [+3.4, +11.4] points by forced choice among the offered texts; the rest is format: "
         "free answers that name no choice fall from 26.4 to 8.1 %."
     )

@@ -160,5 +160,5 @@ class _Spread:
         tail = (1.0 - confidence) / 2.0
         low, high = np.percentile(resampled_D, [100.0 * tail, 100.0 * (1.0 - tail)])
         symmetric = deviation * float(stats.norm.ppf(1.0 - tail))
-        smallest = np.finfo(np.float64).tiny
+        smallest = float(np.finfo(np.float64).tiny)
         return max(smallest, (self._mean - float(low)) / symmetric), max(smallest, (float(high) - self._mean) / symmetric)

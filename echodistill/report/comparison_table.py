@@ -11,24 +11,24 @@ from rich.table import Table
 from echodistill.report.sentences import few_units_warning, points, units_text
 from echodistill.systems import BASE, OURS
 
-COLUMNS = (("clean_acc", "clean"), ("acc", "Acc"), ("acc_forced", "Acc, forced"), ("noisy", "Noisy"), ("gsr", "GSR"))
+COLUMNS = (("clean_acc", "clean"), ("acc", "Acc"), ("acc_forced", "forced"), ("noisy", "Noisy"), ("gsr", "GSR"))
 AUTHORS = (("clean_acc_authors", "clean, authors'"), ("acc_authors", "Acc, authors'"))
 """Only where the test's source has a scoring rule of its own."""
 FORMAT = (
-    ("clean_acc_forced", "clean, forced"),
-    ("clean_acc_forced_norm", "clean, forced, per token"),
-    ("acc_forced", "Acc, forced"),
-    ("acc_forced_norm", "Acc, forced, per token"),
-    ("clean_unparsed", "clean, no choice named"),
-    ("unparsed", "no choice named"),
-    ("truncated", "cut at the limit"),
+    ("clean_acc_forced", "forced, clean"),
+    ("acc_forced", "forced"),
+    ("clean_acc_forced_norm", "per token, clean"),
+    ("acc_forced_norm", "per token"),
+    ("clean_unparsed", "no choice, clean"),
+    ("unparsed", "no choice"),
+    ("truncated", "cut off"),
 )
 """What forced choice gives, and what becomes of free answers."""
 BUDGET_CAPTION = "What training took, mean over seeds"
 BUDGET_HEADS = ("system", "steps", "prompts", "tokens sampled", "tokens given")
 LEGEND = (
     "Forced: right by the offered text with the highest log-probability, summed or as the mean per token (length-normalised).",
-    "No choice named: free answers that name none or several; they count as wrong.",
+    "No choice: free answers that name none or several; they count as wrong. Cut off: at the length limit.",
     "s.d.: of Acc, or of the difference in Acc, over training seeds, in points.",
     "g: Cohen's g, the share of differing answers that are won, less a half.",
     "p: of the difference in Acc over units and seeds, from the interval's own statistic, with Holm's correction over the table.",
@@ -129,17 +129,19 @@ def _heading(metric: str, heading: str, table: Figures) -> str:
     return heading if metric.startswith("clean") else f"{heading} ≤ {table['headline_max_snr_db']:g} dB"
 
 
-def _format_table(table: Figures) -> Shown:
+def _format_table(says: str, table: Figures) -> Shown:
     """Return every system's forced choices and unreadable answers, with the gain over the base by forced choice."""
     wanted = _existing(table, FORMAT)
     forced = "acc_forced" in dict(wanted)
-    heads = ["system", *(_heading(metric, heading, table) for metric, heading in wanted), *(["forced - base"] if forced else [])]
+    heads = ["system", *(heading for _, heading in wanted), *(["forced - base"] if forced else [])]
     rows = []
     for name, figures in table["systems"].items():
         found = table["differences"].get(f"{name} - {BASE}")
         gain = [points(found["acc_forced"]) if found else ""] if forced else []
         rows.append((name, *(_own(figures[metric]) for metric, _ in wanted), *gain))
-    return Shown("Forced choice, and free answers that could not be used, in %", tuple(heads), rows)
+    limit = f"{table['headline_max_snr_db']:g} dB"
+    caption = f"{says}forced choice, and free answers that could not be used, in % at SNR ≤ {limit} and on clean audio; {over(table)}"
+    return Shown(_capital(caption), tuple(heads), rows)
 
 
 def kinds_table(table: Figures) -> Shown | None:
@@ -200,7 +202,7 @@ def tables(table: Figures) -> list[Shown]:
         found.append(Shown(_capital(caption), of_systems, list(system_rows(part))))
         if rows := list(difference_rows(part)):
             found.append(Shown(_capital(f"{says}differences in points, paired row by row; {over(part)}"), of_differences, rows))
-        found.append(_format_table(part))
+        found.append(_format_table(says, part))
     return found
 
 

@@ -124,7 +124,15 @@ def headline(table: Mapping[str, Any]) -> str:
     found = f"In noise of {table['headline_max_snr_db']:g} dB and louder, EchoDistill {_outcome(gain['acc'])}"
     if "acc_forced" not in gain:
         return f"{found}."
-    return f"{found}; by forced choice among the offered texts it {_outcome(gain['acc_forced'])}."
+    return f"{found}; by forced choice among the offered texts {_forced_outcome(gain['acc_forced'])}."
+
+
+def _forced_outcome(gain: Mapping[str, float]) -> str:
+    if gain["low"] > 0:
+        return f"{100 * gain['value']:.1f} points more"
+    if gain["high"] < 0:
+        return f"{-100 * gain['value']:.1f} points fewer"
+    return f"no difference can be told ({100 * gain['value']:+.1f} points)"
 
 
 def _outcome(gain: Mapping[str, float]) -> str:

@@ -21,6 +21,8 @@ def headline_sentence(figures: Mapping[str, Any]) -> str:
     if "acc_forced" not in difference:
         return f"{where} {free}; {named}"
     forced = _moves(base["acc_forced"], student["acc_forced"])
+    if forced.split()[0] == free.split()[0]:
+        forced = forced.partition(" ")[2]  # the verb is not said twice
     both = (
         f"{where} {free} in free answers, and {forced}: "
         f"{points(difference['acc_forced'])} points by forced choice among the offered texts"

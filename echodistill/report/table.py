@@ -58,7 +58,7 @@ def result_table(figures: Mapping[str, Any], promoted: bool | None, console: Con
     over = f"{100 * figures['confidence']:g} % intervals over {units_text(figures)}"
     _print(f"Accuracy in %, {figures['clips']} test clips; in brackets {over}", figures, _blocks(figures), console)
     limit = f"SNR ≤ {figures['headline_max_snr_db']:g} dB"
-    _print(f"Accuracy by kind of noise, {limit}; kinds in the order of the base's accuracy", figures, _kinds(figures), console)
+    _print(f"Accuracy in % by kind of noise, {limit}", figures, _kinds(figures), console)
     console.print(headline_sentence(figures), markup=False)
     for line in (few_units_warning(figures), without_choices(figures["base"])):
         if line:
