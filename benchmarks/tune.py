@@ -1,79 +1,186 @@
-"""Choose a method's settings on the validation split; the test split is never looked at.
+"""Choose the methods' settings on the validation split; the test split is never looked at.
 
-``python -m benchmarks.tune METHOD train.steps=60 mixes.train_clean_share=0.4 ...``: trains once with these overrides on the corpus,
-base and references of the last run and prints accuracy on the validation mixes, clean and at SNR up to 0 dB, before and after.
+``python -m benchmarks.tune`` trains every setting of ``benchmarks/search.yaml`` once on the corpus, base and references of the last run
+and appends its accuracy on the validation mixes to ``benchmarks/tuning.jsonl``. Trials that stand there for the same artifacts are
+not run again, so a stopped search goes on. ``python -m benchmarks.tune table`` prints the file as a table.
 """
 
+import json
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.batches import batches
 from echodistill.datasets.store import Corpus
+from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
 from echodistill.mixes.drawing import Drawer
 from echodistill.mixes.sources import sources_of
-from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
+from echodistill.models.audio_llm import AudioLLM, Prompt, decode
 from echodistill.models.checkpoint import open_base
+from echodistill.models.layout import WEIGHTS, content_hash
 from echodistill.models.response_limit import corpus_limit
+from echodistill.models.responses import respond
 from echodistill.overrides import apply_overrides
-from echodistill.params import validate_params
+from echodistill.params import Params, validate_params
 from echodistill.records import Question, Reference, read_rows
 from echodistill.teacher.hearing import Hearing
 from echodistill.teacher.references import load_views
+from echodistill.training.device import one_thread
 from echodistill.training.rollouts import RolloutSource
 from echodistill.training.train import train_student
 from echodistill.yaml12 import load_yaml
 
-BATCH = 128
+SEARCH, RESULTS = Path("benchmarks/search.yaml"), Path("benchmarks/tuning.jsonl")
+CORPUS, MIXES, BASE, REFERENCES = Path("data/corpus"), Path("data/mixes"), Path("models/base"), Path("data/references")
+BATCH = 96
+AT_A_TIME = 2  # trials, each on one core
+CLEAN_MARGIN = 0.01
+"""A setting whose clean accuracy is further below the base's is not chosen."""
 
 
-def accuracy(llm: AudioLLM, corpus: Corpus, mixes: list[Mix], noise: NoiseLibrary, max_new_tokens: int) -> float:
-    """Share of right answers to the questions about the mixes' clips."""
-    of_clip: dict[str, Question] = {question.clip_id: question for question in corpus.questions.values()}
-    right = 0
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares of right answers on the validation mixes."""
+
+    clean: float
+    noisy: float
+    """At SNR up to 0 dB."""
+    clean_forced: float
+    """By forced choice: the most likely of the offered texts."""
+    noisy_forced: float
+
+
+def trials(search: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the method and the overrides of every trial."""
+    for method, settings in search.items():
+        for setting in settings:
+            yield method, dict(setting)
+
+
+def artifacts_id() -> str:
+    """Return what identifies the artifacts a trial is trained on: the base's weights, which come from the corpus."""
+    return content_hash(BASE, WEIGHTS)[:16]
+
+
+def accuracy(llm: AudioLLM, corpus: Corpus, mixes: Sequence[Mix], noise: NoiseLibrary, limit: int) -> tuple[float, float]:
+    """Return the shares of right free answers and of right forced choices to the questions about the mixes' clips."""
+    of_clip: dict[str, Question] = {question.clip_id: question for question in corpus.questions_of("validation")}
+    free = forced = 0
     for part in batches(mixes, BATCH):
         asked = [of_clip[mix.clip_id] for mix in part]
         waveforms = [noise.render(mix, corpus.waveform(mix.clip_id)).noisy for mix in part]
         prompts = [Prompt(wave, row.question, row.choices) for wave, row in zip(waveforms, asked, strict=True)]
-        responses = generate(llm, encode(llm, prompts), max_new_tokens)
-        right += sum(parse_choice(decode(llm, r), row.choices) == row.answer_index for r, row in zip(responses, asked, strict=True))
-    return right / len(mixes)
+        for row, response in zip(asked, respond(llm, prompts, limit), strict=True):
+            free += parse_choice(decode(llm, response.token_ids), row.choices) == row.answer_index
+            scores = response.choice_log_probs
+            forced += scores.index(max(scores)) == row.answer_index
+    return free / len(mixes), forced / len(mixes)
 
 
-def main() -> None:
-    method, *overrides = sys.argv[1:]
-    if stray := [one for one in overrides if not one.startswith(("train.", "mixes.train_"))]:
-        sys.exit(f"error: {stray[0]} has no effect on the artifacts of the last run; give train.* or mixes.train_*")
-    raw = load_yaml(Path("params.yaml").read_text(encoding="utf-8"))
-    params = validate_params(apply_overrides(raw, [f"train.method={method}", *overrides]), "params.yaml")
-    corpus, llm = Corpus(Path("data/corpus")), open_base(Path("models/base"))
-    heard = [mix for mix in read_rows(Path("data/mixes/mixes.parquet"), Mix) if mix.split == "validation"]
-    if params.mixes.noise != "procedural" or not heard:
-        sys.exit("error: tuning needs procedural noise and a validation split")
-    clean, noisy = [mix for mix in heard if mix.snr_db is None], [mix for mix in heard if mix.snr_db is not None and mix.snr_db <= 0]
-    by_key = load_views(Path("data/references/distributions.safetensors"))
-    references = read_rows(Path("data/references/references.parquet"), Reference)
-    views = {row.question_id: by_key[row.key] for row in references}
+def judge(llm: AudioLLM, corpus: Corpus, noise: NoiseLibrary, limit: int) -> Accuracy:
+    """Return the model's accuracy on the validation mixes."""
+    mixes = [mix for mix in read_rows(MIXES / "mixes.parquet", Mix) if mix.split == "validation"]
+    if not mixes:
+        raise UserError("there is no validation split to choose settings on: raise corpus.validation_share")
+    clean = accuracy(llm, corpus, [mix for mix in mixes if mix.snr_db is None], noise, limit)
+    noisy = accuracy(llm, corpus, [mix for mix in mixes if mix.snr_db is not None and mix.snr_db <= 0], noise, limit)
+    return Accuracy(clean[0], noisy[0], clean[1], noisy[1])
+
+
+def run_trial(params: Params) -> dict[str, Any]:
+    """Train once and return the accuracies before and after, with the seconds it took."""
+    one_thread()
+    corpus, llm = Corpus(CORPUS), open_base(BASE)
     noise = NoiseLibrary(corpus.waveform)
+    by_key = load_views(REFERENCES / "distributions.safetensors")
+    views = {row.question_id: by_key[row.key] for row in read_rows(REFERENCES / "references.parquet", Reference)}
     drawer = Drawer(params.seed, params.mixes, sources_of(corpus, params.mixes))
     training = [mix for clip in corpus.clips_of("train") for mix in drawer((clip.clip_id, "train"))]
     source = RolloutSource(Hearing(corpus, "matched", params.seed), training, noise, views, llm.tokenizer.pad_token_id)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
-    before = [accuracy(llm, corpus, mixes, noise, limit) for mixes in (clean, noisy)]
+    before = judge(llm, corpus, noise, limit)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         train_student(llm, source, params.train, limit, params.seed, Path(folder), lambda _step, _metrics: None)
-    seconds = time.monotonic() - started
-    after = [accuracy(llm, corpus, mixes, noise, limit) for mixes in (clean, noisy)]
-    print(
-        f"TUNED {method} {' '.join(overrides)}: clean {before[0]:.3f} -> {after[0]:.3f}, "
-        f"SNR <= 0 dB {before[1]:.3f} -> {after[1]:.3f}, trained in {seconds:.0f} s",
-        flush=True,
+    seconds = round(time.monotonic() - started)
+    return {"base": asdict(before), "student": asdict(judge(llm, corpus, noise, limit)), "seconds": seconds}
+
+
+def search(only: Sequence[str]) -> None:
+    """Run all trials that have no result yet, each in a process of its own."""
+    artifacts = artifacts_id()
+    done = {(row["artifacts"], row["method"], json.dumps(row["settings"], sort_keys=True)) for row in results()}
+    wanted = [
+        (method, settings)
+        for method, settings in trials(load_yaml(SEARCH.read_text(encoding="utf-8")))
+        if (artifacts, method, json.dumps(settings, sort_keys=True)) not in done and (not only or method in only)
+    ]
+    print(f"{len(wanted)} trials to run")
+
+    def one(trial: tuple[str, dict[str, Any]]) -> None:
+        method, settings = trial
+        command = [sys.executable, "-m", "benchmarks.tune", "trial", method, *(f"{key}={value}" for key, value in settings.items())]
+        ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if ended.returncode != 0:
+            print(f"FAILED {method} {settings}", flush=True)
+            return
+        row = {"artifacts": artifacts, "method": method, "settings": settings} | json.loads(ended.stdout.splitlines()[-1])
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        print(described(row), flush=True)
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        list(pool.map(one, wanted))
+
+
+def results() -> list[dict[str, Any]]:
+    """Return all recorded trials."""
+    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()] if RESULTS.is_file() else []
+
+
+def described(row: Mapping[str, Any]) -> str:
+    """Return one trial as a row of a Markdown table."""
+    settings = ", ".join(
+        f"{key.removeprefix('train.')}={value:g}" if isinstance(value, float) else f"{key.removeprefix('train.')}={value}"
+        for key, value in row["settings"].items()
     )
+    figures = (f"{100 * row['student'][name]:.1f}" for name in ("clean", "noisy", "clean_forced", "noisy_forced"))
+    return f"| {row['method']} | {settings or 'as in params.yaml'} | {' | '.join(figures)} | {row['seconds']} |"
+
+
+def table() -> None:
+    """Print all trials on the present artifacts, the base first."""
+    rows = [row for row in results() if row["artifacts"] == artifacts_id()]
+    print("| method | what differs | clean | ≤ 0 dB | clean, forced | ≤ 0 dB, forced | s |\n|---|---|---|---|---|---|---|")
+    if rows:
+        print(described({"method": "base", "settings": {}, "student": rows[0]["base"], "seconds": 0}))
+    for row in sorted(rows, key=lambda row: (row["method"], json.dumps(row["settings"]))):
+        print(described(row))
+
+
+def main() -> None:
+    """Run the command line: nothing or method names, ``table``, or ``trial METHOD KEY=VALUE ...``."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command == "table":
+        table()
+    elif command == "trial":
+        method, *overrides = sys.argv[2:]
+        raw = load_yaml(Path("params.yaml").read_text(encoding="utf-8"))
+        params = validate_params(apply_overrides(raw, [f"train.method={method}", *overrides]), "params.yaml")
+        if params.mixes.noise != "procedural":
+            raise UserError("mixes.noise: tuning needs procedural noise")
+        print(json.dumps(run_trial(params)))
+    else:
+        search(sys.argv[1:])
 
 
 if __name__ == "__main__":

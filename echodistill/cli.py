@@ -31,6 +31,7 @@ QUICK = (
     "comparison.systems=[sft, grpo, distill, echodistill]",
     "comparison.controls=[]",
     "comparison.denoisers=[wavelet, spectral_gating]",
+    "comparison.folds=[]",
     "train.steps=60",
 )
 TABLE_WIDTH = 150
@@ -208,6 +209,35 @@ def register(
         print(enter_comparison(REPORTS, COMPARED_MODELS))
         return
     print(publish(STUDENT, BASE, REPORTS, Path("data/answers"), Path("dvc.lock")))
+
+
+@app.command()
+def champion(
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Give the alias back to the champion before, and bar the present one.")
+    ] = False,
+    set_to: Annotated[
+        str | None, typer.Option("--set", metavar="VERSION", help="Make this version champion, also a barred one.")
+    ] = None,
+) -> None:
+    """Print the registry's champion, since when it is, and the history; or change it."""
+    from echodistill.champion import championship, roll_back, set_champion
+    from echodistill.publishing import forget_registered
+
+    if rollback and set_to is not None:
+        raise UserError("--rollback and --set both name the champion: give one of them")
+    if rollback:
+        now, barred = roll_back()
+        print(f"version {barred} was rolled back: version {now} is champion again")
+    elif set_to is not None:
+        set_champion(set_to)
+        print(f"version {set_to} is champion")
+    if rollback or set_to is not None:
+        forget_registered()
+    found = championship()
+    print(f"champion of echodistill: version {found.version}" + (f", since {found.since}" if found.since else ""))
+    for change in found.changes:
+        print(f"  {change.since}  {change.how} version {change.version}")
 
 
 @app.command()

@@ -13,8 +13,9 @@ from typing import Any
 
 from echodistill.dvc_lock import LOCK, Lock, dvc_md5, read_lock
 from echodistill.errors import UserError
-from echodistill.evaluation.headline import ENDS, METRICS
+from echodistill.evaluation.headline import ENDS, top_intervals
 from echodistill.lineage import flow_run_tags
+from echodistill.mixes.folds import FIRST
 from echodistill.models.layout import RUN
 from echodistill.outputs import publish_outputs
 from echodistill.registry import log_figures
@@ -44,11 +45,13 @@ def enter_comparison(reports: Path, models: Path) -> str:
     table, mark = json.loads(content), hashlib.sha256(content).hexdigest()
     tags = {name: without_credentials(value) for name, value in (revision_tags(Path()) | flow_run_tags()).items()}
     parent = find_or_create_run(mark, "comparison", tags)
-    gains = {f"{name} {metric}": found[metric] for name, found in table["differences"].items() for metric in METRICS}
+    gains = {
+        f"{name} {metric}": found for name, figures in table["differences"].items() for metric, found in top_intervals(figures).items()
+    }
     log_figures(parent, _flat(gains), [reports / name for name in FILES])
     for name, figures in table["systems"].items():
         child = find_or_create_run(f"{mark} {name}", name, tags | {PARENT_TAG: parent, SYSTEM_TAG: name})
-        log_figures(child, _flat({metric: figures[metric] for metric in METRICS}), [])
+        log_figures(child, _flat(top_intervals(figures)), [])
     for name, seeds in table["by_seed"].items():
         for seed, figures in seeds.items():
             folder = models / f"{name}-{seed}"
@@ -89,5 +92,6 @@ def _publish(run_id: str, table: Mapping[str, Any], lock: Lock) -> str:
 def _stages(table: Mapping[str, Any], lock: Lock) -> list[str]:
     """Of this comparison: DVC's lock keeps those of systems and seeds that have gone."""
     present = {f"{name}-{seed}" for name, seeds in table["by_seed"].items() for seed in seeds}
-    known = {name.partition(" + ")[0] for name in table.get("denoised", {}).get("systems", {})} | set(table["by_seed"])
+    folds = {str(fold) for fold in range(FIRST + 1, len(table.get("rotation", {}).get("held_out", [])) + 1)}
+    known = folds | {name.partition(" + ")[0] for name in table.get("denoised", {}).get("systems", {})} | set(table["by_seed"])
     return [stage for stage in lock.stages if stage.partition("@")[2] in {"", *present, *known}]

@@ -5,17 +5,15 @@ invalidates nothing.
 """
 
 import re
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_core import ErrorDetails
 
 from echodistill.audio.kinds import KINDS
 from echodistill.errors import UserError
+from echodistill.params_faults import BadKey, describe
 from echodistill.yaml12 import load_yaml
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -42,14 +40,6 @@ EVALUATED: tuple[Benchmark, ...] = ("mmau", "mmar", "mmsu", "air-bench", "voiceb
 _SCHEDULER = re.compile(r"(tcp|tls)://([\w.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}", re.ASCII)
 
 
-class _BadKey(ValueError):
-    """A fault that shows only beside other keys of the section; ``key`` is the one to name."""
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(message)
-        self.key = key
-
-
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -64,6 +54,7 @@ class Section(BaseModel):
 class ClipCounts(Section):
     train: PositiveInt
     validation: Count
+    decision: Count
     test: PositiveInt
 
 
@@ -89,6 +80,8 @@ class CorpusParams(Section):
     """How many clips ``builtin`` and ``fsdd`` make; the others take all they find."""
     validation_share: Share
     """Of the groups, rounded down."""
+    decision_share: Share
+    """Of the groups, rounded up where there are four groups or more; none of fewer."""
     test_share: Share
     """Of the groups, rounded up; with a source of its own for the test (``test``) none of the groups."""
     min_duration_s: PositiveFloat
@@ -99,11 +92,11 @@ class CorpusParams(Section):
     @model_validator(mode="after")
     def _ranges(self) -> "CorpusParams":
         if self.min_duration_s >= self.max_duration_s:
-            raise _BadKey("min_duration_s", "must be below max_duration_s")
-        if self.validation_share + self.test_share >= 1.0:
-            raise _BadKey("test_share", "validation_share + test_share must stay below 1: something must be left to train on")
+            raise BadKey("min_duration_s", "must be below max_duration_s")
+        if self.validation_share + self.decision_share + self.test_share >= 1.0:
+            raise BadKey("test_share", "the shares of the groups must stay below 1 in sum: something must be left to train on")
         if self.test.source == self.source and (self.source == "builtin" or self._reads_the_same()):
-            raise _BadKey(
+            raise BadKey(
                 "test.source", "corpus.source reads the same: write null, or name other rows in corpus.test.path and .manifest"
             )
         return self
@@ -142,14 +135,14 @@ class MixesParams(Section):
     @model_validator(mode="after")
     def _kinds(self) -> "MixesParams":
         if self.noise == "procedural" and (unknown := set(self.kinds) - set(KINDS)):
-            raise _BadKey("kinds", f"{sorted(unknown)} have no procedural noise; known: {', '.join(KINDS)}")
+            raise BadKey("kinds", f"{sorted(unknown)} have no procedural noise; known: {', '.join(KINDS)}")
         if stray := set(self.unseen) - set(self.kinds):
-            raise _BadKey("unseen", f"{sorted(stray)} are not in kinds")
+            raise BadKey("unseen", f"{sorted(stray)} are not in kinds")
         if set(self.unseen) == set(self.kinds):
-            raise _BadKey("unseen", "every kind is unseen: nothing is left to train with")
+            raise BadKey("unseen", "every kind is unseen: nothing is left to train with")
         for name in ("kinds", "unseen", "snrs_db"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
-                raise _BadKey(name, "something stands there twice")
+                raise BadKey(name, "something stands there twice")
         return self
 
     @property
@@ -167,13 +160,15 @@ class NanoParams(Section):
     ctc_weight: NonNegativeFloat
     """Of an auxiliary CTC loss on the encoder, where transcripts are known."""
     min_snr_db: SnrDb
-    """Pre-training hears mild noise only, uniform between these."""
+    """Pre-training adds mild noise only, uniform between these."""
     max_snr_db: SnrDb
+    noise_only_share: Share
+    """Of the last 40 % of the examples: noise alone, so that the model learns to stay within the offered choices."""
 
     @model_validator(mode="after")
     def _ranges(self) -> "NanoParams":
         if self.min_snr_db > self.max_snr_db:
-            raise _BadKey("min_snr_db", "must not be above max_snr_db")
+            raise BadKey("min_snr_db", "must not be above max_snr_db")
         return self
 
 
@@ -280,6 +275,15 @@ class ComparisonParams(Section):
     """What the teacher of `echodistill` hears instead; each is trained like a system."""
     denoisers: tuple[Denoiser, ...]
     """Each tried in front of the base and of the first seed's student."""
+    folds: tuple[PositiveInt, ...]
+    """Numbers of the further folds in which ``echodistill`` is trained without other kinds of noise: 2, 3, ... or none."""
+
+    @field_validator("folds")
+    @classmethod
+    def _counted(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value != tuple(range(2, len(value) + 2)):
+            raise ValueError("must count up from 2, e.g. [2, 3]: fold 1 holds out mixes.unseen")
+        return value
 
     @field_validator("seeds", "systems", "controls", "denoisers")
     @classmethod
@@ -349,7 +353,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _headline(self) -> "Params":
         if self.compare.headline_max_snr_db < min(self.mixes.snrs_db):
-            raise _BadKey("compare.headline_max_snr_db", "is below every one of mixes.snrs_db: there is nothing to average")
+            raise BadKey("compare.headline_max_snr_db", "is below every one of mixes.snrs_db: there is nothing to average")
         return self
 
 
@@ -371,16 +375,4 @@ def validate_params(raw: Any, name: str) -> Params:
     except ValidationError as error:
         # a list with one bad item is also told to be too short, as if it had been given empty
         faults = [fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]]
-        raise UserError(f"{name}: " + "; ".join(map(_describe, faults or error.errors()))) from error
-
-
-def _describe(fault: ErrorDetails) -> str:
-    """``mixes.unseen: ['hum'] are not in kinds (got ...)`` for one of pydantic's faults."""
-    key, given = fault["loc"], fault["input"]
-    if isinstance(cause := fault.get("ctx", {}).get("error"), _BadKey):
-        key, given = (*key, cause.key), reduce(getitem, cause.key.split("."), given)
-    path = ".".join(str(part) for part in key) or "(top level)"
-    if fault["type"] == "extra_forbidden":
-        return f"{path}: unknown key"
-    message = f"{path}: {fault['msg'].removeprefix('Value error, ')}"
-    return message if fault["type"] == "missing" else f"{message} (got {given!r:.60})"
+        raise UserError(f"{name}: " + "; ".join(map(describe, faults or error.errors()))) from error

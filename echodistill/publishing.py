@@ -60,13 +60,20 @@ def publish(student: Path, base: Path, reports_folder: Path, answers_folder: Pat
     log_missing_metrics(run_id, read_metrics(own if own.is_file() else student / "metrics.jsonl"))
     log_run(run_id, _params_of_the_run(lock), read_lineage(lock.parent, "train", flow), reports)
     published = _link(run_id, locked, student, place, lock.parent)
-    number = register(student, base, decision, run_id, figures_of, reports)
-    aliases = "candidate, champion" if decision["promote"] else "candidate"
-    says = f"registered echodistill version {number} ({aliases}), MLflow run {run_id}{published}"
+    entered = register(student, base, decision, run_id, figures_of, reports)
+    aliases = "candidate, champion" if entered.is_champion else "candidate"
+    says = f"registered echodistill version {entered.number} ({aliases}), MLflow run {run_id}{published}"
+    if entered.refusal:  # not remembered: it may be champion the next time
+        return f"{says}; not made champion: {entered.refusal}"
     entry = {"state": state, "flow": bool(flow), "says": says, "page": run_page(run_id)}
     with atomic_path(REGISTERED) as temporary:
         temporary.write_text(json.dumps(entry) + "\n", encoding="utf-8")
     return says
+
+
+def forget_registered() -> None:
+    """Have the next ``register`` ask MLflow again: what was said before may no longer be so."""
+    REGISTERED.unlink(missing_ok=True)
 
 
 def _link(run_id: str, lock: Lock, student: Path, place: Place | None, folder: Path) -> str:

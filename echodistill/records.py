@@ -16,7 +16,10 @@ import pyarrow.parquet as pq
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "decision", "test")
+"""In the order of their use: to train, to choose settings, to decide on a promotion, to report."""
+GRIDS = {"test": "grid.parquet", "decision": "decision_grid.parquet"}
+"""The splits that every system must answer, and the file below the mixes folder that lists what is asked."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class MixCheck:
 
 @dataclass(frozen=True)
 class GridRow:
-    """One item of the test: a question under a mix of its clip."""
+    """One item of a grid (``GRIDS``): a question under a mix of its clip."""
 
     mix_id: str
     question_id: str

@@ -1,30 +1,33 @@
 """The MLflow registry: complete a training's run, and enter its student as a version of one model.
 
-Versions have two aliases: ``candidate`` is the newest entered, ``champion`` the last one that ``reports/promotion.json`` let through.
+Versions have two aliases: ``candidate`` is the newest entered, ``champion`` the one that ``champion.py`` keeps.
 """
 
 import hashlib
 import json
 import posixpath
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from echodistill.batches import batches
+from echodistill.champion import MODEL, WEIGHTS_TAG, champion_number, identity_of, make_champion, refusal
+from echodistill.champion_folder import BASE, STUDENT, ChampionFacts, fault_of_files, files_hash
 from echodistill.errors import UserError
 from echodistill.lineage import Lineage, headline
 from echodistill.model_package import save_evaluation, save_model
 from echodistill.params import load_params
 from echodistill.revision import revision_tags
 from echodistill.run_reports import Reports
-from echodistill.tracking import FINGERPRINT_TAG, connected, tracking_uri, without_credentials
+from echodistill.tracking import connected, tracking_uri, without_credentials
 
-MODEL = "echodistill"
-WEIGHTS_TAG = "echodistill.weights_sha256"
 EVALUATION_TAG = "echodistill.evaluation_sha256"
 SOURCE = "models:/"
 """Before a logged model's id, where a version says what it was made from."""
@@ -104,25 +107,36 @@ def _log_params(client: Any, run_id: str, wanted: Mapping[str, str]) -> None:
             client.delete_tag(run_id, tag)
 
 
+@dataclass(frozen=True)
+class Entered:
+    """A version that a student was entered as."""
+
+    number: str
+    is_champion: bool
+    refusal: str
+    """Why a positive decision did not make it champion; empty where it did, or where the decision was negative."""
+
+
 def register(
     student: Path, base: Path, promotion: Mapping[str, Any], run_id: str, metrics: Mapping[str, float], reports: Reports | None = None
-) -> str:
-    """Enter a student as a version of the model ``echodistill`` and set its aliases; the version's number.
+) -> Entered:
+    """Enter a student as a version of the model ``echodistill`` and set its aliases.
+
+    A positive decision makes it champion only where the champion is still the one that it was decided against.
 
     ``base`` goes along where the student is an adapter. ``promotion`` is ``reports/promotion.json``, ``metrics`` are ``headline``
     figures; of ``reports`` the card and all answers are kept with the model. The same student of the same
     training is entered once; evaluated anew, it keeps the later figures, card and answers. Raises ``UserError``.
     """
-    from echodistill.models.layout import RUN, content_hash
+    from echodistill.models.layout import RUN
 
-    promote = promotion.get("promote")
-    if not isinstance(promote, bool):
-        raise UserError("reports/promotion.json has no true or false under 'promote': run `echodistill run promote`")
+    promote, against = promotion.get("promote"), promotion.get("champion")
+    if not isinstance(promote, bool) or not isinstance(against, dict) or "version" not in against:
+        raise UserError("reports/promotion.json lacks 'promote' (true or false) or 'champion': run `echodistill run promote`")
     if not (student / RUN).is_file():
         raise UserError(f"{student} holds no trained model ({RUN} is missing): make one with `echodistill run train`")
     run = json.loads((student / RUN).read_text(encoding="utf-8"))
-    # of the weights alone: they are what is served
-    identity = {FINGERPRINT_TAG: run["fingerprint"], WEIGHTS_TAG: content_hash(student, "*.safetensors")}
+    identity = identity_of(student)
     artifacts = {"student": student} | ({"base": base} if run["weights"] == "lora" else {})
     with connected() as client:
         import mlflow
@@ -139,9 +153,10 @@ def register(
         client.set_model_version_tag(MODEL, number, "promotion.promote", str(promote).lower())
         client.update_model_version(MODEL, number, description=_describe(run, promotion))
         client.set_registered_model_alias(MODEL, "candidate", number)
-        if promote:
-            client.set_registered_model_alias(MODEL, "champion", number)
-    return number
+        refused = refusal(client, number, against["version"]) if promote else ""
+        if promote and not refused:
+            make_champion(client, number)
+        return Entered(number, champion_number(client) == number, refused)
 
 
 def _mark(metrics: Mapping[str, float], reports: Reports | None) -> str:
@@ -206,7 +221,9 @@ def _describe(run: Mapping[str, Any], promotion: Mapping[str, Any]) -> str:
     ]
     for criterion in promotion.get("criteria", []):
         met = "met" if criterion["met"] else "**not met**"
-        lines.append(f"- {criterion['name']}: {criterion['value']} (bound {criterion['bound']}), {met}")
+        interval = f"{criterion['value']:+.3f} [{criterion['low']:+.3f}, {criterion['high']:+.3f}]"
+        lines.append(f"- {criterion['name']}: {interval} (bound {criterion['bound']:g}), {met}")
+    lines += [f"- **{obstacle}**" for obstacle in promotion.get("obstacles", [])]
     return "\n".join(lines)
 
 
@@ -293,3 +310,41 @@ def weights_of(version: Version, name: str) -> str | None:
             return None
         folder = download_artifacts(f"{top}/artifacts/{name}", dst_path=scratch, registry_uri=tracking_uri(), **uris)
         return content_hash(Path(folder), WEIGHTS)
+
+
+def fetch_model(wanted: ChampionFacts, folder: Path) -> ChampionFacts:
+    """Download the model files of a version into ``folder``; its facts, with the reason where MLflow has none that can be used.
+
+    What an evaluation left beside the weights is left out: it changes, and the model does not. Raises ``UserError``.
+    """
+    top = f"{SOURCE}{MODEL}/{wanted.version}"
+    for part, place in _model_parts(top).items():
+        with connected():
+            from mlflow.artifacts import download_artifacts
+
+            found = Path(
+                download_artifacts(f"{top}/{place}", dst_path=str(folder), tracking_uri=tracking_uri(), registry_uri=tracking_uri())
+            )
+        if found != folder / part:
+            found.rename(folder / part)
+        (folder / part / "README.md").unlink(missing_ok=True)
+    fault = fault_of_files(folder, wanted.weights_sha256)
+    for each in list(folder.iterdir()):
+        if fault or each.name not in (STUDENT, BASE):
+            shutil.rmtree(each)
+    if fault:
+        return replace(wanted, reason=fault)
+    return replace(wanted, content_sha256=files_hash(folder))
+
+
+def _model_parts(top: str) -> dict[str, str]:
+    """Return where the files of student and base stand in a logged model, by name; nothing where it is none of ours."""
+    with connected(), tempfile.TemporaryDirectory() as scratch:
+        from mlflow.artifacts import download_artifacts, list_artifacts
+
+        uris = {"tracking_uri": tracking_uri(), "registry_uri": tracking_uri()}
+        if "MLmodel" not in [posixpath.basename(found.path) for found in list_artifacts(top, tracking_uri=tracking_uri())]:
+            return {}
+        description = yaml.safe_load(Path(download_artifacts(f"{top}/MLmodel", dst_path=scratch, **uris)).read_text(encoding="utf-8"))
+    artifacts = description.get("flavors", {}).get("python_function", {}).get("artifacts", {})
+    return {part: str(artifacts[part]["path"]) for part in (STUDENT, BASE) if part in artifacts}

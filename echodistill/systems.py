@@ -50,6 +50,11 @@ SYSTEMS: Mapping[System | Control, TrainedSystem] = {
 }
 
 
+def fold_run(fold: int, seed: int) -> str:
+    """Return the name of a training of ``OURS`` in a further fold of the rotation over held-out kinds of noise."""
+    return f"fold{fold}-{seed}"
+
+
 def check_distinct(params: Params) -> None:
     """Raises ``UserError`` where two systems of a comparison would be one training by two names."""
     seen: dict[str, str] = {}

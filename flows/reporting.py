@@ -14,8 +14,9 @@ from rich.console import Console
 
 from echodistill.outputs import COMPARISON_PUBLISHED, PUBLISHED
 from echodistill.publishing import REGISTERED
-from echodistill.report.comparison_table import difference_rows, headings, legend, markdown, system_rows
-from echodistill.report.page import headline
+from echodistill.report.comparison_table import legend, markdown, tables
+from echodistill.report.page import headline, sentence
+from echodistill.report.sentences import few_units_warning
 from echodistill.report.table import result_table
 from echodistill.storage.place import parse_place
 from echodistill.tracking import tracking_uri, without_credentials
@@ -100,11 +101,12 @@ def _result(workspace: Path) -> str:
 
 
 def _comparison(workspace: Path) -> str:
-    """The table of a comparison's systems and that of their differences."""
+    """The tables of a comparison, below what came out."""
     table = _read(workspace / "reports/compare.json")
-    of_systems, of_differences = headings(table)
-    parts = (markdown(of_systems, list(system_rows(table))), markdown(of_differences, list(difference_rows(table))))
-    return f"{headline(table)}\n\n" + "\n".join(parts) + "\n" + " ".join(legend(table))
+    parts = [f"**{shown.caption}**\n\n{markdown(shown.heads, shown.rows)}" for shown in tables(table)]
+    warning = few_units_warning(table)
+    said = [headline(table), sentence(table), *([warning] if warning else []), *parts, " ".join(legend(table))]
+    return "\n\n".join(said)
 
 
 def _read(path: Path) -> dict[str, Any]:

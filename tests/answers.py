@@ -1,9 +1,9 @@
 """Answers as tests need them: the scores of the choices follow from the response, unless they are given."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from echodistill.evaluation.choices import parse_choice
-from echodistill.records import Answer
+from echodistill.records import Answer, Question
 
 
 def answer(
@@ -23,3 +23,8 @@ def answer(
         forced = len(choices) - 1 if named is None else named
     scores = tuple(-1.0 if index == forced else -4.0 for index in range(len(choices)))
     return Answer(mix_id, question_id, noise_kind, snr_db, response, truncated, response_tokens, scores, (2,) * len(choices))
+
+
+def units_of(questions: Iterable[Question]) -> dict[str, int]:
+    """Return the units of the questions' clips where each clip is one by itself."""
+    return {clip_id: number for number, clip_id in enumerate(sorted({one.clip_id for one in questions}))}

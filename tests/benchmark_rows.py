@@ -166,6 +166,7 @@ def params_of(root: Path, source: str, manifest: str, **changes: object) -> Corp
         "path": str(root),
         "manifest": manifest,
         "validation_share": 0.0,
+        "decision_share": 0.0,
         "test_share": 0.4,
     }
     return corpus_params(**settings | {"min_duration_s": 0.1, "max_duration_s": 1.0} | changes)

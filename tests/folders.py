@@ -30,6 +30,7 @@ def read(root: Path, manifest: str = "manifest.jsonl", seed: int = 1) -> SourceC
         "path": str(root),
         "manifest": manifest,
         "validation_share": 0.0,
+        "decision_share": 0.0,
         "test_share": 0.4,
     }
     return folder.read(corpus_params(**settings, min_duration_s=0.1, max_duration_s=1.0, max_quarantined_share=0.5), seed)

@@ -1,13 +1,12 @@
 """For every expectation of every gate, ways to break an artifact that make exactly that expectation fail."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from echodistill.audio.mixing import Mix
-from echodistill.gates.promotion import CRITERIA
+from echodistill.evaluation.criteria import CRITERIA
+from echodistill.gates.champion import SAID, WHOLE
 from echodistill.records import Answer, Clip, GridRow, MixCheck, Quarantined, Question, Reference
 from tests import gate_world as w
 from tests.gate_world import Break
@@ -85,12 +84,8 @@ def unmet(content: Any) -> None:
     content["promote"] = False
 
 
-def overrated(world: Path) -> None:
-    """A difference that only reaches its bound, written down as better."""
-    w.json_file(w.METRICS, at("difference", "acc", low=0.0))(world)
-    digest = hashlib.sha256((world / w.METRICS).read_bytes()).hexdigest()
-    w.json_file(w.PROMOTION, change(metrics_sha256=digest))(world)
-    w.json_file(w.PROMOTION, at("criteria", 0, value=0.0))(world)
+def of_promotion(edit: Callable[[Any], object]) -> Break:
+    return w.json_file(w.PROMOTION, edit)
 
 
 NO_SHARED_AUDIO = "no audio in two splits: give its clips one group, or leave one of them out"
@@ -98,7 +93,7 @@ CORPUS = cases(
     "corpus",
     ("no clip id stands twice", "train-3", w.rows(w.CLIPS, Clip, again(3))),
     (
-        "every clip is in train, validation or test",
+        "every clip is in train, validation, decision or test",
         "validation-0",
         w.all_of(w.clip("validation-0", split="dev", group="dev"), w.question("validation-0-q", split="dev")),
     ),
@@ -138,6 +133,7 @@ CORPUS = cases(
     ("at most 10 % of a source's rows are quarantined", "builtin", w.rows(w.QUARANTINE, Quarantined, lambda found: found * 4)),
 )
 LOUD = "test-0/gauss@-10"
+DECISION_LEVELS = "every decision clip is clean once and in noise once at every SNR"
 MIXES = cases(
     "mixes",
     ("no mix id stands twice", "odd", w.all_of(w.more_mix("train-0"), w.rows(w.MIXES, Mix, again(-1)))),
@@ -156,6 +152,18 @@ MIXES = cases(
     ("every test clip is clean and in every kind of noise at every SNR", "test-0", w.without_mix("test-0/wind@5")),
     ("every test clip is clean and in every kind of noise at every SNR", "test-0", w.without_mix("test-0/clean")),
     ("no test clip is in a condition that was not asked for", "test-0", w.more_mix("test-0", snr_db=7.0)),
+    (DECISION_LEVELS, "decision-0", w.without_mix("decision-0/clean")),
+    (DECISION_LEVELS, "decision-0", w.more_mix("decision-0", noise_kind="wind", snr_db=5.0)),
+    (
+        "the grid holds every decision question exactly once in every mix of its clip",
+        "decision-0-q in decision-0/clean",
+        w.rows(w.DECISION_GRID, GridRow, but(0)),
+    ),
+    (
+        "the grid holds nothing but decision questions in mixes of their clips",
+        "test-0-q in test-0/clean",
+        w.rows(w.DECISION_GRID, GridRow, one_more(0, question_id="test-0-q", mix_id="test-0/clean")),
+    ),
     (
         "the grid holds every test question exactly once in every mix of its clip",
         "test-0-q in test-0/clean",
@@ -246,6 +254,8 @@ ANSWERS = cases(
         w.rows(w.ANSWERS, Answer, lambda found: [*(replace(one, truncated=True, response_tokens=24) for one in found[:2]), *found[2:]]),
     ),
 )
+EVERY_RATE = "every rate is there and lies within 0 and 1"
+EVERY_DIFFERENCE = "every difference is there and lies within its interval"
 COMPARISON = cases(
     "comparison",
     (
@@ -264,30 +274,82 @@ COMPARISON = cases(
         "by_snr -10",
         w.json_file(w.METRICS, at("student", "by_snr", "-10", n=7)),
     ),
+    (EVERY_RATE, "base by_snr -10 gsr", w.json_file(w.METRICS, at("base", "by_snr", "-10", gsr=1.01))),
+    (EVERY_RATE, "student overall clean_acc", w.json_file(w.METRICS, at("student", clean_acc=None))),
+    (EVERY_RATE, "base by_snr -10 unparsed", w.json_file(w.METRICS, at("base", "by_snr", "-10", unparsed=-0.1))),
+    (EVERY_RATE, "student by_noise wind acc_forced", w.json_file(w.METRICS, at("student", "by_noise", "wind", acc_forced=None))),
+    (EVERY_RATE, "student overall clean_acc_forced_norm", w.json_file(w.METRICS, at("student", clean_acc_forced_norm=1.5))),
+    (EVERY_DIFFERENCE, "noisy", w.json_file(w.METRICS, at("difference", "noisy", low=0.9, value=0.8, high=1.0))),
+    (EVERY_DIFFERENCE, "gsr", w.json_file(w.METRICS, at("difference", "gsr", high=None))),
+    (EVERY_DIFFERENCE, "acc_forced", w.json_file(w.METRICS, at("difference", "acc_forced", low=0.9, value=0.8, high=1.0))),
+    (EVERY_DIFFERENCE, "by_noise wind", w.json_file(w.METRICS, lambda m: m["difference_by_noise"].pop("wind"))),
+)
+DECISION_ANSWERS = cases(
+    "answers_student_decision",
     (
-        "every rate is there and lies within 0 and 1",
-        "base by_snr -10 gsr",
-        w.json_file(w.METRICS, at("base", "by_snr", "-10", gsr=1.01)),
+        "every decision question has exactly one answer in every mix of its clip",
+        "decision-0-q in decision-0/clean",
+        w.rows(w.STUDENT_DECISION, Answer, but(0)),
     ),
-    ("every rate is there and lies within 0 and 1", "student overall clean_acc", w.json_file(w.METRICS, at("student", clean_acc=None))),
     (
-        "every difference lies within its interval",
-        "noisy",
-        w.json_file(w.METRICS, at("difference", "noisy", low=0.9, value=0.8, high=1.0)),
+        "every answer belongs to a decision question and a mix of its clip",
+        "test-0-q in test-0/clean",
+        w.rows(w.STUDENT_DECISION, Answer, one_more(0, question_id="test-0-q", mix_id="test-0/clean")),
     ),
-    ("every difference lies within its interval", "gsr", w.json_file(w.METRICS, at("difference", "gsr", high=None))),
+    (
+        "every answer names the noise and SNR of its mix",
+        "decision-0-q in decision-0/clean",
+        w.rows(w.STUDENT_DECISION, Answer, lambda found: [replace(found[0], snr_db=5.0), *found[1:]]),
+    ),
+)
+CHAMPION_ANSWERS = cases(
+    "answers_champion_decision",
+    *(
+        (case.says, case.ids, w.rows(f"{w.CHAMPION_DECISION}/answers.parquet", Answer, edit))
+        for case, edit in zip(
+            DECISION_ANSWERS,
+            (
+                but(0),
+                one_more(0, question_id="test-0-q", mix_id="test-0/clean"),
+                lambda found: [replace(found[0], snr_db=5.0), *found[1:]],
+            ),
+            strict=True,
+        )
+    ),
+)
+CHAMPION = cases(
+    "champion",
+    (SAID, "3", w.json_file("champion/champion.json", change(reason="gone"))),
+    (WHOLE, "3", w.other_champion_weights),
 )
 PROMOTION = cases(
     "promotion",
-    ("every criterion's value is the one in the metrics", CRITERIA[0].says, w.json_file(w.PROMOTION, at("criteria", 0, value=0.9))),
-    ("a criterion counts as met where its value reaches its bound", CRITERIA[0].says, w.json_file(w.PROMOTION, unmet)),
-    ("a criterion counts as met where its value reaches its bound", CRITERIA[0].says, overrated),
-    ("the decision weighs every criterion once", "promotion.json", w.json_file(w.PROMOTION, lambda p: p["criteria"].pop())),
+    ("every criterion's value lies within its interval", CRITERIA[0].name, of_promotion(at("criteria", 0, value=-0.9))),
+    ("every criterion's value lies within its interval", CRITERIA[0].name, of_promotion(at("criteria", 0, high=None))),
+    ("a criterion counts as met where its interval's low end reaches its bound", CRITERIA[0].name, of_promotion(unmet)),
     (
-        "the student is promoted where all criteria are met, and only there",
-        "promotion.json",
-        w.json_file(w.PROMOTION, change(promote=False)),
+        "a criterion counts as met where its interval's low end reaches its bound",
+        CRITERIA[0].name,
+        of_promotion(at("criteria", 0, low=0.0)),
     ),
-    ("the decision was made from these metrics", "promotion.json", w.json_file(w.PROMOTION, change(metrics_sha256="0"))),
+    ("the decision weighs every criterion that applies once", "promotion.json", of_promotion(lambda p: p["criteria"].pop())),
+    ("the decision names the champion whose answers it was made from", "promotion.json", of_promotion(at("champion", version="2"))),
+    (
+        "a decision without answers of the student or the champion names the obstacle",
+        "promotion.json",
+        w.all_of(w.unanswered_champion, w.decide, of_promotion(change(obstacles=[])), of_promotion(change(promote=True))),
+    ),
+    (
+        "the student is promoted where nothing stands against it and all criteria are met",
+        "promotion.json",
+        of_promotion(change(promote=False)),
+    ),
+    (
+        "the student is promoted where nothing stands against it and all criteria are met",
+        "promotion.json",
+        of_promotion(change(obstacles=["something"])),
+    ),
+    ("the decision was made from these answers", "promotion.json", of_promotion(at("inputs_sha256", **{"base.parquet": "0"}))),
 )
-CASES = [*CORPUS, *MIXES, *BASE, *REFERENCES, *STUDENT, *ANSWERS, *COMPARISON, *PROMOTION]
+OF_DECISION = [*DECISION_ANSWERS, *CHAMPION_ANSWERS, *CHAMPION, *PROMOTION]
+CASES = [*CORPUS, *MIXES, *BASE, *REFERENCES, *STUDENT, *ANSWERS, *COMPARISON, *OF_DECISION]

@@ -14,11 +14,14 @@ import yaml
 from numpy.typing import NDArray
 
 from echodistill.audio.mixing import Mix
+from echodistill.champion_answers import ChampionStatus, write_status
+from echodistill.champion_folder import ChampionFacts, files_hash, write_facts
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.comparison import compare_systems
 from echodistill.evaluation.scores import score_answers
+from echodistill.evaluation.units import unit_of
 from echodistill.params import Params, validate_params
-from echodistill.records import Answer, Clip, GridRow, MixCheck, Quarantined, Question, Reference, read_rows, write_rows
+from echodistill.records import GRIDS, Answer, Clip, GridRow, MixCheck, Quarantined, Question, Reference, read_rows, write_rows
 from echodistill.stages.mixes import mixes as make_mixes
 from echodistill.stages.promote import promote
 from tests.answers import answer
@@ -26,6 +29,10 @@ from tests.conftest import write_corpus
 
 CLIPS, QUESTIONS, QUARANTINE = "corpus/clips.parquet", "corpus/questions.parquet", "corpus/quarantine.parquet"
 MIXES, CHECKS, GRID = "mixes/mixes.parquet", "mixes/checks.parquet", "mixes/grid.parquet"
+DECISION_GRID = "mixes/decision_grid.parquet"
+DECISION = "decision"
+BASE_DECISION, STUDENT_DECISION, CHAMPION_DECISION = "decision/base.parquet", "decision/student.parquet", "decision/champion"
+CHAMPION = "champion"
 REFERENCES, ANSWERS = "references/references.parquet", "answers.parquet"
 BASE, RUN, METRICS, PROMOTION = "base/base.json", "student/run.json", "metrics.json", "promotion.json"
 
@@ -52,7 +59,7 @@ PARAMS = _params()
 
 def make_world(world: Path) -> None:
     """Made by the stages' own code, where that needs no model: what a stage writes is what its gate reads."""
-    corpus = write_corpus(world / "corpus", {"train": 24, "validation": 2, "test": 3})
+    corpus = write_corpus(world / "corpus", {"train": 24, "validation": 2, "decision": 4, "test": 3})
     write_rows(world / QUARANTINE, Quarantined, [Quarantined("x.wav", "empty")])
     make_mixes(PARAMS, world / "mixes", world / "corpus")
     losses = [3.0 - 0.1 * step for step in range(20)]
@@ -64,18 +71,50 @@ def make_world(world: Path) -> None:
     write_rows(world / REFERENCES, Reference, references)
     write_json(world / RUN, {"steps": 3})
     write_log(world, [{"step": step, "loss": 1.0 / step, "reward_std": 0.1 * (step - 1)} for step in (1, 2, 3)])
-    answers = _answers(world, corpus, right_in_noise=False)
+    answers = _answers(world, corpus, GRID, right_in_noise=False)
     write_rows(world / ANSWERS, Answer, answers)
-    base = score_answers(answers, answers, corpus.questions)
-    student = score_answers(_answers(world, corpus, right_in_noise=True), answers, corpus.questions)
+    units = unit_of(corpus.clips.values())
+    base = score_answers(answers, answers, corpus.questions, units)
+    student = score_answers(_answers(world, corpus, GRID, right_in_noise=True), answers, corpus.questions, units)
     write_json(world / METRICS, compare_systems("echodistill", base, student, PARAMS.compare, PARAMS.mixes.unseen, 1))
-    promote(PARAMS, world / PROMOTION, world / METRICS)
+    write_champion(world / CHAMPION)
+    poor, good = (_answers(world, corpus, DECISION_GRID, right_in_noise=right) for right in (False, True))
+    (world / CHAMPION_DECISION).mkdir(parents=True)
+    write_rows(world / BASE_DECISION, Answer, poor)
+    write_rows(world / STUDENT_DECISION, Answer, good)
+    write_rows(world / CHAMPION_DECISION / "answers.parquet", Answer, poor)
+    write_status(world / CHAMPION_DECISION, ChampionStatus("3"))
+    decide(world)
 
 
-def _answers(world: Path, corpus: Corpus, right_in_noise: bool) -> list[Answer]:
+def write_champion(folder: Path) -> None:
+    """A champion of files that no model reads."""
+    write_json(folder / "student/run.json", {"weights": "full"})
+    (folder / "student/model.safetensors").write_bytes(b"weights")
+    write_facts(folder, ChampionFacts("3", "mark", "digest", files_hash(folder)))
+
+
+def other_champion_weights(world: Path) -> None:
+    """The champion's weights were changed after they were fetched."""
+    (world / CHAMPION / "student/model.safetensors").write_bytes(b"others")
+
+
+def unanswered_champion(world: Path) -> None:
+    """The champion could not answer."""
+    write_rows(world / CHAMPION_DECISION / "answers.parquet", Answer, [])
+    write_status(world / CHAMPION_DECISION, ChampionStatus("3", "its window is too short"))
+
+
+def decide(world: Path) -> None:
+    """Write the decision on the answers that are there."""
+    answers = (world / name for name in (BASE_DECISION, STUDENT_DECISION, CHAMPION_DECISION))
+    promote(PARAMS, world / PROMOTION, world / "corpus", *answers)
+
+
+def _answers(world: Path, corpus: Corpus, grid: str, right_in_noise: bool) -> list[Answer]:
     mixes = {mix.mix_id: mix for mix in read_rows(world / MIXES, Mix)}
     answers = []
-    for cell in read_rows(world / GRID, GridRow):
+    for cell in read_rows(world / grid, GridRow):
         mix, question = mixes[cell.mix_id], corpus.questions[cell.question_id]
         right = right_in_noise or mix.snr_db is None
         response = question.choices[question.answer_index if right else question.answer_index - 1]
@@ -84,7 +123,7 @@ def _answers(world: Path, corpus: Corpus, right_in_noise: bool) -> list[Answer]:
 
 
 def write_json(path: Path, content: object) -> None:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -206,8 +245,8 @@ def more_mix(of: str, **changes: Any) -> Break:
         mix = replace(next(one for one in found if one.clip_id == of and one.snr_db is not None), mix_id="odd", **changes)
         write_rows(world / MIXES, Mix, [*found, mix])
         rows(CHECKS, MixCheck, lambda checks: [*checks, MixCheck("odd", mix.snr_db, 1.0, 0.5)])(world)
-        if mix.split == "test":
-            rows(GRID, GridRow, lambda cells: [*cells, GridRow("odd", f"{of}-q")])(world)
+        if mix.split in GRIDS:
+            rows(f"mixes/{GRIDS[mix.split]}", GridRow, lambda cells: [*cells, GridRow("odd", f"{of}-q")])(world)
 
     return break_it
 
@@ -218,7 +257,8 @@ def without_mix(name: str) -> Break:
         assert len(kept) == len(found) - 1
         return kept
 
-    return all_of(rows(MIXES, Mix, drop), rows(CHECKS, MixCheck, drop), rows(GRID, GridRow, drop))
+    grid = DECISION_GRID if name.startswith("decision") else GRID
+    return all_of(rows(MIXES, Mix, drop), rows(CHECKS, MixCheck, drop), rows(grid, GridRow, drop))
 
 
 def front_load(found: list[Any]) -> list[Any]:

@@ -3,10 +3,11 @@
 from echodistill.evaluation.budget import budget_of
 from echodistill.evaluation.evidence import table_of
 from echodistill.evaluation.generalisation import level_table
+from echodistill.evaluation.rotation import Fold, rotation_table
 from echodistill.records import Answer, Question
 from echodistill.report.listening import examples
 from echodistill.report.page import Failure, Heard, Page
-from tests.answers import answer
+from tests.answers import answer, units_of
 from tests.conftest import tone
 from tests.test_evidence import SETTINGS, system
 
@@ -42,7 +43,9 @@ def made_up_page() -> Page:
     failures = [Failure("base", "", "c1/crowd@0", "Which?", "<b>neither</b>")] * 50
     facts = [("Test", "8 clips & more")]
     said = answers({0: "red", 1: "red"})
-    levels = level_table("New voices", said, [said], QUESTIONS, [0.0], SETTINGS, 1)
+    levels = level_table("New voices", said, [said], QUESTIONS, units_of(QUESTIONS.values()), [0.0], SETTINGS, 1)
     spent = budget_of([[{"sampled_tokens": 230.0, "target_tokens": 60.0}] * 160], 24)
-    table |= {"generalisation": {"new": levels}, "distortions": {}, "budget": {"echodistill": spent}}
+    table |= {"generalisation": {"new": levels}, "distortions": {}, "budget": {"echodistill": spent}, "unseen_kinds": ["wind"]}
+    folds = [Fold(("wind",), systems[1].scored[0]), Fold(("crowd",), systems[2].scored[0])]
+    table["rotation"] = {"held_out": [["wind"], ["crowd"]]} | rotation_table(systems[0].scored[0], folds, SETTINGS, 1)
     return Page(table, [Heard(one, wave, -wave) for one in found], [("Which?", 40.0, 30.0, 50.0)], training, failures, 900, [], facts)

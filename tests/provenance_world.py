@@ -47,7 +47,7 @@ def make_world(folder: Path) -> None:
         rows.append({"id": f"q{number}", "audio_path": f"{number}.wav", "question": "?", "choices": ["a", "b"], "answer": "a"})
     write(raw / "manifest.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values["corpus"] |= {"source": "folder", "validation_share": 0.0}
+    values["corpus"] |= {"source": "folder", "validation_share": 0.0, "decision_share": 0.0}
     write(folder / "params.yaml", yaml.safe_dump(values))
     write(folder / "dvc.yaml", "stages: {}\n")
     write(folder / "echodistill/seeds.py", "code")
@@ -58,7 +58,7 @@ def make_world(folder: Path) -> None:
     write(folder / "models/student/run.json", json.dumps({"fingerprint": "world", "method": "grpo", "steps": 3, "weights": "full"}))
     write(folder / "models/student/metrics.jsonl", '{"step": 1, "loss": 1.0}\n')
     write(folder / "reports/metrics.json", json.dumps(FIGURES))
-    write(folder / "reports/promotion.json", json.dumps({"promote": True, "criteria": []}))
+    write(folder / "reports/promotion.json", json.dumps({"promote": True, "champion": {"version": None}, "criteria": []}))
     write(folder / "reports/accuracy_by_snr.png", "no real picture")
     write(folder / "reports/model_card.md", "# A card")
     for name in ("base", "student"):

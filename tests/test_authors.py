@@ -19,7 +19,7 @@ from echodistill.records import Answer, Clip, Question, write_rows
 from echodistill.report.comparison_table import LEGEND, difference_rows, headings, legend, print_comparison, system_rows
 from echodistill.stages.entry import only
 from echodistill.stages.evidence import evidence
-from tests.answers import answer
+from tests.answers import answer, units_of
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 SETTINGS = CompareParams(headline_max_snr_db=0.0, bootstrap_draws=200, confidence=0.95)
@@ -44,7 +44,7 @@ STUDENT = answers((BOTH, BOTH, BOTH, NONE), (BOTH, OURS, BOTH, NONE), (THEIRS, O
 
 
 def scored(rows: list[Answer], source: str = "mmau") -> Scored:
-    own = score_answers(rows, BASE, QUESTIONS)
+    own = score_answers(rows, BASE, QUESTIONS, units_of(QUESTIONS.values()))
     return with_authors(own, rows, QUESTIONS, scoring_of(source, "rows.json"))  # type: ignore[arg-type]
 
 
@@ -105,7 +105,8 @@ def params_of(**changes: Any) -> Params:
 
 def run(folder: Path, params: Params) -> dict[str, Any]:
     """The stage on hand-made answers."""
-    clips = [Clip(row.clip_id, "g", "test", None, "s", "0", "0", 16_000, 1.0, -20.0, "a.tar", 0, 1) for row in QUESTIONS.values()]
+    names = [row.clip_id for row in QUESTIONS.values()]
+    clips = [Clip(name, name, "test", None, "s", name, name, 16_000, 1.0, -20.0, "a.tar", 0, 1) for name in names]
     write_rows(folder / "corpus/clips.parquet", Clip, clips)
     write_rows(folder / "corpus/questions.parquet", Question, QUESTIONS.values())
     said = {"echodistill-1": STUDENT, "text": BASE, "wavelet-base": BASE, "wavelet-student": STUDENT, "base": BASE}
@@ -159,6 +160,6 @@ def test_the_columns_are_shown_only_where_there_is_a_rule() -> None:
         assert {len(row) for row in difference_rows(made)} <= {len(of_differences)}
         output = io.StringIO()
         print_comparison(made, Console(file=output, width=250, no_color=True))
-        assert ("12.5 [" in output.getvalue()) == ("mmau's authors (MMAU words)" in output.getvalue()) == bool(shown)
+        assert ("Acc, authors'" in output.getvalue()) == ("mmau's authors (MMAU words)" in output.getvalue()) == bool(shown)
     assert legend(plain) == LEGEND
     assert dict(zip(headings(beside)[0], next(iter(system_rows(beside))), strict=True))["clean, authors'"].startswith("25.0 [")

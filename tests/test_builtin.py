@@ -10,11 +10,12 @@ from echodistill.audio.noises import PROCEDURAL
 from echodistill.datasets.builtin import ACCENTS, VARIANTS, WORDS, Espeak, read, voice_names
 from echodistill.datasets.sources import SourceFailed, split_groups
 from echodistill.params import CorpusParams
+from echodistill.records import SPLITS
 from tests.corpus_params import corpus_params
 
 
 def params_of(**changes: object) -> CorpusParams:
-    return corpus_params(**{"clips": {"train": 12, "validation": 4, "test": 8}} | changes)
+    return corpus_params(**{"clips": {"train": 12, "validation": 4, "decision": 6, "test": 8}} | changes)
 
 
 def test_clips_do_not_depend_on_the_order_they_are_spoken_in() -> None:
@@ -67,7 +68,7 @@ def test_voices_are_all_known_to_the_synthesiser() -> None:
 
 def test_right_answers_stand_everywhere_and_wrong_ones_are_wrong() -> None:
     with Espeak() as espeak:
-        clips = read(params_of(clips={"train": 400, "validation": 1, "test": 1}), 1, espeak).clips
+        clips = read(params_of(clips={"train": 400, "validation": 1, "decision": 1, "test": 1}), 1, espeak).clips
     places = [clip.questions[0].choices.index(clip.questions[0].answer) for clip in clips]
     assert max(np.bincount(places)) < 0.4 * len(places)
     for clip in clips:
@@ -79,11 +80,47 @@ def test_right_answers_stand_everywhere_and_wrong_ones_are_wrong() -> None:
         assert set(" ".join(question.choices).split()) <= set(WORDS)
 
 
-@pytest.mark.parametrize(("groups", "test", "validation"), [(5, 2, 0), (2, 1, 0), (1, 0, 0), (40, 10, 4)])
-def test_few_groups_still_leave_an_unseen_test(groups: int, test: int, validation: int) -> None:
-    splits = list(split_groups([f"g{number}" for number in range(groups)], 0.1, 0.25, 1).values())
-    assert (splits.count("test"), splits.count("validation")) == (test, validation)
-    assert splits.count("train") >= 1
+def drawn(groups: int, **shares: float) -> dict[str, str]:
+    """The split of each of so many groups, by the shares that are given and others of 0.1, 0.12 and 0.25."""
+    settings = {"validation_share": 0.1, "decision_share": 0.12, "test_share": 0.25} | shares
+    return split_groups([f"g{number}" for number in range(groups)], corpus_params(**settings), 1)
+
+
+@pytest.mark.parametrize(
+    ("groups", "test", "decision", "validation"), [(5, 2, 1, 0), (4, 1, 1, 0), (3, 1, 0, 0), (2, 1, 0, 0), (1, 0, 0, 0), (40, 10, 5, 4)]
+)
+def test_few_groups_still_leave_an_unseen_test(groups: int, test: int, decision: int, validation: int) -> None:
+    splits = list(drawn(groups).values())
+    assert (splits.count("test"), splits.count("decision"), splits.count("validation")) == (test, decision, validation)
+    assert splits.count("train") == groups - test - decision - validation >= 1
+
+
+def test_other_shares_leave_the_groups_of_the_test_as_they_are() -> None:
+    def tested(splits: dict[str, str]) -> set[str]:
+        return {group for group, split in splits.items() if split == "test"}
+
+    assert tested(drawn(40)) == tested(drawn(40, decision_share=0.0)) == tested(drawn(40, validation_share=0.3))
+    assert "decision" not in drawn(40, decision_share=0.0).values()
+
+
+def test_the_decision_hears_speakers_of_its_own() -> None:
+    with Espeak() as espeak:
+        found = read(params_of(), 1, espeak)
+    groups = {split: {clip.group for clip in found.clips if clip.clip_id.startswith(split)} for split in SPLITS}
+    assert {split: len([clip for clip in found.clips if clip.clip_id.startswith(split)]) for split in SPLITS} == {
+        "train": 12,
+        "validation": 4,
+        "decision": 6,
+        "test": 8,
+    }
+    assert not groups["decision"] & (groups["train"] | groups["validation"] | groups["test"])
+    assert all(found.splits[group] == "decision" for group in groups["decision"])
+
+
+def test_by_default_the_decision_has_ten_speakers() -> None:
+    with Espeak() as espeak:
+        splits = list(read(corpus_params(), 1, espeak).splits.values())
+    assert splits.count("decision") == 10
 
 
 def test_every_kind_has_a_noise() -> None:

@@ -25,7 +25,9 @@ def cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command(tmp_path: Path) -> None:
     shown = cli("--help", cwd=tmp_path).stdout
-    assert all(name in shown for name in ("run", "ask", "listen", "export-audio", "doctor", "publish", "register", "provenance"))
+    assert all(
+        name in shown for name in ("run", "ask", "listen", "export-audio", "doctor", "publish", "register", "champion", "provenance")
+    )
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -21,7 +21,7 @@ from echodistill.records import Answer, GridRow, write_rows
 from tests.answers import answer
 from tests.test_evidence import SETTINGS, scored, system
 
-COMPARISON = ComparisonParams(seeds=(1, 2, 3), systems=("grpo", "echodistill"), controls=("silent",), denoisers=("wavelet",))
+COMPARISON = ComparisonParams(seeds=(1, 2, 3), systems=("grpo", "echodistill"), controls=("silent",), denoisers=("wavelet",), folds=())
 NAMES = [f"{name}-{seed}" for name in COMPARISON.trained for seed in COMPARISON.seeds]
 
 
@@ -108,7 +108,7 @@ def test_answers_are_whole(tmp_path: Path, fault: str) -> None:
 @pytest.fixture(scope="module")
 def table() -> dict[str, Any]:
     steady = scored("constant", 0.3)
-    steady.agrees_self[:] = True
+    steady.agrees_self[:] = ~steady.noisy.unparsed
     systems = [
         system("base", 0.4, 1),
         system("text", 0.3, 1),
@@ -132,7 +132,9 @@ def table() -> dict[str, Any]:
         (("systems", "grpo", "acc", "seeds"), 2, "every seed"),
         (("systems", "grpo", "acc@20", "low"), 1.5, "within its interval"),
         (("differences", "grpo - base", "gsr", "value"), math.nan, "within its interval"),
-        (("systems", "base", "parsed", "value"), 1.2, "within 0 and 1"),
+        (("systems", "base", "unparsed", "value"), 1.2, "within 0 and 1"),
+        (("systems", "grpo", "acc_forced_norm"), None, "within 0 and 1"),
+        (("systems", "text", "clean_acc_forced", "value"), -0.1, "within 0 and 1"),
         (("differences", "grpo - base", "test", "p_holm"), -0.1, "makes a p smaller"),
         (("systems", "constant", "gsr", "value"), 0.9, "agrees with itself"),
         (("denoised", "systems", "wavelet + base", "acc", "high"), math.nan, "within its interval"),
@@ -175,7 +177,7 @@ def test_a_budget_is_the_mean_of_the_seeds() -> None:
 def test_a_constant_answer_that_names_two_choices_is_steady_all_the_same(tmp_path: Path, table: dict[str, Any]) -> None:
     """ "C" is the text of one choice and the letter of another: such a question counts as disagreement."""
     other = copy.deepcopy(table)
-    for metric in ("gsr", "parsed"):
-        other["systems"]["constant"][metric] |= {"low": 0.8, "value": 0.8, "high": 0.8}
+    for metric, rate in (("gsr", 0.8), ("unparsed", 0.2)):
+        other["systems"]["constant"][metric] |= {"low": rate, "value": rate, "high": rate}
     (tmp_path / "compare.json").write_text(json.dumps(other))
     assert failed(table_checks(tmp_path / "compare.json", COMPARISON)) == {}

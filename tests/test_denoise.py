@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from benchmarks.denoisers import clean_speech, si_sdr_db
 from echodistill.audio.denoise import DENOISERS, _bayes_threshold, _quietest, wavelet
 from echodistill.audio.levels import SAMPLE_RATE, Waveform, power
 from echodistill.errors import UserError
@@ -45,14 +46,6 @@ def voice(seed: object, samples: int = SAMPLE_RATE) -> Waveform:
 def noisy(clean: Waveform, snr_db: float, seed: object = 0) -> Waveform:
     noise = rng("noise", seed).standard_normal(clean.size) * np.sqrt(power(clean) / 10 ** (snr_db / 10))
     return (clean + noise).astype(np.float32)
-
-
-def si_sdr(clean: NDArray[np.floating], estimate: NDArray[np.floating]) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB, in float64."""
-    target, found = np.asarray(clean, np.float64), np.asarray(estimate, np.float64)
-    target = (found @ target) / (target @ target) * target
-    with np.errstate(divide="ignore"):  # the same: infinite
-        return float(10 * np.log10((target @ target) / ((found - target) @ (found - target))))
 
 
 def lag(reference: Waveform, delayed: Waveform) -> float:
@@ -95,6 +88,26 @@ def check(name: str, waveform: Waveform) -> None:
     assert DENOISERS[name](waveform.copy()).tobytes() == first.tobytes()
 
 
+def test_si_sdr_of_a_signal_worked_by_hand() -> None:
+    """Of (3, 1) the part along (1, 0) is (3, 0): 9 against 1. Whatever the scales, and whatever lies along is no distortion."""
+    clean, estimate = np.array([1.0, 0.0]), np.array([3.0, 1.0])
+    assert si_sdr_db(clean, estimate) == pytest.approx(10 * np.log10(9.0))
+    assert si_sdr_db(-0.2 * clean, 5 * estimate) == pytest.approx(10 * np.log10(9.0))
+    assert si_sdr_db(clean, 2 * clean) == np.inf
+    assert si_sdr_db(clean, np.array([0.0, 1.0])) == -np.inf
+    # at 20 dB a distortion orthogonal to the signal has a tenth of its amplitude
+    tone, other = np.sin(np.arange(1600) * np.pi / 8), np.cos(np.arange(1600) * np.pi / 8)
+    assert si_sdr_db(tone, tone + 0.1 * other) == pytest.approx(20.0)
+
+
+def test_clean_clips_are_those_of_the_embedded_corpus() -> None:
+    clips = clean_speech(3)
+    assert len(clips) == 3
+    assert all(0.2 * SAMPLE_RATE < clip.size < 1.5 * SAMPLE_RATE for clip in clips)
+    assert all(0.19 < np.max(np.abs(clip)) < 0.71 for clip in clips)
+    assert not np.array_equal(clips[0], clips[1][: clips[0].size])
+
+
 def test_the_table_names_all() -> None:
     assert tuple(DENOISERS) == NAMES
 
@@ -132,14 +145,14 @@ def test_less_noise(name: str) -> None:
     for seed in range(3):
         clean = voice(seed)
         mixed = noisy(clean, 0.0, seed)
-        gains.append(si_sdr(clean, DENOISERS[name](mixed)) - si_sdr(clean, mixed))
+        gains.append(si_sdr_db(clean, DENOISERS[name](mixed)) - si_sdr_db(clean, mixed))
     assert np.mean(gains) > GAIN_DB[name], gains
     assert min(gains) > 0
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_clean_voice_stays_what_it_is(name: str) -> None:
-    assert si_sdr(voice(0), DENOISERS[name](voice(0))) > 12
+    assert si_sdr_db(voice(0), DENOISERS[name](voice(0))) > 12
 
 
 @pytest.mark.parametrize("name", NAMES)

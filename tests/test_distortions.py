@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import echodistill.audio.distortions.reverb as reverb_module
+from benchmarks.denoisers import si_sdr_db
 from echodistill.audio.distortions.clipping import clipping
 from echodistill.audio.distortions.codec import codec
 from echodistill.audio.distortions.full_scale import MAX_PEAK, at_power_of, within_full_scale
@@ -24,7 +25,7 @@ from echodistill.audio.distortions.time_stretch import time_stretch
 from echodistill.audio.levels import SAMPLE_RATE, Waveform, dbfs, power
 from echodistill.errors import UserError
 from echodistill.seeds import rng
-from tests.test_denoise import AWKWARD, awkward, lag, noisy, si_sdr, voice
+from tests.test_denoise import AWKWARD, awkward, lag, noisy, voice
 
 STREAM = rng("unused")
 
@@ -96,7 +97,7 @@ def test_a_severer_one_leaves_less(kind: str) -> None:
     clean = noisy(voice(0), 20)
     wrong = []  # as a share of the power
     for severity in KINDS[kind].severities:
-        ratios_db = [si_sdr(clean, render(Distortion(kind, severity), clean, seed)) for seed in range(8)]
+        ratios_db = [si_sdr_db(clean, render(Distortion(kind, severity), clean, seed)) for seed in range(8)]
         wrong.append(np.mean([1 / (1 + 10 ** (ratio / 10)) for ratio in ratios_db]))
     assert wrong == sorted(wrong)
     assert wrong[-1] > 1.5 * wrong[0]
@@ -210,7 +211,7 @@ def test_opus_is_in_time_and_gives_up_high_bands_at_low_rates() -> None:
     assert high[6.0] < 0.01
     for kbit_s, wave in coded.items():
         assert abs(lag(clean, wave)) <= 1
-        assert si_sdr(clean, wave) > 0, kbit_s
+        assert si_sdr_db(clean, wave) > 0, kbit_s
 
 
 def band_power(wave: Waveform, low_hz: float, high_hz: float) -> float:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from echodistill.errors import UserError
 from echodistill.evaluation.evidence import System, table_of
-from echodistill.evaluation.scores import Scored
+from echodistill.evaluation.scores import Outcomes, Scored
+from echodistill.evaluation.units import Sample
 from echodistill.params import CompareParams
 from echodistill.seeds import rng
 
@@ -24,17 +25,23 @@ def scored(name: str, skill: float, seed: int = 1, clips: int = CLIPS) -> Scored
     clean_right = stream.random(clips) < 0.9
     return Scored(
         keys=tuple((f"q{clip:03d}", f"{kind}@{snr:g}") for clip, kind, snr in rows),
-        clip=np.array([row[0] for row in rows]),
+        clean_keys=tuple(f"q{clip:03d}" for clip in range(clips)),
         noise_kind=np.array([row[1] for row in rows]),
         snr_db=np.array([row[2] for row in rows]),
-        right=right,
+        noisy=outcomes(right, np.array([row[0] for row in rows]), stream),
         agrees_base=right,
         agrees_self=stream.random(len(rows)) < 0.7,
-        parsed=np.ones(len(rows), dtype=bool),
-        clean_clip=np.arange(clips),
-        clean_right=clean_right,
-        clean_parsed=np.ones(clips, dtype=bool),
+        clean=outcomes(clean_right, np.arange(clips), stream),
+        sample=Sample(clips, clips),
     )
+
+
+def outcomes(right: NDArray[np.bool_], unit: NDArray[np.int64], stream: np.random.Generator) -> Outcomes:
+    """Some wrong answers name no choice, and forced choice has some of those right."""
+    unparsed = ~right & (stream.random(right.size) < 0.3)
+    forced = right | (unparsed & (stream.random(right.size) < 0.5))
+    every = np.ones(right.size, dtype=bool)
+    return Outcomes(unit, right, unparsed, ~every, every, forced, forced | unparsed)
 
 
 def system(name: str, skill: float, seeds: int = 3) -> System:
@@ -48,7 +55,7 @@ def table() -> dict[str, Any]:
 
 
 def mean(name: str, skill: float, seeds: int, rows: NDArray[np.bool_]) -> float:
-    return float(np.mean([scored(name, skill, seed).right[rows] for seed in range(seeds)]))
+    return float(np.mean([scored(name, skill, seed).noisy.right[rows] for seed in range(seeds)]))
 
 
 def test_figures_are_plain_means_over_seeds(table: dict[str, Any]) -> None:
@@ -69,12 +76,48 @@ def test_differences_are_paired_and_tested(table: dict[str, Any]) -> None:
     assert found["acc"]["value"] == pytest.approx(table["systems"]["good"]["acc"]["value"] - table["systems"]["base"]["acc"]["value"])
     assert found["acc"]["low"] > 0.1
     assert found["test"]["cohens_g"] > 0.15
-    assert found["test"]["p_holm"] < 0.001
+    assert found["test"]["p_holm"] < 0.01
     equal = table["differences"]["same - base"]
     assert equal["acc"]["low"] < 0 < equal["acc"]["high"]
     assert equal["test"]["p"] > 0.05
     p = [one["test"]["p"] for one in table["differences"].values()]
     assert min(one["test"]["p_holm"] for one in table["differences"].values()) == pytest.approx(min(1.0, 3 * min(p)))
+
+
+def test_the_standard_deviation_over_seeds_stands_beside_each_figure(table: dict[str, Any]) -> None:
+    one = scored("good", 0.7, 0)
+    rows = one.snr_db <= 0
+    means = [scored("good", 0.7, seed).noisy.right[rows].mean() for seed in range(3)]
+    middle = sum(means) / 3
+    by_hand = (sum((mean - middle) ** 2 for mean in means) / 2) ** 0.5
+    assert table["systems"]["good"]["acc"]["seed_sd"] == pytest.approx(by_hand)
+    assert table["systems"]["base"]["acc"]["seed_sd"] is None
+    # the base is the same for every seed: the difference varies as the system does
+    assert table["differences"]["good - base"]["acc"]["seed_sd"] == pytest.approx(by_hand)
+    assert table["differences"]["good - same"]["acc"]["seed_sd"] != pytest.approx(by_hand)
+
+
+def test_forced_choice_and_unreadable_answers_have_intervals_too(table: dict[str, Any]) -> None:
+    names = ("acc_forced", "acc_forced_norm", "clean_acc_forced", "unparsed@20", "acc_forced/wind", "truncated")
+    for found in (table["systems"]["good"], table["differences"]["good - base"]):
+        assert all(found[name]["low"] <= found[name]["value"] <= found[name]["high"] for name in names)
+    rows = scored("good", 0.7, 0).snr_db <= 0
+    forced = np.mean([scored("good", 0.7, seed).noisy.forced[rows] for seed in range(3)])
+    assert table["systems"]["good"]["acc_forced"]["value"] == pytest.approx(forced)
+
+
+def test_p_speaks_of_the_methods_and_not_of_the_trained_models() -> None:
+    """Three seeds that differ by 30 points: each model's difference is sure, the methods' is not."""
+    base = System("base", (scored("base", 0.5),))
+    apart = System("apart", tuple(scored("apart", skill, seed) for seed, skill in enumerate((0.5, 0.65, 0.8))))
+    found = table_of([base, apart], [("apart", "base")], SETTINGS, 1)["differences"]["apart - base"]
+    assert found["acc"]["seed_sd"] > 0.1
+    assert found["acc"]["low"] < 0 < found["acc"]["value"]
+    assert found["test"]["p"] > 0.05
+    for name, one in table_of([base, apart, system("good", 0.9)], [("apart", "base"), ("good", "base")], SETTINGS, 1)[
+        "differences"
+    ].items():
+        assert (one["test"]["p"] < 0.05) == (one["acc"]["low"] > 0 or one["acc"]["high"] < 0), name
 
 
 def test_a_system_against_itself_has_no_difference_and_no_p() -> None:

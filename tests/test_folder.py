@@ -182,9 +182,9 @@ def test_a_recording_in_two_groups(root: Path) -> None:
 
 
 def test_a_split_column_counts(root: Path) -> None:
-    splits = {"a.wav": "train", "b.wav": "Val", "c.wav": "dev", "d.wav": "validation", "sub/e.wav": "TEST"}
+    splits = {"a.wav": "train", "b.wav": "Val", "c.wav": "Decision", "d.wav": "validation", "sub/e.wav": "TEST"}
     found = read_jsonl(root, *(ROW | {"id": name, "audio_path": name, "split": split} for name, split in splits.items()))
-    assert list(found.splits.values()) == ["train", "validation", "validation", "validation", "test"]
+    assert list(found.splits.values()) == ["train", "validation", "decision", "validation", "test"]
 
 
 def test_a_group_in_two_splits_is_quarantined_whole(root: Path) -> None:
@@ -200,4 +200,4 @@ def test_a_group_in_two_splits_is_quarantined_whole(root: Path) -> None:
 def test_a_row_without_a_known_split_among_others(root: Path, split: str) -> None:
     found = read_jsonl(root, ROW | {"split": "train"}, ROW | {"id": "q2", "audio_path": "b.wav", "split": split})
     assert found.splits == {"a.wav": "train"}
-    assert f"split {split!r} is none of train, validation, test" in found.quarantined[0].reason
+    assert f"split {split!r} is none of train, validation, decision, test" in found.quarantined[0].reason

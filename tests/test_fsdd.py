@@ -23,8 +23,9 @@ def params(path: Path, **changes: object) -> CorpusParams:
         "source": "fsdd",
         "path": str(path),
         "manifest": "",
-        "clips": {"train": 13, "validation": 4, "test": 5},
+        "clips": {"train": 13, "validation": 4, "decision": 3, "test": 5},
         "validation_share": 0.2,
+        "decision_share": 0.0,
         "test_share": 0.4,
         "min_duration_s": 0.1,
         "max_duration_s": 1.0,
@@ -124,7 +125,7 @@ def test_the_folder_itself_may_hold_the_recordings(recordings: Path) -> None:
 
 def test_more_clips_leave_the_first_ones_alone(recordings: Path) -> None:
     few = fsdd.read(params(recordings), 1).clips
-    many = fsdd.read(params(recordings, clips={"train": 20, "validation": 4, "test": 5}), 1).clips
+    many = fsdd.read(params(recordings, clips={"train": 20, "validation": 4, "decision": 3, "test": 5}), 1).clips
     assert [clip.source for clip in many[:13]] == [clip.source for clip in few[:13]]
 
 
@@ -142,6 +143,14 @@ def test_a_clip_that_stays_too_long_is_left_to_the_corpus_stage(recordings: Path
     found = fsdd.read(params(recordings, min_duration_s=0.01, max_duration_s=0.05), 1)
     assert len(found.clips) == 13 + 4 + 5
     assert all(clip.read()[0].waveform.size > 0.05 * 16_000 for clip in found.clips)
+
+
+def test_the_decision_has_speakers_and_clips_of_its_own(recordings: Path) -> None:
+    found = fsdd.read(params(recordings, decision_share=0.2, validation_share=0.0), 1)
+    (speaker,) = (name for name, split in found.splits.items() if split == "decision")
+    of_decision = [clip.group for clip in found.clips if clip.clip_id.startswith("decision-")]
+    assert of_decision == [speaker] * 3
+    assert [clip.clip_id[:8] for clip in found.clips if clip.group == speaker] == ["decision"] * 3
 
 
 def test_a_split_without_speakers_has_no_clips(recordings: Path) -> None:
@@ -192,7 +201,7 @@ def test_no_recordings(tmp_path: Path) -> None:
 @pytest.mark.skipif("ECHODISTILL_FSDD" not in os.environ, reason="ECHODISTILL_FSDD names no copy of the data set")
 def test_the_real_data_set() -> None:
     path = Path(os.environ["ECHODISTILL_FSDD"])
-    found = fsdd.read(params(path, clips={"train": 40, "validation": 4, "test": 10}, max_duration_s=1.2), 1)
+    found = fsdd.read(params(path, clips={"train": 40, "validation": 4, "decision": 3, "test": 10}, max_duration_s=1.2), 1)
     assert len(found.splits) >= 5
     assert not found.quarantined
     assert len({clip.clip_id for clip in found.clips}) == len(found.clips)

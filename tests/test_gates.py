@@ -1,5 +1,6 @@
 """Every gate: a healthy artifact passes, and for each expectation a broken one makes exactly that expectation fail."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,14 +9,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from echodistill.champion_answers import ChampionStatus, write_status
 from echodistill.errors import UserError
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, NotNull, Rule, Table, Unique
-from echodistill.gates.promotion import promotion_criteria
 from echodistill.quality import validate, write_verdict
-from echodistill.records import Question
+from echodistill.records import Answer, Question, write_rows
 from echodistill.stages import gate as stage
-from echodistill.stages.promote import promote
+from echodistill.stages.mixes import mixes as make_mixes
 from tests import gate_world as w
+from tests.conftest import write_corpus
 from tests.gate_cases import CASES, Case
 from tests.gate_world import PARAMS, Break
 
@@ -27,7 +29,10 @@ ARTIFACTS = {
     "student": ("student",),
     "answers_base": (w.ANSWERS, "mixes"),
     "comparison": (w.METRICS,),
-    "promotion": (w.PROMOTION, w.METRICS),
+    "answers_student_decision": (w.STUDENT_DECISION, "mixes"),
+    "champion": (w.CHAMPION,),
+    "answers_champion_decision": (w.CHAMPION_DECISION, "mixes"),
+    "promotion": (w.PROMOTION, w.DECISION),
 }
 
 
@@ -73,23 +78,36 @@ def test_tables_without_rows_pass_nothing(artifact: str, healthy: Path) -> None:
     assert not any(result.passed for result in validate(artifact, emptied, docs=None).results)
 
 
-@pytest.mark.parametrize(("column", "expected"), [("acc", 0), ("gsr", 1), ("clean_acc", 2)])
-@pytest.mark.parametrize(("shift", "met"), [(0.001, True), (0.0, False), (-0.001, False), (None, False)])
-def test_promotion_needs_every_criterion(column: str, expected: int, shift: float | None, met: bool) -> None:
-    difference: dict[str, Any] = {name: {"value": 0.2, "low": 0.1, "high": 0.3} for name in ("acc", "gsr", "clean_acc")}
-    bound, part = (-0.02, "value") if column == "clean_acc" else (0.0, "low")
-    difference[column][part] = None if shift is None else bound + shift
-    verdict = validate("promotion", promotion_criteria({"difference": difference}, PARAMS), docs=None)
-    at_the_bound_is_enough = column == "clean_acc" and shift == 0.0
-    assert verdict.results[expected].passed == verdict.passed == (met or at_the_bound_is_enough)
-    assert verdict.results[expected].bound == bound
-
-
 def test_a_true_decision_not_to_promote_passes_its_gate(world: Path) -> None:
-    w.json_file(w.METRICS, lambda metrics: metrics["difference"]["gsr"].update(low=-0.1))(world)
-    promote(PARAMS, world / w.PROMOTION, world / w.METRICS)
-    assert '"promote": false' in (world / w.PROMOTION).read_text(encoding="utf-8")
+    shutil.copy(world / w.BASE_DECISION, world / w.STUDENT_DECISION)
+    w.decide(world)
+    assert not json.loads((world / w.PROMOTION).read_text(encoding="utf-8"))["promote"]
     assert validate("promotion", checks_of("promotion", world), docs=None).passed
+
+
+def test_a_champion_that_did_not_answer_passes_its_gate_where_it_is_said_why(world: Path) -> None:
+    w.unanswered_champion(world)
+    w.decide(world)
+    for artifact in ("answers_champion_decision", "promotion"):
+        assert validate(artifact, checks_of(artifact, world), docs=None).passed
+    write_status(world / w.CHAMPION_DECISION, ChampionStatus("3"))
+    assert not validate("answers", checks_of("answers_champion_decision", world), docs=None).passed
+    write_status(world / w.CHAMPION_DECISION, ChampionStatus(None))
+    assert not validate("answers", checks_of("answers_champion_decision", world), docs=None).passed
+
+
+def test_a_source_without_a_decision_split_passes_and_promotes_nobody(world: Path, tmp_path: Path) -> None:
+    shutil.rmtree(world / "corpus")
+    write_corpus(world / "corpus", {"train": 24, "validation": 2, "test": 3})
+    make_mixes(PARAMS, world / "mixes", world / "corpus")
+    for name in (w.BASE_DECISION, w.STUDENT_DECISION, f"{w.CHAMPION_DECISION}/answers.parquet"):
+        write_rows(world / name, Answer, [])
+    w.decide(world)
+    for artifact in ("mixes", "answers_student_decision", "answers_champion_decision", "promotion"):
+        assert validate(artifact, checks_of(artifact, world), docs=None).passed, artifact
+    decision = json.loads((world / w.PROMOTION).read_text(encoding="utf-8"))
+    assert not decision["promote"]
+    assert "there is no decision split: give the source four groups or more" in decision["obstacles"][0]
 
 
 RULES: list[tuple[Rule, list[object], str]] = [

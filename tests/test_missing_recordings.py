@@ -9,7 +9,7 @@ import pytest
 
 from echodistill.errors import UserError
 from echodistill.params import Params
-from echodistill.records import Quarantined, read_rows
+from echodistill.records import SPLITS, Quarantined, read_rows
 from echodistill.report.page import Page, render
 from echodistill.stages.gate import gate
 from tests import benchmark_rows as b
@@ -45,7 +45,7 @@ def test_the_run_goes_on_with_the_rest_and_names_every_missing_clip(a_tenth_miss
     params = settings(a_tenth_missing, 0.1)
     made = make(params, tmp_path / "corpus")
     assert sorted(made.clips) == sorted(name for number, name in enumerate(NAMES) if number not in MISSING)
-    assert {clip.split for clip in made.clips.values()} == {"train", "validation", "test"}
+    assert {clip.split for clip in made.clips.values()} == set(SPLITS)
     assert {row.choices for row in made.questions.values()} == {("rain", "a crowd", "a siren")}
     assert made.questions["s5"].answer == "a siren"
 

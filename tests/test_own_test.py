@@ -71,10 +71,10 @@ def test_the_test_is_all_of_its_source_and_the_rest_is_trained_on(world: Path) -
     assert [clip.clip_id for clip in made.clips_of("test")] == [f"mmar:audio/{row['id']}.wav" for row in b.MMAR]
     assert [row.question_id for row in made.questions_of("test")] == [f"mmar:{row['id']}" for row in b.MMAR]
     assert [row.choices[row.answer_index] for row in made.questions_of("test")] == ["1"] * 4
-    train, validation = made.clips_of("train"), made.clips_of("validation")
-    assert sorted(clip.clip_id for clip in train + validation) == sorted(f"{number}.wav" for number in range(12))
-    assert len(validation) == 4
-    assert not {clip.group for clip in train} & {clip.group for clip in validation}
+    parts = [made.clips_of(split) for split in ("train", "validation", "decision")]
+    assert sorted(clip.clip_id for part in parts for clip in part) == sorted(f"{number}.wav" for number in range(12))
+    assert [len(part) for part in parts] == [6, 4, 2]
+    assert len({clip.group for part in parts for clip in part}) == sum(len({clip.group for clip in part}) for part in parts) == 6
     assert all(np.any(made.waveform(clip_id)) for clip_id in made.clips)
     checks = corpus_checks(world / "corpus", params_of(world, MMAR))
     assert not b.offenders(checks, "no audio in two splits")
@@ -139,7 +139,7 @@ def test_a_test_set_is_trained_on_beside_another_only_where_that_is_asked_for(wo
         make(world, MMAR, **main)
     made = make(world, MMAR, **main, benchmark_rows="split")
     assert {clip.clip_id[:4] for clip in made.clips_of("test")} == {"mmar"}
-    assert len(made.clips_of("train") + made.clips_of("validation")) == 4
+    assert len([clip for clip in made.clips.values() if clip.split != "test"]) == 4
     printed = capsys.readouterr().out
     assert "warning: mmau is a test set" in printed
     assert "warning: mmar" not in printed
@@ -149,7 +149,7 @@ def test_two_manifests_of_one_folder_share_no_speaker(world: Path, capsys: pytes
     b.write_json(world / "raw/test.jsonl", [rows_of(12)[number] | {"id": f"t{number}"} for number in (0, 5)])
     made = make(world, {"source": "folder", "path": "raw", "manifest": "test.jsonl"})
     assert {clip.group for clip in made.clips_of("test")} == {"s0", "s2"}
-    assert {clip.group for clip in made.clips_of("train") + made.clips_of("validation")} == {"s1", "s3", "s4", "s5"}
+    assert {clip.group for clip in made.clips.values() if clip.split != "test"} == {"s1", "s3", "s4", "s5"}
     assert "folder: 4 clips are of groups that corpus.test.source tests on, and left out" in capsys.readouterr().out
 
 
@@ -227,10 +227,11 @@ def test_a_fault_of_the_tests_source_names_its_own_keys(test: dict[str, Any], sa
 
 
 def test_the_embedded_voices_on_either_side(world: Path) -> None:
-    few = {"clips": {"train": 6, "validation": 2, "test": 3}, "validation_share": 0.2}
+    few = {"clips": {"train": 6, "validation": 2, "decision": 4, "test": 3}, "validation_share": 0.2}
     made = make(world, MMAR, source="builtin", **few)
     assert [clip.clip_id for clip in made.clips_of("train")] == [f"train-{number:05d}" for number in range(6)]
-    assert (len(made.clips_of("validation")), len(made.clips_of("test"))) == (2, 4)
+    assert [len(made.clips_of(split)) for split in ("validation", "decision", "test")] == [2, 4, 4]
+    assert {clip.clip_id[:9] for clip in made.clips_of("decision")} == {"decision-"}
     made = make(world, {"source": "builtin", "path": "nowhere"}, **few)
     assert [clip.clip_id for clip in made.clips_of("test")] == [f"builtin:test-{number:05d}" for number in range(3)]
     assert len(made.clips) == 15

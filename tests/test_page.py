@@ -18,10 +18,12 @@ from echodistill.evaluation.domains import by_domain
 from echodistill.params import CompareParams
 from echodistill.records import Quarantined
 from echodistill.report.charts import Series, bars, heat_map, line_chart, nice_range
-from echodistill.report.comparison_table import print_comparison
+from echodistill.report.comparison_table import headings, kinds_table, print_comparison, system_rows
 from echodistill.report.listening import examples
 from echodistill.report.page import Page, headline, render
+from echodistill.report.sentences import points
 from echodistill.report.spectrogram import BANDS, png, spectrogram
+from tests.answers import units_of
 from tests.made_up_page import KINDS, QUESTIONS, answers, made_up_page
 
 
@@ -42,7 +44,7 @@ def test_examples_are_of_both_kinds_and_one_a_clip() -> None:
 def test_domains_are_questions_of_one_wording() -> None:
     settings = CompareParams(headline_max_snr_db=0.0, bootstrap_draws=200, confidence=0.95)
     asked = {name: replace(one, question="Which?" if name < "q5" else "What?") for name, one in QUESTIONS.items()}
-    ((name, value, low, high),) = by_domain(answers({0: "red", 1: "red"}), asked, 0.0, settings, 1)
+    ((name, value, low, high),) = by_domain(answers({0: "red", 1: "red"}), asked, units_of(asked.values()), 0.0, settings, 1)
     assert (name, value) == ("Which?", pytest.approx(40.0))
     assert 0.0 <= low < 40.0 < high <= 100.0
 
@@ -107,7 +109,13 @@ def page() -> Page:
 def test_the_page_says_what_came_out(page: Page) -> None:
     text = render(page)
     assert re.search(r"<h1>In noise of 0 dB and louder, EchoDistill answers \d+\.\d points more questions right", text)
-    assert "50 of 900 answers name no choice" in text
+    assert "50 of 900 answers name no choice, or more than one (of all systems" in text
+    assert "95 % intervals over 40 clips and 3 seeds" in text
+    assert "At SNR ≤ 0 dB accuracy rises from" in text
+    assert '<p class="warning">' not in text
+    few = render(replace(page, table={**page.table, "units": 4, "unit": "group"}))
+    assert "intervals over 4 groups and 3 seeds" in few
+    assert '<p class="warning">Warning: the test has only 4 groups' in few
     assert text.count("&lt;b&gt;neither&lt;/b&gt;") == 40  # the first forty, and nothing from data is markup
     assert "<b>neither" not in text
     assert text.count("<audio") == 4
@@ -130,11 +138,35 @@ def changed(table: dict[str, Any], low: float, value: float, high: float) -> dic
     return table | {"differences": {"echodistill - base": {"acc": acc}}}
 
 
+def forced(table: dict[str, Any], low: float, value: float, high: float) -> dict[str, Any]:
+    gain = table["differences"]["echodistill - base"]
+    return table | {"differences": {"echodistill - base": gain | {"acc_forced": {"low": low, "value": value, "high": high}}}}
+
+
 def test_the_headline_never_claims_what_the_interval_does_not(page: Page) -> None:
     table = dict(page.table)
-    assert "more questions right" in headline(changed(table, 0.01, 0.05, 0.1))
-    assert "cannot be told apart (+5.0 points" in headline(changed(table, -0.01, 0.05, 0.1))
-    assert "2.0 points fewer questions right" in headline(changed(table, -0.03, -0.02, -0.01))
+    more, none, fewer = (changed(table, *ends) for ends in ((0.01, 0.05, 0.1), (-0.01, 0.05, 0.1), (-0.03, -0.02, -0.01)))
+    assert headline(more).endswith("EchoDistill answers 5.0 points more questions right than its base.")
+    assert "EchoDistill cannot be told apart from its base (+5.0 points)" in headline(none)
+    assert "EchoDistill answers 2.0 points fewer questions right" in headline(fewer)
+    assert headline(forced(more, -0.01, 0.01, 0.02)).endswith(
+        "5.0 points more questions right than its base; by forced choice among the offered texts it cannot be told apart from its base "
+        "(+1.0 points)."
+    )
+
+
+def test_the_gain_by_kind_stands_beside_the_bases_accuracy(page: Page) -> None:
+    shown = kinds_table(page.table)
+    assert shown is not None
+    base, gain = page.table["systems"]["base"], page.table["differences"]["echodistill - base"]
+    assert {row[0]: row[1] for row in shown.rows} == {"crowd": "yes", "wind": "no"}
+    for kind, _, before, _, difference in shown.rows:
+        assert before.startswith(f"{100 * base[f'acc/{kind}']['value']:.1f} [")
+        assert difference == points(gain[f"acc/{kind}"])
+    assert [row[0] for row in shown.rows] == sorted(("crowd", "wind"), key=lambda kind: base[f"acc/{kind}"]["value"])
+    assert shown.caption in render(page)
+    rows = dict(zip(headings(page.table)[0], next(row for row in system_rows(page.table) if row[0] == "grpo"), strict=True))
+    assert rows["s.d."] == f"{100 * page.table['systems']['grpo']['acc']['seed_sd']:.1f}"
 
 
 def test_the_terminal_shows_the_same_figures(page: Page) -> None:

@@ -84,12 +84,12 @@ def test_module_lists_are_written_where_they_are_wrong_and_nothing_else() -> Non
         assert with_module_lists(path.read_text()) == path.read_text()
     right = (ROOT / "dvc.yaml").read_text()
     lacking = re.sub(r"echodistill/(errors|seeds)\.py, ", "", right).replace(
-        "[reports/metrics.json,", "[gone.py, reports/metrics.json,"
+        '["${paths.student}", reports/gates', '[gone.py, "${paths.student}", reports/gates'
     )
     assert lacking != right
     assert with_module_lists(lacking) == right
-    with pytest.raises(UserError, match=r"^1 of 10 stages have `deps:` without"):
-        with_module_lists(right.replace("deps:\n      [reports/metrics.json,", "deps: [reports/metrics.json,", 1))
+    with pytest.raises(UserError, match=r"^1 of 12 stages have `deps:` without"):
+        with_module_lists(right.replace('deps:\n      ["${paths.student}"', 'deps: ["${paths.student}"', 1))
     new = "stages:\n  a:\n    cmd: python -m echodistill.stages.promote x\n    deps:\n      []\n    outs:\n      - x\n"
     deps = yaml.safe_load(with_module_lists(new))["stages"]["a"]
     assert deps == {"cmd": "python -m echodistill.stages.promote x", "deps": closure("echodistill.stages.promote"), "outs": ["x"]}
@@ -178,5 +178,13 @@ def test_the_method_is_read_by_training_only() -> None:
     assert readers == {"train"}
 
 
-def test_comparison_parameters_are_read_by_the_comparison_only() -> None:
-    assert {name for name, stage in stages().items() if "compare" in stage["params"]} == {"compare"}
+def test_comparison_parameters_are_read_by_what_compares_only() -> None:
+    assert {name for name, stage in stages().items() if "compare" in stage["params"]} == {"compare", "promote"}
+
+
+def test_the_decision_reads_nothing_of_the_test() -> None:
+    """What is reported and what is decided on are different clips: no figure and no answer of the test may reach the decision."""
+    of_test = {"data/answers/base.parquet", "data/answers/student.parquet", "reports/metrics.json"}
+    assert of_test <= {out for stage in stages().values() for out in outs_of(stage)}
+    for name in ("promote", "gate@promotion"):
+        assert not of_test & {path for each in (name, *upstream(name)) for path in (*outs_of(stages()[each]), *stages()[each]["deps"])}

@@ -47,6 +47,16 @@ settings = t.settings_of(method="echodistill", objective={"distill_weight": 0.0}
 uneven = train_student(llm, t.source_of(Corpus(Path(paths[1])), llm), settings, t.LIMIT, 1, Path(folder), lambda *_: None)
 weights = [float(value.double().sum()) for value in uneven.model.parameters()]
 assert all(other == weights for other in from_all(weights)), "the processes' models went apart"
+logged = []
+log_advantages = trainer.AudioGRPOTrainer._log_advantages
+trainer.AudioGRPOTrainer._log_advantages = lambda self, own: (
+    log_advantages(self, own), logged.append((own.tolist(), list(self._logs["advantages"])))
+)
+llm = load(paths[3], device="cpu")
+os.makedirs(folder + "/grpo", exist_ok=True)
+settings = t.settings_of(method="grpo", **eval(small))
+t.train_student(llm, t.source_of(Corpus(Path(paths[1])), llm), settings, t.LIMIT, 1, Path(folder) / "grpo", lambda *_: None)
+print("advantages", int(os.environ["RANK"]), logged[0])
 trainer.task_reward = rewards
 sys.argv[1:] = paths
 runpy.run_module("echodistill.stages.train", run_name="__main__")
@@ -91,6 +101,11 @@ def test_two_processes_train_like_one_and_one_of_them_writes(
     # each process has its own share of the rows; half of them had an advantage
     assert [row["reward"] for row in read_metrics(tmp_path / "uneven/metrics.jsonl")] == pytest.approx([0.25, 0.25])
 
+    # GRPO: each process has the advantages of its own groups, and each logs those of both
+    everyone = [-1.0, 1.0] * 3 + [0.0] * 6
+    for rank in (0, 1):
+        assert f"advantages {rank} {(everyone[6 * rank : 6 * rank + 6], everyone)}" in done.stdout
+
     llm = load(str(tmp_path / "base"), device="cpu")
     train_student(llm, source_of(tiny_corpus, llm), settings_of(method="sft", **SMALL), LIMIT, 1, tmp_path / "alone", lambda *_: None)
     alone, together = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("alone", "student"))
@@ -98,7 +113,7 @@ def test_two_processes_train_like_one_and_one_of_them_writes(
     for name in ("loss", "grad_norm"):
         assert [row[name] for row in together] == pytest.approx([row[name] for row in alone], rel=1e-4)
 
-    assert done.stdout.count("training 105,648 of") == 2  # once for each of the two trainings
+    assert done.stdout.count("training 105,648 of") == 3  # once for each of the trainings
     assert sorted(path.name for path in tmp_path.glob("*student*")) == ["student"]
     assert json.loads((tmp_path / "student/run.json").read_text())["steps"] == 2
     open_model(tmp_path / "student", None, device="cpu")

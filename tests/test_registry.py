@@ -39,9 +39,9 @@ def _student(folder: Path, llm: AudioLLM, fingerprint: str, **facts: object) -> 
     return folder
 
 
-def _decision(promote: bool) -> dict[str, Any]:
-    criterion = {"name": "accuracy in noise rose", "value": 0.1, "bound": 0.0, "met": promote}
-    return {"promote": promote, "criteria": [criterion], "metrics_sha256": "00"}
+def _decision(promote: bool, against: str | None = None) -> dict[str, Any]:
+    criterion = {"name": "accuracy in noise rose", "value": 0.1, "low": 0.05, "high": 0.15, "bound": 0.0, "met": promote}
+    return {"promote": promote, "champion": {"version": against}, "criteria": [criterion]}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def entered(mlflow_store: Path, tiny_llm: AudioLLM, tmp_path_factory: pytest.Tem
     """A student and its version, entered on a negative decision."""
     student = _student(tmp_path_factory.mktemp("models") / "student", tiny_llm, "first")
     run_id = find_or_create_run("first", "grpo")
-    return student, register(student, student.parent, _decision(False), run_id, {"student.acc": 0.5})
+    return student, register(student, student.parent, _decision(False), run_id, {"student.acc": 0.5}).number
 
 
 @pytest.fixture(scope="module")
@@ -157,11 +157,11 @@ def test_entering_again_makes_no_new_version_and_only_a_positive_decision_moves_
     run_id = find_or_create_run("first", "grpo")
     again = shutil.copytree(student, tmp_path / "again")
     (again / "metrics.jsonl").write_text('{"step": 1, "loss": 1.0, "step_time": 2.0}\n')
-    assert register(again, student.parent, _decision(True), run_id, {}) == first
+    assert register(again, student.parent, _decision(True), run_id, {}).number == first
     assert _alias("champion") == first
     # another training with a negative decision is the candidate; the champion stays
     other = _student(tmp_path / "other", tiny_llm, "second")
-    second = register(other, student.parent, _decision(False), find_or_create_run("second", "grpo"), {})
+    second = register(other, student.parent, _decision(False), find_or_create_run("second", "grpo"), {}).number
     assert second != first
     assert (_alias("candidate"), _alias("champion")) == (second, first)
     assert len(_client().search_model_versions("name = 'echodistill'")) == 2
@@ -180,7 +180,7 @@ def test_the_same_student_evaluated_anew_keeps_the_later_card_answers_and_figure
     def enter(says: str, accuracy: float) -> str:
         for path in paths:
             path.write_text(f"{path.name} {says}")
-        return register(student, student.parent, _decision(False), run_id, {"student.acc": accuracy}, reports)
+        return register(student, student.parent, _decision(False), run_id, {"student.acc": accuracy}, reports).number
 
     version = enter("before", 0.5)
     assert enter("after", 0.625) == version
@@ -209,7 +209,7 @@ def test_an_adapter_takes_its_base_along(entered: tuple[Path, str], tiny_llm: Au
     run = {"fingerprint": "lora", "method": "grpo", "steps": 3, "weights": "lora"}
     (tmp_path / "student/run.json").write_text(json.dumps(run))
     run_id = find_or_create_run("lora", "grpo")
-    version = register(tmp_path / "student", tmp_path / "base", _decision(False), run_id, {})
+    version = register(tmp_path / "student", tmp_path / "base", _decision(False), run_id, {}).number
     shutil.rmtree(tmp_path / "base")
     served = mlflow.pyfunc.load_model(f"models:/echodistill/{version}")
     merged = served.unwrap_python_model()._llm.model.state_dict()

@@ -13,20 +13,7 @@ from flows import reporting
 from flows.reporting import StageProgress, result_markdown
 from flows.stage_run import StageRun
 from tests.test_evidence import SETTINGS, system
-
-RANGE = {"value": 0.1, "low": 0.0, "high": 0.2}
-SYSTEM = {"by_snr": {"0": 0.5}, "acc": 0.5, "noisy": 0.5, "gsr": 0.5, "seen": None, "unseen": None, "parse_failure_rate": 0.0}
-FIGURES = {
-    "method": "distill",
-    "confidence": 0.95,
-    "clips": 12,
-    "headline_max_snr_db": 0.0,
-    "base": SYSTEM,
-    "student": SYSTEM,
-    "difference": dict.fromkeys(("acc", "noisy", "gsr", "clean_acc"), RANGE),
-    "difference_by_snr": {"0": RANGE},
-    "intervals": {system: {"clean": RANGE, "0": RANGE} for system in ("base", "student")},
-}
+from tests.test_report_table import compared
 
 
 class Server:
@@ -73,7 +60,7 @@ def test_the_result_names_what_stays(tmp_path: Path) -> None:
     workspace, kept = tmp_path / "workspace", tmp_path / "kept/reports"
     for folder in (workspace / "reports", workspace / REGISTERED.parent, kept / "data_docs/train"):
         folder.mkdir(parents=True)
-    (workspace / "reports/metrics.json").write_text(json.dumps(FIGURES))
+    (workspace / "reports/metrics.json").write_text(json.dumps(compared()))
     (workspace / "reports/promotion.json").write_text(json.dumps({"promote": True, "criteria": []}))
     (workspace / REGISTERED).write_text(json.dumps({"page": "http://mlflow.team/#/run"}))
     (kept / "data_docs/train/index.html").write_text("page")
@@ -90,5 +77,6 @@ def test_the_result_of_a_comparison_is_its_tables(tmp_path: Path) -> None:
     (tmp_path / "reports/compare.json").write_text(json.dumps(table))
     text = result_markdown(tmp_path, tmp_path / "reports", [StageRun("train", "ran", 12.4)], "logged as MLflow run 7", False)
     assert text.startswith("In noise of 0 dB and louder, EchoDistill answers")
+    assert "At SNR ≤ 0 dB accuracy rises from" in text
     assert f"| echodistill | 3 | {100 * table['systems']['echodistill']['clean_acc']['value']:.1f} [" in text
     assert "logged as MLflow run 7" in text

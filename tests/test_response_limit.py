@@ -206,9 +206,9 @@ def test_a_perfect_models_sentences_are_whole_everywhere(
 
     monkeypatch.setattr(predict_stage, "fingerprint", noted)
     out = tmp_path / "answers.parquet"
-    predict_stage.predict(params, "student", out, corpus, made["mixes"], made["base"], made["student"])
+    predict_stage.predict(params, "student", "test", out, corpus, made["mixes"], made["base"], made["student"])
     assert limits() == {wanted}
-    assert facts == [{"max_new_tokens": wanted}]
+    assert facts == [{"max_new_tokens": wanted, "split": "test"}]
     answers = read_rows(out, Answer)
     assert not any(row.truncated for row in answers)
     assert all(row.response == sentences.questions[row.question_id].answer for row in answers)

@@ -85,7 +85,7 @@ def mixes_of(corpus: Corpus, **changes: Any) -> Run:
 
 @pytest.fixture(params=["folder", "fsdd", "builtin", "mixes", "recorded noise"])
 def run(request: pytest.FixtureRequest, sources: Path, tiny_corpus: Corpus) -> Run:
-    few = {"train": 10, "validation": 2, "test": 3}
+    few = {"train": 10, "validation": 2, "decision": 2, "test": 3}
     cases = {
         "folder": corpus_of(source="folder", path=str(sources / "raw")),
         "fsdd": corpus_of(source="fsdd", path=str(sources / "fsdd"), clips=few),

@@ -1,20 +1,24 @@
-"""Scores and intervals against hand-worked cases and an independent bootstrap."""
+"""Scores against hand-worked cases: free answers, forced choice, and what both systems' figures come to."""
 
-import numpy as np
+from dataclasses import replace
+from typing import Any
+
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from echodistill.errors import UserError
 from echodistill.evaluation.comparison import compare_systems
-from echodistill.evaluation.intervals import clip_weights, mean_interval
-from echodistill.evaluation.scores import score_answers, summarise
+from echodistill.evaluation.scores import Scored, score_answers, summarise
 from echodistill.params import CompareParams
 from echodistill.records import Answer, Question
-from echodistill.seeds import rng
-from tests.answers import answer
+from tests.answers import answer, units_of
 
 QUESTIONS = {name: Question(name, f"clip-{name}", "test", "Which?", ("red", "blue", "green"), "red", 0) for name in ("q1", "q2", "q3")}
+UNITS = units_of(QUESTIONS.values())
+SETTINGS = CompareParams(headline_max_snr_db=0.0, bootstrap_draws=100, confidence=0.95)
+
+
+def score(rows: list[Answer], base: list[Answer]) -> Scored:
+    return score_answers(rows, base, QUESTIONS, UNITS)
 
 
 def answers(table: dict[str, list[str]]) -> list[Answer]:
@@ -32,71 +36,130 @@ STUDENT = answers({"q1": ["red", "red", "red", "A."], "q2": ["blue", "red", "blu
 
 
 def test_hand_worked_figures() -> None:
-    base = summarise(score_answers(BASE, BASE, QUESTIONS), ["wind"], 0.0)
+    base = summarise(score(BASE, BASE), ["wind"], 0.0)
     assert base["clean_acc"] == pytest.approx(2 / 3)
     # -10 dB: q1 blue, hm; q2 blue, red; q3 red, red
     assert base["acc"] == pytest.approx(3 / 6)
     assert base["gsr"] == base["noisy"] == pytest.approx(3 / 6)
-    assert base["parse_failure_rate"] == pytest.approx(1 / 12)
-    student = summarise(score_answers(STUDENT, BASE, QUESTIONS), ["wind"], 0.0)
+    assert (base["unparsed"], base["clean_unparsed"]) == (pytest.approx(1 / 6), 0.0)
+    assert base["by_noise"]["gauss"]["unparsed"] == pytest.approx(1 / 3)  # type: ignore[index]
+    student = summarise(score(STUDENT, BASE), ["wind"], 0.0)
     # q1 red, A.; q2 red, blue; q3 "", green
     assert student["acc"] == pytest.approx(3 / 6)
     assert student["noisy"] == pytest.approx(3 / 6)
     assert student["gsr"] == pytest.approx(3 / 6)
-    assert student["by_snr"]["20"] == {"acc": 2 / 3, "noisy": 1.0, "gsr": 2 / 3, "n": 3}  # type: ignore[index]
+    # red, blue, red; forced as named
+    assert student["by_snr"]["20"] == {  # type: ignore[index]
+        "acc": 2 / 3,
+        "acc_forced": 2 / 3,
+        "acc_forced_norm": 2 / 3,
+        "unparsed": 0.0,
+        "truncated": 0.0,
+        "noisy": 1.0,
+        "gsr": 2 / 3,
+        "n": 3,
+        "n_forced": 3,
+    }
     assert student["unseen"]["n"] == 3  # type: ignore[index]
 
 
 def test_two_unparsed_answers_do_not_agree() -> None:
     both = answers({"q1": ["hm", "hm", "hm", "hm"]})
-    assert summarise(score_answers(both, both, QUESTIONS), [], 0.0)["gsr"] == 0.0
+    assert summarise(score(both, both), [], 0.0)["gsr"] == 0.0
 
 
 def test_a_missing_clean_answer_is_an_error() -> None:
     with pytest.raises(UserError, match="q1"):
-        score_answers([row for row in BASE if row.mix_id != "q1/clean@None"], BASE, QUESTIONS)
+        score([row for row in BASE if row.mix_id != "q1/clean@None"], BASE)
 
 
 def test_systems_must_have_answered_the_same() -> None:
-    settings_of = CompareParams(headline_max_snr_db=0.0, bootstrap_draws=100, confidence=0.95)
     with pytest.raises(UserError, match="did not answer the same"):
-        compare_systems("x", score_answers(BASE, BASE, QUESTIONS), score_answers(STUDENT[:-1], BASE, QUESTIONS), settings_of, [], 1)
+        compare_systems("x", score(BASE, BASE), score(STUDENT[:-1], BASE), SETTINGS, [], 1)
 
 
-def test_the_interval_is_resampled_by_clip() -> None:
-    """Ten equal rows of a clip are one observation: repeating rows must not narrow the interval."""
-    stream = rng("interval")
-    values = stream.random(30)
-    weights = clip_weights(30, 4000, rng(1))
-    once = mean_interval(values, np.arange(30), weights, 0.95)
-    repeated = mean_interval(np.repeat(values, 10), np.repeat(np.arange(30), 10), weights, 0.95)
-    assert (repeated.low, repeated.high) == pytest.approx((once.low, once.high))
-    half_width = 1.96 * values.std() / np.sqrt(30)
-    assert once.high - once.low == pytest.approx(2 * half_width, rel=0.1)
+def with_scores(row: Answer, log_probs: tuple[float, ...], tokens: tuple[int, ...], truncated: bool = False) -> Answer:
+    return replace(row, choice_log_probs=log_probs, choice_tokens=tokens, truncated=truncated)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(1, 5), min_size=2, max_size=12), st.integers(0, 10**6))
-def test_unequal_clips_match_a_plain_bootstrap(sizes: list[int], seed: int) -> None:
-    stream = rng(seed)
-    clip = np.repeat(np.arange(len(sizes)), sizes)
-    values = stream.integers(0, 2, clip.size).astype(float)
-    weights = clip_weights(len(sizes), 200, rng(seed, "draws"))
-    got = mean_interval(values, clip, weights, 0.9)
-    means = []
-    for row in weights:
-        drawn = np.concatenate([values[clip == c] for c in range(len(sizes)) for _ in range(int(row[c]))])
-        means.append(drawn.mean())
-    assert (got.low, got.high) == pytest.approx(tuple(np.percentile(means, [5, 95])))
+def test_forced_choice_by_the_sum_and_by_the_mean_of_a_token() -> None:
+    """Red is right; each row's sums are by hand, beside the means they give."""
+    clean, *noisy = answers({"q1": ["hm", "hm", "hm", "blue"]})
+    rows = [
+        with_scores(clean, (-2.0, -2.0, -2.0), (2, 2, 2)),  # all equal: the first, red
+        with_scores(noisy[0], (-6.0, -5.0, -9.0), (6, 2, 3)),  # wind -10: blue by the sum; -1, -2.5, -3: red by the mean
+        with_scores(noisy[1], (-1.0, -2.0, -3.0), (1, 4, 1)),  # wind 20: red by the sum; -1, -0.5, -3: blue by the mean
+        with_scores(noisy[2], (-1.0, -1.0, float("-inf")), (2, 2, 1), truncated=True),  # gauss -10: of red and blue the first
+    ]
+    found: dict[str, Any] = summarise(score(rows, rows), [], 0.0)
+    assert (found["acc"], found["clean_acc"], found["unparsed"], found["clean_unparsed"]) == (0.0, 0.0, 0.5, 1.0)
+    assert (found["clean_acc_forced"], found["clean_acc_forced_norm"]) == (1.0, 1.0)
+    assert (found["acc_forced"], found["acc_forced_norm"]) == (0.5, 1.0)
+    assert (found["by_snr"]["20"]["acc_forced"], found["by_snr"]["20"]["acc_forced_norm"]) == (1.0, 0.0)
+    assert found["by_noise"]["wind"]["acc_forced"] == found["seen"]["acc_forced"] - 0.5 == 0.0
+    assert (found["truncated"], found["by_noise"]["gauss"]["truncated"], found["clean_truncated"]) == (0.5, 1.0, 0.0)
 
 
-def test_the_interval_covers() -> None:
-    """On data of known truth a 95 % interval holds it about 95 % of the time."""
-    hits = 0
-    for trial in range(300):
-        stream = rng("coverage", trial)
-        skill = stream.beta(2, 2, 60)
-        values = (stream.random((60, 5)) < skill[:, None]).astype(float).ravel()
-        found = mean_interval(values, np.repeat(np.arange(60), 5), clip_weights(60, 500, stream), 0.95)
-        hits += found.low <= 0.5 <= found.high
-    assert 0.91 <= hits / 300 <= 0.98
+def test_of_equal_choices_the_first_counts_even_where_it_is_wrong() -> None:
+    questions = {"q1": replace(QUESTIONS["q1"], answer="blue", answer_index=1)}
+    rows = [with_scores(row, (-2.0, -2.0, -3.0), (2, 2, 2)) for row in answers({"q1": ["blue"] * 4})]
+    found = summarise(score_answers(rows, rows, questions, UNITS), [], 0.0)
+    assert (found["acc"], found["acc_forced"], found["acc_forced_norm"]) == (1.0, 0.0, 0.0)
+
+
+def test_questions_without_choices_are_left_out_of_forced_choice_and_counted() -> None:
+    questions = QUESTIONS | {"q2": replace(QUESTIONS["q2"], choices=())}
+    rows = answers({"q1": ["red", "red", "red", "blue"], "q2": ["red", "red", "red", "red"]})
+    rows = [with_scores(row, (), ()) if row.question_id == "q2" else row for row in rows]
+    found: dict[str, Any] = summarise(score_answers(rows, rows, questions, UNITS), [], 0.0)
+    # wind -10 red and gauss -10 blue of q1; q2 has no choice that could be named
+    assert (found["acc"], found["n"], found["n_forced"]) == (0.25, 4, 2)
+    assert (found["acc_forced"], found["clean_acc_forced"]) == (0.5, 1.0)
+    alone = [row for row in rows if row.question_id == "q2"]
+    scored = score_answers(alone, alone, questions, UNITS)
+    none: dict[str, Any] = summarise(scored, [], 0.0)
+    assert not [name for name in {**none, **none["by_snr"]["20"]} if "forced" in name and name != "n_forced"]
+    assert none["n_forced"] == 0
+    assert "acc_forced" not in compare_systems("x", scored, scored, SETTINGS, [], 1)["difference"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("log_probs", "tokens"),
+    [((), ()), ((-1.0, -2.0), (1, 1)), ((-1.0, -2.0, -3.0), (1, 1)), ((-1.0, float("nan"), -3.0), (1, 1, 1))],
+)
+def test_an_answer_without_the_scores_of_its_choices_is_named(log_probs: tuple[float, ...], tokens: tuple[int, ...]) -> None:
+    rows = answers({"q1": ["red"] * 4})
+    rows[1] = with_scores(rows[1], log_probs, tokens)
+    with pytest.raises(UserError, match=r"question q1 in mix q1/wind@-10\.0 has .* for 3 choices.*run predict` again"):
+        score(rows, rows)
+
+
+def test_differences_are_of_the_same_rows_and_say_what_they_rest_on() -> None:
+    found: dict[str, Any] = compare_systems("x", score(BASE, BASE), score(STUDENT, BASE), SETTINGS, ["wind"], 1)
+    base, student = found["base"], found["student"]
+    for name, gain in found["difference"].items():
+        if not name.startswith("acc_") or name.startswith("acc_forced"):
+            assert gain["value"] == pytest.approx(student[name] - base[name])
+            assert gain["low"] <= gain["value"] <= gain["high"]
+    assert {"acc", "acc_forced", "acc_forced_norm", "clean_acc_forced", "unparsed", "truncated"} <= found["difference"].keys()
+    assert found["difference"]["acc_seen"] == found["difference_by_noise"]["gauss"]
+    assert found["difference"]["acc_unseen"] == found["difference_by_noise"]["wind"]
+    # at -10 dB, gauss: base hm, red, red; student A., blue, green
+    assert found["difference_by_noise"]["gauss"]["value"] == pytest.approx(1 / 3 - 2 / 3)
+    assert found["unseen_kinds"] == ["wind"]
+    assert (found["clips"], found["units"], found["unit"]) == (3, 3, "clip")
+    speakers = {"clip-q1": 7, "clip-q2": 7, "clip-q3": 2}
+    before, after = (score_answers(rows, BASE, QUESTIONS, speakers) for rows in (BASE, STUDENT))
+    by_group = compare_systems("x", before, after, SETTINGS, ["wind"], 1)
+    assert (by_group["clips"], by_group["units"], by_group["unit"]) == (3, 2, "group")
+    assert by_group["base"] == base
+
+
+def test_one_speaker_in_the_test_gives_figures_about_which_nothing_is_known() -> None:
+    one = dict.fromkeys(UNITS, 0)
+    before, after = (score_answers(rows, BASE, QUESTIONS, one) for rows in (BASE, STUDENT))
+    found: dict[str, Any] = compare_systems("x", before, after, SETTINGS, ["wind"], 1)
+    assert (found["units"], found["unit"]) == (1, "group")
+    assert all((gain["low"], gain["high"]) == (-1.0, 1.0) for gain in found["difference"].values())
+    clean = found["intervals"]["student"]["clean"]
+    assert clean == {"value": pytest.approx(1 / 3), "low": 0.0, "high": 1.0}  # red, blue, ""

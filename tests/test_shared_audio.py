@@ -99,9 +99,16 @@ def test_a_clip_that_goes_on_in_silence_is_another(tiny_llm: AudioLLM) -> None:
     assert generate(tiny_llm, both, 3) == [generate(tiny_llm, one, 3)[0] for one in alone]
 
 
-def test_where_training_drops_units_every_row_is_computed(tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", ["encoder", "attention", "adapter"])
+def test_where_training_drops_units_every_row_is_computed(tiny_llm: AudioLLM, where: str) -> None:
     model = copy.deepcopy(tiny_llm.model)
-    model.model.audio_tower.dropout = 0.1
+    tower = model.model.audio_tower
+    if where == "encoder":
+        tower.dropout = 0.1
+    elif where == "attention":
+        tower.layers[0].self_attn.dropout = 0.1
+    else:  # a LoRA adapter around a layer has a dropout of its own
+        tower.layers[0].fc1 = torch.nn.Sequential(torch.nn.Dropout(0.1), tower.layers[0].fc1)
     counted = rows_computed(model)
     ids = torch.full((6, 1), 7)
     batch = batch_of(tiny_llm, 2)

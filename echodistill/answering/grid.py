@@ -1,4 +1,4 @@
-"""The items of the test: every question under every mix of the grid, as a system in front of the model lets it hear them."""
+"""The items of a grid: every question of a split under every mix of it, as a system in front of the model lets it hear them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from echodistill.models.checkpoint import open_either
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params import GenerationParams
 from echodistill.progress import bar
-from echodistill.records import Answer, GridRow, Question, read_rows, write_rows
+from echodistill.records import GRIDS, Answer, GridRow, Question, read_rows, write_rows
 from echodistill.training.device import device_batch
 from echodistill.training.run_folder import fingerprint, run_folder
 
@@ -23,11 +23,11 @@ Front = Callable[[Waveform], Waveform]
 """What is done to a clip before the model hears it: a denoiser."""
 
 
-def grid_items(corpus: Corpus, mixes_folder: Path, noise: NoiseLibrary, front: Front | None = None) -> list[Item]:
-    """One item a grid row, in the grid's order."""
+def grid_items(corpus: Corpus, mixes_folder: Path, noise: NoiseLibrary, front: Front | None = None, split: str = "test") -> list[Item]:
+    """Return one item a row of the split's grid, in the grid's order."""
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     items = []
-    for row in read_rows(mixes_folder / "grid.parquet", GridRow):
+    for row in read_rows(mixes_folder / GRIDS[split], GridRow):
         mix, question = mixes[row.mix_id], corpus.questions[row.question_id]
         prompt = partial(_prompt, corpus, noise, mix, question, front)
         items.append(Item(mix.mix_id, question.question_id, mix.noise_kind, mix.snr_db, prompt))

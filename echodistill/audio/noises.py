@@ -47,6 +47,11 @@ def _add(target: Samples, sound: Samples, start: int) -> None:
     target[start:end] += sound[: end - start]
 
 
+def coloured(stream: np.random.Generator, samples: int, slope_db: float) -> Samples:
+    """Return Gaussian noise whose power falls by ``-slope_db`` dB an octave above 50 Hz: 0 is white, -3 pink, -6 brown."""
+    return _shaped_noise(stream, samples, lambda hz: np.maximum(hz, 50.0) ** (slope_db / (20.0 * np.log10(2.0))))
+
+
 def gauss(stream: np.random.Generator, samples: int) -> Samples:
     return stream.standard_normal(samples)
 

@@ -22,6 +22,7 @@ from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceFailed, split_groups
 from echodistill.datasets.spoken_words import ask, draw_words
 from echodistill.params import CorpusParams
+from echodistill.records import SPLITS
 from echodistill.seeds import rng
 from echodistill.workers import worker_count
 
@@ -92,9 +93,9 @@ def read(params: CorpusParams, seed: int, espeak: Espeak) -> SourceClips:
     # a variant is one speaker whatever the accent: both its voices go to one split
     voices = voice_names(seed)
     speaker_of = {voice: voice.split("+")[1] for voice in voices}
-    splits = split_groups(list(speaker_of.values()), params.validation_share, params.test_share, seed)
+    splits = split_groups(list(speaker_of.values()), params, seed)
     clips = []
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         members = [voice for voice in voices if splits[speaker_of[voice]] == split]
         for number in range(getattr(params.clips, split) if members else 0):
             voice = members[number % len(members)]

@@ -9,7 +9,7 @@ Fields, in any case: ``id``, ``audio_path`` (or ``audio_id``), ``question``, ``c
 - The answer is a choice's text, its letter, both ("(A) red"), or its number: as labelled, with columns ``choice_1`` .. from 1,
   else from 0.
   Digits in a text that is itself a choice are no number; where two readings disagree otherwise, the row is put aside.
-- ``split`` counts where a row names train, validation (val, dev) or test; whole groups only. Else groups are split at random.
+- ``split`` counts where a row names train, validation (val, dev), decision or test; whole groups only. Else groups are split at random.
 """
 
 import ast
@@ -33,11 +33,11 @@ from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceQue
 from echodistill.errors import UserError
 from echodistill.models.prompts import folded
 from echodistill.params import CorpusParams
-from echodistill.records import Quarantined
+from echodistill.records import SPLITS, Quarantined
 
 AnswersAs = Literal["text", "letter", "number"]
 """How a manifest is known to write its answers."""
-SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "dev": "validation", "test": "test"}
+SPLIT_NAMES = {split: split for split in SPLITS} | {"val": "validation", "dev": "validation"}
 _LABEL = re.compile(r"(?:[(（]([A-Za-z]|\d{1,2})[)）]\s*|([A-Za-z]|\d{1,2})(?:[.):]\s+|[.)](?=[^\W\d]{2})|[．）：、]\s*))(?=\S)")
 
 
@@ -134,9 +134,9 @@ def _name(recording: Path | Embedded, root: Path) -> str:
 
 def _drawn_splits(asked: list[_Asked], params: CorpusParams, seed: int) -> dict[str, str]:
     if named := sorted({row.split for row in asked if row.split}):
-        print(f"{params.manifest}: split {', '.join(named)} is none of train, validation, test: the column is not looked at")
+        print(f"{params.manifest}: split {', '.join(named)} is none of {', '.join(SPLITS)}: the column is not looked at")
         print("for a published benchmark, name it in corpus.source: its test rows stay test rows then")
-    return split_groups([row.group for row in asked], params.validation_share, params.test_share, seed)
+    return split_groups([row.group for row in asked], params, seed)
 
 
 def _named_splits(asked: list[_Asked], quarantined: list[Quarantined]) -> tuple[list[_Asked], dict[str, str]]:
@@ -150,7 +150,7 @@ def _named_splits(asked: list[_Asked], quarantined: list[Quarantined]) -> tuple[
         if len(named) > 1:
             quarantined.append(Quarantined(row.row, f"group {row.group!r} stands in several splits: {named}"))
         elif named[0] not in SPLIT_NAMES:
-            quarantined.append(Quarantined(row.row, f"split {row.split!r} is none of train, validation, test"))
+            quarantined.append(Quarantined(row.row, f"split {row.split!r} is none of {', '.join(SPLITS)}"))
         else:
             kept.append(row)
     return kept, {row.group: SPLIT_NAMES[row.split.casefold()] for row in kept}

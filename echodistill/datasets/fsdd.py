@@ -39,7 +39,7 @@ def read(params: CorpusParams, seed: int) -> SourceClips:
     takes, quarantined = _find(Path(params.path))
     files = [path for words in takes.values() for paths in words.values() for path in paths]
     samples = {path: _at_peak(read_file(path), str(path))[0].size for path in files}
-    splits = split_groups(list(takes), params.validation_share, params.test_share, seed)
+    splits = split_groups(list(takes), params, seed)
     clips = []
     for split in SPLITS:
         members = sorted(speaker for speaker in takes if splits[speaker] == split)

@@ -1,7 +1,8 @@
 """A test from a source of its own (``corpus.test``) beside the clips of ``corpus.source``, which are then all there to train on.
 
 - Of the test's source all rows are taken; where its rows name splits, or it makes clips by split (``builtin``, ``fsdd``), its test.
-- Of the main source no test is split off; rows that are test rows by their own account are left out, not trained on.
+- Of the main source no test is split off, but validation and decision are; rows that are test rows by their own account are left
+  out, not trained on.
 - The test's ids begin with its source's name. A group's name means something within one folder only: of two folders, groups of
   one name are two groups; within one, a group of the test is not trained on. One recording in both is found by the gate.
 """
@@ -39,7 +40,7 @@ def read_both(corpus: CorpusParams, read: Read) -> SourceClips:
 
 
 def joined(main: SourceClips, test: SourceClips, corpus: CorpusParams, one_folder: bool) -> SourceClips:
-    """Train and validation of ``main``, the test of ``test``. ``one_folder``: a group's name means the same in both."""
+    """Train, validation and decision of ``main``, the test of ``test``. ``one_folder``: a group's name means the same in both."""
     tested = _tested(test, corpus)
     clips = _trained(main, {clip.group for clip in tested} if one_folder else set(), corpus)
     splits = {clip.group: main.splits[clip.group] for clip in clips}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from echodistill.audio.files import Decoded
 from echodistill.errors import UserError
+from echodistill.params import CorpusParams
 from echodistill.records import Quarantined
 from echodistill.seeds import rng
 
@@ -70,18 +71,32 @@ class SourceClips:
     """The splits were drawn at random from all groups: the rows themselves name none."""
 
 
-def split_groups(groups: Sequence[str], validation_share: float, test_share: float, seed: int) -> dict[str, str]:
+FEWEST_GROUPS_TO_DECIDE = 4
+"""With fewer groups there is no decision split: the test and the training need them more."""
+
+
+def split_groups(groups: Sequence[str], params: CorpusParams, seed: int) -> dict[str, str]:
     """Assign whole groups to splits, at random but fixed by ``seed``.
 
-    Test groups are rounded up and validation groups down, so that a source with few speakers keeps an unseen test; at least one
-    group is left for training.
+    Groups of the test and of the decision are rounded up and groups of the validation down, so that a source
+    with few speakers keeps an unseen test; at least one group is left for training. The test is drawn first and
+    the decision next, so that a change of another share leaves the test's groups as they are.
     """
     names = sorted(set(groups))
     order = [names[index] for index in rng(seed, "splits").permutation(len(names))]
-    test = min(-(-len(names) * round(test_share * 1000) // 1000), max(0, len(names) - 1))
-    validation = min(int(len(names) * validation_share), max(0, len(names) - test - 1))
-    split_of = ["test"] * test + ["validation"] * validation + ["train"] * (len(names) - test - validation)
-    return dict(zip(order, split_of, strict=True))
+    spare = max(0, len(names) - 1)
+    test = min(_rounded_up(len(names), params.test_share), spare)
+    wanted = _rounded_up(len(names), params.decision_share) if len(names) >= FEWEST_GROUPS_TO_DECIDE else 0
+    decision = min(wanted, spare - test)
+    validation = min(int(len(names) * params.validation_share), spare - test - decision)
+    train = len(names) - test - decision - validation
+    parts = ["test"] * test + ["decision"] * decision + ["validation"] * validation + ["train"] * train
+    return dict(zip(order, parts, strict=True))
+
+
+def _rounded_up(count: int, share: float) -> int:
+    """The share of a count, rounded up; a share has three decimals here, so that 0.1 of 10 is 1."""
+    return -(-count * round(share * 1000) // 1000)
 
 
 def shuffled_choices(right: str, wrong: Sequence[str], *names: object) -> tuple[str, ...]:

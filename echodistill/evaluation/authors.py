@@ -48,4 +48,8 @@ def with_authors(scored: Scored, answers: Sequence[Answer], questions: Mapping[s
     said = {(row.question_id, row.mix_id): row.response for row in answers}
     clean = {row.question_id: row.response for row in answers if row.noise_kind == CLEAN}
     noisy = [(question_id, said[question_id, mix_id]) for question_id, mix_id in scored.keys]
-    return replace(scored, right_authors=right(noisy), clean_right_authors=right(sorted(clean.items())))
+    return replace(
+        scored,
+        noisy=replace(scored.noisy, right_authors=right(noisy)),
+        clean=replace(scored.clean, right_authors=right(sorted(clean.items()))),
+    )

@@ -3,54 +3,60 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from echodistill.errors import UserError
-from echodistill.evaluation.intervals import clip_weights, mean_interval
+from echodistill.evaluation.figures import AGREEMENT, OF_OUTCOMES, Rows, figures_of, noisy_figure
+from echodistill.evaluation.intervals import mean_interval, rate_interval, resamples
 from echodistill.evaluation.scores import Scored, summarise
 from echodistill.params import CompareParams
 from echodistill.seeds import rng
 
-METRICS = {"acc": "right", "noisy": "agrees_base", "gsr": "agrees_self"}
+RATES = (*OF_OUTCOMES, *AGREEMENT, *(f"clean_{name}" for name in OF_OUTCOMES))
+"""Figures whose difference is reported; those of forced choice only where questions have choices."""
 
 
 def compare_systems(
     method: str, base: Scored, student: Scored, settings: CompareParams, unseen: Sequence[str], seed: int
 ) -> dict[str, object]:
-    """What ``reports/metrics.json`` holds. Raises ``UserError`` when the systems did not answer the same rows."""
-    if base.keys != student.keys:
-        odd = sorted(set(base.keys) ^ set(student.keys))[:3]
-        raise UserError(f"base and student did not answer the same mixes, e.g. {odd}: run `echodistill run predict` again")
-    weights = clip_weights(int(max(base.clip.max(), base.clean_clip.max())) + 1, settings.bootstrap_draws, rng(seed, "bootstrap"))
-    headline = base.snr_db <= settings.headline_max_snr_db
+    """Return what ``reports/metrics.json`` holds: every difference is paired, row by row.
 
-    def interval(values: NDArray[np.floating], clip: NDArray[np.int64]) -> dict[str, float]:
-        return mean_interval(values, clip, weights, settings.confidence).as_dict()
+    Raises ``UserError`` when the systems did not answer the same rows.
+    """
+    if not base.same_rows(student):
+        odd = [*sorted(set(base.keys) ^ set(student.keys)), *sorted(set(base.clean_keys) ^ set(student.clean_keys))]
+        raise UserError(f"base and student did not answer the same mixes, e.g. {odd[:3]}: run `echodistill run predict` again")
+    drawn = resamples(base.sample.units, settings.bootstrap_draws, rng(seed, "bootstrap"))
+    limit = settings.headline_max_snr_db
+    figures = figures_of(base, limit)
+    kinds = {str(kind) for kind in np.unique(base.noise_kind)}
+    heard = {"seen": kinds - set(unseen), "unseen": kinds & set(unseen)}
 
-    def paired(field: str, rows: NDArray[np.bool_]) -> dict[str, float]:
-        gain = getattr(student, field)[rows].astype(float) - getattr(base, field)[rows].astype(float)
-        return interval(gain, base.clip[rows])
+    def own(scored: Scored, rows: Rows) -> dict[str, float]:
+        values, unit = rows(scored)
+        return rate_interval(values[None], unit, drawn, settings.confidence).as_dict()
 
-    def acc(scored: Scored, rows: NDArray[np.bool_]) -> dict[str, float]:
-        return interval(scored.right[rows].astype(float), scored.clip[rows])
+    def paired(rows: Rows) -> dict[str, float]:
+        (before, unit), (after, _) = rows(base), rows(student)
+        return mean_interval((after - before)[None], unit, drawn, settings.confidence).as_dict()
 
-    difference = {name: paired(field, headline) for name, field in METRICS.items()}
-    clean_gain = student.clean_right.astype(float) - base.clean_right.astype(float)
-    difference["clean_acc"] = interval(clean_gain, base.clean_clip)
+    def of_kinds(chosen: set[str]) -> Rows:
+        return noisy_figure("acc", (base.snr_db <= limit) & np.isin(base.noise_kind, list(chosen)))
+
+    by_snr = {f"{snr:g}": figures[f"acc@{snr:g}"] for snr in np.unique(base.snr_db)}
     return {
         "method": method,
-        "base": summarise(base, unseen, settings.headline_max_snr_db),
-        "student": summarise(student, unseen, settings.headline_max_snr_db),
-        "difference": difference,
+        "base": summarise(base, unseen, limit),
+        "student": summarise(student, unseen, limit),
+        "difference": {name: paired(figures[name]) for name in RATES if name in figures}
+        | {f"acc_{part}": paired(of_kinds(chosen)) for part, chosen in heard.items() if chosen},
         "intervals": {
-            name: {
-                "clean": interval(scored.clean_right.astype(float), scored.clean_clip),
-                **{f"{snr:g}": acc(scored, scored.snr_db == snr) for snr in np.unique(scored.snr_db)},
-            }
+            name: {"clean": own(scored, figures["clean_acc"])} | {snr: own(scored, rows) for snr, rows in by_snr.items()}
             for name, scored in (("base", base), ("student", student))
         },
-        "difference_by_snr": {f"{snr:g}": paired("right", base.snr_db == snr) for snr in np.unique(base.snr_db)},
-        "clips": len(np.unique(base.clip)),
-        "headline_max_snr_db": settings.headline_max_snr_db,
+        "difference_by_snr": {snr: paired(rows) for snr, rows in by_snr.items()},
+        "difference_by_noise": {kind: paired(figures[f"acc/{kind}"]) for kind in sorted(kinds)},
+        "unseen_kinds": sorted(heard["unseen"]),
+        **base.sample.as_dict(),
+        "headline_max_snr_db": limit,
         "confidence": settings.confidence,
     }

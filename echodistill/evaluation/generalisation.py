@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from echodistill.audio.distortions.recipe import KINDS, from_name
 from echodistill.errors import UserError
+from echodistill.evaluation.intervals import Resamples, mean_interval, rate_interval, resamples
 from echodistill.evaluation.scores import is_right_answer
-from echodistill.evaluation.seeded import Resamples, rate_interval, resamples, seeded_interval
+from echodistill.evaluation.units import renumbered
 from echodistill.params import CompareParams
 from echodistill.records import Answer, Question
 from echodistill.seeds import rng
@@ -19,13 +20,19 @@ Name = TypeVar("Name", bound=str | float)
 
 
 def distortion_table(
-    base: Sequence[Answer], student: Sequence[Answer], questions: Mapping[str, Question], settings: CompareParams, seed: int
+    base: Sequence[Answer],
+    student: Sequence[Answer],
+    questions: Mapping[str, Question],
+    units: Mapping[str, int],
+    settings: CompareParams,
+    seed: int,
 ) -> dict[str, dict[str, object]]:
     """``{kind: {"display", "unit", "conditions": [{"severity", "base", "student", "difference"}]}}``, from mild to severe.
 
-    Intervals are over clips, the difference is paired. Raises ``UserError`` when the two did not answer the same.
+    Intervals are over ``units`` (``unit_of`` the clips), the difference is paired. Raises ``UserError`` when the two did not
+    answer the same.
     """
-    paired = _Paired(base, [student], questions, settings, seed)
+    paired = _Paired(base, [student], questions, units, settings, seed)
     by_name = paired.by(lambda row: row.noise_kind)
     found: dict[str, dict[str, object]] = {}
     for kind, facts in KINDS.items():
@@ -43,6 +50,7 @@ def level_table(
     base: Sequence[Answer],
     students: Sequence[Sequence[Answer]],
     questions: Mapping[str, Question],
+    units: Mapping[str, int],
     trained_snrs_db: Sequence[float],
     settings: CompareParams,
     seed: int,
@@ -52,7 +60,7 @@ def level_table(
     A condition says whether training had noise at its SNR. Raises ``UserError`` when they did not answer the same.
     """
     noisy, *others = ([row for row in rows if row.snr_db is not None] for rows in (base, *students))
-    paired = _Paired(noisy, others, questions, settings, seed)
+    paired = _Paired(noisy, others, questions, units, settings, seed)
     conditions = [{"severity": snr, "trained": snr in trained_snrs_db} | figures for snr, figures in sorted(paired.by(_snr).items())]
     return {"display": display, "unit": "SNR (dB)", "conditions": conditions}
 
@@ -65,6 +73,7 @@ class _Paired:
         base: Sequence[Answer],
         students: Sequence[Sequence[Answer]],
         questions: Mapping[str, Question],
+        units: Mapping[str, int],
         settings: CompareParams,
         seed: int,
     ) -> None:
@@ -72,27 +81,25 @@ class _Paired:
         self._right_of = [{_key(row): is_right_answer(row, questions[row.question_id]) for row in rows} for rows in (base, *students)]
         if any(right.keys() != self._rows.keys() for right in self._right_of):
             raise UserError("base and student did not answer under the same conditions: run `echodistill compare` again")
-        clips = sorted({questions[row.question_id].clip_id for row in base})
-        number = {clip: index for index, clip in enumerate(clips)}
-        self._clip = {key: number[questions[row.question_id].clip_id] for key, row in self._rows.items()}
-        self._drawn: Resamples = resamples(len(clips), settings.bootstrap_draws, rng(seed, "bootstrap"))
+        unit, sample = renumbered([questions[row.question_id].clip_id for row in self._rows.values()], units)
+        self._unit = dict(zip(self._rows, unit.tolist(), strict=True))
+        self._drawn: Resamples = resamples(sample.units, settings.bootstrap_draws, rng(seed, "bootstrap"))
         self._confidence = settings.confidence
 
     def by(self, condition: Callable[[Answer], Name]) -> dict[Name, dict[str, object]]:
-        """``base``, ``student`` and ``difference`` as intervals over clips and seeds, with ``n``; where there are two clips."""
+        """Return ``base``, ``student`` and ``difference`` as intervals over units and seeds, with ``n``, for each condition."""
         keys: dict[Name, list[tuple[str, str]]] = {}
         for key, row in sorted(self._rows.items()):
             keys.setdefault(condition(row), []).append(key)
-        # an interval over clips needs two
-        return {name: self._figures(found) for name, found in keys.items() if len({self._clip[key] for key in found}) > 1}
+        return {name: self._figures(found) for name, found in keys.items()}
 
     def _figures(self, keys: Sequence[tuple[str, str]]) -> dict[str, object]:
-        clip_N = np.array([self._clip[key] for key in keys])
+        unit_N = np.array([self._unit[key] for key in keys])
         before, *after = (np.array([right[key] for key in keys], dtype=np.float64) for right in self._right_of)
         after_SN: NDArray[np.float64] = np.stack(after)
         parts = {"base": before[None], "student": after_SN, "difference": after_SN - before}
         figures = {
-            part: (seeded_interval if part == "difference" else rate_interval)(values, clip_N, self._drawn, self._confidence).as_dict()
+            part: (mean_interval if part == "difference" else rate_interval)(values, unit_N, self._drawn, self._confidence).as_dict()
             for part, values in parts.items()
         }
         return figures | {"n": len(keys)}

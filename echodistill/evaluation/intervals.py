@@ -1,37 +1,164 @@
-"""Bootstrap intervals resampled by clip: the noises of one clip are not independent, so rows must not be. Pure numpy."""
+"""Intervals over units (speakers or clips) and training seeds, and the p that belongs to them. Pure numpy and scipy.
+
+Every seed's model answers the same clips, so seeds and units are crossed, and both are resampled (a hierarchical bootstrap). Three
+seeds drawn with replacement give ten different means at most, and a skewed three a skewed interval: the level of seeds is drawn from
+a normal distribution of their variance (a parametric bootstrap), the level of units is resampled as it is and gives the interval its
+shape.
+
+The width is that of the two-way analysis of variance with Student's t, between two ways to take t: Satterthwaite's pooled degrees of
+freedom are too many where few seeds differ much, each factor's own, in quadrature, too few where they hardly do.
+tests/test_intervals.py holds the intervals to 93 to 97 % coverage with one seed, three and five, alike and unlike, and
+``python -m benchmarks.null_rejection`` measures how often p rejects a difference that is not there.
+
+Axes: S seeds, N rows, U units, D resamples.
+"""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize, stats
+
+SMALLEST_P = 1e-9
+POOLED_SHARE = 0.5
+"""Of the width with pooled degrees of freedom in the width that is given; the rest is of the width with each factor's own."""
+LEAST_SHARE = 0.4
+"""Of the units' variance that the variance is never below: the unbiased estimate may be small or negative by chance, but a higher
+bound than this makes intervals too wide where neither seeds nor units differ beyond chance."""
+LARGEST = 1.0
+"""No difference of two rates is larger: the ends of an interval about which nothing is known."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its percentile bootstrap interval."""
+    """An estimate with its interval."""
 
     value: float
     low: float
     high: float
 
     def as_dict(self) -> dict[str, float]:
+        """Return the fields as JSON has them."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def clip_weights(clips: int, draws: int, stream: np.random.Generator) -> NDArray[np.float64]:
-    """How often each clip is drawn in each resample, (draws, clips); shared by all figures, so that differences stay paired."""
-    return stream.multinomial(clips, np.full(clips, 1.0 / clips), size=draws).astype(np.float64)
+@dataclass(frozen=True)
+class Resamples:
+    """What is drawn once for a whole table, so that all its figures are of the same resamples and differences stay paired."""
+
+    weights_DU: NDArray[np.float64]
+    """How often each unit is drawn in each resample."""
+    normal_D: NDArray[np.float64]
+    """Standard normal, for the level of seeds."""
 
 
-def mean_interval(values: NDArray[np.floating], clip: NDArray[np.int64], weights: NDArray[np.float64], confidence: float) -> Interval:
-    """Mean of ``values`` (N,) with an interval; ``clip`` (N,) says which clip a row belongs to.
+def resamples(units: int, draws: int, stream: np.random.Generator) -> Resamples:
+    """Return ``draws`` resamples of ``units`` units, which are numbered from 0."""
+    weights = stream.multinomial(units, np.full(units, 1.0 / units), size=draws).astype(np.float64)
+    return Resamples(weights, stream.standard_normal(draws))
 
-    Give the difference of two systems on the same rows for a paired interval.
+
+def mean_interval(values_SN: NDArray[np.floating], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float) -> Interval:
+    """Return the mean of ``values_SN`` with an interval for the mean over all seeds and units; ``unit_N`` says whose each row is.
+
+    Give the difference of two systems on the same rows, seed by seed, for a paired interval. With one seed the interval is for that
+    seed's model: what other seeds would give cannot be known. With one unit nothing is known, and the interval says so.
     """
-    sums = np.bincount(clip, weights=values, minlength=weights.shape[1])
-    counts = np.bincount(clip, minlength=weights.shape[1]).astype(np.float64)
-    totals = weights @ counts
-    resampled = (weights @ sums)[totals > 0] / totals[totals > 0]
-    tail = 50.0 * (1.0 - confidence)
-    low, high = np.percentile(resampled, [tail, 100.0 - tail])
-    return Interval(float(np.mean(values)), float(low), float(high))
+    mean = float(values_SN.mean())
+    spread = _Spread(values_SN, unit_N)
+    if spread.units == 1:
+        return Interval(mean, -LARGEST, LARGEST)
+    below, above = spread.shape(drawn, confidence)
+    width = spread.half_width(confidence)
+    return Interval(mean, mean - below * width, mean + above * width)
+
+
+def rate_interval(values_SN: NDArray[np.floating], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float) -> Interval:
+    """Return ``mean_interval`` of a rate, which cannot lie beyond 0 and 1."""
+    found = mean_interval(values_SN, unit_N, drawn, confidence)
+    return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
+
+
+def p_value(values_SN: NDArray[np.floating], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float) -> float:
+    """Return the two-sided p of a mean of 0: it is below ``1 - confidence`` where the interval of ``confidence`` leaves out 0.
+
+    It comes from the interval's own statistic: p is 1 less the confidence at which the interval's nearer end touches 0, the
+    interval's shape kept as it is at ``confidence``. Differences between seeds count as differences between units do, so it speaks
+    of the methods and not of the models that were trained.
+    """
+    mean = float(values_SN.mean())
+    spread = _Spread(values_SN, unit_N)
+    if mean == 0.0 or spread.units == 1:
+        return 1.0
+    below, above = spread.shape(drawn, confidence)
+    reach = abs(mean) / (below if mean > 0 else above)
+
+    def beyond(p: float) -> float:
+        return spread.half_width(1.0 - p) - reach
+
+    if beyond(SMALLEST_P) <= 0.0:
+        return SMALLEST_P
+    return float(optimize.brentq(beyond, SMALLEST_P, 1.0, xtol=1e-12))
+
+
+class _Spread:
+    """The two-way analysis of variance without replication of one mean."""
+
+    def __init__(self, values_SN: NDArray[np.floating], unit_N: NDArray[np.int64]) -> None:
+        self._numbers, rows_U = np.unique(unit_N, return_counts=True)
+        number_N = np.searchsorted(self._numbers, unit_N)
+        seeds, self.units = values_SN.shape[0], self._numbers.size
+        sums_SU = np.zeros((seeds, self.units))
+        for sums_U, values_N in zip(sums_SU, values_SN, strict=True):
+            np.add.at(sums_U, number_N, values_N)
+        self._rows_U, self._sums_U = rows_U, sums_SU.mean(axis=0)
+        self._seeds = seeds
+        self._mean = float(values_SN.mean())
+        # the mean is a ratio where units have unequal rows: linearised, each cell adds this much to it
+        part_SU = (sums_SU - self._mean * rows_U) / rows_U.mean()
+        self._by_unit = self._by_seed = self._rest = 0.0
+        if self.units > 1:
+            self._by_unit = float(part_SU.mean(axis=0).var(ddof=1)) / self.units
+        if seeds > 1:
+            self._by_seed = float(part_SU.mean(axis=1).var(ddof=1)) / seeds
+        if seeds > 1 and self.units > 1:
+            rest_SU = part_SU - part_SU.mean(axis=0) - part_SU.mean(axis=1, keepdims=True) + part_SU.mean()
+            # what is neither of units nor of seeds is in both of the others
+            self._rest = float((rest_SU**2).sum()) / ((seeds - 1) * (self.units - 1)) / (seeds * self.units)
+
+    @cached_property
+    def _of_seeds(self) -> float:
+        """The standard deviation of the mean that is the seeds' own."""
+        return float(np.sqrt(max(0.0, self._by_seed - self._rest)))
+
+    def half_width(self, confidence: float) -> float:
+        """Return half the width of a symmetric interval; it grows with the confidence."""
+        quantile = (1.0 + confidence) / 2.0
+        t_units = float(stats.t.ppf(quantile, self.units - 1))
+        if self._seeds == 1:
+            return t_units * float(np.sqrt(self._by_unit))
+        variance = max(self._by_unit + self._by_seed - self._rest, LEAST_SHARE * self._by_unit, self._by_seed)
+        if variance == 0.0:
+            return 0.0
+        degrees = variance**2 / (self._by_unit**2 / (self.units - 1) + self._by_seed**2 / (self._seeds - 1))
+        pooled = float(stats.t.ppf(quantile, max(degrees, self._seeds - 1.0))) * np.sqrt(variance)
+        t_seeds = float(stats.t.ppf(quantile, self._seeds - 1))
+        apart = np.sqrt(t_units**2 * max(0.0, self._by_unit - self._rest) + t_seeds**2 * self._by_seed)
+        return float(POOLED_SHARE * pooled + (1.0 - POOLED_SHARE) * apart)
+
+    def shape(self, drawn: Resamples, confidence: float) -> tuple[float, float]:
+        """Return how far the bootstrap's interval reaches below and above the mean, as multiples of its symmetric half width."""
+        every = self._numbers.size == drawn.weights_DU.shape[1]
+        weights_DU = drawn.weights_DU if every else drawn.weights_DU[:, self._numbers]
+        rows_D = weights_DU @ self._rows_U
+        some = rows_D > 0
+        resampled_D = (weights_DU @ self._sums_U)[some] / rows_D[some] + self._of_seeds * drawn.normal_D[some]
+        deviation = float(resampled_D.std())
+        if deviation == 0.0:
+            return 1.0, 1.0
+        tail = (1.0 - confidence) / 2.0
+        low, high = np.percentile(resampled_D, [100.0 * tail, 100.0 * (1.0 - tail)])
+        symmetric = deviation * float(stats.norm.ppf(1.0 - tail))
+        smallest = np.finfo(np.float64).tiny
+        return max(smallest, (self._mean - float(low)) / symmetric), max(smallest, (float(high) - self._mean) / symmetric)

@@ -2,7 +2,11 @@
 
 Metrics (arXiv 2605.23954): *acc* exact match on noisy input; *clean_acc* on clean input; *noisy* agreement with the base model's
 clean-input answer; *gsr* agreement with the same model's own clean-input answer (it rewards being consistently wrong: never read it
-without acc). An unparsed answer counts as wrong and as disagreement; nothing is ever dropped from a denominator.
+without acc). An unparsed answer counts as wrong and as disagreement; nothing is ever dropped from their denominators.
+
+Forced choice leaves the format of an answer aside: *acc_forced* is the share of questions whose right choice has the highest summed
+log-probability of the offered texts, *acc_forced_norm* the same by the mean over a text's tokens (length-normalised). Of equal
+choices the first counts. Questions without choices have no forced choice and are left out of these two means alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +18,7 @@ from numpy.typing import NDArray
 from echodistill.audio.kinds import CLEAN
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import is_right, parse_choice
+from echodistill.evaluation.units import Sample, renumbered
 from echodistill.records import Answer, Question
 
 UNPARSED = -1
@@ -25,29 +30,54 @@ def is_right_answer(row: Answer, question: Question) -> bool:
 
 
 @dataclass(frozen=True)
+class Outcomes:
+    """How N answers came out, an entry each."""
+
+    unit: NDArray[np.int64]
+    """Number of the unit (``units``) that the answer's clip belongs to."""
+    right: NDArray[np.bool_]
+    unparsed: NDArray[np.bool_]
+    """Whether the answer names no choice, or several."""
+    truncated: NDArray[np.bool_]
+    """Whether the answer was cut at the length limit."""
+    has_choices: NDArray[np.bool_]
+    forced: NDArray[np.bool_]
+    """Whether the right choice has the highest summed log-probability; false without choices."""
+    forced_norm: NDArray[np.bool_]
+    """Whether the right choice has the highest mean log-probability per token; false without choices."""
+    right_authors: NDArray[np.bool_] | None = None
+    """As ``right`` by the rule of the benchmark's authors, where there is one (``authors``)."""
+
+
+@dataclass(frozen=True)
 class Scored:
     """One system's N noisy answers beside its clean ones; row i is the same question and mix for every system."""
 
     keys: tuple[tuple[str, str], ...]
     """(question id, mix id) of the N noisy rows, sorted."""
-    clip: NDArray[np.int64]
-    """Number of the clip each row belongs to, (N,)."""
+    clean_keys: tuple[str, ...]
+    """Question ids of the clean rows, sorted."""
     noise_kind: NDArray[np.str_]
     snr_db: NDArray[np.float64]
-    right: NDArray[np.bool_]
+    noisy: Outcomes
     agrees_base: NDArray[np.bool_]
+    """Whether a noisy answer names what the base names on the clean clip."""
     agrees_self: NDArray[np.bool_]
-    parsed: NDArray[np.bool_]
-    clean_clip: NDArray[np.int64]
-    """Number of the clip of each clean row, (M,)."""
-    clean_right: NDArray[np.bool_]
-    clean_parsed: NDArray[np.bool_]
-    right_authors: NDArray[np.bool_] | None = None
-    """As ``right`` by the rule of the benchmark's authors, where there is one (``authors``)."""
-    clean_right_authors: NDArray[np.bool_] | None = None
+    """Whether a noisy answer names what the same system names on the clean clip."""
+    clean: Outcomes
+    sample: Sample
+
+    def same_rows(self, other: "Scored") -> bool:
+        """Whether both systems answered the same questions in the same mixes."""
+        return self.keys == other.keys and self.clean_keys == other.clean_keys
 
 
-def _parse(answers: Sequence[Answer], questions: Mapping[str, Question]) -> dict[tuple[str, str], tuple[Answer, int]]:
+Key = tuple[str, str]
+Parsed = tuple[Answer, int]
+"""An answer and the choice it names, or ``UNPARSED``."""
+
+
+def _parse(answers: Sequence[Answer], questions: Mapping[str, Question]) -> dict[Key, Parsed]:
     parsed = {}
     for answer in answers:
         choice = parse_choice(answer.response, questions[answer.question_id].choices)
@@ -55,66 +85,115 @@ def _parse(answers: Sequence[Answer], questions: Mapping[str, Question]) -> dict
     return parsed
 
 
-def score_answers(answers: Sequence[Answer], base_answers: Sequence[Answer], questions: Mapping[str, Question]) -> Scored:
-    """Score one system's answers. Raises ``UserError`` when a question lacks its clean answer."""
+def score_answers(
+    answers: Sequence[Answer], base_answers: Sequence[Answer], questions: Mapping[str, Question], units: Mapping[str, int]
+) -> Scored:
+    """Return the scores of one system's answers; ``units`` is ``unit_of`` the clips.
+
+    Raises ``UserError`` when a question lacks its clean answer, or an answer the scores of its choices.
+    """
     own, base = _parse(answers, questions), _parse(base_answers, questions)
-    own_clean = _clean_choice(own)
-    base_clean = _clean_choice(base)
+    own_clean, base_clean = _clean(own), _clean(base)
     if lacking := sorted({question for question, _ in own} - (own_clean.keys() & base_clean.keys())):
         raise UserError(f"questions {lacking[:5]} have no clean answer: run `echodistill run predict` again")
-    clips = sorted({questions[question].clip_id for question, _ in own})
-    number = {clip: index for index, clip in enumerate(clips)}
     noisy = sorted(key for key, (answer, _) in own.items() if answer.noise_kind != CLEAN)
     clean = sorted(own_clean)
+    rows = [*(own[key] for key in noisy), *(own_clean[question] for question in clean)]
+    unit, sample = renumbered([questions[answer.question_id].clip_id for answer, _ in rows], units)
     choice = np.array([own[key][1] for key in noisy], dtype=np.int64)
-    gold = np.array([questions[question].answer_index for question, _ in noisy], dtype=np.int64)
-    of_base = np.array([base_clean[question] for question, _ in noisy], dtype=np.int64)
-    of_self = np.array([own_clean[question] for question, _ in noisy], dtype=np.int64)
-    parsed = choice != UNPARSED
+    of_base = np.array([base_clean[question][1] for question, _ in noisy], dtype=np.int64)
+    of_self = np.array([own_clean[question][1] for question, _ in noisy], dtype=np.int64)
     return Scored(
         keys=tuple(noisy),
-        clip=np.array([number[questions[question].clip_id] for question, _ in noisy], dtype=np.int64),
+        clean_keys=tuple(clean),
         noise_kind=np.array([own[key][0].noise_kind for key in noisy], dtype=np.str_),
         snr_db=np.array([own[key][0].snr_db for key in noisy], dtype=np.float64),
-        right=choice == gold,
-        agrees_base=(choice == of_base) & parsed,
-        agrees_self=(choice == of_self) & parsed,
-        parsed=parsed,
-        clean_clip=np.array([number[questions[question].clip_id] for question in clean], dtype=np.int64),
-        clean_right=np.array([own_clean[question] == questions[question].answer_index for question in clean]),
-        clean_parsed=np.array([own_clean[question] != UNPARSED for question in clean]),
+        noisy=_outcomes(rows[: len(noisy)], questions, unit[: len(noisy)]),
+        agrees_base=(choice == of_base) & (choice != UNPARSED),
+        agrees_self=(choice == of_self) & (choice != UNPARSED),
+        clean=_outcomes(rows[len(noisy) :], questions, unit[len(noisy) :]),
+        sample=sample,
     )
 
 
-def _clean_choice(parsed: Mapping[tuple[str, str], tuple[Answer, int]]) -> dict[str, int]:
-    """Question id to the choice named on the clean clip."""
-    return {question: choice for (question, _), (answer, choice) in parsed.items() if answer.noise_kind == CLEAN}
+def _outcomes(rows: Sequence[Parsed], questions: Mapping[str, Question], unit: NDArray[np.int64]) -> Outcomes:
+    asked = [questions[answer.question_id] for answer, _ in rows]
+    choice = np.array([choice for _, choice in rows], dtype=np.int64)
+    gold = np.array([question.answer_index for question in asked], dtype=np.int64)
+    forced = [_forced(answer, question) for (answer, _), question in zip(rows, asked, strict=True)]
+    by_sum, by_mean = np.array(forced, dtype=np.int64).reshape(-1, 2).T
+    return Outcomes(
+        unit=unit,
+        right=choice == gold,
+        unparsed=choice == UNPARSED,
+        truncated=np.array([answer.truncated for answer, _ in rows], dtype=np.bool_),
+        has_choices=np.array([bool(question.choices) for question in asked], dtype=np.bool_),
+        forced=by_sum == gold,
+        forced_norm=by_mean == gold,
+    )
+
+
+def _forced(answer: Answer, question: Question) -> tuple[int, int]:
+    """Return the choice of highest summed and that of highest mean log-probability; of equal ones the first.
+
+    Raises ``UserError`` unless each choice has its score.
+    """
+    scores, tokens = np.array(answer.choice_log_probs), np.array(answer.choice_tokens)
+    if {scores.size, tokens.size} != {len(question.choices)} or np.isnan(scores).any():
+        raise UserError(
+            f"the answer to question {answer.question_id} in mix {answer.mix_id} has {scores.size} choice_log_probs and "
+            f"{tokens.size} choice_tokens for {len(question.choices)} choices, or one is no number: "
+            "run `echodistill run predict` again (`echodistill compare` for its systems)"
+        )
+    if not question.choices:
+        return UNPARSED, UNPARSED
+    return int(np.argmax(scores)), int(np.argmax(scores / tokens))
+
+
+def _clean(parsed: Mapping[Key, Parsed]) -> dict[str, Parsed]:
+    """Return the answers on clean clips by question id."""
+    return {question: row for (question, _), row in parsed.items() if row[0].noise_kind == CLEAN}
+
+
+def rates(outcomes: Outcomes, rows: NDArray[np.bool_]) -> dict[str, float]:
+    """Return the rates over the chosen rows; those of forced choice only where a question has choices."""
+    found = {"acc": float(outcomes.right[rows].mean())}
+    if (offered := rows & outcomes.has_choices).any():
+        found["acc_forced"] = float(outcomes.forced[offered].mean())
+        found["acc_forced_norm"] = float(outcomes.forced_norm[offered].mean())
+    return found | {
+        "unparsed": float(outcomes.unparsed[rows].mean()),
+        "truncated": float(outcomes.truncated[rows].mean()),
+    }
 
 
 def cell(scored: Scored, rows: NDArray[np.bool_]) -> dict[str, float | int]:
-    """Rates over the chosen rows. An empty choice has no rate: that is an error, not a zero."""
+    """Return the rates over the chosen noisy rows, how many those are, and how many of their questions have choices.
+
+    Raises ``UserError`` for no rows: they have no rate.
+    """
     if not rows.any():
         raise UserError("no answers in a cell of the comparison: mixes.snrs_db and mixes.kinds must give each cell its answers")
     return {
-        "acc": float(scored.right[rows].mean()),
+        **rates(scored.noisy, rows),
         "noisy": float(scored.agrees_base[rows].mean()),
         "gsr": float(scored.agrees_self[rows].mean()),
         "n": int(rows.sum()),
+        "n_forced": int((rows & scored.noisy.has_choices).sum()),
     }
 
 
 def summarise(scored: Scored, unseen: Sequence[str], headline_max_snr_db: float) -> dict[str, object]:
-    """A system's figures: headline over SNR up to ``headline_max_snr_db``, by SNR (all kinds), by kind, seen and unseen kinds.
+    """Return a system's figures: headline over SNR up to ``headline_max_snr_db``, by SNR (all kinds), by kind, seen and unseen kinds.
 
-    ``by_noise``, ``seen`` and ``unseen`` are over the headline's SNRs too.
+    ``by_noise``, ``seen`` and ``unseen`` are over the headline's SNRs too; ``clean_acc`` and its like are of clean input.
     """
     headline = scored.snr_db <= headline_max_snr_db
     is_unseen = np.isin(scored.noise_kind, list(unseen))
-    failures = np.concatenate([~scored.parsed, ~scored.clean_parsed])
+    clean = rates(scored.clean, np.ones_like(scored.clean.right))
     return {
-        "clean_acc": float(scored.clean_right.mean()),
+        **{f"clean_{name}": rate for name, rate in clean.items()},
         **cell(scored, headline),
-        "parse_failure_rate": float(failures.mean()),
         "by_snr": {f"{snr:g}": cell(scored, scored.snr_db == snr) for snr in np.unique(scored.snr_db)},
         "by_noise": {str(kind): cell(scored, headline & (scored.noise_kind == kind)) for kind in np.unique(scored.noise_kind)},
         "seen": cell(scored, headline & ~is_unseen),

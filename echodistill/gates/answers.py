@@ -7,15 +7,18 @@ from echodistill.gates.expect import HOLDS, Expect, Table
 from echodistill.gates.grid import grid_checks
 from echodistill.gates.truncation import truncation_check
 from echodistill.params import Params
-from echodistill.records import Answer, GridRow, read_rows
+from echodistill.records import GRIDS, Answer, GridRow, read_rows
 
 
-def answers_checks(path: Path, mixes_folder: Path, params: Params) -> list[Expect]:
-    """Expectations about one model's answers to the test."""
+def answers_checks(path: Path, mixes_folder: Path, params: Params, split: str = "test") -> list[Expect]:
+    """Expectations about one model's answers to a split; of a source without a decision split, that there are none."""
     rows = read_rows(path, Answer)
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     # the mixes' gate has checked the grid against the corpus
-    grid = read_rows(mixes_folder / "grid.parquet", GridRow)
+    grid = read_rows(mixes_folder / GRIDS[split], GridRow)
+    if not grid and split != "test":
+        file = Table.of("file", "name", {"name": [path.name], "is_empty": [not rows]})
+        return [file.expect("is_empty", HOLDS, f"without {split} questions there are no answers")]
     table = Table.of(
         "answers",
         "cell",
@@ -26,10 +29,11 @@ def answers_checks(path: Path, mixes_folder: Path, params: Params) -> list[Expec
     )
     return [
         *grid_checks(
+            split,
             [(row.question_id, row.mix_id) for row in grid],
             [(row.question_id, row.mix_id) for row in rows],
-            "every test question has exactly one answer in every mix of its clip",
-            "every answer belongs to a test question and a mix of its clip",
+            f"every {split} question has exactly one answer in every mix of its clip",
+            f"every answer belongs to a {split} question and a mix of its clip",
         ),
         table.expect("condition_agrees", HOLDS, "every answer names the noise and SNR of its mix"),
         truncation_check({"answers": [(row.response_tokens, row.truncated) for row in rows]}, params.gates.max_truncated_share),

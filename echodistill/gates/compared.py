@@ -12,16 +12,18 @@ from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, numbe
 from echodistill.gates.truncation import truncation_check
 from echodistill.params import ComparisonParams
 from echodistill.records import Answer, GridRow, read_rows
-from echodistill.systems import BASE
+from echodistill.systems import BASE, fold_run
 from echodistill.training.metrics_file import METRICS, read_metrics
 
-RATES = ("clean_acc", "acc", "noisy", "gsr", "parsed")
+RATES = ("clean_acc", "acc", "noisy", "gsr", "unparsed", "truncated", "clean_unparsed", "clean_truncated")
+FORCED_RATES = ("acc_forced", "acc_forced_norm", "clean_acc_forced", "clean_acc_forced_norm")
+"""Only where questions have choices."""
 ROUNDING = 1e-9  # sums in another order differ in the last digit
 
 
 def students_checks(models: Path, settings: ComparisonParams) -> list[Expect]:
     """Expectations about the trained students, by their ``run.json`` and ``metrics.jsonl``."""
-    names = [f"{system}-{seed}" for system in settings.trained for seed in settings.seeds]
+    names = [*(f"{system}-{seed}" for system in settings.trained for seed in settings.seeds), *_folds(settings)]
     runs = [read_json(models / name / "run.json", "steps", "fingerprint") for name in names]
     logged = [read_metrics(models / name / METRICS) for name in names]
     table = Table.of(
@@ -54,6 +56,7 @@ def compared_answers_checks(
     part = denoised_mixes([mix for mix in mixes.values() if mix.split == "test"], max_snr_db, seed)
     denoised = Counter({key: count for key, count in grid.items() if key[1] in part})
     wanted = {f"{system}-{seed}": grid for system in settings.trained for seed in settings.seeds} | {"text": grid}
+    wanted |= dict.fromkeys(_folds(settings), grid)
     wanted |= {f"{denoiser}-{model}": denoised for denoiser in settings.denoisers for model in (BASE, "student")}
     read = {name: read_rows(answers / f"{name}.parquet", Answer) for name in wanted}
     counted = {name: Counter((row.question_id, row.mix_id) for row in rows) for name, rows in read.items()}
@@ -75,6 +78,11 @@ def compared_answers_checks(
     ]
 
 
+def _folds(settings: ComparisonParams) -> list[str]:
+    """Return the names of the trainings in further folds of the rotation."""
+    return [fold_run(fold, settings.seeds[0]) for fold in settings.folds]
+
+
 def _agrees(row: Answer, mix: Mix | None) -> bool:
     return mix is None or (row.noise_kind, row.snr_db) == (mix.noise_kind, mix.snr_db)
 
@@ -92,7 +100,8 @@ def table_checks(path: Path, settings: ComparisonParams) -> list[Expect]:
     )
     every = dict(_intervals(table, ""))
     intervals = Table.of("intervals", "figure", {"figure": list(every), "holds": [_in_interval(found) for found in every.values()]})
-    rates = {f"{name} {metric}": figures.get(metric, {}).get("value") for name, figures in systems.items() for metric in RATES}
+    forced = [metric for metric in FORCED_RATES if any(metric in figures for figures in systems.values())]
+    rates = {f"{name} {rate}": figures.get(rate, {}).get("value") for name, figures in systems.items() for rate in (*RATES, *forced)}
     values = Table.of("rates", "figure", {"figure": list(rates), "value": [number(value) for value in rates.values()]})
     tests = {name: figures.get("test", {}) for name, figures in table["differences"].items()}
     p_values = Table.of(
@@ -101,7 +110,7 @@ def table_checks(path: Path, settings: ComparisonParams) -> list[Expect]:
         {"difference": list(tests), "ordered": [0 <= number(one.get("p")) <= number(one.get("p_holm")) <= 1 for one in tests.values()]},
     )
     # less than 1 where the text of a first choice is the letter of another
-    steady = [number(rates.get("constant gsr")) - number(rates.get("constant parsed"))]
+    steady = [number(rates.get("constant gsr")) + number(rates.get("constant unparsed")) - 1.0]
     constant = Table.of("constant", "system", {"system": ["constant"], "changes": steady})
     return [
         there.expect("there", HOLDS, "every system has its row"),

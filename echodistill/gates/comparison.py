@@ -8,9 +8,11 @@ from echodistill.params import MixesParams, Params
 
 SYSTEMS = ("base", "student")
 OVERALL = "overall"
-CELL_RATES = ("acc", "noisy", "gsr")
-OVERALL_RATES = ("clean_acc", *CELL_RATES, "parse_failure_rate")
-DIFFERENCES = ("acc", "gsr", "noisy", "clean_acc")
+CELL_RATES = ("acc", "noisy", "gsr", "unparsed", "truncated")
+FORCED_RATES = ("acc_forced", "acc_forced_norm")
+"""Only where questions have choices."""
+CLEAN_RATES = ("clean_acc", "clean_unparsed", "clean_truncated")
+DIFFERENCES = ("acc", "gsr", "noisy", "clean_acc", "unparsed", "clean_unparsed")
 ROUNDING = 1e-9  # where all clips agree the interval has no width, and sums in another order differ in the last digit
 
 Cells = dict[str, dict[str, Any]]
@@ -20,7 +22,7 @@ def comparison_checks(path: Path, params: Params) -> list[Expect]:
     """Expectations about ``metrics.json``."""
     metrics = read_json(path, *SYSTEMS, "difference")
     cells = {system: _cells(metrics[system]) for system in SYSTEMS}
-    return [*_grid(cells, params.mixes), *_rates(cells), *_differences(metrics["difference"])]
+    return [*_grid(cells, params.mixes), *_rates(cells), *_differences(metrics, params.mixes)]
 
 
 def _cells(system: dict[str, Any]) -> Cells:
@@ -59,20 +61,28 @@ def _rates(cells: dict[str, Cells]) -> list[Expect]:
     names, values = [], []
     for system, parts in cells.items():
         for cell, part in parts.items():
-            for rate in OVERALL_RATES if cell == OVERALL else CELL_RATES:
+            for rate in _wanted(cell, part):
                 names.append(f"{system} {cell} {rate}")
                 values.append(number(part.get(rate)))
     table = Table.of("rates", "rate", {"rate": names, "value": values})
     return [table.expect("value", Between(0.0, 1.0), "every rate is there and lies within 0 and 1")]
 
 
-def _differences(differences: dict[str, dict[str, Any]]) -> list[Expect]:
-    table = Table.of(
-        "differences",
-        "name",
-        {"name": DIFFERENCES, "in_interval": [_in_interval(differences.get(name, {})) for name in DIFFERENCES]},
-    )
-    return [table.expect("in_interval", HOLDS, "every difference lies within its interval")]
+def _wanted(name: str, part: dict[str, Any]) -> list[str]:
+    """Return the rates that a cell must have."""
+    of_cell = [*CELL_RATES, *(FORCED_RATES if number(part.get("n_forced")) != 0 else ())]
+    of_clean = [rate for rate in FORCED_RATES if f"clean_{rate}" in part or rate in of_cell]
+    return [*of_cell, *CLEAN_RATES, *(f"clean_{rate}" for rate in of_clean)] if name == OVERALL else of_cell
+
+
+def _differences(metrics: dict[str, Any], settings: MixesParams) -> list[Expect]:
+    found = {name: metrics["difference"].get(name) for name in dict.fromkeys((*DIFFERENCES, *metrics["difference"]))}
+    for part, names in (("snr", [f"{snr:g}" for snr in settings.snrs_db]), ("noise", settings.kinds)):
+        of_part = metrics.get(f"difference_by_{part}", {})
+        found |= {f"by_{part} {name}": of_part.get(name) for name in dict.fromkeys((*names, *of_part))}
+    inside = [_in_interval(each or {}) for each in found.values()]
+    table = Table.of("differences", "name", {"name": list(found), "in_interval": inside})
+    return [table.expect("in_interval", HOLDS, "every difference is there and lies within its interval")]
 
 
 def _in_interval(difference: dict[str, Any]) -> bool:

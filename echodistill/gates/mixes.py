@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from echodistill.audio.kinds import CLEAN, condition_name
@@ -9,7 +10,7 @@ from echodistill.audio.mixing import Mix
 from echodistill.gates.expect import HOLDS, Between, Expect, Table, Unique, number
 from echodistill.gates.grid import grid_checks, wanted_cells
 from echodistill.params import MixesParams, Params
-from echodistill.records import Clip, GridRow, MixCheck, Question, read_rows
+from echodistill.records import GRIDS, Clip, GridRow, MixCheck, Question, read_rows
 
 
 def mixes_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expect]:
@@ -18,18 +19,28 @@ def mixes_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expe
     checks = read_rows(folder / "checks.parquet", MixCheck)
     split_of = {clip.clip_id: clip.split for clip in read_rows(corpus_folder / "clips.parquet", Clip)}
     questions = read_rows(corpus_folder / "questions.parquet", Question)
-    grid = read_rows(folder / "grid.parquet", GridRow)
+    grids = {split: read_rows(folder / name, GridRow) for split, name in GRIDS.items()}
     return [
         *_recipes(mixes, checks, split_of, params.mixes),
         *_measured(mixes, checks, params.gates.snr_tolerance_db),
         *_conditions(mixes, split_of, params.mixes),
-        *grid_checks(
-            wanted_cells(questions, mixes),
-            [(row.question_id, row.mix_id) for row in grid],
-            "the grid holds every test question exactly once in every mix of its clip",
-            "the grid holds nothing but test questions in mixes of their clips",
-        ),
+        *_decision_conditions(mixes, split_of, params.mixes),
+        *chain.from_iterable(_grid(split, rows, mixes, questions) for split, rows in grids.items()),
     ]
+
+
+def _grid(split: str, rows: Sequence[GridRow], mixes: Sequence[Mix], questions: Sequence[Question]) -> list[Expect]:
+    """Expectations about the grid of a split; none where neither corpus nor grid has a decision split."""
+    wanted = wanted_cells(questions, mixes, split)
+    if split != "test" and not wanted and not rows:
+        return []
+    return grid_checks(
+        split,
+        wanted,
+        [(row.question_id, row.mix_id) for row in rows],
+        f"the grid holds every {split} question exactly once in every mix of its clip",
+        f"the grid holds nothing but {split} questions in mixes of their clips",
+    )
 
 
 def _recipes(mixes: Sequence[Mix], checks: Sequence[MixCheck], split_of: Mapping[str, str], settings: MixesParams) -> list[Expect]:
@@ -42,7 +53,7 @@ def _recipes(mixes: Sequence[Mix], checks: Sequence[MixCheck], split_of: Mapping
             "mix_id": [mix.mix_id for mix in mixes],
             "measurements": [measured[mix.mix_id] for mix in mixes],
             "split_of_clip": [split_of.get(mix.clip_id) == mix.split for mix in mixes],
-            "kind_allowed": [mix.split == "test" or mix.noise_kind in allowed for mix in mixes],
+            "kind_allowed": [mix.split in GRIDS or mix.noise_kind in allowed for mix in mixes],
             "foreign_voices": [_foreign_voices(mix, split_of, settings) for mix in mixes],
             "hears_itself": [int(mix.clip_id in mix.noise_sources) for mix in mixes],
         },
@@ -106,3 +117,21 @@ def _conditions(mixes: Sequence[Mix], split_of: Mapping[str, str], settings: Mix
         table.expect("missing_conditions", Between(0, 0), "every test clip is clean and in every kind of noise at every SNR"),
         table.expect("other_conditions", Between(0, 0), "no test clip is in a condition that was not asked for"),
     ]
+
+
+def _decision_conditions(mixes: Sequence[Mix], split_of: Mapping[str, str], settings: MixesParams) -> list[Expect]:
+    """A decision clip is clean once and noisy once at every SNR; there are none where the source has no such split."""
+    clips = sorted(clip_id for clip_id, split in split_of.items() if split == "decision")
+    if not clips:
+        return []
+    wanted = Counter([None, *settings.snrs_db])
+    levels: dict[str, Counter[float | None]] = defaultdict(Counter)
+    for mix in mixes:
+        levels[mix.clip_id][mix.snr_db] += 1
+    table = Table.of(
+        "decision_clips",
+        "clip_id",
+        {"clip_id": clips, "each_level_once": [levels[clip_id] == wanted for clip_id in clips]},
+    )
+    says = "every decision clip is clean once and in noise once at every SNR"
+    return [table.expect("each_level_once", HOLDS, says)]

@@ -1,89 +1,86 @@
-"""What a student must reach to be promoted, and whether a written decision is true to it."""
+"""Whether a written decision is true to what it was made from, and follows from its own figures."""
 
 import hashlib
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from echodistill.gates.expect import HOLDS, Between, Expect, Table, number, read_json
-from echodistill.params import Params
+from echodistill.champion_answers import ANSWERS, STATUS, read_status
+from echodistill.evaluation.criteria import AGAINST_BASE, AGAINST_CHAMPION, CRITERIA, Criterion
+from echodistill.gates.expect import HOLDS, Expect, Table, number, read_json
+from echodistill.records import Answer, read_rows
 
-TOLERANCE = 1e-6  # a written value may have been rounded
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """One figure of ``metrics["difference"]`` (student less base) that a promotion hangs on."""
-
-    says: str
-    """Names the criterion in ``promotion.json`` too."""
-    metric: str
-    part: str
-    """``value``, or ``low``: the lower end of the paired interval."""
-    strict: bool
-    """The bound itself does not count as met."""
-
-    def read(self, metrics: dict[str, Any]) -> float:
-        return number(metrics["difference"].get(self.metric, {}).get(self.part))
+BASE, STUDENT, CHAMPION = "base.parquet", "student.parquet", "champion"
+"""Below the folder of the decision's answers."""
 
 
-CRITERIA = (
-    Criterion("Acc in noise is better than the base's: the low end of the difference lies above 0", "acc", "low", strict=True),
-    Criterion("GSR in noise is better than the base's: the low end of the difference lies above 0", "gsr", "low", strict=True),
-    Criterion("clean accuracy does not fall by more than the margin", "clean_acc", "value", strict=False),
-)
-
-
-def promotion_criteria(metrics: dict[str, Any], params: Params) -> list[Expect]:
-    """What promotes a student, one expectation a criterion, in the order of ``CRITERIA``."""
-    columns = {f"{row.metric}_{row.part}": [row.read(metrics)] for row in CRITERIA}
-    table = Table.of("difference", "name", {"name": ["student less base"], **columns})
-    bounds = (0.0, 0.0, -params.promote.clean_acc_margin)
-    return [
-        table.expect(f"{row.metric}_{row.part}", Between(bound, strict_minimum=row.strict), row.says)
-        for row, bound in zip(CRITERIA, bounds, strict=True)
-    ]
-
-
-def promotion_checks(path: Path, metrics_path: Path) -> list[Expect]:
-    """Expectations about a written decision: made from these metrics, by these criteria, and following from them."""
-    promotion = read_json(path, "promote", "criteria", "metrics_sha256")
-    metrics = read_json(metrics_path, "difference")
-    known = {criterion.says: criterion for criterion in CRITERIA}
+def promotion_checks(path: Path, answers: Path) -> list[Expect]:
+    """Expectations about a decision: made from these answers, by all criteria that apply, and following from them."""
+    promotion = read_json(path, "promote", "champion", "criteria", "obstacles", "inputs_sha256")
+    status = read_status(answers / CHAMPION)
     rows = promotion["criteria"]
+    known = {criterion.name: criterion for criterion in CRITERIA}
     shared = [(row, known[row["name"]]) for row in rows if row.get("name") in known]
-    criteria = Table.of(
-        "criteria",
-        "name",
-        {
-            "name": [row["name"] for row, _ in shared],
-            "value_agrees": [_same(number(row.get("value")), criterion.read(metrics)) for row, criterion in shared],
-            "met_agrees": [row.get("met") == _is_met(row, criterion) for row, criterion in shared],
-        },
-    )
+    has_answers = bool(read_rows(answers / STUDENT, Answer))
+    wanted = _wanted(has_answers, status.has_answered)
     decision = Table.of(
         "decision",
         "file",
         {
             "file": [path.name],
-            "criteria_complete": [sorted(str(row.get("name")) for row in rows) == sorted(known)],
-            "promote_agrees": [promotion["promote"] == all(row.get("met") is True for row in rows)],
-            "metrics_agree": [promotion["metrics_sha256"] == hashlib.sha256(metrics_path.read_bytes()).hexdigest()],
+            "criteria_complete": [Counter(str(row.get("name")) for row in rows) == Counter(one.name for one in wanted)],
+            "champion_agrees": [promotion["champion"].get("version") == status.version],
+            "obstacles_told": [bool(promotion["obstacles"]) or (has_answers and not status.fault)],
+            "promote_agrees": [promotion["promote"] == _follows(promotion)],
+            "inputs_agree": [promotion["inputs_sha256"] == _hashes(answers)],
+        },
+    )
+    found = [
+        decision.expect("criteria_complete", HOLDS, "the decision weighs every criterion that applies once"),
+        decision.expect("champion_agrees", HOLDS, "the decision names the champion whose answers it was made from"),
+        decision.expect("obstacles_told", HOLDS, "a decision without answers of the student or the champion names the obstacle"),
+        decision.expect("promote_agrees", HOLDS, "the student is promoted where nothing stands against it and all criteria are met"),
+        decision.expect("inputs_agree", HOLDS, "the decision was made from these answers"),
+    ]
+    if not wanted:
+        return found
+    criteria = Table.of(
+        "criteria",
+        "name",
+        {
+            "name": [row["name"] for row, _ in shared],
+            "in_interval": [_in_interval(row) for row, _ in shared],
+            "met_agrees": [row.get("met") == _is_met(row, criterion) for row, criterion in shared],
         },
     )
     return [
-        criteria.expect("value_agrees", HOLDS, "every criterion's value is the one in the metrics"),
-        criteria.expect("met_agrees", HOLDS, "a criterion counts as met where its value reaches its bound"),
-        decision.expect("criteria_complete", HOLDS, "the decision weighs every criterion once"),
-        decision.expect("promote_agrees", HOLDS, "the student is promoted where all criteria are met, and only there"),
-        decision.expect("metrics_agree", HOLDS, "the decision was made from these metrics"),
+        criteria.expect("in_interval", HOLDS, "every criterion's value lies within its interval"),
+        criteria.expect("met_agrees", HOLDS, "a criterion counts as met where its interval's low end reaches its bound"),
+        *found,
     ]
 
 
-def _same(written: float, computed: float) -> bool:
-    return abs(written - computed) <= TOLERANCE
+def _wanted(has_answers: bool, champion_answered: bool) -> tuple[Criterion, ...]:
+    if not has_answers:
+        return ()
+    return (*AGAINST_BASE, *AGAINST_CHAMPION) if champion_answered else AGAINST_BASE
 
 
-def _is_met(row: dict[str, Any], criterion: Criterion) -> bool:
-    value, bound = number(row.get("value")), number(row.get("bound"))
-    return value > bound if criterion.strict else value >= bound
+def _follows(promotion: Mapping[str, Any]) -> bool:
+    rows = promotion["criteria"]
+    return bool(rows) and not promotion["obstacles"] and all(row.get("met") is True for row in rows)
+
+
+def _in_interval(row: Mapping[str, Any]) -> bool:
+    low, value, high = (number(row.get(name)) for name in ("low", "value", "high"))
+    return low <= value <= high  # false where one is missing, since NaN compares false
+
+
+def _is_met(row: Mapping[str, Any], criterion: Criterion) -> bool:
+    return criterion.is_met(number(row.get("low")), number(row.get("bound")))
+
+
+def _hashes(answers: Path) -> dict[str, str]:
+    names = (BASE, STUDENT, f"{CHAMPION}/{ANSWERS}", f"{CHAMPION}/{STATUS}")
+    return {name: hashlib.sha256((answers / name).read_bytes()).hexdigest() for name in names}

@@ -29,13 +29,20 @@ class Drawer:
     def __call__(self, clip: tuple[str, str]) -> list[Mix]:
         """Raises ``UserError`` for a crowd without a second clip."""
         clip_id, split = clip
-        return list({"train": self._training, "validation": self._validation, "test": self._test}[split](clip_id))
+        if split == "train":
+            return list(self._training(clip_id))
+        if split == "test":
+            return list(self._test(clip_id))
+        kinds = self.settings.seen if split == "validation" else self.settings.kinds
+        return list(self._once_at_every_snr(clip_id, split, kinds))
 
     def count(self, split: str) -> int:
         """How many mixes a clip of ``split`` gets."""
         settings = self.settings
         snrs = len(settings.snrs_db)
-        return {"train": settings.train_draws, "validation": 1 + snrs, "test": 1 + snrs * len(settings.kinds)}[split]
+        if split == "train":
+            return settings.train_draws
+        return 1 + snrs * (len(settings.kinds) if split == "test" else 1)
 
     def _training(self, clip_id: str) -> Iterator[Mix]:
         """``train_draws`` recipes, of seen kinds only."""
@@ -49,13 +56,16 @@ class Drawer:
             snr = settings.train_snrs_db[stream.integers(len(settings.train_snrs_db))]
             yield self._draw(clip_id, "train", kind, snr, repeat)
 
-    def _validation(self, clip_id: str) -> Iterator[Mix]:
-        """Clean and once at every SNR, each time under a seen kind drawn for it."""
-        seen = self.settings.seen
-        yield draw(self.seed, clip_id, "validation", CLEAN, None, 0)
+    def _once_at_every_snr(self, clip_id: str, split: str, kinds: tuple[str, ...]) -> Iterator[Mix]:
+        """Clean and once at every SNR, each time under one of ``kinds`` drawn for it.
+
+        Validation draws from the seen kinds, for nothing of the unseen ones may guide a choice of settings. The
+        decision draws from all kinds, since it is about the noises that a promoted model will meet.
+        """
+        yield draw(self.seed, clip_id, split, CLEAN, None, 0)
         for snr in self.settings.snrs_db:
-            kind = seen[rng(self.seed, clip_id, "validation kind", snr).integers(len(seen))]
-            yield self._draw(clip_id, "validation", kind, snr, 0)
+            kind = kinds[rng(self.seed, clip_id, f"{split} kind", snr).integers(len(kinds))]
+            yield self._draw(clip_id, split, kind, snr, 0)
 
     def _test(self, clip_id: str) -> Iterator[Mix]:
         """Clean and under every kind at every SNR."""

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, Ge
 from echodistill.audio.levels import Waveform
 from echodistill.errors import UserError
 from echodistill.models import qwen2_audio
+from echodistill.models.precision import WeightsDtype, chosen_device, inference_dtype
 from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import check_context
 from echodistill.models.shared_audio import share_encodings
@@ -95,15 +96,22 @@ class AudioLLM:
         self.published_generation.to_json_file(folder / "generation_config.json")
 
 
-def load(name: str, device: str = "auto", trust_remote_code: bool = False, revision: str | None = None) -> AudioLLM:
-    """Load a local folder or hub id (at the commit ``revision``), safetensors only; in its own precision on a GPU, float32 on a CPU.
+def load(
+    name: str,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+    dtype: WeightsDtype | None = None,
+) -> AudioLLM:
+    """Load a local folder or hub id (at the commit ``revision``), safetensors only.
 
-    Raises ``UserError`` when it cannot be found, is of a family not supported, or has no safetensors weights.
+    ``dtype`` is the format of the weights in memory, ``None`` the one for answering questions (``inference_dtype``). Raises
+    ``UserError`` when it cannot be found, is of a family not supported, or has no safetensors weights.
     """
     options = {"trust_remote_code": trust_remote_code, "revision": revision}
     logging.disable_progress_bar()  # weights load in a moment; the bar would only break up a stage's own output
-    target = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
-    dtype = "auto" if target.type == "cuda" else torch.float32
+    target = chosen_device(device)
+    dtype = inference_dtype(target) if dtype is None else dtype
     try:
         config = AutoConfig.from_pretrained(name, **options)
         if config.model_type not in FAMILIES:

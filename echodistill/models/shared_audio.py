@@ -7,6 +7,9 @@ import torch
 ROW = "_row_of_clip"
 """An encoder's attribute during a call: hooks are shared with its copies, such as the frozen teacher, this is not."""
 
+DROPPED_SHARES = ("dropout", "attention_dropout", "activation_dropout", "layerdrop")
+"""Attributes of transformers' modules; where one is a module it is counted as such."""
+
 
 def share_encodings(encoder: Any) -> None:
     """From now on ``encoder`` (a module called with one row a clip) computes rows that are equal once.
@@ -19,7 +22,7 @@ def share_encodings(encoder: Any) -> None:
     def take_first(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         module.__dict__.pop(ROW, None)
         features = args[0] if args else kwargs["input_features"]
-        if features.shape[0] < 2 or (module.training and _drops(module)):
+        if features.shape[0] < 2 or _drops(module):
             return args, kwargs
         rows = features.shape[0]
         named: dict[Any, Any] = dict(enumerate(args)) | kwargs
@@ -63,5 +66,14 @@ def _first_and_place(columns: list[torch.Tensor]) -> tuple[torch.Tensor, torch.T
     return order[new], place
 
 
-def _drops(module: Any) -> bool:
-    return any(getattr(module, name, 0.0) > 0.0 for name in ("dropout", "layerdrop"))
+def _drops(encoder: Any) -> bool:
+    """Return whether anything within drops units at random at present: a layer, or an adapter around one."""
+    return any(module.training and _dropped_share(module) > 0.0 for module in encoder.modules())
+
+
+def _dropped_share(module: Any) -> float:
+    """Return the largest share that ``module`` itself drops in training."""
+    if isinstance(module, torch.nn.Dropout):
+        return module.p
+    shares = (getattr(module, name, 0.0) for name in DROPPED_SHARES)
+    return max((share for share in shares if isinstance(share, float)), default=0.0)

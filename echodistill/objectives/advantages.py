@@ -19,6 +19,7 @@ def shape_rewards(rewards: torch.Tensor, consistency: torch.Tensor, bonus: float
 def group_advantages(rewards: torch.Tensor) -> torch.Tensor:
     """``(r - mean) / std`` within each group, population std; (B, K) to (B, K). Source: arXiv 2605.23954 [paper].
 
+    The one definition for ``echodistill`` and ``grpo``; TRL's divides by the sample std + 1e-4.
     K = 1 gives the reward itself; a group whose rewards are all equal gives zeros.
     """
     if rewards.shape[1] == 1:

@@ -5,20 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.atomic import atomic_path
+from echodistill.report.sentences import units_text
 
 COLOURS = {"base": "#8a6d3b", "student": "#1f6f8b"}
 MARKERS = {"base": "o", "student": "s"}
 
 
 def write_curve_points(path: Path, figures: dict[str, Any]) -> None:
-    """CSV rows ``system, snr_db, acc, noisy, gsr``."""
+    """Write CSV rows ``system, snr_db, acc, noisy, gsr``, with ``acc_forced`` where every SNR has it."""
+    cells = [cell for system in ("base", "student") for cell in figures[system]["by_snr"].values()]
+    names = [name for name in ("acc", "acc_forced", "noisy", "gsr") if all(name in cell for cell in cells)]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["system", "snr_db", "acc", "noisy", "gsr"])
+        writer.writerow(["system", "snr_db", *names])
         for system in ("base", "student"):
             for snr in sorted(figures[system]["by_snr"], key=float):
                 cell = figures[system]["by_snr"][snr]
-                writer.writerow([system, snr, *(f"{cell[name]:.4f}" for name in ("acc", "noisy", "gsr"))])
+                writer.writerow([system, snr, *(f"{cell[name]:.4f}" for name in names)])
 
 
 def accuracy_curves(path: Path, figures: dict[str, Any]) -> None:
@@ -46,7 +49,8 @@ def accuracy_curves(path: Path, figures: dict[str, Any]) -> None:
     axes.set_xticks(where)
     axes.set_ylim(0, 102)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axes.set_title(f"Accuracy under noise, {figures['clips']} test clips; bands: {confidence} by clip; dashed: clean", fontsize=10)
+    bands = f"bands: {confidence} over {units_text(figures)}"
+    axes.set_title(f"Accuracy under noise, {figures['clips']} test clips; {bands}; dashed: clean", fontsize=10)
     axes.legend(frameon=False, loc="lower right")
     with atomic_path(path) as temporary:
         # no software version in the file: the same figures give the same bytes

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from echodistill.params import Params, judged_on
+from echodistill.report.sentences import few_units_warning, headline_sentence, points, units_text, without_choices
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 SAYS = {
@@ -16,26 +17,42 @@ SAYS = {
     "sft": "Supervised training on the gold answers of noisy clips",
 }
 
+ROWS = (
+    ("clean_acc", "accuracy, clean"),
+    ("clean_acc_forced", "accuracy by forced choice, clean"),
+    ("clean_acc_forced_norm", "accuracy by forced choice per token, clean"),
+    ("acc", "accuracy"),
+    ("acc_forced", "accuracy by forced choice"),
+    ("acc_forced_norm", "accuracy by forced choice per token"),
+    ("noisy", "agreement with the base's clean answer"),
+    ("gsr", "agreement with its own clean answer (GSR)"),
+    ("unparsed", "free answers that name no choice"),
+    ("truncated", "free answers cut at the length limit"),
+)
+"""Figures of the card's table; those of forced choice where questions have choices."""
+
 
 def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Mapping[str, Any], params: Params) -> str:
     """The card's text. ``run`` is the student's run.json, ``figures`` reports/metrics.json, ``decision`` reports/promotion.json."""
     student, base, difference = figures["student"], figures["base"], figures["difference"]
     limit = f"{figures['headline_max_snr_db']:g} dB and less"
-    rows = [
-        ("accuracy, clean", base["clean_acc"], student["clean_acc"], difference["clean_acc"]),
-        (f"accuracy, SNR {limit}", base["acc"], student["acc"], difference["acc"]),
-        (f"agreement with the base's clean answer, SNR {limit}", base["noisy"], student["noisy"], difference["noisy"]),
-        (f"agreement with its own clean answer (GSR), SNR {limit}", base["gsr"], student["gsr"], difference["gsr"]),
-    ]
-    table = "\n".join(f"| {name} | {_figure(before)} | {_figure(after)} | {_gain(gain)} |" for name, before, after, gain in rows)
+    rows = [(name, label if name.startswith("clean") else f"{label}, SNR {limit}") for name, label in ROWS if name in difference]
+    table = "\n".join(
+        f"| {label} | {_figure(base[name])} | {_figure(student[name])} | {points(difference[name])} |" for name, label in rows
+    )
     by_snr = "\n".join(
         f"| {snr} dB | {_figure(base['by_snr'][snr]['acc'])} | {_figure(student['by_snr'][snr]['acc'])} |"
         for snr in sorted(base["by_snr"], key=float)
     )
     unseen, heard = (", ".join(kinds) or "none" for kinds in (params.mixes.unseen, params.mixes.seen))
     levels = ", ".join(f"{snr:g}" for snr in params.mixes.train_snrs_db)
-    failed, still = (_percent(system["parse_failure_rate"]) for system in (base, student))
-    criteria = "\n".join(f"- {'met' if one['met'] else 'not met'}: {one['name']}" for one in decision["criteria"])
+    failed, still = (_percent(system["unparsed"]) for system in (base, student))
+    over = f"{_percent(figures['confidence'])} % intervals over {units_text(figures)}"
+    notes = "".join(f"\n\n{line}" for line in (few_units_warning(figures), without_choices(base)) if line)
+    reasons = [f"- {'met' if one['met'] else 'not met'}: {one['name']}, {points(one)}" for one in decision["criteria"]]
+    criteria = "\n".join([*reasons, *(f"- in the way: {obstacle}" for obstacle in decision["obstacles"])])
+    decided_on, version = decision["decided_on"], decision["champion"]["version"]
+    opponents = f"the base and version {version}, then champion" if version else "the base; there was no other champion"
     control = "" if params.references.hears == "matched" else f" As a control, the teacher heard: {params.references.hears}."
     apart = (
         "no speaker or group stands in two splits" if not params.corpus.test.source else "no group of one source stands in two splits"
@@ -59,7 +76,9 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
 
 ## How well it does
 
-{figures["clips"]} test clips, {_percent(figures["confidence"])} % bootstrap intervals by clip, differences paired. In %.
+{headline_sentence(figures)}
+
+{figures["clips"]} test clips, {over}, differences paired. In %.{notes}
 
 | | base | this model | difference in points |
 |---|---|---|---|
@@ -69,11 +88,14 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
 |---|---|---|
 {by_snr}
 
-Answers that name no choice count as wrong: {failed} % of the base's, {still} % of this model's.
+Free answers that name no choice count as wrong: at SNR {limit}, {failed} % of the base's and {still} % of this model's. By forced
+choice the offered text with the highest log-probability counts, summed over its tokens or as their mean (length-normalised).
 
 ## Decision
 
-{"Promoted." if decision["promote"] else "Not promoted."}
+{"Promoted." if decision["promote"] else "Not promoted."} Decided against {opponents}, on {decided_on["clips"]} clips of
+{decided_on["groups"]} groups that are no part of the test. Differences in points, with intervals over groups.
+
 {criteria}
 
 ## Limits
@@ -116,7 +138,3 @@ def _figure(value: float) -> str:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}".removesuffix(".0")
-
-
-def _gain(interval: Mapping[str, float]) -> str:
-    return f"{100 * interval['value']:+.1f} [{100 * interval['low']:+.1f}, {100 * interval['high']:+.1f}]"

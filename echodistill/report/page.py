@@ -20,14 +20,16 @@ from echodistill.report.charts import Series, bars, heat_map, line_chart
 from echodistill.report.comparison_table import (
     BUDGET_CAPTION,
     BUDGET_HEADS,
+    Shown,
     budget_rows,
-    denoised_caption,
-    difference_rows,
-    headings,
+    kinds_table,
     legend,
-    system_rows,
+    over,
+    rotation_table,
+    tables,
 )
 from echodistill.report.listening import Example
+from echodistill.report.sentences import few_units_warning, headline_sentence
 from echodistill.report.spectrogram import png, spectrogram
 from echodistill.systems import BASE, OURS
 
@@ -37,6 +39,7 @@ PERCENT = (0.0, 100.0)
 CURVED = (BASE, OURS, "sft", "grpo", "distill")
 CURVES = {
     "acc": ("Accuracy", "right answers (%)"),
+    "acc_forced": ("Accuracy by forced choice", "right choices (%)"),
     "noisy": ("Agreement with the base's clean answer", "agreement (%)"),
     "gsr": ("Agreement with its own clean answer (GSR)", "agreement (%)"),
 }
@@ -93,10 +96,14 @@ def render(page: Page) -> str:
         ours=OURS,
         headline=headline(page.table),
         lead=lead(page.table),
-        tables=_tables(page.table),
-        legend=" ".join(legend(dict(page.table))),
+        warning=few_units_warning(page.table),
+        tables=tables(page.table),
+        kinds=kinds_table(page.table),
+        rotation=rotation_table(page.table),
+        over=over(page.table),
+        legend=" ".join(legend(page.table)),
         curves=_curves(page.table),
-        budget={"caption": BUDGET_CAPTION, "heads": BUDGET_HEADS, "rows": list(budget_rows(dict(page.table)))},
+        budget=Shown(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(page.table))),
         generalisation=_severities(page.table["generalisation"]),
         distortions=_severities(page.table["distortions"]),
         heat=Markup(_heat(page.table["cells"])),
@@ -112,27 +119,40 @@ def render(page: Page) -> str:
 
 
 def headline(table: Mapping[str, Any]) -> str:
-    """What came out, in one sentence with its interval; a difference that cannot be told from none is said to be none."""
-    gain = table["differences"][f"{OURS} - {BASE}"]["acc"]
-    where = f"In noise of {table['headline_max_snr_db']:g} dB and louder, EchoDistill"
-    between = f"{100 * table['confidence']:g} % interval {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}"
+    """Return what came out in one short sentence; a difference that cannot be told from none is said to be none."""
+    gain = table["differences"][f"{OURS} - {BASE}"]
+    found = f"In noise of {table['headline_max_snr_db']:g} dB and louder, EchoDistill {_outcome(gain['acc'])}"
+    if "acc_forced" not in gain:
+        return f"{found}."
+    return f"{found}; by forced choice among the offered texts it {_outcome(gain['acc_forced'])}."
+
+
+def _outcome(gain: Mapping[str, float]) -> str:
     if gain["low"] > 0:
-        return f"{where} answers {100 * gain['value']:.1f} points more questions right ({between})."
+        return f"answers {100 * gain['value']:.1f} points more questions right than its base"
     if gain["high"] < 0:
-        return f"{where} answers {-100 * gain['value']:.1f} points fewer questions right ({between})."
-    return f"{where} and its base cannot be told apart ({100 * gain['value']:+.1f} points; {between})."
+        return f"answers {-100 * gain['value']:.1f} points fewer questions right than its base"
+    return f"cannot be told apart from its base ({100 * gain['value']:+.1f} points)"
+
+
+def sentence(table: Mapping[str, Any]) -> str:
+    """Return ``headline_sentence`` of a comparison's table."""
+    base, ours = ({name: found["value"] for name, found in table["systems"][system].items()} for system in (BASE, OURS))
+    limit = table["headline_max_snr_db"]
+    gain = table["differences"][f"{OURS} - {BASE}"]
+    return headline_sentence({"base": base, "student": ours, "difference": gain, "headline_max_snr_db": limit})
 
 
 def lead(table: Mapping[str, Any]) -> str:
-    """What stands behind the headline: both accuracies, clean audio beside, and how many trainings."""
+    """Return what stands behind the headline: both gains with their intervals, clean audio beside, and how many trainings."""
     base, ours = (table["systems"][name] for name in (BASE, OURS))
     clean = table["differences"][f"{OURS} - {BASE}"]["clean_acc"]
     seeds = ours["acc"]["seeds"]
-    trainings = f"Mean of {seeds} trainings." if seeds > 1 else "One training: how much another seed would differ is not known."
+    trainings = f"Mean of {seeds} trainings" if seeds > 1 else "One training (how much another seed would differ is not known)"
     return (
-        f"From {_percent(base['acc'])} to {_percent(ours['acc'])} % of {base['acc']['n']:,} noisy questions about {table['clips']} "
-        f"clips; on clean clips {_percent(base['clean_acc'])} and {_percent(ours['clean_acc'])} % ({100 * clean['value']:+.1f} points, "
-        f"{100 * clean['low']:+.1f} to {100 * clean['high']:+.1f}). {trainings}"
+        f"{sentence(table)} On clean clips {_percent(base['clean_acc'])} and {_percent(ours['clean_acc'])} % "
+        f"({100 * clean['value']:+.1f} points, {100 * clean['low']:+.1f} to {100 * clean['high']:+.1f}). "
+        f"{trainings}; {base['acc']['n']:,} noisy questions about {table['clips']} clips; {over(table)}."
     )
 
 
@@ -146,22 +166,12 @@ def _ranged(cell: str) -> tuple[str, str]:
     return (figure[1], figure[2]) if figure else (cell, "")
 
 
-def _tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = []
-    for says, part in [("All: ", table), *([(denoised_caption(table["denoised"]), table["denoised"])] if "denoised" in table else [])]:
-        of_systems, of_differences = headings(dict(part))
-        confidence = f"{100 * part['confidence']:g} %"
-        caption = f"{says}% of answers, with {confidence} intervals over clips and seeds"
-        found.append({"caption": caption, "heads": of_systems, "rows": list(system_rows(dict(part)))})
-        if rows := list(difference_rows(dict(part))):
-            found.append({"caption": f"{says}differences in points, paired answer by answer", "heads": of_differences, "rows": rows})
-    return found
-
-
 def _curves(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     snrs = sorted(float(key.split("@")[1]) for key in table["systems"][BASE] if key.startswith("acc@"))
     found = []
     for metric, (title, label) in CURVES.items():
+        if f"{metric}@{snrs[0]:g}" not in table["systems"][BASE]:
+            continue
         # a base agrees with the base's clean answer as often as with its own
         names = [name for name in CURVED if name in table["systems"] and (metric, name) != ("noisy", BASE)]
         series = [_series(table["systems"][name], name, metric, snrs) for name in names]

@@ -1,58 +1,125 @@
 """The closing table of a run."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from echodistill.report.sentences import (
+    few_units_warning,
+    headline_sentence,
+    units_text,
+    without_choices,
+)
+
+SYSTEMS = ("base", "student")
+HEADLINE = (
+    ("acc", "Acc"),
+    ("acc_forced", "Acc, forced choice"),
+    ("acc_forced_norm", "Acc, forced, per token"),
+    ("noisy", "Noisy"),
+    ("gsr", "GSR"),
+    ("unparsed", "no choice named"),
+    ("truncated", "cut at the limit"),
+)
+CLEAN = (
+    ("clean_acc_forced", "forced choice, clean"),
+    ("clean_acc_forced_norm", "forced, per token, clean"),
+    ("clean_unparsed", "no choice named, clean"),
+    ("clean_truncated", "cut at the limit, clean"),
+)
+LOWER_IS_BETTER = ("unparsed", "truncated", "clean_unparsed", "clean_truncated")
+LEGEND = (
+    "≤: mean over these SNRs. Unseen: noise kinds that only the test has.",
+    "Forced choice: the offered text with the highest log-probability, summed or as the mean per token (length-normalised).",
+    "Noisy: agreement with the base's clean answer. GSR: with the model's own; read it with Acc.",
+)
+
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def _with_interval(interval: dict[str, float]) -> str:
-    return f"{_percent(interval['value'])} [{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
+def _with_interval(interval: Mapping[str, float]) -> str:
+    return f"{_percent(interval['value'])} \\[{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
 
 
-def _gain(interval: dict[str, float]) -> str:
-    style = "green" if interval["low"] > 0 else "red" if interval["high"] < 0 else "dim"
+def _gain(interval: Mapping[str, float], lower_is_better: bool = False) -> str:
+    rises, falls = interval["low"] > 0, interval["high"] < 0
+    better, worse = (falls, rises) if lower_is_better else (rises, falls)
+    style = "green" if better else "red" if worse else "dim"
     return f"[{style}]{100 * interval['value']:+.1f} \\[{100 * interval['low']:+.0f}, {100 * interval['high']:+.0f}][/{style}]"
 
 
-def result_table(figures: dict[str, Any], promoted: bool | None, console: Console) -> None:
-    """Print base and student on clean audio, at each SNR and over the headline, with intervals."""
-    base, student, difference = figures["base"], figures["student"], figures["difference"]
-    confidence = f"{100 * figures['confidence']:.0f} %"
-    title = f"Accuracy in %, {figures['clips']} test clips; in brackets {confidence} intervals by clip"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("audio", no_wrap=True)
-    for heading in ("base", figures["method"], "difference, paired"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    own = figures["intervals"]
-    table.add_row("clean", *(_escape(_with_interval(own[s]["clean"])) for s in ("base", "student")), _gain(difference["clean_acc"]))
-    for snr in sorted(base["by_snr"], key=float, reverse=True):
-        cells = (_escape(_with_interval(own[system][snr])) for system in ("base", "student"))
-        table.add_row(f"{snr} dB", *cells, _gain(figures["difference_by_snr"][snr]))
-    table.add_section()
-    limit = f"≤ {figures['headline_max_snr_db']:g} dB"
-    for name, says in (("acc", "Acc"), ("noisy", "Noisy"), ("gsr", "GSR")):
-        table.add_row(f"{says} {limit}", _percent(base[name]), _percent(student[name]), _gain(difference[name]))
-    for part in ("seen", "unseen"):
-        if base[part]:
-            gain = 100 * (student[part]["acc"] - base[part]["acc"])
-            accuracies = (_percent(system[part]["acc"]) for system in (base, student))
-            table.add_row(f"Acc {part} {limit}", *accuracies, f"{gain:+.1f}")
-    failures = (_percent(system["parse_failure_rate"]) for system in (base, student))
-    table.add_row("not parsed", *failures, "")
-    console.print(table)
-    console.print("≤: mean over these SNRs. Seen, unseen: noise kinds heard in training or not.")
-    console.print("Noisy: agreement with the base's clean answer. GSR: with the model's own; read it with Acc.")
+def result_table(figures: Mapping[str, Any], promoted: bool | None, console: Console) -> None:
+    """Print base and student on clean audio, at each SNR, over the headline and by kind of noise, with intervals."""
+    over = f"{100 * figures['confidence']:g} % intervals over {units_text(figures)}"
+    _print(f"Accuracy in %, {figures['clips']} test clips; in brackets {over}", figures, _blocks(figures), console)
+    limit = f"SNR ≤ {figures['headline_max_snr_db']:g} dB"
+    _print(f"Accuracy by kind of noise, {limit}; kinds in the order of the base's accuracy", figures, _kinds(figures), console)
+    console.print(headline_sentence(figures), markup=False)
+    for line in (few_units_warning(figures), without_choices(figures["base"])):
+        if line:
+            console.print(line, markup=False)
+    for line in LEGEND:
+        console.print(line, markup=False)
     if promoted is not None:
         console.print(
             "Decision: " + ("[green]promote[/green]" if promoted else "[yellow]do not promote[/yellow], see reports/promotion.json")
         )
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
+Row = tuple[str, str, str, str]
+
+
+def _print(title: str, figures: Mapping[str, Any], blocks: Iterator[list[Row]], console: Console) -> None:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("audio", no_wrap=True)
+    for heading in ("base", figures["method"], "difference, paired"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for block in blocks:
+        for row in block:
+            table.add_row(*row)
+        table.add_section()
+    console.print(table)
+
+
+def _blocks(figures: Mapping[str, Any]) -> Iterator[list[Row]]:
+    """Yield the rows of each block: free answers by SNR, the headline's SNRs, clean audio."""
+    own = figures["intervals"]
+
+    def at(name: str, condition: str, gain: Mapping[str, float]) -> Row:
+        base, student = (_with_interval(own[system][condition]) for system in SYSTEMS)
+        return name, base, student, _gain(gain)
+
+    snrs = sorted(figures["difference_by_snr"], key=float, reverse=True)
+    yield [
+        at("clean", "clean", figures["difference"]["clean_acc"]),
+        *(at(f"{snr} dB", snr, figures["difference_by_snr"][snr]) for snr in snrs),
+    ]
+    limit = f"≤ {figures['headline_max_snr_db']:g} dB"
+    for names, where in ((HEADLINE, f" {limit}"), (CLEAN, "")):
+        yield [_plain(figures, name, f"{label}{where}") for name, label in names if name in figures["difference"]]
+
+
+def _plain(figures: Mapping[str, Any], name: str, label: str) -> Row:
+    base, student = (_percent(figures[system][name]) for system in SYSTEMS)
+    return label, base, student, _gain(figures["difference"][name], name in LOWER_IS_BETTER)
+
+
+def _kinds(figures: Mapping[str, Any]) -> Iterator[list[Row]]:
+    """Yield the rows of the kinds that training had, then those of the others, each block below its mean."""
+    base, student = (figures[system] for system in SYSTEMS)
+    kinds = sorted(base["by_noise"], key=lambda kind: (base["by_noise"][kind]["acc"], kind))
+    for part in ("seen", "unseen"):
+        if not base[part]:
+            continue
+        gain = _gain(figures["difference"][f"acc_{part}"])
+        rows = [(f"all {part} kinds", _percent(base[part]["acc"]), _percent(student[part]["acc"]), gain)]
+        for kind in kinds:
+            if (kind in figures["unseen_kinds"]) == (part == "unseen"):
+                before, after = (_percent(system["by_noise"][kind]["acc"]) for system in (base, student))
+                rows.append((f"  {kind}", before, after, _gain(figures["difference_by_noise"][kind])))
+        yield rows

@@ -2,16 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import TypedDict
 
 from echodistill.atomic import atomic_path
-from echodistill.audio.kinds import KINDS
 from echodistill.batches import batches
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import is_right
 from echodistill.models import nano
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate, load
-from echodistill.models.layout import POINTER, WEIGHTS, content_hash
+from echodistill.models.layout import FACTS, POINTER, file_hashes, revision_of
 from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params import Params
@@ -51,11 +51,11 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
         temporary.mkdir()
         if settings.model == NANO:
             llm.save(temporary)
-            revision = content_hash(temporary, WEIGHTS)
+            revision = revision_of(file_hashes(temporary))
         else:
-            revision = _revision(settings.model, llm)
-            pointer = {"model": settings.model, "trust_remote_code": settings.trust_remote_code, "revision": revision}
-            (temporary / POINTER).write_text(json.dumps(pointer) + "\n", encoding="utf-8")
+            pointer = _pointer(settings.model, settings.trust_remote_code, llm)
+            revision = pointer["revision"]
+            (temporary / POINTER).write_text(json.dumps(pointer, indent=1) + "\n", encoding="utf-8")
         facts = {
             "model": settings.model,
             "family": llm.model.config.model_type,
@@ -64,7 +64,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
             "losses": losses,
             **_clean_accuracy(llm, corpus, limit),
         }
-        (temporary / "base.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        (temporary / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     if folder is not None:
         remove_checkpoints(folder)
     judged = f"clean accuracy {facts['clean_acc']:.3f} on {facts['clean_n']} {facts['judged_on']} questions"
@@ -78,8 +78,7 @@ def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path, place:
         texts += [question_text(question.question, question.choices), question.answer]
     window_s = params.corpus.max_duration_s
     llm = nano.build(texts, window_s, settings.width, settings.encoder_layers, settings.decoder_layers, params.seed)
-    kinds = [kind for kind in KINDS if kind in params.mixes.kinds and kind not in params.mixes.unseen] or ["gauss"]
-    facts = {"base": params.base.model_dump(), "seed": params.seed, "window": window_s, "kinds": kinds}
+    facts = {"base": params.base.model_dump(), "seed": params.seed, "window": window_s}
     mark = fingerprint("base", facts, {"corpus": corpus_folder})
     folder = run_folder("base", mark)
     log = folder / METRICS
@@ -87,18 +86,28 @@ def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path, place:
         resume = latest_complete(folder)
         trim_after(log, step_of(resume) if resume else 0)
         callbacks = [*remote, MetricsLog(log, nowhere), ProgressBar("base")]
-        pretrain(llm, corpus, kinds, settings, params.seed, folder, lambda: callbacks)
+        pretrain(llm, corpus, settings, params.seed, folder, lambda: callbacks)
     return llm, [row["loss"] for row in read_metrics(log)], folder
 
 
-def _revision(name: str, llm: AudioLLM) -> str:
-    """What identifies weights that are not ours: a folder's content, or the hub's commit."""
-    if Path(name).is_dir():
-        return content_hash(Path(name), WEIGHTS)
-    commit = getattr(llm.model.config, "_commit_hash", None)
-    if not commit:
+class Pointer(TypedDict):
+    """``pointer.json``: a base that is not ours, pinned."""
+
+    model: str
+    trust_remote_code: bool
+    revision: str
+    """The hub's commit; of a local folder the hash of all files that loading reads."""
+    files: dict[str, str]
+    """Of a local folder, the sha256 of each of these files; empty for a hub id, whose commit holds them all."""
+
+
+def _pointer(name: str, trust_remote_code: bool, llm: AudioLLM) -> Pointer:
+    """Return what identifies a model that is not ours. Raises ``UserError`` where the hub tells no commit."""
+    files = file_hashes(Path(name)) if Path(name).is_dir() else {}
+    revision = revision_of(files) if files else getattr(llm.model.config, "_commit_hash", None)
+    if not revision:
         raise UserError(f"base.model {name}: the hub tells no commit to pin: download it and give its folder")
-    return str(commit)
+    return {"model": name, "trust_remote_code": trust_remote_code, "revision": str(revision), "files": files}
 
 
 def _clean_accuracy(llm: AudioLLM, corpus: Corpus, max_new_tokens: int) -> dict[str, float | int | str]:
@@ -116,4 +125,4 @@ def _clean_accuracy(llm: AudioLLM, corpus: Corpus, max_new_tokens: int) -> dict[
 
 
 if __name__ == "__main__":
-    run_stage(base, sections=("seed", "corpus.max_duration_s", "mixes.kinds", "mixes.unseen", "base", "generation"))
+    run_stage(base, sections=("seed", "corpus.max_duration_s", "base", "generation"))

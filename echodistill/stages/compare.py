@@ -9,6 +9,7 @@ from echodistill.atomic import atomic_path
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.comparison import compare_systems
 from echodistill.evaluation.scores import score_answers
+from echodistill.evaluation.units import unit_of
 from echodistill.params import Params
 from echodistill.records import Answer, read_rows
 from echodistill.report.curves import accuracy_curves, write_curve_points
@@ -26,14 +27,15 @@ def compare(
     run: Path,
 ) -> None:
     """Write ``metrics`` (JSON), ``points`` (CSV for ``dvc plots``) and ``picture`` (PNG, accuracy against SNR)."""
-    questions = Corpus(corpus_folder).questions
+    corpus = Corpus(corpus_folder)
+    questions, units = corpus.questions, unit_of(corpus.clips.values())
     base_answers, student_answers = read_rows(base, Answer), read_rows(student, Answer)
     method = json.loads(run.read_text(encoding="utf-8"))["method"]
     with np.errstate(all="raise"):  # a 0/0 must not end up as a figure
         figures = compare_systems(
             method,
-            score_answers(base_answers, base_answers, questions),
-            score_answers(student_answers, base_answers, questions),
+            score_answers(base_answers, base_answers, questions, units),
+            score_answers(student_answers, base_answers, questions, units),
             params.compare,
             params.mixes.unseen,
             params.seed,

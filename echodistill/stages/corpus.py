@@ -137,6 +137,8 @@ def _judge(questions: list[Question], quarantined: list[Quarantined], settings: 
     REFUSED.unlink(missing_ok=True)
     if "validation" not in splits and settings.needed_splits != ("test",):
         print("no validation split: too few groups for corpus.validation_share, or none named; the base is judged on training clips")
+    if "decision" not in splits and settings.needed_splits != ("test",):
+        print("no decision split: too few groups for corpus.decision_share, or none named; no student can be promoted")
 
 
 if __name__ == "__main__":

@@ -14,12 +14,15 @@ from echodistill.evaluation.budget import budget_of
 from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.generalisation import distortion_table, level_table
 from echodistill.evaluation.headline import curve_points, seed_figures, top_figures
+from echodistill.evaluation.rotation import Fold, rotation_table
 from echodistill.evaluation.scores import Scored, score_answers
+from echodistill.evaluation.units import unit_of
+from echodistill.mixes.folds import FIRST, held_out_kinds
 from echodistill.models.prompts import LETTERS
 from echodistill.params import Params, judged_on
 from echodistill.records import Answer, Question, read_rows
 from echodistill.stages.entry import run_stage
-from echodistill.systems import BASE, OURS
+from echodistill.systems import BASE, OURS, fold_run
 from echodistill.training.metrics_file import METRICS, read_metrics
 
 TEXT, CONSTANT = "text", "constant"
@@ -30,13 +33,14 @@ def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: 
 
     ``answers`` and ``models`` have an entry for each system and seed, named as dvc.yaml names them.
     """
-    questions = Corpus(corpus_folder).questions
+    corpus = Corpus(corpus_folder)
+    questions, units = corpus.questions, unit_of(corpus.clips.values())
     settings = params.comparison
     base_rows = read_rows(base, Answer)
     scoring = _scoring(params)
 
     def scored(rows: list[Answer]) -> Scored:
-        return with_authors(score_answers(rows, base_rows, questions), rows, questions, scoring)
+        return with_authors(score_answers(rows, base_rows, questions, units), rows, questions, scoring)
 
     trained = [
         System(name, tuple(scored(read_rows(answers / f"{name}-{seed}.parquet", Answer)) for seed in settings.seeds))
@@ -47,17 +51,20 @@ def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: 
         System(CONSTANT, (scored(list(_constant(base_rows, questions))),)),
     ]
     table = table_of([System(BASE, (scored(base_rows),)), *floor, *trained], _pairs(settings.trained), params.compare, params.seed)
+    table["unseen_kinds"] = sorted({row.noise_kind for row in base_rows} & set(params.mixes.unseen))
     if scoring:
         table["scoring"] = scoring.as_dict()
     if settings.denoisers:
         table["denoised"] = _denoised(params, scored, base_rows, answers)
     of_base, of_ours = (read_rows(answers / f"distorted-{model}.parquet", Answer) for model in ("base", "student"))
-    table["distortions"] = distortion_table(of_base, of_ours, questions, params.compare, params.seed)
+    table["distortions"] = distortion_table(of_base, of_ours, questions, units, params.compare, params.seed)
     table["by_seed"] = {
         system.name: dict(zip(map(str, settings.seeds), seed_figures(system, params.compare.headline_max_snr_db), strict=True))
         for system in trained
     }
-    table["generalisation"] = _generalisation(params, base_rows, questions, answers)
+    table["generalisation"] = _generalisation(params, base_rows, corpus, answers)
+    if settings.folds:
+        table["rotation"] = _rotation(params, scored, base_rows, answers)
     table["budget"] = {name: _budget(params, name, models) for name in settings.trained}
     for path, content in ((out, table), (top, top_figures(table))):
         with atomic_path(path) as temporary:
@@ -74,8 +81,9 @@ def _budget(params: Params, name: str, models: Path) -> dict[str, float]:
     return budget_of(trainings, params.train.prompts_per_step)
 
 
-def _generalisation(params: Params, base_rows: list[Answer], questions: dict[str, Question], answers: Path) -> dict[str, object]:
+def _generalisation(params: Params, base_rows: list[Answer], corpus: Corpus, answers: Path) -> dict[str, object]:
     """Accuracy against SNR where training went, and where it did not."""
+    questions, units = corpus.questions, unit_of(corpus.clips.values())
     # of the first seed, whose student answered the training's clips too
     ours = [read_rows(answers / f"{OURS}-{params.comparison.seeds[0]}.parquet", Answer)]
     unheard, trained = set(params.mixes.unseen), params.mixes.train_snrs_db
@@ -90,10 +98,23 @@ def _generalisation(params: Params, base_rows: list[Answer], questions: dict[str
         "new_noises": ("New voices, noises never in training", of_kinds(base_rows, True), [of_kinds(rows, True) for rows in ours]),
     }
     return {
-        name: level_table(says, of_base, of_ours, questions, trained, params.compare, params.seed)
+        name: level_table(says, of_base, of_ours, questions, units, trained, params.compare, params.seed)
         for name, (says, of_base, of_ours) in parts.items()
         if of_base
     }
+
+
+def _rotation(params: Params, scored: Callable[[list[Answer]], Scored], base_rows: list[Answer], answers: Path) -> dict[str, object]:
+    """Return what it costs not to have trained with a kind of noise; the first fold is the first seed's student."""
+    settings, first = params.comparison, params.comparison.seeds[0]
+    names = {FIRST: f"{OURS}-{first}"} | {fold: fold_run(fold, first) for fold in settings.folds}
+    count = len(names)
+    folds = [
+        Fold(held_out_kinds(params.mixes, fold, count), scored(read_rows(answers / f"{name}.parquet", Answer)))
+        for fold, name in names.items()
+    ]
+    held_out: dict[str, object] = {"held_out": [list(fold.held_out) for fold in folds]}
+    return held_out | rotation_table(scored(base_rows), folds, params.compare, params.seed)
 
 
 def _scoring(params: Params) -> Scoring | None:
@@ -140,8 +161,7 @@ if __name__ == "__main__":
             "corpus.test",
             "compare",
             "comparison",
-            "mixes.unseen",
-            "mixes.train_snrs_db",
+            "mixes",
             "train.prompts_per_step",
         ),
     )

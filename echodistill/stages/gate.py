@@ -6,6 +6,7 @@ from pathlib import Path
 from echodistill.errors import UserError
 from echodistill.gates.answers import answers_checks
 from echodistill.gates.base import base_checks
+from echodistill.gates.champion import champion_answers_checks, champion_checks
 from echodistill.gates.comparison import comparison_checks
 from echodistill.gates.corpus import corpus_checks, corpus_notes
 from echodistill.gates.expect import Expect
@@ -26,8 +27,10 @@ def gate(params: Params, artifact: str, verdict: Path, *paths: Path) -> None:
 
 
 def _checks(params: Params, artifact: str, paths: Sequence[Path]) -> list[Expect]:
-    """``answers_base`` and ``answers_student`` are both ``answers``."""
-    match artifact.partition("_")[0], paths:
+    """Of ``answers_base`` and ``answers_student_decision`` the first word says what they are, and the last one the split."""
+    kind, _, rest = artifact.partition("_")
+    split = "decision" if rest.endswith("decision") else "test"
+    match kind, paths:
         case "corpus", [folder, *_]:
             return corpus_checks(folder, params)
         case "mixes", [folder, corpus]:
@@ -38,12 +41,16 @@ def _checks(params: Params, artifact: str, paths: Sequence[Path]) -> list[Expect
             return references_checks(folder, corpus, params)
         case "student", [folder, *_]:
             return student_checks(folder)
+        case "champion", [folder, *_]:
+            return champion_checks(folder)
+        case "answers", [folder, mixes] if rest.startswith("champion"):
+            return champion_answers_checks(folder, mixes, params)
         case "answers", [rows, mixes]:
-            return answers_checks(rows, mixes, params)
+            return answers_checks(rows, mixes, params, split)
         case "comparison", [metrics, *_]:
             return comparison_checks(metrics, params)
-        case "promotion", [decision, metrics]:
-            return promotion_checks(decision, metrics)
+        case "promotion", [decision, answers]:
+            return promotion_checks(decision, answers)
     raise UserError(f"no gate {artifact!r} with {len(paths)} paths")
 
 

@@ -1,4 +1,4 @@
-"""Stage ``mixes``: draw the noise recipes of every split, check each by rendering it once, and lay out the test."""
+"""Stage ``mixes``: draw the noise recipes of every split, check each by rendering it once, and lay out the grids."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -14,7 +14,7 @@ from echodistill.mixes.drawing import Drawer
 from echodistill.mixes.sources import sources_of
 from echodistill.params import Params
 from echodistill.progress import track
-from echodistill.records import SPLITS, GridRow, MixCheck, Question, write_rows
+from echodistill.records import GRIDS, SPLITS, GridRow, MixCheck, Question, write_rows
 from echodistill.scale_out import Pays, Serial, open_pool
 from echodistill.stages.entry import run_stage
 
@@ -24,7 +24,7 @@ LOCAL_CLUSTER = Pays(items=6_000, cores=4)
 
 
 def mixes(params: Params, out: Path, corpus_folder: Path, address: str | None = None) -> None:
-    """Make ``mixes.parquet`` (recipes), ``checks.parquet`` (what rendering gave) and ``grid.parquet`` (the test) in ``out``.
+    """Make ``mixes.parquet`` (recipes), ``checks.parquet`` (what rendering gave) and the grids of ``GRIDS`` in ``out``.
 
     Mixes are drawn and checked on this machine's cores, or on the Dask cluster at ``address``.
     """
@@ -45,16 +45,17 @@ def mixes(params: Params, out: Path, corpus_folder: Path, address: str | None = 
         temporary.mkdir()
         write_rows(temporary / "mixes.parquet", Mix, rows)
         write_rows(temporary / "checks.parquet", MixCheck, checks)
-        write_rows(temporary / "grid.parquet", GridRow, grid_rows(corpus, rows))
+        for split, name in GRIDS.items():
+            write_rows(temporary / name, GridRow, grid_rows(corpus, rows, split))
 
 
-def grid_rows(corpus: Corpus, rows: list[Mix]) -> Iterator[GridRow]:
-    """What every system must answer: each test question under each mix of its clip."""
+def grid_rows(corpus: Corpus, rows: list[Mix], split: str) -> Iterator[GridRow]:
+    """What every system must answer: each question of the split under each mix of its clip."""
     questions: dict[str, list[Question]] = {}
-    for question in corpus.questions_of("test"):
+    for question in corpus.questions_of(split):
         questions.setdefault(question.clip_id, []).append(question)
     for mix in rows:
-        if mix.split == "test":
+        if mix.split == split:
             yield from (GridRow(mix.mix_id, question.question_id) for question in questions.get(mix.clip_id, []))
 
 

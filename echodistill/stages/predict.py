@@ -1,4 +1,4 @@
-"""Stage ``predict@SYSTEM``: greedy answers of the base or the student to every test question, clean and in every condition."""
+"""Stage ``predict@SYSTEM``: greedy answers of the base or the student to every question of a split, clean and in noise."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,24 +10,37 @@ from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base, open_model
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params import Params
+from echodistill.records import Answer, write_rows
 from echodistill.stages.entry import run_stage
 from echodistill.training.run_folder import fingerprint
 
 Which = Literal["base", "student"]
+Split = Literal["test", "decision"]
 
 
 def predict(
-    params: Params, system: Which, out: Path, corpus_folder: Path, mixes_folder: Path, base_folder: Path, model_folder: Path
+    params: Params,
+    system: Which,
+    split: Split,
+    out: Path,
+    corpus_folder: Path,
+    mixes_folder: Path,
+    base_folder: Path,
+    model_folder: Path,
 ) -> None:
     """Write the answers of ``system`` to ``out`` (parquet). ``model_folder`` is the base folder again for the base."""
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
+    corpus = Corpus(corpus_folder)
+    items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings), split=split)
+    if not items:  # a source without a decision split: no model need be opened
+        write_rows(out, Answer, [])
+        return
     inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder, "recordings": recordings}
-    llm, corpus = _open(system, base_folder, model_folder), Corpus(corpus_folder)
+    llm = _open(system, base_folder, model_folder)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     print(f"responses have at most {limit} tokens")
-    mark = fingerprint("predict", {"max_new_tokens": limit}, inputs)
-    noise = NoiseLibrary(corpus.waveform, recordings)
-    answer_grid(out, f"predict {system}", mark, llm, grid_items(corpus, mixes_folder, noise), limit)
+    mark = fingerprint("predict", {"max_new_tokens": limit, "split": split}, inputs)
+    answer_grid(out, f"predict {system} {split}", mark, llm, items, limit)
 
 
 def _open(system: Which, base_folder: Path, model_folder: Path) -> AudioLLM:

@@ -2,8 +2,10 @@
 
 import csv
 import json
+from collections.abc import Mapping
 from dataclasses import astuple, fields
 from pathlib import Path
+from typing import Any
 
 from echodistill.atomic import atomic_path
 from echodistill.audio.kinds import CLEAN
@@ -12,8 +14,10 @@ from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.choices import parse_choice
 from echodistill.evaluation.domains import by_domain
+from echodistill.evaluation.units import unit_of
 from echodistill.params import Params
 from echodistill.records import Answer, Quarantined, read_rows
+from echodistill.report.comparison_table import over
 from echodistill.report.listening import examples
 from echodistill.report.page import Failure, Heard, Page, render
 from echodistill.stages.entry import run_stage
@@ -57,15 +61,16 @@ def report(
         for row in rows
         if parse_choice(row.response, corpus.questions[row.question_id].choices) is None
     ]
+    figures = json.loads(table.read_text(encoding="utf-8"))
     page = Page(
-        table=json.loads(table.read_text(encoding="utf-8")),
+        table=figures,
         heard=heard,
-        domains=by_domain(said[OURS], corpus.questions, limit, params.compare, params.seed),
+        domains=by_domain(said[OURS], corpus.questions, unit_of(corpus.clips.values()), limit, params.compare, params.seed),
         training={name: read_metrics(folder / "metrics.jsonl") for name, folder in runs.items()},
         failures=failures,
         asked=sum(len(rows) for rows in every.values()),
         quarantined=read_rows(corpus_folder / "quarantine.parquet", Quarantined),
-        facts=_facts(params, corpus, said[BASE]),
+        facts=_facts(params, corpus, said[BASE], figures),
     )
     with atomic_path(out) as temporary:
         temporary.write_text(render(page), encoding="utf-8")
@@ -86,7 +91,7 @@ def _answered(params: Params) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _facts(params: Params, corpus: Corpus, rows: list[Answer]) -> list[tuple[str, str]]:
+def _facts(params: Params, corpus: Corpus, rows: list[Answer], table: Mapping[str, Any]) -> list[tuple[str, str]]:
     kinds = sorted({row.noise_kind for row in rows} - {CLEAN})
     unseen = [kind for kind in kinds if kind in params.mixes.unseen]
     train, compare, test = params.train, params.compare, corpus.clips_of("test")
@@ -102,8 +107,13 @@ def _facts(params: Params, corpus: Corpus, rows: list[Answer]) -> list[tuple[str
             f"{train.steps} steps of {train.prompts_per_step} prompts; {train.rollouts} samples a prompt where a method samples",
         ),
         ("Seeds", f"of training: {seeds}; of all else: {params.seed}"),
-        ("Intervals", f"{100 * compare.confidence:g} %, bootstrap over clips ({compare.bootstrap_draws:,} draws) and seeds"),
+        ("Intervals", f"{over(table)}; bootstrap of {compare.bootstrap_draws:,} draws, widened by Student's t"),
+        (
+            "Units",
+            "groups (speakers, voices, places) where clips have one, else clips; identical recordings count as one",
+        ),
         ("Answers", "greedy; exact match of the one choice an answer names; anything else is wrong"),
+        ("Forced choice", "the offered text with the highest log-probability, its end token included; of equal ones the first"),
     ]
 
 

@@ -1,11 +1,11 @@
 """Content-addressed cache of what the clean teacher said, shared by all runs.
 
-An entry is one safetensors file ``<key[:2]>/<key>.safetensors`` preceded by the sha256 of its bytes. A damaged entry reads as
-absent, so it is computed again. Writing goes through a rename: a killed run keeps whole entries only.
+An entry is one safetensors file ``<key[:2]>/<key>.safetensors`` preceded by the sha256 of its bytes, and its key is a
+``reference_key``. A damaged entry reads as absent, so it is computed again. Writing goes through a rename: a killed run keeps whole
+entries only.
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +29,6 @@ class TeacherView:
     """(T, V) float32 for a small vocabulary, else (T, K+1): the top K and the log of the tail mass."""
     top_ids: torch.Tensor | None
     """(T, K) int64; ``None`` for a small vocabulary."""
-
-
-def key_of(*parts: str) -> str:
-    """Content address of one reference: audio bytes, question, model revision and decoding settings."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 class ReferenceCache:

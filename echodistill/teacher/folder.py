@@ -1,7 +1,8 @@
 """Makes a folder of references: what the teacher answers to every training question, from the shared cache where known."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from echodistill.datasets.store import Corpus
 from echodistill.evaluation.choices import parse_choice
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, end_ids
 from echodistill.models.checkpoint import open_base
+from echodistill.models.identity import model_identity
+from echodistill.models.layout import FACTS
 from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params import GenerationParams, Hears, ReferencesParams
@@ -18,12 +21,25 @@ from echodistill.records import Question, Reference, write_rows
 from echodistill.storage.client import checked_place, open_store
 from echodistill.storage.entries import S3Entries
 from echodistill.storage.place import Place
-from echodistill.teacher.cache import ReferenceCache, TeacherView, key_of
+from echodistill.teacher.cache import ReferenceCache, TeacherView
 from echodistill.teacher.hearing import Hearing
 from echodistill.teacher.location import cache_folder
+from echodistill.teacher.reference_key import reference_key
 from echodistill.teacher.references import ReferenceRequest, collect, save_views, teach
 from echodistill.teacher.shared_cache import SharedCache
 from echodistill.training.device import device_batch
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Who answers, with all of it that stands in a reference's key."""
+
+    llm: AudioLLM
+    revision: str
+    """Of its files, from ``base.json``."""
+    identity: Mapping[str, str]
+    """``model_identity`` of ``llm``."""
+    decoding: Mapping[str, int]
 
 
 def make_references(
@@ -39,12 +55,13 @@ def make_references(
     place = checked_place()  # before any work
     corpus = Corpus(corpus_folder)
     hearing = Hearing(corpus, hears, seed)
-    revision = json.loads((base_folder / "base.json").read_text(encoding="utf-8"))["revision"]
+    questions = corpus.questions_of("train")
     llm = open_base(base_folder)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
     print(f"responses have at most {limit} tokens")
-    questions = corpus.questions_of("train")
-    requests = [_request(question, hearing, revision, settings, limit) for question in questions]
+    revision = json.loads((base_folder / FACTS).read_text(encoding="utf-8"))["revision"]
+    teacher = Teacher(llm, revision, model_identity(llm), _decoding(settings, limit))
+    requests = [_request(question, hearing, teacher) for question in questions]
     cache = ReferenceCache(cache_folder()) if place is None else _shared_cache(place, requests)
     ask = partial(teach, llm, max_new_tokens=limit, top_k=settings.top_k, full_up_to=settings.full_vocabulary_up_to)
     with bar(len(requests), "references", "questions") as shown:
@@ -66,11 +83,15 @@ def _shared_cache(place: Place, requests: Sequence[ReferenceRequest]) -> SharedC
     return cache
 
 
-def _request(question: Question, hearing: Hearing, revision: str, settings: ReferencesParams, limit: int) -> ReferenceRequest:
-    """The key holds everything the teacher's answer depends on: audio bytes, prompt, weights, decoding."""
-    text = question_text(question.question, question.choices)
-    decoding = json.dumps(settings.model_dump(exclude={"hears"}) | {"max_new_tokens": limit}, sort_keys=True)
-    key = key_of(hearing.content(question.clip_id), text, revision, decoding)
+def _decoding(settings: ReferencesParams, limit: int) -> dict[str, int]:
+    """Return the settings that an answer depends on; what the teacher is given to hear is in the view."""
+    return settings.model_dump(exclude={"hears"}) | {"max_new_tokens": limit}
+
+
+def _request(question: Question, hearing: Hearing, teacher: Teacher) -> ReferenceRequest:
+    """Return what is asked about a question, under the key of all that its answer depends on."""
+    text = teacher.llm.family.render(teacher.llm.processor, question_text(question.question, question.choices), 1)
+    key = reference_key(hearing.content(question.clip_id), text, teacher.revision, teacher.identity, teacher.decoding)
     return ReferenceRequest(key, Prompt(hearing.waveform(question.clip_id), question.question, question.choices))
 
 

@@ -34,6 +34,13 @@ def one_thread() -> None:
 
 
 def precision() -> dict[str, bool]:
-    """Trainer arguments: bfloat16 where the GPU has it, float32 elsewhere."""
+    """Trainer arguments: computation (autocast) in bfloat16 where the GPU has it, in float32 elsewhere; the weights stay float32."""
     gpu = torch.cuda.is_available()
     return {"bf16": gpu and torch.cuda.is_bf16_supported(), "use_cpu": not gpu}
+
+
+def require_float32(model: torch.nn.Module) -> None:
+    """Raise ``ValueError`` where a weight to train is not float32: most of its steps would be lost in rounding."""
+    trained = {str(value.dtype) for value in model.parameters() if value.requires_grad}
+    if trained != {"torch.float32"}:
+        raise ValueError(f"weights to train are {sorted(trained)}: load the model with models.precision.training_dtype")

@@ -1,10 +1,18 @@
 """Pre-train a ``nano`` from random weights on training clips with mild noise, so that later methods have something to work with.
 
-A model that never heard noise has nothing for a noise-robust method to build on. An auxiliary CTC loss on the encoder (words of the
-transcript), where transcripts are known, shortens the first plateau; it is thrown away afterwards.
+A model that was never trained in noise has nothing for a noise-robust method to build on. The noise is coloured noise and none of
+the kinds of ``mixes.kinds``: each of these is then equally new to the base, whichever are held out of a later training.
+
+Towards the end, in a share of the examples, the clip is replaced by noise alone. Nothing can be understood there, so the model learns
+to fall back on the offered choices instead of naming a similar word that was not offered: what a later method gains is then
+understanding more than format.
+
+An auxiliary CTC loss on the encoder (words of the transcript), where transcripts are known, shortens the first plateau; it is thrown
+away afterwards.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +23,7 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from echodistill.audio.levels import SAMPLE_RATE, Waveform, fit_length, power
-from echodistill.audio.noises import BABBLE_VOICES, PROCEDURAL, crowd
+from echodistill.audio.noises import coloured
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode, pad_rows, score
 from echodistill.objectives.supervised import cross_entropy
@@ -26,28 +34,30 @@ from echodistill.training.bar import quiet
 from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, run_to_end
 
 LOGGED_EVERY = 10  # steps
-BANK_VARIANTS, BANK_S = 16, 3.0  # pre-made noises a kind; their length in seconds
+BANK_SIZE, BANK_S = 128, 3.0  # pre-made noises; their length in seconds
+NOISE_ONLY_FROM = 0.6  # of the examples: before it has learned to recognise words, noise alone would only hold it up
+SLOPE_DB = (-6.0, 0.0)  # of their power an octave: from brown to white noise
 LEVEL_DB = (-6.0, 3.0)  # random gain, so that the model does not lean on loudness
-Example = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One pre-training example."""
+
+    prompt: Prompt
+    question: Question
+    audible: bool
+    """Whether the clip is in the prompt's audio, or noise alone."""
 
 
 class MildlyNoisy(torch.utils.data.Dataset[int]):
     """Example ``i`` is a question drawn for ``i`` with a noise drawn for ``i``: the order and a resume change nothing."""
 
-    def __init__(self, corpus: Corpus, kinds: Sequence[str], settings: NanoParams, seed: int) -> None:
+    def __init__(self, corpus: Corpus, settings: NanoParams, seed: int) -> None:
         self._corpus, self._settings, self._seed = corpus, settings, seed
+        self._first_noise_only = round(NOISE_ONLY_FROM * len(self))
         self._questions = corpus.questions_of("train")
-        clips = [clip.clip_id for clip in corpus.clips_of("train")]
-        self._bank = [self._bank_noise(kind, number, clips) for kind in kinds for number in range(BANK_VARIANTS)]
-
-    def _bank_noise(self, kind: str, number: int, clips: Sequence[str]) -> Waveform:
-        stream, samples = rng(self._seed, "pretrain", kind, number), int(BANK_S * SAMPLE_RATE)
-        if kind == "crowd":
-            voices = [self._corpus.waveform(clips[index]) for index in stream.choice(len(clips), BABBLE_VOICES)]
-            noise = crowd(stream, samples, voices)
-        else:
-            noise = PROCEDURAL[kind](stream, samples)
-        return (noise / np.sqrt(power(noise))).astype(np.float32)
+        self._bank = [_bank_noise(seed, number) for number in range(BANK_SIZE)]
 
     def __len__(self) -> int:
         return self._settings.steps * self._settings.batch
@@ -55,15 +65,26 @@ class MildlyNoisy(torch.utils.data.Dataset[int]):
     def __getitem__(self, number: int) -> int:
         return number
 
-    def example(self, number: int) -> tuple[Prompt, Question]:
+    def example(self, number: int) -> Example:
+        """Return example ``number``."""
         stream = rng(self._seed, "pretrain", number)
         question = self._questions[stream.integers(len(self._questions))]
         clean = self._corpus.waveform(question.clip_id)
         noise = fit_length(self._bank[stream.integers(len(self._bank))], len(clean), int(stream.integers(0, int(BANK_S * SAMPLE_RATE))))
         snr_db = stream.uniform(self._settings.min_snr_db, self._settings.max_snr_db)
-        noisy = clean + np.sqrt(power(clean)) * 10.0 ** (-snr_db / 20.0) * noise
-        noisy *= 10.0 ** (stream.uniform(*LEVEL_DB) / 20.0)
-        return Prompt(noisy.astype(np.float32), question.question, question.choices), question
+
+        audible = number < self._first_noise_only or bool(stream.random() >= self._settings.noise_only_share)
+        gain = 10.0 ** (stream.uniform(*LEVEL_DB) / 20.0)
+        level = np.sqrt(power(clean))
+        noisy = clean + level * 10.0 ** (-snr_db / 20.0) * noise if audible else level * noise
+        return Example(Prompt((gain * noisy).astype(np.float32), question.question, question.choices), question, audible)
+
+
+def _bank_noise(seed: int, number: int) -> Waveform:
+    """Return one noise of the bank at unit power, shape (samples,)."""
+    stream = rng(seed, "pretrain", "coloured", number)
+    noise = coloured(stream, int(BANK_S * SAMPLE_RATE), float(stream.uniform(*SLOPE_DB)))
+    return (noise / np.sqrt(power(noise))).astype(np.float32)
 
 
 class _WordCtc(torch.nn.Module):
@@ -108,14 +129,15 @@ class _Pretrainer(ExactWeights, Trainer):
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         examples = [self._data.example(number) for number in inputs]
-        batch = encode(self._llm, [prompt for prompt, _ in examples]).to(self.args.device)
+        batch = encode(self._llm, [example.prompt for example in examples]).to(self.args.device)
         tokenizer = self._llm.tokenizer
-        gold = [[*tokenizer(question.answer)["input_ids"], tokenizer.eos_token_id] for _, question in examples]
+        gold = [[*tokenizer(example.question.answer)["input_ids"], tokenizer.eos_token_id] for example in examples]
         ids, mask = (tensor.to(self.args.device) for tensor in pad_rows(gold, tokenizer.pad_token_id, left=False))
         loss = cross_entropy(score(model, batch, ids, mask, self._llm.never_sample), ids, mask).mean()
-        if self._ctc:
-            texts = [self._corpus.clips[question.clip_id].transcript or "" for _, question in examples]
-            loss = loss + self._weight * model.ctc.loss(self._frames, self._audio_lengths(batch), texts)
+        audible = torch.tensor([example.audible for example in examples], device=self.args.device)
+        if self._ctc and audible.any():
+            texts = [self._corpus.clips[example.question.clip_id].transcript or "" for example in examples if example.audible]
+            loss = loss + self._weight * model.ctc.loss(self._frames[audible], self._audio_lengths(batch)[audible], texts)
         return loss
 
     def _audio_lengths(self, batch: PromptBatch) -> torch.Tensor:
@@ -125,7 +147,6 @@ class _Pretrainer(ExactWeights, Trainer):
 def pretrain(
     llm: AudioLLM,
     corpus: Corpus,
-    kinds: Sequence[str],
     settings: NanoParams,
     seed: int,
     folder: Path,
@@ -153,7 +174,7 @@ def pretrain(
         remove_unused_columns=False,
         disable_tqdm=True,
     )
-    data = MildlyNoisy(corpus, kinds, settings, seed)
+    data = MildlyNoisy(corpus, settings, seed)
     trainer = _Pretrainer(llm, data, corpus, settings.ctc_weight, args=arguments, callbacks=[CompleteCheckpoints(), *callbacks()])
     quiet(trainer)
     run_to_end(trainer, folder, settings.steps)

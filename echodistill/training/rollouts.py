@@ -30,6 +30,11 @@ class TeacherBatch:
     top_ids: torch.Tensor | None
     """(B, T, buckets - 1) int64, ``None`` when the whole vocabulary was kept."""
 
+    def named(self) -> dict[str, torch.Tensor]:
+        """Return the tensors under their names in the trainer's batch dictionaries."""
+        tensors = {"target_ids": self.token_ids, "target_mask": self.mask, "target_log": self.log_probs}
+        return tensors if self.top_ids is None else tensors | {"target_top": self.top_ids}
+
 
 def stack_views(views: Sequence[TeacherView], pad_id: int) -> TeacherBatch:
     """Pad references to one length."""

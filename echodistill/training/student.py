@@ -15,6 +15,7 @@ from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base
 from echodistill.models.layout import RUN
+from echodistill.models.precision import chosen_device, training_dtype
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params import GenerationParams, Hears, TrainParams
 from echodistill.records import Reference, read_rows
@@ -66,7 +67,8 @@ def make_student(
         one_thread()
     place = checked_place() if is_main() else None  # before any work
     join()
-    llm, corpus = open_base(material.base), Corpus(material.corpus)
+    llm = open_base(material.base, dtype=training_dtype(settings.weights, chosen_device("auto")))
+    corpus = Corpus(material.corpus)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
     chosen = settings.model_dump(exclude={"methods"}) | {"settings": getattr(settings.methods, settings.method).model_dump()}
     chosen["max_new_tokens"] = limit
@@ -95,6 +97,7 @@ def make_student(
 
 
 def _write(out: Path, folder: Path, mark: str, settings: TrainParams, trained: Trained, llm: AudioLLM) -> None:
+    """Write the student in float32, as it was trained: rounded to bfloat16 most weights would be back where they started."""
     with atomic_path(out) as temporary:
         trained.model.save_pretrained(temporary, state_dict=trained.weights)
         llm.processor.save_pretrained(temporary)

@@ -19,7 +19,7 @@ from echodistill.models.audio_llm import AudioLLM
 from echodistill.params import TrainParams
 from echodistill.training.bar import ProgressBar, quiet
 from echodistill.training.checkpoints import CompleteCheckpoints, is_sharded, latest_complete, run_to_end, step_of
-from echodistill.training.device import precision, split_batch
+from echodistill.training.device import precision, require_float32, split_batch
 from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
 from echodistill.training.metrics_log import MetricSink, MetricsLog
 from echodistill.training.ranks import is_main, processes, wait_for_all
@@ -71,10 +71,13 @@ def train_student(
         settings.method,
         settings.objective,
         _arguments(llm, settings, max_new_tokens, seed, folder),
+        kl_weight=settings.methods.grpo.kl_weight,
         callbacks=[CompleteCheckpoints(), *callbacks, metrics, *([ProgressBar(f"train {settings.method}")] if is_main() else [])],
         peft_config=_adapter(settings) if settings.weights == "lora" else None,
     )
     quiet(trainer)
+    if not trainer.is_deepspeed_enabled:  # that keeps float32 weights of its own beside the model's
+        require_float32(trainer.model)
     trainable = trainable_by_module(trainer.model)
     metrics.once = {f"trainable/{module}": count for module, count in trainable.items()}
     total = sum(parameter.numel() for parameter in trainer.model.parameters())
@@ -115,7 +118,6 @@ def _arguments(llm: AudioLLM, settings: TrainParams, max_new_tokens: int, seed: 
         temperature=settings.temperature,
         max_completion_length=max_new_tokens,
         epsilon=settings.objective.clip,
-        beta=method.kl_weight if settings.method == "grpo" else 0.0,
         loss_type="grpo",
         generation_kwargs={"suppress_tokens": llm.never_sample},
         gradient_checkpointing=False,

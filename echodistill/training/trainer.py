@@ -5,7 +5,6 @@ generation batch (prompts x K rollouts), P prompt tokens, T response tokens, V v
 """
 
 import contextlib
-import copy
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,19 +14,21 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
+from trl.models import prepare_deepspeed, prepare_fsdp
 
 from echodistill.evaluation.choices import reward
 from echodistill.models.audio_llm import AudioLLM, PromptBatch, encode, end_ids, pad_rows, score
 from echodistill.models.response_limit import check_context
-from echodistill.objectives.advantages import zero_variance
+from echodistill.objectives.advantages import group_advantages, zero_variance
 from echodistill.objectives.divergences import sequence_mean, with_tail
 from echodistill.objectives.echodistill import consistency, distill_loss, shaped_advantages
 from echodistill.objectives.ratio import policy_term
 from echodistill.objectives.supervised import cross_entropy, token_entropy, token_log_probs
 from echodistill.params import ObjectiveParams
 from echodistill.training.checkpoints import ExactWeights
+from echodistill.training.frozen import frozen_copy, without_dropout
 from echodistill.training.ranks import from_all, processes
-from echodistill.training.rollouts import RolloutSource, TeacherBatch
+from echodistill.training.rollouts import RolloutSource
 
 COUNTED = ("clips", "sampled_tokens", "target_tokens")
 TIMING_METRICS = ("tokens_per_s", "clips_per_s", "step_time")
@@ -47,7 +48,8 @@ def _targets(batch: dict[str, Any], rows: torch.Tensor) -> dict[str, torch.Tenso
 class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
     """One trainer for ``echodistill``, ``grpo``, ``distill`` and ``sft``: the same rows in the same order for each.
 
-    ``grpo`` is TRL's own loss on the audio; ``distill`` and ``sft`` draw no rollouts, since they learn from a given response.
+    ``grpo`` is TRL's own loss on the audio, with the advantages that ``echodistill`` has without its bonus; ``distill`` and ``sft``
+    draw no rollouts, since they learn from a given response.
     """
 
     def __init__(
@@ -58,18 +60,23 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         method: str,
         objective: ObjectiveParams,
         args: GRPOConfig,
+        kl_weight: float = 0.0,
         **options: Any,
     ) -> None:
-        """``order`` says which row of ``source`` comes when; ``options`` are passed on: ``callbacks``, ``peft_config``."""
+        """``order`` says which row of ``source`` comes when; ``options`` are passed on: ``callbacks``, ``peft_config``.
+
+        ``kl_weight`` is ``grpo``'s penalty against the model training starts from. TRL's own ``beta`` stays 0 while it is built, or
+        it would load that model anew by the name in its config, from the hub's newest revision or from whatever is there now.
+        """
         self._llm = llm
         self._source = source
         self._method = method
         self._objective = objective
         self._features: dict[str, torch.Tensor] = {}
         self._prompt_batch: PromptBatch | None = None
-        # a LoRA student's teacher is itself with the adapter off; a full one needs a frozen copy
-        needs_copy = method == "echodistill" and options.get("peft_config") is None
-        self._frozen = copy.deepcopy(llm.model).eval().requires_grad_(False) if needs_copy else None
+        # a LoRA student's teacher and KL reference is itself with the adapter off; a full one needs a frozen copy
+        needs_copy = method == "echodistill" or (method == "grpo" and kl_weight > 0)
+        frozen = frozen_copy(llm.model) if needs_copy and options.get("peft_config") is None else None
         super().__init__(
             model=llm.model,
             reward_funcs=[task_reward],
@@ -78,9 +85,20 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
             processing_class=llm.tokenizer,
             **options,
         )
+        self._frozen = self._prepared(frozen) if frozen is not None else None
+        self.beta = kl_weight if method == "grpo" else 0.0
+        self.ref_model = self._frozen if self.beta > 0 else None
         self._counts = self._nothing_yet()
         # how many prompts one loss call stands for, so that accumulated losses add up to a mean over prompts
         self._prompts_per_loss = self.args.per_device_train_batch_size / self.num_generations
+
+    def _prepared(self, frozen: Any) -> Any:
+        """Return a frozen model on this process's device, computing in the precision of the student: as TRL prepares its own."""
+        if self.is_deepspeed_enabled:
+            return prepare_deepspeed(frozen, self.accelerator)
+        if self.is_fsdp_enabled:
+            return prepare_fsdp(frozen, self.accelerator)
+        return self.accelerator.prepare_model(frozen, evaluation_mode=True)
 
     def _set_signature_columns_if_needed(self) -> None:
         """Adds: keep the columns the audio and the reward are found by."""
@@ -94,7 +112,11 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         return rows, None, dict(batch.features)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Adds: the audio features, and what the teacher makes of the batch. Without rollouts: only those."""
+        """Adds: the audio features, and what the teacher makes of the batch; no dropout. Without rollouts: only those."""
+        with without_dropout(self.model):
+            return self._generation_batch(inputs)
+
+    def _generation_batch(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         device = self.accelerator.device
         rollouts = self._method in ("grpo", "echodistill")
         # the K rows of a group are one prompt: render and encode it once
@@ -111,12 +133,17 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
             self._record("truncated_share", self._truncated_share(output["completion_ids"], output["completion_mask"]))
         output |= {FEATURE + name: tensor for name, tensor in self._features.items()}
         if self._method in ("echodistill", "distill"):
-            references = self._reference_tensors(self._source.references(rows), device)
-            output |= {name: tensor.repeat_interleave(copies, dim=0) for name, tensor in references.items()}
+            references = self._source.references(rows).named()
+            output |= {name: tensor.to(device).repeat_interleave(copies, dim=0) for name, tensor in references.items()}
         if self._method == "sft":
             output |= self._gold_tensors(rows, device)
-        if self._method == "echodistill":
-            output |= self._consult_teacher(output, encode(self._llm, clean).to(device).repeat(copies), inputs)
+        if rollouts:
+            rewards = self._group_rewards(output["completion_ids"], inputs)
+            if self._method == "echodistill":
+                output |= self._consult_teacher(output, encode(self._llm, clean).to(device).repeat(copies), rewards)
+            else:
+                output["advantages"] = group_advantages(rewards).flatten()
+            self._log_advantages(output["advantages"])
         self._counts["clips"] += len(rows)
         if rollouts:
             self._counts["sampled_tokens"] += int(output["completion_mask"].sum())
@@ -134,28 +161,33 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         """Counts since the last log: clips heard, tokens the student sampled, tokens of references or gold answers it learned from."""
         return dict.fromkeys(COUNTED, 0) | {"since": time.perf_counter()}
 
-    def _reference_tensors(self, references: TeacherBatch, device: torch.device) -> dict[str, torch.Tensor]:
-        tensors = {"target_ids": references.token_ids, "target_mask": references.mask, "target_log": references.log_probs}
-        if references.top_ids is not None:
-            tensors["target_top"] = references.top_ids
-        return {name: tensor.to(device) for name, tensor in tensors.items()}
-
     def _gold_tensors(self, rows: list[int], device: torch.device) -> dict[str, torch.Tensor]:
         tokenizer = self._llm.tokenizer
         gold = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in self._source.answers(rows)]
         ids, mask = pad_rows(gold, tokenizer.pad_token_id, left=False)
         return {"target_ids": ids.to(device), "target_mask": mask.to(device)}
 
+    def _group_rewards(self, completion_ids: torch.Tensor, rows: list[dict[str, Any]]) -> torch.Tensor:
+        """Return the task rewards of this process's samples, a row a group: (B / K, K)."""
+        texts = self.processing_class.batch_decode(completion_ids, skip_special_tokens=True)
+        columns = {name: [row[name] for row in rows] for name in ("choices", "answer_index")}
+        return torch.tensor(task_reward(texts, **columns), device=completion_ids.device).view(-1, self.num_generations)
+
+    def _log_advantages(self, advantages: torch.Tensor) -> None:
+        """Put the advantages (B,) of all processes where TRL has logged its own, which divide by the sample's deviation."""
+        gathered = self.accelerator.gather(advantages).tolist()
+        logged = self._logs["advantages"]
+        for _ in gathered:
+            logged.pop()
+        logged.extend(gathered)
+
     @torch.no_grad()
-    def _consult_teacher(self, output: dict[str, Any], clean: PromptBatch, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def _consult_teacher(self, output: dict[str, Any], clean: PromptBatch, rewards: torch.Tensor) -> dict[str, torch.Tensor]:
         """The clean teacher's view of the student's samples, and the shaped advantages of each group."""
         ids, mask = output["completion_ids"], output["completion_mask"]
-        count, groups = len(rows), (-1, self.num_generations)
+        count, groups = len(ids), rewards.shape
         noisy = PromptBatch(output["prompt_ids"], output["prompt_mask"], self._features)
         first = torch.arange(count, device=ids.device) % self.num_generations == 0
-        texts = self.processing_class.batch_decode(ids, skip_special_tokens=True)
-        columns = {name: [row[name] for row in rows] for name in ("choices", "answer_index")}
-        rewards = torch.tensor(task_reward(texts, **columns), device=ids.device).view(groups)
         # a group whose rewards are equal has no advantage, unless each candidate gets a bonus of its own: no need to score it
         per_candidate = self._objective.shaping == "candidate"
         scored = (~zero_variance(rewards)).repeat_interleave(self.num_generations) | torch.tensor(per_candidate, device=ids.device)
@@ -182,16 +214,13 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
 
     @contextlib.contextmanager
     def _teacher(self) -> Iterator[Any]:
-        """The frozen model: a copy, or the student with its adapter switched off."""
+        """The frozen model: a copy, or the student with its adapter switched off (and, as the caller sees to, no dropout)."""
         if self._frozen is not None:
-            yield self._frozen.to(self.accelerator.device)
+            yield self._frozen
             return
         model = self.accelerator.unwrap_model(self.model)
-        was_training = model.training
-        model.eval()
         with model.disable_adapter():
             yield model
-        model.train(was_training)
 
     def _distill_rows(self, model: Any, prompts: PromptBatch, batch: dict[str, Any]) -> torch.Tensor:
         """``L_distill`` of each row on the teacher's response, (B,)."""

@@ -1,0 +1,39 @@
+"""What the champion's folder and its answers must be: that champion, whole, or none with the reason said."""
+
+from pathlib import Path
+
+from echodistill.champion_answers import ANSWERS, read_status
+from echodistill.champion_folder import files_hash, read_facts
+from echodistill.gates.answers import answers_checks
+from echodistill.gates.expect import HOLDS, Expect, Table
+from echodistill.params import Params
+from echodistill.records import Answer, read_rows
+
+SAID = "a champion is there, or it is said why not"
+WHOLE = "the champion's files are those that were fetched from the registry"
+NONE_ANSWERED = "where no champion answered there are no answers, and it is said why"
+
+
+def champion_checks(folder: Path) -> list[Expect]:
+    """Expectations about the folder of the champion."""
+    facts = read_facts(folder)
+    has_files = bool(facts.content_sha256)
+    table = Table.of(
+        "champion",
+        "version",
+        {
+            "version": [facts.version or "none"],
+            "is_said": [has_files == (not facts.reason) and (facts.version is not None or bool(facts.reason))],
+            "is_whole": [files_hash(folder) == facts.content_sha256],
+        },
+    )
+    return [table.expect("is_said", HOLDS, SAID), table.expect("is_whole", HOLDS, WHOLE)]
+
+
+def champion_answers_checks(folder: Path, mixes_folder: Path, params: Params) -> list[Expect]:
+    """Expectations about the folder of the champion's answers."""
+    status, path = read_status(folder), folder / ANSWERS
+    if status.has_answered:
+        return answers_checks(path, mixes_folder, params, "decision")
+    table = Table.of("status", "file", {"file": [ANSWERS], "is_empty": [bool(status.reason) and not read_rows(path, Answer)]})
+    return [table.expect("is_empty", HOLDS, NONE_ANSWERED)]

@@ -1,0 +1,83 @@
+"""What, beside its weights, decides how a loaded model answers: its settings in memory, and what it is computed with."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import echodistill.models.torchaudio_guard  # noqa: F401
+
+import tokenizers
+import torch
+import transformers
+
+from echodistill.models.audio_llm import AudioLLM, end_ids
+
+DIGITS = 16
+"""Of a sha256 in a part: 64 bits."""
+PLACE = frozenset({"_name_or_path", "name_or_path", "is_local", "local_files_only"})
+"""Where something was loaded from."""
+PARTS_OF_THEIR_OWN = frozenset({"transformers_version", "dtype", "torch_dtype", "chat_template"})
+LAST_CALL = frozenset({"padding", "truncation"})
+"""In a tokenizer's state: left by its last call, and set anew by the next."""
+
+
+def model_identity(llm: AudioLLM) -> dict[str, str]:
+    """Return everything beside weights, prompt and decoding settings that an answer depends on, each a literal or a short hash.
+
+    - ``config``: the model's configuration (sizes, activation, rotary base, ...), without the place it was loaded from
+    - ``tokenizer``: its full state as it would be saved: vocabulary, merges, normaliser, added and special tokens, settings
+    - ``processor``: the feature extractor's settings and the audio tokens' names
+    - ``chat_template``: the template that prompts are rendered with
+    - ``end_tokens``, ``pad_token``: the ids that end and pad a response. These are all that is used of a checkpoint's own
+      generation config; ``audio_llm.wrap`` neutralises the rest, so a changed ``repetition_penalty`` changes nothing here
+    - ``never_sample``: the ids that no response may hold
+    - ``dtype``, ``device``: the weights' format in memory, and the kind of device: ``cpu``, ``cuda`` or ``mps``
+    - ``torch``, ``transformers``, ``tokenizers``: versions of the libraries
+
+    Not in it: how many prompts a device computes at once, which changes rounding alone.
+    """
+    return {
+        "config": _digest(_stripped(llm.model.config.to_dict(), PLACE | PARTS_OF_THEIR_OWN)),
+        "tokenizer": _digest(_tokenizer_state(llm)),
+        "processor": _digest(_stripped(llm.processor.to_dict(), PLACE | PARTS_OF_THEIR_OWN)),
+        "chat_template": _digest(llm.processor.chat_template),
+        "end_tokens": json.dumps(end_ids(llm)),
+        "pad_token": json.dumps(llm.tokenizer.pad_token_id),
+        "never_sample": json.dumps(sorted(llm.never_sample)),
+        "dtype": str(llm.model.dtype),
+        "device": llm.device.type,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "tokenizers": tokenizers.__version__,
+    }
+
+
+def _tokenizer_state(llm: AudioLLM) -> dict[str, object]:
+    """Return what the tokenizer would save, file by file, without what its last call has left in it."""
+    with tempfile.TemporaryDirectory() as name:
+        llm.tokenizer.save_pretrained(name)
+        state: dict[str, object] = {}
+        for path in sorted(Path(name).rglob("*.*")):
+            content = path.read_text(encoding="utf-8")
+            if path.name == "tokenizer.json":
+                content = json.dumps(_stripped(json.loads(content), LAST_CALL, nested=False))
+            elif path.suffix == ".json":
+                content = json.dumps(_stripped(json.loads(content), PLACE | PARTS_OF_THEIR_OWN))
+            if path.suffix != ".jinja":  # the chat template is a part of its own
+                state[path.name] = content
+        return state
+
+
+def _stripped(value: object, left_out: frozenset[str], nested: bool = True) -> object:
+    """Return ``value`` without the keys ``left_out``, at every depth or on top alone."""
+    if isinstance(value, Mapping):
+        kept = {str(key): inner for key, inner in value.items() if key not in left_out}
+        return {key: _stripped(inner, left_out) for key, inner in kept.items()} if nested else kept
+    return [_stripped(inner, left_out) for inner in value] if isinstance(value, list | tuple) and nested else value
+
+
+def _digest(value: object) -> str:
+    """Return a short hash of anything that JSON can write; what it cannot is written as text."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:DIGITS]

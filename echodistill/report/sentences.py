@@ -1,0 +1,85 @@
+"""Sentences that stand in the terminal, on the page and in the card alike. Pure text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+FEW_UNITS = 10
+"""Below this, the spread between units is itself hardly known."""
+
+
+def headline_sentence(figures: Mapping[str, Any]) -> str:
+    """Return in one sentence what training changed in free answers, by forced choice and in format.
+
+    ``figures`` has ``base``, ``student``, ``difference`` and ``headline_max_snr_db`` as
+    ``reports/metrics.json`` has them.
+    """
+    base, student, difference = figures["base"], figures["student"], figures["difference"]
+    where = f"At SNR ≤ {figures['headline_max_snr_db']:g} dB accuracy"
+    free = f"{_moves(base['acc'], student['acc'])}: {points(difference['acc'])} points"
+    format_moves = _moves(base["unparsed"], student["unparsed"], plural=True)
+    named = f"free answers that name no choice {format_moves}."
+    if "acc_forced" not in difference:
+        return f"{where} {free}; {named}"
+    forced = _moves(base["acc_forced"], student["acc_forced"])
+    both = (
+        f"{where} {free} in free answers, and {forced}: "
+        f"{points(difference['acc_forced'])} points by forced choice among the offered texts"
+    )
+    return f"{both}; {_share_of_format(base, student, difference)}{named}"
+
+
+def _share_of_format(base: Mapping[str, float], student: Mapping[str, float], difference: Mapping[str, Any]) -> str:
+    """Return what the format of answers explains; nothing unless the gains and the rates agree."""
+    free, forced = (difference[name]["value"] for name in ("acc", "acc_forced"))
+    if free <= max(0.0, forced) or student["unparsed"] >= base["unparsed"]:
+        return ""
+    return "the rest is format: " if forced > 0.0 else "the gain is format: "
+
+
+def _moves(before: float, after: float, plural: bool = False) -> str:
+    """Return ``rises from 48.7 to 64.0 %``, in the words that the rounded numbers bear out."""
+    was, is_now = f"{100 * before:.1f}", f"{100 * after:.1f}"
+    if was == is_now:
+        return f"{'stay' if plural else 'stays'} at {was} %"
+    verb = "rise" if after > before else "fall"
+    return f"{verb if plural else f'{verb}s'} from {was} to {is_now} %"
+
+
+def points(interval: Mapping[str, float]) -> str:
+    """Return a difference in points with its interval: ``+15.3 [+11.1, +19.4]``."""
+    value, low, high = (f"{round(100 * interval[end], 1) + 0.0:+.1f}" for end in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def units_text(figures: Mapping[str, Any]) -> str:
+    """Return what intervals are over: ``16 groups``, ``120 clips``."""
+    count, unit = figures["units"], figures["unit"]
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+
+
+def few_units_warning(figures: Mapping[str, Any]) -> str | None:
+    """Return a warning where the test has too few units for its intervals to be relied on."""
+    if figures["units"] >= FEW_UNITS:
+        return None
+    if figures["units"] == 1:
+        return (
+            f"Warning: the test has one {figures['unit']}, so nothing is known about others: "
+            "intervals are as wide as they can be. Test on more."
+        )
+    return (
+        f"Warning: the test has only {units_text(figures)}; below {FEW_UNITS} "
+        "intervals are wide and uncertain themselves. Test on more."
+    )
+
+
+def without_choices(figures: Mapping[str, Any]) -> str | None:
+    """Return how many noisy rows forced choice is over, where not all questions have choices.
+
+    ``figures`` are a system's, with ``n`` and ``n_forced``.
+    """
+    rows, offered = figures["n"], figures["n_forced"]
+    if rows == offered:
+        return None
+    if not offered:
+        return "No question has choices, so there is no forced choice."
+    return f"Forced choice: over the {offered:,} of {rows:,} rows whose questions have choices."

@@ -1,0 +1,31 @@
+"""Stage ``fold_mixes`` of a comparison: the training mixes of one fold of the rotation over held-out kinds of noise."""
+
+from itertools import chain
+from pathlib import Path
+
+from echodistill.atomic import atomic_path
+from echodistill.audio.mixing import Mix
+from echodistill.datasets.store import Corpus
+from echodistill.mixes.drawing import Drawer
+from echodistill.mixes.folds import held_out_kinds, with_held_out
+from echodistill.mixes.sources import sources_of
+from echodistill.params import Params
+from echodistill.records import write_rows
+from echodistill.stages.entry import run_stage
+
+
+def fold_mixes(params: Params, fold: int, out: Path, corpus_folder: Path) -> None:
+    """Write ``mixes.parquet`` in ``out``: training mixes alone, since the test is the same for every fold."""
+    kinds = held_out_kinds(params.mixes, fold, len(params.comparison.folds) + 1)
+    settings = with_held_out(params.mixes, kinds)
+    corpus = Corpus(corpus_folder)
+    drawer = Drawer(params.seed, settings, sources_of(corpus, settings))
+    rows = list(chain.from_iterable(drawer((clip.clip_id, "train")) for clip in corpus.clips_of("train")))
+    with atomic_path(out) as temporary:
+        temporary.mkdir()
+        write_rows(temporary / "mixes.parquet", Mix, rows)
+    print(f"{len(rows)} training mixes without {', '.join(kinds)}")
+
+
+if __name__ == "__main__":
+    run_stage(fold_mixes, sections=("seed", "mixes", "comparison.folds"))

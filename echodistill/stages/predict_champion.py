@@ -1,0 +1,67 @@
+"""Stage ``predict_champion``: greedy answers of the registry's champion to the decision split, clean and in noise."""
+
+from pathlib import Path
+
+from echodistill.answering.grid import answer_grid, grid_items
+from echodistill.atomic import atomic_path
+from echodistill.audio.recordings import NoiseLibrary, recordings_folder
+from echodistill.champion_answers import ANSWERS, ChampionStatus, write_status, write_unanswered
+from echodistill.champion_folder import BASE, STUDENT, read_facts
+from echodistill.datasets.store import Corpus
+from echodistill.errors import UserError
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.checkpoint import open_model
+from echodistill.models.response_limit import corpus_limit
+from echodistill.params import Params
+from echodistill.stages.entry import run_stage
+from echodistill.training.run_folder import fingerprint
+
+
+def predict_champion(params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, champion: Path) -> None:
+    """Write the champion's answers to the folder ``out``; none, and the reason, where there is no champion.
+
+    A champion that cannot be opened, or whose window is too short for the clips, is no reason to stop, for then no
+    other student could ever be entered: that is said in ``out``, and the decision is negative for it.
+    """
+    facts = read_facts(champion)
+    if facts.version is None or facts.reason:
+        write_unanswered(out, ChampionStatus(facts.version, facts.reason))
+        print(f"no champion answers: {facts.reason}")
+        return
+    recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
+    corpus = Corpus(corpus_folder)
+    items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings), split="decision")
+    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "champion": champion, "recordings": recordings}
+    base = champion / BASE if (champion / BASE).is_dir() else None
+    if not items:  # a source without a decision split: no model need be opened
+        write_unanswered(out, ChampionStatus(facts.version))
+        return
+    longest_s = max(clip.duration_s for clip in corpus.clips_of("decision"))
+    try:
+        llm = _open(champion / STUDENT, base, longest_s)
+    except UserError as error:
+        cure = "Once it can: `dvc repro --force predict_champion`"
+        status = ChampionStatus(facts.version, f"version {facts.version} cannot answer: {error}. {cure}")
+        write_unanswered(out, status)
+        print(f"no champion answers: {status.reason}")
+        return
+    limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
+    print(f"responses have at most {limit} tokens")
+    mark = fingerprint("predict_champion", {"max_new_tokens": limit}, inputs)
+    with atomic_path(out) as temporary:
+        temporary.mkdir()
+        answer_grid(temporary / ANSWERS, "predict champion decision", mark, llm, items, limit)
+        write_status(temporary, ChampionStatus(facts.version))
+
+
+def _open(student: Path, base: Path | None, longest_s: float) -> AudioLLM:
+    """Open the champion. Raises ``UserError`` where that cannot be done, or where its window is too short for the clips."""
+    llm = open_model(student, base)
+    window_s = llm.family.window_s(llm.processor)
+    if longest_s > window_s:
+        raise UserError(f"its window is {window_s:g} s, and the longest decision clip {longest_s:.1f} s")
+    return llm
+
+
+if __name__ == "__main__":
+    run_stage(predict_champion, sections=("mixes.noise", "mixes.recordings", "generation"))

@@ -1,0 +1,48 @@
+"""The rotation over held-out kinds of noise: each kind is held out once, and a fold that cannot be made is refused."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echodistill.audio.kinds import KINDS
+from echodistill.audio.mixing import Mix
+from echodistill.errors import UserError
+from echodistill.mixes.folds import held_out_kinds, with_held_out
+from echodistill.params import MixesParams, load_params
+from echodistill.records import read_rows
+from echodistill.stages.entry import only
+from echodistill.stages.fold_mixes import fold_mixes
+from tests.conftest import write_corpus
+
+PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
+
+
+def mixes_with(unseen: tuple[str, ...]) -> MixesParams:
+    return with_held_out(PARAMS.mixes, unseen)
+
+
+@given(st.sets(st.sampled_from(KINDS), max_size=8), st.integers(2, 4))
+def test_over_all_folds_each_kind_is_held_out_once(unseen: set[str], folds: int) -> None:
+    settings = mixes_with(tuple(sorted(unseen)))
+    if len(settings.seen) < folds - 1 or (not unseen and folds == 2):
+        with pytest.raises(UserError, match=r"comparison\.folds"):
+            [held_out_kinds(settings, fold, folds) for fold in range(1, folds + 1)]
+        return
+    held_out = [held_out_kinds(settings, fold, folds) for fold in range(1, folds + 1)]
+    assert sorted(kind for kinds in held_out for kind in kinds) == sorted(settings.kinds)
+    assert all(with_held_out(settings, kinds).seen for kinds in held_out)
+
+
+def test_a_folds_mixes_have_none_of_its_kinds_and_all_else_is_as_in_the_pipeline(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", {"train": 200, "test": 3})
+    params = only(PARAMS, ("seed", "mixes", "comparison.folds"))
+    fold_mixes(params, 2, tmp_path / "fold", tmp_path / "corpus")
+    found = read_rows(tmp_path / "fold/mixes.parquet", Mix)
+    kinds = {mix.noise_kind for mix in found} - {"clean"}
+    assert {mix.split for mix in found} == {"train"}
+    assert kinds == set(PARAMS.mixes.kinds) - set(held_out_kinds(PARAMS.mixes, 2, len(PARAMS.comparison.folds) + 1))
+    again = tmp_path / "again"
+    fold_mixes(params, 2, again, tmp_path / "corpus")
+    assert (again / "mixes.parquet").read_bytes() == (tmp_path / "fold/mixes.parquet").read_bytes()

@@ -1,0 +1,61 @@
+"""What a nano is pre-trained on: mild coloured noise of no kind in particular, and towards the end clips that tell nothing."""
+
+import numpy as np
+import pytest
+
+from echodistill.audio.levels import SAMPLE_RATE
+from echodistill.audio.noises import coloured
+from echodistill.datasets.store import Corpus
+from echodistill.params import NanoParams
+from echodistill.training.pretrain import MildlyNoisy
+
+SETTINGS = NanoParams(
+    width=48,
+    encoder_layers=1,
+    decoder_layers=1,
+    steps=50,
+    batch=20,
+    learning_rate=1e-3,
+    ctc_weight=0.5,
+    min_snr_db=10,
+    max_snr_db=40,
+    noise_only_share=0.5,
+)
+
+
+@pytest.mark.parametrize("slope_db", [-6.0, -3.0, 0.0])
+def test_coloured_noise_falls_by_its_slope_an_octave(slope_db: float) -> None:
+    noise = coloured(np.random.default_rng(1), 60 * SAMPLE_RATE, slope_db)
+    density = np.abs(np.fft.rfft(noise)) ** 2
+    hz = np.fft.rfftfreq(noise.size, 1.0 / SAMPLE_RATE)
+    octaves = [density[(hz >= low) & (hz < 2 * low)].mean() for low in (100, 200, 400, 800, 1600, 3200)]
+    falls_db = np.diff(10.0 * np.log10(octaves))
+    assert falls_db == pytest.approx(np.full(5, slope_db), abs=0.3)
+
+
+def test_all_clips_are_audible_at_first_and_the_given_share_is_not_later(tiny_corpus: Corpus) -> None:
+    data = MildlyNoisy(tiny_corpus, SETTINGS, 1)
+    audible = [data.example(number).audible for number in range(len(data))]
+    assert all(audible[:600])
+    assert 0.4 < np.mean(audible[600:]) < 0.6
+
+
+def test_an_audible_clip_is_at_a_mild_snr_and_an_inaudible_one_is_not_there(tiny_corpus: Corpus) -> None:
+    data = MildlyNoisy(tiny_corpus, SETTINGS, 1)
+    for number in range(560, 700):
+        example = data.example(number)
+        assert example.prompt.waveform is not None
+        clean = tiny_corpus.waveform(example.question.clip_id).astype(np.float64)
+        heard = example.prompt.waveform.astype(np.float64)
+        correlation = float(clean @ heard / np.sqrt((clean @ clean) * (heard @ heard)))
+        # at 10 dB the clip has 10 of 11 parts of the power
+        assert correlation > np.sqrt(10 / 11) - 0.02 if example.audible else abs(correlation) < 0.5
+
+
+def test_an_example_depends_on_its_number_alone(tiny_corpus: Corpus) -> None:
+    once, again = (MildlyNoisy(tiny_corpus, SETTINGS, 1) for _ in range(2))
+    again.example(3)
+    first, second = once.example(700).prompt.waveform, again.example(700).prompt.waveform
+    assert first is not None
+    assert second is not None
+    assert first.tobytes() == second.tobytes()
