@@ -1,7 +1,8 @@
-"""Read and write YAML with the scalars of version 1.2, as DVC does: `off` and `1:30` are texts, `1e-4` and `010` are numbers.
+"""Read and write YAML with the scalars of version 1.2, as DVC does.
 
-PyYAML alone reads version 1.1, in which `off` is false, `1e-4` a text and `010` eight: DVC and this package would then see other
-values in the same file.
+There `off` and `1:30` are texts, `1e-4` and `010` numbers. PyYAML alone reads version 1.1, in which
+`off` is false, `1e-4` a text and `010` eight: this package and DVC would then see different values
+in the same file.
 """
 
 import re
@@ -21,19 +22,22 @@ _SCALARS: Final = (
     ),
     ("int", r"[-+]?0b[0-1_]+|[-+]?0o[0-7_]+|[-+]?0x[0-9a-fA-F_]+|[-+]?[0-9_]+", "-+0123456789"),
 )
-"""Name, pattern (ruamel.yaml's, which DVC reads with) and first characters of the scalars that the versions read differently."""
+"""Of the scalars that the versions read differently: name, pattern and first characters.
+
+The patterns are those of ruamel.yaml, which DVC reads with.
+"""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with these scalars, which also refuses a key that stands twice in a mapping."""
+    """PyYAML's safe loader with these scalars; it also refuses a key that stands twice in a mapping."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe dumper, which also quotes a text that version 1.2 would read as something else."""
+    """PyYAML's safe dumper, which also quotes a text that version 1.2 reads as something else."""
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in rules if tag not in {_TAG + name for name, _, _ in _SCALARS}]
+    first: [rule for rule in rules if rule[0] not in {_TAG + name for name, _, _ in _SCALARS}]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _name, _pattern, _first in _SCALARS:
@@ -71,10 +75,13 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _constru
 
 
 def load_yaml(text: str | bytes) -> Any:
-    """Return the values in ``text``. Raises ``yaml.YAMLError``, also for a key that stands twice in a mapping."""
+    """Return the values in ``text``. Raises ``yaml.YAMLError``, also for a key that stands twice."""
     return yaml.load(text, Loader=_Loader)  # a safe loader
 
 
 def dump_yaml(value: object) -> str:
-    """Return ``value`` as text that reads back the same here, in DVC and in a reader of version 1.1; keys keep their order."""
+    """Return ``value`` as text that reads back the same here, in DVC and in readers of version 1.1.
+
+    Keys keep their order.
+    """
     return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False))

@@ -1,4 +1,4 @@
-"""How many responses may be cut at the length limit: a cut one can be wrong for want of room alone."""
+"""How many responses may be cut at the length limit: such a one can be wrong for want of room."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,10 @@ Cut = tuple[int, bool]
 
 
 def truncation_check(responses: Mapping[str, Sequence[Cut]], max_share: float) -> Expect:
-    """Return the expectation that of no model's ``responses`` more than ``max_share`` are cut; those that fail name the limit."""
+    """Return the expectation that no model has more than ``max_share`` of its responses cut.
+
+    ``responses`` are by the model's name, which is told with the count and the limit where it fails.
+    """
     table = Table.of(
         "truncation",
         "responses",

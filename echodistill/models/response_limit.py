@@ -1,8 +1,8 @@
-"""How many tokens a response may have: one rule for references, rollouts, every evaluation and single questions.
+"""How many tokens a response may have: one rule for references, rollouts, evaluation and questions.
 
-A response must be able to hold the longest choice (of a question without choices: its answer) and the end token, and 16 tokens more,
-since models lead in with words such as "The answer is B.". The limit of a corpus counts all its questions, so it depends on no split
-and on no batch.
+A response must be able to hold the longest choice (of a question without choices: its answer) and
+the end token, and 16 tokens more, since models lead in with words such as "The answer is B.". The
+limit of a corpus counts all its questions, so it depends on no split and on no batch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ KEY: Final = "generation.max_new_tokens"
 
 
 def corpus_limit(tokenizer: Any, questions: Iterable[Question], given: int | None) -> int:
-    """Return the limit for all responses to the questions of a corpus: ``given``, or the derived one for ``None``.
+    """Return the limit for all responses to a corpus: ``given``, or the derived one for ``None``.
 
     Raises ``UserError`` where ``given`` is too short for a choice.
     """
@@ -29,24 +29,34 @@ def corpus_limit(tokenizer: Any, questions: Iterable[Question], given: int | Non
 
 
 def asked_limit(tokenizer: Any, choices: Sequence[str], given: int | None, option: str) -> int:
-    """Return the limit for one question with these choices, or without any; ``option`` names ``given`` in a ``UserError``."""
-    return _limit(tokenizer, set(choices), set() if choices else {""}, given, f"{option}: {{}}, or leave it out")
+    """Return the limit for one question with these choices, or without any.
+
+    ``option`` is what a user calls ``given``, for the ``UserError`` where that is too short.
+    """
+    answers = set() if choices else {""}
+    return _limit(tokenizer, set(choices), answers, given, f"{option}: {{}}, or leave it out")
 
 
 def _limit(tokenizer: Any, choices: set[str], answers: set[str], given: int | None, fault: str) -> int:
-    """``fault`` is the message for a ``given`` that is too small, with a place for what is wrong; an empty answer is not known."""
+    """Return ``given``, or else the derived limit; an empty answer is one that is not known.
+
+    ``fault`` is the message for a ``given`` that is too short, with a place for what is wrong.
+    """
     needed, choice = _longest(tokenizer, choices)
     if given is not None:
         if given < needed:
-            what = f"the choice {choice!r} takes {needed} tokens with its end token: " if choice else ""
-            raise UserError(fault.format(f"{given} is too short: {what}give {needed} or more"))
+            why = f"the choice {choice!r} takes {needed} tokens with its end token: " if choice else ""
+            raise UserError(fault.replace("{}", f"{given} is too short: {why}give {needed} or more"))
         return given
     derived = max(needed, _longest(tokenizer, answers)[0]) + MARGIN_TOKENS
     return max(derived, OPEN_TOKENS) if "" in answers or not choices | answers else derived
 
 
 def _longest(tokenizer: Any, texts: set[str]) -> tuple[int, str]:
-    """Return the most tokens that one of ``texts`` takes, its end token included, and that text; of equal ones the first by name."""
+    """Return the most tokens that one of ``texts`` takes, with its end token, and that text.
+
+    Of equally long ones the text that is first in order; without texts the end token alone.
+    """
     if not texts:
         return 1, ""
     ordered = sorted(texts)
@@ -56,10 +66,11 @@ def _longest(tokenizer: Any, texts: set[str]) -> tuple[int, str]:
 
 
 def check_context(model: Any, prompt_tokens: int, max_new_tokens: int) -> None:
-    """Raise ``UserError`` if a prompt and a response of the longest allowed do not fit into the decoder's context."""
+    """Raise ``UserError`` if a prompt and the longest response do not fit the decoder's context."""
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context is not None and prompt_tokens + max_new_tokens > context:
         raise UserError(
-            f"a prompt of {prompt_tokens} tokens and a response of up to {max_new_tokens} do not fit the model's context of {context}: "
-            f"lower the limit ({KEY}), or shorten the clip, the question or its choices"
+            f"a prompt of {prompt_tokens} tokens and a response of up to {max_new_tokens} do not fit "
+            f"the model's context of {context}: lower the limit ({KEY}), or shorten the clip, the "
+            "question or its choices"
         )
