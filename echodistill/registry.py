@@ -346,5 +346,6 @@ def _model_parts(top: str) -> dict[str, str]:
         if "MLmodel" not in [posixpath.basename(found.path) for found in list_artifacts(top, tracking_uri=tracking_uri())]:
             return {}
         description = yaml.safe_load(Path(download_artifacts(f"{top}/MLmodel", dst_path=scratch, **uris)).read_text(encoding="utf-8"))
-    artifacts = description.get("flavors", {}).get("python_function", {}).get("artifacts", {})
-    return {part: str(artifacts[part]["path"]) for part in (STUDENT, BASE) if part in artifacts}
+        artifacts = description.get("flavors", {}).get("python_function", {}).get("artifacts", {})
+        places = {part: str(artifacts[part]["path"]) for part in (STUDENT, BASE) if part in artifacts}
+        return {part: place for part, place in places.items() if list_artifacts(f"{top}/{place}", tracking_uri=tracking_uri())}

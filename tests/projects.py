@@ -36,7 +36,7 @@ def small_project(folder: Path) -> None:
     rows.append(rows[0] | {"id": "broken", "audio_path": "broken.wav", "group": "s1"})
     (folder / "data/raw/manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["corpus"] |= {"source": "folder", "validation_share": 0.13, "decision_share": 0.12, "max_duration_s": 0.5}
+    params["corpus"] |= {"source": "folder", "validation_share": 0.13, "decision_share": 0.25, "max_duration_s": 0.5}
     params["mixes"] |= {"kinds": ["gauss", "crowd", "wind"], "unseen": ["wind"], "snrs_db": [-10, 0, 20]}
     params["base"]["nano"] |= {"width": 96, "encoder_layers": 1, "decoder_layers": 1, "steps": 100, "batch": 24}
     params["train"] |= {"steps": 4, "prompts_per_step": 4, "rollouts": 2, "checkpoint_every": 2}

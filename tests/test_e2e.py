@@ -53,7 +53,8 @@ def figures(project: Path) -> dict[str, Any]:
 
 
 def test_it_ends_with_the_table(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
-    assert {"corpus", "mixes", "base", "references", "train", "predict@base", "predict@student", "compare", "promote"} < ran(first_run)
+    predicted = {"predict@base", "predict@student", "predict@base_decision", "predict@student_decision", "predict_champion"}
+    assert predicted | {"corpus", "mixes", "base", "references", "train", "compare", "champion", "promote"} < ran(first_run)
     assert "difference, paired" in first_run.stdout
     assert "1 rows quarantined" in first_run.stdout
     assert "broken.wav" in first_run.stdout
@@ -77,19 +78,42 @@ def test_it_ends_with_the_table(project: Path, first_run: subprocess.CompletedPr
     assert set(found["difference"]) >= {"acc", "acc_forced", "gsr", "noisy", "unparsed", "clean_acc"}
     assert (project / "reports/accuracy_by_snr.png").read_bytes()[:4] == b"\x89PNG"
     gates = {path.stem for path in (project / "reports/gates").glob("*.json")}
-    assert gates == {"corpus", "mixes", "base", "references", "student", "answers_base", "answers_student", "comparison", "promotion"}
+    of_answers = {f"answers_{name}" for name in ("base", "student", "base_decision", "student_decision", "champion_decision")}
+    assert gates == of_answers | {"corpus", "mixes", "base", "references", "student", "champion", "comparison", "promotion"}
     assert (project / "reports/data_docs/corpus/index.html").is_file()
 
 
 def test_a_second_run_changes_nothing(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
-    assert ran(command(project, "run")) == set()
+    assert ran(command(project, "run")) == {"champion"}
+
+
+def promoted(project: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((project / "reports/promotion.json").read_text())
+    return loaded
+
+
+def test_the_champion_is_what_a_later_student_is_held_against(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
+    """Entering a student changes nothing about its own decision; the next student is held against it."""
+    assert promoted(project)["champion"]["version"] is None
+    assert "registered echodistill version 1 (candidate" in command(project, "register").stdout
+    command(project, "champion", "--set", "1")  # whatever a training of four steps came to
+    assert ran(command(project, "run")) == {"champion"}
+    again = ran(command(project, "run", "-S", "train.method=sft"))
+    assert {"train", "champion", "predict_champion", "promote"} <= again
+    assert not again & {"predict@base", "predict@base_decision"}
+    decision = promoted(project)
+    assert decision["champion"] == {"version": "1", "reason": ""}
+    assert decision["decided_on"]["groups"] == 2
+    assert {row["against"] for row in decision["criteria"]} == {"base", "champion"}
+    assert "champion" in ran(command(project, "run"))
+    assert promoted(project)["champion"]["version"] is None
 
 
 def test_only_what_a_parameter_touches_runs_again(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
     before = (project / "params.yaml").read_bytes()
     again = ran(command(project, "run", "-S", "compare.bootstrap_draws=400"))
     assert "compare" in again
-    assert again <= {"compare", "gate@comparison", "promote", "gate@promotion", "card"}
+    assert again <= {"compare", "gate@comparison", "champion", "promote", "gate@promotion", "card"}
     again = ran(command(project, "run", "-S", "train.method=distill"))
     assert {"train", "predict@student"} <= again
     assert not again & {"corpus", "mixes", "base", "references", "predict@base"}
@@ -107,7 +131,7 @@ def test_deleted_results_come_back_without_the_model(project: Path, first_run: s
 
 def test_the_student_is_registered_and_asked(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
     command(project, "run")
-    assert "registered echodistill version 1 (candidate" in command(project, "register").stdout
+    assert "version 1 (candidate" in command(project, "register").stdout
     assert "version 1 " in command(project, "register").stdout
     asked = command(project, "ask", "data/raw/s0-0.wav", "Which tone?", "--choices", "low,middle,high", "--both", "--noise", "gauss")
     assert [line.split(":")[0] for line in asked.stdout.splitlines()] == ["base", "student"]

@@ -41,6 +41,16 @@ STAGES = {
     },
     "last": {"cmd": "cat first.txt first.txt > last.txt", "deps": ["first.txt"], "outs": ["last.txt"]},
 }
+ALWAYS_CHANGED = {
+    # as stage champion: what it asks is nothing that DVC watches
+    "asking": {
+        "cmd": "cp .echodistill/outside.txt asked.txt",
+        "deps": ["first.txt"],
+        "outs": [{"asked.txt": {"persist": True}}],
+        "always_changed": True,
+    },
+    "behind": {"cmd": "cp asked.txt behind.txt", "deps": ["asked.txt"], "outs": ["behind.txt"], "meta": {"pool": "gpu"}},
+}
 
 
 def shell(folder: Path, *command: str) -> str:
@@ -172,6 +182,30 @@ def test_dvc_says_what_ran_and_what_did_not(repository: Path) -> None:
     (repository / "first.txt").unlink()
     (repository / "dvc.lock").unlink()
     assert bring_up("first", repository)[0] == "cached: restored from the run cache"
+
+
+def test_a_stage_that_always_runs_runs_nothing_behind_it_without_need(repository: Path) -> None:
+    (repository / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"first": STAGES["first"]} | ALWAYS_CHANGED}))
+    outside = repository / ".echodistill/outside.txt"
+    outside.parent.mkdir(exist_ok=True)
+    outside.write_text("champion 1\n")
+    names = ("first", "asking", "behind")
+    assert [bring_up(name, repository)[0] for name in names] == ["ran", "ran", "ran"]
+    known = unchanged(repository, read_graph(repository))
+    assert "first" in known
+    assert not {"asking", "behind"} & set(known)  # what it will come to is not known before
+    assert [bring_up(name, repository)[0] for name in names] == ["cached: nothing changed", "ran", "cached: nothing changed"]
+    handed_over = run_stage("behind", repository, "if known", None, {}, print, lambda *_: None)
+    assert handed_over.decision == "cached: nothing changed"
+    outside.write_text("champion 2\n")
+    assert [bring_up(name, repository)[0] for name in names] == ["cached: nothing changed", "ran", "ran"]
+    assert (repository / "behind.txt").read_text() == "champion 2\n"
+
+
+def test_what_is_handed_to_another_machine_needs_the_champion() -> None:
+    (node,) = (each for each in read_graph(ROOT) if each.name == "predict_champion")
+    assert node.meta.pool == "gpu"
+    assert {"champion", "gate@champion", "corpus", "mixes"} <= set(node.needs)
 
 
 def test_only_known_results_are_brought_when_asked(repository: Path) -> None:
