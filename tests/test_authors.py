@@ -98,7 +98,7 @@ def test_a_source_without_authors_has_no_rule(source: Any) -> None:
 def params_of(**changes: Any) -> Params:
     raw = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     raw["corpus"] |= changes
-    raw["comparison"] |= {"seeds": [1], "systems": ["echodistill"], "controls": [], "denoisers": ["wavelet"]}
+    raw["comparison"] |= {"seeds": [1], "systems": ["echodistill"], "controls": [], "denoisers": ["wavelet"], "folds": []}
     raw["compare"]["bootstrap_draws"] = 100
     return validate_params(raw, "test")
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,14 +80,15 @@ class Registry:
 
 
 @pytest.fixture
-def registry(mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+def registry(mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     import mlflow
 
     shutil.copy(mlflow_database, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    return Registry(tmp_path)
+    yield Registry(tmp_path)
+    mlflow.set_tracking_uri(None)  # it is the whole process's
 
 
 def test_a_promoted_student_takes_the_place_of_the_champion_it_was_decided_against(registry: Registry) -> None:

@@ -61,7 +61,7 @@ def test_mmau(root: Path) -> None:
 
 def test_an_ignored_split_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read_jsonl(root, ROW | {"split": "test-mini"})
-    assert "test-mini is none of train, validation, test" in capsys.readouterr().out
+    assert "test-mini is none of train, validation, decision, test" in capsys.readouterr().out
 
 
 def test_mmar(root: Path) -> None:
