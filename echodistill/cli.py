@@ -34,7 +34,7 @@ QUICK = (
     "comparison.folds=[]",
     "train.steps=60",
 )
-TABLE_WIDTH = 150
+TABLE_WIDTH = 136
 """Characters, where no terminal says how many it has."""
 STAGE_MEMORY = 2 * 2**30
 """Bytes to allow for a stage of the comparison; with the default model one takes up to 1.4 GB."""
@@ -178,7 +178,8 @@ def _closing_table() -> None:
     from echodistill.report.table import result_table
 
     promoted = json.loads(PROMOTION.read_text(encoding="utf-8"))["promote"] if PROMOTION.exists() else None
-    result_table(json.loads(METRICS.read_text(encoding="utf-8")), promoted, Console(highlight=False))
+    width = None if sys.stdout.isatty() else TABLE_WIDTH
+    result_table(json.loads(METRICS.read_text(encoding="utf-8")), promoted, Console(highlight=False, width=width))
 
 
 @app.command()
