@@ -1,10 +1,12 @@
 """Choose the methods' settings on the validation split; the test split is never looked at.
 
 ``python -m benchmarks.tune`` trains every setting of ``benchmarks/search.yaml`` once on the corpus, base and references of the last run
-and appends its accuracy on the validation mixes to ``benchmarks/tuning.jsonl``. Trials that stand there for the same artifacts are
-not run again, so a stopped search goes on. ``python -m benchmarks.tune table`` prints the file as a table.
+and appends its accuracy on the validation mixes to ``benchmarks/tuning.jsonl``. Trials that stand there for the same artifacts and the
+same parameters are not run again, so a stopped search goes on; it exits with 1 where a trial failed.
+``python -m benchmarks.tune METHOD`` runs the trials of some methods, ``python -m benchmarks.tune table`` prints the file as a table.
 """
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -42,6 +44,7 @@ from echodistill.yaml12 import load_yaml
 SEARCH, RESULTS = Path("benchmarks/search.yaml"), Path("benchmarks/tuning.jsonl")
 CORPUS, MIXES, BASE, REFERENCES = Path("data/corpus"), Path("data/mixes"), Path("models/base"), Path("data/references")
 BATCH = 96
+DIGITS = 16  # of a sha256 in an identity
 AT_A_TIME = 2  # trials, each on one core
 CLEAN_MARGIN = 0.01
 """A setting whose clean accuracy is further below the base's is not chosen."""
@@ -68,7 +71,23 @@ def trials(search: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[tuple[
 
 def artifacts_id() -> str:
     """Return what identifies the artifacts a trial is trained on: the base's weights, which come from the corpus."""
-    return content_hash(BASE, WEIGHTS)[:16]
+    return content_hash(BASE, WEIGHTS)[:DIGITS]
+
+
+def parameters_of(method: str, settings: Mapping[str, Any]) -> Params:
+    """Return ``params.yaml`` as a trial has it. Raises ``UserError``."""
+    raw = load_yaml(Path("params.yaml").read_text(encoding="utf-8"))
+    overrides = [f"train.method={method}", *(f"{key}={value}" for key, value in settings.items())]
+    return validate_params(apply_overrides(raw, overrides), "params.yaml")
+
+
+def parameters_id(params: Params) -> str:
+    """Return what identifies all parameters that a training and its validation depend on; of the methods, those of the chosen one."""
+    train = params.train.model_dump(exclude={"methods", "checkpoint_every"})
+    method = getattr(params.train.methods, params.train.method).model_dump()
+    parts = {"train": train, "method": method, "seed": params.seed}
+    parts |= {name: getattr(params, name).model_dump() for name in ("mixes", "generation")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
 def accuracy(llm: AudioLLM, corpus: Corpus, mixes: Sequence[Mix], noise: NoiseLibrary, limit: int) -> tuple[float, float]:
@@ -116,30 +135,37 @@ def run_trial(params: Params) -> dict[str, Any]:
 
 
 def search(only: Sequence[str]) -> None:
-    """Run all trials that have no result yet, each in a process of its own."""
+    """Run all trials that have no result yet, each in a process of its own. Raises ``UserError`` where any failed."""
+    wanted_by_method = load_yaml(SEARCH.read_text(encoding="utf-8"))
+    if unknown := set(only) - set(wanted_by_method):
+        raise UserError(f"{SEARCH} has no trials for {sorted(unknown)}; it has them for {sorted(wanted_by_method)}")
     artifacts = artifacts_id()
-    done = {(row["artifacts"], row["method"], json.dumps(row["settings"], sort_keys=True)) for row in results()}
-    wanted = [
-        (method, settings)
-        for method, settings in trials(load_yaml(SEARCH.read_text(encoding="utf-8")))
-        if (artifacts, method, json.dumps(settings, sort_keys=True)) not in done and (not only or method in only)
-    ]
-    print(f"{len(wanted)} trials to run")
+    done = {(row["artifacts"], row["parameters"]) for row in results()}
+    wanted = []
+    for method, settings in trials(wanted_by_method):
+        parameters = parameters_id(parameters_of(method, settings))
+        if (artifacts, parameters) not in done and (not only or method in only):
+            wanted.append((method, settings, parameters))
+    print(f"{len(wanted)} trials to run", flush=True)
 
-    def one(trial: tuple[str, dict[str, Any]]) -> None:
-        method, settings = trial
+    def one(trial: tuple[str, dict[str, Any], str]) -> bool:
+        method, settings, parameters = trial
         command = [sys.executable, "-m", "benchmarks.tune", "trial", method, *(f"{key}={value}" for key, value in settings.items())]
         ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if ended.returncode != 0:
             print(f"FAILED {method} {settings}", flush=True)
-            return
-        row = {"artifacts": artifacts, "method": method, "settings": settings} | json.loads(ended.stdout.splitlines()[-1])
+            return False
+        found = json.loads(ended.stdout.splitlines()[-1])
+        row = {"artifacts": artifacts, "parameters": parameters, "method": method, "settings": settings} | found
         with RESULTS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(described(row), flush=True)
+        return True
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        list(pool.map(one, wanted))
+        failed = list(pool.map(one, wanted)).count(False)
+    if failed:
+        raise UserError(f"{failed} of {len(wanted)} trials failed; the others are in {RESULTS}")
 
 
 def results() -> list[dict[str, Any]]:
@@ -168,14 +194,20 @@ def table() -> None:
 
 
 def main() -> None:
-    """Run the command line: nothing or method names, ``table``, or ``trial METHOD KEY=VALUE ...``."""
+    """Run the command line: nothing or method names, ``table``, or ``trial METHOD KEY=VALUE ...``; a fault is one line."""
+    try:
+        _run()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def _run() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     if command == "table":
         table()
     elif command == "trial":
         method, *overrides = sys.argv[2:]
-        raw = load_yaml(Path("params.yaml").read_text(encoding="utf-8"))
-        params = validate_params(apply_overrides(raw, [f"train.method={method}", *overrides]), "params.yaml")
+        params = parameters_of(method, dict(override.split("=", 1) for override in overrides))
         if params.mixes.noise != "procedural":
             raise UserError("mixes.noise: tuning needs procedural noise")
         print(json.dumps(run_trial(params)))

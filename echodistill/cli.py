@@ -104,12 +104,14 @@ def compare(
     from rich.console import Console
 
     from echodistill.comparison_entry import enter_comparison
+    from echodistill.mixes.folds import check_folds
     from echodistill.report.comparison_table import print_comparison
     from echodistill.systems import check_distinct
     from echodistill.tracking import make_store
 
     def check(params: "Params") -> None:
         check_distinct(params)
+        check_folds(params.mixes, params.comparison.folds)
         try:
             make_store()
         except UserError as error:  # training goes on without it

@@ -6,7 +6,7 @@ from typing import Any
 
 from echodistill.audio.mixing import Mix
 from echodistill.evaluation.criteria import CRITERIA
-from echodistill.gates.champion import SAID, WHOLE
+from echodistill.gates.champion import EXPLAINED, WHOLE
 from echodistill.records import Answer, Clip, GridRow, MixCheck, Quarantined, Question, Reference
 from tests import gate_world as w
 from tests.gate_world import Break
@@ -328,7 +328,7 @@ CHAMPION_ANSWERS = cases(
 )
 CHAMPION = cases(
     "champion",
-    (SAID, "3", w.json_file("champion/champion.json", change(reason="gone"))),
+    (EXPLAINED, "3", w.json_file("champion/champion.json", change(reason="gone"))),
     (WHOLE, "3", w.other_champion_weights),
 )
 PROMOTION = cases(

@@ -202,12 +202,6 @@ def test_a_stage_that_always_runs_runs_nothing_behind_it_without_need(repository
     assert (repository / "behind.txt").read_text() == "champion 2\n"
 
 
-def test_what_is_handed_to_another_machine_needs_the_champion() -> None:
-    (node,) = (each for each in read_graph(ROOT) if each.name == "predict_champion")
-    assert node.meta.pool == "gpu"
-    assert {"champion", "gate@champion", "corpus", "mixes"} <= set(node.needs)
-
-
 def test_only_known_results_are_brought_when_asked(repository: Path) -> None:
     def known() -> str:
         return run_stage("first", repository, "if known", None, {}, print, lambda *_: None).decision

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from echodistill.audio.kinds import KINDS
 from echodistill.audio.mixing import Mix
 from echodistill.errors import UserError
-from echodistill.mixes.folds import held_out_kinds, with_held_out
+from echodistill.mixes.folds import check_folds, held_out_kinds, with_held_out
 from echodistill.params import MixesParams, load_params
 from echodistill.records import read_rows
 from echodistill.stages.entry import only
@@ -46,3 +46,12 @@ def test_a_folds_mixes_have_none_of_its_kinds_and_all_else_is_as_in_the_pipeline
     again = tmp_path / "again"
     fold_mixes(params, 2, again, tmp_path / "corpus")
     assert (again / "mixes.parquet").read_bytes() == (tmp_path / "fold/mixes.parquet").read_bytes()
+
+
+def test_folds_that_cannot_be_made_are_refused_before_anything_is_trained() -> None:
+    check_folds(PARAMS.mixes, PARAMS.comparison.folds)
+    check_folds(mixes_with(("gauss",)), ())
+    one_seen = mixes_with(tuple(kind for kind in PARAMS.mixes.kinds if kind != "gauss"))
+    check_folds(one_seen, (2,))
+    with pytest.raises(UserError, match=r"comparison\.folds: 3 folds cannot be made of 10 kinds of noise, 9 of them in mixes\.unseen"):
+        check_folds(one_seen, (2, 3))

@@ -12,6 +12,7 @@ import yaml
 from echodistill.closure import ROOT, closure
 from echodistill.errors import UserError
 from echodistill.module_lists import with_module_lists
+from flows.graph import read_graph
 
 FOR_PEOPLE = ("reports/accuracy_by_snr", "reports/model_card.md")
 """No stage builds on these."""
@@ -188,3 +189,9 @@ def test_the_decision_reads_nothing_of_the_test() -> None:
     assert of_test <= {out for stage in stages().values() for out in outs_of(stage)}
     for name in ("promote", "gate@promotion"):
         assert not of_test & {path for each in (name, *upstream(name)) for path in (*outs_of(stages()[each]), *stages()[each]["deps"])}
+
+
+def test_what_is_handed_to_another_machine_needs_the_champion() -> None:
+    (node,) = (each for each in read_graph(ROOT) if each.name == "predict_champion")
+    assert node.meta.pool == "gpu"
+    assert {"champion", "gate@champion", "corpus", "mixes"} <= set(node.needs)

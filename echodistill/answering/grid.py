@@ -60,8 +60,9 @@ class Asked:
     """Parquet."""
     stage: str
     facts: Mapping[str, object]
+    """What the answers depend on beside the inputs and the length limit."""
     inputs: Mapping[str, Path | None]
-    """A killed run of the same stage, facts, inputs and length limit goes on."""
+    """Files and folders they depend on. A killed run of the same stage, facts, inputs and length limit is resumed."""
 
 
 def base_and_student(
@@ -71,7 +72,7 @@ def base_and_student(
     base: tuple[Path, Path],
     student: tuple[Path, Path],
 ) -> tuple[Asked, Asked]:
-    """Of each the folder and where its answers go, with ``facts``, the inputs ``heard`` and the models involved."""
+    """Return the jobs of base and student, each a pair of model folder and answers file, on the same ``facts`` and inputs ``heard``."""
     of_base = {**heard, "base": base[0]}
     of_student = {**of_base, "student": student[0]}
     return Asked(*base, stage, facts, of_base), Asked(*student, stage, facts, of_student)

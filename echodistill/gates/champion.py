@@ -1,4 +1,4 @@
-"""What the champion's folder and its answers must be: that champion, whole, or none with the reason said."""
+"""What the champion's folder and its answers must be: that champion, whole, or none and the reason."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from echodistill.gates.expect import HOLDS, Expect, Table
 from echodistill.params import Params
 from echodistill.records import Answer, read_rows
 
-SAID = "a champion is there, or it is said why not"
+EXPLAINED = "a champion is there, or the reason why there is none"
 WHOLE = "the champion's files are those that were fetched from the registry"
-NONE_ANSWERED = "where no champion answered there are no answers, and it is said why"
+NONE_ANSWERED = "where no champion answered there are no answers, and a reason is given"
 
 
 def champion_checks(folder: Path) -> list[Expect]:
@@ -23,11 +23,11 @@ def champion_checks(folder: Path) -> list[Expect]:
         "version",
         {
             "version": [facts.version or "none"],
-            "is_said": [has_files == (not facts.reason) and (facts.version is not None or bool(facts.reason))],
+            "is_explained": [has_files == (not facts.reason) and (facts.version is not None or bool(facts.reason))],
             "is_whole": [files_hash(folder) == facts.content_sha256],
         },
     )
-    return [table.expect("is_said", HOLDS, SAID), table.expect("is_whole", HOLDS, WHOLE)]
+    return [table.expect("is_explained", HOLDS, EXPLAINED), table.expect("is_whole", HOLDS, WHOLE)]
 
 
 def champion_answers_checks(folder: Path, mixes_folder: Path, params: Params) -> list[Expect]:

@@ -4,6 +4,8 @@ One set of held-out kinds alone says little about unseen noise: the set may be e
 kind is judged twice, by a student that was trained with it and by one that was not. Pure.
 """
 
+from collections.abc import Sequence
+
 from echodistill.errors import UserError
 from echodistill.params import MixesParams
 
@@ -27,6 +29,12 @@ def held_out_kinds(settings: MixesParams, fold: int, folds: int) -> tuple[str, .
             "each further fold needs a kind to hold out and one to train with. Give fewer folds, or []"
         )
     return held_out
+
+
+def check_folds(settings: MixesParams, further: Sequence[int]) -> None:
+    """Raise ``UserError`` where one of the ``further`` folds (``comparison.folds``) cannot be made of the kinds of noise."""
+    for fold in further:
+        held_out_kinds(settings, fold, FIRST + len(further))
 
 
 def with_held_out(settings: MixesParams, kinds: tuple[str, ...]) -> MixesParams:

@@ -119,28 +119,26 @@ def render(page: Page) -> str:
 
 
 def headline(table: Mapping[str, Any]) -> str:
-    """Return what came out in one short sentence; a difference that cannot be told from none is said to be none."""
+    """Return what came out in one short sentence; where an interval holds 0 it says that no difference can be told."""
     gain = table["differences"][f"{OURS} - {BASE}"]
-    found = f"In noise of {table['headline_max_snr_db']:g} dB and louder, EchoDistill {_outcome(gain['acc'])}"
+    where = f"In noise of {table['headline_max_snr_db']:g} dB and louder, EchoDistill"
+    change, equal = _change(gain["acc"]), f"cannot be told apart from its base ({_points(gain['acc'])})"
+    free = f"answers {change} questions right than its base" if change else equal
     if "acc_forced" not in gain:
-        return f"{found}."
-    return f"{found}; by forced choice among the offered texts {_forced_outcome(gain['acc_forced'])}."
+        return f"{where} {free}."
+    forced = _change(gain["acc_forced"]) or f"no difference can be told ({_points(gain['acc_forced'])})"
+    return f"{where} {free}; by forced choice among the offered texts {forced}."
 
 
-def _forced_outcome(gain: Mapping[str, float]) -> str:
-    if gain["low"] > 0:
-        return f"{100 * gain['value']:.1f} points more"
-    if gain["high"] < 0:
-        return f"{-100 * gain['value']:.1f} points fewer"
-    return f"no difference can be told ({100 * gain['value']:+.1f} points)"
+def _change(gain: Mapping[str, float]) -> str | None:
+    """Return ``7.4 points more`` or ``7.4 points fewer``; ``None`` where the interval holds 0."""
+    if gain["low"] <= 0 <= gain["high"]:
+        return None
+    return f"{100 * abs(gain['value']):.1f} points {'more' if gain['low'] > 0 else 'fewer'}"
 
 
-def _outcome(gain: Mapping[str, float]) -> str:
-    if gain["low"] > 0:
-        return f"answers {100 * gain['value']:.1f} points more questions right than its base"
-    if gain["high"] < 0:
-        return f"answers {-100 * gain['value']:.1f} points fewer questions right than its base"
-    return f"cannot be told apart from its base ({100 * gain['value']:+.1f} points)"
+def _points(gain: Mapping[str, float]) -> str:
+    return f"{100 * gain['value']:+.1f} points"
 
 
 def sentence(table: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from echodistill.atomic import atomic_path
 from echodistill.audio.mixing import Mix
 from echodistill.datasets.store import Corpus
 from echodistill.mixes.drawing import Drawer
-from echodistill.mixes.folds import held_out_kinds, with_held_out
+from echodistill.mixes.folds import FIRST, held_out_kinds, with_held_out
 from echodistill.mixes.sources import sources_of
 from echodistill.params import Params
 from echodistill.records import write_rows
@@ -16,7 +16,7 @@ from echodistill.stages.entry import run_stage
 
 def fold_mixes(params: Params, fold: int, out: Path, corpus_folder: Path) -> None:
     """Write ``mixes.parquet`` in ``out``: training mixes alone, since the test is the same for every fold."""
-    kinds = held_out_kinds(params.mixes, fold, len(params.comparison.folds) + 1)
+    kinds = held_out_kinds(params.mixes, fold, FIRST + len(params.comparison.folds))
     settings = with_held_out(params.mixes, kinds)
     corpus = Corpus(corpus_folder)
     drawer = Drawer(params.seed, settings, sources_of(corpus, settings))

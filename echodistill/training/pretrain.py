@@ -72,7 +72,6 @@ class MildlyNoisy(torch.utils.data.Dataset[int]):
         clean = self._corpus.waveform(question.clip_id)
         noise = fit_length(self._bank[stream.integers(len(self._bank))], len(clean), int(stream.integers(0, int(BANK_S * SAMPLE_RATE))))
         snr_db = stream.uniform(self._settings.min_snr_db, self._settings.max_snr_db)
-
         audible = number < self._first_noise_only or bool(stream.random() >= self._settings.noise_only_share)
         gain = 10.0 ** (stream.uniform(*LEVEL_DB) / 20.0)
         level = np.sqrt(power(clean))
