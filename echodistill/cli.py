@@ -13,7 +13,9 @@ import typer
 
 from echodistill.errors import UserError
 from echodistill.services.cli import app as services_app
+from echodistill.services.loopback import direct
 from echodistill.storage.place import place_from_environment
+from echodistill.terminal import accept_any_text, child_environment, reader_may_leave
 from echodistill.threads import SLEEPING
 
 if TYPE_CHECKING:
@@ -43,8 +45,11 @@ STUDENT, BASE = Path("models/student"), Path("models/base")
 
 def main() -> None:
     """Entry point: a user's fault is one line, not a traceback."""
+    accept_any_text()
+    os.environ.update(direct(os.environ))
     try:
-        app()
+        with reader_may_leave():
+            app()
     except UserError as error:
         sys.exit(f"error: {error}")
 
@@ -153,6 +158,7 @@ def _repro(stages: list[str], jobs: int) -> int:
     """Run DVC in a process group of its own, so that an interrupt ends the whole tree before the parameters are put back."""
     environment = SLEEPING | {
         **os.environ,
+        **child_environment(),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONUNBUFFERED": "1",
         "DVC_NO_ANALYTICS": "1",
