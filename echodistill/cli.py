@@ -265,7 +265,7 @@ def provenance(
 
 @app.command()
 def ask(
-    clip: Annotated[Path, typer.Argument(help="An audio file: wav, flac, ogg or mp3.")],
+    clip: Annotated[Path, typer.Argument(help="An audio file: wav, flac, ogg or mp3; - reads it from standard input.")],
     question: Annotated[str, typer.Argument(help="What to ask about it.")],
     choices: Annotated[list[str] | None, typer.Option(help="Choices: once, with commas between; or once for each choice.")] = None,
     model: Annotated[str | None, typer.Option(help="student, base, a model folder or a hub id.  [default: student]")] = None,
@@ -278,8 +278,7 @@ def ask(
     ] = None,
 ) -> None:
     """Ask a model about a clip."""
-    from echodistill.asking import answer, in_noise
-    from echodistill.audio.files import decode_file
+    from echodistill.asking import answer, in_noise, read_clip
     from echodistill.models.prompts import check_asked
     from echodistill.params import HIGHEST_SNR_DB, LOWEST_SNR_DB, load_params
 
@@ -291,7 +290,7 @@ def ask(
         raise UserError(f"--snr {snr:g}: give a level from {LOWEST_SNR_DB:g} to {HIGHEST_SNR_DB:g} dB")
     options = [part.strip() for part in choices[0].split(",")] if choices and len(choices) == 1 else choices or []
     check_asked(question, options)
-    waveform = decode_file(clip, max_duration_s=600.0).waveform
+    waveform = read_clip(clip)
     if noise:
         waveform = in_noise(waveform, noise, snr or 0.0, load_params(_in_repository()), Path("data/corpus"))
     if not both:

@@ -1,5 +1,6 @@
 """What stands on this machine is reached without a proxy, whatever the environment names for the rest of the net."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,5 +19,5 @@ def without_socks(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if not (name.lower().endswith("_proxy") and value.lower().startswith("socks"))
+        if not (name.lower().endswith("_proxy") and re.match(r"socks\w*://", value, re.I))
     }
