@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from echodistill.errors import UserError
-from echodistill.services.commands import services
+from echodistill.services.commands import mlflow_auth_config, services
 from echodistill.services.loopback import direct, without_socks
 from echodistill.services.settings import Ports, make_settings, read_settings
 from tests.seaweed import ten_ports
@@ -71,6 +71,17 @@ def test_everything_listens_on_loopback_and_no_secret_is_on_a_command_line(tmp_p
         assert "0.0.0.0" not in line
         if service.ports:
             assert "127.0.0.1" in line
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b"])
+def test_databases_stay_in_the_repository_whatever_its_name(name: str, tmp_path: Path) -> None:
+    settings = make_settings(9000, tmp_path / name / ".echodistill/services")
+    said = " ".join(" ".join((*service.command, *service.environment.values())) for service in services(settings))
+    addresses = [word for word in f"{said} {mlflow_auth_config(settings)}".split() if word.startswith("sqlite")]
+    assert len(addresses) == 3
+    assert {address.partition(":///")[2] for address in addresses} == {
+        f".echodistill/services/{file}" for file in ("mlflow/mlflow.db", "mlflow/auth.db", "prefect/prefect.db")
+    }
 
 
 @pytest.mark.parametrize(
