@@ -7,6 +7,7 @@ keeps where artifacts are as absolute addresses: so they are corrected where the
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -130,13 +131,15 @@ def digest_of(database: Path) -> str:
 
 def fault_of(database: Path) -> tuple[str, str] | None:
     """Return what is wrong with the file of a store, and the cure; ``None`` where nothing is found."""
-    aside = f"move it away (`mv {database.name} {database.name}.damaged`) and run the command again: a new one is made"
+    name = database.name if database.parent == Path.cwd() else str(database)
+    move = shlex.join(["mv", name, f"{name}.damaged"])
+    aside = f"Move it away (`{move}`) and run the command again: a new one is made. Files of runs stay in {ARTIFACTS}"
     if not database.exists():
         return None
     if not database.is_file():
-        return "it is no file", "remove it, or name a file in MLFLOW_TRACKING_URI"
+        return "it is no file", "Remove it, or name a file in MLFLOW_TRACKING_URI"
     if not os.access(database, os.R_OK | os.W_OK) or not os.access(database.parent, os.W_OK):
-        return "it cannot be written", f"make {database} and its folder writable for you"
+        return "it cannot be written", f"Make {database} and its folder writable for you"
     try:
         with closing(sqlite3.connect(database, timeout=1.0)) as store:
             complaint = store.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -146,7 +149,7 @@ def fault_of(database: Path) -> tuple[str, str] | None:
             store.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            return "another program is writing to it", "end that program, or wait for it, and run the command again"
+            return "another program is writing to it", "End that program, or wait for it, and run the command again"
         return f"it is damaged ({error})", aside
     except sqlite3.DatabaseError as error:
         return f"it is damaged ({error})", aside

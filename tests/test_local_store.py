@@ -225,7 +225,7 @@ def test_what_is_wrong_with_a_store_is_one_line_with_the_cure(
     assert "\n" not in said
     assert said.endswith(found[1])
     if how != "folder":
-        assert "mv mlflow.db mlflow.db.damaged" in said
+        assert f"`mv {database} {database}.damaged`" in said
     assert before is None or how == "half migrated" or how == "first tables" or database.read_bytes() == before
 
 
