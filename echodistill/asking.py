@@ -1,8 +1,10 @@
 """Ask models about one clip: as it is, or in noise of a kind and level."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from echodistill.audio.files import decode_bytes, decode_file
 from echodistill.audio.levels import Waveform, power
 from echodistill.audio.mixing import draw
 from echodistill.audio.recordings import NoiseLibrary, recordings_folder
@@ -14,6 +16,19 @@ from echodistill.mixes.sources import sources_of
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
 from echodistill.models.response_limit import asked_limit
 from echodistill.params import Params
+
+MAX_CLIP_S = 600.0
+
+
+def read_clip(clip: Path) -> Waveform:
+    """Decode the clip to ask about: a file, a pipe, or standard input where it is called ``-``. Raises ``UserError``."""
+    if str(clip) == "-":
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UserError("-: standard input is no recording: name a file, or pipe one in (`cat clip.wav | echodistill ask - ...`)")
+        return decode_bytes(sys.stdin.buffer.read(), "standard input", MAX_CLIP_S).waveform
+    if clip.is_fifo():
+        return decode_bytes(clip.read_bytes(), str(clip), MAX_CLIP_S).waveform
+    return decode_file(clip, MAX_CLIP_S).waveform
 
 
 def in_noise(waveform: Waveform, kind: str, snr_db: float, params: Params, corpus_folder: Path) -> Waveform:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from echodistill.errors import UserError
+from echodistill.local_store import database_of
 from echodistill.models.layout import RUN, WEIGHTS, content_hash
 from echodistill.tracking import FINGERPRINT_TAG, connected, tracking_uri, without_credentials
 
@@ -166,8 +167,8 @@ def set_champion(number: str) -> None:
 
 def _has_store() -> bool:
     """Return whether a local store is there, or a server is to be asked: asking a local one would make it."""
-    database = tracking_uri().removeprefix("sqlite:///")
-    return database == tracking_uri() or Path(database).is_file()
+    database = database_of(tracking_uri())
+    return database is None or database.exists()
 
 
 def _check_store() -> None:

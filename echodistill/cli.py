@@ -13,7 +13,9 @@ import typer
 
 from echodistill.errors import UserError
 from echodistill.services.cli import app as services_app
+from echodistill.services.loopback import direct
 from echodistill.storage.place import place_from_environment
+from echodistill.terminal import accept_any_text, child_environment, reader_may_leave
 from echodistill.threads import SLEEPING
 
 if TYPE_CHECKING:
@@ -43,8 +45,11 @@ STUDENT, BASE = Path("models/student"), Path("models/base")
 
 def main() -> None:
     """Entry point: a user's fault is one line, not a traceback."""
+    accept_any_text()
+    os.environ.update(direct(os.environ))
     try:
-        app()
+        with reader_may_leave():
+            app()
     except UserError as error:
         sys.exit(f"error: {error}")
 
@@ -153,6 +158,7 @@ def _repro(stages: list[str], jobs: int) -> int:
     """Run DVC in a process group of its own, so that an interrupt ends the whole tree before the parameters are put back."""
     environment = SLEEPING | {
         **os.environ,
+        **child_environment(),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONUNBUFFERED": "1",
         "DVC_NO_ANALYTICS": "1",
@@ -259,7 +265,7 @@ def provenance(
 
 @app.command()
 def ask(
-    clip: Annotated[Path, typer.Argument(help="An audio file: wav, flac, ogg or mp3.")],
+    clip: Annotated[Path, typer.Argument(help="An audio file: wav, flac, ogg or mp3; - reads it from standard input.")],
     question: Annotated[str, typer.Argument(help="What to ask about it.")],
     choices: Annotated[list[str] | None, typer.Option(help="Choices: once, with commas between; or once for each choice.")] = None,
     model: Annotated[str | None, typer.Option(help="student, base, a model folder or a hub id.  [default: student]")] = None,
@@ -272,8 +278,7 @@ def ask(
     ] = None,
 ) -> None:
     """Ask a model about a clip."""
-    from echodistill.asking import answer, in_noise
-    from echodistill.audio.files import decode_file
+    from echodistill.asking import answer, in_noise, read_clip
     from echodistill.models.prompts import check_asked
     from echodistill.params import HIGHEST_SNR_DB, LOWEST_SNR_DB, load_params
 
@@ -285,7 +290,7 @@ def ask(
         raise UserError(f"--snr {snr:g}: give a level from {LOWEST_SNR_DB:g} to {HIGHEST_SNR_DB:g} dB")
     options = [part.strip() for part in choices[0].split(",")] if choices and len(choices) == 1 else choices or []
     check_asked(question, options)
-    waveform = decode_file(clip, max_duration_s=600.0).waveform
+    waveform = read_clip(clip)
     if noise:
         waveform = in_noise(waveform, noise, snr or 0.0, load_params(_in_repository()), Path("data/corpus"))
     if not both:

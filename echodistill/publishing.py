@@ -13,10 +13,11 @@ from echodistill.atomic import atomic_path
 from echodistill.dvc_lock import Lock, read_lock
 from echodistill.errors import UserError
 from echodistill.lineage import flow_run_tags, headline, read_lineage
+from echodistill.local_store import database_of, digest_of
 from echodistill.models.layout import RUN
 from echodistill.outputs import publish_outputs
 from echodistill.provenance.record import FILE, locations, make_record, record_text
-from echodistill.registry import log_lineage, log_run, register, run_tags
+from echodistill.registry import has_version, log_lineage, log_run, register, run_tags
 from echodistill.revision import revision_tags
 from echodistill.run_reports import Reports
 from echodistill.storage.place import Place, place_from_environment
@@ -66,6 +67,7 @@ def publish(student: Path, base: Path, reports_folder: Path, answers_folder: Pat
     if entered.refusal:  # not remembered: it may be champion the next time
         return f"{says}; not made champion: {entered.refusal}"
     entry = {"state": state, "flow": bool(flow), "says": says, "page": run_page(run_id)}
+    entry |= {"run": run_id, "version": entered.number, "store": _store()}
     with atomic_path(REGISTERED) as temporary:
         temporary.write_text(json.dumps(entry) + "\n", encoding="utf-8")
     return says
@@ -127,18 +129,25 @@ def _named(place: Place | None) -> str:
 
 
 def _stands(state: str, in_flow: bool) -> str | None:
-    """What was said when just this was registered, so that a run without changes need not ask MLflow; else ``None``.
+    """What was said when just this was registered and nothing was done to the store since; else ``None``.
 
     What no flow run registered is registered again by the first one, which links itself.
     """
-    database = tracking_uri().removeprefix("sqlite:///")
-    if database != tracking_uri() and not Path(database).is_file():
-        return None
     try:
         known = json.loads(REGISTERED.read_text(encoding="utf-8"))
-        return str(known["says"]) if known["state"] == state and (known["flow"] or not in_flow) else None
+        if known["state"] != state or not (known["flow"] or not in_flow) or known["store"] != (store := _store()):
+            return None
+        # a local store is known by its bytes; a server is asked, since another may answer at its address
+        there = bool(store) or has_version(known["version"], known["run"])
+        return str(known["says"]) if there else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _store() -> str:
+    """Return what a local store is known by; empty for a server."""
+    database = database_of(tracking_uri())
+    return digest_of(database) if database else ""
 
 
 def _params_of_the_run(lock: Path) -> Path:

@@ -146,6 +146,9 @@ def register(
         if found is None:
             model_id = _log_model(client, run_id, artifacts, identity)
             found = mlflow.register_model(f"{SOURCE}{model_id}", MODEL, tags=identity)
+        elif lost := _lost_files(client, found):
+            _log_files(client, lost, artifacts)
+            found.tags.pop(EVALUATION_TAG, None)
         number, evaluated = str(found.version), _mark(metrics, reports)
         if found.tags.get(EVALUATION_TAG) != evaluated:
             _keep_evaluation(client, str(found.source).removeprefix(SOURCE), run_id, student, metrics, reports)
@@ -182,21 +185,42 @@ def _log_model(client: Any, run_id: str, artifacts: Mapping[str, Path], identity
     ``mlflow.pyfunc.log_model`` would load the model to try its example: too much for a machine without the memory of a GPU node.
     """
     from mlflow.entities import LoggedModelOutput
-    from mlflow.models import Model
 
     logged = client.create_logged_model(client.get_run(run_id).info.experiment_id, MODEL, run_id, tags=dict(identity))
     try:
-        description = Model(artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id)
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "model"
-            save_model(folder, artifacts, description)
-            client.log_model_artifacts(logged.model_id, str(folder))
+        _log_files(client, logged, artifacts)
     except BaseException:
         client.finalize_logged_model(logged.model_id, "FAILED")
         raise
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return str(logged.model_id)
+
+
+def _log_files(client: Any, logged: Any, artifacts: Mapping[str, Path]) -> None:
+    from mlflow.models import Model
+
+    run_id, model_id = logged.source_run_id, logged.model_id
+    description = Model(artifact_path=logged.artifact_location, run_id=run_id, model_uuid=model_id, model_id=model_id)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        save_model(folder, artifacts, description)
+        client.log_model_artifacts(model_id, str(folder))
+
+
+def _lost_files(client: Any, version: Any) -> Any:
+    """Return the logged model of a version where its files are gone; ``None`` where they are there, or it names none."""
+    if not str(version.source).startswith(SOURCE):
+        return None
+    model_id = str(version.source).removeprefix(SOURCE)
+    there = {file.path for file in client.list_logged_model_artifacts(model_id)}
+    return None if "MLmodel" in there else client.get_logged_model(model_id)
+
+
+def has_version(number: str, run_id: str) -> bool:
+    """Return whether MLflow has this version of the model, made from this run. Raises ``UserError`` where it cannot be asked."""
+    with connected() as client:
+        return any(str(each.version) == number for each in client.search_model_versions(f"name = '{MODEL}' and run_id = '{run_id}'"))
 
 
 def _keep_evaluation(

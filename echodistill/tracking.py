@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
+from echodistill import local_store
 from echodistill.batches import batches
 from echodistill.errors import UserError
 
@@ -26,7 +27,7 @@ EXPERIMENT = "echodistill"
 DRAIN_S = 5.0
 """How long the end of a training waits for metrics still under way."""
 CREATE_STORE_S = 60.0
-"""How long it waits for a local store that is just being made: one left half made could not be used again."""
+"""How long it waits for a local store that is just being made, so that the first training is in it."""
 MAX_WAITING = 10_000  # steps; a store slower than that gets the rest from metrics.jsonl
 BATCH = 1000  # metrics a request, MLflow's limit
 
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 def tracking_uri() -> str:
     """``MLFLOW_TRACKING_URI``, or ``mlflow.db`` in the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or local_store.uri_of(Path.cwd() / local_store.NAME)
 
 
 def without_credentials(text: str) -> str:
@@ -56,7 +57,24 @@ def _client() -> Any:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=tracking_uri())
+    uri = tracking_uri()
+    if local_store.is_in_memory(uri):
+        raise UserError(
+            "MLFLOW_TRACKING_URI names a store in memory, which ends with the command: name a file, or unset it to use mlflow.db"
+        )
+    if database := local_store.database_of(uri):
+        if database.exists():
+            local_store.bring_artifacts_along(database)
+        else:
+            local_store.make_whole(database, lambda path: _make(local_store.uri_of(path)))
+    return MlflowClient(tracking_uri=uri)
+
+
+def _make(uri: str) -> None:
+    """Make a store with its tables."""
+    from mlflow import MlflowClient
+
+    MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
 
 
 @contextmanager
@@ -76,16 +94,27 @@ def _http_limits(**limits: int) -> Iterator[None]:
 def connected() -> Iterator[Any]:
     """An MLflow client; what goes wrong with it is one ``UserError``."""
     with _http_limits(max_retries=2):
-        client = _client()
+        try:
+            client = _client()
+        except Exception as error:  # drivers, migrations and stores of other kinds raise errors of any kind
+            raise _unusable(error) from error
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield client
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            where = without_credentials(tracking_uri())
-            cure = "Check MLFLOW_TRACKING_URI, or unset it to use mlflow.db here"
-            raise UserError(f"MLflow at {where} failed: {_reason(error)}. {cure}") from error
+            raise _unusable(error) from error
+
+
+def _unusable(error: Exception) -> UserError:
+    """Return one line that says what is wrong with the store, and the cure."""
+    if isinstance(error, UserError):
+        return error
+    database = local_store.database_of(tracking_uri())
+    found = local_store.fault_of(database) if database else None
+    reason, cure = found or (_reason(error), "Check MLFLOW_TRACKING_URI, or unset it to use mlflow.db here")
+    return UserError(f"MLflow at {without_credentials(tracking_uri())} failed: {reason.rstrip('.')}. {cure}")
 
 
 def _experiment_id(client: Any) -> str:
@@ -95,7 +124,8 @@ def _experiment_id(client: Any) -> str:
     if experiment is None:
         # a server keeps artifacts where it was told to; without one they go beside the database
         local = not tracking_uri().startswith(("http://", "https://", "databricks"))
-        return client.create_experiment(name, (Path.cwd() / "mlartifacts").as_uri() if local else None)
+        beside = local_store.database_of(tracking_uri()) or Path.cwd() / local_store.NAME
+        return client.create_experiment(name, local_store.artifacts_of(beside) if local else None)
     if experiment.lifecycle_stage != "active":
         raise UserError(f"MLflow's experiment {name!r} was deleted: run `mlflow experiments restore -x {experiment.experiment_id}`")
     return experiment.experiment_id

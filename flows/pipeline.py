@@ -53,7 +53,7 @@ class Site:
     @property
     def shared(self) -> dict[str, str]:
         """Environment of every command."""
-        return environment(self.repository) | {RUN_ID: self.run_id, RUN_URL: self.run_url}
+        return environment(self.repository, self.workspace) | {RUN_ID: self.run_id, RUN_URL: self.run_url}
 
 
 def _may_retry(_task: Any, _run: Any, state: State) -> bool:

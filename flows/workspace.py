@@ -7,6 +7,7 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
+from echodistill.local_store import NAME, uri_of
 from echodistill.overrides import apply_overrides
 from echodistill.params import validate_params
 from echodistill.yaml12 import dump_yaml, load_yaml
@@ -83,12 +84,12 @@ def _link_unless_there(source: str, target: str) -> str:
     return target
 
 
-def environment(repository: Path) -> dict[str, str]:
+def environment(repository: Path, workspace: Path) -> dict[str, str]:
     """What a workspace shares with its repository: the reference cache and the MLflow store, both found by content."""
     repository = repository.resolve()
     return {
         "ECHODISTILL_CACHE": os.environ.get("ECHODISTILL_CACHE") or str(repository / ".echodistill" / "cache"),
-        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository / 'mlflow.db'}",
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or uri_of(repository / NAME, workspace.resolve()),
     }
 
 

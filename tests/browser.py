@@ -16,6 +16,7 @@ import pytest
 from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
+NO_CHROMIUM = "no Chromium on this machine"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--headless=new",
@@ -42,7 +43,7 @@ def binary() -> str:
         return named
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
-        pytest.skip(f"no Chromium on this machine: none of {', '.join(NAMES)} is on PATH, and CHROMIUM names none")
+        pytest.skip(f"{NO_CHROMIUM}: none of {', '.join(NAMES)} is on PATH, and CHROMIUM names none")
     return found
 
 

@@ -20,6 +20,8 @@ from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.prompts import question_text
 from echodistill.records import Clip, Question, write_rows
 from echodistill.seeds import rng
+from echodistill.services.loopback import direct
+from tests.browser import NO_CHROMIUM
 from tests.storage_fixtures import place as place
 from tests.storage_fixtures import proxied as proxied
 from tests.storage_fixtures import proxy as proxy
@@ -27,6 +29,7 @@ from tests.storage_fixtures import store as store
 from tests.storage_fixtures import weed as weed
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.update(direct(os.environ))  # tests talk to servers of their own
 LONGEST_FIRST = ("test_platform.py", "test_e2e.py", "test_services.py", "test_remote_checkpoints.py")
 WORDS = ("low", "middle", "high")
 PITCH_HZ = {"low": 200.0, "middle": 700.0, "high": 2000.0}
@@ -35,6 +38,17 @@ PITCH_HZ = {"low": 200.0, "middle": 700.0, "high": 2000.0}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take minutes go first: side by side with the others they cost little."""
     items.sort(key=lambda item: LONGEST_FIRST.index(item.path.name) if item.path.name in LONGEST_FIRST else len(LONGEST_FIRST))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in the last lines what a green run does not show: pages that no browser opened."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_CHROMIUM in str(report.longrepr)]
+    if skipped:
+        cure = "install it (`apt-get install chromium`), or name it in CHROMIUM"
+        terminalreporter.write_line(
+            f"WARNING: {len(skipped)} browser tests were skipped, so the pages are not tested: {NO_CHROMIUM}; {cure}"
+        )
 
 
 def tone(word: str, seed: object, duration_s: float = 0.5) -> Waveform:

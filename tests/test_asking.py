@@ -1,9 +1,15 @@
 """Asking about one clip: the noise it is put in is that of the test, at the level asked for."""
 
+import io
+import os
+import threading
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 
-from echodistill.asking import answer, in_noise
+from echodistill.asking import answer, in_noise, read_clip
 from echodistill.audio.levels import power
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
@@ -34,3 +40,45 @@ def test_an_answer_is_a_choice_or_says_that_it_names_none(tiny_llm: AudioLLM) ->
     said = answer(tiny_llm, tone("low", 1), "Which?", ("low", "middle", "high"), 3)
     assert said in ("low", "middle", "high") or said.startswith("(names no choice)")
     assert not answer(tiny_llm, tone("low", 1), "Which?", (), 3).startswith("(names no choice)")
+
+
+class Piped:
+    """Standard input that another program writes to, or a terminal."""
+
+    def __init__(self, content: bytes, terminal: bool = False) -> None:
+        self.buffer = io.BytesIO(content)
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "MP3"])
+def test_a_clip_is_read_from_standard_input_or_a_pipe_as_from_its_file(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, pipe = tmp_path / f"clip.{form.lower()}", tmp_path / "pipe"
+    soundfile.write(file, tone("low", 1), 16_000, format=form)
+    expected = read_clip(file)
+    monkeypatch.setattr("sys.stdin", Piped(file.read_bytes()))
+    assert np.array_equal(read_clip(Path("-")), expected)
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(file.read_bytes(),))
+    writer.start()
+    assert np.array_equal(read_clip(pipe), expected)
+    writer.join()
+
+
+@pytest.mark.parametrize(
+    ("piped", "says"),
+    [
+        (Piped(b""), "standard input: the file is empty"),
+        (Piped(b"no audio at all"), "standard input: not an audio file"),
+        (Piped(b"", terminal=True), "-: standard input is no recording: name a file, or pipe one in"),
+        (None, "-: standard input is no recording"),
+    ],
+)
+def test_what_is_no_clip_on_standard_input_is_told(piped: Piped | None, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", piped)
+    with pytest.raises(UserError, match=f"^{says}"):
+        read_clip(Path("-"))

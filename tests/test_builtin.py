@@ -38,6 +38,26 @@ def test_a_dead_synthesiser_is_no_clips_fault() -> None:
             espeak.say("red", "en", 170, 50)
 
 
+@pytest.mark.parametrize("length", [0, 60, 94, 120, 160, 240])
+@pytest.mark.parametrize("letters", ["x", "ü", "你", "a b", "q?'$%"])
+def test_the_synthesiser_speaks_alike_wherever_it_is_installed(
+    length: int, letters: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clone may lie below a long path, and one of any letters."""
+    import espeakng_loader
+
+    with Espeak() as espeak:
+        expected = espeak.say("yellow horse", "en+m3", 170, 50)[0]
+    folder = tmp_path
+    while len(str(folder).encode()) < len(str(tmp_path)) + length:
+        folder = folder / (letters * 20)[:20]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "espeakng_loader").symlink_to(Path(espeakng_loader.__file__).parent, target_is_directory=True)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    with Espeak() as espeak:
+        assert np.array_equal(espeak.say("yellow horse", "en+m3", 170, 50)[0], expected)
+
+
 def test_clips_sound_and_fit_the_default_window() -> None:
     with Espeak() as espeak:
         for clip in read(params_of(), 1, espeak).clips:

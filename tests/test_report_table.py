@@ -1,14 +1,18 @@
 """The closing table and the sentences that reports share: true to the figures, and to the block they stand in."""
 
 import io
+import re
+from collections import Counter
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from echodistill.evaluation.comparison import compare_systems
+from echodistill.report.comparison_table import print_comparison
 from echodistill.report.sentences import few_units_warning, headline_sentence, points, units_text, without_choices
 from echodistill.report.table import result_table
+from tests.made_up_page import made_up_page
 from tests.test_evidence import SETTINGS, scored
 
 
@@ -109,3 +113,26 @@ def test_how_many_rows_have_choices_is_said_only_where_some_have_not() -> None:
     assert without_choices({"n": 1200, "n_forced": 40}) == "Forced choice: over the 40 of 1,200 rows whose questions have choices."
     assert without_choices({"n": 9, "n_forced": 0}) == "No question has choices, so there is no forced choice."
     assert points({"value": -0.0001, "low": -0.02, "high": 0.02}) == "+0.0 [-2.0, +2.0]"
+
+
+@pytest.mark.parametrize("width", [20, 25, 30, 40, 50, 60, 70, 80, 100, 136, 250])
+def test_a_narrow_terminal_gets_every_digit(width: int) -> None:
+    """Every figure of the wide table stands in the narrow one, whole and in one line; only intervals may be left out."""
+    figures, page = compared(), made_up_page()
+    for show in (lambda console: result_table(figures, True, console), lambda console: print_comparison(dict(page.table), console)):
+        wide, narrow = io.StringIO(), io.StringIO()
+        show(Console(file=wide, width=400, no_color=True))
+        show(Console(file=narrow, width=width, no_color=True))
+        number = re.compile(r"(?<![\w.])[+-]?(?:\d+\.\d|\d{2,}|\d,\d{3})(?![\w.])")
+        figures_only = [line for line in re.sub(r"\[.*?\]", "", wide.getvalue()).splitlines() if line.startswith(" ")]
+        missing = Counter(number.findall("\n".join(figures_only))) - Counter(number.findall(narrow.getvalue()))
+        assert not missing
+        assert "…" not in narrow.getvalue()
+        assert max(map(len, narrow.getvalue().splitlines())) <= width
+
+
+def test_a_terminal_of_40_columns_is_told_that_intervals_are_left_out() -> None:
+    lines = printed(compared(), 40)
+    assert row(lines, "clean") == ["92.5", "92.5", "+0.0"]
+    assert "intervals are left out, the terminal is too narrow" in " ".join(" ".join(lines).split())
+    assert "left out" not in "".join(printed(compared(), 84))

@@ -18,15 +18,22 @@ import psutil
 import pytest
 
 from echodistill.errors import UserError
-from echodistill.services.commands import services
+from echodistill.services.commands import mlflow_auth_config, services
+from echodistill.services.loopback import direct, without_socks
 from echodistill.services.settings import Ports, make_settings, read_settings
 from tests.seaweed import ten_ports
 
 ROOT = Path(__file__).parents[1]
+DEAD_PROXIES = {
+    **dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9"),
+    **dict.fromkeys(("all_proxy", "ALL_PROXY"), "socks5://127.0.0.1:9"),
+}
+"""Nobody answers there: what goes through a proxy does not arrive."""
 
 
 def command(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_", "PREFECT_"))}
+    others = ("AWS_", "MLFLOW_", "PREFECT_", "no_proxy", "NO_PROXY")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(others)} | DEAD_PROXIES
     whole = [sys.executable, "-m", "echodistill.cli", "services", *arguments]
     result = subprocess.run(
         whole, cwd=folder, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=400
@@ -64,6 +71,59 @@ def test_everything_listens_on_loopback_and_no_secret_is_on_a_command_line(tmp_p
         assert "0.0.0.0" not in line
         if service.ports:
             assert "127.0.0.1" in line
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b"])
+def test_databases_stay_in_the_repository_whatever_its_name(name: str, tmp_path: Path) -> None:
+    settings = make_settings(9000, tmp_path / name / ".echodistill/services")
+    said = " ".join(" ".join((*service.command, *service.environment.values())) for service in services(settings))
+    addresses = [word for word in f"{said} {mlflow_auth_config(settings)}".split() if word.startswith("sqlite")]
+    assert len(addresses) == 3
+    assert {address.partition(":///")[2] for address in addresses} == {
+        f".echodistill/services/{file}" for file in ("mlflow/mlflow.db", "mlflow/auth.db", "prefect/prefect.db")
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "127.0.0.1,localhost,::1"),
+        ({"no_proxy": ""}, "127.0.0.1,localhost,::1"),
+        ({"NO_PROXY": "example.org, .corp"}, "example.org,.corp,127.0.0.1,localhost,::1"),
+        ({"no_proxy": "localhost", "NO_PROXY": "example.org"}, "localhost,example.org,127.0.0.1,::1"),
+        ({"no_proxy": "*"}, "*,127.0.0.1,localhost,::1"),
+        ({"NO_PROXY": "127.0.0.1,localhost,::1"}, "127.0.0.1,localhost,::1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "https_proxy"])
+def test_loopback_is_excepted_from_every_proxy_and_nothing_else_is_changed(
+    given: dict[str, str], expected: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert direct(given) == {"no_proxy": expected, "NO_PROXY": expected}
+    for known in [known for known in os.environ if known.lower().endswith("_proxy")]:
+        monkeypatch.delenv(known)
+    for known, value in {**given, name: "http://proxy.example:3128", **direct(given)}.items():
+        monkeypatch.setenv(known, value)
+    from botocore.utils import get_environ_proxies as of_botocore
+    from httpx._utils import get_environment_proxies as of_httpx
+    from requests.utils import get_environ_proxies as of_requests
+
+    for host in ("127.0.0.1", "localhost"):
+        assert of_requests(f"http://{host}:8471/") == of_botocore(f"http://{host}:8471/") == {}
+    if "*" not in expected:
+        assert of_requests("http://data.example/") != {}
+        assert of_httpx()[f"all://{host}"] is None
+
+
+def test_only_a_proxy_of_the_kind_socks_is_kept_from_the_services() -> None:
+    given = {
+        "ALL_PROXY": "socks5h://a:1",
+        "http_proxy": "SOCKS4://a:1",
+        "HTTPS_PROXY": "http://a:1",
+        "NO_PROXY": "socks.example",
+        "X": "socks",
+    }
+    assert without_socks(given) == {"HTTPS_PROXY": "http://a:1", "NO_PROXY": "socks.example", "X": "socks"}
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +180,7 @@ def test_no_log_holds_a_secret(platform: Path) -> None:
 
 
 def test_killed_services_come_back_with_what_they_had(platform: Path) -> None:
-    env = os.environ | exported(platform)
+    env = os.environ | DEAD_PROXIES | exported(platform)
     code = (
         "import mlflow; from mlflow import MlflowClient; c = MlflowClient(); e = c.create_experiment('kept')\n"
         "r = c.create_run(e).info.run_id; c.log_text(r, 'hello', 'a.txt'); print(r)"

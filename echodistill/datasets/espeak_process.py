@@ -28,8 +28,9 @@ SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), c
 
 def main() -> None:
     library = ctypes.CDLL(espeakng_loader.get_library_path())
-    data_path = espeakng_loader.get_data_path().encode()
-    sample_rate = library.espeak_Initialize(SYNCHRONOUS, 0, data_path, 0)
+    # it keeps the path of its data in a buffer of 160 bytes, and what it reads below it is longer still: so it starts there
+    os.chdir(espeakng_loader.get_data_path())
+    sample_rate = library.espeak_Initialize(SYNCHRONOUS, 0, b".", 0)
     if sample_rate <= 0:
         sys.exit("espeak-ng could not be initialised")
     chunks: list[bytes] = []

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
+from echodistill.report.console_table import print_table
 from echodistill.report.sentences import few_units_warning, points, units_text
 from echodistill.systems import BASE, OURS
 
@@ -217,20 +217,11 @@ def print_comparison(table: Figures, console: Console) -> None:
     budget = Shown(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(table)))
     for shown in (*tables(table), of_kinds, rotation, budget):
         if shown:
-            _print(console, shown)
+            print_table(console, shown.caption, shown.heads, [[[*map(Text, row)] for row in shown.rows]])
     if warning := few_units_warning(table):
         console.print(warning, markup=False)
     for line in legend(table):
         console.print(line, markup=False)
-
-
-def _print(console: Console, table: Shown) -> None:
-    shown = Table(title=table.caption, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for index, heading in enumerate(table.heads):
-        shown.add_column(heading, justify="left" if index == 0 else "right", overflow="fold")
-    for row in table.rows:
-        shown.add_row(*(cell.replace("[", "\\[") for cell in row))
-    console.print(shown)
 
 
 def markdown(heads: Cells, rows: Sequence[Cells]) -> str:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
+from echodistill.report.console_table import print_table
 from echodistill.report.sentences import (
     few_units_warning,
     headline_sentence,
@@ -43,14 +43,14 @@ def _percent(value: float) -> str:
 
 
 def _with_interval(interval: Mapping[str, float]) -> str:
-    return f"{_percent(interval['value'])} \\[{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
+    return f"{_percent(interval['value'])} [{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
 
 
-def _gain(interval: Mapping[str, float], lower_is_better: bool = False) -> str:
+def _gain(interval: Mapping[str, float], lower_is_better: bool = False) -> Text:
     rises, falls = interval["low"] > 0, interval["high"] < 0
     better, worse = (falls, rises) if lower_is_better else (rises, falls)
     style = "green" if better else "red" if worse else "dim"
-    return f"[{style}]{100 * interval['value']:+.1f} \\[{100 * interval['low']:+.0f}, {100 * interval['high']:+.0f}][/{style}]"
+    return Text(f"{100 * interval['value']:+.1f} [{100 * interval['low']:+.0f}, {100 * interval['high']:+.0f}]", style)
 
 
 def result_table(figures: Mapping[str, Any], promoted: bool | None, console: Console) -> None:
@@ -71,19 +71,12 @@ def result_table(figures: Mapping[str, Any], promoted: bool | None, console: Con
         )
 
 
-Row = tuple[str, str, str, str]
+Row = tuple[str, str, str, Text]
 
 
 def _print(title: str, figures: Mapping[str, Any], blocks: Iterator[list[Row]], console: Console) -> None:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("audio", no_wrap=True)
-    for heading in ("base", figures["method"], "difference, paired"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for block in blocks:
-        for row in block:
-            table.add_row(*row)
-        table.add_section()
-    console.print(table)
+    heads = ("audio", "base", figures["method"], "difference, paired")
+    print_table(console, title, heads, [[[*map(Text, row[:3]), row[3]] for row in block] for block in blocks])
 
 
 def _blocks(figures: Mapping[str, Any]) -> Iterator[list[Row]]:

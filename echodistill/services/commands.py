@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from echodistill.local_store import uri_of
 from echodistill.services.settings import BUCKET, HOST, PREFIX, Settings
 
 POOLS = ("cpu", "gpu")
@@ -75,11 +76,16 @@ def mlflow_auth_config(settings: Settings) -> str:
     return (
         "[mlflow]\n"
         "default_permission = READ\n"
-        f"database_uri = sqlite:///{settings.folder / 'mlflow' / 'auth.db'}\n"
+        f"database_uri = {_database(settings, settings.folder / 'mlflow' / 'auth.db')}\n"
         "admin_username = admin\n"
         f"admin_password = {settings.credentials.mlflow_password}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
+
+
+def _database(settings: Settings, file: Path) -> str:
+    """The address of a database for a service, which works in the repository."""
+    return uri_of(file, settings.folder.parents[1])
 
 
 def _program(name: str) -> str:
@@ -128,7 +134,7 @@ def _mlflow(settings: Settings) -> Service:
         "mlflow",
         (
             *(_program("mlflow"), "server", "--host", HOST, "--port", str(settings.ports.mlflow)),
-            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+            *("--backend-store-uri", _database(settings, folder / "mlflow.db")),
             *("--artifacts-destination", f"s3://{BUCKET}/mlflow", "--serve-artifacts"),
             *("--app-name", "basic-auth", "--workers", "1"),
         ),
@@ -151,7 +157,7 @@ def _prefect(settings: Settings) -> Service:
         client_environment(settings)
         | {
             "PREFECT_SERVER_API_AUTH_STRING": f"admin:{settings.credentials.prefect_password}",
-            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
+            "PREFECT_API_DATABASE_CONNECTION_URL": _database(settings, database).replace("sqlite:", "sqlite+aiosqlite:"),
             "PREFECT_UI_API_URL": f"{settings.prefect_url}/api",
         },
         (settings.ports.prefect,),

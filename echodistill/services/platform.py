@@ -13,6 +13,7 @@ from importlib.metadata import version
 from echodistill.errors import UserError
 from echodistill.services import processes
 from echodistill.services.commands import Service, client_environment, dvc_config, mlflow_auth_config, s3_config, services
+from echodistill.services.loopback import direct
 from echodistill.services.settings import FOLDER, Settings, make_settings, read_settings, write_private
 
 READY_S = 300.0  # a quarter of it is usual; the first start after an installation compiles every module of three servers
@@ -95,4 +96,5 @@ def status(settings: Settings) -> list[Health]:
 
 def exports(settings: Settings) -> str:
     """Shell commands that make clients talk to the services: ``eval "$(echodistill services env)"``."""
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in client_environment(settings).items())
+    wanted = client_environment(settings) | direct(os.environ)
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in wanted.items())

@@ -17,6 +17,7 @@ import psutil
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
 from echodistill.services.commands import Service
+from echodistill.services.loopback import without_socks
 from echodistill.services.settings import HOST, Settings
 
 GRACE_S = 10.0
@@ -62,7 +63,7 @@ def start(settings: Settings, service: Service) -> None:
             raise UserError(f"port {port} of {service.name} is taken{owner}: free it, or choose with `services up --first-port N`")
     log = log_file(settings, service.name)
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | service.environment | {MARK: _mark(settings, service.name)}
+    environment = without_socks(os.environ) | service.environment | {MARK: _mark(settings, service.name)}
     with log.open("ab") as output:
         process = subprocess.Popen(
             service.command,

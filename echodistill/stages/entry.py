@@ -12,6 +12,7 @@ from typing import Any, Literal, cast, get_args, get_origin
 from echodistill.atomic import write_fault
 from echodistill.errors import UserError
 from echodistill.params import Params, load_params
+from echodistill.terminal import accept_any_text, reader_may_leave
 
 PARAMS_FILE = Path("params.yaml")
 CURE = ". Free space or choose a writable place"
@@ -81,10 +82,12 @@ def run_stage(stage: Callable[..., None], sections: Sequence[str], on_workers: b
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    accept_any_text()
     try:
         values = arguments_of(stage, sys.argv[1:])
         params = load_params(PARAMS_FILE)
-        stage(only(params, sections), *values, **({"address": params.workers.address} if on_workers else {}))
+        with reader_may_leave():
+            stage(only(params, sections), *values, **({"address": params.workers.address} if on_workers else {}))
     except UserError as error:
         sys.exit(f"error: {error}")
     except Exception as error:

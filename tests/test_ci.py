@@ -1,0 +1,81 @@
+"""The check of every landing: it brings a browser along, and says what it did not test."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.browser import NAMES
+from tests.test_pipeline import ROOT
+
+
+def test_a_run_with_skipped_browser_tests_says_so_in_its_last_lines() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "CHROMIUM"} | {"PATH": "/nowhere"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_browser.py", "-k", "fits_the_screen"]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+    last = result.stdout.strip().splitlines()[-2:]
+    assert last[0].startswith("WARNING: 4 browser tests were skipped, so the pages are not tested")
+    assert "4 skipped" in last[1]
+
+
+class Machine:
+    """Programs that note how they are called, and nothing else on PATH."""
+
+    def __init__(self, folder: Path, user: int) -> None:
+        self._bin, self._calls = folder / "bin", folder / "calls"
+        self._bin.mkdir()
+        (self._bin / "dirname").symlink_to(shutil.which("dirname") or "")
+        self.has("make")
+        self.has("id", f"echo {user}")
+
+    def has(self, name: str, does: str = "") -> None:
+        (self._bin / name).write_text(f'#!/bin/sh\n[ {name} = id ] || echo "{name} $*" >> {self._calls}\n{does}\n')
+        (self._bin / name).chmod(0o755)
+
+    def check(self, **environment: str) -> tuple[list[str], str]:
+        """What ``.ci/run`` calls, and what it says."""
+        bash = shutil.which("bash") or ""
+        result = subprocess.run([bash, ROOT / ".ci/run"], env={"PATH": str(self._bin), **environment}, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        return self._calls.read_text().splitlines(), result.stdout
+
+
+MAKE = ["make lint", "make test"]
+
+
+def test_the_check_installs_chromium_where_there_is_none(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, user=0)
+    machine.has("apt-get")
+    calls, _ = machine.check()
+    assert calls == ["apt-get -qq update", "apt-get -qq install --no-install-recommends chromium fonts-liberation", *MAKE]
+
+
+def test_a_chromium_that_cannot_be_installed_is_told_and_the_check_goes_on(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, user=0)
+    machine.has("apt-get", "exit 100")
+    calls, said = machine.check()
+    assert calls == ["apt-get -qq update", *MAKE]
+    assert "Chromium could not be installed" in said
+
+
+@pytest.mark.parametrize("user", [1000, 0])
+def test_who_may_not_install_is_told_how(user: int, tmp_path: Path) -> None:
+    machine = Machine(tmp_path, user)
+    if user:
+        machine.has("apt-get")
+    calls, said = machine.check()
+    assert calls == MAKE
+    assert "apt-get install chromium" in said
+
+
+@pytest.mark.parametrize("name", [*NAMES, "CHROMIUM"])
+def test_a_chromium_that_is_here_is_used(name: str, tmp_path: Path) -> None:
+    machine = Machine(tmp_path, user=0)
+    machine.has("apt-get")
+    if name != "CHROMIUM":
+        machine.has(name)
+    assert machine.check(**({"CHROMIUM": "/opt/chrome"} if name == "CHROMIUM" else {})) == (MAKE, "")
