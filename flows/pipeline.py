@@ -17,6 +17,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from echodistill.dvc_lock import set_damaged_aside
 from echodistill.errors import UserError
+from echodistill.overrides import check_inputs
+from echodistill.params import load_params
 from echodistill.storage.client import Store, checked_place, open_store
 from flows.cancellation import Watch
 from flows.commands import DVC
@@ -144,6 +146,7 @@ def echodistill(
         try:
             store = _store()
             workspace = open_workspace(repository, name, changes) if changes else repository
+            check_inputs(load_params(workspace / "params.yaml"), workspace)
             with alone_in(workspace, lambda: watch.cancelled, get_run_logger().info):
                 if store:
                     use_remote(workspace, store.place)
