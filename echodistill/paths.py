@@ -44,7 +44,7 @@ def check_hashable(key: str, folder: Path) -> None:
                 shown = os.fsencode(path).decode("utf-8", "backslashreplace")
                 raise UserError(f"{key}: the name {shown} is not UTF-8, which DVC needs: rename it, or move it out of {folder}")
             if name in files and (fault := fault_of_path(path)):
-                raise UserError(f"{key}: {path}: {fault}: DVC, which hashes all of {folder}, cannot: remove it")
+                raise UserError(f"{key}: {path}: {fault}: DVC hashes all of {folder}: put a file there, or remove it")
 
 
 def _refuse_folder(key: str, error: OSError) -> None:

@@ -178,6 +178,21 @@ def test_chunks_are_found_whether_padded_or_not() -> None:
             assert samples_in(before) == SAMPLES
 
 
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_damaged_headers_give_a_clip_or_one_clear_error(container: str, capfd: pytest.CaptureFixture[str]) -> None:
+    stream = np.random.default_rng(0)
+    kinds = [content for _, _, content in all_kinds((container,))]
+    for _ in range(150):
+        content = bytearray(kinds[stream.integers(len(kinds))])
+        for place in stream.integers(0, min(len(content), int(stream.choice([16, 64, 1_200]))), size=3):
+            content[place] = stream.choice([0, 1, 2, 0x7F, 0x80, 0xFF])
+        try:
+            samples_in(bytes(content))
+        except UserError as error:
+            assert str(error).startswith("clip.wav: ")  # noqa: PT017
+    assert "Traceback" not in capfd.readouterr().err
+
+
 # FLAC without a number of samples
 
 

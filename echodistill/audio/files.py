@@ -72,7 +72,8 @@ def decode_bytes(content: bytes, name: str, max_duration_s: float) -> Decoded:
     if len(formats := {(part.rate, part.samples.shape[1]) for part in parts}) > 1:
         of = " and ".join(f"{channels} channels at {rate} Hz" for rate, channels in sorted(formats))
         raise UserError(f"{name}: joined of recordings that differ ({of}): give each a file of its own")
-    samples, rate = np.concatenate([part.samples for part in parts]), parts[0].rate
+    rate = parts[0].rate
+    samples = np.concatenate([part.samples for part in parts]) if len(parts) > 1 else parts[0].samples
     if len(samples) == 0:
         raise UserError(f"{name}: holds no samples")
     if not np.isfinite(samples).all():
@@ -125,10 +126,20 @@ class _Limit:
             raise UserError(f"{self._name}: {held}, more than {MAX_DECODED_BYTES / 2**30:g}: cut it, resample it or mix it down first")
 
 
+class _Bytes(io.BytesIO):
+    """A recording's bytes. A damaged header may send the decoder outside them, for which soundfile would print a traceback."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
 def _read(recording: bytes, limit: _Limit) -> _Part:
     """Decode one recording to its end. Raises ``Unusable`` when it cannot be opened, or not be read to its end."""
     try:
-        with soundfile.SoundFile(io.BytesIO(recording)) as file:
+        with soundfile.SoundFile(_Bytes(recording)) as file:
             limit.add(file.frames, file.samplerate, file.channels)
             try:
                 # the number is named: some codecs (GSM 6.10) cannot seek, and are not asked how much is left

@@ -18,6 +18,7 @@ def first_au(content: bytes) -> tuple[bytes, int]:
     if len(content) < 24:
         raise Truncated("the AU header is cut off")
     start, stated = (number.unpack_from(content, at)[0] for at in (4, 8))
+    start = max(start, 24)
     if stated in (0, 0x7FFFFFFF, 0x80000000, _UNKNOWN):
         end = next_beginning(content, start)
         return content[:8] + number.pack(max(0, end - start)) + content[12:end], end
@@ -31,7 +32,7 @@ def first_sphere(content: bytes) -> tuple[bytes, int]:
     fields = dict(re.findall(rb"^(\w+) -i (\d+)\s*$", header, re.MULTILINE))
     if size is None or b"end_head" not in header:
         raise Truncated("the NIST SPHERE header is cut off")
-    start = int(size[1])
+    start = max(int(size[1]), size.end())
     sample_bytes = int(fields.get(b"sample_n_bytes", b"1"))  # left out where a sample is one byte of u-law or A-law
     stated = int(fields.get(b"sample_count", b"0")) * int(fields.get(b"channel_count", b"1")) * sample_bytes
     if stated == 0:  # libsndfile takes all bytes for samples
