@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from echodistill.audio.files import Decoded, decode_bytes, decode_file, decode_flac, encode_flac, write_wav
+from echodistill.audio.files import Decoded, decode_bytes, decode_file, write_wav
 from echodistill.audio.levels import Waveform
+from echodistill.audio.stored import decode_flac, encode_flac
 from echodistill.errors import UserError
 
 

@@ -1,4 +1,4 @@
-"""The only place that reads or writes audio files. Inside the project a clip is 16 kHz mono float32."""
+"""The only place that reads others' audio files, or writes some. Inside the project a clip is 16 kHz mono float32."""
 
 import io
 import re
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from echodistill.audio.containers.recordings import recordings_in
 from echodistill.audio.containers.unusable import CONVERT, KEEP_REST, Truncated, Unusable
 from echodistill.audio.levels import SAMPLE_RATE, Waveform, without_offset
+from echodistill.audio.stored import Decoded
 from echodistill.errors import UserError
 from echodistill.paths import fault_of_path
 
@@ -24,17 +25,6 @@ MAX_DECODED_BYTES = 2 * 2**30
 
 class TooLong(UserError):
     """A recording lasts longer than its reader takes."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """One decoded recording."""
-
-    waveform: Waveform
-    """Shape (samples,), 16 kHz mono, peak at most 1.0."""
-    source_rate: int
-    """Hz, as stored in the file."""
-    source_channels: int
 
 
 def read_file(path: Path) -> bytes:
@@ -85,15 +75,6 @@ def decode_bytes(content: bytes, name: str, max_duration_s: float) -> Decoded:
     if peak > 1.0:
         mono = mono / peak
     return Decoded(np.ascontiguousarray(mono, dtype=np.float32), rate, samples.shape[1])
-
-
-def decode_flac(content: bytes, name: str) -> Decoded:
-    """Decode what ``encode_flac`` wrote, sample for sample. Raises ``UserError`` naming ``name`` when it is damaged."""
-    try:
-        part = _read(content, _Limit(name, float("inf")))
-    except Unusable as error:
-        raise UserError(f"{name}: {error}") from error
-    return Decoded(np.ascontiguousarray(part.samples.mean(axis=1)), part.rate, part.samples.shape[1])
 
 
 @dataclass(frozen=True)
@@ -161,13 +142,6 @@ def _by_ffmpeg(name: str) -> str:
         return " with ffmpeg"
     target = path.with_suffix(".wav" if path.suffix.lower() != ".wav" else ".converted.wav")
     return f": `ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(target))}`, and name the new file"
-
-
-def encode_flac(waveform: Waveform) -> bytes:
-    """16 kHz mono FLAC, 24 bit; what ``decode_flac`` gives back differs by less than 2^-23."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_24")
-    return buffer.getvalue()
 
 
 def write_wav(path: Path, waveform: Waveform) -> None:

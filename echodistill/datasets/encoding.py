@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from echodistill.audio.files import Decoded, decode_flac, encode_flac
 from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
+from echodistill.audio.stored import Decoded, decode_flac, encode_flac
 from echodistill.datasets.sources import Raw, SourceClip, SourceFailed
 from echodistill.errors import UserError
 from echodistill.seeds import rng

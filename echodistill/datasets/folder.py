@@ -25,7 +25,8 @@ from pathlib import Path
 from string import ascii_uppercase as LETTERS
 from typing import Any, Literal
 
-from echodistill.audio.files import Decoded, TooLong, decode_bytes, read_file
+from echodistill.audio.files import TooLong, decode_bytes, read_file
+from echodistill.audio.stored import Decoded
 from echodistill.datasets.manifest import Fields, RowError, below, rows
 from echodistill.datasets.missing import NO_AUDIO
 from echodistill.datasets.parquet_rows import Embedded, read_embedded

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from echodistill.audio.files import Decoded, decode_bytes, read_file
+from echodistill.audio.files import decode_bytes, read_file
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
+from echodistill.audio.stored import Decoded
 from echodistill.datasets.sources import Raw, SourceClip, SourceClips, split_groups
 from echodistill.datasets.spoken_words import ask, draw_words
 from echodistill.errors import UserError

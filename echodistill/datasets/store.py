@@ -7,8 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 
-from echodistill.audio.files import decode_flac
 from echodistill.audio.levels import Waveform
+from echodistill.audio.stored import decode_flac
 from echodistill.errors import UserError
 from echodistill.records import Clip, Question, read_rows
 

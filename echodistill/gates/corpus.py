@@ -7,8 +7,8 @@ from pathlib import Path
 
 from scipy.special import bdtrc
 
-from echodistill.audio.files import decode_flac
 from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
+from echodistill.audio.stored import decode_flac
 from echodistill.datasets.missing import lacks_audio
 from echodistill.datasets.origin import shares
 from echodistill.datasets.store import Corpus

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.audio.files import decode_flac, encode_flac
 from echodistill.audio.kinds import CLEAN, CROWD
 from echodistill.audio.levels import SAMPLE_RATE, Waveform, snr_db
 from echodistill.audio.mixing import Mix, Rendered, draw, render
 from echodistill.audio.noises import PROCEDURAL
 from echodistill.audio.recordings import NoiseLibrary
+from echodistill.audio.stored import decode_flac, encode_flac
 from echodistill.datasets.store import Corpus
 from echodistill.records import MixCheck
 from echodistill.seeds import rng
