@@ -27,14 +27,14 @@ def applied(path: Path, overrides: Sequence[str]) -> Params:
     return validate_params(apply_overrides(load_yaml(path.read_text(encoding="utf-8")), overrides), str(path))
 
 
-def check_inputs(params: Params, workspace: Path = Path()) -> None:
+def check_inputs(params: Params) -> None:
     """Raises ``UserError`` where a folder that the graph starts from is not there, or holds what DVC cannot hash: DVC would say
     no more than its path, or wait for ever."""
     corpus, mixes = params.corpus, params.mixes
     for key, folder in (("corpus.path", corpus.path), ("corpus.test.path", corpus.test.path), ("mixes.recordings", mixes.recordings)):
-        if not (workspace / folder).is_dir():
+        if not Path(folder).is_dir():
             raise UserError(f"{key}: there is no folder {folder}: name the one that holds the recordings, or any where none are needed")
-        check_hashable(key, workspace / folder)
+        check_hashable(key, Path(folder))
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
