@@ -1,5 +1,6 @@
 """What a path below a folder of recordings may be: a file that can be read, and one that DVC can hash and watches."""
 
+import errno
 import os
 import shlex
 import stat
@@ -10,6 +11,7 @@ from echodistill.errors import UserError
 MISSING = "no such audio file"
 _NOT_HASHED = {".git", ".hg", ".dvc"}
 """Folders that DVC leaves out wherever they are."""
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _KINDS = (
     (stat.S_ISDIR, "a folder, not a recording"),
     (stat.S_ISFIFO, "a named pipe (FIFO), not a recording"),
@@ -21,10 +23,12 @@ def fault_of_path(path: Path) -> str:
     """Return why ``path`` is no file that can be read; an empty string where it is one."""
     try:
         mode = os.stat(path).st_mode
+    except ValueError:  # a name with a null character is that of no file
+        return MISSING
     except OSError as error:
-        if path.is_symlink():
+        if os.path.islink(path):
             return f"a broken link to {os.readlink(path)}"
-        return MISSING if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        return MISSING if error.errno in _NOWHERE else f"cannot be read: {error.strerror}"
     if not stat.S_ISREG(mode):
         return next((what for is_kind, what in _KINDS if is_kind(mode)), "a device, not a recording")
     return "" if os.access(path, os.R_OK) else "cannot be read: Permission denied"
