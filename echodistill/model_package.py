@@ -34,7 +34,7 @@ def save_model(folder: Path, artifacts: Mapping[str, Path], description: Any = N
     import pandas as pd
 
     import echodistill
-    from echodistill.audio.files import encode_flac
+    from echodistill.audio.stored import encode_flac
 
     package = Path(echodistill.__file__).parent
     needed = [*REQUIREMENTS, *(["peft"] if "base" in artifacts else [])]

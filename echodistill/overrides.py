@@ -12,6 +12,7 @@ import yaml
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
 from echodistill.params import Params, load_params, validate_params
+from echodistill.paths import check_hashable
 from echodistill.yaml12 import dump_yaml, load_yaml
 
 SAVED = Path(".echodistill/params.yaml.saved")
@@ -27,11 +28,13 @@ def applied(path: Path, overrides: Sequence[str]) -> Params:
 
 
 def check_inputs(params: Params) -> None:
-    """Raises ``UserError`` where a folder that the graph starts from is not there: DVC would say no more than its path."""
+    """Raises ``UserError`` where a folder that the graph starts from is not there, or holds what DVC cannot hash: DVC would say
+    no more than its path, or wait for ever."""
     corpus, mixes = params.corpus, params.mixes
     for key, folder in (("corpus.path", corpus.path), ("corpus.test.path", corpus.test.path), ("mixes.recordings", mixes.recordings)):
         if not Path(folder).is_dir():
             raise UserError(f"{key}: there is no folder {folder}: name the one that holds the recordings, or any where none are needed")
+        check_hashable(key, Path(folder))
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from echodistill.dvc_lock import set_damaged_aside
 from echodistill.errors import UserError
+from echodistill.paths import check_hashable
 from echodistill.storage.client import Store, checked_place, open_store
 from flows.cancellation import Watch
 from flows.commands import DVC
 from flows.dvc_repo import locked
 from flows.elsewhere import run_elsewhere
-from flows.graph import PIPELINE, Meta, Node, read_graph, unchanged
+from flows.graph import PIPELINE, Meta, Node, inputs_of_graph, read_graph, unchanged
 from flows.remote import use_remote
 from flows.reporting import StageProgress, report_result
 from flows.stage_run import RAN, StageCrashed, StageRefused, StageRun, StageUnknown, end_all, run_command, run_stage
@@ -151,6 +152,8 @@ def echodistill(
                     for folder in [workspace, *(graph.parent for graph in workspace.glob("*/dvc.yaml"))]:
                         if said := set_damaged_aside(folder):
                             get_run_logger().warning(said)
+                for folder in filter(Path.is_dir, inputs_of_graph(workspace)):
+                    check_hashable(PIPELINE, folder)
                 site = Site(repository, workspace, store, run_id, flow_run.get_flow_run_ui_url() or "", watch)
                 results = _run_graph(site, target, force, pipeline)
                 if target is None:

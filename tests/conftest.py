@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from echodistill.audio.files import encode_flac
 from echodistill.audio.levels import Waveform, dbfs
+from echodistill.audio.stored import encode_flac
 from echodistill.datasets.store import Corpus, ShardWriter
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.prompts import question_text

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from echodistill.audio.files import write_wav
+from echodistill.audio.levels import Waveform
 from echodistill.datasets import folder
 from echodistill.datasets.sources import SourceClips, SourceQuestion
 from tests.corpus_params import corpus_params
@@ -16,11 +17,16 @@ COLOURS = ["red", "blue", "green"]
 ROW: dict[str, Any] = {"id": "q1", "audio_path": "a.wav", "question": "Which?", "choices": COLOURS, "answer": "blue"}
 
 
+def hum(level: float, samples: int = 8_000) -> Waveform:
+    """A square wave of 100 Hz: its level is ``level`` at every sample, and its mean 0."""
+    return np.where(np.arange(samples) // 80 % 2, -level, level).astype(np.float32)
+
+
 def write_recordings(root: Path) -> Path:
     """Five half-second recordings, each of its own level."""
     (root / "sub").mkdir()
     for number, name in enumerate(["a.wav", "b.wav", "c.wav", "d.wav", "sub/e.wav"]):
-        write_wav(root / name, np.full(8_000, 0.1 * (number + 1), dtype=np.float32))
+        write_wav(root / name, hum(0.1 * (number + 1)))
     return root
 
 

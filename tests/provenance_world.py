@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from echodistill.audio.files import write_wav
@@ -13,6 +12,7 @@ from echodistill.dvc_lock import dvc_md5
 from echodistill.params import validate_params
 from echodistill.publishing import publish
 from echodistill.stages.corpus import corpus
+from tests.folders import hum
 
 CLIPS = 6
 FIGURES = {
@@ -43,7 +43,7 @@ def make_world(folder: Path) -> None:
     raw.mkdir(parents=True)
     rows = []
     for number in range(CLIPS):
-        write_wav(raw / f"{number}.wav", np.full(8_000, 0.1 + 0.1 * number, dtype=np.float32))
+        write_wav(raw / f"{number}.wav", hum(0.1 + 0.1 * number))
         rows.append({"id": f"q{number}", "audio_path": f"{number}.wav", "question": "?", "choices": ["a", "b"], "answer": "a"})
     write(raw / "manifest.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     values = yaml.safe_load((ROOT / "params.yaml").read_text())

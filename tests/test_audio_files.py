@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from echodistill.audio.files import Decoded, decode_bytes, decode_file, encode_flac, write_wav
+from echodistill.audio.files import Decoded, decode_bytes, decode_file, write_wav
 from echodistill.audio.levels import Waveform
+from echodistill.audio.stored import decode_flac, encode_flac
 from echodistill.errors import UserError
 
 
@@ -117,7 +118,7 @@ def test_chunks_before_the_samples_are_passed_over() -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.wav: no such audio file"):
         decode_file(tmp_path / "none.wav", 1.0)
-    with pytest.raises(UserError, match="no such audio file"):
+    with pytest.raises(UserError, match="a folder, not a recording"):
         decode_file(tmp_path, 1.0)
 
 
@@ -127,7 +128,7 @@ def test_an_error_names_the_file(tmp_path: Path) -> None:
         decode_file(tmp_path / "a.wav", 1.0)
 
 
-@pytest.mark.parametrize("content", [b"id,question\n1,what?\n", b"\0" * 2_000, b"RIFF", b"fLaC", b"OggS" + bytes(100)])
+@pytest.mark.parametrize("content", [b"id,question\n1,what?\n", b"\0" * 2_000, b"RIFF", b"\x9c" * 2_000])
 def test_what_is_no_audio(content: bytes) -> None:
     assert "not an audio file that can be decoded" in fault_of(content)
 
@@ -221,7 +222,7 @@ def test_damage_gives_a_clip_or_one_clear_error(data: st.DataObject) -> None:
 def test_flac_gives_the_waveform_back(wave: Waveform) -> None:
     content = encode_flac(wave)
     assert content == encode_flac(wave)
-    decoded = decode(content)
+    decoded = decode_flac(content, "clip")
     assert decoded.source_rate == 16_000
     assert decoded.waveform.size == wave.size
     assert np.max(np.abs(decoded.waveform - wave)) <= 2.0**-23
@@ -230,4 +231,5 @@ def test_flac_gives_the_waveform_back(wave: Waveform) -> None:
 def test_a_written_wav_is_exact(tmp_path: Path) -> None:
     wave = sine(16_000)
     write_wav(tmp_path / "a.wav", wave)
-    assert np.array_equal(decode_file(tmp_path / "a.wav", 1.0).waveform, wave)
+    assert np.array_equal(soundfile.read(tmp_path / "a.wav", dtype="float32")[0], wave)
+    assert decode_file(tmp_path / "a.wav", 1.0).waveform == pytest.approx(wave, abs=1e-7)  # without its mean

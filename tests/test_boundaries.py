@@ -17,7 +17,7 @@ HOME = {
     "botocore": {"storage"},
     "great_expectations": {"quality.py"},
     "mlflow": {"tracking.py", "registry.py", "model_package.py", "served_model.py"},
-    "soundfile": {"audio/files.py", "audio/distortions/codec.py"},
+    "soundfile": {"audio/files.py", "audio/stored.py", "audio/distortions/codec.py"},
     "pywt": {"audio/denoise.py"},
     "noisereduce": {"audio/denoise.py"},
     "logmmse": {"audio/denoise.py"},

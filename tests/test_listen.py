@@ -21,8 +21,9 @@ from echodistill.listen import server as listen
 from echodistill.listen.server import HOST, Asker, Server, open_server, serve
 from tests.conftest import tone
 from tests.fake_asker import TROUBLE, served, wav
+from tests.folders import hum
 
-CLIP = wav(0.1 * np.ones(8_000))
+CLIP = wav(hum(0.1))
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_a_name_that_was_made_to_lead_here_is_not_answered(server: Server) -> No
 
 
 def test_a_recording_is_answered_by_both_and_given_back(server: Server) -> None:
-    status, found = ask(server, wav(0.1 * np.ones(44_100)), question="Which?", choices=" red, blue ,")
+    status, found = ask(server, wav(hum(0.1, 44_100)), question="Which?", choices=" red, blue ,")
     assert status == 200
     assert found["answers"] == {"base": "16000 samples", "student": "Which? red,blue"}
     heard = decode_bytes(b64decode(found["heard"]), "heard", 10.0).waveform

@@ -13,7 +13,7 @@ from echodistill.audio.files import write_wav
 from echodistill.datasets.sources import SourceQuestion
 from echodistill.errors import UserError
 from echodistill.records import Quarantined, write_rows
-from tests.folders import ROW, only_question, only_reason, read, read_jsonl, without, write_recordings
+from tests.folders import ROW, hum, only_question, only_reason, read, read_jsonl, without, write_recordings
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_a_plain_row(root: Path) -> None:
     assert only_question(found) == SourceQuestion("q1", "Which?", ("red", "blue", "green"), "blue")
     (clip,) = found.clips
     decoded, sha256 = clip.read()
-    assert decoded.waveform == pytest.approx(np.full(8_000, 0.1))
+    assert decoded.waveform == pytest.approx(hum(0.1), abs=1e-6)
     assert sha256 == hashlib.sha256((root / "a.wav").read_bytes()).hexdigest()
     assert (clip.clip_id, clip.group, clip.source) == ("a.wav", "a.wav", str(root / "a.wav"))
 

@@ -261,6 +261,27 @@ def test_silence_around_a_sound_does_not_stop_the_run(recordings: Path) -> None:
     assert dbfs(excerpt(rng("click"), click, 100)) == pytest.approx(-20)
 
 
+@pytest.mark.parametrize("offset", [0.5, -0.2, 0.01])
+def test_an_offset_of_a_recording_is_no_noise(recordings: Path, offset: float) -> None:
+    """Neither of a whole recording, nor of a part of it: a constant stretch of one is silent."""
+    hiss = 0.01 * rng("hiss").standard_normal(16_000)
+    for name, wave in {
+        "whole": hiss + offset,
+        "half": np.where(np.arange(16_000) < 8_000, hiss, hiss + offset),
+        "padded": np.concatenate([np.zeros(64_000), hiss + offset]),
+    }.items():
+        write_wav(recordings / "rain" / f"{name}.wav", wave.astype(np.float32))
+        library, clean = NoiseLibrary(clip, recordings), clip("clip-0", 1_600)
+        for repeat in range(10):
+            rendered = library.render(draw(1, "clip-0", "train", "rain", 0, repeat, (f"rain/{name}.wav",)), clean)
+            added = rendered.noisy.astype(np.float64) - rendered.clean
+            assert abs(added.mean()) < 1e-6
+            assert snr_db(rendered.clean, added - added.mean()) == pytest.approx(0, abs=0.01)
+    write_wav(recordings / "rain" / "constant.wav", np.full(16_000, offset, np.float32))
+    with pytest.raises(UserError, match=r"constant\.wav is silent: remove it"):
+        NoiseLibrary(clip, recordings).noise(draw(1, "clip-0", "train", "rain", 0, 0, ("rain/constant.wav",)), 50)
+
+
 def test_faulty_recordings_are_named(recordings: Path) -> None:
     with pytest.raises(UserError, match=r"wind holds no recordings"):
         list_recordings(recordings, ("rain", "wind"))

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from echodistill.audio.files import encode_flac
+from echodistill.audio.stored import encode_flac
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.registry import register

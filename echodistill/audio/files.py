@@ -1,16 +1,22 @@
-"""The only place that reads or writes audio files. Inside the project a clip is 16 kHz mono float32."""
+"""The only place that reads others' audio files, or writes some. Inside the project a clip is 16 kHz mono float32."""
 
 import io
-import struct
+import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
+from numpy.typing import NDArray
 
-from echodistill.audio.levels import SAMPLE_RATE, Waveform
+from echodistill.audio.containers.recordings import recordings_in
+from echodistill.audio.containers.unusable import CONVERT, KEEP_REST, Truncated, Unusable
+from echodistill.audio.levels import SAMPLE_RATE, Waveform, without_offset
+from echodistill.audio.stored import Decoded
 from echodistill.errors import UserError
+from echodistill.paths import fault_of_path
 
 MAX_CHANNELS = 32
 MAX_DECODED_BYTES = 2 * 2**30
@@ -21,21 +27,10 @@ class TooLong(UserError):
     """A recording lasts longer than its reader takes."""
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """One decoded recording."""
-
-    waveform: Waveform
-    """Shape (samples,), 16 kHz mono, peak at most 1.0."""
-    source_rate: int
-    """Hz, as stored in the file."""
-    source_channels: int
-
-
 def read_file(path: Path) -> bytes:
     """A recording's bytes, not decoded. Raises ``UserError`` naming the file and the fault."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such audio file")
+    if fault := fault_of_path(path):
+        raise UserError(f"{path}: {fault}")
     try:
         return path.read_bytes()
     except OSError as error:
@@ -48,69 +43,105 @@ def decode_file(path: Path, max_duration_s: float) -> Decoded:
 
 
 def decode_bytes(content: bytes, name: str, max_duration_s: float) -> Decoded:
-    """Decode wav, flac, ogg or mp3 bytes to 16 kHz mono.
+    """Decode wav, aiff, au, caf, w64, sphere, flac, ogg or mp3 bytes to 16 kHz mono.
 
-    Channels are averaged, other rates resampled, and a peak above full scale is scaled down to it. The length a header claims is
-    checked before anything of that size is allocated. Raises ``UserError`` naming ``name`` and the fault: empty, no audio,
-    truncated, too long (``TooLong``), too large, NaN samples.
+    Recordings that stand one behind the other are read as one. Channels are averaged, a constant offset is taken away (it is no
+    sound, and would count in every level), other rates are resampled, and a peak above full scale is scaled down to it. The
+    length a header claims is checked before anything of that size is allocated. Raises ``UserError`` naming ``name`` and the
+    fault: empty, no audio, truncated, too long (``TooLong``), too large, NaN samples.
     """
     if not content:
         raise UserError(f"{name}: the file is empty")
-    _check_riff(content, name)
     try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            frames, rate, channels = file.frames, file.samplerate, file.channels
-            if not (0 < channels <= MAX_CHANNELS) or rate <= 0:
-                raise UserError(f"{name}: the header claims {channels} channels at {rate} Hz")
-            if frames / rate > max_duration_s:
-                raise TooLong(f"{name}: {frames / rate:.1f} s is longer than the allowed {max_duration_s:g} s")
-            if (size := 4 * frames * channels) > MAX_DECODED_BYTES:
-                held = f"{frames / rate:.1f} s of {channels} channels at {rate} Hz are {size / 2**30:.1f} GiB when decoded"
-                raise UserError(f"{name}: {held}, more than {MAX_DECODED_BYTES / 2**30:g}: cut it, resample it or mix it down first")
-            samples = file.read(dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"{name}: not an audio file that can be decoded ({error.error_string})") from error
+        recordings = recordings_in(content)
+        limit = _Limit(name, max_duration_s)
+        parts = [_read(recording, limit) for recording in recordings]
+    except Unusable as error:
+        cure = f": {error.cure}{_by_ffmpeg(name)}" if error.cure else ""
+        raise UserError(f"{name}: {error}{cure}") from error
+    if len(formats := {(part.rate, part.samples.shape[1]) for part in parts}) > 1:
+        of = " and ".join(f"{channels} channels at {rate} Hz" for rate, channels in sorted(formats))
+        raise UserError(f"{name}: joined of recordings that differ ({of}): give each a file of its own")
+    rate = parts[0].rate
+    samples = np.concatenate([part.samples for part in parts]) if len(parts) > 1 else parts[0].samples
     if len(samples) == 0:
         raise UserError(f"{name}: holds no samples")
-    if len(samples) < frames:
-        raise UserError(f"{name}: truncated: {len(samples)} of {frames} frames are there")
     if not np.isfinite(samples).all():
         raise UserError(f"{name}: holds NaN or infinite samples")
-    mono = samples.mean(axis=1)
+    mono = without_offset(samples.mean(axis=1))
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")
     peak = float(np.max(np.abs(mono), initial=0.0))
     if peak > 1.0:
         mono = mono / peak
-    return Decoded(waveform=np.ascontiguousarray(mono, dtype=np.float32), source_rate=rate, source_channels=channels)
+    return Decoded(np.ascontiguousarray(mono, dtype=np.float32), rate, samples.shape[1])
 
 
-def _check_riff(content: bytes, name: str) -> None:
-    """Refuse a wav whose header claims what the file does not hold; libsndfile would read such files as shorter ones."""
-    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
-        return
-    position = 12
-    while position + 8 <= len(content):
-        chunk, size = content[position : position + 4], struct.unpack("<I", content[position + 4 : position + 8])[0]
-        if chunk == b"fmt " and position + 24 <= len(content):
-            channels, rate = struct.unpack("<HI", content[position + 10 : position + 16])
-            if channels == 0 or rate == 0:
-                raise UserError(f"{name}: the header claims {channels} channels at {rate} Hz")
-        if chunk == b"data":
-            held = len(content) - position - 8
-            # 0xFFFFFFFF is what a streaming writer leaves: the length is unknown, not wrong
-            if size > held and size != 0xFFFFFFFF:
-                raise UserError(f"{name}: truncated: the header claims {size} bytes of samples, {held} are there")
-            return
-        position += 8 + size + size % 2
-    raise UserError(f"{name}: truncated: the wav has no sample data")
+@dataclass(frozen=True)
+class _Part:
+    samples: NDArray[np.float32]
+    """Shape (samples, channels)."""
+    rate: int
+    """Hz."""
 
 
-def encode_flac(waveform: Waveform) -> bytes:
-    """16 kHz mono FLAC, 24 bit; what ``decode_bytes`` gives back differs by less than 2^-23."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_24")
-    return buffer.getvalue()
+class _Limit:
+    """What may still be decoded of a file, over all recordings that it holds."""
+
+    def __init__(self, name: str, max_duration_s: float) -> None:
+        self._name = name
+        self._max_duration_s = max_duration_s
+        self._duration_s = 0.0
+        self._size = 0
+
+    def add(self, frames: int, rate: int, channels: int) -> None:
+        """Count a recording before it is decoded. Raises ``UserError`` when it would be too much, or no recording can be so."""
+        if not (0 < channels <= MAX_CHANNELS) or rate <= 0:
+            raise UserError(f"{self._name}: the header claims {channels} channels at {rate} Hz")
+        self._duration_s += frames / rate
+        self._size += 4 * frames * channels
+        if self._duration_s > self._max_duration_s:
+            raise TooLong(f"{self._name}: {self._duration_s:.1f} s is longer than the allowed {self._max_duration_s:g} s")
+        if self._size > MAX_DECODED_BYTES:
+            held = f"{self._duration_s:.1f} s of {channels} channels at {rate} Hz are {self._size / 2**30:.1f} GiB when decoded"
+            raise UserError(f"{self._name}: {held}, more than {MAX_DECODED_BYTES / 2**30:g}: cut it, resample it or mix it down first")
+
+
+class _Bytes(io.BytesIO):
+    """A recording's bytes. A damaged header may send the decoder outside them, for which soundfile would print a traceback."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
+def _read(recording: bytes, limit: _Limit) -> _Part:
+    """Decode one recording to its end. Raises ``Unusable`` when it cannot be opened, or not be read to its end."""
+    try:
+        with soundfile.SoundFile(_Bytes(recording)) as file:
+            limit.add(file.frames, file.samplerate, file.channels)
+            try:
+                # the number is named: some codecs (GSM 6.10) cannot seek, and are not asked how much is left
+                samples = file.read(file.frames, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                what = f"truncated, damaged or of an unusual codec ({file.subtype})"
+                raise Unusable(f"{what}: it cannot be read to its end: {error.error_string.rstrip('.')}", KEEP_REST) from error
+            if len(samples) < file.frames:
+                raise Truncated(f"{len(samples)} of {file.frames} frames are there")
+            return _Part(samples, file.samplerate)
+    except soundfile.LibsndfileError as error:
+        raise Unusable(f"not an audio file that can be decoded ({error.error_string})", CONVERT) from error
+
+
+def _by_ffmpeg(name: str) -> str:
+    """The command that makes a wav of a file; of what is no file of its own (a row of a parquet file, an upload) the program."""
+    path = Path(name)
+    if not re.fullmatch(r"\.\w{1,5}", path.suffix):
+        return " with ffmpeg"
+    target = path.with_suffix(".wav" if path.suffix.lower() != ".wav" else ".converted.wav")
+    return f": `ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(target))}`, and name the new file"
 
 
 def write_wav(path: Path, waveform: Waveform) -> None:

@@ -19,6 +19,11 @@ def power(waveform: NDArray[np.floating]) -> float:
     return float(np.mean(samples * samples)) if samples.size else 0.0
 
 
+def without_offset(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Take a constant offset away: nobody hears it, but it would count in every power and so in the SNR."""
+    return waveform - waveform.mean(dtype=np.float64).astype(waveform.dtype) if waveform.size else waveform
+
+
 def dbfs(waveform: NDArray[np.floating]) -> float:
     """Mean power in dB relative to a full-scale square wave; ``-inf`` for digital silence."""
     mean_square = power(waveform)
@@ -54,11 +59,12 @@ def fit_length(noise: NDArray[np.floating], samples: int, offset: int) -> NDArra
 def excerpt(stream: np.random.Generator, recording: NDArray[np.floating], samples: int) -> NDArray[np.floating]:
     """Return ``samples`` of a recording from a random place where it sounds, looped if it is too short.
 
-    Many sound libraries pad their files with digital silence, against which no SNR is defined.
+    Many sound libraries pad their files with digital silence, against which no SNR is defined. A part that is constant is
+    silent too, at whatever offset.
     """
     for _ in range(EXCERPT_DRAWS):
         part = fit_length(recording, samples, int(stream.integers(0, max(1, recording.size))))
-        if dbfs(part) >= SILENCE_DBFS:
+        if dbfs(without_offset(part)) >= SILENCE_DBFS:
             return part
     loudest = int(np.argmax(np.abs(recording)))
     return fit_length(recording, samples, min(loudest, max(0, recording.size - samples)))  # not within a fade, if that can be

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from echodistill.audio.files import decode_file
 from echodistill.audio.kinds import CLEAN, CROWD
-from echodistill.audio.levels import SILENCE_DBFS, Waveform, dbfs, excerpt
+from echodistill.audio.levels import SILENCE_DBFS, Waveform, dbfs, excerpt, without_offset
 from echodistill.audio.mixing import Mix, Rendered, render
 from echodistill.audio.noises import PROCEDURAL, crowd
 from echodistill.errors import UserError
+from echodistill.paths import unwatched
 from echodistill.seeds import rng
 
 MAX_RECORDING_S = 3600.0
@@ -26,7 +27,11 @@ def list_recordings(folder: Path, kinds: tuple[str, ...]) -> dict[str, tuple[str
     """Recordings of each kind as paths relative to ``folder``. Raises ``UserError`` when a kind has none."""
     found = {}
     for kind in kinds:
-        paths = sorted(path for path in (folder / kind).glob("**/*") if path.suffix.lower() in SUFFIXES)
+        below = sorted((folder / kind).glob("**/*"))
+        paths = [path for path in below if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+        for path in [folder / kind / "*", *(path / "*" for path in below if path.is_dir())]:
+            if fault := unwatched(path, folder):
+                raise UserError(f"mixes.recordings, kind {kind}: {fault}")
         if not paths:
             raise UserError(f"mixes.recordings: {folder / kind} holds no recordings; each of mixes.kinds needs a sub-folder")
         found[kind] = tuple(path.relative_to(folder).as_posix() for path in paths)
@@ -51,7 +56,7 @@ class NoiseLibrary:
         """The recipe's noise before scaling, shape (samples,). The same for the same recipe, always."""
         stream = rng(mix.noise_seed)
         if self._recordings is not None:
-            return excerpt(stream, self._read(mix.noise_sources[0]), samples)
+            return without_offset(excerpt(stream, self._read(mix.noise_sources[0]), samples))
         if mix.noise_kind == CROWD:
             return crowd(stream, samples, [self._clip(clip_id) for clip_id in mix.noise_sources])
         return PROCEDURAL[mix.noise_kind](stream, samples)

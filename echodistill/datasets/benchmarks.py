@@ -66,6 +66,7 @@ def _published(root: Path, pattern: str, benchmark: str, layout: Layout) -> Iter
         raise UserError(f"{published}: no such file: set corpus.path, and corpus.manifest to the rows of {benchmark}: {names}")
     for file in files:
         name = file.relative_to(root).as_posix()
+        below(root, name)  # a pattern may lead behind a linked folder
         found: Places = parquet_rows.rows(file) if file.suffix == ".parquet" else manifest.rows(file)
         for place, fields in found:
             yield f"{name}:{place}", fields

@@ -17,8 +17,8 @@ from types import TracebackType
 import numpy as np
 import soxr
 
-from echodistill.audio.files import Decoded
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
+from echodistill.audio.stored import Decoded
 from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceFailed, split_groups
 from echodistill.datasets.spoken_words import ask, draw_words
 from echodistill.params import CorpusParams

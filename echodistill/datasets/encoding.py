@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from echodistill.audio.files import Decoded, decode_bytes, encode_flac
 from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
+from echodistill.audio.stored import Decoded, decode_flac, encode_flac
 from echodistill.datasets.sources import Raw, SourceClip, SourceFailed
 from echodistill.errors import UserError
 from echodistill.seeds import rng
@@ -97,5 +97,5 @@ def probe() -> str:
     for rate in (8_000, 22_050, 44_100):
         samples = 0.1 * rng("probe", rate).standard_normal(rate).astype(np.float32)
         content = encode_flac(soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ"))
-        digest.update(content + str(dbfs(decode_bytes(content, "probe", 2.0).waveform)).encode())
+        digest.update(content + str(dbfs(decode_flac(content, "probe").waveform)).encode())
     return digest.hexdigest()

@@ -25,7 +25,8 @@ from pathlib import Path
 from string import ascii_uppercase as LETTERS
 from typing import Any, Literal
 
-from echodistill.audio.files import Decoded, TooLong, decode_bytes, read_file
+from echodistill.audio.files import TooLong, decode_bytes, read_file
+from echodistill.audio.stored import Decoded
 from echodistill.datasets.manifest import Fields, RowError, below, rows
 from echodistill.datasets.missing import NO_AUDIO
 from echodistill.datasets.parquet_rows import Embedded, read_embedded
@@ -33,6 +34,7 @@ from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceQue
 from echodistill.errors import UserError
 from echodistill.models.prompts import folded
 from echodistill.params import CorpusParams
+from echodistill.paths import fault_of_path, unwatched
 from echodistill.records import SPLITS, Quarantined
 
 AnswersAs = Literal["text", "letter", "number"]
@@ -190,15 +192,19 @@ def _as_text(value: Any, what: str) -> str:
 
 
 def _audio(written: str, root: Path) -> Path:
-    """The recording's path. What a link inside the folder points to is the owner's affair."""
+    """The recording's path. What a link to a file points to is the owner's affair; a linked folder is not watched."""
     base = os.path.abspath(root)
     path = os.path.normpath(os.path.join(base, written))
     if os.path.commonpath([base, path]) != base:
         raise RowError(f"audio path {written!r} leaves the folder")
     for candidate in (path, f"{path}.wav"):
         if os.path.isfile(candidate):
-            return root / os.path.relpath(candidate, base)
-    raise RowError(f"{NO_AUDIO}: {written}")
+            recording = root / os.path.relpath(candidate, base)
+            if fault := unwatched(recording, root):
+                raise RowError(f"audio path {written!r}: {fault}")
+            return recording
+    fault = fault_of_path(Path(path))
+    raise RowError(f"{NO_AUDIO}: {written}" + (f" ({fault})" if fault not in ("", NO_AUDIO) else ""))
 
 
 @dataclass(frozen=True)

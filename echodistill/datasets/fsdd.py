@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from echodistill.audio.files import Decoded, decode_bytes, read_file
+from echodistill.audio.files import decode_bytes, read_file
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
+from echodistill.audio.stored import Decoded
 from echodistill.datasets.sources import Raw, SourceClip, SourceClips, split_groups
 from echodistill.datasets.spoken_words import ask, draw_words
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams
+from echodistill.paths import unwatched
 from echodistill.records import SPLITS, Quarantined
 from echodistill.seeds import rng
 
@@ -54,6 +56,8 @@ def _find(root: Path) -> tuple[Takes, list[Quarantined]]:
     folder = root / "recordings" if (root / "recordings").is_dir() else root
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder: set corpus.path to a copy of the Free Spoken Digit Dataset")
+    if fault := unwatched(folder / "*.wav", root):
+        raise UserError(f"{folder}: {fault}")
     takes: Takes = {}
     quarantined = []
     for path in sorted(folder.iterdir()):

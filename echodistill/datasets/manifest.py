@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.errors import UserError
+from echodistill.paths import unwatched
 
 Fields = dict[str, Any]
 
@@ -24,6 +25,8 @@ def below(folder: Path, name: str) -> Path:
     """The manifest ``name`` in ``corpus.path``. Raises ``UserError`` for one that lies elsewhere: no change of it would be noticed."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UserError(f"corpus.manifest {name} leads out of corpus.path ({folder}): put it there, or set corpus.path to hold both")
+    if fault := unwatched(folder / name, folder):
+        raise UserError(f"corpus.manifest {name}: {fault}")
     return folder / name
 
 

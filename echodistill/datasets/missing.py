@@ -1,8 +1,7 @@
 """Rows whose recording is missing, told from other bad rows by how their reason begins."""
 
+from echodistill.paths import MISSING as NO_AUDIO
 from echodistill.records import Quarantined
-
-NO_AUDIO = "no such audio file"
 
 
 def lacks_audio(row: Quarantined) -> bool:

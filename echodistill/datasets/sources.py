@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from echodistill.audio.files import Decoded
+from echodistill.audio.stored import Decoded
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams
 from echodistill.records import Quarantined

@@ -7,8 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 
-from echodistill.audio.files import decode_bytes
 from echodistill.audio.levels import Waveform
+from echodistill.audio.stored import decode_flac
 from echodistill.errors import UserError
 from echodistill.records import Clip, Question, read_rows
 
@@ -77,7 +77,6 @@ class Corpus:
 
     def _read(self, clip_id: str) -> Waveform:
         """The clip's waveform, shape (samples,), 16 kHz mono float32. Cached; do not write into it."""
-        clip = self.clips[clip_id]
-        waveform = decode_bytes(self.stored_bytes(clip_id), clip_id, clip.duration_s + 1.0).waveform
+        waveform = decode_flac(self.stored_bytes(clip_id), clip_id).waveform
         waveform.flags.writeable = False
         return waveform

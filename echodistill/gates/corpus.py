@@ -7,8 +7,8 @@ from pathlib import Path
 
 from scipy.special import bdtrc
 
-from echodistill.audio.files import decode_bytes
 from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
+from echodistill.audio.stored import decode_flac
 from echodistill.datasets.missing import lacks_audio
 from echodistill.datasets.origin import shares
 from echodistill.datasets.store import Corpus
@@ -53,7 +53,7 @@ class _Heard:
 
 def _listen(corpus: Corpus, clip: Clip) -> _Heard:
     try:
-        decoded = decode_bytes(corpus.stored_bytes(clip.clip_id), clip.clip_id, clip.duration_s + 1.0)
+        decoded = decode_flac(corpus.stored_bytes(clip.clip_id), clip.clip_id)
     except UserError:
         # the rest cannot be measured and is taken from the row: the one fault is that the clip does not decode
         return _Heard(False, clip.duration_s, clip.level_dbfs, STORED_AS)

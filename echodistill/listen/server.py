@@ -17,8 +17,9 @@ from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from echodistill.audio.files import decode_bytes, encode_flac
+from echodistill.audio.files import decode_bytes
 from echodistill.audio.levels import Waveform
+from echodistill.audio.stored import encode_flac
 from echodistill.errors import UserError
 from echodistill.models.prompts import check_asked
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.audio.files import decode_bytes, encode_flac
 from echodistill.audio.kinds import CLEAN, CROWD
 from echodistill.audio.levels import SAMPLE_RATE, Waveform, snr_db
 from echodistill.audio.mixing import Mix, Rendered, draw, render
 from echodistill.audio.noises import PROCEDURAL
 from echodistill.audio.recordings import NoiseLibrary
+from echodistill.audio.stored import decode_flac, encode_flac
 from echodistill.datasets.store import Corpus
 from echodistill.records import MixCheck
 from echodistill.seeds import rng
@@ -54,7 +54,7 @@ class StoredClip:
     @cached_property
     def waveform(self) -> Waveform:
         """Shape (samples,), decoded once and kept as long as the clip is; do not write into it."""
-        waveform = decode_bytes(self.content, self.clip_id, self.duration_s + 1.0).waveform
+        waveform = decode_flac(self.content, self.clip_id).waveform
         waveform.flags.writeable = False
         return waveform
 

@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from echodistill.audio.files import encode_flac
 from echodistill.audio.levels import Waveform
+from echodistill.audio.stored import encode_flac
 from echodistill.evaluation.choices import is_right
 from echodistill.models.prompts import LETTERS
 from echodistill.records import Quarantined

@@ -1,0 +1,167 @@
+"""Containers made of chunks, each with a name and a length: WAV (RIFF, RIFX, RF64), AIFF, W64 and CAF."""
+
+import struct
+from dataclasses import dataclass
+
+from echodistill.audio.containers.joined import check_remainder, next_beginning
+from echodistill.audio.containers.unusable import Truncated, Unusable
+
+_PLACEHOLDERS = (0x7F000000, 0x80000000, 0xFFFFFFFF)
+"""Lengths near these are left by programs that write to a pipe and cannot go back to their header."""
+_NEAR = 2**16
+_LONGEST = 2**62
+"""A 64-bit length beyond it is no length."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    name: str
+    first: int
+    """Where the first chunk begins."""
+    id_bytes: int
+    length: struct.Struct
+    align: int
+    data: bytes
+    """What the name of the chunk with the samples begins with."""
+    before: int = 0
+    """Bytes of that chunk in front of its samples."""
+    counts_header: bool = False
+    """A chunk's length counts its own name and length."""
+
+    @property
+    def header(self) -> int:
+        return self.id_bytes + self.length.size
+
+
+_U32, _U32_BIG = struct.Struct("<I"), struct.Struct(">I")
+_WAV = _Layout("wav", 12, 4, _U32, 2, b"data")
+_LAYOUTS = (
+    (b"RIFF", b"WAVE", _WAV),
+    (b"RF64", b"WAVE", _WAV),
+    (b"RIFX", b"WAVE", _Layout("wav", 12, 4, _U32_BIG, 2, b"data")),
+    (b"FORM", b"AIF", _Layout("AIFF", 12, 4, _U32_BIG, 2, b"SSND", before=8)),
+    (b"riff", b"", _Layout("W64", 40, 16, struct.Struct("<Q"), 8, b"data", counts_header=True)),
+    (b"caff", b"", _Layout("CAF", 8, 4, struct.Struct(">Q"), 1, b"data", before=4)),
+)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    name: bytes
+    at: int
+    """Where its header begins."""
+    start: int
+    """Where its body begins."""
+    length: int
+    """Of its body, as stated."""
+
+
+def is_chunked(content: bytes) -> bool:
+    """Return whether ``content`` begins as one of these containers does."""
+    return _layout(content) is not None
+
+
+def first_recording(content: bytes) -> tuple[bytes, int]:
+    """Return the first recording in ``content`` with its true length in its header, and where the next one begins.
+
+    Raises ``Unusable`` when it is truncated, has no samples' chunk, or is followed by what its header does not count.
+    """
+    layout = _layout(content)
+    assert layout is not None
+    data = _samples(content, layout)
+    stated, field = _stated(content, data, layout)
+    held = len(content) - data.start
+    if _is_placeholder(stated, content, data, layout):
+        end = next_beginning(content, data.start)
+        return _restated(content[:end], field, end - data.start, layout), end
+    if stated > held:
+        raise Truncated(f"the header claims {stated} bytes of samples, {held} are there")
+    end = data.start + stated
+    walked = _walked(content, _next(content, end, layout), layout)
+    begins = next_beginning(content, end)
+    check_remainder(content[walked:begins])
+    # libsndfile takes the samples of a W64 for all bytes up to the end of the file
+    return content[: end if layout.counts_header else begins], begins
+
+
+def _layout(content: bytes) -> _Layout | None:
+    return next((layout for magic, form, layout in _LAYOUTS if content.startswith(magic) and content.startswith(form, 8)), None)
+
+
+def _chunk(content: bytes, at: int, layout: _Layout) -> _Chunk | None:
+    """Return the chunk at ``at``; ``None`` where no header fits in any more."""
+    start = at + layout.header
+    if start > len(content):
+        return None
+    (length,) = layout.length.unpack_from(content, at + layout.id_bytes)
+    body = length - layout.header if layout.counts_header else length
+    return _Chunk(content[at : at + layout.id_bytes], at, start, body)
+
+
+def _samples(content: bytes, layout: _Layout) -> _Chunk:
+    position = layout.first
+    while chunk := _chunk(content, position, layout):
+        if chunk.name == b"fmt ":
+            _check_format(content, chunk, layout)
+        if chunk.name.startswith(layout.data):
+            return chunk
+        if chunk.length < 0:
+            break
+        position = _next(content, chunk.start + chunk.length, layout)
+    raise Truncated(f"the {layout.name} has no sample data")
+
+
+def _check_format(content: bytes, chunk: _Chunk, layout: _Layout) -> None:
+    if len(content) >= chunk.start + 8:
+        channels, rate = struct.unpack_from(layout.length.format[0] + "HI", content, chunk.start + 2)
+        if channels == 0 or rate == 0:
+            raise Unusable(f"the header claims {channels} channels at {rate} Hz")
+
+
+def _next(content: bytes, end: int, layout: _Layout) -> int:
+    """Return where the chunk behind one that ends at ``end`` begins. Some writers leave the padding out."""
+    padded = end + -end % layout.align
+    if padded != end and not _is_name(content, padded) and _is_name(content, end):
+        return end
+    return padded
+
+
+def _is_name(content: bytes, at: int) -> bool:
+    """Return whether four bytes are printable, as those that a chunk's name or a tag begins with are."""
+    name = content[at : at + 4]
+    return len(name) == 4 and name.isascii() and name.decode("ascii").isprintable()
+
+
+def _walked(content: bytes, position: int, layout: _Layout) -> int:
+    """Return where the chunks that begin at ``position`` end. Tags that players append look like chunks that run past the end."""
+    while _is_name(content, position) and next_beginning(content[position : position + 16], 0) != 0:
+        chunk = _chunk(content, position, layout)
+        if chunk is None or chunk.length < 0 or chunk.name.startswith(layout.data):
+            break
+        position = _next(content, chunk.start + chunk.length, layout)
+    return min(position, len(content))
+
+
+def _stated(content: bytes, data: _Chunk, layout: _Layout) -> tuple[int, int]:
+    """Return the stated length of the samples' chunk, and where it is written: an RF64 has it in a chunk of its own."""
+    if content.startswith(b"RF64") and data.length == 0xFFFFFFFF and content[12:16] == b"ds64":
+        return struct.unpack_from("<Q", content, 28)[0], 28
+    return data.length, data.at + layout.id_bytes
+
+
+def _is_placeholder(stated: int, content: bytes, data: _Chunk, layout: _Layout) -> bool:
+    """Return whether the length was not known when the header was written: the samples then last to the end of the file."""
+    if stated > layout.before:
+        return stated > _LONGEST or (layout.length.size == 4 and any(abs(stated - value) < _NEAR for value in _PLACEHOLDERS))
+    # no samples are stated: none there, or a recorder that never came back to its header
+    walked = _walked(content, data.start + max(0, stated), layout)
+    return len(content[walked : next_beginning(content, walked)].strip(b"\0")) > 0
+
+
+def _restated(content: bytes, field: int, length: int, layout: _Layout) -> bytes:
+    """Return ``content`` with the length written at ``field``."""
+    if field == 28 and content.startswith(b"RF64"):
+        packed = struct.pack("<Q", length)
+    else:
+        packed = layout.length.pack(length + layout.header if layout.counts_header else length)
+    return content[:field] + packed + content[field + len(packed) :]

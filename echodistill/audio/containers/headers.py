@@ -1,0 +1,51 @@
+"""Containers with one header in front of all samples: AU (Sun, NeXT) and NIST SPHERE."""
+
+import re
+import struct
+
+from echodistill.audio.containers.joined import check_remainder, next_beginning
+from echodistill.audio.containers.unusable import Truncated
+
+_UNKNOWN = 0xFFFFFFFF
+
+
+def first_au(content: bytes) -> tuple[bytes, int]:
+    """Return the first recording in ``content`` with its true length in its header, and where the next one begins.
+
+    Raises ``Unusable`` when it is truncated or followed by what its header does not count.
+    """
+    number = struct.Struct(">I" if content.startswith(b".snd") else "<I")
+    if len(content) < 24:
+        raise Truncated("the AU header is cut off")
+    start, stated = (number.unpack_from(content, at)[0] for at in (4, 8))
+    start = max(start, 24)
+    if stated in (0, 0x7FFFFFFF, 0x80000000, _UNKNOWN):
+        end = next_beginning(content, start)
+        return content[:8] + number.pack(max(0, end - start)) + content[12:end], end
+    return _checked(content, start, stated)
+
+
+def first_sphere(content: bytes) -> tuple[bytes, int]:
+    """Do the same for NIST SPHERE, whose header is lines of text."""
+    header = content[:1024]
+    size = re.match(rb"NIST_1A\n\s*(\d+)\n", header)
+    fields = dict(re.findall(rb"^(\w+) -i (\d+)\s*$", header, re.MULTILINE))
+    if size is None or b"end_head" not in header:
+        raise Truncated("the NIST SPHERE header is cut off")
+    start = max(int(size[1]), size.end())
+    sample_bytes = int(fields.get(b"sample_n_bytes", b"1"))  # left out where a sample is one byte of u-law or A-law
+    stated = int(fields.get(b"sample_count", b"0")) * int(fields.get(b"channel_count", b"1")) * sample_bytes
+    if stated == 0:  # libsndfile takes all bytes for samples
+        end = next_beginning(content, start)
+        return content[:end], end
+    return _checked(content, start, stated)
+
+
+def _checked(content: bytes, start: int, stated: int) -> tuple[bytes, int]:
+    held = max(0, len(content) - start)
+    if stated > held:
+        raise Truncated(f"the header claims {stated} bytes of samples, {held} are there")
+    end = start + stated
+    begins = next_beginning(content, end)
+    check_remainder(content[end:begins])
+    return content[:end], begins
