@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from echodistill.audio.kinds import KINDS
 from echodistill.errors import UserError
-from echodistill.params_faults import BadKey, describe
+from echodistill.params_faults import BadKey, describe, keys_of
 from echodistill.yaml12 import load_yaml
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -379,4 +379,5 @@ def validate_params(raw: Any, name: str) -> Params:
     except ValidationError as error:
         # a list with one bad item is also told to be too short, as if it had been given empty
         faults = [fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]]
-        raise UserError(f"{name}: " + "; ".join(map(describe, faults or error.errors()))) from error
+        known = list(keys_of(Params))
+        raise UserError(f"{name}: " + "; ".join(describe(fault, known) for fault in faults or error.errors())) from error
