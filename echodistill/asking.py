@@ -14,6 +14,7 @@ from echodistill.evaluation.choices import parse_choice
 from echodistill.mixes.drawing import Sources
 from echodistill.mixes.sources import sources_of
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
+from echodistill.models.control_tokens import check_texts
 from echodistill.models.response_limit import asked_limit
 from echodistill.params import Params
 
@@ -49,6 +50,7 @@ def answer(llm: AudioLLM, waveform: Waveform, question: str, choices: Sequence[s
 
     The length limit is derived unless ``max_new_tokens`` gives it; ``UserError`` if that is too short for a choice.
     """
+    check_texts(llm.tokenizer, [("the question", question), *(("a choice", choice) for choice in choices)])
     limit = asked_limit(llm.tokenizer, choices, max_new_tokens, "--max-new-tokens")
     response = decode(llm, generate(llm, encode(llm, [Prompt(waveform, question, choices)]), limit)[0])
     if not choices:

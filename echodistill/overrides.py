@@ -12,6 +12,7 @@ import yaml
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
 from echodistill.params import Params, load_params, validate_params
+from echodistill.params_faults import did_you_mean, holds_text, keys_of
 from echodistill.paths import check_hashable
 from echodistill.yaml12 import dump_yaml, load_yaml
 
@@ -19,6 +20,9 @@ SAVED = Path(".echodistill/params.yaml.saved")
 OVERRIDDEN = Path(".echodistill/params.yaml.overridden")
 EDITED = Path(".echodistill/params.yaml.before-run")
 LOCK = Path(".echodistill/run.lock")
+QUOTES = ("'", '"')
+NOTHING = ("", "~", "null", "Null", "NULL")
+"""How YAML writes that there is no value."""
 
 
 def applied(path: Path, overrides: Sequence[str]) -> Params:
@@ -38,22 +42,34 @@ def check_inputs(params: Params) -> None:
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """``raw`` with each ``section.key=value`` set; values are YAML. Raises ``UserError`` for an unknown key or no ``=``."""
+    """``raw`` with each ``section.key=value`` set. Raises ``UserError`` for an unknown key or no ``=``.
+
+    The value of a key that holds a text is taken as it is written, in quotes or without; all others are YAML.
+    """
     for override in overrides:
         key, equals, text = override.partition("=")
+        key = key.strip()
         if not equals:
             raise UserError(f"-S {override!r}: give key=value, e.g. -S train.method=grpo")
-        *outer, last = key.strip().split(".")
+        *outer, last = key.split(".")
         node: Any = raw
         for part in outer:
             node = node.get(part) if isinstance(node, dict) else None
         if not isinstance(node, dict) or last not in node:
-            raise UserError(f"-S {override}: params.yaml has no key {key.strip()!r}")
+            raise UserError(f"-S {override}: params.yaml has no key {key!r}{did_you_mean(key, list(keys_of(Params)))}")
         try:
-            node[last] = load_yaml(text)
+            node[last] = _value(text, key)
         except yaml.YAMLError as error:
-            raise UserError(f"-S {override}: the value is not valid YAML") from error
+            raise UserError(f"-S {override}: the value is not valid YAML: put texts within it in quotes") from error
     return raw
+
+
+def _value(text: str, key: str) -> Any:
+    """Read the value of ``key``. In YAML a pattern such as ``*/x.csv`` would be an error, and ``a #b`` be cut."""
+    text = text.strip()
+    if not holds_text(Params, key) or text in NOTHING or text[0] in QUOTES:
+        return load_yaml(text)
+    return text
 
 
 @contextmanager

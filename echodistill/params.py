@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from echodistill.audio.kinds import KINDS
 from echodistill.errors import UserError
-from echodistill.params_faults import BadKey, describe
+from echodistill.params_faults import BadKey, describe, keys_of
+from echodistill.params_types import FirstNumber, GroupName
 from echodistill.yaml12 import load_yaml
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -65,6 +66,7 @@ class OwnTest(Section):
     """``None``: the test is split off ``corpus.source``. Else all of it is here, and nothing else of this source is taken."""
     path: str
     manifest: str
+    answers_from: FirstNumber | None = None
 
 
 class CorpusParams(Section):
@@ -73,9 +75,13 @@ class CorpusParams(Section):
     """Folder of recordings; ``builtin`` does not look at it."""
     manifest: str
     """``folder`` and benchmarks: JSONL, JSON or CSV file below ``path``; of a benchmark also parquet, or a pattern for several."""
+    answers_from: FirstNumber | None
+    """``folder``: the first choice's number in answers that are numbers; ``None``: as choices are labelled, else 0."""
     benchmark_rows: Literal["test", "split"]
     """Of a benchmark published for testing: all rows are test rows, or they are split (and trained on) like any others."""
     test: OwnTest
+    test_groups: tuple[GroupName, ...]
+    """The groups that are the test, whatever the source; of none, ``test_share`` are drawn."""
     clips: ClipCounts
     """How many clips ``builtin`` and ``fsdd`` make; the others take all they find."""
     validation_share: Share
@@ -83,9 +89,11 @@ class CorpusParams(Section):
     decision_share: Share
     """Of the groups, rounded up where there are four groups or more; none of fewer."""
     test_share: Share
-    """Of the groups, rounded up; with a source of its own for the test (``test``) none of the groups."""
+    """Of the groups, rounded up; not looked at where ``test_groups`` or a source of its own (``test``) makes the test."""
     min_duration_s: PositiveFloat
     max_duration_s: PositiveFloat
+    trim_excess_s: NonNegativeFloat
+    """A clip that is longer than ``max_duration_s`` by no more than this is cut to it and kept."""
     max_quarantined_share: Share
     """More bad rows than this share of a source stop the run."""
 
@@ -93,12 +101,19 @@ class CorpusParams(Section):
     def _ranges(self) -> "CorpusParams":
         if self.min_duration_s >= self.max_duration_s:
             raise BadKey("min_duration_s", "must be below max_duration_s")
-        if self.validation_share + self.decision_share + self.test_share >= 1.0:
+        drawn_test_share = 0.0 if self.test_groups or self.test.source else self.test_share
+        if self.validation_share + self.decision_share + drawn_test_share >= 1.0:
             raise BadKey("test_share", "the shares of the groups must stay below 1 in sum: something must be left to train on")
         if self.test.source == self.source and (self.source == "builtin" or self._reads_the_same()):
             raise BadKey(
                 "test.source", "corpus.source reads the same: write null, or name other rows in corpus.test.path and .manifest"
             )
+        if self.test_groups and self.test.source is not None:
+            raise BadKey("test_groups", "corpus.test.source makes the test: write [], or null there")
+        if self.test_groups and self.needed_splits == ("test",):
+            raise BadKey("test_groups", "all rows of this benchmark are test rows: write [], or corpus.benchmark_rows: split")
+        if twice := [name for name in self.test_groups if self.test_groups.count(name) > 1]:
+            raise BadKey("test_groups", f"{twice[0]!r} stands twice")
         return self
 
     def _reads_the_same(self) -> bool:
@@ -379,4 +394,5 @@ def validate_params(raw: Any, name: str) -> Params:
     except ValidationError as error:
         # a list with one bad item is also told to be too short, as if it had been given empty
         faults = [fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]]
-        raise UserError(f"{name}: " + "; ".join(map(describe, faults or error.errors()))) from error
+        known = list(keys_of(Params))
+        raise UserError(f"{name}: " + "; ".join(describe(fault, known) for fault in faults or error.errors())) from error

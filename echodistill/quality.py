@@ -206,8 +206,8 @@ def open_gate(artifact: str, path: Path, checks: Sequence[Expect], verdict: Path
     docs = verdict.parent.parent / "data_docs" / artifact
     judged = validate(artifact, checks, docs, notes)
     write_verdict(verdict if judged.passed else failed, judged)
-    for note in judged.notes:
-        print(f"{artifact}: {note}")
+    if judged.notes:  # the stage that made the artifact has said them
+        print(f"{artifact}: {len(judged.notes)} remarks in {verdict if judged.passed else failed}")
     if not judged.passed:
         raise UserError(f"the gate of {artifact} ({path}) stays shut; all of it: {failed}, {docs / 'index.html'}\n{judged.text}")
     print(f"{artifact}: {len(judged.results)} expectations met")

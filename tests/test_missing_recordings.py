@@ -69,9 +69,9 @@ def test_where_fewer_may_be_missing_the_run_stops_and_says_what_to_do(
     with pytest.raises(UserError) as caught:
         make(settings(a_tenth_missing, 0.09), tmp_path / "corpus")
     assert str(caught.value) == (
-        "12 of 120 rows of seen are bad, more than corpus.max_quarantined_share = 0.09 allows: mend them, or allow more; "
-        "recordings are looked for below corpus.path, those of a test's own source below corpus.test.path. "
-        ".echodistill/quarantined.txt lists them all. The first: metadata.csv:2 (id s0): no such audio file: clip [0].wav"
+        "12 of 120 rows of seen are bad, more than corpus.max_quarantined_share = 0.09 allows: mend them, or allow more. "
+        "12 without their recording: put it below corpus.path (of a test's own source corpus.test.path). "
+        ".echodistill/quarantined.txt lists them all"
     )
     assert not (tmp_path / "corpus").exists()
     assert len((tmp_path / ".echodistill/quarantined.txt").read_text().splitlines()) == 12

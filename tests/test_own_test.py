@@ -132,6 +132,8 @@ def test_test_rows_of_what_is_trained_on_are_left_out(world: Path, capsys: pytes
 
 def test_a_test_set_is_trained_on_beside_another_only_where_that_is_asked_for(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     b.write_wavs(world / "mmau", *(row["audio_id"] for row in b.MMAU))
+    for number, row in enumerate(b.MMAU):  # none that is also in the test
+        (world / "mmau" / row["audio_id"]).write_bytes(b.wav(200 + number))
     b.write_json(world / "mmau/rows.json", b.MMAU)
     main = {"source": "mmau", "path": str(world / "mmau"), "manifest": "rows.json"}
     (world / "mmar/audio/vid0_00-00-00_00-00-09.wav").write_bytes(b.wav(50))
@@ -153,11 +155,17 @@ def test_two_manifests_of_one_folder_share_no_speaker(world: Path, capsys: pytes
     assert "folder: 4 clips are of groups that corpus.test.source tests on, and left out" in capsys.readouterr().out
 
 
-def test_one_recording_in_both_sources_is_found_by_the_gate(world: Path) -> None:
+def test_one_recording_in_both_sources_is_tested_on_and_not_trained_on(world: Path) -> None:
     (world / "mmar" / b.MMAR[1]["audio_path"]).write_bytes((world / "raw/7.wav").read_bytes())
-    make(world, MMAR)
-    found = b.offenders(corpus_checks(world / "corpus", params_of(world, MMAR)), "no audio in two splits")
-    assert found == [f"7.wav = mmar:audio/{b.MMAR[1]['id']}.wav"]
+    others = {name: clip.split for name, clip in make(world, MMAR).clips.items()}
+    (row,) = read_rows(world / "corpus/quarantine.parquet", Quarantined)
+    assert row.row == f"folder: {world}/raw/7.wav (id r7)"
+    assert row.reason == f"the same recording is in the split test, as mmar:audio/{b.MMAR[1]['id']}.wav"
+    assert not b.offenders(corpus_checks(world / "corpus", params_of(world, MMAR)), "no audio in two splits")
+    (world / "raw/7.wav").write_bytes(b.wav(300))
+    again = {name: clip.split for name, clip in make(world, MMAR).clips.items()}
+    assert again.pop("7.wav")
+    assert again == others
 
 
 def test_answers_of_the_test_that_stand_at_one_place_are_found_by_the_gate(world: Path) -> None:
@@ -178,7 +186,8 @@ def test_bad_rows_and_missing_recordings_are_named_with_their_source(world: Path
         "folder: manifest.jsonl:4 (id r3): no such audio file: 3.wav",
         f"test (mmar): MMAR-meta.json:item 3 (id {b.MMAR[2]['id']}): no such audio file: audio/{b.MMAR[2]['id']}.wav",
     ]
-    assert [f"{row.row}: {row.reason}" for row in rows[:2]] == corpus_notes(world / "corpus") == lacking
+    assert [f"{row.row}: {row.reason}" for row in rows] == corpus_notes(world / "corpus")
+    assert [f"{row.row}: {row.reason}" for row in rows[:2]] == lacking
     assert [row.row for row in rows[2:]] == [
         f"folder: {world}/raw/5.wav (id r5)",
         f"test (mmar): {world}/mmar/audio/{b.MMAR[0]['id']}.wav (id mmar:{b.MMAR[0]['id']})",
@@ -193,9 +202,9 @@ def test_bad_rows_and_missing_recordings_are_named_with_their_source(world: Path
     [
         (
             "mmar",
-            r"1 of 4 rows of test \(mmar\) are bad, more than corpus\.max_quarantined_share = 0\.2 allows.*: test \(mmar\): MMAR-meta",
+            r"1 of 4 rows of test \(mmar\) are bad, more than corpus\.max_quarantined_share = 0\.2 allows.* 1 without their recording",
         ),
-        ("raw", r"3 of 12 rows of folder are bad, .* The first: folder: manifest\.jsonl:1"),
+        ("raw", r"3 of 12 rows of folder are bad, .* 3 without their recording: put it below corpus\.path"),
     ],
 )
 def test_each_source_has_its_own_share_of_bad_rows(broken: str, says: str, world: Path) -> None:
@@ -226,12 +235,23 @@ def test_a_fault_of_the_tests_source_names_its_own_keys(test: dict[str, Any], sa
         make(world, test)
 
 
+def test_each_source_may_count_its_answers_from_another_number(world: Path) -> None:
+    counted = rows_of(12)
+    write_folder(world / "other", [row | {"answer": number // 2 % 2 + 1} for number, row in enumerate(counted)], first=200)
+    with pytest.raises(UserError, match=r"they seem to count from 1\. State it: corpus\.test\.answers_from=1"):
+        make(world, OTHER)
+    made = make(world, OTHER | {"answers_from": 1})
+    assert [made.questions[f"folder:r{number}"].answer for number in range(12)] == [row["answer"] for row in counted]
+
+
 def test_the_embedded_voices_on_either_side(world: Path) -> None:
     few = {"clips": {"train": 6, "validation": 2, "decision": 4, "test": 3}, "validation_share": 0.2}
     made = make(world, MMAR, source="builtin", **few)
     assert [clip.clip_id for clip in made.clips_of("train")] == [f"train-{number:05d}" for number in range(6)]
     assert [len(made.clips_of(split)) for split in ("validation", "decision", "test")] == [2, 4, 4]
     assert {clip.clip_id[:9] for clip in made.clips_of("decision")} == {"decision-"}
+    made = make(world, {"source": "builtin", "path": "nowhere"}, clips={"train": 1, "validation": 0, "decision": 0, "test": 60})
+    assert len({clip.group for clip in made.clips_of("test")}) > 40  # all voices are there to test on
     made = make(world, {"source": "builtin", "path": "nowhere"}, **few)
     assert [clip.clip_id for clip in made.clips_of("test")] == [f"builtin:test-{number:05d}" for number in range(3)]
     assert len(made.clips) == 15

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import yaml
 from pydantic import ValidationError
 
 from echodistill.errors import UserError
+from echodistill.overrides import apply_overrides
 from echodistill.params import load_params, validate_params
+from echodistill.yaml12 import dump_yaml, load_yaml
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 MISSING = object()
@@ -89,7 +92,12 @@ def test_frozen() -> None:
         ("corpus.test.manifest", MISSING, "required"),
         ("corpus.test.source", "mmmu", "'fsdd', 'mmau'"),
         ("corpus.test.source", "builtin", "reads the same: write null"),
-        ("mixes.kinds", "gauss", "valid tuple"),
+        ("mixes.kinds", "gauss", r"a single value stands where a list belongs: write \[gauss\]"),
+        ("mixes.kinds", None, r"nothing stands where a list belongs: write \[\]"),
+        ("mixes.kinds", {"gauss": 1}, r"a list belongs here: write \[\.\.\., \.\.\.\]"),
+        ("mixes.snrs_db", 5, r"a single value stands where a list belongs: write \[5\]"),
+        ("comparison.seeds", "1,2", r"a single value stands where a list belongs: write \[1,2\]"),
+        ("comparison.folds", 2, r"write \[2\]"),
         ("mixes.snrs_db", [], "at least 1"),
         ("train.method", "ppo", "'echodistill', 'grpo'"),
         ("train.methods.grpo.learning_rate", 0, "greater than 0"),
@@ -115,6 +123,85 @@ def test_a_fault_is_named_by_its_dotted_key(key: str, value: object, says: str) 
     assert "; " not in fault.replace("; known:", "")  # one fault, not its echoes
     with pytest.raises(UserError, match=says):
         validate_params(changed(key, value), "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("train.metod", "train.method"),
+        ("train.Method", "train.method"),
+        ("method", "train.method"),
+        ("max_duration_s", "corpus.max_duration_s"),
+        ("corpus.max_duration", "corpus.max_duration_s"),
+        ("corpus.test.pth", "corpus.test.path"),
+        ("mixes.snr_db", "mixes.snrs_db"),
+        ("compare.seeds", "comparison.seeds"),
+        ("predict.max_new_tokens", "generation.max_new_tokens"),
+        ("base.nano.step", "base.nano.steps"),
+    ],
+)
+def test_an_unknown_key_is_told_with_the_one_that_was_meant(key: str, meant: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"params.yaml has no key {key!r}: did you mean {meant}")):
+        apply_overrides(changed("seed", 1), [f"{key}=1"])
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("train.metod", "train.method"), ("corpus.max_duration", "corpus.max_duration_s"), ("comparisons", "comparison")],
+)
+def test_an_unknown_key_of_the_file_is_told_so_too(key: str, meant: str) -> None:
+    assert fault_of(changed(key, 1)) == f"{key}: unknown key: did you mean {meant}?"
+
+
+@pytest.mark.parametrize("key", ["foo.bar", "device", "x"])
+def test_nothing_is_proposed_for_a_key_that_is_like_none(key: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"params.yaml has no key {key!r}") + "$"):
+        apply_overrides(changed("seed", 1), [f"{key}=1"])
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("*/x.csv", "*/x.csv"),
+        ("*.jsonl", "*.jsonl"),
+        ("a #b", "a #b"),
+        ("#x", "#x"),
+        ("a: b", "a: b"),
+        ("[ab]", "[ab]"),
+        ("{a}", "{a}"),
+        ("&a", "&a"),
+        ("!x", "!x"),
+        ("@x", "@x"),
+        ("%x", "%x"),
+        ("`x`", "`x`"),
+        ("| x", "| x"),
+        ("- x", "- x"),
+        ("x=y", "x=y"),
+        ("007", "007"),
+        ("1e3", "1e3"),
+        ("true", "true"),
+        ("~/x", "~/x"),
+        ("  a b ", "a b"),
+        ("'*.csv'", "*.csv"),
+        ('"a #b"', "a #b"),
+        ("null", None),
+        ("~", None),
+        ("", None),
+    ],
+)
+def test_a_text_is_taken_as_it_is_written(written: str, value: str | None) -> None:
+    raw = apply_overrides(changed("seed", 1), [f"corpus.manifest={written}"])
+    assert raw["corpus"]["manifest"] == value
+    assert load_yaml(dump_yaml(raw))["corpus"]["manifest"] == value
+
+
+def test_values_that_are_no_texts_are_yaml() -> None:
+    overrides = ["mixes.snrs_db=[0, 1e1]", "train.steps=0x10", "mixes.kinds=['*a', b]", "corpus.test.source=null"]
+    raw = apply_overrides(changed("seed", 1), overrides)
+    assert (raw["mixes"]["snrs_db"], raw["train"]["steps"], raw["mixes"]["kinds"]) == ([0, 10.0], 16, ["*a", "b"])
+    assert raw["corpus"]["test"]["source"] is None
+    with pytest.raises(UserError, match="not valid YAML: put texts within it in quotes"):
+        apply_overrides(raw, ["mixes.kinds=[*a]"])
 
 
 def number_keys(section: dict[str, Any], prefix: str = "") -> list[str]:

@@ -5,13 +5,13 @@ all become test rows: nothing is ever trained on them, unless ``corpus.benchmark
 test on them, they are the source of the test alone (``own_test``).
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from echodistill.datasets import folder, manifest, parquet_rows
 from echodistill.datasets.layouts import LAYOUTS, Layout
 from echodistill.datasets.manifest import Fields, RowError, below
+from echodistill.datasets.recording_paths import RecordingPaths
 from echodistill.datasets.sources import SourceClips
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams
@@ -95,18 +95,15 @@ def _placed(places: Places, root: Path) -> Iterator[tuple[str, Fields | RowError
     Only as many folders are left out as find many recordings: one of the same name elsewhere is not taken for a missing one.
     """
     rows = list(places)
+    recordings = RecordingPaths(root)
     written = {fields["audio_path"] for _, fields in rows if not isinstance(fields, RowError) and isinstance(fields["audio_path"], str)}
-    found = [sum(_is_there(root, _shortened(path, left_out)) for path in written) for left_out in range(_depth(written))]
+    found = [sum(recordings.has(_shortened(path, left_out)) for path in written) for left_out in range(_depth(written))]
     trusted = [left_out for left_out, count in enumerate(found) if count and count >= max(found) * TRUSTED]
     for place, fields in rows:
         if not isinstance(fields, RowError) and isinstance(fields["audio_path"], str):
             paths = [_shortened(fields["audio_path"], left_out) for left_out in (0, *trusted)]
-            fields = fields | {"audio_path": next((path for path in paths if _is_there(root, path)), paths[0])}
+            fields = fields | {"audio_path": next((path for path in paths if recordings.has(path)), paths[0])}
         yield place, fields
-
-
-def _is_there(root: Path, path: str) -> bool:
-    return any(os.path.isfile(root / candidate) for candidate in (path, f"{path}.wav"))
 
 
 def _depth(written: Iterable[str]) -> int:

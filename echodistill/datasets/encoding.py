@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
+from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, Waveform, dbfs
 from echodistill.audio.stored import Decoded, decode_flac, encode_flac
 from echodistill.datasets.sources import Raw, SourceClip, SourceFailed
 from echodistill.errors import UserError
@@ -43,6 +43,8 @@ class Encoded:
     """Hz."""
     duration_s: float
     level_dbfs: float
+    trimmed: bool
+    """Whether a small excess over the longest allowed duration was cut off."""
 
 
 def fetch(clip: SourceClip) -> Fetched:
@@ -64,6 +66,7 @@ class Encoder:
 
     min_duration_s: float
     max_duration_s: float
+    trim_excess_s: float
 
     def __call__(self, clip: SourceClip | Fetched) -> Encoded | str:
         fetched = fetch(clip) if isinstance(clip, SourceClip) else clip
@@ -71,19 +74,27 @@ class Encoder:
             return fetched.raw
         try:
             decoded, source_sha256 = fetched.decode(fetched.raw)
-            duration_s, level = len(decoded.waveform) / SAMPLE_RATE, dbfs(decoded.waveform)
-            if not self.min_duration_s <= duration_s <= self.max_duration_s:
-                allowed = f"{self.min_duration_s:g} to {self.max_duration_s:g} s"
-                raise UserError(f"{duration_s:.2f} s is outside corpus.min_duration_s to max_duration_s ({allowed})")
+            waveform, trimmed = self._trimmed(decoded.waveform)
+            duration_s, level = len(waveform) / SAMPLE_RATE, dbfs(waveform)
+            if duration_s > self.max_duration_s:
+                raise UserError(f"{duration_s:.2f} s is longer than the allowed {self.max_duration_s:g} s (corpus.max_duration_s)")
+            if duration_s < self.min_duration_s:
+                raise UserError(f"{duration_s:.2f} s is shorter than the allowed {self.min_duration_s:g} s (corpus.min_duration_s)")
             if level < SILENCE_DBFS:
                 raise UserError(f"silent ({level:.0f} dBFS)")
         except SourceFailed:
             raise
         except UserError as error:
             return _reason(error, fetched.source)
-        content = encode_flac(decoded.waveform)
+        content = encode_flac(waveform)
         digest = hashlib.sha256(content).hexdigest()
-        return Encoded(content, digest, source_sha256, decoded.source_rate, duration_s, level)
+        return Encoded(content, digest, source_sha256, decoded.source_rate, duration_s, level, trimmed)
+
+    def _trimmed(self, waveform: Waveform) -> tuple[Waveform, bool]:
+        """The waveform, without what it has over the longest duration where that is little enough."""
+        longest, excess = (int(round(seconds * SAMPLE_RATE, 6)) for seconds in (self.max_duration_s, self.trim_excess_s))
+        small = longest < len(waveform) <= longest + excess
+        return (waveform[:longest], True) if small else (waveform, False)
 
 
 def _reason(error: UserError, source: str) -> str:

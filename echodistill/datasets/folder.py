@@ -1,46 +1,41 @@
 """A folder of recordings with a manifest: one row a question, in JSONL, JSON (a list) or CSV.
 
 Fields, in any case: ``id``, ``audio_path`` (or ``audio_id``), ``question``, ``choices``, ``answer``; optional ``group`` (or
-``speaker``) and ``split``. That reads MMAU, MMAR and SEEN-like manifests as they are; other fields are ignored.
+``speaker``), ``split`` and ``transcript``. That reads MMAU, MMAR and SEEN-like manifests as they are; other fields are ignored.
 
-- Audio paths are relative to the folder and may lack ``.wav``. Rows of one file are questions about one clip.
-- Choices are a list, its JSON or Python text, or columns ``choice_a`` .., ``A`` .. or ``choice_1`` ..; labels in
+- Audio paths are relative to the folder, may lack ``.wav`` and be spelled in another case or Unicode form. Rows of one file are
+  questions about one clip.
+- Choices are a list, its JSON, Python or NumPy text, or columns ``choice_a`` .., ``A`` .. or ``choice_1`` ..; labels in
   order ("(A) red", "1. red") are taken off.
 - The answer is a choice's text, its letter, both ("(A) red"), or its number: as labelled, with columns ``choice_1`` .. from 1,
-  else from 0.
+  else from 0, or as ``corpus.answers_from`` states.
   Digits in a text that is itself a choice are no number; where two readings disagree otherwise, the row is put aside.
+- A recording whose rows name no group is a group by itself.
 - ``split`` counts where a row names train, validation (val, dev), decision or test; whole groups only. Else groups are split at random.
 """
 
-import ast
 import hashlib
-import json
 import os
-import re
-import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from string import ascii_uppercase as LETTERS
-from typing import Any, Literal
 
 from echodistill.audio.files import TooLong, decode_bytes, read_file
 from echodistill.audio.stored import Decoded
+from echodistill.datasets.answers import Answers, AnswersAs
+from echodistill.datasets.choices import choices_of
+from echodistill.datasets.fields import optional_text, text_of
 from echodistill.datasets.manifest import Fields, RowError, below, rows
-from echodistill.datasets.missing import NO_AUDIO
 from echodistill.datasets.parquet_rows import Embedded, read_embedded
+from echodistill.datasets.recording_paths import RecordingPaths
 from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceQuestion, split_groups
 from echodistill.errors import UserError
-from echodistill.models.prompts import folded
+from echodistill.models.prompts import control_token
 from echodistill.params import CorpusParams
-from echodistill.paths import fault_of_path, unwatched
 from echodistill.records import SPLITS, Quarantined
 
-AnswersAs = Literal["text", "letter", "number"]
-"""How a manifest is known to write its answers."""
 SPLIT_NAMES = {split: split for split in SPLITS} | {"val": "validation", "dev": "validation"}
-_LABEL = re.compile(r"(?:[(（]([A-Za-z]|\d{1,2})[)）]\s*|([A-Za-z]|\d{1,2})(?:[.):]\s+|[.)](?=[^\W\d]{2})|[．）：、]\s*))(?=\S)")
 
 
 @dataclass(frozen=True)
@@ -50,6 +45,7 @@ class _Asked:
     row: str
     recording: Path | Embedded
     group: str
+    """Empty until all rows are read, where the row names none."""
     split: str
     """As written; empty where the row names none."""
     question: SourceQuestion
@@ -72,36 +68,47 @@ def read_rows(
     ``answers`` is the reading that counts where an answer can be read in several ways; ``None``: such a row is put aside.
     """
     root = Path(params.path)
+    reader = _Rows(root, Answers(answers, params.answers_from))
     asked: list[_Asked] = []
     quarantined: list[Quarantined] = []
-    ids: set[str] = set()
-    group_of: dict[Path | Embedded, str] = {}
     for place, fields in places:
         row = place
         try:
             if isinstance(fields, RowError):
                 raise fields
-            question_id = _text(fields, "id")
+            question_id = text_of(fields, "id")
             row += f" (id {question_id})"
-            good = _row(fields, row, root, answers)
-            if question_id in ids:
-                raise RowError("the id stands twice")
-            if group_of.setdefault(good.recording, good.group) != good.group:
-                raise RowError(f"the recording is of group {group_of[good.recording]!r} in a row before, here of {good.group!r}")
+            asked.append(reader.read(fields, question_id, row))
         except RowError as error:
             quarantined.append(Quarantined(row, str(error)))
-            continue
-        ids.add(question_id)
-        asked.append(good)
+    reader.answers.check(root / params.manifest)
     if not asked and not quarantined:
         raise UserError(f"{root / params.manifest} is empty: give one row a question")
-    named = any(row.split.casefold() in SPLIT_NAMES for row in asked)
-    asked, splits = _named_splits(asked, quarantined) if named else (asked, _drawn_splits(asked, params, seed))
-    return SourceClips(_clips(asked, root, params.max_duration_s), splits, quarantined, drawn=not named)
+    asked = _grouped(asked, reader.groups, root, params.manifest)
+    if any(row.split.casefold() in SPLIT_NAMES for row in asked):
+        if params.test_groups:
+            raise UserError(
+                f"corpus.test_groups: the rows of {root / params.manifest} name their splits themselves: write [], or take them away "
+                "(the column `split`; of a published test set corpus.benchmark_rows: split)"
+            )
+        asked, splits = _named_splits(asked, quarantined)
+        return SourceClips(_clips(asked, reader.transcripts, params), splits, quarantined)
+    _say_ignored_splits(asked, params)
+    draw = partial(split_groups, [row.group for row in asked], params, seed)
+    return SourceClips(_clips(asked, reader.transcripts, params), draw({}), quarantined, draw)
 
 
-def _clips(asked: Sequence[_Asked], root: Path, max_duration_s: float) -> list[SourceClip]:
+def _grouped(asked: Sequence[_Asked], groups: Mapping[Path | Embedded, str], root: Path, manifest: str) -> list[_Asked]:
+    """Give rows that name no group that of their recording's other rows, or the recording itself for one."""
+    single = sum(row.recording not in groups for row in asked)
+    if 0 < single < len(asked):
+        print(f"{manifest}: {single} of {len(asked)} rows name no group: each of their recordings counts as a group of its own")
+    return [replace(row, group=groups.get(row.recording) or _name(row.recording, root)) for row in asked]
+
+
+def _clips(asked: Sequence[_Asked], transcripts: Mapping[Path | Embedded, str], params: CorpusParams) -> list[SourceClip]:
     """One clip a recording, in the manifest's order."""
+    root, longest_s = Path(params.path), params.max_duration_s + params.trim_excess_s
     of_clip: dict[Path | Embedded, list[_Asked]] = {}
     for row in asked:
         of_clip.setdefault(row.recording, []).append(row)
@@ -111,8 +118,9 @@ def _clips(asked: Sequence[_Asked], root: Path, max_duration_s: float) -> list[S
             group=about[0].group,
             source=str(recording),
             fetch=partial(_fetch, recording),
-            decode=partial(_decode, str(recording), max_duration_s),
+            decode=partial(_decode, str(recording), longest_s),
             questions=tuple(row.question for row in about),
+            transcript=transcripts.get(recording),
         )
         for recording, about in of_clip.items()
     ]
@@ -134,11 +142,10 @@ def _name(recording: Path | Embedded, root: Path) -> str:
     return Path(os.path.relpath(str(recording), root)).as_posix()
 
 
-def _drawn_splits(asked: list[_Asked], params: CorpusParams, seed: int) -> dict[str, str]:
+def _say_ignored_splits(asked: Sequence[_Asked], params: CorpusParams) -> None:
     if named := sorted({row.split for row in asked if row.split}):
         print(f"{params.manifest}: split {', '.join(named)} is none of {', '.join(SPLITS)}: the column is not looked at")
         print("for a published benchmark, name it in corpus.source: its test rows stay test rows then")
-    return split_groups([row.group for row in asked], params, seed)
 
 
 def _named_splits(asked: list[_Asked], quarantined: list[Quarantined]) -> tuple[list[_Asked], dict[str, str]]:
@@ -158,150 +165,37 @@ def _named_splits(asked: list[_Asked], quarantined: list[Quarantined]) -> tuple[
     return kept, {row.group: SPLIT_NAMES[row.split.casefold()] for row in kept}
 
 
-def _row(fields: Fields, row: str, root: Path, answers: AnswersAs | None) -> _Asked:
-    question_id, question = _text(fields, "id"), _text(fields, "question")
-    embedded = fields.get("audio_path")
-    recording = embedded if isinstance(embedded, Embedded) else _audio(_text(fields, "audio_path", "audio_id"), root)
-    choices = _choices(fields)
-    if "answer" not in fields:
-        raise RowError("no field 'answer'")
-    answer = _answer(fields["answer"], choices, answers)
-    group = _text(fields, "group", "speaker") if fields.keys() & {"group", "speaker"} else _name(recording, root)
-    split = _text(fields, "split") if "split" in fields else ""
-    return _Asked(row, recording, group, split, SourceQuestion(question_id, question, choices.texts, choices.texts[answer]))
+class _Rows:
+    """Reads the rows of one manifest, and holds what its rows must agree on."""
 
+    def __init__(self, root: Path, answers: Answers) -> None:
+        self.answers = answers
+        self.groups: dict[Path | Embedded, str] = {}
+        """Of the recordings whose rows name one."""
+        self.transcripts: dict[Path | Embedded, str] = {}
+        """Of the recordings whose rows give one."""
+        self._paths = RecordingPaths(root)
+        self._ids: set[str] = set()
 
-def _text(fields: Fields, *names: str) -> str:
-    """The first of the fields that is there, as text."""
-    for name in names:
-        if name in fields:
-            return _as_text(fields[name], f"field {name!r}")
-    raise RowError(f"no field {' or '.join(map(repr, names))} among {', '.join(fields)}")
-
-
-def _as_text(value: Any, what: str) -> str:
-    if not isinstance(value, str | int | float):
-        kind = {list: "a list", tuple: "a list", type(None): "null"}.get(type(value), "an object")
-        raise RowError(f"{what} is {kind}, not text")
-    text = str(value).strip()
-    if not text:
-        raise RowError(f"{what} is empty")
-    if any(unicodedata.category(character) == "Cs" for character in text):
-        raise RowError(f"{what} holds half a character (a lone surrogate)")
-    return text
-
-
-def _audio(written: str, root: Path) -> Path:
-    """The recording's path. What a link to a file points to is the owner's affair; a linked folder is not watched."""
-    base = os.path.abspath(root)
-    path = os.path.normpath(os.path.join(base, written))
-    if os.path.commonpath([base, path]) != base:
-        raise RowError(f"audio path {written!r} leaves the folder")
-    for candidate in (path, f"{path}.wav"):
-        if os.path.isfile(candidate):
-            recording = root / os.path.relpath(candidate, base)
-            if fault := unwatched(recording, root):
-                raise RowError(f"audio path {written!r}: {fault}")
-            return recording
-    fault = fault_of_path(Path(path))
-    raise RowError(f"{NO_AUDIO}: {written}" + (f" ({fault})" if fault not in ("", NO_AUDIO) else ""))
-
-
-@dataclass(frozen=True)
-class _Choices:
-    texts: tuple[str, ...]
-    """Without their labels, where these are A, B, C .. or 1, 2, 3 .. in order."""
-    first_number: int
-    labels: tuple[str, ...] = ()
-    """In another order, or with gaps: they are left in the texts, and say which choice a letter or number means."""
-
-
-def _choices(fields: Fields) -> _Choices:
-    first_number = 0
-    if "choices" in fields:
-        raw = _parsed_list(fields["choices"])
-    else:
-        raw, first_number = _column_choices(fields)
-    choices = [_as_text(choice, f"choice {number}") for number, choice in enumerate(raw, start=1)]
-    if not 2 <= len(choices) <= len(LETTERS):
-        raise RowError(f"{len(choices)} choices; 2 to {len(LETTERS)} can be asked")
-    matches = [match for choice in choices if (match := _LABEL.match(choice))]
-    labels = tuple(_label(match) for match in matches) if len(matches) == len(choices) else ()
-    numbers = [[str(number) for number in range(first, first + len(choices))] for first in (0, 1)]
-    bare = [choice[match.end() :] for choice, match in zip(choices, matches, strict=False)]
-    numbered = list(labels) in numbers and len({folded(choice) for choice in bare}) == len(choices)  # not "1: 30 pm", "2: 30 pm"
-    if numbered or list(labels) == list(LETTERS[: len(choices)]):
-        choices = bare
-        first_number = int(labels[0]) if labels[0].isdigit() else first_number
-        labels = ()
-    names = [folded(choice) for choice in choices]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise RowError(f"choice {repeated[0]!r} stands twice")
-    return _Choices(tuple(choices), first_number, labels)
-
-
-def _parsed_list(value: Any) -> Sequence[Any]:
-    if isinstance(value, str):
-        for parse in (json.loads, ast.literal_eval):
-            try:
-                value = parse(value)
-                break
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                continue
-    if not isinstance(value, list | tuple) or any(isinstance(choice, list | tuple) for choice in value):
-        raise RowError("field 'choices' is no list of texts: write ['red', 'blue']")
-    return value
-
-
-def _column_choices(fields: Fields) -> tuple[list[Any], int]:
-    """Choices from columns; a gap would shift the letters behind it."""
-    for names, first_number in (
-        ([f"choice_{letter}" for letter in LETTERS.lower()], 0),
-        (list(LETTERS.lower()), 0),
-        ([f"choice_{number}" for number in range(1, len(LETTERS) + 1)], 1),
-    ):
-        if found := [name for name in names if name in fields]:
-            if found != names[: len(found)]:
-                raise RowError(f"choices stand in {', '.join(found)}: one between is empty")
-            return [fields[name] for name in found], first_number
-    raise RowError("no field 'choices'")
-
-
-def _label(match: re.Match[str]) -> str:
-    return (match[1] or match[2]).upper()
-
-
-def _answer(value: Any, asked: _Choices, written_as: AnswersAs | None) -> int:
-    """The right choice's index."""
-    choices, first_number = asked.texts, asked.first_number
-    text = _as_text(value, "field 'answer'")
-    names = [folded(choice) for choice in choices]
-    letters = LETTERS[: len(choices)]
-    readings: dict[AnswersAs, set[int]] = {"text": set(), "number": set(), "letter": set()}
-    if folded(text) in names:
-        readings["text"] = {names.index(folded(text))}
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    if is_number or (re.fullmatch("[0-9]{1,3}", text) and (written_as == "number" or not readings["text"])):
-        first_number = 0 if written_as == "number" else first_number
-        readings["number"] = {int(text) - first_number} & set(range(len(choices)))
-    if (bare := re.fullmatch(r"\(?([A-Za-z])[.):]?", text)) and bare[1].upper() in letters:
-        readings["letter"] = {letters.index(bare[1].upper())}
-    written = text.strip("().:").upper()
-    labelled = {index for index, label in enumerate(asked.labels) if not readings["text"] and written == label}
-    if asked.labels and not labelled and readings["letter"] | readings["number"] and not readings["text"]:
-        raise RowError(f"answer {text!r} is no label of the choices {list(choices)}, and they have labels")
-    if labelled and labelled != (readings["letter"] | readings["number"] or labelled):
-        raise RowError(
-            f"answer {text!r} is the label of one choice of {list(choices)} and the place of another: label them A, B, C .. in order, "
-            "or write the choice's text"
-        )
-    named = (readings[written_as] if written_as else set()) or set.union(*readings.values()) or labelled
-    if (match := _LABEL.match(text)) and not named and (behind := folded(text[match.end() :])) in names:
-        named = {names.index(behind)}
-        if _label(match) not in (letters[names.index(behind)], str(names.index(behind) + first_number)):
-            raise RowError(f"answer {text!r}: the letter is not that choice's letter among {list(choices)}")
-    if len(named) > 1:
-        raise RowError(f"answer {text!r} is the text of one choice and the letter or number of another: write '(B) red'")
-    if not named:
-        raise RowError(f"answer {text!r} is not among the choices {list(choices)}")
-    return named.pop()
+    def read(self, fields: Fields, question_id: str, row: str) -> _Asked:
+        """Read one row; ``row`` is what it is called. Raises ``RowError``."""
+        question = text_of(fields, "question")
+        embedded = fields.get("audio_path")
+        recording = embedded if isinstance(embedded, Embedded) else self._paths.find(text_of(fields, "audio_path", "audio_id"))
+        choices = choices_of(fields)
+        for text in (question, *choices.texts):
+            if token := control_token(text):
+                raise RowError(f"{token!r} is a control token of language models: take it out of the question or choice")
+        if "answer" not in fields:
+            raise RowError("no field 'answer'")
+        answer = self.answers.index(fields["answer"], choices, row)
+        group, transcript = optional_text(fields, "group", "speaker"), optional_text(fields, "transcript")
+        if question_id in self._ids:
+            raise RowError("the id stands twice")
+        if group and self.groups.setdefault(recording, group) != group:
+            raise RowError(f"the recording is of group {self.groups[recording]!r} in a row before, here of {group!r}")
+        if transcript and self.transcripts.setdefault(recording, transcript) != transcript:
+            raise RowError("the recording has another transcript in a row before: give it one")
+        self._ids.add(question_id)
+        asked = SourceQuestion(question_id, question, choices.texts, choices.texts[answer])
+        return _Asked(row, recording, group, optional_text(fields, "split"), asked)

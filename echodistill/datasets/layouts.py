@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from echodistill.datasets.folder import AnswersAs
+from echodistill.datasets.answers import AnswersAs
 from echodistill.datasets.manifest import Fields, RowError
 
 ColumnNames = tuple[str, ...]
@@ -166,7 +166,7 @@ def _seen(fields: Fields, _place: str) -> Fields:
     stay test rows; own rows in this shape are split by their ``split`` column, or at random without one.
     """
     row = _picked(fields, id="id", audio_path="audio_id", question="question", choices="choices", answer="answer")
-    row |= {name: fields[name] for name in ("group", "speaker", "split") if name in fields}
+    row |= {name: fields[name] for name in ("group", "speaker", "split", "transcript") if name in fields}
     return row | ({"split": "test"} if str(row.get("split", "")).startswith("test") else {})
 
 

@@ -3,14 +3,21 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from echodistill.datasets.manifest_text import ENDINGS, read_text
 from echodistill.errors import UserError
 from echodistill.paths import unwatched
 
 Fields = dict[str, Any]
+_HEADER = re.compile(r"(?:.*_)?(?:id|question|answer|choices?|audio|prompt|path)(?:_.*)?", re.I)
+"""What one of the columns of any manifest is called."""
+_LINE_END = re.compile("\r\n|\n|\r")
+_SEPARATOR = re.compile(r'"?sep=(.)"?[,;\t]*', re.I)
+"""The first line by which Excel is told what stands between the columns."""
 
 
 class RowError(Exception):
@@ -33,13 +40,24 @@ def below(folder: Path, name: str) -> Path:
 def rows(manifest: Path) -> Iterator[tuple[str, Fields | RowError]]:
     """Each row's place (its first line, or "item 3") and its fields by lower-case name, without the empty ones.
 
-    Raises ``UserError`` when the file is missing, not UTF-8 or not of the format its name tells.
+    Raises ``UserError`` when the file is missing, no text or not of the format its name tells.
     """
     for place, raw in _raw_rows(manifest):
         try:
             yield place, _fields(raw)
         except RowError as error:
             yield place, error
+
+
+def present(fields: Fields) -> Fields:
+    """Return the fields that hold a value, texts without blanks around: an empty cell, null and NaN are none."""
+    stripped = {name: value.strip() if isinstance(value, str) else value for name, value in fields.items()}
+    # NaN, which data frames write for an empty cell, is the one value that differs from itself
+    return {name: value for name, value in stripped.items() if value is not None and value != "" and not _is_nan(value)}
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and value != value
 
 
 def _fields(raw: Any) -> Fields:
@@ -52,27 +70,42 @@ def _fields(raw: Any) -> Fields:
         name = key.strip().casefold()
         if name and name in fields:
             raise RowError(f"field {name!r} stands twice")
-        fields[name] = value.strip() if isinstance(value, str) else value
-    return {name: value for name, value in fields.items() if value is not None and value != ""}
+        fields[name] = value
+    return present(fields)
 
 
 def _raw_rows(manifest: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        text = manifest.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{manifest}: {error.strerror}: set corpus.path and corpus.manifest") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{manifest}: byte {error.start} is not UTF-8: save the manifest as UTF-8") from error
+    text = read_text(manifest)
     suffix = manifest.suffix.lower()
-    if suffix == ".csv":
-        return _csv_rows(manifest, text)
-    if suffix not in (".jsonl", ".json", ".ndjson"):
+    if suffix not in ENDINGS:
         raise UserError(f"{manifest}: the name of a manifest ends in .jsonl, .json or .csv")
+    left_out, text = _without_comments(text)
+    if left_out:
+        print(f"{manifest}: comment lines at the beginning, which are no rows: {left_out}")
+    if suffix == ".csv":
+        return _csv_rows(manifest, text, left_out)
     if text.lstrip().startswith("["):
         return _json_list(manifest, text)
     if wrapped := _one_object(text):
         raise UserError(f"{manifest} holds {wrapped}: give the rows as a list, [{{...}}, {{...}}], or one object a line")
-    return _json_lines(text)
+    return _json_lines(text, left_out)
+
+
+def _without_comments(text: str) -> tuple[int, str]:
+    """How many lines at the beginning are comments, and the text behind them. A header may itself begin with ``#``."""
+    left_out = 0
+    while text.startswith("#"):
+        first, rest = _first_line(text)
+        if any(_HEADER.fullmatch(cell.strip(' #"')) for cell in first.split(",")):
+            break
+        left_out, text = left_out + 1, rest
+    return left_out, text
+
+
+def _first_line(text: str) -> tuple[str, str]:
+    """The first line, and the text behind its end."""
+    first, *rest = re.split(_LINE_END, text, maxsplit=1)
+    return first, "".join(rest)
 
 
 def _one_object(text: str) -> str:
@@ -89,9 +122,9 @@ def _one_object(text: str) -> str:
     return "one object over several lines" if "\n" in text.strip() else ""
 
 
-def _json_lines(text: str) -> Iterator[tuple[str, Any]]:
+def _json_lines(text: str, before: int) -> Iterator[tuple[str, Any]]:
     # not splitlines: JSON strings may hold U+2028, which is no line's end
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(re.split(_LINE_END, text), start=before + 1):
         if line.strip():
             try:
                 yield str(number), json.loads(line, object_pairs_hook=_Pairs)
@@ -107,22 +140,26 @@ def _json_list(manifest: Path, text: str) -> Iterator[tuple[str, Any]]:
     yield from ((f"item {number}", item) for number, item in enumerate(items, start=1))
 
 
-def _csv_rows(manifest: Path, text: str) -> Iterator[tuple[str, Any]]:
-    first = text.partition("\n")[0]
-    if "," not in first and (mark := next((mark for mark in ";\t" if mark in first), "")):
+def _csv_rows(manifest: Path, text: str, before: int) -> Iterator[tuple[str, Any]]:
+    first, rest = _first_line(text)
+    if told := _SEPARATOR.fullmatch(first):
+        text, separator, before = rest, told[1], before + 1
+    elif "," not in first and (mark := next((mark for mark in ";\t" if mark in first), "")):
         raise UserError(f"{manifest}: its columns stand apart by {mark!r}: save it with commas between")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    start = 1
+    else:
+        separator = ","
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+    start = before + 1
     header: list[str] = []
     try:
         for cells in reader:
             if not header:
-                header = cells
+                header = [cell.lstrip("# ") for cell in cells[:1]] + cells[1:]
             elif len(cells) > len(header):
                 yield str(start), RowError(f"{len(cells)} cells in {len(header)} columns: put quotation marks around commas")
             elif cells:
                 yield str(start), _Pairs(zip(header, cells, strict=False))
-            start = reader.line_num + 1
+            start = before + reader.line_num + 1
     except csv.Error as error:
         # where a quotation mark is out of place, no later row can be trusted
         raise UserError(f"{manifest}:{start}: {error}: mend the quotation marks of this row") from error

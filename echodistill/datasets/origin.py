@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from echodistill.datasets.repeated import ALSO_IN
 from echodistill.params import CorpusParams
 from echodistill.records import Quarantined
 
@@ -12,9 +13,14 @@ class Share:
     """How many rows of a source were put aside."""
 
     source: str
-    bad: int
     rows: int
-    first: Quarantined | None
+    """With those that were put aside."""
+    quarantined: tuple[Quarantined, ...]
+
+    @property
+    def bad(self) -> int:
+        """How many were put aside."""
+        return len(self.quarantined)
 
     @property
     def value(self) -> float:
@@ -31,9 +37,11 @@ def origin(corpus: CorpusParams, of_test: bool) -> str:
 def shares(corpus: CorpusParams, splits: Iterable[str], quarantined: Sequence[Quarantined]) -> list[Share]:
     """Of every source; ``splits`` are those of the questions that were kept.
 
-    One share over both would let a large source to train on hide that most of the test is missing.
+    One share over both would let a large source to train on hide that most of the test is missing. A row whose
+    recording is kept in another split is not bad.
     """
     kept = list(splits)
+    quarantined = [row for row in quarantined if not row.reason.startswith(ALSO_IN)]
     if corpus.test.source is None:
         return [_share(corpus.source, len(kept), quarantined)]
     tested = origin(corpus, of_test=True)
@@ -47,4 +55,4 @@ def shares(corpus: CorpusParams, splits: Iterable[str], quarantined: Sequence[Qu
 
 
 def _share(source: str, kept: int, bad: Sequence[Quarantined]) -> Share:
-    return Share(source, len(bad), kept + len(bad), bad[0] if bad else None)
+    return Share(source, kept + len(bad), tuple(bad))

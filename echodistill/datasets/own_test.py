@@ -1,20 +1,21 @@
 """A test from a source of its own (``corpus.test``) beside the clips of ``corpus.source``, which are then all there to train on.
 
-- Of the test's source all rows are taken; where its rows name splits, or it makes clips by split (``builtin``, ``fsdd``), its test.
+- Of the test's source everything is taken, all its groups; where its rows name splits, its test rows.
 - Of the main source no test is split off, but validation and decision are; rows that are test rows by their own account are left
   out, not trained on.
 - The test's ids begin with its source's name. A group's name means something within one folder only: of two folders, groups of
-  one name are two groups; within one, a group of the test is not trained on. One recording in both is found by the gate.
+  one name are two groups; within one, a group of the test is not trained on. Nor is a recording that is in both (``repeated``).
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from echodistill.datasets.origin import origin
-from echodistill.datasets.sources import SourceClip, SourceClips
+from echodistill.datasets.sources import Draw, SourceClip, SourceClips
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams
 from echodistill.records import Quarantined
@@ -26,11 +27,12 @@ def read_both(corpus: CorpusParams, read: Read) -> SourceClips:
     """Read both sources. Raises ``UserError`` when one has nothing of its part, and when an id of both is the same."""
     assert corpus.test.source is not None
     main = read(corpus.model_copy(update={"test_share": 0.0}))
-    own = corpus.model_copy(update={**corpus.test.model_dump(), "benchmark_rows": "test"})
+    whole = {"benchmark_rows": "test", "validation_share": 0.0, "decision_share": 0.0, "test_share": 1.0}
+    own = corpus.model_copy(update={**corpus.test.model_dump(), **whole})
     try:
         test = read(own)
     except UserError as error:
-        raise type(error)(re.sub(r"\bcorpus\.(?=(?:source|path|manifest)\b)", "corpus.test.", str(error))) from error
+        raise type(error)(re.sub(r"\bcorpus\.(?=(?:source|path|manifest|answers_from)\b)", "corpus.test.", str(error))) from error
     one_folder = (
         corpus.source != "builtin"
         and corpus.test.source != "builtin"
@@ -43,14 +45,26 @@ def joined(main: SourceClips, test: SourceClips, corpus: CorpusParams, one_folde
     """Train, validation and decision of ``main``, the test of ``test``. ``one_folder``: a group's name means the same in both."""
     tested = _tested(test, corpus)
     clips = _trained(main, {clip.group for clip in tested} if one_folder else set(), corpus)
-    splits = {clip.group: main.splits[clip.group] for clip in clips}
+    trained = {clip.group: main.splits[clip.group] for clip in clips}
+    splits = dict(trained)
     for clip in tested:
         group = clip.group if one_folder else f"{corpus.test.source}:{clip.group}"
         if splits.setdefault(group, "test") != "test":
             raise UserError(f"{corpus.path}: group {group!r} is named as one of corpus.test.source: rename it")
         clips.append(_renamed(clip, group, str(corpus.test.source)))
     _check_ids(clips, corpus)
-    return SourceClips(clips, splits, [*_named(main, corpus, of_test=False), *_named(test, corpus, of_test=True)])
+    quarantined = [*_named(main, corpus, of_test=False), *_named(test, corpus, of_test=True)]
+    draw = partial(_drawn_beside, main.draw, trained, splits) if main.draw else None
+    return SourceClips(clips, splits, quarantined, draw)
+
+
+def _drawn_beside(draw: Draw, trained: Mapping[str, str], splits: Mapping[str, str], joined: Mapping[str, str]) -> dict[str, str]:
+    """Draw the groups that are trained on again; those of the test stay, and give no other group a name."""
+    first_of: dict[str, str] = {}
+    for group in sorted(trained):
+        first_of.setdefault(joined.get(group, group), group)
+    drawn = draw({group: first_of[joined.get(group, group)] for group in trained})
+    return {**splits, **{group: drawn[group] for group in trained}}
 
 
 def _trained(main: SourceClips, tested: set[str], corpus: CorpusParams) -> list[SourceClip]:
@@ -69,7 +83,7 @@ def _trained(main: SourceClips, tested: set[str], corpus: CorpusParams) -> list[
 
 
 def _tested(test: SourceClips, corpus: CorpusParams) -> list[SourceClip]:
-    kept = [clip for clip in test.clips if test.drawn or test.splits[clip.group] == "test"]
+    kept = [clip for clip in test.clips if test.splits[clip.group] == "test"]
     if left_out := len(test.clips) - len(kept):
         print(f"test ({corpus.test.source}): {left_out} clips are no test clips by their own account and left out")
     if test.clips and not kept:

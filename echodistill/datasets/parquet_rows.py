@@ -14,7 +14,8 @@ from threading import Lock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from echodistill.datasets.manifest import Fields
+from echodistill.datasets.manifest import Fields, present
+from echodistill.datasets.manifest_text import PARQUET, check_content
 from echodistill.datasets.missing import NO_AUDIO
 from echodistill.errors import UserError
 
@@ -52,8 +53,7 @@ def rows(file: Path) -> Iterator[tuple[str, Fields]]:
         for index, values in enumerate(read):
             row += 1
             values |= {column: Embedded(file, column, row_group, index, row) for column in recordings}
-            stripped = {name.strip().casefold(): value.strip() if isinstance(value, str) else value for name, value in values.items()}
-            yield f"row {row}", {name: value for name, value in stripped.items() if value is not None and value != ""}
+            yield f"row {row}", present({name.strip().casefold(): value for name, value in values.items()})
 
 
 def embedded_at(name: str) -> Embedded | None:
@@ -94,6 +94,10 @@ def _recordings(parquet: pq.ParquetFile) -> list[str]:
 
 def _open(file: Path) -> pq.ParquetFile:
     with _readable(file):
+        with file.open("rb") as opened:
+            start = opened.read(64)
+        if not start.startswith(PARQUET):
+            check_content(file, start)
         return pq.ParquetFile(file)
 
 

@@ -1,13 +1,19 @@
 """What every source of clips hands to the corpus stage."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from types import MappingProxyType
 
 from echodistill.audio.stored import Decoded
 from echodistill.errors import UserError
 from echodistill.params import CorpusParams
 from echodistill.records import Quarantined
 from echodistill.seeds import rng
+
+NO_GROUPS: Mapping[str, str] = MappingProxyType({})
+SHOWN_GROUPS = 10
+"""How many are named where a name is like none of them."""
 
 
 class SourceFailed(UserError):
@@ -59,6 +65,10 @@ class SourceClip:
         return self.decode(self.fetch())
 
 
+Draw = Callable[[Mapping[str, str]], dict[str, str]]
+"""Gives each group a split. Takes, of groups that must share one, the name under which they are drawn."""
+
+
 @dataclass(frozen=True)
 class SourceClips:
     """All a source found, and the rows it had to leave out."""
@@ -67,31 +77,53 @@ class SourceClips:
     splits: dict[str, str]
     """Group to split."""
     quarantined: Sequence[Quarantined] = field(default_factory=tuple)
-    drawn: bool = False
-    """The splits were drawn at random from all groups: the rows themselves name none."""
+    draw: Draw | None = None
+    """Where the splits were drawn at random from the groups: draws them again. ``None`` where rows name them."""
 
 
 FEWEST_GROUPS_TO_DECIDE = 4
 """With fewer groups there is no decision split: the test and the training need them more."""
 
 
-def split_groups(groups: Sequence[str], params: CorpusParams, seed: int) -> dict[str, str]:
+def split_groups(groups: Sequence[str], params: CorpusParams, seed: int, joined: Mapping[str, str] = NO_GROUPS) -> dict[str, str]:
     """Assign whole groups to splits, at random but fixed by ``seed``.
 
     Groups of the test and of the decision are rounded up and groups of the validation down, so that a source
     with few speakers keeps an unseen test; at least one group is left for training. The test is drawn first and
-    the decision next, so that a change of another share leaves the test's groups as they are.
+    the decision next, so that a change of another share leaves the test's groups as they are. ``joined`` gives
+    groups that must share a split one name, under which they count once. A ``test_share`` of 1 takes them all.
+
+    Raises ``UserError`` where ``params.test_groups`` names a group that is not there, or all of them.
     """
-    names = sorted(set(groups))
+    drawn_as = {group: joined.get(group, group) for group in groups}
+    names = sorted(set(drawn_as.values()))
     order = [names[index] for index in rng(seed, "splits").permutation(len(names))]
-    spare = max(0, len(names) - 1)
-    test = min(_rounded_up(len(names), params.test_share), spare)
+    tested = _named_test(params.test_groups, drawn_as)
+    order = [*[name for name in order if name in tested], *[name for name in order if name not in tested]]
+    spare = len(names) if params.test_share == 1.0 and not tested else max(0, len(names) - 1)
+    test = len(tested) or min(_rounded_up(len(names), params.test_share), spare)
     wanted = _rounded_up(len(names), params.decision_share) if len(names) >= FEWEST_GROUPS_TO_DECIDE else 0
     decision = min(wanted, spare - test)
     validation = min(int(len(names) * params.validation_share), spare - test - decision)
     train = len(names) - test - decision - validation
     parts = ["test"] * test + ["decision"] * decision + ["validation"] * validation + ["train"] * train
-    return dict(zip(order, parts, strict=True))
+    split_of = dict(zip(order, parts, strict=True))
+    return {group: split_of[name] for group, name in drawn_as.items()}
+
+
+def _named_test(test_groups: Sequence[str], drawn_as: Mapping[str, str]) -> set[str]:
+    """What the named groups are drawn as; none where there are no groups at all, since all rows were bad."""
+    if not drawn_as:
+        return set()
+    for name in test_groups:
+        if name not in drawn_as:
+            likes = get_close_matches(name.casefold(), {group.casefold() for group in drawn_as}, n=1)
+            there = [group for group in sorted(drawn_as) if group.casefold() in likes] or sorted(drawn_as)[:SHOWN_GROUPS]
+            raise UserError(f"corpus.test_groups: no clip is of group {name!r}; there are {', '.join(map(repr, there))}")
+    tested = {drawn_as[name] for name in test_groups}
+    if tested == set(drawn_as.values()):
+        raise UserError("corpus.test_groups names every group: leave one to train on")
+    return tested
 
 
 def _rounded_up(count: int, share: float) -> int:

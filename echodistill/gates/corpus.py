@@ -9,7 +9,6 @@ from scipy.special import bdtrc
 
 from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
 from echodistill.audio.stored import decode_flac
-from echodistill.datasets.missing import lacks_audio
 from echodistill.datasets.origin import shares
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
@@ -37,8 +36,8 @@ def corpus_checks(folder: Path, params: Params) -> list[Expect]:
 
 
 def corpus_notes(folder: Path) -> list[str]:
-    """Every row whose recording is missing, by name: the corpus is built without it, and who has the file can fetch it."""
-    return [f"{row.row}: {row.reason}" for row in read_rows(folder / "quarantine.parquet", Quarantined) if lacks_audio(row)]
+    """Every row that was put aside, by name: the corpus is built without it, so figures are about the others."""
+    return [f"{row.row}: {row.reason}" for row in read_rows(folder / "quarantine.parquet", Quarantined)]
 
 
 @dataclass(frozen=True)

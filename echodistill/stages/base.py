@@ -11,6 +11,7 @@ from echodistill.errors import UserError
 from echodistill.evaluation.choices import is_right
 from echodistill.models import nano
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate, load
+from echodistill.models.control_tokens import check_questions
 from echodistill.models.layout import FACTS, POINTER, file_hashes, revision_of
 from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import corpus_limit
@@ -45,6 +46,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
         llm, losses, folder = _pretrained_nano(params, corpus, corpus_folder, place)
     else:
         llm = load(settings.model, trust_remote_code=settings.trust_remote_code)
+        check_questions(llm.tokenizer, corpus.questions.values())
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     print(f"responses have at most {limit} tokens")
     with atomic_path(out) as temporary:
@@ -78,6 +80,7 @@ def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path, place:
         texts += [question_text(question.question, question.choices), question.answer]
     window_s = params.corpus.max_duration_s
     llm = nano.build(texts, window_s, settings.width, settings.encoder_layers, settings.decoder_layers, params.seed)
+    check_questions(llm.tokenizer, corpus.questions.values())
     facts = {"base": params.base.model_dump(), "seed": params.seed, "window": window_s}
     mark = fingerprint("base", facts, {"corpus": corpus_folder})
     folder = run_folder("base", mark)

@@ -2,6 +2,7 @@
 
 import hashlib
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -11,6 +12,8 @@ from echodistill.datasets import benchmarks, builtin, folder, fsdd, own_test
 from echodistill.datasets.encoding import Encoded, Encoder, fetch, probe
 from echodistill.datasets.missing import lacks_audio
 from echodistill.datasets.origin import origin, shares
+from echodistill.datasets.reasons import kinds_of
+from echodistill.datasets.repeated import repeated_in_later_split, settled_splits
 from echodistill.datasets.sources import SourceClip, SourceClips
 from echodistill.datasets.store import ShardWriter
 from echodistill.errors import UserError
@@ -25,8 +28,8 @@ from echodistill.workers import ordered_map
 LOCAL_CLUSTER = Pays(items=5_000, cores=8)
 REFUSED = Path(".echodistill/quarantined.txt")
 """All bad rows of a corpus that was not made for them."""
-SHOWN = 10
-"""Quarantined rows that are printed; rows without their recording are all printed."""
+SHOWN = 3
+"""Quarantined rows that are printed of each kind; rows without their recording are all printed."""
 
 
 def corpus(params: Params, out: Path, address: str | None = None) -> None:
@@ -59,8 +62,10 @@ def _read(settings: CorpusParams, seed: int, espeak: builtin.Espeak | None) -> S
 
 
 def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) -> None:
-    clips, questions, quarantined = [], [], list(found.quarantined)
-    encoder = Encoder(settings.min_duration_s, settings.max_duration_s)
+    quarantined = list(found.quarantined)
+    stored: list[tuple[SourceClip, Clip]] = []
+    trimmed = 0
+    encoder = Encoder(settings.min_duration_s, settings.max_duration_s, settings.trim_excess_s)
     if pool.shares_files:
         encoded = pool.map(encoder, found.clips)
     else:
@@ -68,20 +73,40 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) ->
     with ShardWriter(out) as shards:
         for source, result in track(zip(found.clips, encoded, strict=True), len(found.clips), "corpus", "clips"):
             if isinstance(result, str):
-                name = origin(settings, found.splits[source.group] == "test")
-                quarantined += [Quarantined(f"{name}{source.source} (id {asked.question_id})", result) for asked in source.questions]
+                quarantined += _put_aside(source, result, found, settings)
                 continue
+            trimmed += result.trimmed
             shard, offset = shards.add(f"{hashlib.sha256(source.clip_id.encode()).hexdigest()[:16]}.flac", result.content)
-            clips.append(_row(source, found.splits[source.group], result, shard, offset))
-            for asked in source.questions:
-                index = asked.choices.index(asked.answer)
-                questions.append(
-                    Question(asked.question_id, source.clip_id, clips[-1].split, asked.question, asked.choices, asked.answer, index)
-                )
+            stored.append((source, _row(source, found.splits[source.group], result, shard, offset)))
+    if trimmed:
+        print(f"{trimmed} clips were longer than corpus.max_duration_s by up to corpus.trim_excess_s, and cut to it")
+    rows = [row for _, row in stored]
+    splits = settled_splits(found, rows, settings.test_groups)
+    repeated = repeated_in_later_split(rows, splits)
+    quarantined += [
+        row
+        for source, _ in stored
+        if source.clip_id in repeated
+        for row in _put_aside(source, repeated[source.clip_id], found, settings)
+    ]
+    kept = [(source, replace(row, split=splits[row.group])) for source, row in stored if source.clip_id not in repeated]
+    questions = [
+        Question(
+            asked.question_id, clip.clip_id, clip.split, asked.question, asked.choices, asked.answer, asked.choices.index(asked.answer)
+        )
+        for source, clip in kept
+        for asked in source.questions
+    ]
     write_rows(out / "quarantine.parquet", Quarantined, quarantined)
     _judge(questions, quarantined, settings)
-    write_rows(out / "clips.parquet", Clip, clips)
+    write_rows(out / "clips.parquet", Clip, [clip for _, clip in kept])
     write_rows(out / "questions.parquet", Question, questions)
+
+
+def _put_aside(source: SourceClip, reason: str, found: SourceClips, settings: CorpusParams) -> list[Quarantined]:
+    """The rows about a clip that is left out."""
+    name = origin(settings, found.splits[source.group] == "test")
+    return [Quarantined(f"{name}{source.source} (id {asked.question_id})", reason) for asked in source.questions]
 
 
 def _row(source: SourceClip, split: str, encoded: Encoded, shard: str, offset: int) -> Clip:
@@ -104,29 +129,28 @@ def _row(source: SourceClip, split: str, encoded: Encoded, shard: str, offset: i
 
 def _judge(questions: list[Question], quarantined: list[Quarantined], settings: CorpusParams) -> None:
     """Say what was put aside, and stop when it is too much of a source."""
-    # a missing recording is named in any case: what is not listed is not fetched again
     lacking = [row for row in quarantined if lacks_audio(row)]
-    others = [row for row in quarantined if not lacks_audio(row)][:SHOWN]
-    for row in [*lacking, *others]:
+    kinds = kinds_of(quarantined, SHOWN)
+    # a missing recording is named in any case: what is not listed is not fetched again
+    for row in [*lacking, *(row for kind in kinds for row in kind.examples if not lacks_audio(row))]:
         print(f"quarantined {row.row}: {row.reason}")
     clips = {row.clip_id for row in questions}
     print(
         f"{len(clips)} clips with {len(questions)} questions kept, {len(quarantined)} rows quarantined, "
         f"{len(lacking)} of them for a missing recording"
     )
+    for kind in kinds:
+        print(f"  {kind.line}")
     splits = [row.split for row in questions]
     print("questions: " + ", ".join(f"{split} {splits.count(split)}" for split in SPLITS))
     for share in shares(settings, splits, quarantined):
-        if share.first and share.value > settings.max_quarantined_share:
+        if share.value > settings.max_quarantined_share:
             with atomic_path(REFUSED) as temporary:
                 temporary.write_text("".join(f"{row.row}: {row.reason}\n" for row in quarantined), encoding="utf-8")
-            cure = "mend them, or allow more"
-            if lacks_audio(share.first):
-                cure += "; recordings are looked for below corpus.path, those of a test's own source below corpus.test.path"
+            reasons = "; ".join(kind.line for kind in kinds_of(share.quarantined, 0))
             raise UserError(
                 f"{share.bad} of {share.rows} rows of {share.source} are bad, more than corpus.max_quarantined_share = "
-                f"{settings.max_quarantined_share:g} allows: {cure}. {REFUSED} lists them all. "
-                f"The first: {share.first.row}: {share.first.reason}"
+                f"{settings.max_quarantined_share:g} allows: mend them, or allow more. {reasons}. {REFUSED} lists them all"
             )
     for split in settings.needed_splits:
         if split not in splits:

@@ -7,10 +7,11 @@ Towards the end, in a share of the examples, the clip is replaced by noise alone
 to fall back on the offered choices instead of naming a similar word that was not offered: what a later method gains is then
 understanding more than format.
 
-An auxiliary CTC loss on the encoder (words of the transcript), where transcripts are known, shortens the first plateau; it is thrown
-away afterwards.
+An auxiliary CTC loss on the encoder (words of the transcript), on the clips whose transcript is known, shortens the first plateau; it
+is thrown away afterwards.
 """
 
+import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,32 +87,37 @@ def _bank_noise(seed: int, number: int) -> Waveform:
     return (noise / np.sqrt(power(noise))).astype(np.float32)
 
 
+def words_of(transcript: str) -> list[str]:
+    """Return what is said, word for word: capitals and marks of punctuation are not heard."""
+    bare = (word.strip(string.punctuation) for word in transcript.casefold().split())
+    return [word for word in bare if word]
+
+
 class _WordCtc(torch.nn.Module):
     """A linear head from encoder frames to the words of the transcripts; thrown away after pre-training."""
 
     def __init__(self, width: int, transcripts: Sequence[str]) -> None:
         super().__init__()
-        words = sorted({word for text in transcripts for word in text.split()})
+        words = sorted({word for text in transcripts for word in words_of(text)})
         self._number = {word: index for index, word in enumerate(words, start=1)}
         self.head = torch.nn.Linear(width, len(words) + 1)
 
     def loss(self, frames: torch.Tensor, lengths: torch.Tensor, transcripts: Sequence[str]) -> torch.Tensor:
         """CTC in nats a word; ``frames`` (B, F, width), ``lengths`` (B,) of them."""
         log_probs = self.head(frames.float()).log_softmax(dim=-1).transpose(0, 1)
-        rows = [[self._number[word] for word in text.split()] for text in transcripts]
+        rows = [[self._number[word] for word in words_of(text)] for text in transcripts]
         targets = torch.tensor([number for row in rows for number in row], device=frames.device)
         counts = torch.tensor([len(row) for row in rows], device=frames.device)
         return torch.nn.functional.ctc_loss(log_probs, targets, lengths, counts, zero_infinity=True)
 
 
 class _Pretrainer(ExactWeights, Trainer):
-    """Cross-entropy on the gold answer, plus CTC where transcripts are known."""
+    """Cross-entropy on the gold answer, plus CTC on the clips whose transcript is known."""
 
     def __init__(self, llm: AudioLLM, data: MildlyNoisy, corpus: Corpus, weight: float, **options: Any) -> None:
         self._llm, self._data, self._corpus, self._weight = llm, data, corpus, weight
-        transcripts = [clip.transcript for clip in corpus.clips_of("train")]
-        known = [text for text in transcripts if text]
-        self._ctc = len(known) == len(transcripts) and weight > 0
+        known = [clip.transcript for clip in corpus.clips_of("train") if clip.transcript and words_of(clip.transcript)]
+        self._ctc = bool(known) and weight > 0
         if self._ctc:  # a submodule, so that the optimizer and checkpoints hold it too
             llm.model.ctc = _WordCtc(llm.model.config.audio_config.d_model, known)
             llm.model.model.audio_tower.register_forward_hook(self._keep_frames)
@@ -133,10 +139,11 @@ class _Pretrainer(ExactWeights, Trainer):
         gold = [[*tokenizer(example.question.answer)["input_ids"], tokenizer.eos_token_id] for example in examples]
         ids, mask = (tensor.to(self.args.device) for tensor in pad_rows(gold, tokenizer.pad_token_id, left=False))
         loss = cross_entropy(score(model, batch, ids, mask, self._llm.never_sample), ids, mask).mean()
-        audible = torch.tensor([example.audible for example in examples], device=self.args.device)
-        if self._ctc and audible.any():
-            texts = [self._corpus.clips[example.question.clip_id].transcript or "" for example in examples if example.audible]
-            loss = loss + self._weight * model.ctc.loss(self._frames[audible], self._audio_lengths(batch)[audible], texts)
+        heard = [self._corpus.clips[example.question.clip_id].transcript or "" if example.audible else "" for example in examples]
+        known = torch.tensor([bool(words_of(text)) for text in heard], device=self.args.device)
+        if self._ctc and known.any():
+            texts = [text for text, there in zip(heard, known.tolist(), strict=True) if there]
+            loss = loss + self._weight * model.ctc.loss(self._frames[known], self._audio_lengths(batch)[known], texts)
         return loss
 
     def _audio_lengths(self, batch: PromptBatch) -> torch.Tensor:

@@ -1,0 +1,138 @@
+"""What a run says of the rows it put aside: how many for which reason, and what to do about it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from echodistill.audio.files import write_wav
+from echodistill.datasets.reasons import kinds_of
+from echodistill.datasets.store import Corpus
+from echodistill.errors import UserError
+from echodistill.params import validate_params
+from echodistill.records import Quarantined
+from echodistill.stages.corpus import SHOWN, corpus
+from echodistill.stages.entry import only
+from echodistill.stages.gate import gate
+from tests import benchmark_rows as b
+from tests.corpus_params import PARAMS
+from tests.test_own_test import rows_of, write_folder
+
+
+def make(root: Path, **changes: object) -> Corpus:
+    raw = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    raw["corpus"] |= {"source": "folder", "path": str(root / "raw"), "max_quarantined_share": 1.0} | changes
+    corpus(only(validate_params(raw, "test"), ("seed", "corpus")), root / "out")
+    return Corpus(root / "out")
+
+
+def lasting(path: Path, seconds: float) -> None:
+    write_wav(path, np.random.default_rng(1).uniform(-0.1, 0.1, round(16_000 * seconds)).astype(np.float32))
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Forty clips, of which 13 are bad for five reasons."""
+    monkeypatch.chdir(tmp_path)
+    rows = rows_of(40)
+    write_folder(tmp_path / "raw", rows)
+    for number in range(6):
+        lasting(tmp_path / f"raw/{number}.wav", 1.45 + 0.1 * number)
+    for number in range(6, 9):
+        lasting(tmp_path / f"raw/{number}.wav", 0.1)
+    (tmp_path / "raw/9.wav").unlink()
+    rows[10] |= {"choices": ["a", "b", "A."]}
+    rows[11] |= {"choices": ["a", "c", "C"]}
+    rows[12] |= {"answer": "purple"}
+    b.write_json(tmp_path / "raw/manifest.jsonl", rows)
+    return tmp_path
+
+
+LINES = [
+    "6 too long: corpus.max_duration_s=2",
+    "3 too short: corpus.min_duration_s=0.09",
+    "2 with a choice that stands twice: write each choice once",
+    "1 without their recording: put it below corpus.path (of a test's own source corpus.test.path)",
+    "1 whose answer is no choice: write a choice's text, letter or number",
+]
+
+
+def test_reasons_are_counted_with_their_cures(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(world)
+    printed = capsys.readouterr().out.splitlines()
+    start = next(number for number, line in enumerate(printed) if "13 rows quarantined" in line)
+    assert printed[start + 1 : start + 6] == [f"  {line}" for line in LINES]
+    named = [line for line in printed if line.startswith("quarantined ")]
+    assert len(named) == len(set(named)) == SHOWN + 3 + 2 + 1 + 1
+
+
+def test_too_many_bad_rows_stop_with_all_reasons_in_one_line(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        make(world, max_quarantined_share=0.2)
+    assert str(caught.value) == (
+        "13 of 40 rows of folder are bad, more than corpus.max_quarantined_share = 0.2 allows: mend them, or allow more. "
+        f"{'; '.join(LINES)}. .echodistill/quarantined.txt lists them all"
+    )
+    assert len(Path(".echodistill/quarantined.txt").read_text(encoding="utf-8").splitlines()) == 13
+
+
+def test_the_cures_cure(world: Path) -> None:
+    assert len(make(world).clips) == 27
+    assert len(make(world, max_duration_s=2).clips) == 33
+    assert len(make(world, trim_excess_s=0.8).clips) == 33
+    assert len(make(world, min_duration_s=0.09).clips) == 30
+
+
+def test_every_row_that_is_missing_is_in_the_verdict_and_printed_once(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(world)
+    raw = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    raw["corpus"] |= {"max_quarantined_share": 0.5}
+    gate(validate_params(raw, "test"), "corpus", world / "reports/gates/corpus.json", world / "out")
+    notes = json.loads((world / "reports/gates/corpus.json").read_text(encoding="utf-8"))["notes"]
+    assert len(notes) == 13
+    assert "manifest.jsonl:11 (id r10): choice 'a' stands twice" in notes
+    assert capsys.readouterr().out.count("choice 'a' stands twice") == 1
+
+
+@pytest.mark.parametrize("excess", [1, 320, 800])
+def test_a_small_excess_is_cut_where_that_is_stated(tmp_path: Path, excess: int, capsys: pytest.CaptureFixture[str]) -> None:
+    write_folder(tmp_path / "raw", rows_of(12))
+    samples = np.random.default_rng(1).uniform(-0.1, 0.1, 19_200 + excess).astype(np.float32)
+    write_wav(tmp_path / "raw/3.wav", samples)
+    soundfile.write(tmp_path / "raw/4.wav", samples[: 19_200 + 801], 16_000, subtype="PCM_16")
+    assert "3.wav" not in make(tmp_path).clips
+    capsys.readouterr()
+    made = make(tmp_path, trim_excess_s=0.05)
+    assert made.clips["3.wav"].duration_s == 1.2
+    assert made.waveform("3.wav") == pytest.approx(samples[:19_200], abs=1e-6)
+    assert "2 clips were longer than corpus.max_duration_s by up to corpus.trim_excess_s, and cut to it" in capsys.readouterr().out
+    lasting(tmp_path / "raw/3.wav", 1.2501)
+    assert "3.wav" not in make(tmp_path, trim_excess_s=0.05).clips
+
+
+@pytest.mark.parametrize(
+    ("reasons", "lines"),
+    [
+        (["30.0 s is longer than the allowed 30 s (corpus.max_duration_s)"] * 3, ["3 too long: corpus.max_duration_s=31, or"]),
+        (
+            ["31.4 s is longer than the allowed 30 s", "95.0 s is longer than the allowed 30 s"],
+            ["2 too long: corpus.max_duration_s=96"],
+        ),
+        (["0.00 s is shorter than the allowed 0.2 s"], ["1 too short: leave them out"]),
+        (["silent (-120 dBFS)", "silent (-80 dBFS)"], ["2 silent: "]),
+        (["the id stands twice"] * 2, ["2 with an id that stands before: give each"]),
+        (["x 'a' is odd: write 'b'", "x 'c' is odd: write 'b'"], ["2 (x … is odd): write 'b'"]),
+        (["truncated: 5 of 9 frames are there", "truncated: 7 of 8 frames are there"], ["2 (truncated): 5 of 9 frames are there"]),
+        (["field 'group' is a list, not text"], ["1 (field … is a list, not text)"]),
+        (["no wav (`a b.m4a`): say `ffmpeg a`", "no wav (`c.m4a`): say `ffmpeg c`"], ["2 (no wav (…)): say `ffmpeg a`"]),
+        (["one", "two", "two"], ["2 (two)", "1 (one)"]),
+    ],
+)
+def test_kinds_of_reasons(reasons: list[str], lines: list[str]) -> None:
+    found = [kind.line for kind in kinds_of([Quarantined(str(number), reason) for number, reason in enumerate(reasons)], 1)]
+    assert len(found) == len(lines)
+    for line, beginning in zip(found, lines, strict=True):
+        assert line.startswith(beginning)
