@@ -158,3 +158,12 @@ def test_mixes_of_another_corpus_are_told(project: Path) -> None:
     write_corpus(project / "data/corpus", {"train": 12, "test": 1})
     with pytest.raises(UserError, match=r"data/corpus has no clip 'test-1', it was made anew since: run `echodistill run`"):
         noise_of(project, "test-1/gauss@0")
+
+
+def test_only_who_draws_mixes_opens_noise_without_what_stands_beside_them() -> None:
+    """All others use ``open_noise``, which reads it."""
+    built = set()
+    for path in (ROOT / "echodistill").rglob("*.py"):
+        text = path.read_text(encoding="utf-8").replace("class NoiseLibrary", "")
+        built |= {path.relative_to(ROOT / "echodistill").as_posix()} if "NoiseLibrary(" in text else set()
+    assert built == {"mixes/noise_settings.py", "mixes/checking.py", "stages/mixes.py"}
