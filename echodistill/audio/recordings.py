@@ -119,10 +119,6 @@ class RecordedNoise:
     folder: Path
     segments: tuple[Segment, ...]
 
-    @property
-    def kinds(self) -> frozenset[str]:
-        return frozenset(segment.kind for segment in self.segments)
-
 
 class NoiseLibrary:
     """Renders mixes: finds or makes the noise each recipe names."""
@@ -132,7 +128,7 @@ class NoiseLibrary:
         self._clip = clip
         self._folder = recorded.folder if recorded else None
         self._segments = {(segment.name, segment.split): segment for segment in recorded.segments} if recorded else {}
-        self.recorded_kinds = recorded.kinds if recorded else frozenset()
+        self.recorded_kinds = frozenset(segment.kind for segment in self._segments.values())
         self._read = lru_cache(maxsize=256)(self._decode)
 
     def noise(self, mix: Mix, samples: int) -> NDArray[np.floating]:

@@ -76,7 +76,7 @@ def _recipes(
 
 def _voices(mix: Mix, noise: NoiseSettings) -> tuple[str, ...]:
     """Return the clips that a babble is made of. A recorded crowd is a recording and names no clip."""
-    return mix.noise_sources if mix.noise_kind == CROWD and not noise.is_recorded(CROWD) else ()
+    return mix.noise_sources if mix.noise_kind == CROWD and CROWD not in noise.recorded_kinds else ()
 
 
 def _measured(mixes: Sequence[Mix], checks: Sequence[MixCheck], tolerance_db: float) -> list[Expect]:
@@ -145,7 +145,7 @@ def mixes_notes(folder: Path, corpus_folder: Path, unseen: Collection[str]) -> l
     """Return what people should know of the noise, though nothing is broken."""
     noise = read_noise(folder)
     notes = recordings_notes(noise, unseen)
-    if CROWD in noise.kinds and not noise.is_recorded(CROWD):
+    if CROWD in noise.kinds and CROWD not in noise.recorded_kinds:
         voices = [clip for clip in read_rows(corpus_folder / "clips.parquet", Clip) if clip.split == "train"]
         if unknown := sum(not clip.transcript for clip in voices):
             notes.append(

@@ -15,7 +15,7 @@ def recordings_checks(mixes: Sequence[Mix], noise: NoiseSettings, unseen: Collec
     """Return expectations about the recordings and the mixes made of them; none where all noise is procedural."""
     if not noise.segments:
         return []
-    recorded = [mix for mix in mixes if noise.is_recorded(mix.noise_kind)]
+    recorded = [mix for mix in mixes if mix.noise_kind in noise.recorded_kinds]
     allowed = {(segment.kind, segment.split, segment.name) for segment in noise.segments}
     of_mixes = Table.of(
         "recorded_mixes",

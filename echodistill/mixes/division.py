@@ -69,7 +69,8 @@ def _of_kind(folder: Path, kind: str, files: Sequence[_File], seed: int) -> Iter
     copies: dict[str, list[_File]] = {}
     for file in files:
         copies.setdefault(file.audio_sha256, []).append(file)
-    order = sorted(copies, key=lambda audio: seed_of(seed, "noise recordings", kind, audio))
+    # by the bytes of files: what lossy formats decode to may differ in the last bit between machines
+    order = sorted(copies, key=lambda audio: seed_of(seed, "noise recordings", kind, min(file.sha256 for file in copies[audio])))
     for audio, splits in zip(order, _deal(len(order)), strict=True):
         parts = _parts(folder, kind, len(order), copies[audio][0], splits)
         for file in copies[audio]:

@@ -3,6 +3,7 @@
 Whoever renders a mix reads it, and not ``params.yaml``, which may have changed since.
 """
 
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -34,9 +35,10 @@ class NoiseSettings(BaseModel):
         """The recordings, where any kind has some."""
         return None if self.recordings is None else RecordedNoise(Path(self.recordings), self.segments)
 
-    def is_recorded(self, kind: str) -> bool:
-        """Return whether ``kind`` is taken from recordings."""
-        return any(segment.kind == kind for segment in self.segments)
+    @cached_property
+    def recorded_kinds(self) -> frozenset[str]:
+        """Kinds that are taken from recordings."""
+        return frozenset(segment.kind for segment in self.segments)
 
 
 def noise_settings(seed: int, settings: MixesParams) -> NoiseSettings:

@@ -18,7 +18,7 @@ def sources_of(corpus: Corpus, noise: NoiseSettings) -> dict[tuple[str, str], So
     for segment in noise.segments:
         names.setdefault((segment.kind, segment.split), []).append(segment.name)
     found = {key: Sources(tuple(sorted(of_kind)), 1) for key, of_kind in names.items()}
-    if CROWD in noise.kinds and not noise.is_recorded(CROWD):
+    if CROWD in noise.kinds and CROWD not in noise.recorded_kinds:
         babble = Sources(tuple(clip.clip_id for clip in corpus.clips_of("train")), BABBLE_VOICES)
         found |= {(CROWD, split): babble for split in SPLITS}
     return found
