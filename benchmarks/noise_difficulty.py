@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.tune import BASE, CORPUS, accuracy
+from benchmarks.tune import BASE, CORPUS, MIXES, accuracy
 from echodistill.audio.mixing import draw
-from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
-from echodistill.mixes.drawing import Sources
+from echodistill.mixes.drawing import NONE
+from echodistill.mixes.noise_settings import open_noise, read_noise
 from echodistill.mixes.sources import sources_of
 from echodistill.models.checkpoint import open_base
 from echodistill.models.response_limit import corpus_limit
@@ -23,13 +23,13 @@ def main() -> None:
     """Print one row a kind."""
     params = load_params(Path("params.yaml"))
     corpus, llm = Corpus(CORPUS), open_base(BASE)
-    noise, sources = NoiseLibrary(corpus.waveform), sources_of(corpus, params.mixes)
+    noise, sources = open_noise(MIXES, corpus), sources_of(corpus, read_noise(MIXES))
     snrs = [snr for snr in params.mixes.snrs_db if snr <= params.compare.headline_max_snr_db]
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     found: dict[str, tuple[float, float]] = {}
     print("| kind | free answers | forced choice |\n|---|---|---|")
     for kind in params.mixes.kinds:
-        given = sources.get(kind, Sources((), 0))
+        given = sources.get((kind, "validation"), NONE)
         mixes = [
             draw(params.seed, clip.clip_id, "validation", kind, snr, 0, given.names, given.picks)
             for clip in corpus.clips_of("validation")

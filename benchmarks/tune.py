@@ -25,6 +25,7 @@ from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
 from echodistill.mixes.drawing import Drawer
+from echodistill.mixes.noise_settings import noise_settings
 from echodistill.mixes.sources import sources_of
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode
 from echodistill.models.checkpoint import open_base
@@ -123,7 +124,7 @@ def run_trial(params: Params) -> dict[str, Any]:
     noise = NoiseLibrary(corpus.waveform)
     by_key = load_views(REFERENCES / "distributions.safetensors")
     views = {row.question_id: by_key[row.key] for row in read_rows(REFERENCES / "references.parquet", Reference)}
-    drawer = Drawer(params.seed, params.mixes, sources_of(corpus, params.mixes))
+    drawer = Drawer(params.seed, params.mixes, sources_of(corpus, noise_settings(params.seed, params.mixes)))
     training = [mix for clip in corpus.clips_of("train") for mix in drawer((clip.clip_id, "train"))]
     source = RolloutSource(Hearing(corpus, "matched", params.seed), training, noise, views, llm.tokenizer.pad_token_id)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)

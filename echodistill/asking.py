@@ -7,16 +7,15 @@ from pathlib import Path
 from echodistill.audio.files import decode_bytes, decode_file
 from echodistill.audio.levels import Waveform, power
 from echodistill.audio.mixing import draw
-from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
-from echodistill.mixes.drawing import Sources
+from echodistill.mixes.drawing import NONE
+from echodistill.mixes.noise_settings import open_noise, read_noise
 from echodistill.mixes.sources import sources_of
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
 from echodistill.models.control_tokens import check_texts
 from echodistill.models.response_limit import asked_limit
-from echodistill.params import Params
 
 MAX_CLIP_S = 600.0
 
@@ -32,17 +31,20 @@ def read_clip(clip: Path) -> Waveform:
     return decode_file(clip, MAX_CLIP_S).waveform
 
 
-def in_noise(waveform: Waveform, kind: str, snr_db: float, params: Params, corpus_folder: Path) -> Waveform:
-    """The clip in noise as the test has it; the same noise each time. Raises ``UserError`` for a kind that is not there."""
-    if kind not in params.mixes.kinds:
-        raise UserError(f"there is no noise {kind!r}: mixes.kinds has {', '.join(params.mixes.kinds)}")
+def in_noise(waveform: Waveform, kind: str, snr_db: float, corpus_folder: Path, mixes_folder: Path) -> Waveform:
+    """The clip in noise as the test in ``mixes_folder`` has it; the same noise each time.
+
+    Raises ``UserError`` for a kind that is not there.
+    """
+    settings = read_noise(mixes_folder)
+    if kind not in settings.kinds:
+        raise UserError(f"there is no noise {kind!r}: {mixes_folder} was drawn with {', '.join(settings.kinds)} (mixes.kinds)")
     if power(waveform) == 0.0:
         raise UserError("the clip is silent: there is no level to put noise against")
     corpus = Corpus(corpus_folder)
-    given = sources_of(corpus, params.mixes).get(kind, Sources((), 0))
-    mix = draw(params.seed, "asked", "test", kind, snr_db, 0, given.names, given.picks)
-    noise = NoiseLibrary(corpus.waveform, recordings_folder(params.mixes.noise, params.mixes.recordings))
-    return noise.render(mix, waveform).noisy
+    given = sources_of(corpus, settings).get((kind, "test"), NONE)
+    mix = draw(settings.seed, "asked", "test", kind, snr_db, 0, given.names, given.picks)
+    return open_noise(mixes_folder, corpus).render(mix, waveform).noisy
 
 
 def answer(llm: AudioLLM, waveform: Waveform, question: str, choices: Sequence[str], max_new_tokens: int | None) -> str:

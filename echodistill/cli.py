@@ -41,6 +41,7 @@ TABLE_WIDTH = 136
 STAGE_MEMORY = 2 * 2**30
 """Bytes to allow for a stage of the comparison; with the default model one takes up to 1.4 GB."""
 STUDENT, BASE = Path("models/student"), Path("models/base")
+CORPUS, MIXES = Path("data/corpus"), Path("data/mixes")
 
 
 def main() -> None:
@@ -280,7 +281,7 @@ def ask(
     """Ask a model about a clip."""
     from echodistill.asking import answer, in_noise, read_clip
     from echodistill.models.prompts import check_asked
-    from echodistill.params import HIGHEST_SNR_DB, LOWEST_SNR_DB, load_params
+    from echodistill.params import HIGHEST_SNR_DB, LOWEST_SNR_DB
 
     if both and model is not None:
         raise UserError("--both asks base and student: leave --model out")
@@ -292,7 +293,8 @@ def ask(
     check_asked(question, options)
     waveform = read_clip(clip)
     if noise:
-        waveform = in_noise(waveform, noise, snr or 0.0, load_params(_in_repository()), Path("data/corpus"))
+        _in_repository()
+        waveform = in_noise(waveform, noise, snr or 0.0, CORPUS, MIXES)
     if not both:
         print(answer(_open_named(model or "student"), waveform, question, options, max_new_tokens))
         return
@@ -306,19 +308,21 @@ def listen(
 ) -> None:
     """Serve a small page on this machine and print its address: record or upload a clip, slide the noise, read both answers."""
     from echodistill.listen.server import Asker, serve
-    from echodistill.params import load_params
 
-    params = load_params(_in_repository())
+    _in_repository()
 
     def load() -> Asker:
         from echodistill.asking import answer, in_noise
+        from echodistill.listen.example import example_of
+        from echodistill.mixes.noise_settings import read_noise
 
         student, base = _open_named("student"), _open_named("base")  # first what may not have been made yet
         models = {"base": base, "student": student}
         return Asker(
             lambda clip, question, choices: {name: answer(llm, clip, question, choices, None) for name, llm in models.items()},
-            lambda clip, kind, snr_db: in_noise(clip, kind, snr_db, params, Path("data/corpus")),
-            params.mixes.kinds,
+            lambda clip, kind, snr_db: in_noise(clip, kind, snr_db, CORPUS, MIXES),
+            read_noise(MIXES).kinds,
+            example_of(CORPUS),
             min(llm.family.window_s(llm.processor) for llm in models.values()),
         )
 
@@ -348,8 +352,8 @@ def export_audio(
     """Write the clean and the noisy wav of chosen mixes, to listen to."""
     from echodistill.export import export_mixes
 
-    params = _in_repository()
-    written, asked = export_mixes(params, Path("data/corpus"), Path("data/mixes"), out, mix or [], condition, count)
+    _in_repository()
+    written, asked = export_mixes(CORPUS, MIXES, out, mix or [], condition, count)
     for path in written:
         print(path)
     for line in asked:

@@ -1,28 +1,33 @@
 """Wavs of chosen mixes, clean and noisy, to listen to."""
 
+import hashlib
+import re
 import shlex
-from collections.abc import Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.audio.files import write_wav
 from echodistill.audio.kinds import condition_name
 from echodistill.audio.mixing import Mix
-from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.params import load_params
+from echodistill.mixes.noise_settings import open_noise
 from echodistill.records import Question, read_rows
+
+MAX_NAME_BYTES = 160
+"""Of a mix in a file's name; file systems take 255 for all of it."""
 
 
 def export_mixes(
-    params_file: Path, corpus_folder: Path, mixes_folder: Path, out: Path, mix_ids: Sequence[str], condition: str, count: int
+    corpus_folder: Path, mixes_folder: Path, out: Path, mix_ids: Sequence[str], condition: str, count: int
 ) -> tuple[list[Path], list[str]]:
     """Write ``<mix>.clean.wav`` and ``<mix>.noisy.wav`` for each chosen mix; the paths, and commands that ask about them.
 
     Raises ``UserError`` when none matches.
     """
-    settings = load_params(params_file).mixes
     corpus = Corpus(corpus_folder)
     rows = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     if unknown := [mix_id for mix_id in mix_ids if mix_id not in rows]:
@@ -36,17 +41,39 @@ def export_mixes(
         chosen += fitting[:count]
     if not chosen:
         raise UserError("name mixes with --mix, or a condition with --condition, e.g. --condition crowd@-10")
-    noise = NoiseLibrary(corpus.waveform, recordings_folder(settings.noise, settings.recordings))
-    written = []
-    for mix in chosen:
+    noise, names = open_noise(mixes_folder, corpus), file_names(rows)
+    written, asked = [], []
+    for mix in dict.fromkeys(chosen):
         rendered = noise.render(mix, corpus.waveform(mix.clip_id))
         for view in ("clean", "noisy"):
-            path = out / f"{mix.mix_id.replace('/', '_')}.{view}.wav"
+            path = out / f"{names[mix.mix_id]}.{view}.wav"
             with atomic_path(path) as temporary:
                 write_wav(temporary, getattr(rendered, view))
             written.append(path)
-    noisy = zip(chosen, written[1::2], strict=True)
-    return written, [_ask(path, row) for mix, path in noisy for row in corpus.questions.values() if row.clip_id == mix.clip_id]
+        asked += [_ask(path, row) for row in corpus.questions.values() if row.clip_id == mix.clip_id]
+    return written, asked
+
+
+def file_names(mix_ids: Iterable[str]) -> dict[str, str]:
+    """Return a file name for each mix, no two alike: its id, and digits of the id's hash where others would look the same.
+
+    File systems know no ``/`` in a name, and some tell neither upper from lower case nor the two forms of an accent.
+    """
+    plain = {mix_id: re.sub(r"[/\\\x00-\x1f\x7f]", "_", mix_id).encode(errors="replace").decode() for mix_id in mix_ids}
+    alike = Counter(map(_as_compared, plain.values()))
+    return {
+        mix_id: name if alike[_as_compared(name)] == 1 and len(name.encode()) <= MAX_NAME_BYTES else _with_hash(name, mix_id)
+        for mix_id, name in plain.items()
+    }
+
+
+def _as_compared(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _with_hash(name: str, mix_id: str) -> str:
+    digest = hashlib.sha256(mix_id.encode(errors="surrogatepass")).hexdigest()
+    return f"{name.encode()[:MAX_NAME_BYTES].decode(errors='ignore')}-{digest[:12]}"
 
 
 def _ask(wav: Path, row: Question) -> str:

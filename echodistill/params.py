@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from echodistill.audio.kinds import KINDS
+from echodistill.audio.kinds import KINDS, fault_of_name
 from echodistill.errors import UserError
 from echodistill.params_faults import BadKey, describe, keys_of
 from echodistill.params_types import FirstNumber, GroupName
@@ -138,7 +138,9 @@ class MixesParams(Section):
     """Kinds that only the test hears."""
     noise: Literal["procedural", "recordings"]
     recordings: str
-    """Folder with one sub-folder of recordings a kind; ``procedural`` does not look at it."""
+    """Folder with one sub-folder of recordings a kind, or files named after kinds; ``procedural`` does not look at it."""
+    procedural: tuple[str, ...]
+    """Kinds that are procedural beside recorded ones."""
     snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
     """The test grid."""
     train_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
@@ -149,15 +151,24 @@ class MixesParams(Section):
     train_draws: PositiveInt
     """Mixes drawn for each training clip."""
 
+    @field_validator("kinds")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if faults := [fault for kind in value if (fault := fault_of_name(kind))]:
+            raise ValueError(faults[0])
+        return value
+
     @model_validator(mode="after")
     def _kinds(self) -> "MixesParams":
-        if self.noise == "procedural" and (unknown := set(self.kinds) - set(KINDS)):
-            raise BadKey("kinds", f"{sorted(unknown)} have no procedural noise; known: {', '.join(KINDS)}")
-        if stray := set(self.unseen) - set(self.kinds):
-            raise BadKey("unseen", f"{sorted(stray)} are not in kinds")
+        for name in ("unseen", "procedural"):
+            if stray := set(getattr(self, name)) - set(self.kinds):
+                raise BadKey(name, f"{sorted(stray)} are not in kinds")
+        for name, kinds in (("kinds", self.kinds if self.noise == "procedural" else ()), ("procedural", self.procedural)):
+            if unknown := set(kinds) - set(KINDS):
+                raise BadKey(name, f"{sorted(unknown)} have no procedural noise; known: {', '.join(KINDS)}")
         if set(self.unseen) == set(self.kinds):
             raise BadKey("unseen", "every kind is unseen: nothing is left to train with")
-        for name in ("kinds", "unseen", "snrs_db", "decision_snrs_db"):
+        for name in ("kinds", "unseen", "procedural", "snrs_db", "decision_snrs_db"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise BadKey(name, "something stands there twice")
         return self
@@ -165,6 +176,11 @@ class MixesParams(Section):
     @property
     def seen(self) -> tuple[str, ...]:
         return tuple(kind for kind in self.kinds if kind not in self.unseen)
+
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """Kinds that are taken from recordings."""
+        return () if self.noise == "procedural" else tuple(kind for kind in self.kinds if kind not in self.procedural)
 
 
 class NanoParams(Section):

@@ -10,8 +10,10 @@ import numpy as np
 import soundfile
 
 from echodistill.errors import UserError
+from echodistill.listen.example import Example
 from echodistill.listen.server import Asker, Server, open_server
 
+EXAMPLE = Example("Is it <b>red</b> & {{kinds}}?", ("red, or rose", "blue", '"green" & </textarea>'))
 TROUBLE = "What is wrong with you?"
 """At this question the models fail."""
 
@@ -25,7 +27,7 @@ def wav(samples: Any, rate: int = 44_100) -> bytes:
 def answers(clip: Any, question: str, choices: Any) -> dict[str, str]:
     if question == TROUBLE:
         raise RuntimeError("out of memory")
-    return {"base": f"{clip.size} samples", "student": f"{question} {','.join(choices)}"}
+    return {"base": f"{clip.size} samples", "student": f"{question} {' | '.join(choices)}"}
 
 
 def in_noise(clip: Any, kind: str, snr_db: float) -> Any:
@@ -38,7 +40,7 @@ def in_noise(clip: Any, kind: str, snr_db: float) -> Any:
 def served() -> Iterator[Server]:
     """A server that answers, on a free port."""
     with open_server(0) as server:
-        server.asker = Asker(answers, in_noise, ["rain", "<b>&amp;"], 2.5)
+        server.asker = Asker(answers, in_noise, ["rain", "<b>&amp;"], EXAMPLE, 2.5)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()

@@ -15,25 +15,31 @@ from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM
 from tests.conftest import tone
-from tests.test_stages import params_of
+from tests.noise_cases import write_procedural
+
+
+@pytest.fixture
+def mixes(tmp_path: Path) -> Path:
+    write_procedural(tmp_path)
+    return tmp_path
 
 
 @pytest.mark.parametrize(("kind", "snr_db"), [("gauss", -5.0), ("crowd", 10.0), ("wind", 0.0)])
-def test_the_clip_is_put_in_noise_at_the_level_asked_for(tiny_corpus: Corpus, kind: str, snr_db: float) -> None:
+def test_the_clip_is_put_in_noise_at_the_level_asked_for(tiny_corpus: Corpus, mixes: Path, kind: str, snr_db: float) -> None:
     clip = 0.05 * tone("low", "asked")  # quiet enough that nothing is scaled down
-    noisy = in_noise(clip, kind, snr_db, params_of(), tiny_corpus.folder)
+    noisy = in_noise(clip, kind, snr_db, tiny_corpus.folder, mixes)
     assert 10 * np.log10(power(clip) / power(noisy - clip)) == pytest.approx(snr_db, abs=0.1)
-    assert np.array_equal(noisy, in_noise(clip, kind, snr_db, params_of(), tiny_corpus.folder))
+    assert np.array_equal(noisy, in_noise(clip, kind, snr_db, tiny_corpus.folder, mixes))
 
 
-def test_an_unknown_noise_is_told_with_those_there_are(tiny_corpus: Corpus) -> None:
-    with pytest.raises(UserError, match=r"no noise 'hum': mixes\.kinds has .*gauss.*crowd"):
-        in_noise(tone("low", 1), "hum", 0.0, params_of(), tiny_corpus.folder)
+def test_an_unknown_noise_is_told_with_those_there_are(tiny_corpus: Corpus, mixes: Path) -> None:
+    with pytest.raises(UserError, match=r"no noise 'hum': .* was drawn with gauss, crowd, wind"):
+        in_noise(tone("low", 1), "hum", 0.0, tiny_corpus.folder, mixes)
 
 
-def test_a_silent_clip_has_no_level_to_put_noise_against(tiny_corpus: Corpus) -> None:
+def test_a_silent_clip_has_no_level_to_put_noise_against(tiny_corpus: Corpus, mixes: Path) -> None:
     with pytest.raises(UserError, match="the clip is silent"):
-        in_noise(np.zeros(8_000, np.float32), "gauss", 0.0, params_of(), tiny_corpus.folder)
+        in_noise(np.zeros(8_000, np.float32), "gauss", 0.0, tiny_corpus.folder, mixes)
 
 
 def test_an_answer_is_a_choice_or_says_that_it_names_none(tiny_llm: AudioLLM) -> None:

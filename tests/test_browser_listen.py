@@ -10,7 +10,7 @@ import pytest
 from echodistill.listen.server import Server
 from tests.browser import Tab
 from tests.browser import tab as tab
-from tests.fake_asker import TROUBLE, served, wav
+from tests.fake_asker import EXAMPLE, TROUBLE, served, wav
 
 REPORT_CSS = Path(__file__).parents[1] / "echodistill/report/page.css"
 SCREENS = pytest.mark.parametrize(("width", "dark"), [(375, False), (375, True), (1440, False), (1440, True)])
@@ -55,7 +55,7 @@ def test_an_uploaded_clip_is_asked_about_in_noise_and_heard(tab: Tab, server: Se
     assert tab.run("[document.getElementById('level').value, document.getElementById('snr').ariaValueText]") == ["-7 dB"] * 2
     tab.run("document.getElementById('question').focus()")
     tab.press("Enter")
-    assert answers(tab) == ["base", "16000 samples", "student", "Which word is first? red,dog,two,fish"]
+    assert answers(tab) == ["base", "16000 samples", "student", f"{EXAMPLE.question} {' | '.join(EXAMPLE.choices)}"]
     assert tab.run("document.getElementById('heard-note').textContent") == "Your clip in noise: rain at -7 dB."
     assert tab.run("document.activeElement.id") == "result-title"
     assert tab.run("checks.mute()") == []

@@ -302,7 +302,7 @@ def asked(tmp_path: Path, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch) -
     corpus = write_corpus(tmp_path / "corpus", {"train": 12, "decision": 4, "test": 2})
     params = params_of(mixes={"kinds": ["gauss", "crowd"], "unseen": [], "snrs_db": [0, 20]})
     make_mixes(params, tmp_path / "mixes", corpus.folder)
-    return Asked(corpus, tmp_path / "mixes", only(params, ("mixes.noise", "mixes.recordings", "generation")), tiny_llm)
+    return Asked(corpus, tmp_path / "mixes", only(params, ("generation",)), tiny_llm)
 
 
 def full_champion(folder: Path, llm: AudioLLM) -> Path:

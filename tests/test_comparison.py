@@ -27,6 +27,7 @@ from echodistill.records import Answer, GridRow, read_rows, write_rows
 from echodistill.stages.train_system import train_system
 from echodistill.systems import SYSTEMS, check_distinct, settings_for
 from flows.graph import read_graph
+from tests.noise_cases import write_procedural
 
 GRAPH: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "comparison/dvc.yaml").read_text())["stages"]
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -121,6 +122,7 @@ def grid(tmp_path: Path, corpus: Corpus) -> tuple[Path, list[Mix]]:
         draw(1, clip, "test", kind, snr, 0, ()) for clip in clips for kind, snr in (("clean", None), ("gauss", -5.0), ("gauss", 20.0))
     ]
     write_rows(tmp_path / "mixes.parquet", Mix, mixes)
+    write_procedural(tmp_path)
     of_clip = {question.clip_id: question.question_id for question in corpus.questions_of("test")}
     write_rows(tmp_path / "grid.parquet", GridRow, [GridRow(mix.mix_id, of_clip[mix.clip_id]) for mix in mixes])
     return tmp_path, mixes

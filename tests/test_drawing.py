@@ -10,7 +10,8 @@ from echodistill.mixes.drawing import Drawer, Sources
 from echodistill.records import SPLITS
 from tests.gate_world import PARAMS
 
-SOURCES: Mapping[str, Sources] = {"crowd": Sources(tuple(f"train-{number}" for number in range(12)), 8)}
+BABBLE = Sources(tuple(f"train-{number}" for number in range(12)), 8)
+SOURCES: Mapping[tuple[str, str], Sources] = {("crowd", split): BABBLE for split in SPLITS}
 DRAWER = Drawer(1, PARAMS.mixes, SOURCES)
 
 

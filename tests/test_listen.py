@@ -1,6 +1,7 @@
 """The listening page, over HTTP as a browser asks: answers of both, noise at the level asked for, and nobody else is served."""
 
 import json
+import re
 import socket
 import struct
 import time
@@ -9,6 +10,7 @@ import urllib.request
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
+from html import unescape
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,7 +22,7 @@ from echodistill.errors import UserError
 from echodistill.listen import server as listen
 from echodistill.listen.server import HOST, Asker, Server, open_server, serve
 from tests.conftest import tone
-from tests.fake_asker import TROUBLE, served, wav
+from tests.fake_asker import EXAMPLE, TROUBLE, served, wav
 from tests.folders import hum
 
 CLIP = wav(hum(0.1))
@@ -70,7 +72,11 @@ def test_the_page_is_for_who_has_its_address(server: Server) -> None:
         assert "Python" not in found.headers["Server"]
     assert '<option value="rain">rain</option>' in text
     assert "&lt;b&gt;&amp;amp;" in text  # names of noises are no markup
-    assert "{{" not in text
+    question = re.findall(r'<input id="question".* value="(.*)">', text)
+    choices = re.findall(r'<textarea id="choices".*?>(.*)</textarea>', text, re.DOTALL)
+    assert [unescape(found) for found in question] == [EXAMPLE.question]  # as it is, though it looks like markup and like a field
+    assert [unescape(found).split("\n") for found in choices] == [list(EXAMPLE.choices)]
+    assert text.count("{{") == 1
     assert policy.startswith("default-src 'none'; script-src 'self'; ")
     assert "unsafe" not in policy
     for wrong in (address, f"{address}?key=x", f"{address}other?key={server.key}", f"{address}../server.py?key={server.key}"):
@@ -87,15 +93,15 @@ def test_a_name_that_was_made_to_lead_here_is_not_answered(server: Server) -> No
 
 
 def test_a_recording_is_answered_by_both_and_given_back(server: Server) -> None:
-    status, found = ask(server, wav(hum(0.1, 44_100)), question="Which?", choices=" red, blue ,")
+    status, found = ask(server, wav(hum(0.1, 44_100)), question="Which?", choices=" red, or rose\r\n\n blue \n")
     assert status == 200
-    assert found["answers"] == {"base": "16000 samples", "student": "Which? red,blue"}
+    assert found["answers"] == {"base": "16000 samples", "student": "Which? red, or rose | blue"}
     heard = decode_bytes(b64decode(found["heard"]), "heard", 10.0).waveform
     assert heard.size == 16_000
     loud = ask(server, wav(tone("low", 1), 16_000), question="Which?", noise="rain", snr=-20)[1]["heard"]
     quiet = decode_bytes(b64decode(loud), "heard", 10.0).waveform
     assert np.abs(quiet).max() == pytest.approx(0.1 * np.abs(tone("low", 1)).max(), rel=0.02)
-    assert ask(server, CLIP, question="Which?", choices=" , ")[1]["answers"]["student"] == "Which? "
+    assert ask(server, CLIP, question="Which?", choices=" \n ")[1]["answers"]["student"] == "Which? "
 
 
 @pytest.mark.parametrize(
@@ -109,7 +115,7 @@ def test_a_recording_is_answered_by_both_and_given_back(server: Server) -> None:
         (CLIP, {"question": "Which?", "noise": "rain", "snr": "nan"}, "'nan' dB"),
         (CLIP, {"question": "Which?", "noise": "rain", "snr": "-inf"}, "'-inf' dB"),
         (CLIP, {"question": "Which?", "noise": "rain", "snr": "1e9"}, "'1e9' dB"),
-        (CLIP, {"question": "Which?", "choices": ",".join("abcdefghijklmnopqrstuvwxyz0")}, "27 choices: give 2 to 26, or none"),
+        (CLIP, {"question": "Which?", "choices": "\n".join("abcdefghijklmnopqrstuvwxyz0")}, "27 choices: give 2 to 26, or none"),
         (wav(np.zeros(601 * 500), 500), {"question": "Which?"}, "601.0 s is longer than the allowed 600 s"),
     ],
 )
@@ -176,7 +182,7 @@ def test_a_client_that_goes_away_leaves_no_trace_and_its_turn_is_skipped(server:
         asked.append(question)
         return {"base": "x" * 50_000_000}
 
-    server.asker = Asker(answers, server.asker.in_noise, [], 2.5)
+    server.asker = Asker(answers, server.asker.in_noise, [], EXAMPLE, 2.5)
 
     def leave(question: str, rudely: bool) -> None:
         with connect(server) as line:
@@ -209,7 +215,7 @@ def test_the_terminal_tells_that_models_are_loaded_and_where_the_page_is(monkeyp
 
     def load() -> Asker:
         said.append("loaded")
-        return Asker(lambda *_: {}, lambda clip, *_: clip, [], 2.5)
+        return Asker(lambda *_: {}, lambda clip, *_: clip, [], EXAMPLE, 2.5)
 
     def interrupted(server: Server) -> None:
         said.append(server.address)

@@ -109,6 +109,9 @@ def test_frozen() -> None:
         ("mixes.kinds", ["gauss", "shower", "traffic", "laugh", "gauss"], "twice"),
         ("mixes.snrs_db", [-10, 0, -10.0], "twice"),
         ("mixes.unseen", ["hum"], r"\['hum'\] are not in kinds"),
+        ("mixes.procedural", ["hum"], r"\['hum'\] are not in kinds"),
+        ("mixes.procedural", MISSING, "required"),
+        ("mixes.procedural", "gauss", "valid tuple"),
         ("corpus.min_duration_s", 1.2, "below max_duration_s"),
         ("corpus.test_share", 0.9, "left to train"),
         ("base.nano.min_snr_db", 41, "above max_snr_db"),
@@ -202,6 +205,44 @@ def test_values_that_are_no_texts_are_yaml() -> None:
     assert raw["corpus"]["test"]["source"] is None
     with pytest.raises(UserError, match="not valid YAML: put texts within it in quotes"):
         apply_overrides(raw, ["mixes.kinds=[*a]"])
+@pytest.mark.parametrize("name", ["clean", "Clean", "CLEAN", "all kinds", "All kinds"])
+def test_a_kind_of_noise_cannot_have_a_name_that_means_something_else(name: str) -> None:
+    fault = fault_of(changed("mixes.kinds", [name, "shower", "traffic", "laugh"]))
+    assert fault.startswith(f"mixes.kinds: {name!r} is the name of the ")
+    assert "give the kind of noise another name" in fault
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "rain ", "\train", "a/b", "../up", "..", ".", ".git", "/etc", "a\\b", "rain@5", "a\nb", "a\0b", "\ud800"]
+)
+def test_a_kind_of_noise_has_a_name_that_a_folder_can_have(name: str) -> None:
+    raw = changed("mixes.kinds", [name, "hail"])
+    raw["mixes"] |= {"unseen": ["hail"], "noise": "recordings"}
+    with pytest.raises(UserError) as caught:
+        validate_params(raw, "params.yaml")
+    assert str(caught.value).startswith(f"params.yaml: mixes.kinds: {name!r} cannot name a kind of noise: write a word without")
+
+
+@pytest.mark.parametrize(
+    "name", ["rain", "Bäche", "machine gun", "clean room", "rain, heavy", "雨", "kind-1.b", "(x)", "seen", "unseen", "none", "all"]
+)
+def test_any_other_name_is_one(name: str) -> None:
+    raw = changed("mixes.kinds", [name, "hail"])
+    raw["mixes"] |= {"unseen": ["hail"], "noise": "recordings"}
+    assert validate_params(raw, "params.yaml").mixes.seen == (name,)
+
+
+def test_procedural_kinds_stand_beside_recorded_ones() -> None:
+    raw = changed("mixes.kinds", ["rain", "gauss", "crowd"])
+    raw["mixes"] |= {"unseen": ["rain"], "noise": "recordings", "procedural": ["crowd", "gauss"]}
+    assert validate_params(raw, "params.yaml").mixes.recorded == ("rain",)
+    raw["mixes"]["procedural"] = ["rain"]
+    with pytest.raises(UserError, match=r"mixes\.procedural: \['rain'\] have no procedural noise"):
+        validate_params(raw, "params.yaml")
+    raw["mixes"]["procedural"] = ["gauss", "gauss"]
+    with pytest.raises(UserError, match=r"mixes\.procedural: something stands there twice"):
+        validate_params(raw, "params.yaml")
+    assert load_params(PARAMS).mixes.recorded == ()
 
 
 def number_keys(section: dict[str, Any], prefix: str = "") -> list[str]:

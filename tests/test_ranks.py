@@ -23,6 +23,7 @@ from echodistill.teacher.references import save_views, teach
 from echodistill.training import ranks
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.train import train_student
+from tests.noise_cases import write_procedural
 from tests.test_trainer import LIMIT, ROOT, settings_of, source_of
 
 SMALL = {"steps": 2, "prompts_per_step": 6, "rollouts": 2, "checkpoint_every": 1}
@@ -72,6 +73,7 @@ def inputs(folder: Path, corpus: Corpus, llm: AudioLLM) -> list[str]:
         (folder / name).mkdir()
     mixes = [draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ()) for clip in corpus.clips_of("train")]
     write_rows(folder / "mixes/mixes.parquet", Mix, mixes)
+    write_procedural(folder / "mixes")
     rows = [Reference(row.question_id, row.question_id, "low", (1,), False, 0, True) for row in questions]
     write_rows(folder / "references/references.parquet", Reference, rows)
     by_key = {row.question_id: view for row, view in zip(questions, views, strict=True)}

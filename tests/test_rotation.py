@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from echodistill.audio.kinds import ALL_KINDS
 from echodistill.errors import UserError
-from echodistill.evaluation.rotation import ALL, Fold, rotation_table
+from echodistill.evaluation.rotation import Fold, rotation_table
 from echodistill.evaluation.scores import Scored
 from tests.test_evidence import SETTINGS, scored
 
@@ -29,11 +30,11 @@ def test_each_kind_is_judged_with_and_without_it_in_training() -> None:
     values = {name: {part: one["value"] for part, one in row.items() if part != "n"} for name, row in found.items()}  # type: ignore[index]
     assert values["wind"] == {"base": 0.0, "trained": 1.0, "held_out": 0.0, "difference": -1.0}
     assert values["crowd"] == {"base": 0.0, "trained": 1.0, "held_out": 1.0, "difference": 0.0}
-    assert values[ALL] == {"base": 0.0, "trained": 1.0, "held_out": 0.5, "difference": -0.5}
+    assert values[ALL_KINDS] == {"base": 0.0, "trained": 1.0, "held_out": 0.5, "difference": -0.5}
     # forced choice is the opposite in these made-up students
-    assert table["acc_forced"][ALL]["held_out"]["value"] == -0.5  # type: ignore[index]
+    assert table["acc_forced"][ALL_KINDS]["held_out"]["value"] == -0.5  # type: ignore[index]
     assert found["wind"]["n"] == (base.noise_kind[base.snr_db <= 0] == "wind").sum()
-    assert found[ALL]["difference"]["low"] <= -0.5 <= found[ALL]["difference"]["high"]  # type: ignore[index]
+    assert found[ALL_KINDS]["difference"]["low"] <= -0.5 <= found[ALL_KINDS]["difference"]["high"]  # type: ignore[index]
 
 
 def test_with_three_folds_the_gain_of_trained_kinds_is_a_mean_of_two_students() -> None:

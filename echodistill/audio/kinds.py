@@ -3,8 +3,23 @@
 KINDS = ("gauss", "crowd", "alarm", "animal", "laugh", "machine", "shower", "traffic", "water", "wind")
 CROWD = "crowd"  # babble: made of clips, where there are no recordings
 CLEAN = "clean"  # the condition without noise
+ALL_KINDS = "all kinds"  # in tables, the mean over kinds
+RESERVED = {CLEAN: "the condition without noise", ALL_KINDS: "the mean over all kinds"}
+"""What a name means that a kind of noise cannot have."""
 
 
 def condition_name(noise_kind: str, snr_db: float | None) -> str:
     """``crowd@-10``, or ``clean``."""
     return CLEAN if snr_db is None else f"{noise_kind}@{snr_db:g}"
+
+
+def fault_of_name(kind: str) -> str | None:
+    """Return why ``kind`` cannot name a kind of noise, or ``None`` where it can.
+
+    A kind names a sub-folder of recordings and is part of mix ids (``CLIP/KIND@SNR``).
+    """
+    if kind.casefold() in RESERVED:
+        return f"{kind!r} is the name of {RESERVED[kind.casefold()]}: give the kind of noise another name"
+    if not kind or not kind.isprintable() or kind != kind.strip() or kind.startswith(".") or set(kind) & set("/\\@"):
+        return f"{kind!r} cannot name a kind of noise: write a word without /, \\, @, line breaks, outer spaces or a leading dot"
+    return None

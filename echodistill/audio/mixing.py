@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.audio.kinds import condition_name
+from echodistill.audio.kinds import CROWD, condition_name
 from echodistill.audio.levels import Waveform, power
 from echodistill.errors import UserError
 from echodistill.seeds import rng, seed_of
@@ -54,7 +54,8 @@ def draw(
     """
     condition = condition_name(noise_kind, snr_db)
     stream = rng(seed, clip_id, condition, repeat)
-    others = [source for source in sources if source != clip_id]
+    # a recording that is named like a clip is another thing
+    others = [source for source in sources if source != clip_id or noise_kind != CROWD]
     if sources and not others:
         raise UserError(f"mixes.kinds: clip {clip_id} has no other clips for a crowd. Give more training clips or drop `crowd`")
     picked = stream.choice(len(others), size=min(picks, len(others)), replace=False) if others else ()

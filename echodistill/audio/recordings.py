@@ -1,16 +1,23 @@
 """Where the noise of a recipe comes from: procedural kinds, babble of clips, or a folder of recordings.
 
-A folder holds one sub-folder a kind (``rain/a.wav``). Recordings shorter than a clip are looped from a random place.
+A folder holds one sub-folder a kind (``rain/a.wav``), or files that are named after their kind (``rain.wav``, ``rain_2.wav``).
+Recordings shorter than a clip are looped from a random place.
 """
 
-from collections.abc import Callable
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from glob import glob
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.audio.files import decode_file
+from echodistill.audio.files import decode_bytes, read_file
 from echodistill.audio.kinds import CLEAN, CROWD
 from echodistill.audio.levels import SILENCE_DBFS, Waveform, dbfs, excerpt, without_offset
 from echodistill.audio.mixing import Mix, Rendered, render
@@ -20,43 +27,119 @@ from echodistill.paths import unwatched
 from echodistill.seeds import rng
 
 MAX_RECORDING_S = 3600.0
-SUFFIXES = {".wav", ".flac", ".ogg", ".mp3"}
+SUFFIXES = {f".{name}" for name in "wav flac ogg oga opus mp3 aif aiff aifc au caf w64 rf64 m4a aac wma amr webm mp4".split()}
+"""Of what is taken for a recording. One that cannot be decoded is an error, not left out in silence."""
+_NUMBERED = re.compile(r"(.+?)[-_. ]*\(?[0-9]+\)?")
 
 
-def list_recordings(folder: Path, kinds: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Recordings of each kind as paths relative to ``folder``. Raises ``UserError`` when a kind has none."""
-    found = {}
-    for kind in kinds:
-        below = sorted((folder / kind).glob("**/*"))
-        paths = [path for path in below if path.suffix.lower() in SUFFIXES and not path.is_dir()]
-        for path in [folder / kind / "*", *(path / "*" for path in below if path.is_dir())]:
-            if fault := unwatched(path, folder):
+def list_recordings(folder: Path, kinds: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the recordings of each kind as paths relative to ``folder``, sorted. Raises ``UserError`` when a kind has none.
+
+    Hidden files are left out: some systems and editors put their own there.
+    """
+    if not folder.is_dir():
+        raise UserError(f"mixes.recordings: there is no folder {folder}: name the one that holds the recordings of noise")
+    found: dict[str, list[str]] = {kind: [] for kind in kinds}
+    for name in sorted(os.listdir(folder)):
+        path = folder / name
+        kind = _kind_of(name if path.is_dir() else _stem(name), kinds, numbered=not path.is_dir())
+        if kind is None or name.startswith("."):
+            continue
+        below = glob("**", root_dir=path, recursive=True) if path.is_dir() else []  # follows links to folders
+        for place in [path / "*", *(path / part / "*" for part in below if (path / part).is_dir())] if path.is_dir() else []:
+            if fault := unwatched(place, folder):
                 raise UserError(f"mixes.recordings, kind {kind}: {fault}")
-        if not paths:
-            raise UserError(f"mixes.recordings: {folder / kind} holds no recordings; each of mixes.kinds needs a sub-folder")
-        found[kind] = tuple(path.relative_to(folder).as_posix() for path in paths)
-    return found
+        files = [f"{name}/{part}" for part in below] if path.is_dir() else [name]
+        found[kind] += [file for file in files if Path(file).suffix.lower() in SUFFIXES and not (folder / file).is_dir()]
+    for kind, names in found.items():
+        if not names:
+            known = ", ".join(sorted(name for name in os.listdir(folder) if not name.startswith("."))) or "nothing"
+            cure = f", or name {kind} in mixes.procedural" if kind in PROCEDURAL or kind == CROWD else ""
+            raise UserError(
+                f"mixes.recordings: {folder} holds no recordings of {kind!r}, neither in {folder / kind} nor as {kind}.wav; "
+                f"it holds {known:.200}. Add some, take {kind!r} out of mixes.kinds{cure}"
+            )
+        if odd := [name for name in names if not _is_text(name)]:
+            raise UserError(f"mixes.recordings: the name of {odd[0]!r} in {folder} is not UTF-8: rename the file")
+    return {kind: tuple(sorted(names)) for kind, names in found.items()}
 
 
-def recordings_folder(noise: str, path: str) -> Path | None:
-    """Where recordings are, or ``None`` for procedural noise (``mixes.noise`` and ``mixes.recordings`` of the parameters)."""
-    return Path(path) if noise == "recordings" else None
+def _stem(name: str) -> str:
+    path = Path(name)
+    return path.stem if path.suffix.lower() in SUFFIXES else ""
+
+
+def _kind_of(name: str, kinds: Sequence[str], numbered: bool) -> str | None:
+    """Return the kind that a folder or a file's stem names; a file may have a number behind its kind.
+
+    Systems store accents in two forms, which look alike and are alike here.
+    """
+    by_name = {unicodedata.normalize("NFC", kind): kind for kind in kinds}
+    name = unicodedata.normalize("NFC", name)
+    if name in by_name or not numbered:
+        return by_name.get(name)
+    match = _NUMBERED.fullmatch(name)
+    return by_name.get(match[1]) if match else None
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # what Python makes of bytes that are not UTF-8
+        return False
+    return True
+
+
+def read_recording(path: Path) -> tuple[str, Waveform]:
+    """Return the sha256 of a recording's bytes, and its waveform of shape (samples,). Raises ``UserError`` naming the file."""
+    content = read_file(path)
+    waveform = decode_bytes(content, str(path), MAX_RECORDING_S).waveform
+    if dbfs(waveform) < SILENCE_DBFS:
+        raise UserError(f"{path}: is silent")
+    return hashlib.sha256(content).hexdigest(), waveform
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What one split hears of a recording: all of it, or a part of its own where splits share the recording."""
+
+    kind: str
+    name: str
+    """Path below the folder of recordings."""
+    sha256: str
+    """Of the file's bytes."""
+    audio_sha256: str
+    """Of the decoded samples: the same for a copy in another format, or with other tags."""
+    split: str
+    start: int
+    """First sample, at 16 kHz."""
+    stop: int
+
+
+@dataclass(frozen=True)
+class RecordedNoise:
+    """The folder of recordings that recipes refer to, and what each split hears of them."""
+
+    folder: Path
+    segments: tuple[Segment, ...]
 
 
 class NoiseLibrary:
     """Renders mixes: finds or makes the noise each recipe names."""
 
-    def __init__(self, clip: Callable[[str], Waveform], recordings: Path | None = None) -> None:
-        """``clip`` gives a clip's waveform by id, for babble; ``recordings`` is the folder recipes refer to."""
+    def __init__(self, clip: Callable[[str], Waveform], recorded: RecordedNoise | None = None) -> None:
+        """``clip`` gives a clip's waveform by id, for babble; kinds that are not ``recorded`` are procedural."""
         self._clip = clip
-        self._recordings = recordings
+        self._folder = recorded.folder if recorded else None
+        self._segments = {(segment.name, segment.split): segment for segment in recorded.segments} if recorded else {}
+        self.recorded_kinds = frozenset(segment.kind for segment in self._segments.values())
         self._read = lru_cache(maxsize=256)(self._decode)
 
     def noise(self, mix: Mix, samples: int) -> NDArray[np.floating]:
         """The recipe's noise before scaling, shape (samples,). The same for the same recipe, always."""
         stream = rng(mix.noise_seed)
-        if self._recordings is not None:
-            return without_offset(excerpt(stream, self._read(mix.noise_sources[0]), samples))
+        if mix.noise_kind in self.recorded_kinds:
+            return without_offset(excerpt(stream, self._heard(mix), samples))
         if mix.noise_kind == CROWD:
             return crowd(stream, samples, [self._clip(clip_id) for clip_id in mix.noise_sources])
         return PROCEDURAL[mix.noise_kind](stream, samples)
@@ -65,9 +148,20 @@ class NoiseLibrary:
         """Both views of a mix; see ``mixing.render``."""
         return render(mix, clean, None if mix.noise_kind == CLEAN else self.noise(mix, len(clean)))
 
-    def _decode(self, name: str) -> Waveform:
-        assert self._recordings is not None
-        waveform = decode_file(self._recordings / name, MAX_RECORDING_S).waveform
-        if dbfs(waveform) < SILENCE_DBFS:
-            raise UserError(f"noise recording {self._recordings / name} is silent: remove it")
+    def _heard(self, mix: Mix) -> Waveform:
+        """What the mix's split hears of the mix's recording."""
+        segment = self._segments.get((mix.noise_sources[0], mix.split))
+        if segment is None:
+            raise UserError(f"mix {mix.mix_id} has noise that {mix.split} must not hear: run `echodistill run`, which draws anew")
+        return self._read(segment.name, segment.sha256)[segment.start : segment.stop]
+
+    def _decode(self, name: str, sha256: str) -> Waveform:
+        assert self._folder is not None
+        cure = "put it back as it was, or run `echodistill run`, which draws the mixes anew"
+        try:
+            found, waveform = read_recording(self._folder / name)
+        except UserError as error:
+            raise UserError(f"noise recording {error}: {cure}") from error
+        if found != sha256:
+            raise UserError(f"noise recording {self._folder / name} is not the one that the mixes were drawn with: {cure}")
         return waveform

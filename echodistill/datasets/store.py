@@ -62,8 +62,8 @@ class Corpus:
         return [clip for clip in self.clips.values() if clip.split == split]
 
     def stored_bytes(self, clip_id: str) -> bytes:
-        """The clip's FLAC bytes. Raises ``UserError`` when they are not the ones the corpus was made with."""
-        clip = self.clips[clip_id]
+        """The clip's FLAC bytes. Raises ``UserError`` when they are not the ones the corpus was made with, or there is no such clip."""
+        clip = self._clip(clip_id)
         shard = self.folder / clip.shard
         try:
             with shard.open("rb") as file:
@@ -74,6 +74,11 @@ class Corpus:
         if hashlib.sha256(content).hexdigest() != clip.sha256:
             raise UserError(f"{shard}: the bytes of clip {clip_id} are damaged: delete {self.folder} and run `echodistill run corpus`")
         return content
+
+    def _clip(self, clip_id: str) -> Clip:
+        if clip_id not in self.clips:
+            raise UserError(f"{self.folder} has no clip {clip_id!r}, it was made anew since: run `echodistill run`")
+        return self.clips[clip_id]
 
     def _read(self, clip_id: str) -> Waveform:
         """The clip's waveform, shape (samples,), 16 kHz mono float32. Cached; do not write into it."""

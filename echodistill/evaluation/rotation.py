@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from echodistill.audio.kinds import ALL_KINDS
 from echodistill.errors import UserError
 from echodistill.evaluation.intervals import Resamples, mean_interval, rate_interval, resamples
 from echodistill.evaluation.scores import Outcomes, Scored
 from echodistill.params import CompareParams
 from echodistill.seeds import rng
 
-ALL = "all kinds"
 Kinds = dict[str, dict[str, object]]
 """By kind of noise, and over all of them: intervals of ``base``, ``trained``, ``held_out`` and ``difference``, and ``n`` rows."""
 
@@ -54,7 +54,9 @@ def _kinds(base: Scored, folds: Sequence[Fold], rows_N: NDArray[np.bool_], field
     held_out_N = np.where(without_FN, after_FN, 0.0).sum(axis=0) - before_N
     trained_N = np.where(without_FN, 0.0, after_FN).sum(axis=0) / (len(folds) - 1) - before_N
     gains = {"trained": trained_N, "held_out": held_out_N, "difference": held_out_N - trained_N}
-    groups = {kind: rows_N & (base.noise_kind == kind) for kind in fold_of} | {ALL: rows_N & np.isin(base.noise_kind, list(fold_of))}
+    groups = {kind: rows_N & (base.noise_kind == kind) for kind in fold_of} | {
+        ALL_KINDS: rows_N & np.isin(base.noise_kind, list(fold_of))
+    }
     found: Kinds = {}
     for name, rows in groups.items():
         unit = base.noisy.unit[rows]

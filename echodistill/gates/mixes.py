@@ -1,14 +1,16 @@
 """What the noise recipes must be: as loud as asked, complete for the test, and without a leak into training."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from echodistill.audio.kinds import CLEAN, condition_name
+from echodistill.audio.kinds import CLEAN, CROWD, condition_name
 from echodistill.audio.mixing import Mix
 from echodistill.gates.expect import HOLDS, Between, Expect, Table, Unique, number
 from echodistill.gates.grid import grid_checks, wanted_cells
+from echodistill.gates.recordings import recordings_checks, recordings_notes
+from echodistill.mixes.noise_settings import NoiseSettings, read_noise
 from echodistill.params import MixesParams, Params
 from echodistill.records import GRIDS, Clip, GridRow, MixCheck, Question, read_rows
 
@@ -20,8 +22,10 @@ def mixes_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expe
     split_of = {clip.clip_id: clip.split for clip in read_rows(corpus_folder / "clips.parquet", Clip)}
     questions = read_rows(corpus_folder / "questions.parquet", Question)
     grids = {split: read_rows(folder / name, GridRow) for split, name in GRIDS.items()}
+    noise = read_noise(folder)
     return [
-        *_recipes(mixes, checks, split_of, params.mixes),
+        *_recipes(mixes, checks, split_of, params.mixes, noise),
+        *recordings_checks(mixes, noise, params.mixes.unseen),
         *_measured(mixes, checks, params.gates.snr_tolerance_db),
         *_conditions(mixes, split_of, params.mixes),
         *_decision_conditions(mixes, split_of, params.mixes),
@@ -43,7 +47,9 @@ def _grid(split: str, rows: Sequence[GridRow], mixes: Sequence[Mix], questions: 
     )
 
 
-def _recipes(mixes: Sequence[Mix], checks: Sequence[MixCheck], split_of: Mapping[str, str], settings: MixesParams) -> list[Expect]:
+def _recipes(
+    mixes: Sequence[Mix], checks: Sequence[MixCheck], split_of: Mapping[str, str], settings: MixesParams, noise: NoiseSettings
+) -> list[Expect]:
     measured = Counter(check.mix_id for check in checks)
     allowed = {CLEAN, *settings.seen}
     table = Table.of(
@@ -54,8 +60,8 @@ def _recipes(mixes: Sequence[Mix], checks: Sequence[MixCheck], split_of: Mapping
             "measurements": [measured[mix.mix_id] for mix in mixes],
             "split_of_clip": [split_of.get(mix.clip_id) == mix.split for mix in mixes],
             "kind_allowed": [mix.split in GRIDS or mix.noise_kind in allowed for mix in mixes],
-            "foreign_voices": [_foreign_voices(mix, split_of, settings) for mix in mixes],
-            "hears_itself": [int(mix.clip_id in mix.noise_sources) for mix in mixes],
+            "foreign_voices": [sum(split_of.get(voice) != "train" for voice in _voices(mix, noise)) for mix in mixes],
+            "hears_itself": [int(mix.clip_id in _voices(mix, noise)) for mix in mixes],
         },
     )
     return [
@@ -68,11 +74,9 @@ def _recipes(mixes: Sequence[Mix], checks: Sequence[MixCheck], split_of: Mapping
     ]
 
 
-def _foreign_voices(mix: Mix, split_of: Mapping[str, str], settings: MixesParams) -> int:
-    """How many voices of a crowd are not training clips. With recordings, a crowd is a recording and names no clip."""
-    if settings.noise == "recordings" or mix.noise_kind != "crowd":
-        return 0
-    return sum(split_of.get(source) != "train" for source in mix.noise_sources)
+def _voices(mix: Mix, noise: NoiseSettings) -> tuple[str, ...]:
+    """Return the clips that a babble is made of. A recorded crowd is a recording and names no clip."""
+    return mix.noise_sources if mix.noise_kind == CROWD and CROWD not in noise.recorded_kinds else ()
 
 
 def _measured(mixes: Sequence[Mix], checks: Sequence[MixCheck], tolerance_db: float) -> list[Expect]:
@@ -135,3 +139,17 @@ def _decision_conditions(mixes: Sequence[Mix], split_of: Mapping[str, str], sett
     )
     says = "every decision clip is clean once and in noise once at every SNR of the decision"
     return [table.expect("each_level_once", HOLDS, says)]
+
+
+def mixes_notes(folder: Path, corpus_folder: Path, unseen: Collection[str]) -> list[str]:
+    """Return what people should know of the noise, though nothing is broken."""
+    noise = read_noise(folder)
+    notes = recordings_notes(noise, unseen)
+    if CROWD in noise.kinds and CROWD not in noise.recorded_kinds:
+        voices = [clip for clip in read_rows(corpus_folder / "clips.parquet", Clip) if clip.split == "train"]
+        if unknown := sum(not clip.transcript for clip in voices):
+            notes.append(
+                f"warning: {CROWD} is babble of training clips, and {unknown} of {len(voices)} have no transcript, so they may be no "
+                f"speech: give recordings of a crowd (mixes.noise, mixes.recordings), or leave {CROWD} out of mixes.kinds"
+            )
+    return notes

@@ -21,6 +21,7 @@ from echodistill.audio.files import decode_bytes
 from echodistill.audio.levels import Waveform
 from echodistill.audio.stored import encode_flac
 from echodistill.errors import UserError
+from echodistill.listen.example import Example
 from echodistill.models.prompts import check_asked
 
 HOST = "127.0.0.1"
@@ -30,6 +31,7 @@ FILES = {"/page.css": "text/css", "/page.js": "text/javascript", "/recorder.js":
 MAX_BYTES = 50 * 2**20
 MAX_DURATION_S = 600.0
 LOWEST_DB, HIGHEST_DB = -20, 30
+LINE_ENDS = re.compile(r"\r\n|\r|\n")
 PATIENCE_S = 30.0
 """For a whole recording to come in, and for each wait on a client."""
 HEADERS = {
@@ -50,6 +52,8 @@ class Asker:
     in_noise: Callable[[Waveform, str, float], Waveform]
     kinds: Sequence[str]
     """Of noise."""
+    example: Example
+    """What the page's fields hold at first."""
     longest_s: float
     """The longest clip that the models take."""
 
@@ -171,7 +175,7 @@ class Handler(BaseHTTPRequestHandler):
         def field(name: str) -> str:
             return query.get(name, [""])[0].strip()
 
-        choices = [part.strip() for part in field("choices").split(",") if part.strip()]
+        choices = [part.strip() for part in LINE_ENDS.split(field("choices")) if part.strip()]
         check_asked(field("question"), choices)
         kind, level = field("noise"), _level(field("snr") or "0")
         with self.server.turn:
@@ -223,10 +227,10 @@ def _page(asker: Asker) -> str:
         "highest": f"{HIGHEST_DB}",
         "max_mib": f"{MAX_BYTES // 2**20}",
         "longest_s": f"{asker.longest_s:g}",
+        "question": escape(asker.example.question),
+        "choices": escape("\n".join(asker.example.choices)),
     }
-    for name, value in filled.items():
-        page = page.replace("{{" + name + "}}", value)
-    return page
+    return re.sub(r"\{\{(\w+)\}\}", lambda name: filled[name[1]], page)
 
 
 def _level(text: str) -> float:

@@ -13,7 +13,7 @@ from echodistill.audio.kinds import CLEAN, CROWD
 from echodistill.audio.levels import SAMPLE_RATE, Waveform, snr_db
 from echodistill.audio.mixing import Mix, Rendered, draw, render
 from echodistill.audio.noises import PROCEDURAL
-from echodistill.audio.recordings import NoiseLibrary
+from echodistill.audio.recordings import NoiseLibrary, RecordedNoise
 from echodistill.audio.stored import decode_flac, encode_flac
 from echodistill.datasets.store import Corpus
 from echodistill.records import MixCheck
@@ -25,11 +25,11 @@ CLIPS_KEPT = 256  # by a packer: a test clip has one mix after another
 class FileChecker:
     """Checks mixes with the corpus folder and the noise folder at hand; opens them when the first mix comes."""
 
-    def __init__(self, corpus_folder: Path, recordings: Path | None) -> None:
-        self._folders = corpus_folder, recordings
+    def __init__(self, corpus_folder: Path, recorded: RecordedNoise | None) -> None:
+        self._given = corpus_folder, recorded
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FileChecker, self._folders  # without the clips it has decoded
+        return FileChecker, self._given  # without the clips it has decoded
 
     def __call__(self, mix: Mix) -> MixCheck:
         """The SNR in dB, gain and peak that rendering gives. Raises ``UserError`` when a file is damaged or silent."""
@@ -38,8 +38,8 @@ class FileChecker:
 
     @cached_property
     def _opened(self) -> tuple[Corpus, NoiseLibrary]:
-        corpus = Corpus(self._folders[0])
-        return corpus, NoiseLibrary(corpus.waveform, self._folders[1])
+        corpus = Corpus(self._given[0])
+        return corpus, NoiseLibrary(corpus.waveform, self._given[1])
 
 
 @dataclass(frozen=True)
@@ -77,21 +77,21 @@ class Parcel:
 
 
 class Packer:
-    """Makes parcels of a corpus and, where the noise is ``recordings``, of the library that reads them."""
+    """Makes parcels of a corpus and of the library that reads recorded noise."""
 
-    def __init__(self, corpus: Corpus, recordings: NoiseLibrary | None) -> None:
+    def __init__(self, corpus: Corpus, library: NoiseLibrary) -> None:
         self._corpus = corpus
-        self._recordings = recordings
+        self._library = library
         # the same object for the same clip: pickle sends an object once a batch, however many parcels hold it
         self._stored = lru_cache(maxsize=CLIPS_KEPT)(self._read)
 
     def __call__(self, mix: Mix) -> Parcel:
         """Raises ``UserError`` when the corpus or a recording is damaged."""
         clip = self._stored(mix.clip_id)
-        if mix.noise_kind == CLEAN or self._recordings is None:
+        if mix.noise_kind not in self._library.recorded_kinds:
             voices = tuple(map(self._stored, mix.noise_sources)) if mix.noise_kind == CROWD else ()
             return Parcel(mix, clip, voices, None)
-        excerpt = self._recordings.noise(mix, round(clip.duration_s * SAMPLE_RATE))
+        excerpt = self._library.noise(mix, round(clip.duration_s * SAMPLE_RATE))
         return Parcel(mix, clip, (), np.asarray(excerpt, dtype=np.float32))
 
     def _read(self, clip_id: str) -> StoredClip:

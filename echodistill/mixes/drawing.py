@@ -17,14 +17,18 @@ class Sources:
     picks: int
 
 
+NONE = Sources((), 0)
+"""Of a procedural kind."""
+
+
 @dataclass(frozen=True)
 class Drawer:
     """Draws all mixes of a clip, given its id and its split."""
 
     seed: int
     settings: MixesParams
-    sources: Mapping[str, Sources] = field(default_factory=dict)
-    """By noise kind; a kind that is not there needs none."""
+    sources: Mapping[tuple[str, str], Sources] = field(default_factory=dict)
+    """By noise kind and split; one that is not there needs none."""
 
     def __call__(self, clip: tuple[str, str]) -> list[Mix]:
         """Raises ``UserError`` for a crowd without a second clip."""
@@ -75,5 +79,5 @@ class Drawer:
                 yield self._draw(clip_id, "test", kind, snr, 0)
 
     def _draw(self, clip_id: str, split: str, kind: str, snr: float, repeat: int) -> Mix:
-        given = self.sources.get(kind, Sources((), 0))
+        given = self.sources.get((kind, split), NONE)
         return draw(self.seed, clip_id, split, kind, snr, repeat, given.names, given.picks)

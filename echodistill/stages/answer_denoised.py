@@ -7,8 +7,8 @@ from echodistill.answering.remembered import Remembered
 from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.denoise import DENOISERS, SLOW
 from echodistill.audio.mixing import Mix
-from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
+from echodistill.mixes.noise_settings import open_noise
 from echodistill.params import Denoiser, Params
 from echodistill.records import read_rows
 from echodistill.stages.entry import run_stage
@@ -28,8 +28,7 @@ def answer_denoised(
 ) -> None:
     """Write the answers (parquet). What a slow denoiser gave is kept as long as the clips stay the same."""
     one_thread()
-    recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
-    heard: dict[str, Path | None] = {"corpus": corpus_folder, "mixes": mixes_folder, "recordings": recordings}
+    heard: dict[str, Path | None] = {"corpus": corpus_folder, "mixes": mixes_folder}
     limit = params.compare.headline_max_snr_db
     facts = {"denoiser": denoiser, "limit": limit, "seed": params.seed}
     base, student = base_and_student("answer_denoised", facts, heard, (base_folder, base_out), (student_folder, student_out))
@@ -39,10 +38,10 @@ def answer_denoised(
     front = DENOISERS[denoiser]
     if denoiser in SLOW:
         front = Remembered(front, only_run_folder(f"denoised-{denoiser}", fingerprint("answer_denoised", {}, heard)))
-    items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings), front)
+    items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), front)
     items = [item for item in items if item.mix_id in chosen]
     answer_both(base, student, items, corpus, params.generation)
 
 
 if __name__ == "__main__":
-    run_stage(answer_denoised, sections=("seed", "mixes.noise", "mixes.recordings", "generation", "compare.headline_max_snr_db"))
+    run_stage(answer_denoised, sections=("seed", "generation", "compare.headline_max_snr_db"))

@@ -6,8 +6,9 @@ from pathlib import Path
 from echodistill.answering.grid import answer_both, base_and_student
 from echodistill.answering.journal import Item
 from echodistill.audio.mixing import Mix
-from echodistill.audio.recordings import NoiseLibrary, recordings_folder
+from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
+from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import Prompt
 from echodistill.params import Params
 from echodistill.records import Question, read_rows
@@ -30,12 +31,11 @@ def answer_heard(
 ) -> None:
     """Write the answers (parquet)."""
     one_thread()
-    recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
     facts = {"seed": params.seed, "mixes": MIXES}
-    heard = {"corpus": corpus_folder, "mixes": mixes_folder, "recordings": recordings}
+    heard = {"corpus": corpus_folder, "mixes": mixes_folder}
     base, student = base_and_student("answer_heard", facts, heard, (base_folder, base_out), (student_folder, student_out))
     corpus = Corpus(corpus_folder)
-    noise = NoiseLibrary(corpus.waveform, recordings)
+    noise = open_noise(mixes_folder, corpus)
     of_clip: dict[str, list[Question]] = {}
     for question in corpus.questions_of("train"):
         of_clip.setdefault(question.clip_id, []).append(question)
@@ -54,4 +54,4 @@ def _prompt(corpus: Corpus, noise: NoiseLibrary, mix: Mix, question: Question) -
 
 
 if __name__ == "__main__":
-    run_stage(answer_heard, sections=("seed", "mixes.noise", "mixes.recordings", "generation"))
+    run_stage(answer_heard, sections=("seed", "generation"))

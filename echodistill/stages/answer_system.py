@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from echodistill.answering.grid import answer_grid, grid_items, without_audio
-from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
+from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.checkpoint import open_model
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params import Params
@@ -24,17 +24,16 @@ def answer_system(
     ``hears`` is ``plain``, or ``text`` for the question alone, without audio.
     """
     one_thread()
-    recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
-    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder, "recordings": recordings}
+    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder}
     llm, corpus = open_model(model_folder, base_folder), Corpus(corpus_folder)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     print(f"responses have at most {limit} tokens")
     mark = fingerprint("answer_system", {"hears": hears, "max_new_tokens": limit}, inputs)
-    items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings))
+    items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus))
     if hears == "text":
         items = without_audio(corpus, items)
     answer_grid(out, f"answer {out.stem}", mark, llm, items, limit, alike=hears == "text")
 
 
 if __name__ == "__main__":
-    run_stage(answer_system, sections=("mixes.noise", "mixes.recordings", "generation"))
+    run_stage(answer_system, sections=("generation",))

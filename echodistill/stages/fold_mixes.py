@@ -8,6 +8,7 @@ from echodistill.audio.mixing import Mix
 from echodistill.datasets.store import Corpus
 from echodistill.mixes.drawing import Drawer
 from echodistill.mixes.folds import FIRST, held_out_kinds, with_held_out
+from echodistill.mixes.noise_settings import noise_settings, write_noise
 from echodistill.mixes.sources import sources_of
 from echodistill.params import Params
 from echodistill.records import write_rows
@@ -15,14 +16,16 @@ from echodistill.stages.entry import run_stage
 
 
 def fold_mixes(params: Params, fold: int, out: Path, corpus_folder: Path) -> None:
-    """Write ``mixes.parquet`` in ``out``: training mixes alone, since the test is the same for every fold."""
+    """Write ``mixes.parquet`` and ``noise.json`` in ``out``: training mixes alone, since the test is the same for every fold."""
     kinds = held_out_kinds(params.mixes, fold, FIRST + len(params.comparison.folds))
     settings = with_held_out(params.mixes, kinds)
     corpus = Corpus(corpus_folder)
-    drawer = Drawer(params.seed, settings, sources_of(corpus, settings))
+    noise = noise_settings(params.seed, settings)
+    drawer = Drawer(params.seed, settings, sources_of(corpus, noise))
     rows = list(chain.from_iterable(drawer((clip.clip_id, "train")) for clip in corpus.clips_of("train")))
     with atomic_path(out) as temporary:
         temporary.mkdir()
+        write_noise(temporary, noise)
         write_rows(temporary / "mixes.parquet", Mix, rows)
     print(f"{len(rows)} training mixes without {', '.join(kinds)}")
 

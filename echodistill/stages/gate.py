@@ -10,7 +10,7 @@ from echodistill.gates.champion import champion_answers_checks, champion_checks
 from echodistill.gates.comparison import comparison_checks
 from echodistill.gates.corpus import corpus_checks, corpus_notes
 from echodistill.gates.expect import Expect
-from echodistill.gates.mixes import mixes_checks
+from echodistill.gates.mixes import mixes_checks, mixes_notes
 from echodistill.gates.promotion import promotion_checks
 from echodistill.gates.references import references_checks
 from echodistill.gates.student import student_checks
@@ -22,8 +22,16 @@ from echodistill.stages.entry import run_stage
 def gate(params: Params, artifact: str, verdict: Path, *paths: Path) -> None:
     """Judge ``artifact``; raises ``UserError`` where it does not pass. See ``quality.open_gate``."""
     verdict.unlink(missing_ok=True)  # one of before must not stand where an artifact cannot even be read
-    notes = corpus_notes(paths[0]) if artifact == "corpus" else []
-    open_gate(artifact, paths[0], _checks(params, artifact, paths), verdict, notes)
+    open_gate(artifact, paths[0], _checks(params, artifact, paths), verdict, _notes(params, artifact, paths))
+
+
+def _notes(params: Params, artifact: str, paths: Sequence[Path]) -> list[str]:
+    match artifact, paths:
+        case "corpus", [folder, *_]:
+            return corpus_notes(folder)
+        case "mixes", [folder, corpus]:
+            return mixes_notes(folder, corpus, params.mixes.unseen)
+    return []
 
 
 def _checks(params: Params, artifact: str, paths: Sequence[Path]) -> list[Expect]:

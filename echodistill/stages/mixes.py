@@ -7,10 +7,11 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.audio.mixing import Mix
-from echodistill.audio.recordings import NoiseLibrary, recordings_folder
+from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.mixes.checking import FileChecker, Packer, check, probe
 from echodistill.mixes.drawing import Drawer
+from echodistill.mixes.noise_settings import noise_settings, write_noise
 from echodistill.mixes.sources import sources_of
 from echodistill.params import Params
 from echodistill.progress import track
@@ -24,25 +25,26 @@ LOCAL_CLUSTER = Pays(items=6_000, cores=4)
 
 
 def mixes(params: Params, out: Path, corpus_folder: Path, address: str | None = None) -> None:
-    """Make ``mixes.parquet`` (recipes), ``checks.parquet`` (what rendering gave) and the grids of ``GRIDS`` in ``out``.
+    """Make ``mixes.parquet`` (recipes), ``checks.parquet`` (what rendering gave), ``noise.json`` and the grids of ``GRIDS`` in ``out``.
 
     Mixes are drawn and checked on this machine's cores, or on the Dask cluster at ``address``.
     """
     settings = params.mixes
     corpus = Corpus(corpus_folder)
-    recordings = recordings_folder(settings.noise, settings.recordings)
-    drawer = Drawer(params.seed, settings, sources_of(corpus, settings))
+    noise = noise_settings(params.seed, settings)
+    drawer = Drawer(params.seed, settings, sources_of(corpus, noise))
     clips = [(clip.clip_id, split) for split in SPLITS for clip in corpus.clips_of(split)]
     with open_pool(address, Serial(), sum(drawer.count(split) for _, split in clips), LOCAL_CLUSTER, probe) as pool:
         rows = list(chain.from_iterable(pool.map(drawer, clips)))
         if pool.shares_files:
-            checked = pool.map(FileChecker(corpus_folder, recordings), rows)
+            checked = pool.map(FileChecker(corpus_folder, noise.recorded), rows)
         else:
-            library = NoiseLibrary(corpus.waveform, recordings) if recordings else None
-            checked = pool.map(check, map(Packer(corpus, library), rows), attrgetter("size"))
+            packer = Packer(corpus, NoiseLibrary(corpus.waveform, noise.recorded))
+            checked = pool.map(check, map(packer, rows), attrgetter("size"))
         checks = list(track(checked, len(rows), "mixes", "mixes"))
     with atomic_path(out) as temporary:
         temporary.mkdir()
+        write_noise(temporary, noise)
         write_rows(temporary / "mixes.parquet", Mix, rows)
         write_rows(temporary / "checks.parquet", MixCheck, checks)
         for split, name in GRIDS.items():

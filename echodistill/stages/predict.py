@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from echodistill.answering.grid import answer_grid, grid_items
-from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
+from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base, open_model
 from echodistill.models.response_limit import corpus_limit
@@ -29,13 +29,12 @@ def predict(
     model_folder: Path,
 ) -> None:
     """Write the answers of ``system`` to ``out`` (parquet). ``model_folder`` is the base folder again for the base."""
-    recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
     corpus = Corpus(corpus_folder)
-    items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings), split=split)
+    items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), split=split)
     if not items:  # a source without a decision split: no model need be opened
         write_rows(out, Answer, [])
         return
-    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder, "recordings": recordings}
+    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder}
     llm = _open(system, base_folder, model_folder)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     print(f"responses have at most {limit} tokens")
@@ -48,4 +47,4 @@ def _open(system: Which, base_folder: Path, model_folder: Path) -> AudioLLM:
 
 
 if __name__ == "__main__":
-    run_stage(predict, sections=("mixes.noise", "mixes.recordings", "generation"))
+    run_stage(predict, sections=("generation",))

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from echodistill.answering.grid import answer_grid, grid_items
 from echodistill.atomic import atomic_path
-from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.champion_answers import ANSWERS, ChampionStatus, write_status, write_unanswered
 from echodistill.champion_folder import BASE, STUDENT, read_facts
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_model
 from echodistill.models.response_limit import corpus_limit
@@ -28,10 +28,9 @@ def predict_champion(params: Params, out: Path, corpus_folder: Path, mixes_folde
         write_unanswered(out, ChampionStatus(facts.version, facts.reason))
         print(f"no champion answers: {facts.reason}")
         return
-    recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
     corpus = Corpus(corpus_folder)
-    items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings), split="decision")
-    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "champion": champion, "recordings": recordings}
+    items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), split="decision")
+    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "champion": champion}
     base = champion / BASE if (champion / BASE).is_dir() else None
     if not items:  # a source without a decision split: no model need be opened
         write_unanswered(out, ChampionStatus(facts.version))
@@ -64,4 +63,4 @@ def _open(student: Path, base: Path | None, longest_s: float) -> AudioLLM:
 
 
 if __name__ == "__main__":
-    run_stage(predict_champion, sections=("mixes.noise", "mixes.recordings", "generation"))
+    run_stage(predict_champion, sections=("generation",))

@@ -10,11 +10,11 @@ from typing import Any
 from echodistill.atomic import atomic_path
 from echodistill.audio.kinds import CLEAN
 from echodistill.audio.mixing import Mix
-from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.choices import parse_choice
 from echodistill.evaluation.domains import by_domain
 from echodistill.evaluation.units import unit_of
+from echodistill.mixes.noise_settings import open_noise
 from echodistill.params import Params
 from echodistill.records import Answer, Quarantined, read_rows
 from echodistill.report.comparison_table import over
@@ -45,7 +45,7 @@ def report(
     """
     corpus = Corpus(corpus_folder)
     settings, limit = params.comparison, params.compare.headline_max_snr_db
-    noise = NoiseLibrary(corpus.waveform, recordings_folder(params.mixes.noise, params.mixes.recordings))
+    noise = open_noise(mixes_folder, corpus)
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     said = {BASE: read_rows(base, Answer)}
     said |= {name: read_rows(answers / f"{name}-{settings.seeds[0]}.parquet", Answer) for name in settings.trained}

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from echodistill.audio.recordings import recordings_folder
 from echodistill.params import Params
 from echodistill.stages.entry import run_stage
 from echodistill.training.student import Material, make_student
@@ -10,10 +9,9 @@ from echodistill.training.student import Material, make_student
 
 def train(params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, base_folder: Path, references_folder: Path) -> None:
     """Make the student folder ``out``; ``training.student`` says what is in it."""
-    recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
-    material = Material(corpus_folder, mixes_folder, base_folder, references_folder, recordings)
+    material = Material(corpus_folder, mixes_folder, base_folder, references_folder)
     make_student(out, params.train, params.generation, params.seed, params.references.hears, params.seed, material)
 
 
 if __name__ == "__main__":
-    run_stage(train, sections=("seed", "mixes.noise", "mixes.recordings", "generation", "references.hears", "train"))
+    run_stage(train, sections=("seed", "generation", "references.hears", "train"))

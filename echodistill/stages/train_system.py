@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from echodistill.audio.recordings import recordings_folder
 from echodistill.errors import UserError
 from echodistill.params import Control, Params, System
 from echodistill.stages.entry import run_stage
@@ -24,10 +23,9 @@ def train_system(
     if params.references.hears != "matched":
         raise UserError("references.hears: a comparison needs `matched`, its controls have references of their own")
     system = SYSTEMS[name]
-    recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
-    material = Material(corpus_folder, mixes_folder, base_folder, references_folder, recordings)
+    material = Material(corpus_folder, mixes_folder, base_folder, references_folder)
     make_student(out, settings_for(system, params.train), params.generation, seed, system.hears, params.seed, material, True)
 
 
 if __name__ == "__main__":
-    run_stage(train_system, sections=("seed", "mixes.noise", "mixes.recordings", "generation", "references.hears", "train"))
+    run_stage(train_system, sections=("seed", "generation", "references.hears", "train"))

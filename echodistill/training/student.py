@@ -10,8 +10,8 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.audio.mixing import Mix
-from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
+from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base
 from echodistill.models.layout import RUN
@@ -44,8 +44,6 @@ class Material:
     base: Path
     references: Path
     """Made with the same ``hears``."""
-    recordings: Path | None
-    """Recorded noises; ``None`` where noise is procedural."""
 
 
 def make_student(
@@ -72,13 +70,13 @@ def make_student(
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
     chosen = settings.model_dump(exclude={"methods"}) | {"settings": getattr(settings.methods, settings.method).model_dump()}
     chosen["max_new_tokens"] = limit
-    folders = {name: getattr(material, name) for name in ("corpus", "mixes", "base", "references", "recordings")}
+    folders = {name: getattr(material, name) for name in ("corpus", "mixes", "base", "references")}
     mark = fingerprint(
         "train", {"train": chosen, "seed": seed, "hears": hears, "hearing_seed": hearing_seed, "one_core": one_core}, folders
     )
     folder = run_folder("train", mark)
     mixes = [mix for mix in read_rows(material.mixes / "mixes.parquet", Mix) if mix.split == "train"]
-    noise = NoiseLibrary(corpus.waveform, material.recordings)
+    noise = open_noise(material.mixes, corpus)
     by_key = load_views(material.references / "distributions.safetensors")
     views = {row.question_id: by_key[row.key] for row in read_rows(material.references / "references.parquet", Reference)}
     source = RolloutSource(Hearing(corpus, hears, hearing_seed), mixes, noise, views, llm.tokenizer.pad_token_id)
