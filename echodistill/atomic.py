@@ -21,7 +21,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         if target.is_dir() and temporary.is_dir():
             _replace_folder(temporary, target, retired)
         else:
@@ -68,9 +68,12 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
-    """Force a file's or a folder's bytes to disk, so that a rename never publishes a hole after a power cut."""
-    for part in [path, *path.rglob("*")]:
-        if part.is_file():
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
+def sync(path: Path) -> None:
+    """Force a file's or a folder's bytes and names to disk, so that a rename never publishes a hole after a power cut."""
+    for part in [*path.rglob("*"), path]:
+        if part.is_file() or part.is_dir():
+            descriptor = os.open(part, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
