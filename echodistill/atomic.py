@@ -71,9 +71,16 @@ def _remove(path: Path) -> None:
 def sync(path: Path) -> None:
     """Force a file's or a folder's bytes and names to disk, so that a rename never publishes a hole after a power cut."""
     for part in [*path.rglob("*"), path]:
-        if part.is_file() or part.is_dir():
-            descriptor = os.open(part, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        if part.is_file():
+            _fsync(part)
+        elif part.is_dir():
+            with suppress(OSError):  # some file systems know no such thing as forcing a folder
+                _fsync(part)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

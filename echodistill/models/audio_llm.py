@@ -24,11 +24,11 @@ from echodistill.models.precision import WeightsDtype, chosen_device, inference_
 from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import check_context
 from echodistill.models.shared_audio import share_encodings
+from echodistill.models.tokens import check_template, complete_tokens
 
 FAMILIES = {"qwen2_audio": qwen2_audio}
 IGNORED = ("generation_config.json", "chat_template.jinja")
 """Files that transformers goes on without where they are damaged: a response would end elsewhere, a prompt look different."""
-PROBE = "Which word is spoken?"
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,8 @@ def load(
     if fault := _loaded_fault(name, revision, model.to(target).eval(), info):
         raise UserError(f"model {name} cannot be used: {fault}")
     try:
-        return _hearing(wrap(model, processor))
+        check_template(FAMILIES[config.model_type], processor)
+        return wrap(model, processor)
     except UserError as error:
         raise UserError(f"model {name} cannot be used: {error}") from error
 
@@ -172,19 +173,6 @@ def _loaded_fault(name: str, revision: str | None, model: Any, info: LoadingInfo
     return key_fault(info) or number_fault(dict(model.named_parameters())) or file_fault(ignored)
 
 
-def _hearing(llm: "AudioLLM") -> "AudioLLM":
-    """Return ``llm``. Raises ``UserError`` when its chat template loses the question or the audio's place."""
-    cure = "give the chat template that belongs to the model (chat_template.jinja)"
-    try:
-        text = llm.family.render(llm.processor, PROBE, 2)
-    except Exception as error:  # a template may fail in any way
-        raise UserError(f"its chat template fails ({first_line(error)}): {cure}") from error
-    heard = llm.tokenizer(text, add_special_tokens=False)["input_ids"].count(llm.family.audio_token_id(llm.processor))
-    if PROBE not in text or heard != 2:
-        raise UserError(f"its chat template has no place for the {'audio' if PROBE in text else 'question'}: {cure}")
-    return llm
-
-
 def wrap(model: Any, processor: Any) -> AudioLLM:
     """Return an ``AudioLLM`` of a model already in memory.
 
@@ -200,24 +188,6 @@ def wrap(model: Any, processor: Any) -> AudioLLM:
     model.config.image_token_id = family.audio_token_id(processor)
     share_encodings(family.encoder(model))
     return AudioLLM(model=model, processor=processor, family=family, published_generation=published)
-
-
-def complete_tokens(tokenizer: Any, published: GenerationConfig, vocabulary: int) -> None:
-    """Give a tokenizer the end and padding tokens that it does not name, or that a model of ``vocabulary`` tokens does not have.
-
-    What is padded is masked, so that the end token can stand there as well.
-    """
-    if tokenizer.eos_token_id is None:
-        ends = published.eos_token_id
-        first = ends[0] if isinstance(ends, list) and ends else ends
-        if not isinstance(first, int):
-            raise UserError("neither its tokenizer nor its generation config names a token that ends a response: set eos_token")
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(first)
-    if tokenizer.eos_token_id >= vocabulary:
-        token = tokenizer.eos_token
-        raise UserError(f"the model has {vocabulary} tokens, and the end token {token!r} is none of them: set eos_token to one")
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= vocabulary:
-        tokenizer.pad_token = tokenizer.eos_token
 
 
 def neutral_generation(published: GenerationConfig) -> GenerationConfig:

@@ -78,7 +78,9 @@ def number_fault(tensors: Mapping[str, torch.Tensor]) -> str:
 
 def _all_finite(tensor: torch.Tensor) -> bool:
     """A NaN anywhere is the smallest and the largest value, and an infinite number is one of them."""
-    return not tensor.is_floating_point() or all(map(torch.isfinite, torch.aminmax(tensor)))
+    if not tensor.is_floating_point():
+        return True
+    return all(map(torch.isfinite, torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)))
 
 
 def first_line(error: Exception) -> str:
