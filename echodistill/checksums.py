@@ -15,12 +15,24 @@ from echodistill.errors import UserError
 SUMS = "SHA256SUMS"
 SHOWN_FILES = 5
 DIGITS = 64
+DIGEST_BYTES = 32
 
 
 def sha256_of(path: Path) -> str:
     """Return the hash of a file's bytes, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def with_digest(payload: bytes) -> bytes:
+    """Return the content of a file that tells by itself whether it is damaged: the SHA-256 of ``payload``, then ``payload``."""
+    return hashlib.sha256(payload).digest() + payload
+
+
+def payload_of(content: bytes) -> bytes | None:
+    """Return what ``with_digest`` was given, or ``None`` where ``content`` is damaged."""
+    payload = content[DIGEST_BYTES:]
+    return payload if with_digest(payload) == content else None
 
 
 def shown(names: Collection[str]) -> str:

@@ -17,7 +17,7 @@ from echodistill.checksums import sha256_of, shown, verify_checksums
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, load, local_folder
 from echodistill.models.faults import LoadingInfo, file_fault, first_line, key_fault, number_fault
-from echodistill.models.layout import POINTER, TAKE_AGAIN, changed_files, file_hashes, files_read, read_run
+from echodistill.models.layout import POINTER, RUN, TAKE_AGAIN, changed_files, file_hashes, files_read, read_run
 from echodistill.models.precision import WeightsDtype
 
 ADAPTER = "adapter_model.safetensors"
@@ -71,7 +71,10 @@ def open_model(student: Path, base: Path | None, device: str = "auto", dtype: We
     """
     run = read_run(student)
     verify_checksums(student, TAKE_AGAIN, required=False)
-    if run["weights"] == "full":
+    weights = run.get("weights")
+    if weights not in ("full", "lora"):
+        raise UserError(f"{student / RUN} is none that a training wrote (weights: {weights!r}): {TAKE_AGAIN}")
+    if weights == "full":
         return load(str(student), device, dtype=dtype)
     if base is None:
         raise UserError(f"{student} is a LoRA adapter: its base model's folder must be given too")
