@@ -34,9 +34,9 @@ from echodistill.models.response_limit import corpus_limit
 from echodistill.models.responses import respond
 from echodistill.overrides import apply_overrides
 from echodistill.params import Params, validate_params
-from echodistill.records import Question, Reference, read_rows
+from echodistill.records import Question, read_rows
 from echodistill.teacher.hearing import Hearing
-from echodistill.teacher.references import load_views
+from echodistill.teacher.references import open_references
 from echodistill.training.device import one_thread
 from echodistill.training.rollouts import RolloutSource
 from echodistill.training.train import train_student
@@ -122,8 +122,7 @@ def run_trial(params: Params) -> dict[str, Any]:
     one_thread()
     corpus, llm = Corpus(CORPUS), open_base(BASE)
     noise = NoiseLibrary(corpus.waveform)
-    by_key = load_views(REFERENCES / "distributions.safetensors")
-    views = {row.question_id: by_key[row.key] for row in read_rows(REFERENCES / "references.parquet", Reference)}
+    views = open_references(REFERENCES)
     drawer = Drawer(params.seed, params.mixes, sources_of(corpus, noise_settings(params.seed, params.mixes)))
     training = [mix for clip in corpus.clips_of("train") for mix in drawer((clip.clip_id, "train"))]
     source = RolloutSource(Hearing(corpus, "matched", params.seed), training, noise, views, llm.tokenizer.pad_token_id)

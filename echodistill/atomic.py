@@ -21,7 +21,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         if target.is_dir() and temporary.is_dir():
             _replace_folder(temporary, target, retired)
         else:
@@ -68,9 +68,19 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
-    """Force a file's or a folder's bytes to disk, so that a rename never publishes a hole after a power cut."""
-    for part in [path, *path.rglob("*")]:
+def sync(path: Path) -> None:
+    """Force a file's or a folder's bytes and names to disk, so that a rename never publishes a hole after a power cut."""
+    for part in [*path.rglob("*"), path]:
         if part.is_file():
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
+            _fsync(part)
+        elif part.is_dir():
+            with suppress(OSError):  # some file systems know no such thing as forcing a folder
+                _fsync(part)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from echodistill.checksums import verify_checksums
 from echodistill.errors import UserError
 from echodistill.local_store import database_of
-from echodistill.models.layout import RUN, WEIGHTS, content_hash
+from echodistill.models.layout import TAKE_AGAIN, WEIGHTS, content_hash, read_run
 from echodistill.tracking import FINGERPRINT_TAG, connected, tracking_uri, without_credentials
 
 MODEL = "echodistill"
@@ -63,9 +64,12 @@ class Championship:
 
 
 def identity_of(student: Path) -> dict[str, str]:
-    """Return the tags that tell a student's version from all others: its training, and its weights, which are what is served."""
-    run = json.loads((student / RUN).read_text(encoding="utf-8"))
-    return {FINGERPRINT_TAG: run["fingerprint"], WEIGHTS_TAG: content_hash(student, WEIGHTS)}
+    """Return the tags that tell a student's version from all others: its training, and its weights, which are what is served.
+
+    Raises ``UserError`` when the student is damaged: it must not be entered as what it is not.
+    """
+    verify_checksums(student, TAKE_AGAIN, required=False)
+    return {FINGERPRINT_TAG: read_run(student)["fingerprint"], WEIGHTS_TAG: content_hash(student, WEIGHTS)}
 
 
 def opponent_of(identity: Mapping[str, str]) -> ChampionVersion | None:

@@ -16,7 +16,7 @@ from echodistill.errors import UserError
 from echodistill.evaluation.headline import ENDS, top_intervals
 from echodistill.lineage import flow_run_tags
 from echodistill.mixes.folds import FIRST
-from echodistill.models.layout import RUN
+from echodistill.models.layout import read_run
 from echodistill.outputs import publish_outputs
 from echodistill.registry import log_figures
 from echodistill.revision import revision_tags
@@ -55,7 +55,7 @@ def enter_comparison(reports: Path, models: Path) -> str:
     for name, seeds in table["by_seed"].items():
         for seed, figures in seeds.items():
             folder = models / f"{name}-{seed}"
-            run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+            run = read_run(folder)
             training = find_or_create_run(run["fingerprint"], run["method"], {SYSTEM_TAG: name, SEED_TAG: seed})
             log_missing_metrics(training, read_metrics(folder / STEPS))
             log_figures(training, figures, [])

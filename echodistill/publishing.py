@@ -14,7 +14,7 @@ from echodistill.dvc_lock import Lock, read_lock
 from echodistill.errors import UserError
 from echodistill.lineage import flow_run_tags, headline, read_lineage
 from echodistill.local_store import database_of, digest_of
-from echodistill.models.layout import RUN
+from echodistill.models.layout import RUN, read_run
 from echodistill.outputs import publish_outputs
 from echodistill.provenance.record import FILE, locations, make_record, record_text
 from echodistill.registry import has_version, log_lineage, log_run, register, run_tags
@@ -52,7 +52,7 @@ def publish(student: Path, base: Path, reports_folder: Path, answers_folder: Pat
         from echodistill.storage.client import check
 
         check(place)
-    run = json.loads((student / RUN).read_text(encoding="utf-8"))
+    run = read_run(student)
     decision = json.loads(reports.promotion.read_text(encoding="utf-8"))
     figures_of = headline(json.loads(reports.metrics.read_text(encoding="utf-8")))
     run_id = find_or_create_run(run["fingerprint"], run["method"])
@@ -103,7 +103,7 @@ def publish_stages(student: Path, stages: Sequence[str] | None) -> dict[str, str
     lock, run_id, tags = read_lock(Path()), None, revision_tags(Path()) | _flow_run()
     # only where all fits together is it certain that the student was made from these outputs
     if (student / RUN).is_file() and lock.stale() is None:
-        run = json.loads((student / RUN).read_text(encoding="utf-8"))
+        run = read_run(student)
         run_id = find_or_create_run(run["fingerprint"], run["method"])
         tags |= run_tags(run_id)
     keys = publish_outputs(place, Path(), _origin(lock, tags, run_id), stages, again=True)

@@ -4,7 +4,9 @@ One word per concept: *clip* (audio), *question* (about a clip), *mix* (clip + n
 answer), *answer* (a model's reply in evaluation).
 """
 
-from collections.abc import Iterable
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import UnionType
@@ -128,6 +130,8 @@ class Answer:
 
 
 Row = TypeVar("Row")
+DIGEST = b"echodistill.sha256"
+"""Of a parquet file's metadata: the hash of its rows."""
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
@@ -154,8 +158,14 @@ def schema_of(row_type: type) -> pa.Schema:
 def write_rows(path: Path, row_type: type[Row], rows: Iterable[Row]) -> None:
     """Write rows to parquet, byte for byte the same for the same rows. The file appears whole or not at all."""
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema_of(row_type))  # type: ignore[call-overload]
+    table = table.replace_schema_metadata({DIGEST: _digest(table.to_pylist())})
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def _digest(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return a hash of rows as they are read: parquet's own checksums cover the pages, but not what says how to read them."""
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
 def read_rows(path: Path, row_type: type[Row]) -> list[Row]:
@@ -171,5 +181,9 @@ def read_rows(path: Path, row_type: type[Row]) -> list[Row]:
     if table.schema != schema:
         found, wanted = (", ".join(f"{field.name} {field.type}" for field in part) for part in (table.schema, schema))
         raise UserError(f"{path} has columns {found}; expected {wanted}: delete it and run `echodistill run`")
+    rows = table.to_pylist()
+    recorded = (table.schema.metadata or {}).get(DIGEST)  # files of earlier versions have none
+    if recorded is not None and recorded.decode(errors="replace") != _digest(rows):
+        raise UserError(f"{path} is damaged (its rows are not those that were written): delete it and run `echodistill run`")
     lists = [field.name for field in schema if pa.types.is_list(field.type)]
-    return [row_type(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in table.to_pylist()]
+    return [row_type(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in rows]

@@ -20,6 +20,7 @@ import yaml
 from echodistill.batches import batches
 from echodistill.champion import MODEL, WEIGHTS_TAG, champion_number, identity_of, make_champion, refusal
 from echodistill.champion_folder import BASE, STUDENT, ChampionFacts, fault_of_files, files_hash
+from echodistill.checksums import verify_checksums
 from echodistill.errors import UserError
 from echodistill.lineage import Lineage, headline
 from echodistill.model_package import save_evaluation, save_model
@@ -128,16 +129,16 @@ def register(
     figures; of ``reports`` the card and all answers are kept with the model. The same student of the same
     training is entered once; evaluated anew, it keeps the later figures, card and answers. Raises ``UserError``.
     """
-    from echodistill.models.layout import RUN
+    from echodistill.models.layout import read_run
 
     promote, against = promotion.get("promote"), promotion.get("champion")
     if not isinstance(promote, bool) or not isinstance(against, dict) or "version" not in against:
         raise UserError("reports/promotion.json lacks 'promote' (true or false) or 'champion': run `echodistill run promote`")
-    if not (student / RUN).is_file():
-        raise UserError(f"{student} holds no trained model ({RUN} is missing): make one with `echodistill run train`")
-    run = json.loads((student / RUN).read_text(encoding="utf-8"))
-    identity = identity_of(student)
-    artifacts = {"student": student} | ({"base": base} if run["weights"] == "lora" else {})
+    run, identity = read_run(student), identity_of(student)
+    artifacts = {"student": student}
+    if run["weights"] == "lora":
+        verify_checksums(base, "run `dvc repro --force base`, then `echodistill run`", required=False)
+        artifacts["base"] = base
     with connected() as client:
         import mlflow
 

@@ -3,16 +3,20 @@
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from echodistill.batches import batches
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.models.audio_llm import AudioLLM, Prompt
+from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch
 from echodistill.objectives.divergences import with_tail
+from echodistill.seeds import rng
+from echodistill.teacher import references
 from echodistill.teacher.cache import ReferenceCache, TeacherView
 from echodistill.teacher.location import cache_folder
 from echodistill.teacher.references import ReferenceRequest, collect, load_views, save_views, teach
@@ -175,3 +179,63 @@ def test_teacher_and_student_coarsen_alike(tiny_llm: AudioLLM, tiny_corpus: Corp
     coarse = with_tail(whole.log_probs[None], top.top_ids[None])[0]
     torch.testing.assert_close(coarse.exp(), top.log_probs.exp(), atol=1e-6, rtol=0)
     torch.testing.assert_close(top.log_probs.exp().sum(-1), torch.ones(len(top.token_ids)))
+
+
+def asked(corpus: Corpus) -> list[ReferenceRequest]:
+    """Training questions, every third of them with other choices, so that prompts have several lengths."""
+    rows = [
+        (row, row.choices if number % 3 else (*row.choices, "a fourth choice"))
+        for number, row in enumerate(corpus.questions_of("train"))
+    ]
+    return [
+        ReferenceRequest(key_of(n), Prompt(corpus.waveform(row.clip_id), row.question, choices))
+        for n, (row, choices) in enumerate(rows)
+    ]
+
+
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_a_view_has_the_same_bytes_whatever_is_asked_with_it(tiny_llm: AudioLLM, tiny_corpus: Corpus, top_k: int) -> None:
+    prompts = [request.prompt for request in asked(tiny_corpus)]
+    ask = partial(teach, tiny_llm, max_new_tokens=4, top_k=top_k, full_up_to=0 if top_k else 4096)
+    alone = [ask([prompt])[0] for prompt in prompts]
+    stream = rng("batch compositions", top_k)
+    for _ in range(20):
+        order = stream.permutation(len(prompts))
+        size = int(stream.integers(2, len(prompts) + 1))
+        for part in batches(order.tolist(), size):
+            for number, found in zip(part, ask([prompts[number] for number in part]), strict=True):
+                assert same(found, alone[number])
+
+
+def test_a_token_that_leads_by_rounding_alone_is_chosen_by_itself(
+    tiny_llm: AudioLLM, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a batch proposes there."""
+    request = asked(tiny_corpus)[0]
+    (alone,) = teach(tiny_llm, [request.prompt], 4, 0, 4096)
+    generate = references.generate
+
+    def otherwise(llm: AudioLLM, batch: PromptBatch, limit: int) -> list[list[int]]:
+        rows = generate(llm, batch, limit)
+        return rows if len(rows) == 1 else [[(row[0] + 1) % 200, *row[1:]] for row in rows]
+
+    monkeypatch.setattr(references, "generate", otherwise)
+    assert all(same(found, alone) for found in teach(tiny_llm, [request.prompt] * 2, 4, 0, 4096))
+    clear = torch.tensor([[0.0, -5.0, -9.0], [-0.7, -0.70001, -9.0]])
+    assert references._is_clear([0], clear[:1], torch.float32)
+    assert not references._is_clear([1], clear[:1], torch.float32)
+    assert not references._is_clear([0, 0], clear, torch.float32)
+    assert not references._is_clear([0], torch.tensor([[-0.5, -1.2]]), torch.bfloat16)
+
+
+def test_damaged_entries_come_back_with_their_bytes(tiny_llm: AudioLLM, tiny_corpus: Corpus, tmp_path: Path) -> None:
+    requests = asked(tiny_corpus)
+    ask = partial(teach, tiny_llm, max_new_tokens=4, top_k=4, full_up_to=4096)
+    cache = ReferenceCache(tmp_path)
+    collect(cache, requests, ask, 96, lambda done: None)
+    whole = {request.key: cache.path_of(request.key).read_bytes() for request in requests}
+    for damaged in ([3], [0, 7, 11], list(range(17)), [17]):
+        for number in damaged:
+            cache.path_of(requests[number].key).write_bytes(b"damaged")
+        collect(cache, requests, ask, 5, lambda done: None)
+        assert {key: cache.path_of(key).read_bytes() for key in whole} == whole

@@ -24,7 +24,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 LEARNING_RATE = 1e-5
 
 
-class Asked(Exception):
+class Asked(BaseException):
     """Ends a call at the point a test is about."""
 
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from echodistill.audio.mixing import Mix, draw
+from echodistill.checksums import write_checksums
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, Prompt, load
@@ -78,6 +79,7 @@ def inputs(folder: Path, corpus: Corpus, llm: AudioLLM) -> list[str]:
     write_rows(folder / "references/references.parquet", Reference, rows)
     by_key = {row.question_id: view for row, view in zip(questions, views, strict=True)}
     save_views(folder / "references/distributions.safetensors", by_key)
+    write_checksums(folder / "references")
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["train"] |= SMALL | {"method": "sft"}
     raw["generation"] = {"max_new_tokens": LIMIT}
@@ -141,6 +143,7 @@ def test_prompts_that_cannot_be_shared_out_are_refused(
 
 
 def test_where_several_processes_cannot_work_they_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(UserError, match="on one machine"):

@@ -211,3 +211,20 @@ def _write(path: Path, folder: bool, text: str, error: BaseException | None = No
 
 def _read(path: Path, folder: bool) -> str:
     return (path / "part" if folder else path).read_text()
+
+
+def test_no_bit_of_a_file_changes_rows_silently(tmp_path: Path) -> None:
+    """Parquet's checksums cover the pages; how they are read stands in the footer."""
+    path = tmp_path / "rows.parquet"
+    rows = [Reference(f"q{n}", f"key {n}", "red dog", (1, 2, 3), False, n % 4, True) for n in range(60)]
+    write_rows(path, Reference, rows)
+    whole, refused = path.read_bytes(), 0
+    for bit in range(0, 8 * len(whole), 7):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        try:
+            assert read_rows(path, Reference) == rows, f"bit {bit}"
+        except UserError:
+            refused += 1
+    assert refused > 8 * len(whole) / 7 / 3

@@ -27,7 +27,7 @@ from echodistill.stages.train import train
 from echodistill.storage.client import Store
 from echodistill.storage.folders import read_manifest, verify_folder
 from echodistill.storage.run_pointers import pointers_of
-from echodistill.training.checkpoints import MARKER, latest_complete
+from echodistill.training.checkpoints import MARKER, latest_complete, mark_complete
 from echodistill.training.metrics_file import METRICS, read_metrics
 from echodistill.training.mirror import Mirror, hold
 from echodistill.training.remote_checkpoints import Run, fetch_newest, mirrored, publish_checkpoint
@@ -127,7 +127,7 @@ def checkpoint(folder: Path, step: int) -> Path:
     (made / "trainer_state.json").write_text(f'{{"global_step": {step}}}')
     (made / "training_args.bin").write_bytes(b"never read")
     (folder / METRICS).write_text("".join(f'{{"step": {number}, "loss": 1.0}}\n' for number in range(1, step + 4)))
-    (made / MARKER).touch()
+    mark_complete(made)
     return made
 
 
@@ -276,6 +276,7 @@ def test_resuming_itself_runs_no_pickle(tmp_path: Path, tiny_llm: AudioLLM, tiny
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
         here = Path(shutil.copytree(tmp_path / "sound", tmp_path / name))
         torch.save({"state": Planted(canary)}, here / "checkpoint-1" / name)
+        mark_complete(here / "checkpoint-1")  # whoever plants it can do that too
         with pytest.raises(pickle.UnpicklingError):
             train_up_to(2, here)
     assert not canary.exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 
 from echodistill.datasets.store import Corpus
-from echodistill.models.audio_llm import AudioLLM
-from echodistill.training.checkpoints import MARKER, latest_complete
+from echodistill.models.audio_llm import AudioLLM, load
+from echodistill.training.checkpoints import MARKER, latest_complete, mark_complete, remove_unusable
 from echodistill.training.metrics_file import read_metrics, trim_after
+from echodistill.training.train import train_student
+from tests.test_trainer import LIMIT, settings_of, source_of
 
 ROOT = Path(__file__).parents[1]
 # trains in a process of its own, so that it can be killed; sleeps after each step, so that the kill lands between two
@@ -84,7 +87,9 @@ def test_only_complete_checkpoints_count(tmp_path: Path) -> None:
     for step in (2, 4, 10):
         (tmp_path / f"checkpoint-{step}").mkdir()
     for step in (2, 4):
-        (tmp_path / f"checkpoint-{step}" / MARKER).touch()
+        (tmp_path / f"checkpoint-{step}/state").write_text("state")
+        mark_complete(tmp_path / f"checkpoint-{step}")
+    remove_unusable(tmp_path)
     found = latest_complete(tmp_path)
     assert found is not None
     assert found.name == "checkpoint-4"
@@ -96,3 +101,92 @@ def test_metrics_past_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     log.write_text("".join(json.dumps({"step": step, "loss": 1.0}) + "\n" for step in (1, 2, 3)) + '{"step": 4, "lo')
     trim_after(log, 2)
     assert [row["step"] for row in read_metrics(log)] == [1, 2]
+
+
+DAMAGES = {
+    "a bit of the weights": ("weights.safetensors", lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]),
+    "a bit of the optimizer": ("optimizer.pt", lambda content: content[:3000] + bytes([content[3000] ^ 1]) + content[3001:]),
+    "half the optimizer": ("optimizer.pt", lambda content: content[: len(content) // 2]),
+    "no weights": ("weights.safetensors", None),
+    "empty state": ("trainer_state.json", lambda content: b""),
+    "random numbers": ("rng_state.pth", lambda content: content[:-1]),
+    "schedule": ("scheduler.pt", lambda content: bytes(len(content))),
+    "the marker": (MARKER, lambda content: b"0" + content[1:]),
+    "an empty marker": (MARKER, lambda content: b""),
+}
+
+
+def in_process(folder: Path, model: Path, corpus: Corpus, steps: int, **changes: Any) -> bytes:
+    """Train and return the weights, with the schedule of four steps wherever it stops."""
+    llm = load(str(model), device="cpu")
+    folder.mkdir(exist_ok=True)
+    settings = settings_of(method="sft", steps=4, checkpoint_every=1, **changes)
+
+    def stop(step: int, _metrics: Any) -> None:
+        if step > steps:
+            raise KeyboardInterrupt
+
+    trained = train_student(llm, source_of(corpus, llm), settings, LIMIT, 1, folder, stop)
+    trained.model.save_pretrained(folder / "final")
+    return next((folder / "final").glob("*.safetensors")).read_bytes()
+
+
+@pytest.mark.parametrize("weights", ["full", "lora"])
+def test_a_damaged_checkpoint_is_named_and_the_older_one_is_used(
+    weights: str, tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, whole, cut = tmp_path / "model", tmp_path / "whole", tmp_path / "cut"
+    tiny_llm.save(model)
+    expected = in_process(whole, model, tiny_corpus, 4, weights=weights), losses(whole)
+    with pytest.raises(KeyboardInterrupt):
+        in_process(cut, model, tiny_corpus, 3, weights=weights)
+    assert sorted(path.name for path in cut.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-3"]
+    for number, (file, damage) in enumerate(DAMAGES.values()):
+        here = Path(shutil.copytree(cut, tmp_path / f"damaged-{number}"))
+        file = "adapter_model.safetensors" if (weights, file) == ("lora", "weights.safetensors") else file
+        path = here / "checkpoint-3" / file
+        if damage is None:
+            path.unlink()
+        else:
+            path.write_bytes(damage(path.read_bytes()))
+        capsys.readouterr()
+        assert (in_process(here, model, tiny_corpus, 4, weights=weights), losses(here)) == expected
+        said = capsys.readouterr()
+        (warning,) = [line for line in said.err.splitlines() if line.startswith("warning: ")]
+        assert "checkpoint-3 is damaged (" in warning
+        assert warning.endswith("and removed; checkpoint-2 is tried instead")
+        assert f"resuming from {here}/checkpoint-2" in said.out
+
+
+def test_without_a_sound_checkpoint_training_starts_anew(
+    tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, whole, cut = tmp_path / "model", tmp_path / "whole", tmp_path / "cut"
+    tiny_llm.save(model)
+    expected = in_process(whole, model, tiny_corpus, 4)
+    with pytest.raises(KeyboardInterrupt):
+        in_process(cut, model, tiny_corpus, 3)
+    for checkpoint in cut.glob("checkpoint-*"):
+        (checkpoint / "optimizer.pt").write_bytes(b"")
+    capsys.readouterr()
+    assert in_process(cut, model, tiny_corpus, 4) == expected
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert [line.partition(";")[2] for line in warnings] == [" checkpoint-2 is tried instead", " there is no older one here"]
+
+
+def test_the_marker_comes_when_everything_else_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[str, bool]] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        synced.append((name, (tmp_path / MARKER).exists()))
+        fsync(descriptor)
+
+    for name in ("weights.safetensors", "optimizer.pt"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(os, "fsync", noted)
+    mark_complete(tmp_path)
+    before = {name for name, marked in synced if not marked}
+    assert {"weights.safetensors", "optimizer.pt", tmp_path.name} <= before
+    assert {MARKER, tmp_path.name} <= {name for name, marked in synced if marked}

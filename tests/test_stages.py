@@ -284,3 +284,9 @@ def test_killed_answering_goes_on_where_it_stopped(tmp_path: Path, tiny_llm: Aud
     asked.clear()
     assert answer_items(tiny_llm, items, journal, 2, 3, lambda _done: None) == whole
     assert asked == ["test-2", "test-3", "test-4", "test-5"]
+    changed = lines[1].replace('"choice_log_probs": [-', '"choice_log_probs": [-9')
+    assert changed != lines[1]
+    journal.write_text("".join([lines[0], changed, *lines[2:]]))  # it changed by itself
+    asked.clear()
+    assert answer_items(tiny_llm, items, journal, 2, 3, lambda _done: None) == whole
+    assert asked == ["test-0", "test-1"]

@@ -10,13 +10,13 @@ from echodistill.audio.levels import Waveform
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
+from echodistill.environment import device_batch
 from echodistill.models.audio_llm import AudioLLM, Prompt
 from echodistill.models.checkpoint import open_either
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params import GenerationParams
 from echodistill.progress import bar
 from echodistill.records import GRIDS, Answer, GridRow, Question, read_rows, write_rows
-from echodistill.training.device import device_batch
 from echodistill.training.run_folder import fingerprint, run_folder
 
 Front = Callable[[Waveform], Waveform]

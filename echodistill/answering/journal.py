@@ -1,5 +1,6 @@
 """Greedy answers to many items, kept as they come: a killed run goes on where it stopped."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -29,18 +30,21 @@ class Item:
 
 
 def kept_answers(journal: Path) -> dict[tuple[str, str], Answer]:
-    """Return the answers a former run left, by (question id, mix id). A last line cut by a kill is left out."""
+    """Return the answers a former run left, by (question id, mix id). A line that was cut by a kill, or damaged, is left out."""
     kept = {}
-    for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []:
-        try:
-            fields = json.loads(line)
-            answer = Answer(
-                **fields | {"choice_log_probs": tuple(fields["choice_log_probs"]), "choice_tokens": tuple(fields["choice_tokens"])}
-            )
-        except (json.JSONDecodeError, TypeError, KeyError):
+    for line in journal.read_bytes().split(b"\n") if journal.exists() else []:
+        digest, _, text = line.partition(b" ")
+        if digest != _digest(text):
             continue
+        fields = json.loads(text)
+        lists = {name: tuple(fields[name]) for name in ("choice_log_probs", "choice_tokens")}
+        answer = Answer(**fields | lists)
         kept[answer.question_id, answer.mix_id] = answer
     return kept
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode()
 
 
 def answer_items(
@@ -55,15 +59,16 @@ def answer_items(
     parts = list(batches(items, batch))
     open_parts = [part for part in parts if any(item.key not in kept for item in part)]
     progress(len(items) - sum(map(len, open_parts)))
-    with journal.open("a", encoding="utf-8") as file:
+    with journal.open("ab") as file:
         if journal.stat().st_size and not journal.read_bytes().endswith(b"\n"):
-            file.write("\n")  # seal a line cut by a kill
+            file.write(b"\n")  # seal a line cut by a kill
         rendered = ordered_map(lambda part: [item.prompt() for item in part], open_parts)  # the next clips while the model answers
         for part, prompts in zip(open_parts, rendered, strict=True):
             for item, response in zip(part, respond(llm, prompts, max_new_tokens), strict=True):
                 answer = _answer(llm, item, response)
                 kept[item.key] = answer
-                file.write(json.dumps(asdict(answer)) + "\n")
+                text = json.dumps(asdict(answer)).encode()
+                file.write(_digest(text) + b" " + text + b"\n")
             file.flush()
             progress(len(part))
     return [kept[item.key] for item in items]

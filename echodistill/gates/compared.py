@@ -8,6 +8,7 @@ from typing import Any
 
 from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.mixing import Mix
+from echodistill.checksums import verify_checksums
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, number, read_json
 from echodistill.gates.truncation import truncation_check
 from echodistill.params import ComparisonParams
@@ -24,6 +25,8 @@ ROUNDING = 1e-9  # sums in another order differ in the last digit
 def students_checks(models: Path, settings: ComparisonParams) -> list[Expect]:
     """Expectations about the trained students, by their ``run.json`` and ``metrics.jsonl``."""
     names = [*(f"{system}-{seed}" for system in settings.trained for seed in settings.seeds), *_folds(settings)]
+    for name in names:
+        verify_checksums(models / name, "delete it and run `echodistill compare`", ["run.json", METRICS], required=False)
     runs = [read_json(models / name / "run.json", "steps", "fingerprint") for name in names]
     logged = [read_metrics(models / name / METRICS) for name in names]
     table = Table.of(

@@ -3,7 +3,8 @@
 Shapes: B rows, P prompt tokens (left-padded), T response tokens (right-padded), V vocabulary, M mel bins, F mel frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,22 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 
 import torch
 from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, GenerationConfig, logging
+from transformers.utils import cached_file
 
 from echodistill.audio.levels import Waveform
 from echodistill.errors import UserError
 from echodistill.models import qwen2_audio
+from echodistill.models.faults import LoadingInfo, file_fault, first_line, key_fault, number_fault
+from echodistill.models.layout import files_read
 from echodistill.models.precision import WeightsDtype, chosen_device, inference_dtype
 from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import check_context
 from echodistill.models.shared_audio import share_encodings
+from echodistill.models.tokens import check_template, complete_tokens
 
 FAMILIES = {"qwen2_audio": qwen2_audio}
+IGNORED = ("generation_config.json", "chat_template.jinja")
+"""Files that transformers goes on without where they are damaged: a response would end elsewhere, a prompt look different."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,8 @@ def load(
     """Load a local folder or hub id (at the commit ``revision``), safetensors only.
 
     ``dtype`` is the format of the weights in memory, ``None`` the one for answering questions (``inference_dtype``). Raises
-    ``UserError`` when it cannot be found, is of a family not supported, or has no safetensors weights.
+    ``UserError`` when it cannot be found, is of a family not supported, has no safetensors weights, or is not whole: a key that
+    is missing, of another shape or not the model's own, a number that is none, a file that is not what its name says.
     """
     options = {"trust_remote_code": trust_remote_code, "revision": revision}
     logging.disable_progress_bar()  # weights load in a moment; the bar would only break up a stage's own output
@@ -118,21 +126,63 @@ def load(
             known = ", ".join(sorted(FAMILIES))
             raise UserError(f"model {name}: family {config.model_type!r} is not supported yet; supported: {known}")
         processor = AutoProcessor.from_pretrained(name, **options)
-        model = AutoModelForMultimodalLM.from_pretrained(name, use_safetensors=True, dtype=dtype, **options)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"model {name} cannot be loaded: {reason}. Give a local folder with safetensors or a hub id") from error
-    return wrap(model.to(target).eval(), processor)
+        with _without_report():
+            model, info = AutoModelForMultimodalLM.from_pretrained(
+                name, use_safetensors=True, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **options
+            )
+    except UserError:
+        raise
+    except Exception as error:  # transformers, tokenizers, safetensors and json have no error in common
+        folder = local_folder(name, revision)
+        reason = file_fault(files_read(folder)) if folder is not None else ""
+        reason = reason or f"{first_line(error)}. Give a local folder with safetensors or a hub id"
+        raise UserError(f"model {name} cannot be loaded: {reason}") from error
+    if fault := _loaded_fault(name, revision, model.to(target).eval(), info):
+        raise UserError(f"model {name} cannot be used: {fault}")
+    try:
+        check_template(FAMILIES[config.model_type], processor)
+        return wrap(model, processor)
+    except UserError as error:
+        raise UserError(f"model {name} cannot be used: {error}") from error
+
+
+def local_folder(name: str, revision: str | None) -> Path | None:
+    """Return the folder of a model's files on this machine: its own, or that of the hub's cache; ``None`` where there is none."""
+    try:
+        found = cached_file(name, "config.json", revision=revision, local_files_only=True)
+    except OSError:  # also where there is no such name
+        return None
+    return Path(found).parent if found else None
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep transformers from printing a table of what it has found: what is wrong there is raised as one line."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _loaded_fault(name: str, revision: str | None, model: Any, info: LoadingInfo) -> str:
+    """Return what is wrong with a model that transformers has loaded all the same."""
+    folder = local_folder(name, revision)
+    ignored = [folder / file for file in IGNORED if (folder / file).is_file()] if folder is not None else []
+    return key_fault(info) or number_fault(dict(model.named_parameters())) or file_fault(ignored)
 
 
 def wrap(model: Any, processor: Any) -> AudioLLM:
     """Return an ``AudioLLM`` of a model already in memory.
 
     The model generates with a neutral config from now on: a checkpoint's own (``repetition_penalty``, ``top_k``, ``min_length``, ...)
-    would change greedy answers and make samples disagree with the log-probabilities that are computed for them.
+    would change greedy answers and make samples disagree with the log-probabilities that are computed for them. Raises
+    ``UserError`` when no token is known that ends a response.
     """
     family = FAMILIES[model.config.model_type]
     published = model.generation_config
+    complete_tokens(processor.tokenizer, published, model.config.get_text_config().vocab_size)
     model.generation_config = neutral_generation(published)
     # TRL asks for this id and then never lets the policy sample an audio placeholder
     model.config.image_token_id = family.audio_token_id(processor)

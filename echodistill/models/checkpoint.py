@@ -1,39 +1,61 @@
-"""Open the models the pipeline keeps: a base (files, or a pointer to them) and a student (full weights, or an adapter)."""
+"""Open the models the pipeline keeps: a base (files, or a pointer to them) and a student (full weights, or an adapter).
+
+Each is compared with the checksums that stand beside it first. That reads all of it once: of a model of 7 billion parameters
+15 GB in bfloat16, which takes some ten seconds.
+"""
 
 import json
+import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from echodistill.checksums import sha256_of, shown, verify_checksums
 from echodistill.errors import UserError
-from echodistill.models.audio_llm import AudioLLM, load
-from echodistill.models.layout import POINTER, RUN, changed_files, file_hashes
+from echodistill.models.audio_llm import AudioLLM, load, local_folder
+from echodistill.models.faults import LoadingInfo, file_fault, first_line, key_fault, number_fault
+from echodistill.models.layout import POINTER, RUN, TAKE_AGAIN, changed_files, file_hashes, files_read, read_run
 from echodistill.models.precision import WeightsDtype
 
-SHOWN_FILES = 5
+ADAPTER = "adapter_model.safetensors"
+AGAIN = "restore it, or run `dvc repro --force base`, then `echodistill run`"
 
 
 def open_base(folder: Path, device: str = "auto", dtype: WeightsDtype | None = None) -> AudioLLM:
     """Return the base model: what ``pointer.json`` names, in the revision it was then, or the files beside it.
 
-    ``dtype`` as in ``load``. Raises ``UserError`` when there is no base, or when any file of a local model that loading reads has
-    changed since stage ``base``: its references would no longer be its own.
+    ``dtype`` as in ``load``. Raises ``UserError`` when there is no base, or when any file of it has changed since stage ``base``: its
+    references would no longer be its own.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is missing: make it with `echodistill run base`")
+    verify_checksums(folder, AGAIN, required=False)
     pointer = folder / POINTER
     if not pointer.is_file():
         return load(str(folder), device, dtype=dtype)
     target = json.loads(pointer.read_text(encoding="utf-8"))
     name, trust = target["model"], target["trust_remote_code"]
-    if not Path(name).is_dir():
-        return load(name, device, trust, target["revision"], dtype)
-    if changed := changed_files(target["files"], file_hashes(Path(name))):
-        shown = ", ".join(changed[:SHOWN_FILES]) + (f" and {len(changed) - SHOWN_FILES} more" * (len(changed) > SHOWN_FILES))
-        cure = "restore it, or run `dvc repro --force base`, then `echodistill run`"
-        raise UserError(f"the model in {name} has changed since stage base ({shown}): {cure}")
-    return load(name, device, trust, dtype=dtype)
+    if Path(name).is_dir():
+        if changed := changed_files(target["files"], file_hashes(Path(name))):
+            raise UserError(f"the model in {name} has changed since stage base ({shown(changed)}): {AGAIN}")
+        return load(name, device, trust, dtype=dtype)
+    llm = load(name, device, trust, target["revision"], dtype)
+    _verify_cached(name, target["revision"], target["files"])
+    return llm
+
+
+def _verify_cached(name: str, revision: str, recorded: Mapping[str, str]) -> None:
+    """Raise ``UserError`` where the hub's cache holds other bytes than those that stage ``base`` has used.
+
+    A file that is not there was not needed: which ones are fetched depends on the version of transformers.
+    """
+    folder = local_folder(name, revision)
+    here = {file: folder / file for file in recorded if (folder / file).is_file()} if folder is not None else {}
+    if changed := [file for file, path in here.items() if sha256_of(path) != recorded[file]]:
+        raise UserError(f"the files of {name} in {folder} are damaged ({shown(changed)}): delete this folder, it is fetched again")
 
 
 def open_either(model: Path, base: Path) -> AudioLLM:
@@ -45,20 +67,48 @@ def open_model(student: Path, base: Path | None, device: str = "auto", dtype: We
     """Return a trained student; ``dtype`` as in ``load``. A LoRA student needs its ``base`` folder.
 
     An adapter is merged into a float32 base. Beside weights in bfloat16 it stays as it is, as in training: merged, most of an update
-    would be lost in rounding.
+    would be lost in rounding. Raises ``UserError`` when it is not whole, or not what it was when it was written.
     """
-    run = student / RUN
-    if not run.is_file():
-        raise UserError(f"{student} holds no trained model ({RUN} is missing): make one with `echodistill run train`")
-    if json.loads(run.read_text(encoding="utf-8"))["weights"] == "full":
+    run = read_run(student)
+    verify_checksums(student, TAKE_AGAIN, required=False)
+    weights = run.get("weights")
+    if weights not in ("full", "lora"):
+        raise UserError(f"{student / RUN} is none that a training wrote (weights: {weights!r}): {TAKE_AGAIN}")
+    if weights == "full":
         return load(str(student), device, dtype=dtype)
     if base is None:
         raise UserError(f"{student} is a LoRA adapter: its base model's folder must be given too")
-    import echodistill.models.torchaudio_guard  # noqa: F401
-
-    from peft import PeftModel
-
     llm = open_base(base, device, dtype)
     whole = llm.model.dtype == torch.float32
-    adapted = PeftModel.from_pretrained(llm.model, str(student))
+    adapted = _with_adapter(llm.model, student)
     return replace(llm, model=(adapted.merge_and_unload() if whole else adapted.get_base_model()).eval())
+
+
+def _with_adapter(model: Any, student: Path) -> Any:
+    """Return ``model`` with the adapter of ``student`` around it. Raises ``UserError`` when the two do not fit."""
+    import echodistill.models.torchaudio_guard  # noqa: F401
+
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
+
+    path = student / ADAPTER
+    if not path.is_file():
+        raise UserError(f"{path} is missing: {student} is no whole adapter")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is missing there is raised below
+            adapted = PeftModel.from_pretrained(model, str(student), ignore_mismatched_sizes=True)
+        with safe_open(path, "pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # peft, safetensors and json have no error in common
+        raise UserError(f"{student} cannot be loaded: {file_fault(files_read(student)) or first_line(error)}") from error
+    tensors = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    wanted = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    info = LoadingInfo(
+        missing_keys=wanted.keys() - found.keys(),
+        unexpected_keys=found.keys() - wanted.keys(),
+        mismatched_keys={(name, found[name], shape) for name, shape in wanted.items() if name in found and found[name] != shape},
+    )
+    if fault := key_fault(info) or number_fault(tensors):
+        raise UserError(f"{student} cannot be used: {fault}")
+    return adapted

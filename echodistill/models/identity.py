@@ -36,7 +36,7 @@ def model_identity(llm: AudioLLM) -> dict[str, str]:
     - ``dtype``, ``device``: the weights' format in memory, and the kind of device: ``cpu``, ``cuda`` or ``mps``
     - ``torch``, ``transformers``, ``tokenizers``: versions of the libraries
 
-    Not in it: how many prompts a device computes at once, which changes rounding alone.
+    Not in it: how many prompts a device computes at once, since a reference has the same bytes in every batch.
     """
     return {
         "config": _digest(_stripped(llm.model.config.to_dict(), PLACE | PARTS_OF_THEIR_OWN)),

@@ -4,6 +4,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from echodistill.checksums import sha256_of, verify_checksums
+from echodistill.errors import UserError
 
 POINTER = "pointer.json"  # a base that is not ours: its name instead of its files
 FACTS = "base.json"  # what is known of a base
@@ -23,28 +27,45 @@ OURS = frozenset({POINTER, FACTS, RUN})
 """Written beside a model's files by the pipeline; loading does not read them."""
 
 
+TAKE_AGAIN = "delete it and run `echodistill run`, or take it again from where it was kept"
+"""The cure for a student that is damaged."""
+
+
+def read_run(student: Path) -> dict[str, Any]:
+    """Return what a student's ``run.json`` says. Raises ``UserError`` when it is missing, or not what it was when it was written."""
+    verify_checksums(student, TAKE_AGAIN, [RUN], required=False)
+    try:
+        run = json.loads((student / RUN).read_text(encoding="utf-8"))
+        if not isinstance(run, dict):
+            raise ValueError("it is no JSON object")
+        return run
+    except FileNotFoundError as error:
+        raise UserError(f"{student} holds no trained model ({RUN} is missing): make one with `echodistill run train`") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{student / RUN} is damaged ({error}): {TAKE_AGAIN}") from error
+
+
 def content_hash(folder: Path, pattern: str = "*") -> str:
     """sha256 over the relative names and bytes of a folder's files that match, sorted by name."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob(pattern)):
         if path.is_file():
-            with path.open("rb") as file:
-                digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()
 
 
-def file_hashes(folder: Path) -> dict[str, str]:
-    """Return the sha256 of each file that loading the model in ``folder`` reads, by relative name, sorted.
+def files_read(folder: Path) -> list[Path]:
+    """Return the files that loading the model in ``folder`` reads, sorted.
 
     A README, logs and checkpoints in folders of their own are left out.
     """
     found = {path for pattern in READ_WHEN_LOADING for path in folder.glob(pattern) if path.is_file()}
-    hashes = {}
-    for path in sorted(found):
-        if path.name not in OURS:
-            with path.open("rb") as file:
-                hashes[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
+    return sorted(path for path in found if path.name not in OURS)
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each of ``files_read``, by relative name, sorted."""
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files_read(folder)}
 
 
 def revision_of(hashes: Mapping[str, str]) -> str:

@@ -6,12 +6,15 @@ from typing import TypedDict
 
 from echodistill.atomic import atomic_path
 from echodistill.batches import batches
+from echodistill.checksums import write_checksums
 from echodistill.datasets.store import Corpus
+from echodistill.environment import device_batch
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import is_right
 from echodistill.models import nano
-from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate, load
+from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate, load, local_folder
 from echodistill.models.control_tokens import check_questions
+from echodistill.models.faults import number_fault
 from echodistill.models.layout import FACTS, POINTER, file_hashes, revision_of
 from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import corpus_limit
@@ -20,8 +23,7 @@ from echodistill.stages.entry import run_stage
 from echodistill.storage.client import checked_place
 from echodistill.storage.place import Place
 from echodistill.training.bar import ProgressBar
-from echodistill.training.checkpoints import latest_complete, remove_checkpoints, step_of
-from echodistill.training.device import device_batch
+from echodistill.training.checkpoints import latest_complete, remove_checkpoints, remove_unusable, step_of
 from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
 from echodistill.training.metrics_log import MetricsLog, nowhere
 from echodistill.training.pretrain import pretrain
@@ -31,6 +33,8 @@ from echodistill.training.run_folder import fingerprint, run_folder
 
 NANO = "nano"
 MAX_QUESTIONS = 500
+SNAPSHOTS = "snapshots"
+"""The folder in which the hub's cache keeps a model's files, in a folder called by their commit."""
 
 
 def base(params: Params, out: Path, corpus_folder: Path) -> None:
@@ -55,7 +59,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
             llm.save(temporary)
             revision = revision_of(file_hashes(temporary))
         else:
-            pointer = _pointer(settings.model, settings.trust_remote_code, llm)
+            pointer = _pointer(settings.model, settings.trust_remote_code)
             revision = pointer["revision"]
             (temporary / POINTER).write_text(json.dumps(pointer, indent=1) + "\n", encoding="utf-8")
         facts = {
@@ -67,6 +71,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
             **_clean_accuracy(llm, corpus, limit),
         }
         (temporary / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        write_checksums(temporary)
     if folder is not None:
         remove_checkpoints(folder)
     judged = f"clean accuracy {facts['clean_acc']:.3f} on {facts['clean_n']} {facts['judged_on']} questions"
@@ -86,10 +91,13 @@ def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path, place:
     folder = run_folder("base", mark)
     log = folder / METRICS
     with mirrored(place, Run("base", mark), folder, lambda: None) as remote:
+        remove_unusable(folder)
         resume = latest_complete(folder)
         trim_after(log, step_of(resume) if resume else 0)
         callbacks = [*remote, MetricsLog(log, nowhere), ProgressBar("base")]
         pretrain(llm, corpus, settings, params.seed, folder, lambda: callbacks)
+    if number_fault(dict(llm.model.named_parameters())):
+        raise UserError("pre-training ended with weights that are no numbers: lower base.nano.learning_rate")
     return llm, [row["loss"] for row in read_metrics(log)], folder
 
 
@@ -101,16 +109,17 @@ class Pointer(TypedDict):
     revision: str
     """The hub's commit; of a local folder the hash of all files that loading reads."""
     files: dict[str, str]
-    """Of a local folder, the sha256 of each of these files; empty for a hub id, whose commit holds them all."""
+    """The sha256 of each of these files; of a hub id of those that were fetched."""
 
 
-def _pointer(name: str, trust_remote_code: bool, llm: AudioLLM) -> Pointer:
-    """Return what identifies a model that is not ours. Raises ``UserError`` where the hub tells no commit."""
-    files = file_hashes(Path(name)) if Path(name).is_dir() else {}
-    revision = revision_of(files) if files else getattr(llm.model.config, "_commit_hash", None)
-    if not revision:
+def _pointer(name: str, trust_remote_code: bool) -> Pointer:
+    """Return what identifies a model that is not ours and was loaded. Raises ``UserError`` where the hub tells no commit."""
+    folder = local_folder(name, None)
+    if folder is None or not (Path(name).is_dir() or folder.parent.name == SNAPSHOTS):
         raise UserError(f"base.model {name}: the hub tells no commit to pin: download it and give its folder")
-    return {"model": name, "trust_remote_code": trust_remote_code, "revision": str(revision), "files": files}
+    files = file_hashes(folder)
+    revision = revision_of(files) if Path(name).is_dir() else folder.name
+    return {"model": name, "trust_remote_code": trust_remote_code, "revision": revision, "files": files}
 
 
 def _clean_accuracy(llm: AudioLLM, corpus: Corpus, max_new_tokens: int) -> dict[str, float | int | str]:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
-from echodistill.models.layout import RUN
+from echodistill.models.layout import read_run
 from echodistill.params import Params
 from echodistill.report.model_card import model_card
 from echodistill.stages.entry import run_stage
@@ -12,9 +12,9 @@ from echodistill.stages.entry import run_stage
 
 def card(params: Params, out: Path, student: Path, metrics: Path, promotion: Path) -> None:
     """Write the card of the model folder ``student`` to ``out`` (Markdown), from the figures and the decision."""
-    run, figures, decision = (json.loads(path.read_text(encoding="utf-8")) for path in (student / RUN, metrics, promotion))
+    figures, decision = (json.loads(path.read_text(encoding="utf-8")) for path in (metrics, promotion))
     with atomic_path(out) as temporary:
-        temporary.write_text(model_card(run, figures, decision, params), encoding="utf-8")
+        temporary.write_text(model_card(read_run(student), figures, decision, params), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from echodistill.datasets.store import Corpus
 from echodistill.evaluation.comparison import compare_systems
 from echodistill.evaluation.scores import score_answers
 from echodistill.evaluation.units import unit_of
+from echodistill.models.layout import read_run
 from echodistill.params import Params
 from echodistill.records import Answer, read_rows
 from echodistill.report.curves import accuracy_curves, write_curve_points
@@ -30,7 +31,7 @@ def compare(
     corpus = Corpus(corpus_folder)
     questions, units = corpus.questions, unit_of(corpus.clips.values())
     base_answers, student_answers = read_rows(base, Answer), read_rows(student, Answer)
-    method = json.loads(run.read_text(encoding="utf-8"))["method"]
+    method = read_run(run.parent)["method"]
     with np.errstate(all="raise"):  # a 0/0 must not end up as a figure
         figures = compare_systems(
             method,

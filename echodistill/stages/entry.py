@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Literal, cast, get_args, get_origin
 
 from echodistill.atomic import write_fault
+from echodistill.environment import device_batch, forget_job_manager
 from echodistill.errors import UserError
 from echodistill.params import Params, load_params
 from echodistill.terminal import accept_any_text, reader_may_leave
@@ -83,7 +84,9 @@ def run_stage(stage: Callable[..., None], sections: Sequence[str], on_workers: b
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     accept_any_text()
+    forget_job_manager()
     try:
+        device_batch()  # before any work
         values = arguments_of(stage, sys.argv[1:])
         params = load_params(PARAMS_FILE)
         with reader_may_leave():

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from echodistill.checksums import verify_checksums
 from echodistill.errors import UserError
 from echodistill.gates.answers import answers_checks
 from echodistill.gates.base import base_checks
@@ -22,6 +23,8 @@ from echodistill.stages.entry import run_stage
 def gate(params: Params, artifact: str, verdict: Path, *paths: Path) -> None:
     """Judge ``artifact``; raises ``UserError`` where it does not pass. See ``quality.open_gate``."""
     verdict.unlink(missing_ok=True)  # one of before must not stand where an artifact cannot even be read
+    if paths[0].is_dir():
+        verify_checksums(paths[0], "delete it and run `echodistill run`", required=False)
     open_gate(artifact, paths[0], _checks(params, artifact, paths), verdict, _notes(params, artifact, paths))
 
 

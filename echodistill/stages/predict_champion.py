@@ -5,7 +5,7 @@ from pathlib import Path
 from echodistill.answering.grid import answer_grid, grid_items
 from echodistill.atomic import atomic_path
 from echodistill.champion_answers import ANSWERS, ChampionStatus, write_status, write_unanswered
-from echodistill.champion_folder import BASE, STUDENT, read_facts
+from echodistill.champion_folder import BASE, STUDENT, is_whole, read_facts
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.mixes.noise_settings import open_noise
@@ -28,6 +28,8 @@ def predict_champion(params: Params, out: Path, corpus_folder: Path, mixes_folde
         write_unanswered(out, ChampionStatus(facts.version, facts.reason))
         print(f"no champion answers: {facts.reason}")
         return
+    if not is_whole(champion, facts):
+        raise UserError(f"{champion} is damaged (files changed since they were fetched): delete it and run `echodistill run`")
     corpus = Corpus(corpus_folder)
     items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), split="decision")
     inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "champion": champion}

@@ -5,7 +5,6 @@ An entry is one safetensors file ``<key[:2]>/<key>.safetensors`` preceded by the
 entries only.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from echodistill.atomic import atomic_path
+from echodistill.checksums import payload_of, with_digest
 from echodistill.errors import UserError
-
-DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,8 @@ class ReferenceCache:
             return None
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}. Set ECHODISTILL_CACHE to a folder of yours") from error
-        digest, payload = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
-        if hashlib.sha256(payload).digest() != digest:
+        payload = payload_of(content)
+        if payload is None:
             return None
         try:
             tensors = load(payload)
@@ -62,6 +60,5 @@ class ReferenceCache:
         tensors = {"token_ids": view.token_ids.contiguous(), "log_probs": view.log_probs.contiguous()}
         if view.top_ids is not None:
             tensors["top_ids"] = view.top_ids.contiguous()
-        payload = save(tensors)
         with atomic_path(self.path_of(key)) as temporary:
-            temporary.write_bytes(hashlib.sha256(payload).digest() + payload)
+            temporary.write_bytes(with_digest(save(tensors)))

@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
+from echodistill.checksums import write_checksums
 from echodistill.datasets.store import Corpus
+from echodistill.environment import device_batch
 from echodistill.evaluation.choices import parse_choice
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, end_ids
 from echodistill.models.checkpoint import open_base
@@ -25,9 +27,8 @@ from echodistill.teacher.cache import ReferenceCache, TeacherView
 from echodistill.teacher.hearing import Hearing
 from echodistill.teacher.location import cache_folder
 from echodistill.teacher.reference_key import reference_key
-from echodistill.teacher.references import ReferenceRequest, collect, save_views, teach
+from echodistill.teacher.references import ROWS, VIEWS, ReferenceRequest, collect, save_views, teach
 from echodistill.teacher.shared_cache import SharedCache
-from echodistill.training.device import device_batch
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,9 @@ def make_references(
     rows = [_row(question, request.key, views[request.key], llm) for question, request in zip(questions, requests, strict=True)]
     with atomic_path(out) as temporary:
         temporary.mkdir()
-        write_rows(temporary / "references.parquet", Reference, rows)
-        save_views(temporary / "distributions.safetensors", views)
+        write_rows(temporary / ROWS, Reference, rows)
+        save_views(temporary / VIEWS, views)
+        write_checksums(temporary)
     right = sum(row.correct for row in rows)
     print(f"{len(rows)} references, {right / len(rows):.1%} right")
 

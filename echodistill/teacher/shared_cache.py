@@ -5,7 +5,6 @@ absent, is counted, and replaced by what is computed. Of two machines that compu
 When the store goes away, the run warns once and goes on with the local folder; the next run sends what is missing there.
 """
 
-import hashlib
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from echodistill.atomic import atomic_path
+from echodistill.checksums import payload_of
 from echodistill.errors import UserError
 from echodistill.progress import track
-from echodistill.teacher.cache import DIGEST_BYTES, ReferenceCache, TeacherView
+from echodistill.teacher.cache import ReferenceCache, TeacherView
 
 Result = TypeVar("Result")
 THREADS = 8
@@ -88,7 +88,7 @@ class SharedCache(ReferenceCache):
         content = self._ask(lambda: self._entries.get(key))
         if content is None:
             return False
-        if not _whole(content):
+        if payload_of(content) is None:
             self._damaged[key] = content
             return False
         with atomic_path(self.path_of(key)) as temporary:
@@ -98,7 +98,7 @@ class SharedCache(ReferenceCache):
     def _send(self, key: str) -> bool:
         """Offer a local entry to the store, if it is whole."""
         content = self.path_of(key).read_bytes()
-        if not _whole(content):
+        if payload_of(content) is None:
             return False
         self._ask(lambda: self._entries.put(key, content, self._damaged.get(key)))
         return not self._away
@@ -115,7 +115,3 @@ class SharedCache(ReferenceCache):
             if not told:
                 print(f"warning: {error}. Going on with the local reference cache alone", file=sys.stderr)
             return None
-
-
-def _whole(content: bytes) -> bool:
-    return hashlib.sha256(content[DIGEST_BYTES:]).digest() == content[:DIGEST_BYTES]

@@ -1,20 +1,8 @@
 """How a computation is laid out on the machine at hand; nothing here changes what is computed beyond rounding."""
 
-import os
-
 import torch
 
-from echodistill.errors import UserError
-
-DEFAULT_DEVICE_BATCH = 96
-
-
-def device_batch() -> int:
-    """Rows a device takes at once: ``ECHODISTILL_DEVICE_BATCH``, or 96."""
-    value = os.environ.get("ECHODISTILL_DEVICE_BATCH", str(DEFAULT_DEVICE_BATCH))
-    if not value.isdigit() or int(value) < 1:
-        raise UserError(f"ECHODISTILL_DEVICE_BATCH={value!r}: give a whole number above 0")
-    return int(value)
+from echodistill.environment import device_batch
 
 
 def split_batch(rows: int, unit: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 import torch
 from torch import distributed
 
+from echodistill.environment import is_launched
 from echodistill.errors import UserError
 
 Item = TypeVar("Item")
@@ -19,12 +20,12 @@ LONGEST_WAIT = timedelta(hours=2)
 
 def processes() -> int:
     """How many train together, by the launcher's environment."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ["WORLD_SIZE"]) if is_launched() else 1
 
 
 def is_main() -> bool:
     """Whether this process is the one that writes."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return not is_launched() or int(os.environ["RANK"]) == 0
 
 
 def join() -> None:

@@ -28,7 +28,7 @@ from echodistill.storage.interrupt import interruptible
 from echodistill.storage.place import Place
 from echodistill.storage.run_pointers import KIND, Pointer, point, pointers_of, runs_folder
 from echodistill.training.checkpoint_files import holds_code, is_needed
-from echodistill.training.checkpoints import MARKER, latest_complete, step_of
+from echodistill.training.checkpoints import latest_complete, mark_complete, remove_unusable, step_of
 from echodistill.training.metrics_file import METRICS
 from echodistill.training.mirror import DRAIN_AFTER_FAILURE_S, DRAIN_S, Mirror
 
@@ -103,6 +103,7 @@ def fetch_newest(store: Store, run: Run, folder: Path) -> int:
     from the beginning because of that.
     """
     _clear(folder)
+    remove_unusable(folder)
     local = latest_complete(folder)
     have = step_of(local) if local is not None else 0
     found = pointers_of(store, run.name)
@@ -150,7 +151,7 @@ def _fetch(store: Store, pointer: Pointer, folder: Path) -> str | None:
     checkpoint = folder / f"checkpoint-{pointer.step}"
     os.replace(incoming / METRICS, folder / METRICS)
     os.replace(incoming, checkpoint)
-    (checkpoint / MARKER).touch()
+    mark_complete(checkpoint)
     return None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.audio.mixing import Mix
+from echodistill.checksums import write_checksums
 from echodistill.datasets.store import Corpus
 from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
@@ -18,11 +19,11 @@ from echodistill.models.layout import RUN
 from echodistill.models.precision import chosen_device, training_dtype
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params import GenerationParams, Hears, TrainParams
-from echodistill.records import Reference, read_rows
+from echodistill.records import read_rows
 from echodistill.revision import revision_tags
 from echodistill.storage.client import checked_place
 from echodistill.teacher.hearing import Hearing
-from echodistill.teacher.references import load_views
+from echodistill.teacher.references import open_references
 from echodistill.tracking import MetricStream
 from echodistill.training.checkpoints import remove_checkpoints
 from echodistill.training.device import one_thread
@@ -77,8 +78,7 @@ def make_student(
     folder = run_folder("train", mark)
     mixes = [mix for mix in read_rows(material.mixes / "mixes.parquet", Mix) if mix.split == "train"]
     noise = open_noise(material.mixes, corpus)
-    by_key = load_views(material.references / "distributions.safetensors")
-    views = {row.question_id: by_key[row.key] for row in read_rows(material.references / "references.parquet", Reference)}
+    views = open_references(material.references)
     source = RolloutSource(Hearing(corpus, hears, hearing_seed), mixes, noise, views, llm.tokenizer.pad_token_id)
     with ExitStack() as open_until_end:
         if is_main():
@@ -110,3 +110,4 @@ def _write(out: Path, folder: Path, mark: str, settings: TrainParams, trained: T
             "trainable_parameters": trained.trainable,
         }
         (temporary / RUN).write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+        write_checksums(temporary)

@@ -18,7 +18,7 @@ from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.params import TrainParams
 from echodistill.training.bar import ProgressBar, quiet
-from echodistill.training.checkpoints import CompleteCheckpoints, is_sharded, latest_complete, run_to_end, step_of
+from echodistill.training.checkpoints import CompleteCheckpoints, is_sharded, latest_complete, remove_unusable, run_to_end, step_of
 from echodistill.training.device import precision, require_float32, split_batch
 from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
 from echodistill.training.metrics_log import MetricSink, MetricsLog
@@ -56,6 +56,7 @@ def train_student(
     """
     log = folder / METRICS
     if is_main():
+        remove_unusable(folder)
         resume = latest_complete(folder)
         trim_after(log, step_of(resume) if resume else 0)
     wait_for_all()

@@ -1,0 +1,40 @@
+"""The tokens and the chat template that a model cannot be asked without."""
+
+from typing import Any
+
+from transformers import GenerationConfig
+
+from echodistill.errors import UserError
+from echodistill.models.faults import first_line
+
+PROBE = "Which word is spoken?"
+
+
+def check_template(family: Any, processor: Any) -> None:
+    """Raise ``UserError`` where the chat template loses the question or the audio's place."""
+    cure = "give the chat template that belongs to the model (chat_template.jinja)"
+    try:
+        text = family.render(processor, PROBE, 2)
+    except Exception as error:  # a template may fail in any way
+        raise UserError(f"its chat template fails ({first_line(error)}): {cure}") from error
+    heard = processor.tokenizer(text, add_special_tokens=False)["input_ids"].count(family.audio_token_id(processor))
+    if PROBE not in text or heard != 2:
+        raise UserError(f"its chat template has no place for the {'audio' if PROBE in text else 'question'}: {cure}")
+
+
+def complete_tokens(tokenizer: Any, published: GenerationConfig, vocabulary: int) -> None:
+    """Give a tokenizer the end and padding tokens that it does not name, or that a model of ``vocabulary`` tokens does not have.
+
+    What is padded is masked, so that the end token can stand there as well.
+    """
+    if tokenizer.eos_token_id is None:
+        ends = published.eos_token_id
+        first = ends[0] if isinstance(ends, list) and ends else ends
+        if not isinstance(first, int):
+            raise UserError("neither its tokenizer nor its generation config names a token that ends a response: set eos_token")
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(first)
+    if tokenizer.eos_token_id >= vocabulary:
+        token = tokenizer.eos_token
+        raise UserError(f"the model has {vocabulary} tokens, and the end token {token!r} is none of them: set eos_token to one")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= vocabulary:
+        tokenizer.pad_token = tokenizer.eos_token
