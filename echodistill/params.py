@@ -79,11 +79,11 @@ class CorpusParams(Section):
     clips: ClipCounts
     """How many clips ``builtin`` and ``fsdd`` make; the others take all they find."""
     validation_share: Share
-    """Of the groups, rounded down."""
+    """Of the groups, rounded down; less than one group is rounded up where two are left to train on."""
     decision_share: Share
     """Of the groups, rounded up where there are four groups or more; none of fewer."""
     test_share: Share
-    """Of the groups, rounded up; with a source of its own for the test (``test``) none of the groups."""
+    """Of the groups, rounded up; 1: all are tested on and nothing is trained. With ``test.source`` none of the groups."""
     min_duration_s: PositiveFloat
     max_duration_s: PositiveFloat
     max_quarantined_share: Share
@@ -93,8 +93,11 @@ class CorpusParams(Section):
     def _ranges(self) -> "CorpusParams":
         if self.min_duration_s >= self.max_duration_s:
             raise BadKey("min_duration_s", "must be below max_duration_s")
-        if self.validation_share + self.decision_share + self.test_share >= 1.0:
-            raise BadKey("test_share", "the shares of the groups must stay below 1 in sum: something must be left to train on")
+        if self.validation_share + self.decision_share + self.test_share >= 1.0 and self.test_share < 1.0:
+            raise BadKey(
+                "test_share",
+                "the shares of the groups must stay below 1 in sum: something must be left to train on (or 1: test on all)",
+            )
         if self.test.source == self.source and (self.source == "builtin" or self._reads_the_same()):
             raise BadKey(
                 "test.source", "corpus.source reads the same: write null, or name other rows in corpus.test.path and .manifest"
@@ -107,9 +110,14 @@ class CorpusParams(Section):
 
     @property
     def needed_splits(self) -> tuple[str, ...]:
-        """Splits that need a clip: a benchmark to test on needs nothing to train on."""
-        only_test = self.source in EVALUATED and self.benchmark_rows == "test" and self.test.source is None
-        return ("test",) if only_test else ("train", "test")
+        """Splits that need a clip: a test alone needs nothing to train on."""
+        return ("test",) if self.is_test_alone else ("train", "test")
+
+    @property
+    def is_test_alone(self) -> bool:
+        """Whether nothing is there to train on, by these parameters: a model is evaluated on it and that is all."""
+        benchmark = self.source in EVALUATED and self.benchmark_rows == "test"
+        return self.test.source is None and (benchmark or self.test_share == 1.0)
 
 
 def judged_on(corpus: CorpusParams) -> Source:
@@ -265,6 +273,13 @@ class CompareParams(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
 
 
+class EvaluationParams(Section):
+    """What is evaluated where the corpus is a test alone, beside the base."""
+
+    student: Annotated[str, Field(min_length=1)] | None
+    """Folder of a student that was trained before; ``None``: the base by itself."""
+
+
 class ComparisonParams(Section):
     """What ``echodistill compare`` trains and puts side by side."""
 
@@ -347,6 +362,7 @@ class Params(Section):
     train: TrainParams
     compare: CompareParams
     comparison: ComparisonParams
+    evaluation: EvaluationParams
     promote: PromoteParams
     gates: GatesParams
 

@@ -13,6 +13,8 @@ from flows.dvc_repo import locked
 
 UNCHANGED = re.compile(r"^Stage '(?P<name>[^']+)' (?P<reason>didn't change, skipping)")
 PIPELINE = "dvc.yaml"
+EVALUATION = "evaluation/dvc.yaml"
+"""In place of ``PIPELINE`` where the corpus is a test alone."""
 META_KEYS = {"pool", "retries", "timeout_s", "concurrency"}
 
 

@@ -73,22 +73,28 @@ class SourceClips:
 
 FEWEST_GROUPS_TO_DECIDE = 4
 """With fewer groups there is no decision split: the test and the training need them more."""
+FEWEST_GROUPS_BESIDE_VALIDATION = 2
+"""Groups that must be left to train on before a validation share of less than one group is rounded up."""
 
 
 def split_groups(groups: Sequence[str], params: CorpusParams, seed: int) -> dict[str, str]:
     """Assign whole groups to splits, at random but fixed by ``seed``.
 
     Groups of the test and of the decision are rounded up and groups of the validation down, so that a source
-    with few speakers keeps an unseen test; at least one group is left for training. The test is drawn first and
-    the decision next, so that a change of another share leaves the test's groups as they are.
+    with few speakers keeps an unseen test; at least one group is left for training, unless all are to be tested.
+    A validation share of less than one group is rounded up to one where two groups are left to train on, so that a
+    base is judged on voices that it was not trained on. The test is drawn first and the decision next, so that a
+    change of another share leaves the test's groups as they are.
     """
     names = sorted(set(groups))
     order = [names[index] for index in rng(seed, "splits").permutation(len(names))]
-    spare = max(0, len(names) - 1)
+    spare = len(names) if params.test_share == 1.0 else max(0, len(names) - 1)
     test = min(_rounded_up(len(names), params.test_share), spare)
     wanted = _rounded_up(len(names), params.decision_share) if len(names) >= FEWEST_GROUPS_TO_DECIDE else 0
     decision = min(wanted, spare - test)
     validation = min(int(len(names) * params.validation_share), spare - test - decision)
+    if params.validation_share and not validation and len(names) - test - decision > FEWEST_GROUPS_BESIDE_VALIDATION:
+        validation = 1
     train = len(names) - test - decision - validation
     parts = ["test"] * test + ["decision"] * decision + ["validation"] * validation + ["train"] * train
     return dict(zip(order, parts, strict=True))

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from echodistill.audio.kinds import CLEAN, condition_name
+from echodistill.audio.kinds import CLEAN, CROWD, condition_name
 from echodistill.audio.mixing import Mix
 from echodistill.gates.expect import HOLDS, Between, Expect, Table, Unique, number
 from echodistill.gates.grid import grid_checks, wanted_cells
+from echodistill.mixes.sources import babble_split
 from echodistill.params import MixesParams, Params
 from echodistill.records import GRIDS, Clip, GridRow, MixCheck, Question, read_rows
 
@@ -17,11 +18,13 @@ def mixes_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expe
     """Expectations about a mixes folder made from the corpus in ``corpus_folder``."""
     mixes = read_rows(folder / "mixes.parquet", Mix)
     checks = read_rows(folder / "checks.parquet", MixCheck)
-    split_of = {clip.clip_id: clip.split for clip in read_rows(corpus_folder / "clips.parquet", Clip)}
+    clips = read_rows(corpus_folder / "clips.parquet", Clip)
+    split_of = {clip.clip_id: clip.split for clip in clips}
     questions = read_rows(corpus_folder / "questions.parquet", Question)
     grids = {split: read_rows(folder / name, GridRow) for split, name in GRIDS.items()}
     return [
         *_recipes(mixes, checks, split_of, params.mixes),
+        *_crowds(mixes, clips, params.mixes),
         *_measured(mixes, checks, params.gates.snr_tolerance_db),
         *_conditions(mixes, split_of, params.mixes),
         *_decision_conditions(mixes, split_of, params.mixes),
@@ -54,7 +57,6 @@ def _recipes(mixes: Sequence[Mix], checks: Sequence[MixCheck], split_of: Mapping
             "measurements": [measured[mix.mix_id] for mix in mixes],
             "split_of_clip": [split_of.get(mix.clip_id) == mix.split for mix in mixes],
             "kind_allowed": [mix.split in GRIDS or mix.noise_kind in allowed for mix in mixes],
-            "foreign_voices": [_foreign_voices(mix, split_of, settings) for mix in mixes],
             "hears_itself": [int(mix.clip_id in mix.noise_sources) for mix in mixes],
         },
     )
@@ -63,16 +65,37 @@ def _recipes(mixes: Sequence[Mix], checks: Sequence[MixCheck], split_of: Mapping
         table.expect("measurements", Between(1), "every mix was measured"),
         table.expect("split_of_clip", HOLDS, "every mix is in the split of its clip"),
         table.expect("kind_allowed", HOLDS, "training and validation hear seen kinds of noise only"),
-        table.expect("foreign_voices", Between(0, 0), "a crowd is made of training clips only"),
         table.expect("hears_itself", Between(0, 0), "no clip is part of its own noise"),
     ]
 
 
-def _foreign_voices(mix: Mix, split_of: Mapping[str, str], settings: MixesParams) -> int:
-    """How many voices of a crowd are not training clips. With recordings, a crowd is a recording and names no clip."""
-    if settings.noise == "recordings" or mix.noise_kind != "crowd":
-        return 0
-    return sum(split_of.get(source) != "train" for source in mix.noise_sources)
+def _crowds(mixes: Sequence[Mix], clips: Sequence[Clip], settings: MixesParams) -> list[Expect]:
+    """A crowd is made of training clips; where the corpus is a test alone, of test clips of other groups."""
+    source, group_of = babble_split(clips), {clip.clip_id: clip.group for clip in clips}
+    allowed = {clip.clip_id for clip in clips if clip.split == source}
+    voices = [_voices(mix, settings) for mix in mixes]
+    table = Table.of(
+        "crowds",
+        "mix_id",
+        {
+            "mix_id": [mix.mix_id for mix in mixes],
+            "foreign_voices": [sum(voice not in allowed for voice in of_mix) for of_mix in voices],
+            "own_group": [
+                sum(group_of.get(voice) == group_of.get(mix.clip_id) for voice in of_mix)
+                for mix, of_mix in zip(mixes, voices, strict=True)
+            ],
+        },
+    )
+    says = f"a crowd is made of {'training' if source == 'train' else 'test'} clips only"
+    checks = [table.expect("foreign_voices", Between(0, 0), says)]
+    if source == "test":
+        checks.append(table.expect("own_group", Between(0, 0), "no clip hears its own group in a crowd"))
+    return checks
+
+
+def _voices(mix: Mix, settings: MixesParams) -> tuple[str, ...]:
+    """Return the clips that a babble is made of. With recordings, a crowd is a recording and names no clip."""
+    return mix.noise_sources if mix.noise_kind == CROWD and settings.noise != "recordings" else ()
 
 
 def _measured(mixes: Sequence[Mix], checks: Sequence[MixCheck], tolerance_db: float) -> list[Expect]:

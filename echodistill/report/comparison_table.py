@@ -217,14 +217,15 @@ def print_comparison(table: Figures, console: Console) -> None:
     budget = Shown(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(table)))
     for shown in (*tables(table), of_kinds, rotation, budget):
         if shown:
-            _print(console, shown)
+            print_table(console, shown)
     if warning := few_units_warning(table):
         console.print(warning, markup=False)
     for line in legend(table):
         console.print(line, markup=False)
 
 
-def _print(console: Console, table: Shown) -> None:
+def print_table(console: Console, table: Shown) -> None:
+    """Print one table; its first column is of names, the others of figures."""
     shown = Table(title=table.caption, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for index, heading in enumerate(table.heads):
         shown.add_column(heading, justify="left" if index == 0 else "right", overflow="fold")

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from echodistill.errors import UserError
 from echodistill.gates.answers import answers_checks
-from echodistill.gates.base import base_checks
+from echodistill.gates.base import base_checks, base_notes
 from echodistill.gates.champion import champion_answers_checks, champion_checks
 from echodistill.gates.comparison import comparison_checks
 from echodistill.gates.corpus import corpus_checks, corpus_notes
+from echodistill.gates.evaluation import evaluated_checks, evaluation_checks
 from echodistill.gates.expect import Expect
 from echodistill.gates.mixes import mixes_checks
 from echodistill.gates.promotion import promotion_checks
@@ -22,8 +23,13 @@ from echodistill.stages.entry import run_stage
 def gate(params: Params, artifact: str, verdict: Path, *paths: Path) -> None:
     """Judge ``artifact``; raises ``UserError`` where it does not pass. See ``quality.open_gate``."""
     verdict.unlink(missing_ok=True)  # one of before must not stand where an artifact cannot even be read
-    notes = corpus_notes(paths[0]) if artifact == "corpus" else []
-    open_gate(artifact, paths[0], _checks(params, artifact, paths), verdict, notes)
+    open_gate(artifact, paths[0], _checks(params, artifact, paths), verdict, _notes(artifact, paths[0]))
+
+
+def _notes(artifact: str, path: Path) -> list[str]:
+    if artifact == "corpus":
+        return corpus_notes(path)
+    return base_notes(path) if artifact == "base" else []
 
 
 def _checks(params: Params, artifact: str, paths: Sequence[Path]) -> list[Expect]:
@@ -49,6 +55,10 @@ def _checks(params: Params, artifact: str, paths: Sequence[Path]) -> list[Expect
             return answers_checks(rows, mixes, params, split)
         case "comparison", [metrics, *_]:
             return comparison_checks(metrics, params)
+        case "evaluated", [rows, mixes, student]:
+            return evaluated_checks(rows, mixes, student, params)
+        case "evaluation", [table, *_]:
+            return evaluation_checks(table, params)
         case "promotion", [decision, answers]:
             return promotion_checks(decision, answers)
     raise UserError(f"no gate {artifact!r} with {len(paths)} paths")

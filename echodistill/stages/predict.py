@@ -6,6 +6,7 @@ from typing import Literal
 from echodistill.answering.grid import answer_grid, grid_items
 from echodistill.audio.recordings import NoiseLibrary, recordings_folder
 from echodistill.datasets.store import Corpus
+from echodistill.evaluated_student import is_absent
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base, open_model
 from echodistill.models.response_limit import corpus_limit
@@ -32,7 +33,7 @@ def predict(
     recordings = recordings_folder(params.mixes.noise, params.mixes.recordings)
     corpus = Corpus(corpus_folder)
     items = grid_items(corpus, mixes_folder, NoiseLibrary(corpus.waveform, recordings), split=split)
-    if not items:  # a source without a decision split: no model need be opened
+    if not items or is_absent(model_folder):  # a source without a decision split, or no student: no model need be opened
         write_rows(out, Answer, [])
         return
     inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder, "recordings": recordings}
