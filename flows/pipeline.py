@@ -17,14 +17,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from echodistill.dvc_lock import set_damaged_aside
 from echodistill.errors import UserError
-from echodistill.evaluating import NOTHING_TO_TRAIN, check_evaluation
-from echodistill.params import load_params
+from echodistill.evaluating import NOTHING_TO_TRAIN
 from echodistill.storage.client import Store, checked_place, open_store
 from flows.cancellation import Watch
 from flows.commands import DVC
 from flows.dvc_repo import locked
 from flows.elsewhere import run_elsewhere
-from flows.graph import EVALUATION, PIPELINE, Meta, Node, read_graph, unchanged
+from flows.graph import EVALUATION, PIPELINE, Meta, Node, read_graph, unchanged, whole_graph
 from flows.remote import use_remote
 from flows.reporting import StageProgress, report_result
 from flows.stage_run import RAN, StageCrashed, StageRefused, StageRun, StageUnknown, end_all, run_command, run_stage
@@ -154,8 +153,7 @@ def echodistill(
                     for folder in [workspace, *(graph.parent for graph in workspace.glob("*/dvc.yaml"))]:
                         if said := set_damaged_aside(folder):
                             get_run_logger().warning(said)
-                if pipeline == PIPELINE and target is None and _is_test_alone(workspace):
-                    pipeline = EVALUATION
+                if pipeline == PIPELINE and target is None and (pipeline := whole_graph(workspace)) == EVALUATION:
                     get_run_logger().info(NOTHING_TO_TRAIN)
                 site = Site(repository, workspace, store, run_id, flow_run.get_flow_run_ui_url() or "", watch)
                 results = _run_graph(site, target, force, pipeline)
@@ -173,14 +171,6 @@ def echodistill(
         finally:
             end_all()
     return Completed(message=f"{sum(done.decision.startswith(RAN) for done in results)} of {len(results)} stages ran")
-
-
-def _is_test_alone(workspace: Path) -> bool:
-    """Whether there is nothing to train on. Raises ``UserError`` when there is nothing to evaluate on it, either."""
-    params = load_params(workspace / "params.yaml")
-    if params.corpus.is_test_alone:
-        check_evaluation(params)
-    return params.corpus.is_test_alone
 
 
 def _store() -> Store | None:

@@ -212,7 +212,7 @@ def test_every_source_is_evaluated_end_to_end(name: str, model: Path, tmp_path: 
     assert {"clean_acc", "acc", "acc@0", "acc/gauss", "acc/crowd"} <= set(table["systems"]["base"])
     said = printed(world)
     assert f"On {source} the base answers" in said
-    assert "Crowd: babble of other groups' test clips" in said
+    assert "babble of other groups' test clips" in said
     assert ("Acc, authors' rule" in said) == ("scoring" in table)
     assert "On " + source in (tmp_path / "evaluation.html").read_text()
 

@@ -38,15 +38,15 @@ def evaluation_tables(table: Figures) -> list[Shown]:
     kinds = sorted((name for name in base if name.startswith("acc/")), key=lambda name: (base[name]["value"], name))
     over = f"{100 * table['confidence']:g} % intervals over {units_text(table)}"
     parts = (
-        ("Accuracy in %", [("clean_acc", "clean"), *((f"acc@{snr}", f"{snr} dB") for snr in snrs)]),
+        (
+            f"Accuracy in %, {table['clips']} test clips; {over}",
+            [("clean_acc", "clean"), *((f"acc@{snr}", f"{snr} dB") for snr in snrs)],
+        ),
         ("Other figures in %", [*((name, f"{label} {limit}") for name, label in NOISY), *CLEAN]),
         (f"Accuracy in % by kind of noise, SNR {limit}", [(name, name.partition("/")[2]) for name in kinds]),
     )
     heads = ("audio", "base", *([_student(table), "difference, paired"] if STUDENT in table["systems"] else []))
-    return [
-        Shown(f"{says}, {table['clips']} test clips; {over}", heads, [_row(table, *figure) for figure in wanted if figure[0] in base])
-        for says, wanted in parts
-    ]
+    return [Shown(says, heads, [_row(table, *figure) for figure in wanted if figure[0] in base]) for says, wanted in parts]
 
 
 def _student(table: Figures) -> str:
@@ -73,7 +73,7 @@ def evaluation_sentence(table: Figures) -> str:
     )
     if not (gain := table["differences"].get(f"{STUDENT} - {BASE}")):
         return f"{said}."
-    return f"{said}; the student {points(gain['clean_acc'])} and {points(gain['acc'])} points more."
+    return f"{said}; the student differs from it by {points(gain['clean_acc'])} and {points(gain['acc'])} points."
 
 
 def evaluation_legend(table: Figures) -> Sequence[str]:
