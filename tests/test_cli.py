@@ -98,7 +98,12 @@ def test_a_test_alone_is_evaluated_and_stages_that_are_named_are_run_as_ever(
 ) -> None:
     ran: list[list[str]] = []
     shown: list[str] = []
-    monkeypatch.setattr(commands, "_repro", lambda stages, *_rest: ran.append(stages) or 0)
+
+    def repro(stages: list[str], *_rest: object) -> int:
+        ran.append(stages)
+        return 0
+
+    monkeypatch.setattr(commands, "_repro", repro)
     monkeypatch.setattr(commands, "_evaluation_table", lambda: shown.append("evaluation"))
     monkeypatch.setattr(commands, "_closing_table", lambda: shown.append("closing"))
     commands.run(None, [*benchmark, "base.model=x/y"])

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from echodistill.records import Quarantined
 from echodistill.report.charts import bars
-from echodistill.report.evaluation_table import evaluation_legend, evaluation_sentence, evaluation_tables
+from echodistill.report.evaluation_table import evaluation_headline, evaluation_legend, evaluation_sentence, evaluation_tables
 from echodistill.report.page import SHOWN_FAILURES, Failure, curves, failure_rows, style, template
 from echodistill.report.sentences import few_units_warning
 from echodistill.systems import BASE, STUDENT
@@ -36,7 +36,8 @@ def render_evaluation(page: EvaluationPage) -> str:
     return template("evaluation.html").render(
         style=style(),
         ours=None,
-        headline=evaluation_sentence(page.table),
+        headline=evaluation_headline(page.table),
+        lead=evaluation_sentence(page.table),
         warning=few_units_warning(page.table),
         tables=evaluation_tables(page.table),
         legend=" ".join(evaluation_legend(page.table)),

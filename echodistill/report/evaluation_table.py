@@ -63,6 +63,14 @@ def _own(interval: Figures) -> str:
     return f"{100 * interval['value']:.1f} [{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
 
 
+def evaluation_headline(table: Figures) -> str:
+    """Return what came out in one short sentence."""
+    clean, noisy = (f"{100 * table['systems'][BASE][name]['value']:.1f} %" for name in ("clean_acc", "acc"))
+    return (
+        f"On {table['source']} the base answers {clean} right, and {noisy} in noise of {table['headline_max_snr_db']:g} dB and louder."
+    )
+
+
 def evaluation_sentence(table: Figures) -> str:
     """Return in one sentence how well the base answers with and without noise, and what a student changes."""
     base = table["systems"][BASE]
