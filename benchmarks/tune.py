@@ -86,7 +86,8 @@ def parameters_id(params: Params) -> str:
     train = params.train.model_dump(exclude={"methods", "checkpoint_every"})
     method = getattr(params.train.methods, params.train.method).model_dump()
     parts = {"train": train, "method": method, "seed": params.seed}
-    parts |= {name: getattr(params, name).model_dump() for name in ("mixes", "generation")}
+    parts["mixes"] = params.mixes.model_dump(exclude={"decision_snrs_db"})  # no mix of training or validation
+    parts["generation"] = params.generation.model_dump()
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 

@@ -135,6 +135,8 @@ class MixesParams(Section):
     snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
     """The test grid."""
     train_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
+    decision_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
+    """In which the promotion is decided, beside clean clips."""
     train_clean_share: Share
     """Of the training mixes that stay clean, so that clean skill is kept."""
     train_draws: PositiveInt
@@ -148,7 +150,7 @@ class MixesParams(Section):
             raise BadKey("unseen", f"{sorted(stray)} are not in kinds")
         if set(self.unseen) == set(self.kinds):
             raise BadKey("unseen", "every kind is unseen: nothing is left to train with")
-        for name in ("kinds", "unseen", "snrs_db"):
+        for name in ("kinds", "unseen", "snrs_db", "decision_snrs_db"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise BadKey(name, "something stands there twice")
         return self
@@ -370,6 +372,8 @@ class Params(Section):
     def _headline(self) -> "Params":
         if self.compare.headline_max_snr_db < min(self.mixes.snrs_db):
             raise BadKey("compare.headline_max_snr_db", "is below every one of mixes.snrs_db: there is nothing to average")
+        if self.compare.headline_max_snr_db < min(self.mixes.decision_snrs_db):
+            raise BadKey("mixes.decision_snrs_db", "are all above compare.headline_max_snr_db: there is nothing to decide on")
         return self
 
 

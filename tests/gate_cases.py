@@ -134,7 +134,7 @@ CORPUS = cases(
     ("at most 10 % of a source's rows are quarantined", "builtin", w.rows(w.QUARANTINE, Quarantined, lambda found: found * 4)),
 )
 LOUD = "test-0/gauss@-10"
-DECISION_LEVELS = "every decision clip is clean once and in noise once at every SNR"
+DECISION_LEVELS = "every decision clip is clean once and in noise once at every SNR of the decision"
 MIXES = cases(
     "mixes",
     ("no mix id stands twice", "odd", w.all_of(w.more_mix("train-0"), w.rows(w.MIXES, Mix, again(-1)))),

@@ -42,7 +42,7 @@ def _params() -> Params:
     raw = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
     raw["corpus"] |= {"min_duration_s": 0.2, "max_duration_s": 1.2, "max_quarantined_share": 0.1}
     raw["mixes"] |= {"kinds": ["gauss", "crowd", "wind"], "unseen": ["wind"], "noise": "procedural", "train_draws": 1}
-    raw["mixes"] |= {"snrs_db": [-10, 5], "train_snrs_db": [-10, 5], "train_clean_share": 0.0}
+    raw["mixes"] |= {"snrs_db": [-10, 5], "train_snrs_db": [-10, 5], "decision_snrs_db": [-10, 0], "train_clean_share": 0.0}
     raw["compare"] |= {"headline_max_snr_db": 0, "bootstrap_draws": 100}
     raw["promote"] |= {"clean_acc_margin": 0.02}
     raw["gates"] |= {

@@ -23,8 +23,9 @@ def test_the_count_is_the_number_of_mixes_drawn(split: str) -> None:
 
 @pytest.mark.parametrize("split", ["validation", "decision"])
 def test_a_clip_is_clean_once_and_noisy_once_at_every_snr(split: str) -> None:
+    snrs_db = {"validation": PARAMS.mixes.snrs_db, "decision": PARAMS.mixes.decision_snrs_db}[split]
     levels = Counter(mix.snr_db for mix in DRAWER(("clip", split)))
-    assert levels == Counter([None, *PARAMS.mixes.snrs_db])
+    assert levels == Counter([None, *snrs_db])
 
 
 def test_the_decision_hears_all_kinds_equally_often_and_validation_the_seen_ones() -> None:

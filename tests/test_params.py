@@ -105,6 +105,8 @@ def test_frozen() -> None:
         ("corpus.test_share", 0.9, "left to train"),
         ("base.nano.min_snr_db", 41, "above max_snr_db"),
         ("compare.headline_max_snr_db", -11, "nothing to average"),
+        ("mixes.decision_snrs_db", [5, 10], "nothing to decide on"),
+        ("mixes.decision_snrs_db", [-10, -10], "twice"),
     ],
 )
 def test_a_fault_is_named_by_its_dotted_key(key: str, value: object, says: str) -> None:

@@ -143,11 +143,11 @@ def _conditions(mixes: Sequence[Mix], split_of: Mapping[str, str], settings: Mix
 
 
 def _decision_conditions(mixes: Sequence[Mix], split_of: Mapping[str, str], settings: MixesParams) -> list[Expect]:
-    """A decision clip is clean once and noisy once at every SNR; there are none where the source has no such split."""
+    """A decision clip is clean once and noisy once at every SNR of the decision; there are none where the source has no such split."""
     clips = sorted(clip_id for clip_id, split in split_of.items() if split == "decision")
     if not clips:
         return []
-    wanted = Counter([None, *settings.snrs_db])
+    wanted = Counter([None, *settings.decision_snrs_db])
     levels: dict[str, Counter[float | None]] = defaultdict(Counter)
     for mix in mixes:
         levels[mix.clip_id][mix.snr_db] += 1
@@ -156,5 +156,5 @@ def _decision_conditions(mixes: Sequence[Mix], split_of: Mapping[str, str], sett
         "clip_id",
         {"clip_id": clips, "each_level_once": [levels[clip_id] == wanted for clip_id in clips]},
     )
-    says = "every decision clip is clean once and in noise once at every SNR"
+    says = "every decision clip is clean once and in noise once at every SNR of the decision"
     return [table.expect("each_level_once", HOLDS, says)]

@@ -49,16 +49,20 @@ class Drawer:
             return list(self._training(clip_id))
         if split == "test":
             return list(self._test(clip_id))
-        kinds = self.settings.seen if split == "validation" else self.settings.kinds
-        return list(self._once_at_every_snr(clip_id, split, kinds))
+        # Validation draws from the seen kinds, for nothing of the unseen ones may guide a choice of settings. The decision
+        # draws from all kinds, since it is about the noises that a promoted model will meet.
+        if split == "validation":
+            return list(self._once_at_every_snr(clip_id, split, self.settings.seen, self.settings.snrs_db))
+        return list(self._once_at_every_snr(clip_id, split, self.settings.kinds, self.settings.decision_snrs_db))
 
     def count(self, split: str) -> int:
         """How many mixes a clip of ``split`` gets."""
         settings = self.settings
-        snrs = len(settings.snrs_db)
         if split == "train":
             return settings.train_draws
-        return 1 + snrs * (len(settings.kinds) if split == "test" else 1)
+        if split == "test":
+            return 1 + len(settings.snrs_db) * len(settings.kinds)
+        return 1 + len(settings.snrs_db if split == "validation" else settings.decision_snrs_db)
 
     def _training(self, clip_id: str) -> Iterator[Mix]:
         """``train_draws`` recipes, of seen kinds only."""
@@ -72,14 +76,10 @@ class Drawer:
             snr = settings.train_snrs_db[stream.integers(len(settings.train_snrs_db))]
             yield self._draw(clip_id, "train", kind, snr, repeat)
 
-    def _once_at_every_snr(self, clip_id: str, split: str, kinds: tuple[str, ...]) -> Iterator[Mix]:
-        """Clean and once at every SNR, each time under one of ``kinds`` drawn for it.
-
-        Validation draws from the seen kinds, for nothing of the unseen ones may guide a choice of settings. The
-        decision draws from all kinds, since it is about the noises that a promoted model will meet.
-        """
+    def _once_at_every_snr(self, clip_id: str, split: str, kinds: tuple[str, ...], snrs_db: tuple[float, ...]) -> Iterator[Mix]:
+        """Clean and once at every SNR, each time under one of ``kinds`` drawn for it."""
         yield draw(self.seed, clip_id, split, CLEAN, None, 0)
-        for snr in self.settings.snrs_db:
+        for snr in snrs_db:
             kind = kinds[rng(self.seed, clip_id, f"{split} kind", snr).integers(len(kinds))]
             yield self._draw(clip_id, split, kind, snr, 0)
 
