@@ -23,9 +23,8 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Ma
 app.add_typer(services_app, name="services")
 
 REPORTS = Path("reports")
-METRICS, PROMOTION = REPORTS / "metrics.json", REPORTS / "promotion.json"
 COMPARISON, COMPARED = Path("comparison/dvc.yaml"), REPORTS / "compare.json"
-EVALUATION, EVALUATED = Path("evaluation/dvc.yaml"), REPORTS / "evaluation.json"
+EVALUATION = Path("evaluation/dvc.yaml")
 COMPARED_MODELS = Path("models/compared")
 QUICK = (
     "comparison.seeds=[1]",
@@ -35,8 +34,6 @@ QUICK = (
     "comparison.folds=[]",
     "train.steps=60",
 )
-TABLE_WIDTH = 136
-"""Characters, where no terminal says how many it has."""
 STAGE_MEMORY = 2 * 2**30
 """Bytes to allow for a stage of the comparison; with the default model one takes up to 1.4 GB."""
 STUDENT, BASE = Path("models/student"), Path("models/base")
@@ -63,6 +60,7 @@ def run(
     Where the corpus is a test alone, as a benchmark is, the base is evaluated on it and nothing is trained.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN, check_evaluation
+    from echodistill.report import closing
 
     evaluates = False
 
@@ -77,9 +75,9 @@ def run(
 
     _bring_up(stages or [], override or [], check=check)
     if evaluates:
-        _evaluation_table()
+        closing.evaluation_table()
     elif not stages or "compare" in stages or "promote" in stages:
-        _closing_table()
+        closing.result_table()
 
 
 def _bring_up(
@@ -123,11 +121,10 @@ def compare(
     ] = None,
 ) -> None:
     """Train every system of the section `comparison` with every seed, evaluate them beside the base, and print the table."""
-    from rich.console import Console
-
     from echodistill.comparison_entry import enter_comparison
     from echodistill.evaluating import NOTHING_TO_TRAIN
     from echodistill.mixes.folds import check_folds
+    from echodistill.report.closing import console
     from echodistill.report.comparison_table import print_comparison
     from echodistill.systems import check_distinct
     from echodistill.tracking import make_store
@@ -143,8 +140,7 @@ def compare(
             print(f"warning: {error}", file=sys.stderr)
 
     _bring_up([str(COMPARISON)], [*(QUICK if quick else []), *(override or [])], jobs or _cores(), check)
-    width = None if sys.stdout.isatty() else TABLE_WIDTH
-    print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), Console(highlight=False, width=width))
+    print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), console())
     print(enter_comparison(REPORTS, COMPARED_MODELS))
 
 
@@ -197,26 +193,6 @@ def _repro(stages: list[str], jobs: int) -> int:
             raise
         finally:
             signal.signal(signal.SIGTERM, previous)
-
-
-def _closing_table() -> None:
-    from rich.console import Console
-
-    from echodistill.report.table import result_table
-
-    decision = json.loads(PROMOTION.read_text(encoding="utf-8")) if PROMOTION.exists() else None
-    width = None if sys.stdout.isatty() else TABLE_WIDTH
-    result_table(json.loads(METRICS.read_text(encoding="utf-8")), decision, Console(highlight=False, width=width))
-
-
-def _evaluation_table() -> None:
-    from rich.console import Console
-
-    from echodistill.report.evaluation_table import print_evaluation
-
-    width = None if sys.stdout.isatty() else TABLE_WIDTH
-    print_evaluation(json.loads(EVALUATED.read_text(encoding="utf-8")), Console(highlight=False, width=width))
-    print(f"report: {EVALUATED.with_suffix('.html')}")
 
 
 @app.command()

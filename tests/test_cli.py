@@ -14,6 +14,7 @@ from echodistill import cli as commands
 from echodistill.doctor import examine
 from echodistill.errors import UserError
 from echodistill.overrides import EDITED, SAVED, apply_overrides, only_run_here, overridden, restore
+from echodistill.report import closing
 from tests.test_pipeline import ROOT
 
 
@@ -104,8 +105,8 @@ def test_a_test_alone_is_evaluated_and_stages_that_are_named_are_run_as_ever(
         return 0
 
     monkeypatch.setattr(commands, "_repro", repro)
-    monkeypatch.setattr(commands, "_evaluation_table", lambda: shown.append("evaluation"))
-    monkeypatch.setattr(commands, "_closing_table", lambda: shown.append("closing"))
+    monkeypatch.setattr(closing, "evaluation_table", lambda: shown.append("evaluation"))
+    monkeypatch.setattr(closing, "result_table", lambda: shown.append("closing"))
     commands.run(None, [*benchmark, "base.model=x/y"])
     assert "nothing is trained, registered or promoted" in capsys.readouterr().out
     commands.run(["corpus", "gate@corpus"], benchmark)
