@@ -25,8 +25,8 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Ma
 app.add_typer(services_app, name="services")
 
 REPORTS = Path("reports")
-METRICS, PROMOTION = REPORTS / "metrics.json", REPORTS / "promotion.json"
 COMPARISON, COMPARED = Path("comparison/dvc.yaml"), REPORTS / "compare.json"
+EVALUATION = Path("evaluation/dvc.yaml")
 COMPARED_MODELS = Path("models/compared")
 QUICK = (
     "comparison.seeds=[1]",
@@ -36,8 +36,6 @@ QUICK = (
     "comparison.folds=[]",
     "train.steps=60",
 )
-TABLE_WIDTH = 136
-"""Characters, where no terminal says how many it has."""
 STAGE_MEMORY = 2 * 2**30
 """Bytes to allow for a stage of the comparison; with the default model one takes up to 1.4 GB."""
 STUDENT, BASE = Path("models/student"), Path("models/base")
@@ -63,16 +61,38 @@ def run(
         typer.Option("-S", metavar="KEY=VALUE", help="Override a parameter for this run, e.g. -S train.method=grpo."),
     ] = None,
 ) -> None:
-    """Bring the pipeline up to date (dvc repro) and print the closing table."""
-    _bring_up(stages or [], override or [])
-    if not stages or "compare" in stages or "promote" in stages:
-        _closing_table()
+    """Bring the pipeline up to date (dvc repro) and print the closing table.
+
+    Where the corpus is a test alone, as a benchmark is, the base is evaluated on it and nothing is trained.
+    """
+    from echodistill.evaluating import NOTHING_TO_TRAIN, check_evaluation
+    from echodistill.report import closing
+
+    evaluates = False
+
+    def check(params: "Params") -> list[str] | None:
+        nonlocal evaluates
+        evaluates = not stages and params.corpus.is_test_alone
+        if not evaluates:
+            return None
+        check_evaluation(params)
+        print(NOTHING_TO_TRAIN)
+        return [str(EVALUATION)]
+
+    _bring_up(stages or [], override or [], check=check)
+    if evaluates:
+        closing.evaluation_table()
+    elif not stages or "compare" in stages or "promote" in stages:
+        closing.result_table()
 
 
-def _bring_up(stages: list[str], overrides: list[str], jobs: int = 1, check: "Callable[[Params], None]" = lambda _params: None) -> None:
+def _bring_up(
+    stages: list[str], overrides: list[str], jobs: int = 1, check: "Callable[[Params], list[str] | None]" = lambda _params: None
+) -> None:
     """Run DVC with parameters overridden for the time, ``jobs`` stages at a time. Exits with status 1 where a stage failed.
 
-    ``check`` comes before anything is changed; it raises ``UserError`` for parameters that are valid, and yet none to start with.
+    ``check`` comes before anything is changed: it may return other stages to run, and raises ``UserError`` for parameters that are
+    valid, and yet none to start with.
     """
     from echodistill.dvc_lock import set_damaged_aside
     from echodistill.overrides import applied, check_inputs, only_run_here, overridden, restore
@@ -83,9 +103,9 @@ def _bring_up(stages: list[str], overrides: list[str], jobs: int = 1, check: "Ca
             print(said)
         changed = applied(params, overrides)  # all of it: DVC looks only at the keys that stages name
         check_inputs(changed)
-        check(changed)
+        stages = check(changed) or stages
         _check_store()
-        for folder in (Path(), COMPARISON.parent):
+        for folder in (Path(), COMPARISON.parent, EVALUATION.parent):
             if said := set_damaged_aside(folder):
                 print(said)
         with overridden(params, overrides):
@@ -107,15 +127,17 @@ def compare(
     ] = None,
 ) -> None:
     """Train every system of the section `comparison` with every seed, evaluate them beside the base, and print the table."""
-    from rich.console import Console
-
     from echodistill.comparison_entry import enter_comparison
+    from echodistill.evaluating import NOTHING_TO_TRAIN
     from echodistill.mixes.folds import check_folds
+    from echodistill.report.closing import console
     from echodistill.report.comparison_table import print_comparison
     from echodistill.systems import check_distinct
     from echodistill.tracking import make_store
 
     def check(params: "Params") -> None:
+        if params.corpus.is_test_alone:
+            raise UserError(f"{NOTHING_TO_TRAIN}: say `echodistill run`, or give a comparison something to train on")
         check_distinct(params)
         check_folds(params.mixes, params.comparison.folds)
         try:
@@ -124,8 +146,7 @@ def compare(
             print(f"warning: {error}", file=sys.stderr)
 
     _bring_up([str(COMPARISON)], [*(QUICK if quick else []), *(override or [])], jobs or _cores(), check)
-    width = None if sys.stdout.isatty() else TABLE_WIDTH
-    print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), Console(highlight=False, width=width))
+    print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), console())
     print(enter_comparison(REPORTS, COMPARED_MODELS))
 
 
@@ -181,16 +202,6 @@ def _repro(stages: list[str], jobs: int) -> int:
             signal.signal(signal.SIGTERM, previous)
 
 
-def _closing_table() -> None:
-    from rich.console import Console
-
-    from echodistill.report.table import result_table
-
-    promoted = json.loads(PROMOTION.read_text(encoding="utf-8"))["promote"] if PROMOTION.exists() else None
-    width = None if sys.stdout.isatty() else TABLE_WIDTH
-    result_table(json.loads(METRICS.read_text(encoding="utf-8")), promoted, Console(highlight=False, width=width))
-
-
 @app.command()
 def publish(
     stages: Annotated[list[str] | None, typer.Argument(help="Stages whose outputs to publish; all when none is named.")] = None,
@@ -212,11 +223,16 @@ def register(
     With ECHODISTILL_S3 set, all outputs are published first and linked with the MLflow run.
     """
     from echodistill.comparison_entry import enter_comparison
+    from echodistill.evaluating import NOTHING_TO_TRAIN
+    from echodistill.params import load_params
     from echodistill.publishing import publish
 
-    _in_repository()
+    params = _in_repository()
     if comparison:
         print(enter_comparison(REPORTS, COMPARED_MODELS))
+        return
+    if load_params(params).corpus.is_test_alone:
+        print(NOTHING_TO_TRAIN)
         return
     print(publish(STUDENT, BASE, REPORTS, Path("data/answers"), Path("dvc.lock")))
 

@@ -54,7 +54,7 @@ def _rewrite(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for name in ("dvc.yaml", "comparison/dvc.yaml"):
+    for name in ("dvc.yaml", "comparison/dvc.yaml", "evaluation/dvc.yaml"):
         try:
             _rewrite(ROOT / name)
         except UserError as error:

@@ -23,6 +23,8 @@ LOCK = Path(".echodistill/run.lock")
 QUOTES = ("'", '"')
 NOTHING = ("", "~", "null", "Null", "NULL")
 """How YAML writes that there is no value."""
+MADE_BASE = Path("models/base")
+"""The output of stage ``base``."""
 
 
 def applied(path: Path, overrides: Sequence[str]) -> Params:
@@ -33,12 +35,17 @@ def applied(path: Path, overrides: Sequence[str]) -> Params:
 
 def check_inputs(params: Params) -> None:
     """Raises ``UserError`` where a folder that the graph starts from is not there, or holds what DVC cannot hash: DVC would say
-    no more than its path, or wait for ever."""
+    no more than its path, or wait for ever. And where the base would be made from itself."""
     corpus, mixes = params.corpus, params.mixes
     for key, folder in (("corpus.path", corpus.path), ("corpus.test.path", corpus.test.path), ("mixes.recordings", mixes.recordings)):
         if not Path(folder).is_dir():
             raise UserError(f"{key}: there is no folder {folder}: name the one that holds the recordings, or any where none are needed")
         check_hashable(key, Path(folder))
+    if Path(params.base.model).resolve() == MADE_BASE.resolve():
+        raise UserError(
+            f"base.model: {params.base.model} is where the pipeline puts the base, so it cannot be made from itself: copy it, e.g. "
+            f"`cp -r {MADE_BASE} models/mine`, and say base.model=models/mine"
+        )
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -85,11 +85,12 @@ class CorpusParams(Section):
     clips: ClipCounts
     """How many clips ``builtin`` and ``fsdd`` make; the others take all they find."""
     validation_share: Share
-    """Of the groups, rounded down."""
+    """Of the groups, rounded down; less than one group is rounded up where two are left to train on."""
     decision_share: Share
     """Of the groups, rounded up where there are four groups or more; none of fewer."""
     test_share: Share
-    """Of the groups, rounded up; not looked at where ``test_groups`` or a source of its own (``test``) makes the test."""
+    """Of the groups, rounded up; 1: all are tested on and nothing is trained. Not looked at where ``test_groups`` or a source of
+    its own (``test``) makes the test."""
     min_duration_s: PositiveFloat
     max_duration_s: PositiveFloat
     trim_excess_s: NonNegativeFloat
@@ -102,8 +103,11 @@ class CorpusParams(Section):
         if self.min_duration_s >= self.max_duration_s:
             raise BadKey("min_duration_s", "must be below max_duration_s")
         drawn_test_share = 0.0 if self.test_groups or self.test.source else self.test_share
-        if self.validation_share + self.decision_share + drawn_test_share >= 1.0:
-            raise BadKey("test_share", "the shares of the groups must stay below 1 in sum: something must be left to train on")
+        if self.validation_share + self.decision_share + drawn_test_share >= 1.0 and drawn_test_share < 1.0:
+            raise BadKey(
+                "test_share",
+                "the shares of the groups must stay below 1 in sum: something must be left to train on (or 1: test on all)",
+            )
         if self.test.source == self.source and (self.source == "builtin" or self._reads_the_same()):
             raise BadKey(
                 "test.source", "corpus.source reads the same: write null, or name other rows in corpus.test.path and .manifest"
@@ -122,9 +126,14 @@ class CorpusParams(Section):
 
     @property
     def needed_splits(self) -> tuple[str, ...]:
-        """Splits that need a clip: a benchmark to test on needs nothing to train on."""
-        only_test = self.source in EVALUATED and self.benchmark_rows == "test" and self.test.source is None
-        return ("test",) if only_test else ("train", "test")
+        """Splits that need a clip: a test alone needs nothing to train on."""
+        return ("test",) if self.is_test_alone else ("train", "test")
+
+    @property
+    def is_test_alone(self) -> bool:
+        """Whether nothing is there to train on, by these parameters: a model is evaluated on it and that is all."""
+        benchmark = self.source in EVALUATED and self.benchmark_rows == "test"
+        return self.test.source is None and (benchmark or self.test_share == 1.0)
 
 
 def judged_on(corpus: CorpusParams) -> Source:
@@ -298,6 +307,13 @@ class CompareParams(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
 
 
+class EvaluationParams(Section):
+    """What is evaluated where the corpus is a test alone, beside the base."""
+
+    student: Annotated[str, Field(min_length=1)] | None
+    """Folder of a student that was trained before; ``None``: the base by itself."""
+
+
 class ComparisonParams(Section):
     """What ``echodistill compare`` trains and puts side by side."""
 
@@ -380,6 +396,7 @@ class Params(Section):
     train: TrainParams
     compare: CompareParams
     comparison: ComparisonParams
+    evaluation: EvaluationParams
     promote: PromoteParams
     gates: GatesParams
 

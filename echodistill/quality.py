@@ -19,6 +19,7 @@ import pandas as pd
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, NotNull, Rule, Unique
+from echodistill.gates.next_step import next_step
 
 SHOWN_IDS = 10
 SHOWN_VALUES = 5
@@ -41,6 +42,8 @@ class Result:
     """Of numbers the range, or the value of a table of one row; of texts the first; ``no rows`` for an empty table."""
     bound: float | None
     """What a number was held against."""
+    cure: str = ""
+    """What helps; empty where it passed."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,10 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """One line a failed expectation: what was expected, how many rows offend, the first of them."""
-        return "\n".join(_line(result) for result in self.results if not result.passed)
+        """One line a failed expectation: what was expected, how many rows offend, the first of them; then what helps, once each."""
+        failed = [result for result in self.results if not result.passed]
+        cures = dict.fromkeys(result.cure for result in failed if result.cure)
+        return "\n".join([*map(_line, failed), *(f"what helps: {cure}" for cure in cures)])
 
 
 def _line(result: Result) -> str:
@@ -147,15 +152,17 @@ def _result(check: Expect, outcomes: Sequence[Any]) -> Result:
         raise RuntimeError(f"{check.table}.{check.column} could not be judged: {faults[0]}")
     (has_rows,) = (outcome for outcome in outcomes if outcome.expectation_config.type == "expect_table_row_count_to_be_between")
     offending = [row[check.id_column] for outcome in own for row in outcome.result.get("unexpected_index_list") or ()]
+    passed = bool(has_rows.success and all(outcome.success for outcome in own))
     return Result(
         says=check.says,
         table=check.table,
         column=check.column,
-        passed=bool(has_rows.success and all(outcome.success for outcome in own)),
+        passed=passed,
         unexpected_count=sum(int(outcome.result["unexpected_count"]) for outcome in own),
         ids=tuple(str(value) for value in sorted(set(offending))[:SHOWN_IDS]),
         observed=_observed(check.frame[check.column], check.rule),
         bound=check.rule.bound if isinstance(check.rule, Between) else None,
+        cure="" if passed else check.cure,
     )
 
 
@@ -186,7 +193,7 @@ def _build_docs(context: Any, docs: Path) -> None:
 
 def write_verdict(path: Path, verdict: Verdict) -> None:
     """Write ``verdict`` as JSON: the same bytes for the same verdict, whole or not at all."""
-    rows = [{name: _rounded(value) for name, value in asdict(result).items()} for result in verdict.results]
+    rows = [{name: _rounded(value) for name, value in asdict(result).items() if name != "cure" or value} for result in verdict.results]
     content = {"artifact": verdict.artifact, "passed": verdict.passed, "results": rows}
     if verdict.notes:
         content["notes"] = list(verdict.notes)
@@ -209,7 +216,8 @@ def open_gate(artifact: str, path: Path, checks: Sequence[Expect], verdict: Path
     if judged.notes:  # the stage that made the artifact has said them
         print(f"{artifact}: {len(judged.notes)} remarks in {verdict if judged.passed else failed}")
     if not judged.passed:
-        raise UserError(f"the gate of {artifact} ({path}) stays shut; all of it: {failed}, {docs / 'index.html'}\n{judged.text}")
+        head = f"the gate of {artifact} ({path}) stays shut; all of it: {failed}, {docs / 'index.html'}"
+        raise UserError(f"{head}\n{judged.text}\n{next_step(artifact)}")
     print(f"{artifact}: {len(judged.results)} expectations met")
 
 

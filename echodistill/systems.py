@@ -24,6 +24,8 @@ class TrainedSystem:
 
 BASE: Final = "base"
 """The model before training, in every table."""
+STUDENT: Final = "student"
+"""A student that was trained before, in the table of an evaluation."""
 OURS: Final = "echodistill"
 """The system that all others are set against."""
 _OURS = {"method": "echodistill"}

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.errors import UserError
+from echodistill.evaluating import check_evaluation
+from echodistill.params import load_params
 from flows.commands import DVC
 from flows.dvc_repo import locked
 
 UNCHANGED = re.compile(r"^Stage '(?P<name>[^']+)' (?P<reason>didn't change, skipping)")
 PIPELINE = "dvc.yaml"
+EVALUATION = "evaluation/dvc.yaml"
+"""In place of ``PIPELINE`` where the corpus is a test alone."""
 META_KEYS = {"pool", "retries", "timeout_s", "concurrency"}
 
 
@@ -44,6 +48,18 @@ class Node:
     needs: tuple[str, ...]
     """Stages whose outputs it reads."""
     meta: Meta
+
+
+def whole_graph(workspace: Path) -> str:
+    """Return the file of the graph that a run brings up where no target is named.
+
+    Raises ``UserError`` where the corpus is a test alone, and the parameters name no model to evaluate on it.
+    """
+    params = load_params(workspace / "params.yaml")
+    if not params.corpus.is_test_alone:
+        return PIPELINE
+    check_evaluation(params)
+    return EVALUATION
 
 
 def read_graph(workspace: Path, target: str | None = None, pipeline: str = PIPELINE) -> list[Node]:

@@ -17,13 +17,14 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from echodistill.dvc_lock import set_damaged_aside
 from echodistill.errors import UserError
+from echodistill.evaluating import NOTHING_TO_TRAIN
 from echodistill.paths import check_hashable
 from echodistill.storage.client import Store, checked_place, open_store
 from flows.cancellation import Watch
 from flows.commands import DVC
 from flows.dvc_repo import locked
 from flows.elsewhere import run_elsewhere
-from flows.graph import PIPELINE, Meta, Node, inputs_of_graph, read_graph, unchanged
+from flows.graph import EVALUATION, PIPELINE, Meta, Node, inputs_of_graph, read_graph, unchanged, whole_graph
 from flows.remote import use_remote
 from flows.reporting import StageProgress, report_result
 from flows.stage_run import RAN, StageCrashed, StageRefused, StageRun, StageUnknown, end_all, run_command, run_stage
@@ -135,7 +136,8 @@ def echodistill(
     """Bring the graph of the file ``pipeline`` up to date, or the part that leads to the stage ``target``.
 
     ``overrides`` are parameters as ``section.key=value``; with any (``method`` is short for ``train.method=``) the run is a DVC
-    experiment with a workspace of its own. ``force`` runs stages that have not changed.
+    experiment with a workspace of its own. ``force`` runs stages that have not changed. Where the corpus is a test alone, the base is
+    evaluated on it and nothing is trained.
     """
     repository = Path.cwd()
     changes = [*([f"train.method={method}"] if method else []), *(overrides or [])]
@@ -154,12 +156,14 @@ def echodistill(
                             get_run_logger().warning(said)
                 for folder in filter(Path.is_dir, inputs_of_graph(workspace)):
                     check_hashable(PIPELINE, folder)
+                if pipeline == PIPELINE and target is None and (pipeline := whole_graph(workspace)) == EVALUATION:
+                    get_run_logger().info(NOTHING_TO_TRAIN)
                 site = Site(repository, workspace, store, run_id, flow_run.get_flow_run_ui_url() or "", watch)
                 results = _run_graph(site, target, force, pipeline)
                 if target is None:
-                    registered = register(site, pipeline)
+                    registered = NOTHING_TO_TRAIN if pipeline == EVALUATION else register(site, pipeline)
                     reports = keep_reports(repository, workspace, name) if changes else workspace.resolve() / "reports"
-                    report_result(workspace, reports, results, registered, pipeline == PIPELINE)
+                    report_result(workspace, reports, results, registered, pipeline)
                 if store:
                     push([done.name for done in results], site)
                 if changes and target is None:  # DVC saves experiments that are whole

@@ -15,11 +15,13 @@ from rich.console import Console
 from echodistill.outputs import COMPARISON_PUBLISHED, PUBLISHED
 from echodistill.publishing import REGISTERED
 from echodistill.report.comparison_table import legend, markdown, tables
+from echodistill.report.evaluation_table import evaluation_legend, evaluation_sentence, evaluation_tables
 from echodistill.report.page import headline, sentence
 from echodistill.report.sentences import few_units_warning
 from echodistill.report.table import result_table
 from echodistill.storage.place import parse_place
 from echodistill.tracking import tracking_uri, without_credentials
+from flows.graph import EVALUATION, PIPELINE
 from flows.stage_run import StageRun
 
 SECONDS_BETWEEN_UPDATES = 2.0
@@ -68,24 +70,28 @@ def artifact_key(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def report_result(workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, one_student: bool) -> None:
+def report_result(workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, pipeline: str) -> None:
     """The result table as a markdown artifact, with what ran and where everything is; ``reports`` is where they will stay.
 
-    ``registered`` is what was said when it was entered into MLflow; ``one_student`` is false for a comparison.
+    ``registered`` is what was said when it was entered into MLflow; ``pipeline`` is the graph that ran.
     """
-    markdown = result_markdown(workspace, reports, runs, registered, one_student)
+    markdown = result_markdown(workspace, reports, runs, registered, pipeline)
     create_markdown_artifact(markdown=markdown, key="result", description="EchoDistill result")
 
 
-def result_markdown(workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, one_student: bool) -> str:
+def result_markdown(workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, pipeline: str) -> str:
     """The artifact's text."""
+    one_student = pipeline == PIPELINE
+    shown = {PIPELINE: _result, EVALUATION: _evaluation}.get(pipeline, _comparison)
     page = _read(workspace / REGISTERED).get("page") if one_student else ""  # of the student
     rows = "\n".join(f"| {run.name} | {run.decision} | {run.seconds:.0f} |" for run in runs)
     pages = sorted(page for page in reports.glob("data_docs/*/index.html"))
     docs = "\n".join(f"- Data Docs: `{page}`" for page in pages)
-    stored = "\n".join(f"- S3: `{path}` is `{address}`" for path, address in _addresses(workspace, one_student).items())
+    stored = "\n".join(
+        f"- S3: `{path}` is `{address}`" for path, address in _addresses(workspace, one_student).items() if pipeline != EVALUATION
+    )
     return (
-        f"{_result(workspace) if one_student else _comparison(workspace)}\n\n{registered}\n\n"
+        f"{shown(workspace)}\n\n{registered}\n\n"
         f"- MLflow: {_link(page or without_credentials(tracking_uri()))}\n"
         f"- Report: `{reports}`\n{docs}\n{stored}\n\n"
         f"| stage | DVC's decision | seconds |\n|---|---|---|\n{rows}\n"
@@ -96,8 +102,16 @@ def _result(workspace: Path) -> str:
     """The closing table, as in the terminal."""
     plain = io.StringIO()
     decision = _read(workspace / "reports/promotion.json")
-    result_table(_read(workspace / "reports/metrics.json"), decision["promote"], Console(file=plain, width=100, no_color=True))
+    result_table(_read(workspace / "reports/metrics.json"), decision, Console(file=plain, width=100, no_color=True))
     return f"```\n{plain.getvalue().rstrip()}\n```"
+
+
+def _evaluation(workspace: Path) -> str:
+    """The tables of an evaluation without training, below what came out."""
+    table = _read(workspace / "reports/evaluation.json")
+    parts = [f"**{shown.caption}**\n\n{markdown(shown.heads, shown.rows)}" for shown in evaluation_tables(table)]
+    warning = few_units_warning(table)
+    return "\n\n".join([evaluation_sentence(table), *([warning] if warning else []), *parts, " ".join(evaluation_legend(table))])
 
 
 def _comparison(workspace: Path) -> str:

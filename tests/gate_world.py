@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from echodistill.champion_folder import ChampionFacts, files_hash, write_facts
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.comparison import compare_systems
 from echodistill.evaluation.scores import score_answers
+from echodistill.evaluation.skill import Skill
 from echodistill.evaluation.units import unit_of
 from echodistill.params import Params, validate_params
 from echodistill.records import GRIDS, Answer, Clip, GridRow, MixCheck, Quarantined, Question, Reference, read_rows, write_rows
@@ -63,8 +64,8 @@ def make_world(world: Path) -> None:
     write_rows(world / QUARANTINE, Quarantined, [Quarantined("x.wav", "empty")])
     make_mixes(PARAMS, world / "mixes", world / "corpus")
     losses = [3.0 - 0.1 * step for step in range(20)]
-    facts = {"model": "nano", "parameters": 9, "clean_acc": 0.9, "clean_n": 40, "chance": 0.25, "losses": losses}
-    write_json(world / BASE, facts)
+    skill = Skill(0.9, 40, "validation", 0.25, unparsed=0.0, truncated=0.0, train_acc=0.95, train_n=80)
+    write_json(world / BASE, {"model": "nano", "parameters": 9, "losses": losses, **asdict(skill)})
     trained = corpus.questions_of("train")
     references = [Reference(row.question_id, "k", row.answer, (1,), False, row.answer_index, True) for row in trained]
     (world / "references").mkdir()
@@ -107,8 +108,8 @@ def unanswered_champion(world: Path) -> None:
 
 def decide(world: Path) -> None:
     """Write the decision on the answers that are there."""
-    answers = (world / name for name in (BASE_DECISION, STUDENT_DECISION, CHAMPION_DECISION))
-    promote(PARAMS, world / PROMOTION, world / "corpus", *answers)
+    answers = world / BASE_DECISION, world / STUDENT_DECISION, world / CHAMPION_DECISION
+    promote(PARAMS, world / PROMOTION, world / "corpus", *answers, world / BASE)
 
 
 def _answers(world: Path, corpus: Corpus, grid: str, right_in_noise: bool) -> list[Answer]:

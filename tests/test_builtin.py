@@ -107,12 +107,21 @@ def drawn(groups: int, **shares: float) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("groups", "test", "decision", "validation"), [(5, 2, 1, 0), (4, 1, 1, 0), (3, 1, 0, 0), (2, 1, 0, 0), (1, 0, 0, 0), (40, 10, 5, 4)]
+    ("groups", "test", "decision", "validation"),
+    [
+        *((1, 0, 0, 0), (2, 1, 0, 0), (3, 1, 0, 0), (4, 1, 1, 0), (5, 2, 1, 0)),
+        *((6, 2, 1, 1), (7, 2, 1, 1), (8, 2, 1, 1), (9, 3, 2, 1), (10, 3, 2, 1), (19, 5, 3, 1), (20, 5, 3, 2), (40, 10, 5, 4)),
+    ],
 )
 def test_few_groups_still_leave_an_unseen_test(groups: int, test: int, decision: int, validation: int) -> None:
     splits = list(drawn(groups).values())
     assert (splits.count("test"), splits.count("decision"), splits.count("validation")) == (test, decision, validation)
     assert splits.count("train") == groups - test - decision - validation >= 1
+
+
+def test_a_validation_share_of_nothing_is_not_rounded_up() -> None:
+    assert "validation" not in drawn(8, validation_share=0.0).values()
+    assert list(drawn(8, validation_share=0.01).values()).count("validation") == 1
 
 
 def test_other_shares_leave_the_groups_of_the_test_as_they_are() -> None:

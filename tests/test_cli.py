@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from echodistill import cli as commands
 from echodistill.doctor import examine
 from echodistill.errors import UserError
 from echodistill.overrides import EDITED, SAVED, apply_overrides, only_run_here, overridden, restore
+from echodistill.report import closing
 from tests.test_pipeline import ROOT
 
 
@@ -56,6 +58,60 @@ def test_a_store_that_does_not_work_is_told_before_anything_runs(tmp_path: Path,
     assert result.stderr.count("\n") == 1
     assert "http://127.0.0.1:9" in result.stderr
     assert "planted-secret" not in result.stderr + result.stdout
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The working folder is a repository with a folder of a benchmark; the overrides that name it."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    for folder in ("raw", "test", "noise", "mmau"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return ["corpus.source=mmau", "corpus.path=data/mmau", "corpus.manifest=x.json"]
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "says"),
+    [
+        ("run", [], r"base\.model: nano is pre-trained on training clips, and a test alone has none\. .*-S base\.model=FOLDER"),
+        ("run", ["base.model=x/y", "evaluation.student=gone"], r"evaluation\.student: gone holds no trained student"),
+        (
+            "run",
+            ["base.model=models/base"],
+            r"base\.model: models/base is where the pipeline puts the base.*cp -r models/base models/mine",
+        ),
+        ("compare", ["base.model=x/y"], r"the corpus is a test alone: nothing is trained.*say `echodistill run`"),
+    ],
+)
+def test_what_a_test_alone_cannot_do_is_told_before_anything_runs(
+    command: str, more: list[str], says: str, benchmark: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "_repro", lambda *_args: pytest.fail("it ran"))
+    before = Path("params.yaml").read_bytes()
+    with pytest.raises(UserError, match=f"^{says}"):
+        commands.run(None, [*benchmark, *more]) if command == "run" else commands.compare(False, [*benchmark, *more], 1)
+    assert Path("params.yaml").read_bytes() == before
+
+
+def test_a_test_alone_is_evaluated_and_stages_that_are_named_are_run_as_ever(
+    benchmark: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[list[str]] = []
+    shown: list[str] = []
+
+    def repro(stages: list[str], *_rest: object) -> int:
+        ran.append(stages)
+        return 0
+
+    monkeypatch.setattr(commands, "_repro", repro)
+    monkeypatch.setattr(closing, "evaluation_table", lambda: shown.append("evaluation"))
+    monkeypatch.setattr(closing, "result_table", lambda: shown.append("closing"))
+    commands.run(None, [*benchmark, "base.model=x/y"])
+    assert "nothing is trained, registered or promoted" in capsys.readouterr().out
+    commands.run(["corpus", "gate@corpus"], benchmark)
+    commands.run(None, [])
+    assert (ran, shown) == ([["evaluation/dvc.yaml"], ["corpus", "gate@corpus"], []], ["evaluation", "closing"])
 
 
 def test_listening_without_a_student_names_the_cure_and_opens_nothing(tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ from flows.graph import read_graph
 from tests.noise_cases import write_procedural
 
 GRAPH: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "comparison/dvc.yaml").read_text())["stages"]
+EVALUATION: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "evaluation/dvc.yaml").read_text())["stages"]
+BOTH = GRAPH | {f"evaluation: {name}": stage for name, stage in EVALUATION.items()}
+"""Of a comparison, and of a test alone."""
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
@@ -37,29 +40,36 @@ def module_of(stage: dict[str, Any]) -> str:
     return str(stage["cmd"].split()[2])
 
 
-@pytest.mark.parametrize("name", GRAPH)
+@pytest.mark.parametrize("name", BOTH)
 def test_a_stage_declares_every_module_it_imports(name: str) -> None:
-    assert sorted(dep for dep in GRAPH[name]["deps"] if dep.endswith(".py")) == closure(module_of(GRAPH[name]))
+    assert sorted(dep for dep in BOTH[name]["deps"] if dep.endswith(".py")) == closure(module_of(BOTH[name]))
 
 
-@pytest.mark.parametrize("name", GRAPH)
+@pytest.mark.parametrize("name", BOTH)
 def test_a_stage_declares_exactly_the_parameters_it_reads(name: str) -> None:
-    source = (ROOT / f"{module_of(GRAPH[name]).replace('.', '/')}.py").read_text()
+    source = (ROOT / f"{module_of(BOTH[name]).replace('.', '/')}.py").read_text()
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"]
     (sections,) = [keyword.value for keyword in calls[0].keywords if keyword.arg == "sections"]
-    assert sorted(GRAPH[name]["params"]) == sorted(ast.literal_eval(sections))
+    assert sorted(BOTH[name]["params"]) == sorted(ast.literal_eval(sections))
 
 
-@pytest.mark.parametrize("name", GRAPH)
+@pytest.mark.parametrize("name", BOTH)
 def test_paths_in_the_command_are_dependencies_or_outs(name: str) -> None:
-    stage = GRAPH[name]
+    stage = BOTH[name]
     words = [word for word in stage["cmd"].split()[3:] if "/" in word or word.startswith("${paths")]
     assert set(words) <= {
         *stage["deps"],
-        *stage.get("outs", []),
+        *(out if isinstance(out, str) else next(iter(out)) for out in stage.get("outs", [])),
         *stage.get("metrics", []),
         *(path for plot in stage.get("plots", []) for path in plot),
     }
+
+
+def test_a_test_alone_needs_the_base_and_trains_nothing() -> None:
+    leading = {node.name for node in read_graph(ROOT, "evaluation/dvc.yaml:report")}
+    judged = {"gate@corpus", "gate@mixes", "gate@base", "gate@answers_base"}
+    own = {f"evaluation/dvc.yaml:{name}" for name in EVALUATION}
+    assert leading == own | judged | {"corpus", "mixes", "base", "predict@base"}
 
 
 def test_every_system_and_seed_of_the_parameters_is_a_stage_and_leads_to_the_report() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ from echodistill.champion_answers import ANSWERS, ChampionStatus, write_status
 from echodistill.errors import UserError
 from echodistill.evaluation.criteria import AGAINST_BASE, CRITERIA, DecisionSize, Judged, judge, obstacles, remarks
 from echodistill.evaluation.decision import decision_size, paired_differences
+from echodistill.evaluation.explained import Faults, explain, next_steps
 from echodistill.evaluation.intervals import Interval
+from echodistill.evaluation.skill import Skill
 from echodistill.evaluation.units import unit_of
 from echodistill.params import Params
 from echodistill.records import Answer, Clip, Question, write_rows
+from echodistill.report.sentences import decision_lines
 from echodistill.stages.promote import promote
 from tests.answers import answer
 from tests.test_stages import params_of
@@ -23,6 +27,7 @@ CHOICES = ("red", "green", "blue", "white")
 NOISY_DB = (-10.0, 0.0)
 GROUPS, CLIPS = 12, 240
 PARAMS: Params = params_of(compare={"bootstrap_draws": 500})
+SKILL = Skill(0.7, 400, "validation", 0.25, 0.0, 0.0, train_acc=1.0, train_n=240)
 
 
 def clip_of(number: int, groups: int = GROUPS) -> Clip:
@@ -107,7 +112,9 @@ def decide(tmp_path: Path) -> Decide:
         write_rows(champion / ANSWERS, Answer, of_champion or [])
         none = of_champion is None and not reason
         write_status(champion, ChampionStatus(None if none else "3", "none yet" if none else reason))
-        promote(PARAMS, tmp_path / "out.json", tmp_path / "corpus", tmp_path / "base.parquet", tmp_path / "student.parquet", champion)
+        (tmp_path / "base.json").write_text(json.dumps(asdict(SKILL)))
+        answers = tmp_path / "base.parquet", tmp_path / "student.parquet", champion
+        promote(PARAMS, tmp_path / "out.json", tmp_path / "corpus", *answers, tmp_path / "base.json")
         found: dict[str, object] = json.loads((tmp_path / "out.json").read_text())
         return found
 
@@ -252,6 +259,73 @@ def test_a_margin_that_cannot_be_reached_is_told_with_the_cure() -> None:
     assert not remarks(DecisionSize(100, 20), [judged("clean_acc", 0.05, 0.02)])
     (remark,) = remarks(DecisionSize(100, 9), [])
     assert "9 groups" in remark
+
+
+WHOLE = Faults(0.0, 0.0)
+GOOD = Skill(0.9, 400, "validation", 0.25, 0.0, 0.0, train_acc=0.95, train_n=240)
+
+
+@pytest.mark.parametrize(
+    ("one", "student", "skill", "why", "next_step"),
+    [
+        (
+            judged("acc", 0.05, -0.05),
+            WHOLE,
+            GOOD,
+            "may be luck; a difference like this would be told apart by about 40 groups",
+            "decide on more",
+        ),
+        (judged("acc", 0.001, -0.05), WHOLE, GOOD, "on 100 clips of 10 groups may be luck", "decide on more"),
+        (judged("acc", -0.05, -0.1), WHOLE, GOOD, None, "train longer"),
+        (judged("acc", 0.0, -0.1), WHOLE, GOOD, None, "train longer"),
+        (judged("clean_acc", -0.04, -0.06), WHOLE, GOOD, None, "keep clean skill"),
+        (
+            judged("clean_acc", 0.0, -0.03),
+            WHOLE,
+            GOOD,
+            "may be luck; a difference like this would be told apart by about 23 groups",
+            "decide on more",
+        ),
+        (judged("acc", -0.05, -0.1), Faults(0.2, 0.0), GOOD, "20.0 % of the student's answers were cut", "generation.max_new_tokens"),
+        (
+            judged("acc", -0.05, -0.1),
+            Faults(0.0, 0.3),
+            GOOD,
+            "30.0 % of the student's answers name no choice, and 0.0 %",
+            "train longer",
+        ),
+        (judged("acc", -0.05, -0.1), WHOLE, SKILL, "100.0 % of 240 training questions, 70.0 % of 400 questions", "more training clips"),
+    ],
+)
+def test_what_lies_behind_a_refusal_is_said_with_what_to_try(
+    one: Judged, student: Faults, skill: Skill, why: str | None, next_step: str
+) -> None:
+    said = explain(DecisionSize(100, 10), [one], student, WHOLE, skill)
+    assert (why in " ".join(said)) if why else not said
+    assert next_step in " ".join(next_steps([one], student, skill))
+
+
+def test_nothing_is_explained_where_all_is_met() -> None:
+    one = judged("acc", 0.1, 0.05)
+    assert explain(DecisionSize(100, 10), [one], WHOLE, WHOLE, GOOD) == next_steps([one], WHOLE, GOOD) == []
+
+
+def test_a_refusal_prints_its_reasons_and_the_next_command(decide: Decide, capsys: pytest.CaptureFixture[str]) -> None:
+    cut = [replace(row, truncated=number % 5 == 0) for number, row in enumerate(first_right(90, 40))]
+    decision = decide(first_right(95, 40), cut)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-len(decision_lines(decision)) :] == decision_lines(decision)
+    for part in (
+        "do not promote",
+        "  not met: Acc in noise is better than the base's: +0.0 [+0.0, +0.0] points",
+        "  note: 20.0 % of the student's answers were cut at the length limit",
+        "  note: the base knows its training clips by heart",
+        "  next: give answers more room: -S generation.max_new_tokens=...",
+        "  next: train longer (-S train.steps=...)",
+    ):
+        assert any(line.startswith(part) for line in lines), part
+    assert "next" not in decide(first_right(95, 40), first_right(95, 60))
+    assert decision_lines({"promote": True}) == ["promote"]
 
 
 def test_one_group_decides_nothing() -> None:

@@ -18,7 +18,7 @@ from echodistill.errors import UserError
 from echodistill.storage.place import Place
 from flows.commands import output_of
 from flows.dvc_repo import locked
-from flows.graph import Meta, inputs_of_graph, read_graph, unchanged
+from flows.graph import EVALUATION, PIPELINE, Meta, inputs_of_graph, read_graph, unchanged, whole_graph
 from flows.remote import use_remote
 from flows.stage_run import How, StageCrashed, StageRefused, StageUnknown, run_command, run_stage
 from flows.turn import alone_in
@@ -378,6 +378,18 @@ def test_a_workspace_from_before_a_commit_is_made_anew(repository: Path) -> None
     assert (open_workspace(repository, "old-hare", ["seed=7"]) / "mark").exists()
     shell(repository, "git", "commit", "--quiet", "--allow-empty", "-m", "later")
     assert not (open_workspace(repository, "old-hare", ["seed=7"]) / "mark").exists()
+
+
+def test_a_test_alone_has_a_graph_of_its_own_and_needs_a_model(tmp_path: Path) -> None:
+    def graph(source: str, model: str) -> str:
+        raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+        raw["corpus"]["source"], raw["base"]["model"] = source, model
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+        return whole_graph(tmp_path)
+
+    assert [graph("builtin", "nano"), graph("avqa", "x/y"), graph("mmau", "x/y")] == [PIPELINE, PIPELINE, EVALUATION]
+    with pytest.raises(UserError, match=r"^base\.model: nano"):
+        graph("mmau", "nano")
 
 
 def test_wrong_overrides_make_no_workspace(repository: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from echodistill.champion_answers import ChampionStatus, write_status
 from echodistill.errors import UserError
+from echodistill.evaluation.skill import Skill
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, NotNull, Rule, Table, Unique
 from echodistill.quality import validate, write_verdict
 from echodistill.records import Answer, Question, write_rows
@@ -133,7 +134,7 @@ UNASKED = [
     ("student", w.log(lambda rows: [row.pop("reward_std") for row in rows]), {"the rewards are not all equal over the whole run"}),
     (
         "base",
-        w.json_file(w.BASE, lambda facts: facts.update(model="other", losses=[], clean_n=19, clean_acc=None, chance=None)),
+        w.json_file(w.BASE, lambda facts: facts.update(asdict(Skill()), model="other", losses=[])),
         {case.says for case in CASES if case.artifact == "base"} - {"the base has parameters"},
     ),
 ]
@@ -210,7 +211,7 @@ def test_the_stage_leaves_only_a_positive_verdict_where_others_look(world: Path)
     assert (docs / "index.html").is_file()
     good = (world / w.CLIPS).read_bytes()
     w.stored("train-3", w.flac(gain=0.0))(world)
-    with pytest.raises(UserError, match=r"(?s)corpus\.failed\.json.*not so: no clip is silent .*-inf.*: train-3$"):
+    with pytest.raises(UserError, match=r"(?s)corpus\.failed\.json.*not so: no clip is silent .*-inf.*: train-3\nnext: .*corpus"):
         stage.gate(PARAMS, "corpus", verdict, world / "corpus")
     assert not verdict.exists()
     assert '"passed": false' in failed.read_text(encoding="utf-8")

@@ -205,6 +205,8 @@ def test_values_that_are_no_texts_are_yaml() -> None:
     assert raw["corpus"]["test"]["source"] is None
     with pytest.raises(UserError, match="not valid YAML: put texts within it in quotes"):
         apply_overrides(raw, ["mixes.kinds=[*a]"])
+
+
 @pytest.mark.parametrize("name", ["clean", "Clean", "CLEAN", "all kinds", "All kinds"])
 def test_a_kind_of_noise_cannot_have_a_name_that_means_something_else(name: str) -> None:
     fault = fault_of(changed("mixes.kinds", [name, "shower", "traffic", "laugh"]))

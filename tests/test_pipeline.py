@@ -11,6 +11,7 @@ import yaml
 
 from echodistill.closure import ROOT, closure
 from echodistill.errors import UserError
+from echodistill.gates.next_step import next_step
 from echodistill.module_lists import with_module_lists
 from flows.graph import read_graph
 
@@ -81,7 +82,7 @@ def test_a_stage_declares_every_module_it_imports(name: str) -> None:
 
 
 def test_module_lists_are_written_where_they_are_wrong_and_nothing_else() -> None:
-    for path in (ROOT / "dvc.yaml", ROOT / "comparison/dvc.yaml"):
+    for path in (ROOT / "dvc.yaml", ROOT / "comparison/dvc.yaml", ROOT / "evaluation/dvc.yaml"):
         assert with_module_lists(path.read_text()) == path.read_text()
     right = (ROOT / "dvc.yaml").read_text()
     lacking = re.sub(r"echodistill/(errors|seeds)\.py, ", "", right).replace(
@@ -144,6 +145,16 @@ def test_paths_in_the_command_are_dependencies_or_outs(name: str) -> None:
     stage = stages()[name]
     paths = [word for word in stage["cmd"].split()[3:] if "/" in word]
     assert set(paths) <= {*stage["deps"], *outs_of(stage)}
+
+
+@pytest.mark.parametrize("name", [name for name in stages() if name.startswith("gate@")])
+def test_a_shut_gate_names_the_stage_that_makes_its_artifact(name: str) -> None:
+    artifact = name.partition("@")[2]
+    command = re.search(r"`(?:dvc repro --force|echodistill run) (\S+)", next_step(artifact))
+    assert command
+    assert any(
+        dep == out or dep.startswith(out + "/") for dep in stages()[name]["deps"] for out in outs_of(stages()[command[1].rstrip("`")])
+    )
 
 
 def reruns(edited: str) -> set[str]:

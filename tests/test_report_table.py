@@ -21,9 +21,12 @@ def compared() -> dict[str, Any]:
     return compare_systems("echodistill", scored("base", 0.4), scored("student", 0.7), SETTINGS, ["wind"], 1)
 
 
-def printed(figures: dict[str, Any], width: int = 100) -> list[str]:
+PROMOTED = {"promote": True, "criteria": [], "obstacles": [], "remarks": []}
+
+
+def printed(figures: dict[str, Any], width: int = 100, decision: dict[str, Any] | None = PROMOTED) -> list[str]:
     plain = io.StringIO()
-    result_table(figures, True, Console(file=plain, width=width, no_color=True))
+    result_table(figures, decision, Console(file=plain, width=width, no_color=True))
     return plain.getvalue().splitlines()
 
 
@@ -68,6 +71,20 @@ def test_the_table_says_what_its_intervals_are_over_and_warns_of_few() -> None:
     assert str(few_units_warning({"units": 1, "unit": "group"})).startswith("Warning: the test has one group, so nothing is known")
     assert units_text({"units": 1, "unit": "clip"}) == "1 clip"
     assert headline_sentence(figures) in " ".join(" ".join(printed(figures)).split())
+
+
+def test_a_negative_decision_stands_below_the_table_with_its_reasons() -> None:
+    assert printed(compared())[-1] == "Decision: promote"
+    assert not any("Decision" in line for line in printed(compared(), decision=None))
+    unmet = {"name": "Acc is better", "value": 0.01, "low": -0.02, "high": 0.04, "met": False}
+    refused = {"promote": False, "criteria": [unmet], "obstacles": ["one group"], "remarks": ["few clips"], "next": ["more clips"]}
+    assert printed(compared(), decision=refused)[-5:] == [
+        "Decision: do not promote, see reports/promotion.json",
+        "  in the way: one group",
+        "  not met: Acc is better: +1.0 [-2.0, +4.0] points",
+        "  note: few clips",
+        "  next: more clips",
+    ]
 
 
 def changed(acc: tuple[float, float], forced: tuple[float, float] | None, unparsed: tuple[float, float]) -> dict[str, Any]:
@@ -119,7 +136,7 @@ def test_how_many_rows_have_choices_is_said_only_where_some_have_not() -> None:
 def test_a_narrow_terminal_gets_every_digit(width: int) -> None:
     """Every figure of the wide table stands in the narrow one, whole and in one line; only intervals may be left out."""
     figures, page = compared(), made_up_page()
-    for show in (lambda console: result_table(figures, True, console), lambda console: print_comparison(dict(page.table), console)):
+    for show in (lambda console: result_table(figures, None, console), lambda console: print_comparison(dict(page.table), console)):
         wide, narrow = io.StringIO(), io.StringIO()
         show(Console(file=wide, width=400, no_color=True))
         show(Console(file=narrow, width=width, no_color=True))

@@ -10,6 +10,7 @@ import pytest
 from echodistill.evaluation.evidence import table_of
 from echodistill.publishing import REGISTERED
 from flows import reporting
+from flows.graph import EVALUATION, PIPELINE
 from flows.reporting import StageProgress, result_markdown
 from flows.stage_run import StageRun
 from tests.test_evidence import SETTINGS, system
@@ -64,7 +65,7 @@ def test_the_result_names_what_stays(tmp_path: Path) -> None:
     (workspace / "reports/promotion.json").write_text(json.dumps({"promote": True, "criteria": []}))
     (workspace / REGISTERED).write_text(json.dumps({"page": "http://mlflow.team/#/run"}))
     (kept / "data_docs/train/index.html").write_text("page")
-    text = result_markdown(workspace, kept, [StageRun("train", "ran", 12.4)], "registered version 3", True)
+    text = result_markdown(workspace, kept, [StageRun("train", "ran", 12.4)], "registered version 3", PIPELINE)
     for part in ("registered version 3", "(http://mlflow.team/#/run)", f"`{kept}`", "| train | ran | 12 |"):
         assert part in text, part
     assert f"`{kept}/data_docs/train/index.html`" in text
@@ -75,8 +76,22 @@ def test_the_result_of_a_comparison_is_its_tables(tmp_path: Path) -> None:
     table = table_of([system("base", 0.4, 1), system("echodistill", 0.7)], [("echodistill", "base")], SETTINGS, 1)
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/compare.json").write_text(json.dumps(table))
-    text = result_markdown(tmp_path, tmp_path / "reports", [StageRun("train", "ran", 12.4)], "logged as MLflow run 7", False)
+    text = result_markdown(
+        tmp_path, tmp_path / "reports", [StageRun("train", "ran", 12.4)], "logged as MLflow run 7", "comparison/dvc.yaml"
+    )
     assert text.startswith("In noise of 0 dB and louder, EchoDistill answers")
     assert "At SNR ≤ 0 dB accuracy rises from" in text
     assert f"| echodistill | 3 | {100 * table['systems']['echodistill']['clean_acc']['value']:.1f} [" in text
     assert "logged as MLflow run 7" in text
+
+
+def test_the_result_of_an_evaluation_is_its_tables(tmp_path: Path) -> None:
+    table = table_of([system("base", 0.4, 1), system("student", 0.7, 1)], [("student", "base")], SETTINGS, 1)
+    table |= {"source": "mmau", "chance": 0.25, "crowd_of": "test", "method": "grpo"}
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/evaluation.json").write_text(json.dumps(table))
+    text = result_markdown(tmp_path, tmp_path / "reports", [StageRun("evaluate", "ran", 2.4)], "nothing was trained", EVALUATION)
+    assert text.startswith("On mmau the base answers")
+    assert "| clean | " in text
+    assert "student (grpo)" in text
+    assert "nothing was trained" in text

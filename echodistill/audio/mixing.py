@@ -87,7 +87,8 @@ def render(mix: Mix, clean: Waveform, noise: NDArray[np.floating] | None) -> Ren
     if clean_power == 0.0:
         raise UserError(f"clip {mix.clip_id} is silent: no SNR is defined. Remove it from the corpus")
     if noise_power == 0.0:
-        raise UserError(f"the noise of mix {mix.mix_id} is silent: no SNR is defined. Replace {mix.noise_sources}")
+        cure = f"Replace {', '.join(mix.noise_sources)}" if mix.noise_sources else f"Leave {mix.noise_kind} out of mixes.kinds"
+        raise UserError(f"the noise of mix {mix.mix_id} is silent: no SNR is defined. {cure}")
     scale = np.sqrt(clean_power / 10.0 ** (mix.snr_db / 10.0) / noise_power)
     noisy = clean.astype(np.float64) + scale * noise.astype(np.float64)
     peak = max(float(np.max(np.abs(noisy))), float(np.max(np.abs(clean))))

@@ -83,15 +83,19 @@ class SourceClips:
 
 FEWEST_GROUPS_TO_DECIDE = 4
 """With fewer groups there is no decision split: the test and the training need them more."""
+FEWEST_GROUPS_BESIDE_VALIDATION = 2
+"""Groups that must be left to train on before a validation share of less than one group is rounded up."""
 
 
 def split_groups(groups: Sequence[str], params: CorpusParams, seed: int, joined: Mapping[str, str] = NO_GROUPS) -> dict[str, str]:
     """Assign whole groups to splits, at random but fixed by ``seed``.
 
     Groups of the test and of the decision are rounded up and groups of the validation down, so that a source
-    with few speakers keeps an unseen test; at least one group is left for training. The test is drawn first and
-    the decision next, so that a change of another share leaves the test's groups as they are. ``joined`` gives
-    groups that must share a split one name, under which they count once. A ``test_share`` of 1 takes them all.
+    with few speakers keeps an unseen test; at least one group is left for training, unless all are to be tested.
+    A validation share of less than one group is rounded up to one where two groups are left to train on, so that a
+    base is judged on voices that it was not trained on. The test is drawn first and the decision next, so that a
+    change of another share leaves the test's groups as they are. ``joined`` gives groups that must share a split one
+    name, under which they count once. A ``test_share`` of 1 takes them all.
 
     Raises ``UserError`` where ``params.test_groups`` names a group that is not there, or all of them.
     """
@@ -105,6 +109,8 @@ def split_groups(groups: Sequence[str], params: CorpusParams, seed: int, joined:
     wanted = _rounded_up(len(names), params.decision_share) if len(names) >= FEWEST_GROUPS_TO_DECIDE else 0
     decision = min(wanted, spare - test)
     validation = min(int(len(names) * params.validation_share), spare - test - decision)
+    if params.validation_share and not validation and len(names) - test - decision > FEWEST_GROUPS_BESIDE_VALIDATION:
+        validation = 1
     train = len(names) - test - decision - validation
     parts = ["test"] * test + ["decision"] * decision + ["validation"] * validation + ["train"] * train
     split_of = dict(zip(order, parts, strict=True))

@@ -60,6 +60,8 @@ class Expect:
     rule: Rule
     says: str
     """A sentence for people, e.g. ``no group in two splits``; unique within an artifact."""
+    cure: str = ""
+    """Why it may not be so, and what helps; said only where it is not so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +76,8 @@ class Table:
     def of(cls, name: str, id_column: str, columns: Mapping[str, Sequence[object]]) -> "Table":
         return cls(name, id_column, pd.DataFrame({column: list(values) for column, values in columns.items()}))
 
-    def expect(self, column: str, rule: Rule, says: str) -> Expect:
-        return Expect(self.name, self.frame, self.id_column, column, rule, says)
+    def expect(self, column: str, rule: Rule, says: str, cure: str = "") -> Expect:
+        return Expect(self.name, self.frame, self.id_column, column, rule, says, cure)
 
 
 def number(value: object) -> float:

@@ -11,6 +11,7 @@ from echodistill.gates.expect import HOLDS, Between, Expect, Table, Unique, numb
 from echodistill.gates.grid import grid_checks, wanted_cells
 from echodistill.gates.recordings import recordings_checks, recordings_notes
 from echodistill.mixes.noise_settings import NoiseSettings, read_noise
+from echodistill.mixes.sources import babble_split
 from echodistill.params import MixesParams, Params
 from echodistill.records import GRIDS, Clip, GridRow, MixCheck, Question, read_rows
 
@@ -19,12 +20,14 @@ def mixes_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expe
     """Expectations about a mixes folder made from the corpus in ``corpus_folder``."""
     mixes = read_rows(folder / "mixes.parquet", Mix)
     checks = read_rows(folder / "checks.parquet", MixCheck)
-    split_of = {clip.clip_id: clip.split for clip in read_rows(corpus_folder / "clips.parquet", Clip)}
+    clips = read_rows(corpus_folder / "clips.parquet", Clip)
+    split_of = {clip.clip_id: clip.split for clip in clips}
     questions = read_rows(corpus_folder / "questions.parquet", Question)
     grids = {split: read_rows(folder / name, GridRow) for split, name in GRIDS.items()}
     noise = read_noise(folder)
     return [
         *_recipes(mixes, checks, split_of, params.mixes, noise),
+        *_crowds(mixes, clips, noise),
         *recordings_checks(mixes, noise, params.mixes.unseen),
         *_measured(mixes, checks, params.gates.snr_tolerance_db),
         *_conditions(mixes, split_of, params.mixes),
@@ -60,7 +63,6 @@ def _recipes(
             "measurements": [measured[mix.mix_id] for mix in mixes],
             "split_of_clip": [split_of.get(mix.clip_id) == mix.split for mix in mixes],
             "kind_allowed": [mix.split in GRIDS or mix.noise_kind in allowed for mix in mixes],
-            "foreign_voices": [sum(split_of.get(voice) != "train" for voice in _voices(mix, noise)) for mix in mixes],
             "hears_itself": [int(mix.clip_id in _voices(mix, noise)) for mix in mixes],
         },
     )
@@ -69,9 +71,32 @@ def _recipes(
         table.expect("measurements", Between(1), "every mix was measured"),
         table.expect("split_of_clip", HOLDS, "every mix is in the split of its clip"),
         table.expect("kind_allowed", HOLDS, "training and validation hear seen kinds of noise only"),
-        table.expect("foreign_voices", Between(0, 0), "a crowd is made of training clips only"),
         table.expect("hears_itself", Between(0, 0), "no clip is part of its own noise"),
     ]
+
+
+def _crowds(mixes: Sequence[Mix], clips: Sequence[Clip], noise: NoiseSettings) -> list[Expect]:
+    """A crowd is made of training clips; where the corpus is a test alone, of test clips of other groups."""
+    source, group_of = babble_split(clips), {clip.clip_id: clip.group for clip in clips}
+    allowed = {clip.clip_id for clip in clips if clip.split == source}
+    voices = [_voices(mix, noise) for mix in mixes]
+    table = Table.of(
+        "crowds",
+        "mix_id",
+        {
+            "mix_id": [mix.mix_id for mix in mixes],
+            "foreign_voices": [sum(voice not in allowed for voice in of_mix) for of_mix in voices],
+            "own_group": [
+                sum(group_of.get(voice) == group_of.get(mix.clip_id) for voice in of_mix)
+                for mix, of_mix in zip(mixes, voices, strict=True)
+            ],
+        },
+    )
+    says = f"a crowd is made of {'training' if source == 'train' else 'test'} clips only"
+    checks = [table.expect("foreign_voices", Between(0, 0), says)]
+    if source == "test":
+        checks.append(table.expect("own_group", Between(0, 0), "no clip hears its own group in a crowd"))
+    return checks
 
 
 def _voices(mix: Mix, noise: NoiseSettings) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from echodistill.gates.truncation import truncation_check
 from echodistill.params import Params
 from echodistill.records import Question, Reference, read_rows
 
+SHOWN_CHARACTERS = 120
+
 
 def references_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expect]:
     """Expectations about a references folder made for the corpus in ``corpus_folder``."""
@@ -51,7 +53,18 @@ def _teacher(rows: list[Reference], questions: list[Question], params: Params) -
     right = sum(row.correct for row in rows) / max(1, len(rows))
     chance = sum(1.0 / max(1, len(question.choices)) for question in questions) / max(1, len(questions))
     table = Table.of("teacher", "name", {"name": ["teacher"], "parse_rate": [parsed], "above_chance": [right - chance]})
+    unparsed = next((row.response for row in rows if row.parsed_index is None), "")
+    cut = sum(row.truncated for row in rows) / max(1, len(rows))
+    shares = (
+        f"{100 * right:.1f} % are right (chance {100 * chance:.1f}), {100 * parsed:.1f} % name a choice, {100 * cut:.1f} % were cut"
+    )
+    cure = f"of {len(rows)} clean references {shares}; more clips, more steps (base.nano.steps) or a pre-trained base (base.model)"
     return [
-        table.expect("parse_rate", Between(least, 1.0), f"at least {100 * least:g} % of the responses name a choice"),
-        table.expect("above_chance", Between(margin), f"clean training accuracy lies at least {margin:g} above chance"),
+        table.expect(
+            "parse_rate",
+            Between(least, 1.0),
+            f"at least {100 * least:g} % of the responses name a choice",
+            f"{cure}; a response that names none: {unparsed[:SHOWN_CHARACTERS]!r}",
+        ),
+        table.expect("above_chance", Between(margin), f"clean training accuracy lies at least {margin:g} above chance", cure),
     ]

@@ -26,7 +26,7 @@ def student_checks(folder: Path) -> list[Expect]:
     missing = Table.of("run", "file", {"file": ["run.json"], "steps_missing": [number(run["steps"]) - len(rows)]})
     checks = [
         metrics.expect("step_follows", HOLDS, "the logged steps count up from 1 without a gap"),
-        metrics.expect("loss_finite", HOLDS, "every training loss is a finite number"),
+        metrics.expect("loss_finite", HOLDS, "every training loss is a finite number", "lower the method's learning rate"),
         missing.expect("steps_missing", Between(0, 0), "every step of the run is logged"),
     ]
     spreads = [spread for row in rows if math.isfinite(spread := number(row.get("reward_std")))]
@@ -34,7 +34,8 @@ def student_checks(folder: Path) -> list[Expect]:
         rewards = Table.of("rewards", "name", {"name": ["reward_std"], "largest": [max(spreads, default=0.0)]})
         # equal rewards give no advantage: the policy part of the loss taught nothing
         says = "the rewards are not all equal over the whole run"
-        checks.append(rewards.expect("largest", Between(0.0, strict_minimum=True), says))
+        cure = "the samples of a prompt are all right, or all wrong: raise train.temperature or train.rollouts"
+        checks.append(rewards.expect("largest", Between(0.0, strict_minimum=True), says, cure))
     return checks
 
 

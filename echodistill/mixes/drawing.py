@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from echodistill.audio.kinds import CLEAN
 from echodistill.audio.mixing import Mix, draw
+from echodistill.errors import UserError
 from echodistill.params import MixesParams
 from echodistill.seeds import rng
 
@@ -15,6 +16,21 @@ class Sources:
 
     names: tuple[str, ...]
     picks: int
+    group_of: Mapping[str, str] = field(default_factory=dict)
+    """Of clips that are tested in a crowd of each other: none hears its own group, so that no recording is its own noise."""
+
+    def for_clip(self, clip_id: str) -> tuple[str, ...]:
+        """Return those that ``clip_id`` may hear. Raises ``UserError`` where all are of its own group."""
+        if clip_id not in self.group_of:
+            return self.names
+        others = tuple(name for name in self.names if self.group_of[name] != self.group_of[clip_id])
+        if not others:
+            own = self.group_of[clip_id]
+            raise UserError(
+                f"mixes.kinds: there are no clips of other groups than {own!r} to make a crowd of: leave `crowd` out of mixes.kinds, "
+                "or give recordings of a crowd (mixes.noise: recordings)"
+            )
+        return others
 
 
 NONE = Sources((), 0)
@@ -80,4 +96,4 @@ class Drawer:
 
     def _draw(self, clip_id: str, split: str, kind: str, snr: float, repeat: int) -> Mix:
         given = self.sources.get((kind, split), NONE)
-        return draw(self.seed, clip_id, split, kind, snr, repeat, given.names, given.picks)
+        return draw(self.seed, clip_id, split, kind, snr, repeat, given.for_clip(clip_id), given.picks)

@@ -1,11 +1,14 @@
 """What the noises of the recipes are taken from."""
 
+from collections.abc import Iterable
+from typing import Literal
+
 from echodistill.audio.kinds import CROWD
 from echodistill.audio.noises import BABBLE_VOICES
 from echodistill.datasets.store import Corpus
 from echodistill.mixes.drawing import Sources
 from echodistill.mixes.noise_settings import NoiseSettings
-from echodistill.records import SPLITS
+from echodistill.records import SPLITS, Clip
 
 
 def sources_of(corpus: Corpus, noise: NoiseSettings) -> dict[tuple[str, str], Sources]:
@@ -19,6 +22,22 @@ def sources_of(corpus: Corpus, noise: NoiseSettings) -> dict[tuple[str, str], So
         names.setdefault((segment.kind, segment.split), []).append(segment.name)
     found = {key: Sources(tuple(sorted(of_kind)), 1) for key, of_kind in names.items()}
     if CROWD in noise.kinds and CROWD not in noise.recorded_kinds:
-        babble = Sources(tuple(clip.clip_id for clip in corpus.clips_of("train")), BABBLE_VOICES)
+        babble = babble_sources(corpus)
         found |= {(CROWD, split): babble for split in SPLITS}
     return found
+
+
+def babble_sources(corpus: Corpus) -> Sources:
+    """Return the clips that babble is made of: those of ``babble_split``."""
+    split = babble_split(corpus.clips.values())
+    clips = corpus.clips_of(split)
+    return Sources(
+        tuple(clip.clip_id for clip in clips),
+        BABBLE_VOICES,
+        {clip.clip_id: clip.group for clip in clips} if split == "test" else {},
+    )
+
+
+def babble_split(clips: Iterable[Clip]) -> Literal["train", "test"]:
+    """Return whose clips babble is made of: the training's or, where the corpus is a test alone, those of the test itself."""
+    return "train" if any(clip.split == "train" for clip in clips) else "test"

@@ -217,11 +217,16 @@ def print_comparison(table: Figures, console: Console) -> None:
     budget = Shown(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(table)))
     for shown in (*tables(table), of_kinds, rotation, budget):
         if shown:
-            print_table(console, shown.caption, shown.heads, [[[*map(Text, row)] for row in shown.rows]])
+            print_shown(console, shown)
     if warning := few_units_warning(table):
         console.print(warning, markup=False)
     for line in legend(table):
         console.print(line, markup=False)
+
+
+def print_shown(console: Console, table: Shown) -> None:
+    """Print one table; its first column is of names, the others of figures."""
+    print_table(console, table.caption, table.heads, [[[*map(Text, row)] for row in table.rows]])
 
 
 def markdown(heads: Cells, rows: Sequence[Cells]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from echodistill.audio.levels import Waveform
@@ -88,11 +88,9 @@ class Page:
 
 def render(page: Page) -> str:
     """The whole document; what comes from data is escaped."""
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["ranged"] = _ranged
-    failures = [(f"{one.system} {one.seed}".strip(), one.mix_id, one.question, one.response or "(nothing)") for one in page.failures]
-    return environment.get_template("page.html").render(
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+    failures = failure_rows(page.failures)
+    return template("page.html").render(
+        style=style(),
         ours=OURS,
         headline=headline(page.table),
         lead=lead(page.table),
@@ -102,7 +100,7 @@ def render(page: Page) -> str:
         rotation=rotation_table(page.table),
         over=over(page.table),
         legend=" ".join(legend(page.table)),
-        curves=_curves(page.table),
+        curves=curves(page.table, CURVED),
         budget=Shown(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(page.table))),
         generalisation=_severities(page.table["generalisation"]),
         distortions=_severities(page.table["distortions"]),
@@ -116,6 +114,23 @@ def render(page: Page) -> str:
         quarantined=[(one.row, one.reason) for one in page.quarantined],
         facts=page.facts,
     )
+
+
+def template(name: str) -> Template:
+    """Return a page's template; what comes from data is escaped in it."""
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["ranged"] = _ranged
+    return environment.get_template(name)
+
+
+def style() -> Markup:
+    """Return the style sheet of all pages."""
+    return Markup((HERE / "page.css").read_text(encoding="utf-8"))
+
+
+def failure_rows(failures: Sequence[Failure]) -> list[tuple[str, str, str, str]]:
+    """Return the answers that name no choice, as rows of a table."""
+    return [(f"{one.system} {one.seed}".strip(), one.mix_id, one.question, one.response or "(nothing)") for one in failures]
 
 
 def headline(table: Mapping[str, Any]) -> str:
@@ -172,14 +187,17 @@ def _ranged(cell: str) -> tuple[str, str]:
     return (figure[1], figure[2]) if figure else (cell, "")
 
 
-def _curves(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+def curves(table: Mapping[str, Any], systems: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a chart a figure against SNR, of those of ``systems`` that the table has."""
     snrs = sorted(float(key.split("@")[1]) for key in table["systems"][BASE] if key.startswith("acc@"))
     found = []
     for metric, (title, label) in CURVES.items():
         if f"{metric}@{snrs[0]:g}" not in table["systems"][BASE]:
             continue
         # a base agrees with the base's clean answer as often as with its own
-        names = [name for name in CURVED if name in table["systems"] and (metric, name) != ("noisy", BASE)]
+        names = [name for name in systems if name in table["systems"] and (metric, name) != ("noisy", BASE)]
+        if not names:
+            continue
         series = [_series(table["systems"][name], name, metric, snrs) for name in names]
         ends = "; ".join(f"{one.name} {one.value[0]:.0f} to {one.value[-1]:.0f}" for one in series)
         says = f"{title} against SNR, from {snrs[0]:g} to {snrs[-1]:g} dB: {ends}"

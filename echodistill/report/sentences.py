@@ -53,6 +53,23 @@ def points(interval: Mapping[str, float]) -> str:
     return f"{value} [{low}, {high}]"
 
 
+def decision_lines(decision: Mapping[str, Any]) -> list[str]:
+    """Return the decision on a promotion in lines: the verdict, what was not met or stands in the way, why, and what to try.
+
+    ``decision`` is ``reports/promotion.json``.
+    """
+    remarks = [f"  note: {remark}" for remark in decision.get("remarks", [])]
+    if decision["promote"]:
+        return ["promote", *remarks]
+    return [
+        "do not promote",
+        *(f"  in the way: {obstacle}" for obstacle in decision.get("obstacles", [])),
+        *(f"  not met: {one['name']}: {points(one)} points" for one in decision.get("criteria", []) if not one["met"]),
+        *remarks,
+        *(f"  next: {step}" for step in decision.get("next", [])),
+    ]
+
+
 def units_text(figures: Mapping[str, Any]) -> str:
     """Return what intervals are over: ``16 groups``, ``120 clips``."""
     count, unit = figures["units"], figures["unit"]

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from echodistill.report.console_table import print_table
 from echodistill.report.sentences import (
+    decision_lines,
     few_units_warning,
     headline_sentence,
     units_text,
@@ -31,6 +32,7 @@ CLEAN = (
     ("clean_truncated", "cut at the limit, clean"),
 )
 LOWER_IS_BETTER = ("unparsed", "truncated", "clean_unparsed", "clean_truncated")
+REASONS = ", see reports/promotion.json"
 LEGEND = (
     "≤: mean over these SNRs. Unseen: noise kinds that only the test has.",
     "Forced choice: the offered text with the highest log-probability, summed or as the mean per token (length-normalised).",
@@ -53,8 +55,11 @@ def _gain(interval: Mapping[str, float], lower_is_better: bool = False) -> Text:
     return Text(f"{100 * interval['value']:+.1f} [{100 * interval['low']:+.0f}, {100 * interval['high']:+.0f}]", style)
 
 
-def result_table(figures: Mapping[str, Any], promoted: bool | None, console: Console) -> None:
-    """Print base and student on clean audio, at each SNR, over the headline and by kind of noise, with intervals."""
+def result_table(figures: Mapping[str, Any], decision: Mapping[str, Any] | None, console: Console) -> None:
+    """Print base and student on clean audio, at each SNR, over the headline and by kind of noise, with intervals.
+
+    ``decision`` is ``reports/promotion.json``, where there is one; a negative one is printed with its reasons.
+    """
     over = f"{100 * figures['confidence']:g} % intervals over {units_text(figures)}"
     _print(f"Accuracy in %, {figures['clips']} test clips; in brackets {over}", figures, _blocks(figures), console)
     limit = f"SNR ≤ {figures['headline_max_snr_db']:g} dB"
@@ -65,10 +70,12 @@ def result_table(figures: Mapping[str, Any], promoted: bool | None, console: Con
             console.print(line, markup=False)
     for line in LEGEND:
         console.print(line, markup=False)
-    if promoted is not None:
-        console.print(
-            "Decision: " + ("[green]promote[/green]" if promoted else "[yellow]do not promote[/yellow], see reports/promotion.json")
-        )
+    if decision is None:
+        return
+    verdict, *reasons = decision_lines(decision)
+    console.print(f"Decision: [{'green' if decision['promote'] else 'yellow'}]{verdict}[/]" + ("" if decision["promote"] else REASONS))
+    for line in [] if decision["promote"] else reasons:
+        console.print(line, markup=False)
 
 
 Row = tuple[str, str, str, Text]

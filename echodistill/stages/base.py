@@ -1,18 +1,19 @@
 """Stage ``base``: the model to make robust. ``nano`` is built and pre-trained here; any other is pointed to."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypedDict
 
+from echodistill.answering.clean import clean_score, splits_to_judge_on
 from echodistill.atomic import atomic_path
-from echodistill.batches import batches
 from echodistill.checksums import write_checksums
 from echodistill.datasets.store import Corpus
-from echodistill.environment import device_batch
 from echodistill.errors import UserError
-from echodistill.evaluation.choices import is_right
+from echodistill.evaluating import NANO, NANO_NEEDS_CLIPS
+from echodistill.evaluation.skill import Skill, in_words
 from echodistill.models import nano
-from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate, load, local_folder
+from echodistill.models.audio_llm import AudioLLM, load, local_folder
 from echodistill.models.control_tokens import check_questions
 from echodistill.models.faults import number_fault
 from echodistill.models.layout import FACTS, POINTER, file_hashes, revision_of
@@ -31,8 +32,6 @@ from echodistill.training.ranks import processes
 from echodistill.training.remote_checkpoints import Run, mirrored
 from echodistill.training.run_folder import fingerprint, run_folder
 
-NANO = "nano"
-MAX_QUESTIONS = 500
 SNAPSHOTS = "snapshots"
 """The folder in which the hub's cache keeps a model's files, in a folder called by their commit."""
 
@@ -44,6 +43,8 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
     settings = params.base
     place = checked_place() if settings.model == NANO else None  # before any work
     corpus = Corpus(corpus_folder)
+    if settings.model == NANO and not corpus.questions_of("train"):
+        raise UserError(NANO_NEEDS_CLIPS)
     losses: list[float] = []
     folder: Path | None = None
     if settings.model == NANO:
@@ -62,20 +63,20 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
             pointer = _pointer(settings.model, settings.trust_remote_code)
             revision = pointer["revision"]
             (temporary / POINTER).write_text(json.dumps(pointer, indent=1) + "\n", encoding="utf-8")
+        skill = _skill(llm, corpus, limit, settings.model == NANO)
         facts = {
             "model": settings.model,
             "family": llm.model.config.model_type,
             "parameters": sum(parameter.numel() for parameter in llm.model.parameters()),
             "revision": revision,
             "losses": losses,
-            **_clean_accuracy(llm, corpus, limit),
+            **asdict(skill),
         }
         (temporary / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         write_checksums(temporary)
     if folder is not None:
         remove_checkpoints(folder)
-    judged = f"clean accuracy {facts['clean_acc']:.3f} on {facts['clean_n']} {facts['judged_on']} questions"
-    print(f"{settings.model}: {facts['parameters']:,} parameters, {judged}")
+    print(f"{settings.model}: {facts['parameters']:,} parameters; {in_words(skill)}")
 
 
 def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path, place: Place | None) -> tuple[AudioLLM, list[float], Path]:
@@ -122,18 +123,23 @@ def _pointer(name: str, trust_remote_code: bool) -> Pointer:
     return {"model": name, "trust_remote_code": trust_remote_code, "revision": revision, "files": files}
 
 
-def _clean_accuracy(llm: AudioLLM, corpus: Corpus, max_new_tokens: int) -> dict[str, float | int | str]:
-    """Accuracy on clean clips: those of the validation split, or of the training split where a source has too few groups for one."""
-    judged_on = "validation" if corpus.questions_of("validation") else "train"
-    questions = corpus.questions_of(judged_on)
-    questions = questions[:: -(-len(questions) // MAX_QUESTIONS)]
-    right = 0
-    for part in batches(questions, device_batch()):
-        prompts = [Prompt(corpus.waveform(row.clip_id), row.question, row.choices) for row in part]
-        for row, response in zip(part, generate(llm, encode(llm, prompts), max_new_tokens), strict=True):
-            right += is_right(decode(llm, response), row.choices, row.answer_index)
-    chance = sum(1.0 / len(row.choices) for row in questions if row.choices) / len(questions)
-    return {"clean_acc": right / len(questions), "clean_n": len(questions), "judged_on": judged_on, "chance": chance}
+def _skill(llm: AudioLLM, corpus: Corpus, max_new_tokens: int, trained_here: bool) -> Skill:
+    """Measure the base on questions about clips of unseen groups and, where it was trained here, on its own."""
+    splits = splits_to_judge_on(corpus, trained_here)
+    if not splits:
+        return Skill()
+    unseen = clean_score(llm, corpus, splits, max_new_tokens)
+    own = clean_score(llm, corpus, ("train",), max_new_tokens) if trained_here else None
+    return Skill(
+        clean_acc=unseen.accuracy,
+        clean_n=unseen.questions,
+        judged_on=" and ".join(splits),
+        chance=unseen.chance,
+        unparsed=unseen.unparsed / unseen.questions,
+        truncated=unseen.truncated / unseen.questions,
+        train_acc=own.accuracy if own else None,
+        train_n=own.questions if own else 0,
+    )
 
 
 if __name__ == "__main__":

@@ -155,13 +155,16 @@ def _judge(questions: list[Question], quarantined: list[Quarantined], settings: 
     for split in settings.needed_splits:
         if split not in splits:
             cure = "give more groups (speakers), or change corpus.test_share or the split column"
+            if split == "train":
+                cure += "; to evaluate a model on these rows and train nothing, say corpus.test_share=1"
             raise UserError(
                 f"no clip is left in split {split}: {cure if settings.test.source is None else 'mend the quarantined rows'}"
             )
     REFUSED.unlink(missing_ok=True)
-    if "validation" not in splits and settings.needed_splits != ("test",):
-        print("no validation split: too few groups for corpus.validation_share, or none named; the base is judged on training clips")
-    if "decision" not in splits and settings.needed_splits != ("test",):
+    if "validation" not in splits and "train" in splits:
+        judged = "decision" if "decision" in splits else "test"
+        print(f"no validation split: too few groups for corpus.validation_share, or none named; a nano is judged on the {judged} split")
+    if "decision" not in splits and "train" in splits:
         print("no decision split: too few groups for corpus.decision_share, or none named; no student can be promoted")
 
 

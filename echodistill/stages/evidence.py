@@ -1,6 +1,5 @@
 """Stage ``evidence`` of a comparison: the answers of all systems and seeds to one table of figures, intervals and tests."""
 
-import csv
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from echodistill.mixes.folds import FIRST, held_out_kinds
 from echodistill.models.prompts import LETTERS
 from echodistill.params import Params, judged_on
 from echodistill.records import Answer, Question, read_rows
+from echodistill.report.points import write_points
 from echodistill.stages.entry import run_stage
 from echodistill.systems import BASE, OURS, fold_run
 from echodistill.training.metrics_file import METRICS, read_metrics
@@ -69,11 +69,7 @@ def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: 
     for path, content in ((out, table), (top, top_figures(table))):
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    points = list(curve_points(table))
-    with atomic_path(curves) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(points[0]))
-        writer.writeheader()
-        writer.writerows(points)
+    write_points(curves, list(curve_points(table)))
 
 
 def _budget(params: Params, name: str, models: Path) -> dict[str, float]:

@@ -6,10 +6,11 @@ from pathlib import Path
 from echodistill.checksums import verify_checksums
 from echodistill.errors import UserError
 from echodistill.gates.answers import answers_checks
-from echodistill.gates.base import base_checks
+from echodistill.gates.base import base_checks, base_notes
 from echodistill.gates.champion import champion_answers_checks, champion_checks
 from echodistill.gates.comparison import comparison_checks
 from echodistill.gates.corpus import corpus_checks, corpus_notes
+from echodistill.gates.evaluation import evaluated_checks, evaluation_checks
 from echodistill.gates.expect import Expect
 from echodistill.gates.mixes import mixes_checks, mixes_notes
 from echodistill.gates.promotion import promotion_checks
@@ -32,6 +33,8 @@ def _notes(params: Params, artifact: str, paths: Sequence[Path]) -> list[str]:
     match artifact, paths:
         case "corpus", [folder, *_]:
             return corpus_notes(folder)
+        case "base", [folder, *_]:
+            return base_notes(folder)
         case "mixes", [folder, corpus]:
             return mixes_notes(folder, corpus, params.mixes.unseen)
     return []
@@ -60,6 +63,10 @@ def _checks(params: Params, artifact: str, paths: Sequence[Path]) -> list[Expect
             return answers_checks(rows, mixes, params, split)
         case "comparison", [metrics, *_]:
             return comparison_checks(metrics, params)
+        case "evaluated", [rows, mixes, student]:
+            return evaluated_checks(rows, mixes, student, params)
+        case "evaluation", [table, *_]:
+            return evaluation_checks(table, params)
         case "promotion", [decision, answers]:
             return promotion_checks(decision, answers)
     raise UserError(f"no gate {artifact!r} with {len(paths)} paths")

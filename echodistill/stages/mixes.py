@@ -6,6 +6,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
+from echodistill.audio.kinds import CROWD
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
@@ -32,7 +33,10 @@ def mixes(params: Params, out: Path, corpus_folder: Path, address: str | None = 
     settings = params.mixes
     corpus = Corpus(corpus_folder)
     noise = noise_settings(params.seed, settings)
-    drawer = Drawer(params.seed, settings, sources_of(corpus, noise))
+    sources = sources_of(corpus, noise)
+    if (babble := sources.get((CROWD, "test"))) and babble.group_of:
+        print("mixes: the corpus is a test alone, so a crowd is made of test clips of other groups")
+    drawer = Drawer(params.seed, settings, sources)
     clips = [(clip.clip_id, split) for split in SPLITS for clip in corpus.clips_of(split)]
     with open_pool(address, Serial(), sum(drawer.count(split) for _, split in clips), LOCAL_CLUSTER, probe) as pool:
         rows = list(chain.from_iterable(pool.map(drawer, clips)))

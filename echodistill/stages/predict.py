@@ -5,6 +5,7 @@ from typing import Literal
 
 from echodistill.answering.grid import answer_grid, grid_items
 from echodistill.datasets.store import Corpus
+from echodistill.evaluated_student import is_absent
 from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base, open_model
@@ -31,7 +32,7 @@ def predict(
     """Write the answers of ``system`` to ``out`` (parquet). ``model_folder`` is the base folder again for the base."""
     corpus = Corpus(corpus_folder)
     items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), split=split)
-    if not items:  # a source without a decision split: no model need be opened
+    if not items or is_absent(model_folder):  # a source without a decision split, or no student: no model need be opened
         write_rows(out, Answer, [])
         return
     inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder}

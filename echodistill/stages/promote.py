@@ -5,23 +5,31 @@ It rests on the decision split alone: nothing of the reported test is read here.
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from echodistill.atomic import atomic_path
 from echodistill.champion_answers import ANSWERS, STATUS, read_status
 from echodistill.datasets.store import Corpus
+from echodistill.evaluation.choices import parse_choice
 from echodistill.evaluation.criteria import Opponent, judge, obstacles, remarks
 from echodistill.evaluation.decision import Differences, decision_size, paired_differences
+from echodistill.evaluation.explained import Faults, explain, next_steps
+from echodistill.evaluation.skill import skill_of
 from echodistill.evaluation.units import unit_of
 from echodistill.params import Params
-from echodistill.records import Answer, read_rows
+from echodistill.records import Answer, Question, read_rows
+from echodistill.report.sentences import decision_lines
 from echodistill.stages.entry import run_stage
 
 
-def promote(params: Params, out: Path, corpus_folder: Path, base_answers: Path, student_answers: Path, champion: Path) -> None:
-    """Write the decision to ``out``. A negative decision is a result, not a failure.
+def promote(
+    params: Params, out: Path, corpus_folder: Path, base_answers: Path, student_answers: Path, champion: Path, base_facts: Path
+) -> None:
+    """Write the decision to ``out``. A negative decision is a result, not a failure, and says what may lie behind it.
 
-    ``champion`` is the folder of the champion's answers, which says too whether there is one.
+    ``champion`` is the folder of the champion's answers, which says too whether there is one; ``base_facts`` is ``base.json``.
     """
     corpus, status = Corpus(corpus_folder), read_status(champion)
     base, student, of_champion = (read_rows(path, Answer) for path in (base_answers, student_answers, champion / ANSWERS))
@@ -37,8 +45,13 @@ def promote(params: Params, out: Path, corpus_folder: Path, base_answers: Path, 
     judged = judge(differences, params.promote.clean_acc_margin)
     forbidden = obstacles(size, status.fault)
     promoted = not forbidden and all(one.met for one in judged)
-    notes = remarks(size, judged)
-    decision = {
+    notes, to_try = remarks(size, judged), []
+    if not promoted and size.clips:
+        faults = _faults(student, corpus.questions)
+        skill = skill_of(json.loads(base_facts.read_text(encoding="utf-8")))
+        notes += explain(size, judged, faults, _faults(base, corpus.questions), skill)
+        to_try = next_steps(judged, faults, skill)
+    decision: dict[str, Any] = {
         "promote": promoted,
         "champion": {"version": status.version, "reason": status.reason},
         "decided_on": {
@@ -50,6 +63,7 @@ def promote(params: Params, out: Path, corpus_folder: Path, base_answers: Path, 
         "obstacles": forbidden,
         "criteria": [one.as_dict() for one in judged],
         "remarks": notes,
+        **({"next": to_try} if to_try else {}),
         "inputs_sha256": {
             path.relative_to(student_answers.parent).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in (base_answers, student_answers, champion / ANSWERS, champion / STATUS)
@@ -59,10 +73,13 @@ def promote(params: Params, out: Path, corpus_folder: Path, base_answers: Path, 
         temporary.write_text(json.dumps(decision, indent=1) + "\n", encoding="utf-8")
     against = f"champion version {status.version}" if status.version else f"no champion ({status.reason})"
     print(f"decided on {size.clips} clips of {size.groups} groups, against the base and {against}")
-    for remark in notes:
-        print(f"note: {remark}")
-    reasons = [*forbidden, *(f"not so: {one.criterion.name}" for one in judged if not one.met)]
-    print("promote" if promoted else "do not promote: " + "; ".join(reasons))
+    for line in decision_lines(decision):
+        print(line)
+
+
+def _faults(answers: Sequence[Answer], questions: Mapping[str, Question]) -> Faults:
+    unparsed = sum(parse_choice(row.response, questions[row.question_id].choices) is None for row in answers)
+    return Faults(sum(row.truncated for row in answers) / len(answers), unparsed / len(answers))
 
 
 if __name__ == "__main__":

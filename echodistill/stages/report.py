@@ -1,9 +1,7 @@
 """Stage ``report`` of a comparison: the page people look at."""
 
-import csv
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,6 @@ from echodistill.atomic import atomic_path
 from echodistill.audio.kinds import CLEAN
 from echodistill.audio.mixing import Mix
 from echodistill.datasets.store import Corpus
-from echodistill.evaluation.choices import parse_choice
 from echodistill.evaluation.domains import by_domain
 from echodistill.evaluation.units import unit_of
 from echodistill.mixes.noise_settings import open_noise
@@ -19,7 +16,8 @@ from echodistill.params import Params
 from echodistill.records import Answer, Quarantined, read_rows
 from echodistill.report.comparison_table import over
 from echodistill.report.listening import examples
-from echodistill.report.page import Failure, Heard, Page, render
+from echodistill.report.page import Heard, Page, render
+from echodistill.report.unreadable import failures_in, write_failures
 from echodistill.stages.entry import run_stage
 from echodistill.systems import BASE, OURS
 from echodistill.training.metrics_file import read_metrics
@@ -55,12 +53,7 @@ def report(
         heard.append(Heard(one, rendered.clean, rendered.noisy))
     runs = {name: models / f"{name}-{settings.seeds[0]}" for name in settings.trained}
     every = {(BASE, ""): said[BASE]} | {who: read_rows(answers / f"{stem}.parquet", Answer) for stem, who in _answered(params).items()}
-    failures = [
-        Failure(*who, row.mix_id, corpus.questions[row.question_id].question, row.response)
-        for who, rows in every.items()
-        for row in rows
-        if parse_choice(row.response, corpus.questions[row.question_id].choices) is None
-    ]
+    failures = failures_in(every, corpus.questions)
     figures = json.loads(table.read_text(encoding="utf-8"))
     page = Page(
         table=figures,
@@ -74,10 +67,7 @@ def report(
     )
     with atomic_path(out) as temporary:
         temporary.write_text(render(page), encoding="utf-8")
-    with atomic_path(unreadable) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([field.name for field in fields(Failure)])
-        writer.writerows(astuple(one) for one in failures)
+    write_failures(unreadable, failures)
 
 
 def _answered(params: Params) -> dict[str, tuple[str, str]]:

@@ -10,6 +10,7 @@ from echodistill.atomic import atomic_path
 from echodistill.checksums import write_checksums
 from echodistill.datasets.store import Corpus
 from echodistill.environment import device_batch
+from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, end_ids
 from echodistill.models.checkpoint import open_base
@@ -57,6 +58,10 @@ def make_references(
     corpus = Corpus(corpus_folder)
     hearing = Hearing(corpus, hears, seed)
     questions = corpus.questions_of("train")
+    if not questions:
+        raise UserError(
+            "the corpus has no training questions, so there is nothing to train: `echodistill run` evaluates the base on it"
+        )
     llm = open_base(base_folder)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
     print(f"responses have at most {limit} tokens")

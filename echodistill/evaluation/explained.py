@@ -1,0 +1,73 @@
+"""Why a student is not promoted, and what to try next. Pure."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from echodistill.evaluation.criteria import MORE_TO_DECIDE_ON, DecisionSize, Judged
+from echodistill.evaluation.skill import MEMORISED, NOTABLE, Skill, in_words
+
+MOST_TIMES = 20.0
+"""More groups than so many times those of the decision are no advice."""
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Shares of a system's answers that could not be used."""
+
+    truncated: float
+    """Cut at the length limit."""
+    unparsed: float
+    """Named no choice, or several."""
+
+
+def explain(size: DecisionSize, judged: Sequence[Judged], student: Faults, base: Faults, skill: Skill) -> list[str]:
+    """Return what lies behind the criteria that were not met; ``skill`` is the base's."""
+    found = [_too_few(one, size) for one in judged if _may_be_luck(one)]
+    if student.truncated > NOTABLE:
+        found.append(f"{_percent(student.truncated)} of the student's answers were cut at the length limit")
+    if student.unparsed > NOTABLE:
+        found.append(
+            f"{_percent(student.unparsed)} of the student's answers name no choice, and {_percent(base.unparsed)} of the base's"
+        )
+    if skill.train_acc is not None and skill.clean_acc is not None and skill.train_acc - skill.clean_acc > MEMORISED:
+        found.append(f"the base knows its training clips by heart, and a student can hardly be better: {in_words(skill)}")
+    return found
+
+
+def next_steps(judged: Sequence[Judged], student: Faults, skill: Skill) -> list[str]:
+    """Return what to try, the cheapest first."""
+    unmet = [one for one in judged if not one.met]
+    found = []
+    if student.truncated > NOTABLE:
+        found.append("give answers more room: -S generation.max_new_tokens=...")
+    if any(_may_be_luck(one) for one in unmet):
+        found.append(f"decide on more: {MORE_TO_DECIDE_ON}")
+    if any(one.criterion.non_inferior and not _may_be_luck(one) for one in unmet):
+        found.append("keep clean skill: raise mixes.train_clean_share, or lower the method's learning rate (train.methods)")
+    if any(not one.criterion.non_inferior and one.difference.value <= one.bound for one in unmet):
+        found.append("train longer (-S train.steps=...), or see which method helps here: `echodistill compare --quick`")
+    if skill.train_acc is not None and skill.clean_acc is not None and skill.train_acc - skill.clean_acc > MEMORISED:
+        found.append(
+            "give the base more training clips of more groups, fewer steps (-S base.nano.steps=...), or name a pre-trained one"
+        )
+    return found
+
+
+def _may_be_luck(one: Judged) -> bool:
+    """Whether the value itself would do, and only its interval reaches too low."""
+    return not one.met and one.difference.value > one.bound
+
+
+def _too_few(one: Judged, size: DecisionSize) -> str:
+    """Say that more clips could tell, and how many: intervals narrow with the root of the number of groups."""
+    gain, reach = one.difference.value - one.bound, one.difference.value - one.difference.low
+    said = f"{one.criterion.name}: {100 * one.difference.value:+.1f} points on {size.clips} clips of {size.groups} groups may be luck"
+    times = (reach / gain) ** 2
+    if times > MOST_TIMES or not math.isfinite(times):
+        return said
+    return f"{said}; a difference like this would be told apart by about {math.ceil(size.groups * times)} groups"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,23 @@
+"""What to type where a gate stays shut."""
+
+MAKERS = {
+    "student": "train",
+    "comparison": "compare",
+    "promotion": "promote",
+    "answers_champion_decision": "predict_champion",
+    "evaluated": "evaluation/dvc.yaml:predict",
+    "evaluation": "evaluation/dvc.yaml:evaluate",
+}
+"""The stage that makes an artifact, where it is not called like it."""
+COMPARED = "compared_"
+
+
+def next_step(artifact: str) -> str:
+    """Return the next command, for the last line of a gate's message."""
+    if artifact.startswith(COMPARED):
+        return "next: change what is named above, then `echodistill compare`, which goes on where it was"
+    if artifact in ("corpus", "base"):
+        what = "the source, or the parameters" if artifact == "corpus" else "parameters as said above"
+        return f"next: change {what}, then `echodistill run {artifact} gate@{artifact}`, which does no more than this"
+    maker = MAKERS.get(artifact) or artifact.replace("answers_", "predict@", 1)
+    return f"next: change what is named above, then `echodistill run`; `dvc repro --force {maker}` makes it anew where it was damaged"
