@@ -5,9 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -69,21 +70,29 @@ def _bring_up(stages: list[str], overrides: list[str], jobs: int = 1, check: "Ca
     ``check`` comes before anything is changed; it raises ``UserError`` for parameters that are valid, and yet none to start with.
     """
     from echodistill.dvc_lock import set_damaged_aside
-    from echodistill.overrides import applied, check_inputs, only_run_here, overridden, restore
+    from echodistill.leftovers import remove_leftovers
+    from echodistill.overrides import applied, check_inputs, overridden, restore
+    from echodistill.revision import git_cure
+    from echodistill.run_lock import only_run_here
+    from echodistill.teacher.location import cache_folder
 
     params = _in_repository()
-    with only_run_here():
+    with only_run_here() as held:
         if said := restore(params):
             print(said)
+        for line in remove_leftovers(Path(), cache_folder()):
+            print(line)
         changed = applied(params, overrides)  # all of it: DVC looks only at the keys that stages name
         check_inputs(changed)
         check(changed)
         _check_store()
+        if cure := git_cure(Path()):
+            raise UserError(cure)
         for folder in (Path(), COMPARISON.parent):
             if said := set_damaged_aside(folder):
                 print(said)
         with overridden(params, overrides):
-            status = _repro(stages, jobs)
+            status = _repro(stages, jobs, held)
     if status != 0:
         raise typer.Exit(1)
 
@@ -149,8 +158,11 @@ def _check_store() -> None:
         check(place)
 
 
-def _repro(stages: list[str], jobs: int) -> int:
-    """Run DVC in a process group of its own, so that an interrupt ends the whole tree before the parameters are put back."""
+def _repro(stages: list[str], jobs: int, held: IO[str]) -> int:
+    """Run DVC in a tree that ends with this process, however it ends, and before the parameters are put back.
+
+    The tree holds ``held``, the lock of this folder, too: while any of it lives, no other run starts here.
+    """
     environment = SLEEPING | {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -159,19 +171,35 @@ def _repro(stages: list[str], jobs: int) -> int:
     }
     # what the team has computed from the same inputs is pulled from DVC's remote
     pull = ["--pull"] if place_from_environment() else []
-    command = [sys.executable, "-m", "dvc", "repro", *pull, *stages]
-    if jobs > 1:
-        command = [sys.executable, "-m", "flows.side_by_side", *stages, str(jobs)]
-    with subprocess.Popen(command, env=environment, start_new_session=True) as process:
-        previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    module = ["flows.repro", *pull, *stages] if jobs == 1 else ["flows.side_by_side", *stages, str(jobs)]
+    python = [sys.executable, "-m"]
+    command = [*python, "flows.leash", *python, *module]
+    with (
+        _exit_on(signal.SIGTERM, signal.SIGHUP),
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, pass_fds=[held.fileno()], start_new_session=True) as tree,
+    ):
         try:
-            return process.wait()
+            return tree.wait()
         except BaseException:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
+            assert tree.stdin
+            tree.stdin.close()  # the leash ends the tree
+            tree.wait()
             raise
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _exit_on(*numbers: signal.Signals) -> Iterator[None]:
+    """Turn these signals into ``SystemExit`` while the block runs; one that is ignored, as under nohup, stays ignored."""
+
+    def leave(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    previous = {number: signal.signal(number, leave) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _closing_table() -> None:
@@ -190,10 +218,12 @@ def publish(
 ) -> None:
     """Publish what the stages made to S3, under the address of its content; prints path and address of each."""
     from echodistill.publishing import publish_stages
+    from echodistill.run_lock import at_work
 
     _in_repository()
-    for path, url in publish_stages(STUDENT, stages or None).items():
-        print(f"{path}  {url}")
+    with at_work():
+        for path, url in publish_stages(STUDENT, stages or None).items():
+            print(f"{path}  {url}")
 
 
 @app.command()
@@ -206,12 +236,14 @@ def register(
     """
     from echodistill.comparison_entry import enter_comparison
     from echodistill.publishing import publish
+    from echodistill.run_lock import at_work
 
     _in_repository()
-    if comparison:
-        print(enter_comparison(REPORTS, COMPARED_MODELS))
-        return
-    print(publish(STUDENT, BASE, REPORTS, Path("data/answers"), Path("dvc.lock")))
+    with at_work():
+        if comparison:
+            print(enter_comparison(REPORTS, COMPARED_MODELS))
+            return
+        print(publish(STUDENT, BASE, REPORTS, Path("data/answers"), Path("dvc.lock")))
 
 
 @app.command()

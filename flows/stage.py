@@ -62,7 +62,7 @@ def stage(handover: str, works_for: str | None = None) -> State[Any]:
             progress = StageProgress(given.stage, say)
             logger.info("%s: getting its inputs", given.stage)
             with signs_of_life(given.stage, say), unpacked(store, Path.cwd(), given, say) as clone:
-                shared = environment(Path.cwd())
+                shared = environment(Path.cwd(), clone)
                 if watch.cancelled:
                     raise StageRefused("cancelled")
                 how: How = "always" if given.force else "if changed"

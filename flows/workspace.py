@@ -7,7 +7,7 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
-from echodistill.overrides import apply_overrides
+from echodistill.overrides import apply_overrides, own_params
 from echodistill.params import validate_params
 from echodistill.yaml12 import dump_yaml, load_yaml
 from flows.commands import DVC, output_of
@@ -29,7 +29,7 @@ def open_workspace(repository: Path, name: str, overrides: list[str]) -> Path:
 
     An interrupted run finds its clone again, unless something was committed since. Raises ``UserError`` for overrides that do not fit.
     """
-    raw = load_yaml((repository / "params.yaml").read_text(encoding="utf-8"))
+    raw = load_yaml(own_params(repository))
     changed = apply_overrides(raw, overrides)
     validate_params(changed, "params.yaml with overrides")
     workspace = (repository / WORKSPACES / name).resolve()
@@ -83,12 +83,13 @@ def _link_unless_there(source: str, target: str) -> str:
     return target
 
 
-def environment(repository: Path) -> dict[str, str]:
+def environment(repository: Path, workspace: Path) -> dict[str, str]:
     """What a workspace shares with its repository: the reference cache and the MLflow store, both found by content."""
     repository = repository.resolve()
+    store = os.path.relpath(repository / "mlflow.db", workspace.resolve())  # no `?` of a folder above ends the address
     return {
         "ECHODISTILL_CACHE": os.environ.get("ECHODISTILL_CACHE") or str(repository / ".echodistill" / "cache"),
-        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository / 'mlflow.db'}",
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store}",
     }
 
 
