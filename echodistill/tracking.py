@@ -35,8 +35,7 @@ logger = logging.getLogger(__name__)
 
 def tracking_uri() -> str:
     """``MLFLOW_TRACKING_URI``, or ``mlflow.db`` in the working folder."""
-    # named from here, for in an address a folder called `a?b` would end at its question mark
-    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
 def without_credentials(text: str) -> str:

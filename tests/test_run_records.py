@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,7 +19,6 @@ from sqlalchemy import create_engine, text
 from echodistill.doctor import examine
 from echodistill.leftovers import remove_leftovers
 from echodistill.revision import git_cure
-from echodistill.tracking import tracking_uri
 from flows.run_cache import clear_run_cache
 from flows.workspace import environment as environment_of
 
@@ -347,21 +347,20 @@ def test_without_a_git_repository_the_cure_is_named(project: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("name", ["a?b", "a$HOME", "a b", "a%20b", "a#b", "a'b", 'a"b', "a&b", "a?uri=true", "é"])
-def test_the_local_store_stays_in_the_repository_whatever_its_path(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_database: Path
+def test_a_workspace_finds_the_store_of_its_repository_whatever_the_path(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository = tmp_path / name / "repository"
     workspace = repository / ".echodistill/workspaces/one"
     workspace.mkdir(parents=True)
-    shutil.copy(mlflow_database, repository / "mlflow.db")
-    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(repository)}
+    with sqlite3.connect(repository / "mlflow.db") as made:
+        made.execute("create table here (x)")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    from_workspace = environment_of(repository, workspace)["MLFLOW_TRACKING_URI"]
-    for folder, uri in ((repository, tracking_uri()), (workspace, from_workspace)):
+    before = set(tmp_path.rglob("*"))
+    for folder in (repository, workspace):
         monkeypatch.chdir(folder)
-        engine = create_engine(uri)
+        engine = create_engine(environment_of(repository, folder)["MLFLOW_TRACKING_URI"])
         with engine.connect() as connection:
-            assert connection.execute(text("select count(*) from experiments")).scalar() == 1
+            assert connection.execute(text("select count(*) from here")).scalar() == 0
         engine.dispose()
-    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(repository)} == before
-    assert not list(workspace.iterdir())
+    assert set(tmp_path.rglob("*")) == before
