@@ -2,20 +2,16 @@
 
 import json
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from echodistill.errors import UserError
 from echodistill.services.cli import app as services_app
 from echodistill.storage.place import place_from_environment
-from echodistill.threads import SLEEPING
 
 if TYPE_CHECKING:
     from echodistill.params import Params
@@ -72,6 +68,7 @@ def _bring_up(stages: list[str], overrides: list[str], jobs: int = 1, check: "Ca
     from echodistill.dvc_lock import set_damaged_aside
     from echodistill.leftovers import remove_leftovers
     from echodistill.overrides import applied, check_inputs, overridden, restore
+    from echodistill.repro import repro
     from echodistill.revision import git_cure
     from echodistill.run_lock import only_run_here
     from echodistill.teacher.location import cache_folder
@@ -92,7 +89,7 @@ def _bring_up(stages: list[str], overrides: list[str], jobs: int = 1, check: "Ca
             if said := set_damaged_aside(folder):
                 print(said)
         with overridden(params, overrides):
-            status = _repro(stages, jobs, held)
+            status = repro(stages, jobs, held)
     if status != 0:
         raise typer.Exit(1)
 
@@ -156,50 +153,6 @@ def _check_store() -> None:
         from echodistill.storage.client import check
 
         check(place)
-
-
-def _repro(stages: list[str], jobs: int, held: IO[str]) -> int:
-    """Run DVC in a tree that ends with this process, however it ends, and before the parameters are put back.
-
-    The tree holds ``held``, the lock of this folder, too: while any of it lives, no other run starts here.
-    """
-    environment = SLEEPING | {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "PYTHONUNBUFFERED": "1",
-        "DVC_NO_ANALYTICS": "1",
-    }
-    # what the team has computed from the same inputs is pulled from DVC's remote
-    pull = ["--pull"] if place_from_environment() else []
-    module = ["flows.repro", *pull, *stages] if jobs == 1 else ["flows.side_by_side", *stages, str(jobs)]
-    python = [sys.executable, "-m"]
-    command = [*python, "flows.leash", *python, *module]
-    with (
-        _exit_on(signal.SIGTERM, signal.SIGHUP),
-        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, pass_fds=[held.fileno()], start_new_session=True) as tree,
-    ):
-        try:
-            return tree.wait()
-        except BaseException:
-            assert tree.stdin
-            tree.stdin.close()  # the leash ends the tree
-            tree.wait()
-            raise
-
-
-@contextmanager
-def _exit_on(*numbers: signal.Signals) -> Iterator[None]:
-    """Turn these signals into ``SystemExit`` while the block runs; one that is ignored, as under nohup, stays ignored."""
-
-    def leave(number: int, _frame: object) -> None:
-        sys.exit(128 + number)
-
-    previous = {number: signal.signal(number, leave) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _closing_table() -> None:

@@ -33,8 +33,8 @@ class StageInputs:
         self.params = read_params()
         self._read_params = read_params
         self._sections = sections
-        watched = [key for key in FOLDERS if any(key == section or key.startswith(f"{section}.") for section in sections)]
-        self._folders = {key: Path(str(_value(self.params, key))) for key in watched} if reads_folders else {}
+        watched = watched_folders(sections) if reads_folders else []
+        self._folders = {key: Path(str(_value(self.params, key))) for key in watched}
         self._files = {key: _files(folder) for key, folder in self._folders.items()}
         self._modules = _hashes(ROOT.joinpath(PACKAGE).rglob("*.py"))
         if edited := _edited_since(psutil.Process().create_time(), _loaded()):
@@ -63,6 +63,11 @@ class StageInputs:
 
     def _changed_folders(self) -> list[str]:
         return [f"{key} ({folder})" for key, folder in self._folders.items() if _files(folder) != self._files[key]]
+
+
+def watched_folders(sections: Sequence[str]) -> list[str]:
+    """Return the parameters in ``sections`` that name a folder of the user's own."""
+    return [key for key in FOLDERS if any(key == section or key.startswith(f"{section}.") for section in sections)]
 
 
 def _value(params: Params, section: str) -> Any:

@@ -28,7 +28,7 @@ def main() -> int:
                 print(said, flush=True)
     except UserError as error:
         sys.exit(f"error: {error}")
-    return repro(sys.argv[1:])
+    return repro(sys.argv[1:], ["--wait-for-lock"])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a killed DVC left in its run cache, and objects of its cache that were damaged: cleared, and said."""
 
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ ENTRY_LENGTH = 64
 OBJECTS = "dvc_data.hashfile.db"
 """DVC's logger of damaged objects."""
 DAMAGED = "corrupted cache file"
+CLEARED = re.compile(r"of DVC's (run )?cache was ")
+"""In each line that this module prints."""
 
 
 def clear_run_cache(repo: Any) -> list[str]:
