@@ -69,9 +69,9 @@ def _bring_up(stages: list[str], overrides: list[str], jobs: int = 1, check: "Ca
     from echodistill.leftovers import remove_leftovers
     from echodistill.overrides import applied, check_inputs, overridden, restore
     from echodistill.repro import repro
-    from echodistill.revision import git_cure
     from echodistill.run_lock import only_run_here
     from echodistill.teacher.location import cache_folder
+    from echodistill.workplace import workplace_cure
 
     params = _in_repository()
     with only_run_here() as held:
@@ -83,7 +83,7 @@ def _bring_up(stages: list[str], overrides: list[str], jobs: int = 1, check: "Ca
         check_inputs(changed)
         check(changed)
         _check_store()
-        if cure := git_cure(Path()):
+        if cure := workplace_cure(Path()):
             raise UserError(cure)
         for folder in (Path(), COMPARISON.parent):
             if said := set_damaged_aside(folder):

@@ -132,11 +132,8 @@ def test_a_stage_watches_the_folders_it_depends_on_and_no_others() -> None:
         for name, stage in yaml.safe_load((ROOT / graph).read_text())["stages"].items():
             entry = stage.get("do", stage)
             source = (ROOT / f"echodistill/stages/{entry['cmd'].split()[2].rpartition('.')[2]}.py").read_text()
-            (call,) = [
-                node
-                for node in ast.walk(ast.parse(source))
-                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"
-            ]
+            nodes = ast.walk(ast.parse(source))
+            (call,) = [node for node in nodes if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"]
             given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
             declared = {key for key in FOLDERS if f"${{{key}}}" in entry["deps"]}
             watched = set(watched_folders(given["sections"])) if given.get("reads_folders", True) else set()

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, text
 
 from echodistill.doctor import examine
 from echodistill.leftovers import remove_leftovers
-from echodistill.revision import git_cure
+from echodistill.workplace import workplace_cure
 from flows.run_cache import clear_run_cache
 from flows.workspace import environment as environment_of
 
@@ -322,13 +322,15 @@ def test_a_stage_runs_behind_an_empty_folder_of_the_run_cache_and_damage_in_the_
     assert status == 0, said
     assert f"{entry.parent.relative_to(project)} of DVC's run cache was empty" in said.replace(f"{project}/", "")
     (cached,) = [path for path in (project / ".dvc/cache/files/md5").glob("*/*") if path.read_text().endswith("source")]
-    cached.chmod(0o644)
-    cached.write_text("rotten")
-    (project / "made").unlink()
-    status, said = finish(started(project))
-    assert status == 0, said
-    assert f"{cached.relative_to(project)} of DVC's cache was damaged" in said.replace(f"{project}/", "")
-    assert (project / "made").read_text().endswith("source")
+    for mode in (0o644, 0o444):  # DVC does not look at what nobody may write
+        cached.chmod(0o644)
+        cached.write_text("rotten")
+        cached.chmod(mode)
+        (project / "made").unlink()
+        status, said = finish(started(project))
+        assert status == 0, said
+        assert f"{cached.relative_to(project)} of DVC's cache was damaged" in said.replace(f"{project}/", "")
+        assert (project / "made").read_text().endswith("source")
 
 
 def test_without_a_git_repository_the_cure_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,10 +342,18 @@ def test_without_a_git_repository_the_cure_is_named(project: Path, monkeypatch: 
     (found,) = [finding for finding in examine() if finding.what == "repository"]
     assert "git init" in found.cure
     (project / ".dvc/config.local").write_text("[core]\n    no_scm = true\n")
-    assert git_cure(project) == ""
+    assert workplace_cure(project) == ""
     (project / ".dvc/config.local").unlink()
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
-    assert git_cure(project) == ""
+    assert workplace_cure(project) == ""
+
+
+@pytest.mark.parametrize("name", ["{HOME}", "a{b", "a}b"])
+def test_a_path_that_breaks_dvc_is_named(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name / "repository"
+    folder.mkdir(parents=True)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    assert workplace_cure(folder) == (f"DVC cannot work below a folder with braces in its name: rename {name!r} or move the repository")
 
 
 @pytest.mark.parametrize("name", ["a?b", "a$HOME", "a b", "a%20b", "a#b", "a'b", 'a"b', "a&b", "a?uri=true", "é"])
