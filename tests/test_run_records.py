@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,8 +19,12 @@ from sqlalchemy import create_engine, text
 
 from echodistill.doctor import examine
 from echodistill.leftovers import remove_leftovers
+from echodistill.overrides import overridden, own_params
+from echodistill.run_lock import at_work, only_run_here
 from echodistill.workplace import workplace_cure
 from flows.run_cache import clear_run_cache
+from flows.stage_run import StageRefused
+from flows.turn import alone_in
 from flows.workspace import environment as environment_of
 
 ROOT = Path(__file__).parents[1]
@@ -82,7 +87,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-def at_work(project: Path) -> list[Path]:
+def stage_notes(project: Path) -> list[Path]:
     return list(project.glob("pid-*"))
 
 
@@ -99,7 +104,7 @@ def edit(path: Path) -> None:
 @pytest.mark.parametrize("edited", ["params.yaml", "work.py", "source", "data/raw/new.txt"])
 def test_what_was_edited_while_a_stage_ran_is_not_recorded(project: Path, edited: str) -> None:
     run = started(project)
-    wait_for(lambda: at_work(project))
+    wait_for(lambda: stage_notes(project))
     before = (project / edited).read_text() if (project / edited).exists() else None
     edit(project / edited)
     (project / "go").touch()
@@ -118,7 +123,7 @@ def test_what_was_edited_while_a_stage_ran_is_not_recorded(project: Path, edited
 
 def test_what_no_stage_reads_may_be_edited(project: Path) -> None:
     run = started(project)
-    wait_for(lambda: at_work(project))
+    wait_for(lambda: stage_notes(project))
     params = project / "params.yaml"
     params.write_text(params.read_text().replace("\ntrain:\n", "\n# mine\ntrain:\n").replace("  steps: ", "  steps: 1"))
     (project / "source").touch()
@@ -136,7 +141,7 @@ def test_a_killed_run_leaves_nothing_that_another_could_record(project: Path, vi
     original = (project / "params.yaml").read_bytes()
     seed = yaml.safe_load(original)["seed"]
     run = started(project, "-S", "seed=99")
-    wait_for(lambda: at_work(project))
+    wait_for(lambda: stage_notes(project))
     command = psutil.Process(run.pid)
     tree = [command, *command.children(recursive=True)]
     assert len(tree) >= 4
@@ -151,7 +156,7 @@ def test_a_killed_run_leaves_nothing_that_another_could_record(project: Path, vi
         assert run.wait(60) == 1
     _, living = psutil.wait_procs(tree, timeout=10)
     assert not [process for process in living if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-    wait_for(lambda: len(at_work(project)) == 2)
+    wait_for(lambda: len(stage_notes(project)) == 2)
     assert (project / "params.yaml").read_bytes() == original
     (project / "go").touch()
     status, said = finish(second)
@@ -191,7 +196,7 @@ def test_under_dvc_itself_a_stage_with_edited_inputs_fails(project: Path, edited
     toy_project(project)
     monkeypatch.setattr("tests.test_run_records.ROOT", project)
     run = started(project, command=("-m", "dvc", "repro"))
-    wait_for(lambda: at_work(project))
+    wait_for(lambda: stage_notes(project))
     edit(project / edited)
     (project / "go").touch()
     status, said = finish(run)
@@ -207,7 +212,7 @@ def test_a_killed_dvc_takes_its_stage_along_and_no_run_starts_beside_a_stage(pro
     toy_project(project)
     monkeypatch.setattr("tests.test_run_records.ROOT", project)
     by_hand = started(project, command=("-m", "dvc", "repro"))
-    wait_for(lambda: at_work(project))
+    wait_for(lambda: stage_notes(project))
     status, said = finish(started(project, "-S", "seed=99"))
     assert status == 1
     assert "a stage or a registration is at work in this folder" in said
@@ -346,6 +351,34 @@ def test_without_a_git_repository_the_cure_is_named(project: Path, monkeypatch: 
     (project / ".dvc/config.local").unlink()
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     assert workplace_cure(project) == ""
+
+
+@pytest.mark.parametrize("held", [only_run_here, at_work])
+def test_a_flow_waits_for_a_run_and_for_a_stage(
+    held: Callable[[], AbstractContextManager[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    with held(), pytest.raises(StageRefused), alone_in(tmp_path, lambda: True, said.append):
+        pass
+    with alone_in(tmp_path, lambda: bool(said), said.append), at_work():
+        pass
+    with held(), pytest.raises(StageRefused), alone_in(tmp_path, lambda: bool(said), said.append):
+        pass
+    assert said == [f"another run works in {tmp_path}: waiting for its end"]
+
+
+def test_the_parameters_of_the_user_are_known_while_a_run_overrides_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    original = params.read_text()
+    assert own_params(tmp_path) == original
+    with overridden(params, ["seed=5"]):
+        assert params.read_text() != original
+        assert own_params(tmp_path) == original
+        edited = params.read_text().replace("seed: 5", "seed: 6")
+        params.write_text(edited)
+        assert own_params(tmp_path) == edited
 
 
 @pytest.mark.parametrize("name", ["{HOME}", "a{b", "a}b"])
