@@ -9,6 +9,9 @@ from uuid import uuid4
 
 from echodistill.errors import UserError
 
+TEMPORARY, RETIRED = "tmp", "old"
+"""Ends of the names ``.TARGET.TWELVE-HEX-DIGITS.END`` of what is being written, and of a folder that steps aside for it."""
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
@@ -17,7 +20,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Raises ``UserError`` when the place cannot be written or the disk is full; ``target`` is then what it was before.
     """
     # not the process number: two containers that share a folder have the same ones
-    temporary, retired = (target.with_name(f".{target.name}.{uuid4().hex[:12]}.{end}") for end in ("tmp", "old"))
+    temporary, retired = (target.with_name(f".{target.name}.{uuid4().hex[:12]}.{end}") for end in (TEMPORARY, RETIRED))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -31,7 +34,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
             raise
         raise UserError(f"cannot write {target}: {fault}. Free space or choose a writable place") from error
     finally:
-        _remove(temporary)
+        remove(temporary)
 
 
 def write_fault(error: Exception) -> str | None:
@@ -57,10 +60,11 @@ def _replace_folder(new: Path, target: Path, retired: Path) -> None:
     except BaseException:
         os.replace(retired, target)
         raise
-    _remove(retired)
+    remove(retired)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a folder as far as that is possible."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
         return

@@ -2,8 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +13,7 @@ from echodistill.errors import UserError
 from echodistill.services.cli import app as services_app
 from echodistill.services.loopback import direct
 from echodistill.storage.place import place_from_environment
-from echodistill.terminal import accept_any_text, child_environment, reader_may_leave
-from echodistill.threads import SLEEPING
+from echodistill.terminal import accept_any_text, reader_may_leave
 
 if TYPE_CHECKING:
     from echodistill.params import Params
@@ -95,21 +92,30 @@ def _bring_up(
     valid, and yet none to start with.
     """
     from echodistill.dvc_lock import set_damaged_aside
-    from echodistill.overrides import applied, check_inputs, only_run_here, overridden, restore
+    from echodistill.leftovers import remove_leftovers
+    from echodistill.overrides import applied, check_inputs, overridden, restore
+    from echodistill.repro import repro
+    from echodistill.run_lock import only_run_here
+    from echodistill.teacher.location import cache_folder
+    from echodistill.workplace import workplace_cure
 
     params = _in_repository()
-    with only_run_here():
+    with only_run_here() as held:
         if said := restore(params):
             print(said)
+        for line in remove_leftovers(Path(), cache_folder()):
+            print(line)
         changed = applied(params, overrides)  # all of it: DVC looks only at the keys that stages name
         check_inputs(changed)
         stages = check(changed) or stages
         _check_store()
+        if cure := workplace_cure(Path()):
+            raise UserError(cure)
         for folder in (Path(), COMPARISON.parent, EVALUATION.parent):
             if said := set_damaged_aside(folder):
                 print(said)
         with overridden(params, overrides):
-            status = _repro(stages, jobs)
+            status = repro(stages, jobs, held)
     if status != 0:
         raise typer.Exit(1)
 
@@ -176,42 +182,18 @@ def _check_store() -> None:
         check(place)
 
 
-def _repro(stages: list[str], jobs: int) -> int:
-    """Run DVC in a process group of its own, so that an interrupt ends the whole tree before the parameters are put back."""
-    environment = SLEEPING | {
-        **os.environ,
-        **child_environment(),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "PYTHONUNBUFFERED": "1",
-        "DVC_NO_ANALYTICS": "1",
-    }
-    # what the team has computed from the same inputs is pulled from DVC's remote
-    pull = ["--pull"] if place_from_environment() else []
-    command = [sys.executable, "-m", "dvc", "repro", *pull, *stages]
-    if jobs > 1:
-        command = [sys.executable, "-m", "flows.side_by_side", *stages, str(jobs)]
-    with subprocess.Popen(command, env=environment, start_new_session=True) as process:
-        previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        try:
-            return process.wait()
-        except BaseException:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-            raise
-        finally:
-            signal.signal(signal.SIGTERM, previous)
-
-
 @app.command()
 def publish(
     stages: Annotated[list[str] | None, typer.Argument(help="Stages whose outputs to publish; all when none is named.")] = None,
 ) -> None:
     """Publish what the stages made to S3, under the address of its content; prints path and address of each."""
     from echodistill.publishing import publish_stages
+    from echodistill.run_lock import at_work
 
     _in_repository()
-    for path, url in publish_stages(STUDENT, stages or None).items():
-        print(f"{path}  {url}")
+    with at_work():
+        for path, url in publish_stages(STUDENT, stages or None).items():
+            print(f"{path}  {url}")
 
 
 @app.command()
@@ -226,15 +208,17 @@ def register(
     from echodistill.evaluating import NOTHING_TO_TRAIN
     from echodistill.params import load_params
     from echodistill.publishing import publish
+    from echodistill.run_lock import at_work
 
     params = _in_repository()
-    if comparison:
-        print(enter_comparison(REPORTS, COMPARED_MODELS))
-        return
-    if load_params(params).corpus.is_test_alone:
-        print(NOTHING_TO_TRAIN)
-        return
-    print(publish(STUDENT, BASE, REPORTS, Path("data/answers"), Path("dvc.lock")))
+    with at_work():
+        if comparison:
+            print(enter_comparison(REPORTS, COMPARED_MODELS))
+            return
+        if load_params(params).corpus.is_test_alone:
+            print(NOTHING_TO_TRAIN)
+            return
+        print(publish(STUDENT, BASE, REPORTS, Path("data/answers"), Path("dvc.lock")))
 
 
 @app.command()

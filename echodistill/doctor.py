@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from echodistill.teacher.location import cache_folder
+from echodistill.workplace import workplace_cure
 
 PACKAGES = (
     "torch",
@@ -113,4 +114,5 @@ def _disk() -> Finding:
 
 def _repository() -> Finding:
     here = Path("dvc.yaml").is_file() and Path(".dvc").is_dir()
-    return Finding("repository", str(Path.cwd()), "" if here else "run in the root of a clone: dvc.yaml and .dvc must be here")
+    cure = workplace_cure(Path()) if here else "run in the root of a clone: dvc.yaml and .dvc must be here"
+    return Finding("repository", str(Path.cwd()), cure)

@@ -1,6 +1,5 @@
 """Parameters overridden for one run: ``params.yaml`` is changed for its time only and put back byte for byte."""
 
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,6 @@ from echodistill.yaml12 import dump_yaml, load_yaml
 SAVED = Path(".echodistill/params.yaml.saved")
 OVERRIDDEN = Path(".echodistill/params.yaml.overridden")
 EDITED = Path(".echodistill/params.yaml.before-run")
-LOCK = Path(".echodistill/run.lock")
 QUOTES = ("'", '"')
 NOTHING = ("", "~", "null", "Null", "NULL")
 """How YAML writes that there is no value."""
@@ -79,22 +77,6 @@ def _value(text: str, key: str) -> Any:
     return text
 
 
-@contextmanager
-def only_run_here() -> Iterator[None]:
-    """Hold this folder's parameters while the block runs. Raises ``UserError`` when another run holds them."""
-    try:
-        LOCK.parent.mkdir(parents=True, exist_ok=True)
-        file = LOCK.open("w")
-    except OSError as error:
-        raise UserError(f"{LOCK} cannot be written ({error.strerror}): make this folder writable, or use another clone") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError("another `echodistill run` is under way in this folder: wait for its end, or use another clone") from error
-        yield
-
-
 def restore(params: Path) -> str | None:
     """Put back what a killed run left changed; what was done, or ``None`` when there was nothing to do."""
     if not SAVED.exists():
@@ -115,6 +97,13 @@ def _put_back(params: Path) -> bool:
 
 def _kept(params: Path) -> str:
     return f"{params} was edited during a run with -S and stays as it is now; as it was before the run it is in {EDITED}"
+
+
+def own_params(repository: Path) -> str:
+    """The text of ``params.yaml`` without what a run with ``-S``, under way or killed, has changed in it."""
+    params, saved, overridden = (repository / name for name in ("params.yaml", SAVED, OVERRIDDEN))
+    ours = saved.is_file() and overridden.is_file() and params.read_bytes() == overridden.read_bytes()
+    return (saved if ours else params).read_text(encoding="utf-8")
 
 
 @contextmanager

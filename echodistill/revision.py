@@ -1,7 +1,12 @@
-"""The git revision a training is started from."""
+"""The git repository that all works in, and the revision a training is started from."""
 
+import os
+import re
 import subprocess
 from pathlib import Path
+
+NO_SCM = re.compile(r"^\s*no_scm\s*=\s*true\s*$", re.MULTILINE | re.IGNORECASE)
+"""DVC's own setting for work without git."""
 
 
 def git_facts(folder: Path) -> dict[str, str]:
@@ -17,9 +22,26 @@ def git_facts(folder: Path) -> dict[str, str]:
     return {"rev": rev, "dirty": str(bool(changes.strip())).lower()}
 
 
+def git_cure(folder: Path) -> str:
+    """Return what to do where ``folder`` is in no git repository, which DVC needs; empty where all is well, or git is not there."""
+    try:
+        _git(folder, "rev-parse", "--git-dir")
+        return ""
+    except OSError:
+        return ""
+    except subprocess.CalledProcessError as error:
+        configs = [folder / ".dvc" / name for name in ("config", "config.local")]
+        if any(NO_SCM.search(config.read_text(encoding="utf-8")) for config in configs if config.is_file()):
+            return ""
+        if "not a git repository" in error.stderr:
+            return "this is no git repository, and a downloaded archive is none: run `git init` here, or clone the repository"
+        return f"git does not read this repository: {' '.join(error.stderr.split())}"
+
+
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    english = os.environ | {"LC_ALL": "C"}
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, env=english).stdout
 
 
 def revision_tags(folder: Path) -> dict[str, str]:

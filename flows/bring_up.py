@@ -11,28 +11,30 @@ from pathlib import Path
 from echodistill.dvc_lock import set_damaged_aside
 from flows.dvc_repo import locked
 from flows.remote import has_remote
+from flows.repro import repro
+from flows.run_cache import clear_run_cache, damage_said
 
 UNKNOWN = 75
 
 
 def main() -> int:
     """Raises what a remote raises that cannot be read: a stage is not computed again because of an outage."""
-    from dvc.cli import main as dvc
-
     *options, name = sys.argv[1:]
     if "--force" not in options:
         known = bring_results(name)
         if "--only-known" in options and not known:
             return UNKNOWN
-    return int(dvc(["--wait-for-lock", "repro", "--single-item", *(["--force"] if "--force" in options else []), name]))
+    return repro(["--single-item", *(["--force"] if "--force" in options else []), name], ["--wait-for-lock"])
 
 
 def bring_results(name: str) -> bool:
     """Whether a stage need not run: its outputs are there, or are now, from the local cache or DVC's remote."""
     from dvc.stage.cache import RunCacheNotFoundError
 
-    with locked(Path()) as repo:
+    with locked(Path()) as repo, damage_said():
         if said := set_damaged_aside(Path()):
+            print(said, flush=True)
+        for said in clear_run_cache(repo):
             print(said, flush=True)
         (stage,) = repo.stage.collect(name)
         if not stage.changed():

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 from echodistill.errors import UserError
 from echodistill.evaluating import check_evaluation
 from echodistill.params import load_params
-from flows.commands import DVC
 from flows.dvc_repo import locked
+from flows.run_cache import CLEARED
 
 UNCHANGED = re.compile(r"^Stage '(?P<name>[^']+)' (?P<reason>didn't change, skipping)")
 PIPELINE = "dvc.yaml"
 EVALUATION = "evaluation/dvc.yaml"
 """In place of ``PIPELINE`` where the corpus is a test alone."""
+# without its folder in the path: a workspace's own code comes first there
+REPRO = (sys.executable, "-P", str(Path(__file__).with_name("repro.py")))
 META_KEYS = {"pool", "retries", "timeout_s", "concurrency"}
 
 
@@ -139,9 +142,10 @@ def unchanged(workspace: Path, nodes: Sequence[Node], pipeline: str = PIPELINE) 
 
     A dry run holds each stage against what is on disk now: behind a stage that will run, nothing is known to be unchanged.
     """
-    asked = subprocess.run(
-        [*DVC, "--wait-for-lock", "repro", "--dry", pipeline], cwd=workspace, capture_output=True, text=True, check=False
-    )
+    asked = subprocess.run([*REPRO, "--dry", pipeline], cwd=workspace, capture_output=True, text=True, check=False)
+    for line in asked.stdout.splitlines():
+        if CLEARED.search(line):
+            print(line, flush=True)
     found = (UNCHANGED.match(line) for line in asked.stdout.splitlines())
     reasons = {match["name"]: match["reason"] for match in found if match} if asked.returncode == 0 else {}
     known: dict[str, str] = {}

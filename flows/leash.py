@@ -1,7 +1,8 @@
 """Runs a command that dies with whoever started it: ``python -m flows.leash COMMAND…``.
 
 The command gets a process group of its own. When this process's standard input closes, because its parent closed it or was killed, or
-when it is told to terminate, the whole group ends: politely at first, by force after ``GRACE_S``.
+when it is told to terminate or hang up, the whole group ends: politely at first, by force after ``GRACE_S``. When this process itself
+is killed, the kernel kills the command. Open files that this process was given (``pass_fds``), such as a lock, the command gets too.
 """
 
 import os
@@ -11,11 +12,15 @@ import sys
 import threading
 from contextlib import suppress
 
+from echodistill.lifetime import end_with_parent
+
 GRACE_S = 5.0
 
 
 def main() -> int:
-    with subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True) as child:
+    with subprocess.Popen(
+        sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True, close_fds=False, preexec_fn=end_with_parent
+    ) as child:
         ended = threading.Event()
 
         def end_group() -> None:
@@ -33,7 +38,9 @@ def main() -> int:
                 pass
             end_group()
 
-        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=end_group, daemon=True).start())
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                signal.signal(number, lambda *_: threading.Thread(target=end_group, daemon=True).start())
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
         threading.Thread(target=watch_parent, daemon=True).start()
         status = child.wait()

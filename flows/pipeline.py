@@ -18,8 +18,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from echodistill.dvc_lock import set_damaged_aside
 from echodistill.errors import UserError
 from echodistill.evaluating import NOTHING_TO_TRAIN
+from echodistill.leftovers import remove_leftovers
+from echodistill.overrides import restore
 from echodistill.paths import check_hashable
 from echodistill.storage.client import Store, checked_place, open_store
+from echodistill.teacher.location import cache_folder
 from flows.cancellation import Watch
 from flows.commands import DVC
 from flows.dvc_repo import locked
@@ -148,6 +151,10 @@ def echodistill(
             store = _store()
             workspace = open_workspace(repository, name, changes) if changes else repository
             with alone_in(workspace, lambda: watch.cancelled, get_run_logger().info):
+                if workspace == repository and (said := restore(Path("params.yaml"))):
+                    get_run_logger().warning(said)
+                for line in remove_leftovers(workspace, repository / cache_folder()):
+                    get_run_logger().info(line)
                 if store:
                     use_remote(workspace, store.place)
                 with locked(workspace):

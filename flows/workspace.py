@@ -8,7 +8,7 @@ from pathlib import Path
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
 from echodistill.local_store import NAME, uri_of
-from echodistill.overrides import apply_overrides
+from echodistill.overrides import apply_overrides, own_params
 from echodistill.params import validate_params
 from echodistill.yaml12 import dump_yaml, load_yaml
 from flows.commands import DVC, output_of
@@ -30,7 +30,7 @@ def open_workspace(repository: Path, name: str, overrides: list[str]) -> Path:
 
     An interrupted run finds its clone again, unless something was committed since. Raises ``UserError`` for overrides that do not fit.
     """
-    raw = load_yaml((repository / "params.yaml").read_text(encoding="utf-8"))
+    raw = load_yaml(own_params(repository))
     changed = apply_overrides(raw, overrides)
     validate_params(changed, "params.yaml with overrides")
     workspace = (repository / WORKSPACES / name).resolve()

@@ -13,8 +13,9 @@ import pytest
 from echodistill import cli as commands
 from echodistill.doctor import examine
 from echodistill.errors import UserError
-from echodistill.overrides import EDITED, SAVED, apply_overrides, only_run_here, overridden, restore
+from echodistill.overrides import EDITED, SAVED, apply_overrides, overridden, restore
 from echodistill.report import closing
+from echodistill.run_lock import only_run_here
 from tests.test_pipeline import ROOT
 
 
@@ -219,7 +220,7 @@ def test_an_edit_made_during_a_run_with_overrides_is_kept(
 def test_two_runs_cannot_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with only_run_here():
-        code = "from echodistill.overrides import only_run_here\nwith only_run_here(): print('in')"
+        code = "from echodistill.run_lock import only_run_here\nwith only_run_here(): print('in')"
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         second = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
         assert second.returncode == 1

@@ -13,6 +13,7 @@ from echodistill.closure import ROOT, closure
 from echodistill.errors import UserError
 from echodistill.gates.next_step import next_step
 from echodistill.module_lists import with_module_lists
+from echodistill.stage_inputs import FOLDERS, watched_folders
 from flows.graph import read_graph
 
 FOR_PEOPLE = ("reports/accuracy_by_snr", "reports/model_card.md")
@@ -124,6 +125,21 @@ def test_a_stage_declares_exactly_the_parameters_it_reads(name: str) -> None:
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"]
     (sections,) = [keyword.value for keyword in calls[0].keywords if keyword.arg == "sections"]
     assert sorted(stages()[name]["params"]) == sorted(ast.literal_eval(sections))
+
+
+def test_a_stage_watches_the_folders_it_depends_on_and_no_others() -> None:
+    """While it runs it holds them against what they were at its start (``stage_inputs.py``)."""
+    for graph in ("dvc.yaml", "comparison/dvc.yaml"):
+        for name, stage in yaml.safe_load((ROOT / graph).read_text())["stages"].items():
+            entry = stage.get("do", stage)
+            source = (ROOT / f"echodistill/stages/{entry['cmd'].split()[2].rpartition('.')[2]}.py").read_text()
+            nodes = ast.walk(ast.parse(source))
+            (call,) = [node for node in nodes if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"]
+            given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+            declared = {key for key in FOLDERS if f"${{{key}}}" in entry["deps"]}
+            watched = set(watched_folders(given["sections"])) if given.get("reads_folders", True) else set()
+            # the report draws some examples and is done in seconds: it does without
+            assert watched == (set() if name == "report" else declared), name
 
 
 def test_where_work_is_computed_makes_no_stage_run_again() -> None:

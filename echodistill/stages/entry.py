@@ -5,6 +5,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, cast, get_args, get_origin
@@ -12,7 +13,10 @@ from typing import Any, Literal, cast, get_args, get_origin
 from echodistill.atomic import write_fault
 from echodistill.environment import device_batch, forget_job_manager
 from echodistill.errors import UserError
+from echodistill.lifetime import end_with_parent
 from echodistill.params import Params, load_params
+from echodistill.run_lock import at_work
+from echodistill.stage_inputs import StageInputs
 from echodistill.terminal import accept_any_text, reader_may_leave
 
 PARAMS_FILE = Path("params.yaml")
@@ -75,12 +79,15 @@ def _converted(annotation: Any, text: str) -> Any:
     return text
 
 
-def run_stage(stage: Callable[..., None], sections: Sequence[str], on_workers: bool = False) -> None:
-    """Run ``stage(params, *arguments)`` with the command line's arguments. Exits with status 1 and one line on ``UserError``.
+def run_stage(stage: Callable[..., None], sections: Sequence[str], on_workers: bool = False, reads_folders: bool = True) -> None:
+    """Run ``stage(params, *arguments)`` with the command line's arguments. Exits with status 1 and one line on ``UserError``, and
+    also when what it ran with has changed at its end, since DVC would then record it under what is there now.
 
     ``on_workers``: the stage also takes ``address`` (``workers.address``). That is no section, since DVC must not watch it: where
-    work is computed changes no byte.
+    work is computed changes no byte. ``reads_folders``: it reads the folders of recordings that its parameters name.
     """
+    if "DVC_STAGE" in os.environ:  # a stage without its DVC would write to a place that another DVC may work on
+        end_with_parent()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     accept_any_text()
@@ -88,9 +95,11 @@ def run_stage(stage: Callable[..., None], sections: Sequence[str], on_workers: b
     try:
         device_batch()  # before any work
         values = arguments_of(stage, sys.argv[1:])
-        params = load_params(PARAMS_FILE)
-        with reader_may_leave():
+        with at_work(), reader_may_leave():
+            inputs = StageInputs(partial(load_params, PARAMS_FILE), sections, reads_folders)
+            params = inputs.params
             stage(only(params, sections), *values, **({"address": params.workers.address} if on_workers else {}))
+            inputs.check()
     except UserError as error:
         sys.exit(f"error: {error}")
     except Exception as error:

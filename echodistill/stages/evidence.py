@@ -160,4 +160,5 @@ if __name__ == "__main__":
             "mixes",
             "train.prompts_per_step",
         ),
+        reads_folders=False,
     )

@@ -108,4 +108,4 @@ def _facts(params: Params, corpus: Corpus, rows: list[Answer], table: Mapping[st
 
 
 if __name__ == "__main__":
-    run_stage(report, sections=("seed", "corpus.test", "mixes", "train", "compare", "comparison"))
+    run_stage(report, sections=("seed", "corpus.test", "mixes", "train", "compare", "comparison"), reads_folders=False)

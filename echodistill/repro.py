@@ -1,0 +1,59 @@
+"""Starts DVC as a tree of processes that ends with the command that started it, whatever ends that."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from echodistill.storage.place import place_from_environment
+from echodistill.terminal import child_environment
+from echodistill.threads import SLEEPING
+
+
+def repro(stages: list[str], jobs: int, held: IO[str]) -> int:
+    """Run DVC in a tree that ends with this process, however it ends, and before the parameters are put back.
+
+    The tree holds ``held``, the lock of this folder, too: while any of it lives, no other run starts here.
+    """
+    environment = SLEEPING | {
+        **os.environ,
+        **child_environment(),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONUNBUFFERED": "1",
+        "DVC_NO_ANALYTICS": "1",
+    }
+    # what the team has computed from the same inputs is pulled from DVC's remote
+    pull = ["--pull"] if place_from_environment() else []
+    module = ["flows.repro", *pull, *stages] if jobs == 1 else ["flows.side_by_side", *stages, str(jobs)]
+    python = [sys.executable, "-m"]
+    command = [*python, "flows.leash", *python, *module]
+    with (
+        _exit_on(signal.SIGTERM, signal.SIGHUP),
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, pass_fds=[held.fileno()], start_new_session=True) as tree,
+    ):
+        try:
+            return tree.wait()
+        except BaseException:
+            assert tree.stdin
+            tree.stdin.close()  # the leash ends the tree
+            tree.wait()
+            raise
+
+
+@contextmanager
+def _exit_on(*numbers: signal.Signals) -> Iterator[None]:
+    """Turn these signals into ``SystemExit`` while the block runs; one that is ignored, as under nohup, stays ignored."""
+
+    def leave(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    previous = {number: signal.signal(number, leave) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

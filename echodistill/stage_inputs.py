@@ -1,0 +1,120 @@
+"""What a stage runs with, fixed at its start and held against what is there at its end.
+
+DVC records what it finds when a stage has ended. If that is no longer what the stage ran with, the stage must fail, or its output
+would stand in ``dvc.lock`` and in the run cache under inputs that it was not made from.
+"""
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from echodistill.closure import PACKAGE, ROOT, STARTED_BY
+from echodistill.errors import UserError
+from echodistill.params import Params
+
+FOLDERS = ("corpus.path", "corpus.test.path", "mixes.recordings")
+"""Parameters that name a folder which no stage makes."""
+
+
+class StageInputs:
+    """The parameters, modules and folders of the user's own that this process works with."""
+
+    def __init__(self, read_params: Callable[[], Params], sections: Sequence[str], reads_folders: bool) -> None:
+        """``read_params`` returns what the parameters are now; ``sections`` are those that the stage is given.
+
+        Raises ``UserError`` where a module was edited while Python loaded it: nobody knows which of its texts runs.
+        """
+        self.params = read_params()
+        self._read_params = read_params
+        self._sections = sections
+        watched = watched_folders(sections) if reads_folders else []
+        self._folders = {key: Path(str(_value(self.params, key))) for key in watched}
+        self._files = {key: _files(folder) for key, folder in self._folders.items()}
+        self._modules = _hashes(ROOT.joinpath(PACKAGE).rglob("*.py"))
+        if edited := _edited_since(psutil.Process().create_time(), _loaded()):
+            raise UserError(f"{_named(edited)} changed while this stage started: run it again")
+
+    def check(self) -> None:
+        """Raises ``UserError`` naming what is no longer as it was at the start."""
+        changed = [*self._changed_params(), *self._changed_modules(), *self._changed_folders()]
+        if changed:
+            raise UserError(
+                f"{', '.join(changed)} changed while this stage ran: what it made is of neither state and is not recorded. Run it again"
+            )
+
+    def _changed_params(self) -> list[str]:
+        try:
+            now = self._read_params()
+        except UserError:  # an editor is just writing it
+            return ["params.yaml"]
+        changed = [section for section in self._sections if _value(now, section) != _value(self.params, section)]
+        return [f"params.yaml ({', '.join(changed)})"] if changed else []
+
+    def _changed_modules(self) -> list[str]:
+        now = _hashes(_loaded())
+        changed = [path for path, digest in now.items() if self._modules.get(path) != digest]
+        return [_named(changed)] if changed else []
+
+    def _changed_folders(self) -> list[str]:
+        return [f"{key} ({folder})" for key, folder in self._folders.items() if _files(folder) != self._files[key]]
+
+
+def watched_folders(sections: Sequence[str]) -> list[str]:
+    """Return the parameters in ``sections`` that name a folder of the user's own."""
+    return [key for key in FOLDERS if any(key == section or key.startswith(f"{section}.") for section in sections)]
+
+
+def _value(params: Params, section: str) -> Any:
+    value: Any = params
+    for part in section.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _named(paths: Iterable[Path]) -> str:
+    return ", ".join(path.relative_to(ROOT).as_posix() for path in paths)
+
+
+def _loaded() -> list[Path]:
+    """Files of this package that this process runs, those that it starts as processes of their own included."""
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    own = {Path(file) for file in files if file and Path(file).is_relative_to(ROOT / PACKAGE)}
+    return sorted(own | {ROOT / other for path in own for other in STARTED_BY.get(path.relative_to(ROOT).as_posix(), [])})
+
+
+def _hashes(paths: Iterable[Path]) -> dict[Path, str | None]:
+    """Return the sha256 of each file; ``None`` for one that cannot be read."""
+    return {path: _hash(path) for path in paths}
+
+
+def _hash(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def _edited_since(start_s: float, paths: Iterable[Path]) -> list[Path]:
+    """Files written after ``start_s``; a time that is still to come says nothing of the kind."""
+    now_s = time.time()
+    return [path for path in paths if path.is_file() and start_s < path.stat().st_mtime <= now_s]
+
+
+def _files(folder: Path) -> Mapping[str, tuple[int, int]]:
+    """Return the size and the time of the last change of every file below ``folder``: reading all of them twice would take long."""
+    found = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            try:
+                facts = os.stat(path)
+            except OSError:  # a broken link is for whoever reads it
+                continue
+            found[path] = (facts.st_size, facts.st_mtime_ns)
+    return found

@@ -1,0 +1,35 @@
+"""``dvc repro`` that records only what is true: ``python -m flows.repro [OPTION…] [STAGE…]``.
+
+Inputs are fixed at a stage's start, what a killed DVC left in its run cache is cleared, and damage in the cache is said.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from echodistill.errors import UserError
+from flows.dvc_repo import locked
+from flows.fixed_inputs import inputs_fixed
+from flows.run_cache import clear_run_cache, damage_said
+
+
+def repro(arguments: Sequence[str], options: Sequence[str] = ()) -> int:
+    """The exit status of ``dvc OPTIONS repro ARGUMENTS``."""
+    from dvc.cli import main as dvc
+
+    with inputs_fixed(), damage_said():
+        return int(dvc([*options, "repro", *arguments]))
+
+
+def main() -> int:
+    try:
+        with locked(Path()) as repo:
+            for said in clear_run_cache(repo):
+                print(said, flush=True)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    return repro(sys.argv[1:], ["--wait-for-lock"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
