@@ -43,7 +43,7 @@ window.checks = (() => {
       if (!["none", "normal"].includes(style.content) && element.checkVisibility()) tell(element, style.color, 4.5, side + style.content);
     }
     for (const element of document.querySelectorAll("svg .line")) tell(element.closest("svg"), getComputedStyle(element).stroke, 3, element.getAttribute("class"));
-    for (const element of document.querySelectorAll("input:not([type=file]):not([type=range]), select")) tell(element, getComputedStyle(element).color, 4.5, "value");
+    for (const element of document.querySelectorAll("input:not([type=file]):not([type=range]), select, textarea")) tell(element, getComputedStyle(element).color, 4.5, "value");
     return found;
   }
 
@@ -65,7 +65,7 @@ window.checks = (() => {
     ].map(name);
   }
 
-  const reachable = () => [...document.querySelectorAll("a[href], button, input, select, summary, audio[controls], [tabindex='0']")]
+  const reachable = () => [...document.querySelectorAll("a[href], button, input, select, textarea, summary, audio[controls], [tabindex='0']")]
     .filter(element => element.checkVisibility() && !element.disabled);
 
   // plays every player from its start; its place in the page where it does not get on
