@@ -113,7 +113,8 @@ def _unusable(error: Exception) -> UserError:
         return error
     database = local_store.database_of(tracking_uri())
     found = local_store.fault_of(database) if database else None
-    reason, cure = found or (_reason(error), "Check MLFLOW_TRACKING_URI, or unset it to use mlflow.db here")
+    missing = f"Install {error.name}, check" if isinstance(error, ImportError) and error.name else "Check"
+    reason, cure = found or (_reason(error), f"{missing} MLFLOW_TRACKING_URI, or unset it to use mlflow.db here")
     return UserError(f"MLflow at {without_credentials(tracking_uri())} failed: {reason.rstrip('.')}. {cure}")
 
 

@@ -14,7 +14,7 @@ from tests.test_pipeline import ROOT
 
 def test_a_run_with_skipped_browser_tests_says_so_in_its_last_lines() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "CHROMIUM"} | {"PATH": "/nowhere"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_browser.py", "-k", "fits_the_screen"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_browser.py", "-k", "fits_the_screen"]
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout
     last = result.stdout.strip().splitlines()[-2:]

@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -48,11 +47,24 @@ def rows(database: Path, query: str) -> list[str]:
         return [str(row[0]) for row in store.execute(query)]
 
 
-def test_a_kill_while_the_store_is_made_leaves_nothing_that_stands_in_the_way(tmp_path: Path) -> None:
-    process = start(TRACK, tmp_path)
-    while process.poll() is None and not [path for path in tmp_path.rglob("mlflow.db") if path.stat().st_size > 50_000]:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+KILLED = """
+import os, signal
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+statements = []
+
+@event.listens_for(Engine, "before_cursor_execute")
+def count(*_):
+    statements.append(1)
+    if len(statements) == {}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+"""
+
+
+@pytest.mark.parametrize("statements", [250, 900])
+def test_a_kill_while_the_store_is_made_leaves_nothing_that_stands_in_the_way(statements: int, tmp_path: Path) -> None:
+    process = start(KILLED.format(statements) + TRACK, tmp_path)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "mlflow.db").exists()
@@ -287,9 +299,9 @@ def weights(folder: Path) -> list[Path]:
 def test_what_is_registered_already_asks_mlflow_only_where_the_store_changed(
     registered: Path, tmp_path: Path, mlflow_database: Path
 ) -> None:
-    without = "import sys; sys.modules['mlflow'] = None\n"
-    assert "version 1" in run(without + REGISTER, registered)
     folder = Path(shutil.copytree(registered, tmp_path / "second"))
+    run(REGISTER, folder)
+    assert "version 1" in run(f"import sys; sys.modules['mlflow'] = None\n{REGISTER}", folder)
     shutil.copy(mlflow_database, folder / "mlflow.db")
     assert "version 1" in run(REGISTER, folder)
     assert rows(folder / "mlflow.db", "SELECT name FROM registered_models") == ["echodistill"]
