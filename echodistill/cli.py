@@ -281,7 +281,7 @@ def ask(
     """Ask a model about a clip."""
     from echodistill.asking import answer, in_noise, read_clip
     from echodistill.models.prompts import check_asked
-    from echodistill.params import HIGHEST_SNR_DB, LOWEST_SNR_DB
+    from echodistill.params_types import HIGHEST_SNR_DB, LOWEST_SNR_DB
 
     if both and model is not None:
         raise UserError("--both asks base and student: leave --model out")

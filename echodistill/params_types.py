@@ -1,8 +1,17 @@
-"""Types of values in ``params.yaml`` that more than a range says."""
+"""What the sections of ``params.yaml`` are made of: the types of their values, and what every section refuses."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+LOWEST_SNR_DB, HIGHEST_SNR_DB = -40.0, 60.0
+SnrDb = Annotated[float, Field(ge=LOWEST_SNR_DB, le=HIGHEST_SNR_DB)]
 
 FirstNumber = Literal[0, 1]
 """The number of the first choice."""
@@ -16,3 +25,14 @@ def _as_manifests_do(value: object) -> object:
 
 
 GroupName = Annotated[str, BeforeValidator(_as_manifests_do)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("true or false stands where another value belongs")  # it would pass as the number 1
+        return value

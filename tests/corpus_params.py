@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from echodistill.params import CorpusParams
+from echodistill.params_corpus import CorpusParams
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 

@@ -11,7 +11,7 @@ import soundfile
 from echodistill.datasets import fsdd
 from echodistill.datasets.sources import SourceClip
 from echodistill.errors import UserError
-from echodistill.params import CorpusParams
+from echodistill.params_corpus import CorpusParams
 from tests.corpus_params import corpus_params
 
 RATE = 8_000

@@ -19,7 +19,7 @@ from echodistill.audio.kinds import CLEAN, KINDS, condition_name
 from echodistill.audio.levels import SAMPLE_RATE, Waveform, dbfs, excerpt, fit_length, power, snr_db
 from echodistill.audio.mixing import Mix, draw, render
 from echodistill.audio.noises import BABBLE_VOICES, PROCEDURAL, crowd
-from echodistill.audio.recordings import NoiseLibrary, list_recordings
+from echodistill.audio.recordings import NoiseLibrary, list_recordings, read_recording
 from echodistill.errors import UserError
 from echodistill.seeds import rng
 from tests.noise_cases import heard_by_train
@@ -281,7 +281,7 @@ def test_an_offset_of_a_recording_is_no_noise(recordings: Path, offset: float) -
             assert snr_db(rendered.clean, added - added.mean()) == pytest.approx(0, abs=0.01)
     write_wav(recordings / "rain" / "constant.wav", np.full(16_000, offset, np.float32))
     with pytest.raises(UserError, match=r"constant\.wav: is silent"):
-        heard_by_train(recordings, {"rain/constant.wav": "rain"})
+        read_recording(recordings / "rain/constant.wav")
 
 
 @pytest.mark.parametrize("kind", PROCEDURAL)

@@ -46,9 +46,6 @@ def list_recordings(folder: Path, kinds: Sequence[str]) -> dict[str, tuple[str, 
         if kind is None or name.startswith("."):
             continue
         below = glob("**", root_dir=path, recursive=True) if path.is_dir() else []  # follows links to folders
-        for place in [path / "*", *(path / part / "*" for part in below if (path / part).is_dir())] if path.is_dir() else []:
-            if fault := unwatched(place, folder):
-                raise UserError(f"mixes.recordings, kind {kind}: {fault}")
         files = [f"{name}/{part}" for part in below] if path.is_dir() else [name]
         found[kind] += [file for file in files if Path(file).suffix.lower() in SUFFIXES and not (folder / file).is_dir()]
     for kind, names in found.items():
@@ -59,8 +56,8 @@ def list_recordings(folder: Path, kinds: Sequence[str]) -> dict[str, tuple[str, 
                 f"mixes.recordings: {folder} holds no recordings of {kind!r}, neither in {folder / kind} nor as {kind}.wav; "
                 f"it holds {known:.200}. Add some, take {kind!r} out of mixes.kinds{cure}"
             )
-        if odd := [name for name in names if not _is_text(name)]:
-            raise UserError(f"mixes.recordings: the name of {odd[0]!r} in {folder} is not UTF-8: rename the file")
+        if faults := [fault for name in names if (fault := unwatched(folder / name, folder))]:
+            raise UserError(f"mixes.recordings, kind {kind}: {faults[0]}")
     return {kind: tuple(sorted(names)) for kind, names in found.items()}
 
 
@@ -80,14 +77,6 @@ def _kind_of(name: str, kinds: Sequence[str], numbered: bool) -> str | None:
         return by_name.get(name)
     match = _NUMBERED.fullmatch(name)
     return by_name.get(match[1]) if match else None
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:  # what Python makes of bytes that are not UTF-8
-        return False
-    return True
 
 
 def read_recording(path: Path) -> tuple[str, Waveform]:

@@ -21,7 +21,7 @@ from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.audio.stored import Decoded
 from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceFailed, split_groups
 from echodistill.datasets.spoken_words import ask, draw_words
-from echodistill.params import CorpusParams
+from echodistill.params_corpus import CorpusParams
 from echodistill.records import SPLITS
 from echodistill.seeds import rng
 from echodistill.workers import worker_count

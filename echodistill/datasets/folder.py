@@ -32,7 +32,7 @@ from echodistill.datasets.recording_paths import RecordingPaths
 from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceQuestion, split_groups
 from echodistill.errors import UserError
 from echodistill.models.prompts import control_token
-from echodistill.params import CorpusParams
+from echodistill.params_corpus import CorpusParams
 from echodistill.records import SPLITS, Quarantined
 
 SPLIT_NAMES = {split: split for split in SPLITS} | {"val": "validation", "dev": "validation"}

@@ -14,7 +14,8 @@ from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluation.wording import normalise
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, Unique
-from echodistill.params import CorpusParams, Params
+from echodistill.params import Params
+from echodistill.params_corpus import CorpusParams
 from echodistill.records import SPLITS, Clip, Quarantined, Question, read_rows
 
 STORED_AS = f"{SAMPLE_RATE} Hz, 1 channel"

@@ -171,10 +171,13 @@ def mixes_notes(folder: Path, corpus_folder: Path, unseen: Collection[str]) -> l
     noise = read_noise(folder)
     notes = recordings_notes(noise, unseen)
     if CROWD in noise.kinds and CROWD not in noise.recorded_kinds:
-        voices = [clip for clip in read_rows(corpus_folder / "clips.parquet", Clip) if clip.split == "train"]
+        clips = read_rows(corpus_folder / "clips.parquet", Clip)
+        split = babble_split(clips)
+        voices = [clip for clip in clips if clip.split == split]
         if unknown := sum(not clip.transcript for clip in voices):
+            made_of = f"{'training' if split == 'train' else 'test'} clips"
             notes.append(
-                f"warning: {CROWD} is babble of training clips, and {unknown} of {len(voices)} have no transcript, so they may be no "
-                f"speech: give recordings of a crowd (mixes.noise, mixes.recordings), or leave {CROWD} out of mixes.kinds"
+                f"warning: {CROWD} is babble of {made_of}, and {unknown} of {len(voices)} have no transcript, so they may be no speech: "
+                f"give recordings of a crowd (mixes.noise, mixes.recordings), or leave {CROWD} out of mixes.kinds"
             )
     return notes

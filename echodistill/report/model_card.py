@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from echodistill.params import Params, judged_on
+from echodistill.params import Params
+from echodistill.params_corpus import judged_on
 from echodistill.report.sentences import few_units_warning, headline_sentence, points, units_text, without_choices
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
