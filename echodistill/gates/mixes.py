@@ -177,7 +177,7 @@ def mixes_notes(folder: Path, corpus_folder: Path, unseen: Collection[str]) -> l
         if unknown := sum(not clip.transcript for clip in voices):
             made_of = f"{'training' if split == 'train' else 'test'} clips"
             notes.append(
-                f"warning: {CROWD} is babble of {made_of}, and {unknown} of {len(voices)} have no transcript, so they may be no speech: "
-                f"give recordings of a crowd (mixes.noise, mixes.recordings), or leave {CROWD} out of mixes.kinds"
+                f"warning: {CROWD} is babble of {made_of}, and {unknown} of {len(voices)} have no transcript, so they may be no "
+                f"speech: give recordings of a crowd (mixes.noise, mixes.recordings), or leave {CROWD} out of mixes.kinds"
             )
     return notes
