@@ -111,7 +111,7 @@ def test_frozen() -> None:
         ("mixes.unseen", ["hum"], r"\['hum'\] are not in kinds"),
         ("mixes.procedural", ["hum"], r"\['hum'\] are not in kinds"),
         ("mixes.procedural", MISSING, "required"),
-        ("mixes.procedural", "gauss", "valid tuple"),
+        ("mixes.procedural", "gauss", "a single value stands where a list belongs"),
         ("corpus.min_duration_s", 1.2, "below max_duration_s"),
         ("corpus.test_share", 0.9, "left to train"),
         ("base.nano.min_snr_db", 41, "above max_snr_db"),

@@ -136,6 +136,7 @@ def test_a_stage_watches_the_folders_it_depends_on_and_no_others() -> None:
             nodes = ast.walk(ast.parse(source))
             (call,) = [node for node in nodes if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"]
             given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+            assert sorted(entry["params"]) == sorted(given["sections"]), name
             declared = {key for key in FOLDERS if f"${{{key}}}" in entry["deps"]}
             watched = set(watched_folders(given["sections"])) if given.get("reads_folders", True) else set()
             # a stage that is given mixes holds each recording that it reads against its hash in their noise.json

@@ -65,4 +65,4 @@ def evaluate(
 
 
 if __name__ == "__main__":
-    run_stage(evaluate, sections=("seed", "corpus.source", "corpus.manifest", "corpus.test", "compare", "evaluation"))
+    run_stage(evaluate, sections=("seed", "corpus.source", "corpus.manifest", "corpus.test", "compare", "evaluation"), reads_folders=False)

@@ -54,4 +54,4 @@ def _facts(params: Params, table: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    run_stage(evaluation_report, sections=("seed", "mixes", "compare"))
+    run_stage(evaluation_report, sections=("seed", "mixes", "compare"), reads_folders=False)
