@@ -88,7 +88,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_what_a_test_alone_cannot_do_is_told_before_anything_runs(
     command: str, more: list[str], says: str, benchmark: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "_repro", lambda *_args: pytest.fail("it ran"))
+    monkeypatch.setattr("echodistill.repro.repro", lambda *_args: pytest.fail("it ran"))
     before = Path("params.yaml").read_bytes()
     with pytest.raises(UserError, match=f"^{says}"):
         commands.run(None, [*benchmark, *more]) if command == "run" else commands.compare(False, [*benchmark, *more], 1)
@@ -105,7 +105,7 @@ def test_a_test_alone_is_evaluated_and_stages_that_are_named_are_run_as_ever(
         ran.append(stages)
         return 0
 
-    monkeypatch.setattr(commands, "_repro", repro)
+    monkeypatch.setattr("echodistill.repro.repro", repro)
     monkeypatch.setattr(closing, "evaluation_table", lambda: shown.append("evaluation"))
     monkeypatch.setattr(closing, "result_table", lambda: shown.append("closing"))
     commands.run(None, [*benchmark, "base.model=x/y"])

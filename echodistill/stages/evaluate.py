@@ -65,4 +65,8 @@ def evaluate(
 
 
 if __name__ == "__main__":
-    run_stage(evaluate, sections=("seed", "corpus.source", "corpus.manifest", "corpus.test", "compare", "evaluation"), reads_folders=False)
+    run_stage(
+        evaluate,
+        sections=("seed", "corpus.source", "corpus.manifest", "corpus.test", "compare", "evaluation"),
+        reads_folders=False,
+    )
