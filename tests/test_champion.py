@@ -300,7 +300,7 @@ class Asked:
 def asked(tmp_path: Path, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch) -> Asked:
     monkeypatch.chdir(tmp_path)
     corpus = write_corpus(tmp_path / "corpus", {"train": 12, "decision": 4, "test": 2})
-    params = params_of(mixes={"kinds": ["gauss", "crowd"], "unseen": [], "snrs_db": [0, 20]})
+    params = params_of(mixes={"kinds": ["gauss", "crowd"], "unseen": [], "snrs_db": [0, 20], "decision_snrs_db": [-5, 0]})
     make_mixes(params, tmp_path / "mixes", corpus.folder)
     return Asked(corpus, tmp_path / "mixes", only(params, ("generation",)), tiny_llm)
 
