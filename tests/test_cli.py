@@ -68,6 +68,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     for folder in ("raw", "test", "noise", "mmau"):
         (tmp_path / "data" / folder).mkdir(parents=True)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
     return ["corpus.source=mmau", "corpus.path=data/mmau", "corpus.manifest=x.json"]
 
