@@ -201,10 +201,13 @@ def write_verdict(path: Path, verdict: Verdict) -> None:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def open_gate(artifact: str, path: Path, checks: Sequence[Expect], verdict: Path, notes: Sequence[str] = ()) -> None:
+def open_gate(
+    artifact: str, path: Path, checks: Sequence[Expect], verdict: Path, notes: Sequence[str] = (), told: bool = False
+) -> None:
     """Judge the artifact at ``path`` and write the verdict; Data Docs go to ``data_docs/ARTIFACT`` beside the verdicts' folder.
 
-    A negative verdict is written beside, as ``NAME.failed.json``, and raised as ``UserError``: what depends on a verdict never finds
+    ``told``: the stage that made the artifact has printed the notes, so that they are counted here. A negative verdict is written
+    beside, as ``NAME.failed.json``, and raised as ``UserError``: what depends on a verdict never finds
     one that says no.
     """
     failed = verdict.with_suffix(".failed.json")
@@ -213,8 +216,10 @@ def open_gate(artifact: str, path: Path, checks: Sequence[Expect], verdict: Path
     docs = verdict.parent.parent / "data_docs" / artifact
     judged = validate(artifact, checks, docs, notes)
     write_verdict(verdict if judged.passed else failed, judged)
-    if judged.notes:  # the stage that made the artifact has said them
+    if told and judged.notes:
         print(f"{artifact}: {len(judged.notes)} remarks in {verdict if judged.passed else failed}")
+    for note in () if told else judged.notes:
+        print(f"{artifact}: {note}")
     if not judged.passed:
         head = f"the gate of {artifact} ({path}) stays shut; all of it: {failed}, {docs / 'index.html'}"
         raise UserError(f"{head}\n{judged.text}\n{next_step(artifact)}")

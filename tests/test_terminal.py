@@ -17,8 +17,9 @@ TABLE = """
 import sys
 from pathlib import Path
 from echodistill import cli
-cli.METRICS = Path(sys.argv.pop())
-cli.app.command("table")(cli._closing_table)
+from echodistill.report import closing
+closing.METRICS = Path(sys.argv.pop())
+cli.app.command("table")(closing.result_table)
 cli.main()
 """
 

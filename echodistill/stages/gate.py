@@ -26,7 +26,7 @@ def gate(params: Params, artifact: str, verdict: Path, *paths: Path) -> None:
     verdict.unlink(missing_ok=True)  # one of before must not stand where an artifact cannot even be read
     if paths[0].is_dir():
         verify_checksums(paths[0], "delete it and run `echodistill run`", required=False)
-    open_gate(artifact, paths[0], _checks(params, artifact, paths), verdict, _notes(params, artifact, paths))
+    open_gate(artifact, paths[0], _checks(params, artifact, paths), verdict, _notes(params, artifact, paths), told=artifact == "corpus")
 
 
 def _notes(params: Params, artifact: str, paths: Sequence[Path]) -> list[str]:
