@@ -104,7 +104,7 @@ def test_what_a_slow_denoiser_gave_is_there_for_other_students_and_gone_with_its
     write_rows(tmp_path / "mixes/mixes.parquet", Mix, [replace(rows[0], noise_seed=rows[0].noise_seed + 1), *rows[1:]])
     asked("other")
     assert len(cleaned) == 8
-    assert len(list(Path(".echodistill").rglob("*.npy"))) == 4
+    assert len(list(Path(".echodistill").rglob("*.f32"))) == 4
 
 
 def test_a_kill_while_the_student_answers_loses_nothing_of_the_base(

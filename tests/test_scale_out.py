@@ -67,7 +67,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for take in range(2):
                 soundfile.write(takes / f"{digit}_{speaker}_{take}.wav", tone(WORDS[digit % 3], (speaker, digit, take), 0.15), 8_000)
     for kind in ("rain", "wind"):
-        for number in range(3):
+        for number in range(4):
             (root / "noise" / kind).mkdir(parents=True, exist_ok=True)
             write_wav(root / "noise" / kind / f"{number}.wav", tone("middle", (kind, number), 0.2 + 0.3 * number))
     return root
