@@ -185,13 +185,14 @@ def described(row: Mapping[str, Any]) -> str:
 
 
 def table() -> None:
-    """Print all trials on the present artifacts, the base first."""
-    rows = [row for row in results() if row["artifacts"] == artifacts_id()]
+    """Print all trials, those on each base together, that base first."""
+    rows = results()
     print("| method | what differs | clean | ≤ 0 dB | clean, forced | ≤ 0 dB, forced | s |\n|---|---|---|---|---|---|---|")
-    if rows:
-        print(described({"method": "base", "settings": {}, "student": rows[0]["base"], "seconds": 0}))
-    for row in sorted(rows, key=lambda row: (row["method"], json.dumps(row["settings"]))):
-        print(described(row))
+    for artifacts in dict.fromkeys(row["artifacts"] for row in rows):
+        of_base = [row for row in rows if row["artifacts"] == artifacts]
+        print(described({"method": f"base {artifacts}", "settings": {}, "student": of_base[0]["base"], "seconds": 0}))
+        for row in sorted(of_base, key=lambda row: (row["method"], json.dumps(row["settings"]))):
+            print(described(row))
 
 
 def main() -> None:

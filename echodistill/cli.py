@@ -279,8 +279,6 @@ def ask(
     ] = None,
 ) -> None:
     """Ask a model about a clip."""
-    from echodistill.asking import answer, in_noise, read_clip
-    from echodistill.models.prompts import check_asked
     from echodistill.params_types import HIGHEST_SNR_DB, LOWEST_SNR_DB
 
     if both and model is not None:
@@ -289,6 +287,10 @@ def ask(
         raise UserError(f"--snr {snr:g} needs a --noise, e.g. --noise crowd")
     if snr is not None and not LOWEST_SNR_DB <= snr <= HIGHEST_SNR_DB:  # so it is for NaN too
         raise UserError(f"--snr {snr:g}: give a level from {LOWEST_SNR_DB:g} to {HIGHEST_SNR_DB:g} dB")
+    # only now, as these load the model libraries, which takes seconds
+    from echodistill.asking import answer, in_noise, read_clip
+    from echodistill.models.prompts import check_asked
+
     options = [part.strip() for part in choices[0].split(",")] if choices and len(choices) == 1 else choices or []
     check_asked(question, options)
     waveform = read_clip(clip)

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from echodistill import STARTED_S
 from echodistill.closure import PACKAGE, ROOT, STARTED_BY
 from echodistill.errors import UserError
 from echodistill.params import Params
@@ -37,7 +36,7 @@ class StageInputs:
         self._folders = {key: Path(str(_value(self.params, key))) for key in watched}
         self._files = {key: _files(folder) for key, folder in self._folders.items()}
         self._modules = _hashes(ROOT.joinpath(PACKAGE).rglob("*.py"))
-        if edited := _edited_since(psutil.Process().create_time(), _loaded()):
+        if edited := _edited_since(STARTED_S, _loaded()):
             raise UserError(f"{_named(edited)} changed while this stage started: run it again")
 
     def check(self) -> None:

@@ -1,6 +1,6 @@
 """``dvc repro`` that records only what is true: ``python -m flows.repro [OPTION…] [STAGE…]``.
 
-Inputs are fixed at a stage's start, what a killed DVC left in its run cache is cleared, and damage in the cache is said.
+Inputs are fixed at a stage's start, what a killed DVC left locked or in its run cache is cleared, and damage in the cache is said.
 """
 
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from echodistill.errors import UserError
 from flows.dvc_repo import locked
+from flows.ended_processes import clear_damaged_rwlock, ended_processes_hold_nothing
 from flows.fixed_inputs import inputs_fixed
 from flows.run_cache import clear_run_cache, damage_said
 
@@ -17,14 +18,14 @@ def repro(arguments: Sequence[str], options: Sequence[str] = ()) -> int:
     """The exit status of ``dvc OPTIONS repro ARGUMENTS``."""
     from dvc.cli import main as dvc
 
-    with inputs_fixed(), damage_said():
+    with ended_processes_hold_nothing(), inputs_fixed(), damage_said():
         return int(dvc([*options, "repro", *arguments]))
 
 
 def main() -> int:
     try:
         with locked(Path()) as repo:
-            for said in clear_run_cache(repo):
+            for said in [*clear_damaged_rwlock(repo), *clear_run_cache(repo)]:
                 print(said, flush=True)
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -353,6 +353,7 @@ def test_a_champion_that_cannot_be_opened_or_hears_too_little_is_said(
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     (folder / "student/config.json").unlink()
+    write_facts(folder, ChampionFacts("1", "f", "w", files_hash(folder)))  # it was registered without it
     status, answers = asked.answers(folder)
     assert "cannot be loaded" in status.reason
     assert "dvc repro --force predict_champion" in status.reason

@@ -289,6 +289,7 @@ def test_no_secret_is_kept_or_printed(world: World, weed: Seaweed) -> None:
 
 
 def test_doing_it_again_asks_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert register() == world.said  # other tests have changed the record since
     code = (
         "import sys; sys.modules['boto3'] = sys.modules['mlflow'] = None\n"
         "from tests.provenance_world import register; print(register())"

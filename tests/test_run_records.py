@@ -22,6 +22,7 @@ from echodistill.leftovers import remove_leftovers
 from echodistill.overrides import overridden, own_params
 from echodistill.run_lock import at_work, only_run_here
 from echodistill.workplace import workplace_cure
+from flows.ended_processes import is_running
 from flows.run_cache import clear_run_cache
 from flows.stage_run import StageRefused
 from flows.turn import alone_in
@@ -163,6 +164,26 @@ def test_a_killed_run_leaves_nothing_that_another_could_record(project: Path, vi
     assert status == 0, said
     assert (project / "made").read_text() == f"{seed} source"
     assert locked_seed(project) == seed
+
+
+def test_what_has_ended_and_nobody_asks_about_holds_nothing() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        wait_for(lambda: psutil.Process(ended.pid).status() == psutil.STATUS_ZOMBIE)
+        assert psutil.pid_exists(ended.pid)
+        assert not is_running(ended.pid)
+    assert is_running(os.getpid())
+    assert not is_running(ended.pid)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"write": 3}', b"\xff\xfe"])
+def test_a_damaged_rwlock_is_removed(project: Path, content: bytes) -> None:
+    rwlock = project / ".dvc/tmp/rwlock"
+    rwlock.parent.mkdir(parents=True, exist_ok=True)
+    rwlock.write_bytes(content)
+    (project / "go").touch()
+    status, said = finish(started(project))
+    assert status == 0, said
+    assert "rwlock was damaged, as a killed process leaves it: removed" in said
 
 
 TOY = """\

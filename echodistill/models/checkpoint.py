@@ -103,11 +103,12 @@ def _with_adapter(model: Any, student: Path) -> Any:
     except Exception as error:  # peft, safetensors and json have no error in common
         raise UserError(f"{student} cannot be loaded: {file_fault(files_read(student)) or first_line(error)}") from error
     tensors = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    wanted = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    # beside its own tensors the file has the layers of the vocabulary where the adapter changes one: peft saves them along
+    known = {name: tuple(tensor.shape) for name, tensor in (adapted.state_dict() | tensors).items()}
     info = LoadingInfo(
-        missing_keys=wanted.keys() - found.keys(),
-        unexpected_keys=found.keys() - wanted.keys(),
-        mismatched_keys={(name, found[name], shape) for name, shape in wanted.items() if name in found and found[name] != shape},
+        missing_keys=tensors.keys() - found.keys(),
+        unexpected_keys=found.keys() - known.keys(),
+        mismatched_keys={(name, shape, known[name]) for name, shape in found.items() if name in known and known[name] != shape},
     )
     if fault := key_fault(info) or number_fault(tensors):
         raise UserError(f"{student} cannot be used: {fault}")

@@ -31,7 +31,8 @@ class Started:
     """A process this folder started; the start time tells it from a later one with the same number."""
 
     pid: int
-    created_s: float
+    since_boot_s: float
+    """Seconds from the machine's start to the process's: unlike the time of day, nobody sets it anew."""
 
 
 def _state_file(settings: Settings) -> Path:
@@ -45,13 +46,29 @@ def started(settings: Settings) -> dict[str, psutil.Process]:
     except (FileNotFoundError, ValueError):
         return {}
     found = {}
-    for name, entry in known.items():
+    for name, value in known.items() if isinstance(known, dict) else ():
+        entry = _started_of(value)
         with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(entry["pid"])
+            if entry is None:
+                continue
+            process = psutil.Process(entry.pid)
             alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-            if alive and abs(process.create_time() - entry["created_s"]) < 1.0:
+            if alive and abs(_since_boot_s(process) - entry.since_boot_s) < 1.0:
                 found[name] = process
     return found
+
+
+def _started_of(value: object) -> Started | None:
+    """Return an entry of the state file; ``None`` for one of another form, which an earlier version or an editor wrote."""
+    match value:
+        case {"pid": int(pid), "since_boot_s": float(since_boot_s)} if pid > 0 and not isinstance(pid, bool):
+            return Started(pid, since_boot_s)
+    return None
+
+
+def _since_boot_s(process: psutil.Process) -> float:
+    boot_s = psutil.boot_time()  # asked first: psutil computes a process's start from the answer it had last
+    return process.create_time() - boot_s
 
 
 def start(settings: Settings, service: Service) -> None:
@@ -74,11 +91,11 @@ def start(settings: Settings, service: Service) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    _remember(settings, service.name, Started(process.pid, psutil.Process(process.pid).create_time()))
+    _remember(settings, service.name, Started(process.pid, _since_boot_s(psutil.Process(process.pid))))
 
 
 def _remember(settings: Settings, name: str, entry: Started) -> None:
-    living = {other: Started(process.pid, process.create_time()) for other, process in started(settings).items()}
+    living = {other: Started(process.pid, _since_boot_s(process)) for other, process in started(settings).items()}
     with atomic_path(_state_file(settings)) as temporary:
         temporary.write_text(json.dumps({key: asdict(value) for key, value in (living | {name: entry}).items()}), encoding="utf-8")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, cast, get_args, get_origin
 
+from echodistill import PARENT_AT_START
 from echodistill.atomic import write_fault
 from echodistill.environment import device_batch, forget_job_manager
 from echodistill.errors import UserError
@@ -87,7 +88,7 @@ def run_stage(stage: Callable[..., None], sections: Sequence[str], on_workers: b
     work is computed changes no byte. ``reads_folders``: it reads the folders of recordings that its parameters name.
     """
     if "DVC_STAGE" in os.environ:  # a stage without its DVC would write to a place that another DVC may work on
-        end_with_parent()
+        end_with_parent(PARENT_AT_START)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     accept_any_text()
