@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from echodistill.group_names import group_name
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -19,9 +21,8 @@ FirstNumber = Literal[0, 1]
 
 def _as_manifests_do(value: object) -> object:
     """Manifests write a group as text or as number, and so may the parameters."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    is_name = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return group_name(str(value)) if is_name else value
 
 
 GroupName = Annotated[str, BeforeValidator(_as_manifests_do)]

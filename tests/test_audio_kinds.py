@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from echodistill.audio.files import decode_bytes
+from echodistill.audio.levels import SILENCE_DBFS, dbfs
 from echodistill.errors import UserError
 
 REST = np.random.default_rng(1).bytes(3_000)
@@ -151,6 +152,20 @@ def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format="WAV", subtype="FLOAT")
     return buffer.getvalue()
+
+
+@pytest.mark.parametrize("offset", [0.9, -0.3, 1e-3])
+@pytest.mark.parametrize(("before", "between", "behind"), [(4_000, 0, 0), (0, 0, 4_000), (3_000, 2_000, 1_000), (64, 0, 0)])
+def test_an_offset_beside_zeros_is_taken_from_the_rest(offset: float, before: int, between: int, behind: int) -> None:
+    level = np.full(4_000, offset, dtype=np.float32)
+    padded = np.concatenate([np.zeros(before), level, np.zeros(between), level, np.zeros(behind)]).astype(np.float32)
+    assert dbfs(decode_bytes(wav(padded, 16_000), "clip", 10.0).waveform) < SILENCE_DBFS
+    tone = (0.05 * np.sin(np.arange(4_000) * 0.3 + 0.1)).astype(np.float32)
+    sounding = np.concatenate([np.zeros(before), level + tone, np.zeros(between), level + tone, np.zeros(behind)]).astype(np.float32)
+    plain = np.concatenate([np.zeros(before), tone, np.zeros(between), tone, np.zeros(behind)])
+    found = decode_bytes(wav(sounding, 16_000), "clip", 10.0).waveform
+    np.testing.assert_allclose(found, plain, atol=1e-3)  # the tone's own mean is gone too
+    assert not found[:before].any()
 
 
 @pytest.mark.parametrize("offset", [0.9, 0.5, -0.3, 1e-3])

@@ -11,7 +11,7 @@ import pytest
 from echodistill.datasets import benchmarks
 from echodistill.errors import UserError
 from tests.corpus_params import corpus_params
-from tests.folders import ROW, only_question, read, write_recordings
+from tests.folders import ROW, only_question, only_reason, read, write_recordings
 
 CSV = "id,audio_path,question,choices,answer\nq1,a,Größe?,\"['red', 'blue']\",blue\n"
 JSONL = json.dumps(ROW | {"question": "Größe?"}, ensure_ascii=False) + "\n"
@@ -51,6 +51,29 @@ def test_a_manifest_in_any_unicode_encoding(root: Path, encoding: str, name: str
 def test_first_lines_that_are_no_rows(root: Path, text: str) -> None:
     (root / "m.csv").write_bytes(text.encode())
     assert only_question(read(root, "m.csv")).question == "Größe?"
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["sep=,\n# of 2024\n", "# of 2024\nsep=,\n", '"# of 2024"\n', " # of 2024\n", '"# of 2024, in two parts",,\n', "sep=,\n# a\n# b\n"],
+)
+def test_comments_on_either_side_of_the_separator_and_in_quotes(root: Path, before: str) -> None:
+    (root / "m.csv").write_text(before + CSV, encoding="utf-8")
+    assert only_question(read(root, "m.csv"))
+
+
+def test_rows_of_empty_cells_are_no_rows(root: Path) -> None:
+    empty = "," * CSV.splitlines()[0].count(",")
+    (root / "m.csv").write_text(f"{CSV}{empty}\n{empty}\n , {empty[2:]}\n", encoding="utf-8")
+    assert only_question(read(root, "m.csv"))
+
+
+def test_a_column_that_is_not_read_may_stand_twice(root: Path) -> None:
+    header, row = CSV.splitlines()
+    (root / "m.csv").write_text(f"{header},note,note\n{row},1,2\n", encoding="utf-8")
+    assert only_question(read(root, "m.csv"))
+    (root / "m.csv").write_text(f"{header},group,Group\n{row},1,2\n", encoding="utf-8")
+    assert only_reason(read(root, "m.csv")) == "field 'group' stands twice"
 
 
 def test_rows_behind_first_lines_are_named_by_their_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +133,7 @@ def test_parquet_is_told_with_the_cure(root: Path, name: str) -> None:
         read(root, name)
 
 
-@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\n", gzip.compress(b"x"), b"<html>"])
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\n", gzip.compress(b"x", mtime=0), b"<html>"])
 def test_a_benchmarks_parquet_that_is_none(root: Path, content: bytes) -> None:
     (root / "x.parquet").write_bytes(content)
     with pytest.raises(UserError, match=r"x\.parquet is an? (Git LFS pointer|gzip file|HTML page)"):

@@ -30,7 +30,11 @@ def rows_of(count: int, **changes: object) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("field", ["group", "speaker"])
 @pytest.mark.parametrize(
     "missing",
-    [math.nan, None, "", "  ", "nan", "NaN", "N/A", "n/a", "None", "none", "null", "NULL", "NA", "<NA>", "#N/A", "NaT", [], {}],
+    [
+        *(math.nan, None, "", "  ", "nan", "NaN", "N/A", "n/a", "None", "none", "null", "NULL", "NA", "<NA>", "#N/A", "NaT", [], {}),
+        *("-", "--", "---", "?", "unknown", "Unknown", "undefined", "n.a.", "N.A.", "nil", "(null)", "\\N", "#N/A N/A", "missing"),
+        *("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN", "#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "-NaN"),
+    ],
 )
 def test_recordings_without_a_group_are_no_giant_group(root: Path, field: str, missing: object) -> None:
     assert set(read_jsonl(root, *rows_of(4, **{field: missing})).splits) == set(NAMES)
@@ -100,6 +104,38 @@ FROM_1 = [1, 2, 3, 1, 2, 3]
 LABELLED = {"choices": ["1. red", "2. blue", "3. green"]}
 
 
+@pytest.mark.parametrize("empty", ["nan", "NaN", "#N/A", "1.#QNAN", "NaT"])
+def test_what_stands_for_an_empty_cell_is_no_question_and_no_choice(root: Path, empty: str) -> None:
+    assert only_reason(read_jsonl(root, ROW | {"question": empty})) == "field 'question' is empty"
+    assert only_reason(read_jsonl(root, ROW | {"choices": ["red", empty, "blue"], "answer": "red"})) == "choice 2 is empty"
+
+
+@pytest.mark.parametrize("answer", [2.0, "2.0", "2", "02"])
+@pytest.mark.parametrize("choices", [[1.0, 2.0, 4.0], ["1.0", "2.0", "4.0"], "[1.0, 2.0, 4.0]"])
+def test_a_number_that_is_a_choice_is_that_choice_or_asked_about(root: Path, choices: object, answer: object) -> None:
+    """It was read as the place of another choice, silently."""
+    found = read_jsonl(root, ROW | {"choices": choices, "answer": answer})
+    if isinstance(answer, str):
+        assert float(only_question(found).answer) == 2
+    else:
+        assert "is the text of one choice and the letter or number of another" in only_reason(found)
+
+
+def test_columns_that_count_from_0_are_all_read(root: Path) -> None:
+    row = {name: value for name, value in ROW.items() if name != "choices"}
+    row |= {"choice_0": "red", "choice_1": "blue", "choice_2": "green", "answer": 0}
+    asked = only_question(read_jsonl(root, row))
+    assert asked.choices == ("red", "blue", "green")
+    assert asked.answer == "red"
+
+
+def test_groups_that_are_one_number_are_one_group(root: Path) -> None:
+    rows = [row | {"group": group} for row, group in zip(rows_of(4), ["1", "1.0", " 1", 1.0], strict=True)]
+    assert {clip.group for clip in read_csv(root, *rows).clips} == {"1"}
+    assert {clip.group for clip in read_jsonl(root, *rows).clips} == {"1"}
+    assert corpus_params(test_groups=[1.0, "Zoe\u0308"]).test_groups == ("1", "Zo\u00eb")
+
+
 @pytest.mark.parametrize(
     ("rows", "first"),
     [
@@ -109,6 +145,7 @@ LABELLED = {"choices": ["1. red", "2. blue", "3. green"]}
         (counted([f"{value}.0" for value in FROM_1]), 1),
         (counted([3]), 1),
         (counted([0, 3, 3, 1]), 1),  # one slip among many
+        (counted([0, 3, 1, 2]), 1),  # as many for one as for the other
         (counted([1, 2], choices=["red", "blue"]), 1),
         (counted([0, 1, 2], **LABELLED), 0),
         (in_columns(counted([0, 1, 2])), 0),

@@ -126,6 +126,16 @@ def test_a_small_excess_is_cut_where_that_is_stated(tmp_path: Path, excess: int,
         (["the id stands twice"] * 2, ["2 with an id that stands before: give each"]),
         (["x 'a' is odd: write 'b'", "x 'c' is odd: write 'b'"], ["2 (x … is odd): write 'b'"]),
         (["truncated: 5 of 9 frames are there", "truncated: 7 of 8 frames are there"], ["2 (truncated): 5 of 9 frames are there"]),
+        (
+            [f"truncated: {n} of 9 frames are there: fetch it again, or keep what is there: `ffmpeg -i {n}.wav`" for n in (5, 7)]
+            + ["truncated: its last Ogg page is cut off: fetch it again, or keep what is there: `ffmpeg -i c.ogg`"]
+            + ["no audio (x): convert it: `ffmpeg -i d.bin d.wav`, and name the new file"],
+            [
+                "2 (truncated: … of … frames are there): fetch it again, or keep what is there with ffmpeg, the list has",
+                "1 (truncated: its last Ogg page is cut off): fetch it again",
+                "1 (no audio (x)): convert it with ffmpeg, the list has the command for each",
+            ],
+        ),
         (["field 'group' is a list, not text"], ["1 (field … is a list, not text)"]),
         (["no wav (`a b.m4a`): say `ffmpeg a`", "no wav (`c.m4a`): say `ffmpeg c`"], ["2 (no wav (…)): say `ffmpeg a`"]),
         (["one", "two", "two"], ["2 (two)", "1 (one)"]),

@@ -36,6 +36,23 @@ def test_a_base_is_judged_on_clips_that_it_was_not_trained_on(
     assert splits_to_judge_on(corpus, trained_here=False) == foreign
 
 
+@pytest.mark.parametrize(
+    ("counts", "splits"),
+    [
+        ({"validation": 2, "decision": 3, "test": 5}, ("validation", "decision")),
+        ({"validation": 1, "decision": 1, "test": 5}, ("validation", "decision", "test")),
+        ({"validation": 3, "decision": 3, "test": 5}, ("validation",)),
+        ({"validation": 1, "test": 1}, ("validation", "test")),
+    ],
+)
+def test_too_few_questions_to_tell_skill_from_luck_are_joined_by_others(
+    counts: dict[str, int], splits: tuple[str, ...], tmp_path: Path
+) -> None:
+    """A perfect base could not pass on two questions of three choices each: guessing answers both in one case of nine."""
+    corpus = write_corpus(tmp_path / "corpus", {"train": 8} | counts)
+    assert splits_to_judge_on(corpus, trained_here=True) == splits
+
+
 def test_a_score_counts_every_question_once(tmp_path: Path, tiny_llm: AudioLLM) -> None:
     corpus = write_corpus(tmp_path / "corpus", COUNTS)
     found = clean_score(tiny_llm, corpus, ("train", "validation"), 8)

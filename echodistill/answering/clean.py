@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from echodistill.batches import batches
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.skill import fewest_questions
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, end_ids, generate
 from echodistill.records import Question
 from echodistill.training.device import device_batch
 
 MAX_QUESTIONS = 500
 UNSEEN_SPLITS = ("validation", "decision", "test")
-"""Where a base that was trained on the training split is judged: on the first of these that has questions."""
+"""Where a base that was trained on the training split is judged: on the first of these, on more only where it has too few questions."""
 OWN_SPLITS = ("train", "validation")
 """Where a base from elsewhere is judged: it was trained on none of these clips."""
 
@@ -43,13 +44,25 @@ class CleanScore:
 def splits_to_judge_on(corpus: Corpus, trained_here: bool) -> tuple[str, ...]:
     """Return the splits of clips that a base was not trained on; none where the corpus is a test alone.
 
-    ``trained_here``: the base was trained on the training split. Without a validation split it is judged on the decision's
-    groups, and without those on the test's.
+    ``trained_here``: the base was trained on the training split. It is judged on the validation's groups, and where these have
+    fewer questions than can tell skill from luck on the decision's too, then on the test's.
     """
-    with_questions = [split for split in UNSEEN_SPLITS if corpus.questions_of(split)]
-    if trained_here:
-        return tuple(with_questions[:1])
-    return tuple(split for split in OWN_SPLITS if corpus.questions_of(split))
+    if not trained_here:
+        return tuple(split for split in OWN_SPLITS if corpus.questions_of(split))
+    chosen: list[str] = []
+    asked: list[Question] = []
+    for split in UNSEEN_SPLITS:
+        if asked and len(asked) >= fewest_questions(_chance(asked)):
+            break
+        if questions := corpus.questions_of(split):
+            chosen.append(split)
+            asked += questions
+    return tuple(chosen)
+
+
+def _chance(questions: Sequence[Question]) -> float:
+    """Return the mean over the questions of the share that guessing gets right."""
+    return sum(1.0 / len(row.choices) for row in questions if row.choices) / len(questions)
 
 
 def clean_score(llm: AudioLLM, corpus: Corpus, splits: Sequence[str], max_new_tokens: int) -> CleanScore:
@@ -68,8 +81,7 @@ def clean_score(llm: AudioLLM, corpus: Corpus, splits: Sequence[str], max_new_to
             right += named == row.answer_index
             unparsed += named is None
             truncated += response[-1] not in end_ids(llm)
-    chance = sum(1.0 / len(row.choices) for row in asked if row.choices) / len(asked)
-    return CleanScore(len(asked), right, unparsed, truncated, chance)
+    return CleanScore(len(asked), right, unparsed, truncated, _chance(asked))
 
 
 def _responses(llm: AudioLLM, corpus: Corpus, rows: Sequence[Question], max_new_tokens: int) -> list[list[int]]:

@@ -10,6 +10,7 @@ Waveform = NDArray[np.float32]
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside the project
 EXCERPT_DRAWS = 16  # random places tried before the loudest one is taken
 FADE_SAMPLES = SAMPLE_RATE // 50  # 20 ms: how long the end of a looped noise fades into its beginning
+PADDING_SAMPLES = 64  # so many exact zeros in a row are no sound's
 SILENCE_DBFS = -70.0  # quieter than this over the whole clip counts as silent
 
 
@@ -20,8 +21,31 @@ def power(waveform: NDArray[np.floating]) -> float:
 
 
 def without_offset(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Take a constant offset away: nobody hears it, but it would count in every power and so in the SNR."""
-    return waveform - waveform.mean(dtype=np.float64).astype(waveform.dtype) if waveform.size else waveform
+    """Return the waveform without a constant offset: it is no sound, but would count in every power and so in the SNR.
+
+    Where zeros were put beside or between what has an offset, it is that of the rest: taken from all, it would leave steps, which
+    sound. An offset below the level of silence is taken from all samples alike.
+    """
+    if not waveform.size:
+        return waveform
+    padding = _runs_of_zeros(waveform)
+    if padding.any() and not padding.all():
+        offset = waveform[~padding].mean(dtype=np.float64)
+        if abs(offset) >= 10.0 ** (SILENCE_DBFS / 20.0):
+            return np.where(padding, waveform, waveform - offset.astype(waveform.dtype))
+    return waveform - waveform.mean(dtype=np.float64).astype(waveform.dtype)
+
+
+def _runs_of_zeros(waveform: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return which samples belong to a run of at least ``PADDING_SAMPLES`` exact zeros."""
+    is_zero = np.concatenate([[False], waveform == 0.0, [False]])
+    edges = np.flatnonzero(is_zero[1:] != is_zero[:-1])
+    first, behind = edges[::2], edges[1::2]
+    found = np.zeros(waveform.size + 1, dtype=np.int64)
+    long = behind - first >= PADDING_SAMPLES
+    found[first[long]] += 1
+    found[behind[long]] -= 1
+    return np.cumsum(found[:-1]) > 0
 
 
 def dbfs(waveform: NDArray[np.floating]) -> float:

@@ -15,6 +15,7 @@ from echodistill.models.prompts import folded
 AnswersAs = Literal["text", "letter", "number"]
 """How a manifest is known to write its answers."""
 _NUMBER = re.compile(r"([0-9]{1,3})(?:\.0+)?")
+_QUANTITY = re.compile(r"[-+]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Answers:
     def __init__(self, written_as: AnswersAs | None, first_number: int | None) -> None:
         """``written_as`` is the reading that counts where an answer has several; ``first_number`` the first choice's, where stated."""
         self._written_as = written_as
-        self._stated = 0 if written_as == "number" else first_number
+        self._stated = first_number
         self._counted = {0: _Counted(), 1: _Counted()}
 
     def check(self, manifest: Path) -> None:
@@ -46,7 +47,7 @@ class Answers:
             return
         for first, counted in self._counted.items():
             fit, off = (counted.zeros, counted.last) if first == 0 else (counted.last, counted.zeros)
-            if len(off) > len(fit):
+            if off and len(off) >= len(fit):
                 raise UserError(
                     f"{manifest}: {counted.rows} answers are numbers that would be read as counted from {first}, "
                     f"yet {len(counted.zeros)} of them are 0 and {len(counted.last)} equal the number of choices ({off[0]}): "
@@ -56,20 +57,23 @@ class Answers:
     def index(self, value: Any, asked: Choices, row: str) -> int:
         """Return the right choice's index. Raises ``RowError`` where none is meant, or more than one may be."""
         if isinstance(value, float) and value.is_integer():
-            value = int(value)  # a column of numbers with an empty cell is written with a decimal point
+            value = int(value)
         choices, text = asked.texts, as_text(value, "field 'answer'")
         names = [folded(choice) for choice in choices]
         letters = LETTERS[: len(choices)]
-        first_number = asked.first_number if self._stated is None else self._stated
+        always_numbers = self._written_as == "number"
+        first_number = self._stated if self._stated is not None else 0 if always_numbers else asked.first_number
         readings: dict[AnswersAs, set[int]] = {"text": set(), "number": set(), "letter": set()}
         if folded(text) in names:
             readings["text"] = {names.index(folded(text))}
+        elif _QUANTITY.fullmatch(text):  # 2 is the choice 2.0
+            readings["text"] = {index for index, name in enumerate(names) if _QUANTITY.fullmatch(name) and float(name) == float(text)}
         is_number = isinstance(value, int) and not isinstance(value, bool)
         written = _NUMBER.fullmatch(text)
-        if is_number or (written and (self._written_as == "number" or not readings["text"])):
+        if is_number or (written and (always_numbers or not readings["text"])):
             number = int(written[1]) if written else int(text)
             readings["number"] = {number - first_number} & set(range(len(choices)))
-            if not readings["text"] and not asked.labels and first_number in self._counted:
+            if (always_numbers or not (readings["text"] or asked.labels)) and first_number in self._counted:
                 self._note(self._counted[first_number], number, len(choices), row)
         if (bare := re.fullmatch(r"\(?([A-Za-z])[.):]?", text)) and bare[1].upper() in letters:
             readings["letter"] = {letters.index(bare[1].upper())}

@@ -129,9 +129,11 @@ def _column_choices(fields: Fields) -> tuple[list[Any], int]:
     for names, first_number in (
         ([f"choice_{letter}" for letter in LETTERS.lower()], 0),
         (list(LETTERS.lower()), 0),
-        ([f"choice_{number}" for number in range(1, len(LETTERS) + 1)], 1),
+        *(([f"choice_{number}" for number in range(first, first + len(LETTERS))], first) for first in (0, 1)),
     ):
-        if found := [name for name in names if name in fields and str(fields[name]).casefold() not in NO_VALUE]:
+        if first_number == 0 and names[0] == "choice_0" and names[0] not in fields:
+            continue  # they are counted from 1
+        if found := [name for name in names if name in fields and str(fields[name]) not in NO_VALUE]:
             if found != names[: len(found)]:
                 raise RowError(f"choices stand in {', '.join(found)}: one between is empty")
             return [fields[name] for name in found], first_number

@@ -31,6 +31,7 @@ from echodistill.datasets.parquet_rows import Embedded, read_embedded
 from echodistill.datasets.recording_paths import RecordingPaths
 from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceQuestion, split_groups
 from echodistill.errors import UserError
+from echodistill.group_names import group_name
 from echodistill.models.prompts import control_token
 from echodistill.params_corpus import CorpusParams
 from echodistill.records import SPLITS, Quarantined
@@ -189,7 +190,7 @@ class _Rows:
         if "answer" not in fields:
             raise RowError("no field 'answer'")
         answer = self.answers.index(fields["answer"], choices, row)
-        group, transcript = optional_text(fields, "group", "speaker"), optional_text(fields, "transcript")
+        group, transcript = group_name(optional_text(fields, "group", "speaker")), optional_text(fields, "transcript")
         if question_id in self._ids:
             raise RowError("the id stands twice")
         if group and self.groups.setdefault(recording, group) != group:

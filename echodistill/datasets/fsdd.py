@@ -18,6 +18,7 @@ from echodistill.datasets.spoken_words import ask, draw_words
 from echodistill.errors import UserError
 from echodistill.params_corpus import CorpusParams
 from echodistill.paths import unwatched
+from echodistill.progress import track
 from echodistill.records import SPLITS, Quarantined
 from echodistill.seeds import rng
 
@@ -33,14 +34,11 @@ Takes = dict[str, dict[str, list[Path]]]
 
 
 def read(params: CorpusParams, seed: int) -> SourceClips:
-    """Plan the clips; they are joined when read. Files with other names are quarantined.
+    """Plan the clips; they are joined when read. Files with other names, and those that cannot be used, are quarantined.
 
-    Raises ``UserError`` when there are no recordings, or naming the first one that is damaged: FSDD is published whole, so a
-    damaged recording is a broken copy, not a bad row.
+    Raises ``UserError`` when there are no recordings.
     """
-    takes, quarantined = _find(Path(params.path))
-    files = [path for words in takes.values() for paths in words.values() for path in paths]
-    samples = {path: _at_peak(read_file(path), str(path))[0].size for path in files}
+    samples, takes, quarantined = _usable(Path(params.path))
     splits = split_groups(list(takes), params, seed)
     clips = []
     for split in SPLITS:
@@ -49,6 +47,32 @@ def read(params: CorpusParams, seed: int) -> SourceClips:
             speaker = members[number % len(members)]
             clips.append(_plan_clip(f"{split}-{number:05d}", speaker, takes[speaker], samples, params.max_duration_s, seed))
     return SourceClips(clips, splits, quarantined)
+
+
+def _usable(root: Path) -> tuple[dict[Path, int], Takes, list[Quarantined]]:
+    """Return the samples of each recording that can be used, those by speaker and word, and what else lies there.
+
+    Raises ``UserError`` when no speaker has recordings of two digits.
+    """
+    found, quarantined = _find(root)
+    files = [path for words in found.values() for paths in words.values() for path in paths]
+    samples: dict[Path, int] = {}
+    for path in track(files, len(files), "fsdd", "recordings"):
+        try:
+            samples[path] = _at_peak(read_file(path), str(path))[0].size
+        except UserError as error:
+            quarantined.append(Quarantined(path.name, str(error).removeprefix(f"{path}: ")))
+    takes: Takes = {}
+    for speaker, words in found.items():
+        of_word = {word: usable for word, paths in words.items() if (usable := [path for path in paths if path in samples])}
+        if len(of_word) >= 2:
+            takes[speaker] = of_word
+        else:
+            spoken = next(iter(of_word), "nothing")
+            quarantined.append(Quarantined(f"speaker {speaker}", f"says only {spoken}: a clip needs two digits"))
+    if not takes:
+        raise UserError(f"{root}: no speaker with usable recordings of two digits, named digit_speaker_take.wav")
+    return samples, takes, quarantined
 
 
 def _find(root: Path) -> tuple[Takes, list[Quarantined]]:
@@ -65,10 +89,6 @@ def _find(root: Path) -> tuple[Takes, list[Quarantined]]:
             takes.setdefault(match[2], {}).setdefault(WORDS[int(match[1])], []).append(path)
         elif path.is_file() and not path.name.startswith("."):
             quarantined.append(Quarantined(path.name, "the name is not of the form digit_speaker_take.wav"))
-    for speaker in [speaker for speaker, words in takes.items() if len(words) < 2]:
-        quarantined.append(Quarantined(f"speaker {speaker}", f"says only {next(iter(takes.pop(speaker)))}: a clip needs two digits"))
-    if not takes:
-        raise UserError(f"{folder}: no speaker with recordings of two digits, named digit_speaker_take.wav")
     return takes, quarantined
 
 
@@ -111,5 +131,5 @@ def _at_peak(content: bytes, name: str) -> tuple[Waveform, int]:
     decoded = decode_bytes(content, name, MAX_TAKE_S)
     peak = np.max(np.abs(decoded.waveform))
     if peak == 0.0:
-        raise UserError(f"{name}: silent: replace it with the published recording")
+        raise UserError(f"{name}: silent")
     return (decoded.waveform * (PEAK / peak)).astype(np.float32), decoded.source_rate

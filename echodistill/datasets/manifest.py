@@ -15,6 +15,11 @@ from echodistill.paths import unwatched
 Fields = dict[str, Any]
 _HEADER = re.compile(r"(?:.*_)?(?:id|question|answer|choices?|audio|prompt|path)(?:_.*)?", re.I)
 """What one of the columns of any manifest is called."""
+_FURTHER = re.compile(
+    r"[a-z]|group|speaker|split|transcript|context|instruction|other_attributes|url|task_name|dataset_name|video_name|multi_choice"
+    r"|reference|target"
+)
+"""What the other columns that are read are called, in any layout."""
 _LINE_END = re.compile("\r\n|\n|\r")
 _SEPARATOR = re.compile(r'"?sep=(.)"?[,;\t]*', re.I)
 """The first line by which Excel is told what stands between the columns."""
@@ -61,6 +66,7 @@ def _is_nan(value: object) -> bool:
 
 
 def _fields(raw: Any) -> Fields:
+    """Return fields by name; what stands twice is refused where it may be read. Raises ``RowError``."""
     if isinstance(raw, RowError):
         raise raw
     if not isinstance(raw, _Pairs):
@@ -68,9 +74,9 @@ def _fields(raw: Any) -> Fields:
     fields: Fields = {}
     for key, value in raw:
         name = key.strip().casefold()
-        if name and name in fields:
+        if name and name in fields and (_HEADER.fullmatch(name) or _FURTHER.fullmatch(name)):
             raise RowError(f"field {name!r} stands twice")
-        fields[name] = value
+        fields.setdefault(name, value)
     return present(fields)
 
 
@@ -79,11 +85,14 @@ def _raw_rows(manifest: Path) -> Iterator[tuple[str, Any]]:
     suffix = manifest.suffix.lower()
     if suffix not in ENDINGS:
         raise UserError(f"{manifest}: the name of a manifest ends in .jsonl, .json or .csv")
-    left_out, text = _without_comments(text)
+    told, text = _told_separator(text) if suffix == ".csv" else (None, text)
+    left_out, text = _without_comments(text, told or ",")
     if left_out:
         print(f"{manifest}: comment lines at the beginning, which are no rows: {left_out}")
     if suffix == ".csv":
-        return _csv_rows(manifest, text, left_out)
+        if told is None and left_out:  # the comments may stand before it, too
+            told, text = _told_separator(text)
+        return _csv_rows(manifest, text, left_out + (told is not None), told)
     if text.lstrip().startswith("["):
         return _json_list(manifest, text)
     if wrapped := _one_object(text):
@@ -91,12 +100,19 @@ def _raw_rows(manifest: Path) -> Iterator[tuple[str, Any]]:
     return _json_lines(text, left_out)
 
 
-def _without_comments(text: str) -> tuple[int, str]:
+def _told_separator(text: str) -> tuple[str | None, str]:
+    """Return what a first line for Excel says that stands between the columns, ``None`` without one, and the text behind it."""
+    first, rest = _first_line(text)
+    told = _SEPARATOR.fullmatch(first)
+    return (told[1], rest) if told else (None, text)
+
+
+def _without_comments(text: str, separator: str) -> tuple[int, str]:
     """How many lines at the beginning are comments, and the text behind them. A header may itself begin with ``#``."""
     left_out = 0
-    while text.startswith("#"):
+    while text.lstrip(' "').startswith("#"):
         first, rest = _first_line(text)
-        if any(_HEADER.fullmatch(cell.strip(' #"')) for cell in first.split(",")):
+        if any(_HEADER.fullmatch(cell.strip(' #"')) for cell in first.split(separator)):
             break
         left_out, text = left_out + 1, rest
     return left_out, text
@@ -140,14 +156,11 @@ def _json_list(manifest: Path, text: str) -> Iterator[tuple[str, Any]]:
     yield from ((f"item {number}", item) for number, item in enumerate(items, start=1))
 
 
-def _csv_rows(manifest: Path, text: str, before: int) -> Iterator[tuple[str, Any]]:
-    first, rest = _first_line(text)
-    if told := _SEPARATOR.fullmatch(first):
-        text, separator, before = rest, told[1], before + 1
-    elif "," not in first and (mark := next((mark for mark in ";\t" if mark in first), "")):
+def _csv_rows(manifest: Path, text: str, before: int, told: str | None) -> Iterator[tuple[str, Any]]:
+    first, _ = _first_line(text)
+    if told is None and "," not in first and (mark := next((mark for mark in ";\t" if mark in first), "")):
         raise UserError(f"{manifest}: its columns stand apart by {mark!r}: save it with commas between")
-    else:
-        separator = ","
+    separator = told or ","
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     start = before + 1
     header: list[str] = []
@@ -155,9 +168,11 @@ def _csv_rows(manifest: Path, text: str, before: int) -> Iterator[tuple[str, Any
         for cells in reader:
             if not header:
                 header = [cell.lstrip("# ") for cell in cells[:1]] + cells[1:]
+            elif not any(cell.strip() for cell in cells):  # spreadsheets end with rows of empty cells
+                pass
             elif len(cells) > len(header):
                 yield str(start), RowError(f"{len(cells)} cells in {len(header)} columns: put quotation marks around commas")
-            elif cells:
+            else:
                 yield str(start), _Pairs(zip(header, cells, strict=False))
             start = before + reader.line_num + 1
     except csv.Error as error:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from echodistill.audio.containers.unusable import CONVERT, KEEP_COUNTED, KEEP_REST
 from echodistill.datasets.missing import NO_AUDIO
 from echodistill.datasets.repeated import ALSO_IN
 from echodistill.records import Quarantined
@@ -87,24 +88,35 @@ KNOWN: tuple[tuple[re.Pattern[str], str, Cure], ...] = tuple(
 def kinds_of(quarantined: Iterable[Quarantined], shown: int) -> list[Kind]:
     """Return the kinds of reasons, the most frequent first, each with its first ``shown`` rows.
 
-    Reasons that are not known here count as one kind where they differ in quoted texts and numbers alone, up to a
-    colon; what stands behind it in the first of them is taken for the cure.
+    Reasons that are not known here count as one kind where they differ in quoted texts and numbers alone.
     """
-    rows_of: dict[str, list[Quarantined]] = {}
-    cure_of: dict[str, Cure] = {}
+    rows_of: dict[tuple[str, str], list[Quarantined]] = {}
+    cure_of: dict[tuple[str, str], Cure] = {}
     for row in quarantined:
-        says, cure = _kind(row.reason)
-        rows_of.setdefault(says, []).append(row)
-        cure_of.setdefault(says, cure)
-    kinds = [Kind(says, len(rows), cure_of[says]([row.reason for row in rows]), tuple(rows[:shown])) for says, rows in rows_of.items()]
+        says, masked, cure = _kind(row.reason)
+        rows_of.setdefault((says, masked), []).append(row)
+        cure_of.setdefault((says, masked), cure)
+    kinds = [Kind(key[0], len(rows), cure_of[key]([row.reason for row in rows]), tuple(rows[:shown])) for key, rows in rows_of.items()]
     return sorted(kinds, key=lambda kind: -kind.count)
 
 
-def _kind(reason: str) -> tuple[str, Cure]:
-    """What rows with such a reason are called, and their cure."""
+def _kind(reason: str) -> tuple[str, str, Cure]:
+    """Return what rows with such a reason are called, what else tells their kind from others, and their cure.
+
+    What ffmpeg does about a recording is the same for all of a kind; its command is each recording's own. Behind the colon of
+    another reason stands a cure, or what is wrong in more detail.
+    """
     for pattern, says, cure in KNOWN:
         if pattern.match(reason):
-            return says, cure
+            return says, "", cure
     masked = OF_DATA.sub(lambda found: "…" * len(found[0]), reason)
+    for by_ffmpeg in (CONVERT, KEEP_REST, KEEP_COUNTED):
+        says, cured, _ = masked.partition(f": {by_ffmpeg}")
+        if cured:
+            return f"({_shortened(says)})", "", _say(f"{by_ffmpeg} with ffmpeg, the list has the command for each")
     says, colon, _ = masked.partition(": ")
-    return f"({re.sub('…+', '…', says)})", _say(reason[len(says + colon) :])
+    return f"({_shortened(says)})", _shortened(masked), _say(reason[len(says + colon) :])
+
+
+def _shortened(masked: str) -> str:
+    return re.sub("…+", "…", masked)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, Waveform, dbfs
+from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, Waveform, dbfs, without_offset
 from echodistill.audio.recordings import Segment, list_recordings, read_recording
 from echodistill.errors import UserError
 from echodistill.progress import track
@@ -108,4 +108,4 @@ def _parts(folder: Path, kind: str, count: int, file: _File, splits: Sequence[st
 
 
 def _is_enough(part: Waveform) -> bool:
-    return len(part) >= MIN_PART_S * SAMPLE_RATE and dbfs(part) >= SILENCE_DBFS
+    return len(part) >= MIN_PART_S * SAMPLE_RATE and dbfs(without_offset(part)) >= SILENCE_DBFS

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from echodistill.audio.containers.joined import next_beginning
+from echodistill.audio.containers.joined import check_remainder, next_beginning
 from echodistill.audio.containers.tags import without_tags_behind
 from echodistill.audio.containers.unusable import Truncated
 
@@ -11,6 +11,8 @@ _TOTAL = slice(21, 26)
 """Of the file: its lowest 36 bits are the number of samples."""
 _TOTAL_BITS = 2**36 - 1
 _STREAMINFO_END = 42
+_LONGEST_FRAME = 2**16
+"""Bytes, where the header does not state them: libFLAC's frames of 4,608 samples in stereo are shorter."""
 _TRIED = 8
 """Frame headers tried from the end on: bytes of a frame may look like one."""
 
@@ -18,30 +20,24 @@ _TRIED = 8
 def first_recording(content: bytes) -> tuple[bytes, int]:
     """Return the first recording in ``content`` with its true number of samples, and where the next one begins.
 
-    Raises ``Unusable`` when the header is cut off, and where no number is stated when the last frame is.
+    Raises ``Unusable`` when the header is cut off, where no number is stated when the last frame is, and where the last of the
+    stated samples is followed by what may be another recording.
     """
     if len(content) < _STREAMINFO_END:
         raise Truncated("the FLAC header is cut off")
-    begins = _next_flac(content)
+    begins = next_beginning(content, len(MAGIC))
     recording = content[:begins]
+    body = without_tags_behind(recording)
     bits = int.from_bytes(recording[_TOTAL], "big")
-    stated, held = bits & _TOTAL_BITS, _samples_to_the_end(without_tags_behind(recording))
+    stated, held = bits & _TOTAL_BITS, _samples_to_the_end(body)
     if stated == 0 and held is None:
         raise Truncated("the last FLAC frame is cut off")
+    if held is None:
+        check_remainder(body[_end_of_sample(body, stated) :])
     if held is not None and held > stated:
         total = (bits - stated + held).to_bytes(5, "big")
         recording = recording[: _TOTAL.start] + total + recording[_TOTAL.stop :]
     return recording, begins
-
-
-def _next_flac(content: bytes) -> int:
-    """Return where the next FLAC begins; the length of ``content`` where there is none."""
-    position = len(MAGIC)
-    while (position := content.find(MAGIC, position)) >= 0:
-        if next_beginning(content[position : position + 8], 0) == 0:
-            return position
-        position += len(MAGIC)
-    return len(content)
 
 
 def _samples_to_the_end(recording: bytes) -> int | None:
@@ -51,6 +47,29 @@ def _samples_to_the_end(recording: bytes) -> int | None:
         if _crc(recording[position:], 16) == 0:
             return (number if by_sample else number * blocksize) + samples
     return None
+
+
+def _end_of_sample(recording: bytes, stated: int) -> int:
+    """Return where the frame ends that holds the last of the ``stated`` samples; the recording's end where none is found.
+
+    A frame does not tell its length: it ends where its check sum fits, which inside a frame happens by chance only.
+    """
+    blocksize = int.from_bytes(recording[10:12], "big")
+    longest = int.from_bytes(recording[15:18], "big") or _LONGEST_FRAME
+    for position, number, samples, by_sample in _frame_headers_from_the_end(recording):
+        if (number if by_sample else number * blocksize) + samples == stated:
+            ends = list(_fitting_ends(recording[position : position + longest]))
+            return position + ends[-1] if ends else len(recording)
+    return len(recording)
+
+
+def _fitting_ends(content: bytes) -> Iterator[int]:
+    """Yield the lengths at which ``content`` ends with its own check sum of 16 bits."""
+    table, register = _TABLES[16], 0
+    for length, byte in enumerate(content, start=1):
+        register = (register << 8 & 0xFFFF) ^ table[register >> 8 ^ byte]
+        if register == 0:
+            yield length
 
 
 def _frame_headers_from_the_end(recording: bytes) -> Iterator[tuple[int, int, int, bool]]:

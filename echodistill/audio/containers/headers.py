@@ -4,7 +4,7 @@ import re
 import struct
 
 from echodistill.audio.containers.joined import check_remainder, next_beginning
-from echodistill.audio.containers.unusable import Truncated
+from echodistill.audio.containers.unusable import CONVERT, Truncated, Unusable
 
 _UNKNOWN = 0xFFFFFFFF
 
@@ -32,6 +32,8 @@ def first_sphere(content: bytes) -> tuple[bytes, int]:
     fields = dict(re.findall(rb"^(\w+) -i (\d+)\s*$", header, re.MULTILINE))
     if size is None or b"end_head" not in header:
         raise Truncated("the NIST SPHERE header is cut off")
+    if coding := re.search(rb"^sample_coding -s\d+ \S*embedded-(\S+)", header, re.MULTILINE):
+        raise Unusable(f"NIST SPHERE compressed with {coding[1].decode('ascii', 'replace')}, which is not read here", CONVERT)
     start = max(int(size[1]), size.end())
     sample_bytes = int(fields.get(b"sample_n_bytes", b"1"))  # left out where a sample is one byte of u-law or A-law
     stated = int(fields.get(b"sample_count", b"0")) * int(fields.get(b"channel_count", b"1")) * sample_bytes
