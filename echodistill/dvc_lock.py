@@ -14,6 +14,7 @@ from echodistill.errors import UserError
 from echodistill.yaml12 import load_yaml
 
 LOCK = "dvc.lock"
+SCHEMA = "2.0"
 WRITTEN_S = 1.0  # DVC does not write it in one go, but well within this
 
 
@@ -77,19 +78,33 @@ def read_lock(folder: Path) -> Lock:
 def parse_lock(content: bytes, name: str) -> Lock:
     """Raises ``UserError`` naming ``name`` when it is no lock."""
     try:
-        stages = (load_yaml(content) or {}).get("stages", {})
+        lock = load_yaml(content)
+        if not isinstance(lock, dict) or lock.get("schema") != SCHEMA:
+            raise ValueError(f"no schema {SCHEMA}")
+        stages = lock.get("stages") or {}
         return Lock(content, {stage: _stage(entry) for stage, entry in stages.items()})
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{name} is not a lock that DVC wrote ({type(error).__name__}): delete it and run `echodistill run`") from error
 
 
 def _stage(entry: Mapping[str, Any]) -> LockedStage:
+    """Raises what a form that is not DVC's gives."""
     command = entry["cmd"]
+    params = entry.get("params", {})
+    if not isinstance(command, str | list) or not isinstance(params, dict):
+        raise TypeError("no command, or no parameters")
     return LockedStage(
         "; ".join(command) if isinstance(command, list) else command,
-        entry.get("params", {}),
-        *({row["path"]: str(row.get("md5", "unknown")) for row in entry.get(kind, [])} for kind in ("deps", "outs")),
+        {file: dict(values.items()) for file, values in params.items()},
+        *({_path(row): str(row.get("md5", "unknown")) for row in entry.get(kind, [])} for kind in ("deps", "outs")),
     )
+
+
+def _path(row: Mapping[str, Any]) -> str:
+    path = row["path"]
+    if not isinstance(path, str):
+        raise TypeError("no path")
+    return path
 
 
 def set_damaged_aside(folder: Path) -> str | None:
@@ -116,6 +131,15 @@ def _is_damaged(path: Path) -> bool:
     except UserError:
         return True
     return False
+
+
+def check_outputs(lock: Lock, parts: Sequence[Path]) -> None:
+    """Raise ``UserError`` where an output that lies in one of ``parts``, or is one, is not what its stage made."""
+    for path, md5 in lock.outputs().items():
+        if any(Path(path).is_relative_to(part) for part in parts) and dvc_md5(Path(path)) != md5:
+            raise UserError(
+                f"{path} is not what its stage made: run `echodistill run`, which makes it again or takes it from DVC's cache"
+            )
 
 
 def dvc_md5(path: Path) -> str | None:

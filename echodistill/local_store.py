@@ -95,7 +95,7 @@ def bring_artifacts_along(database: Path) -> None:
     wanted = artifacts_of(database)
     with closing(sqlite3.connect(database, timeout=WAIT_S)) as store:
         for old in _elsewhere(store, wanted):
-            if _folder_of(old).is_dir() and not _folder_of(wanted).is_dir():
+            if _is_folder(old) and not _is_folder(wanted):
                 continue
             with store:
                 for table, column in LOCATIONS:
@@ -113,8 +113,15 @@ def _elsewhere(store: sqlite3.Connection, wanted: str) -> list[str]:
     return sorted(each for each in found if each != wanted and each.startswith("file:") and each.endswith(f"/{ARTIFACTS}"))
 
 
-def _folder_of(address: str) -> Path:
-    return Path(unquote(urlsplit(address).path))
+def folder_of(address: str) -> Path | None:
+    """Return the folder on this machine that an address names; ``None`` where a server or a store elsewhere has it."""
+    parts = urlsplit(address)
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def _is_folder(address: str) -> bool:
+    folder = folder_of(address)
+    return folder is not None and folder.is_dir()
 
 
 def digest_of(database: Path) -> str:

@@ -86,7 +86,8 @@ def restore(params: Path) -> str | None:
 
 def _put_back(params: Path) -> bool:
     """The original again, unless the file is not as the run left it: then somebody edited it, and it stays."""
-    ours = params.read_bytes() in (SAVED.read_bytes(), OVERRIDDEN.read_bytes())
+    known = [path.read_bytes() for path in (SAVED, OVERRIDDEN) if path.is_file()]
+    ours = not params.is_file() or params.read_bytes() in known
     if ours:
         _write(params, SAVED.read_bytes())
         SAVED.unlink()

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
-from echodistill.dvc_lock import Lock, read_lock
+from echodistill.dvc_lock import Lock, check_outputs, read_lock
 from echodistill.errors import UserError
 from echodistill.lineage import flow_run_tags, headline, read_lineage
 from echodistill.local_store import database_of, digest_of
@@ -48,6 +48,7 @@ def publish(student: Path, base: Path, reports_folder: Path, answers_folder: Pat
     locked = read_lock(lock.parent)
     if stale := locked.stale():
         raise UserError(f"dvc.lock does not fit together ({stale}): run `echodistill run` to its end first")
+    check_outputs(locked, (student, base, reports_folder, answers_folder))
     if place is not None:
         from echodistill.storage.client import check
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,20 @@ import yaml
 from echodistill.batches import batches
 from echodistill.champion import MODEL, WEIGHTS_TAG, champion_number, identity_of, make_champion, refusal
 from echodistill.champion_folder import BASE, STUDENT, ChampionFacts, fault_of_files, files_hash
-from echodistill.checksums import verify_checksums
+from echodistill.checksums import sha256_of, verify_checksums
 from echodistill.errors import UserError
 from echodistill.lineage import Lineage, headline
-from echodistill.model_package import save_evaluation, save_model
+from echodistill.local_store import folder_of
+from echodistill.model_package import ARTIFACTS, save_evaluation, save_model
+from echodistill.models.layout import RUN, files_read, read_run
 from echodistill.params import load_params
 from echodistill.revision import revision_tags
 from echodistill.run_reports import Reports
 from echodistill.tracking import connected, tracking_uri, without_credentials
 
 EVALUATION_TAG = "echodistill.evaluation_sha256"
+DESCRIPTION = "MLmodel"
+"""The file by which MLflow knows a model."""
 SOURCE = "models:/"
 """Before a logged model's id, where a version says what it was made from."""
 METRICS_BATCH = 1000  # metrics a request, MLflow's limit
@@ -129,8 +133,6 @@ def register(
     figures; of ``reports`` the card and all answers are kept with the model. The same student of the same
     training is entered once; evaluated anew, it keeps the later figures, card and answers. Raises ``UserError``.
     """
-    from echodistill.models.layout import read_run
-
     promote, against = promotion.get("promote"), promotion.get("champion")
     if not isinstance(promote, bool) or not isinstance(against, dict) or "version" not in against:
         raise UserError("reports/promotion.json lacks 'promote' (true or false) or 'champion': run `echodistill run promote`")
@@ -147,7 +149,7 @@ def register(
         if found is None:
             model_id = _log_model(client, run_id, artifacts, identity)
             found = mlflow.register_model(f"{SOURCE}{model_id}", MODEL, tags=identity)
-        elif lost := _lost_files(client, found):
+        elif lost := _lost_files(client, found, artifacts):
             _log_files(client, lost, artifacts)
             found.tags.pop(EVALUATION_TAG, None)
         number, evaluated = str(found.version), _mark(metrics, reports)
@@ -209,13 +211,35 @@ def _log_files(client: Any, logged: Any, artifacts: Mapping[str, Path]) -> None:
         client.log_model_artifacts(model_id, str(folder))
 
 
-def _lost_files(client: Any, version: Any) -> Any:
-    """Return the logged model of a version where its files are gone; ``None`` where they are there, or it names none."""
+def _lost_files(client: Any, version: Any, artifacts: Mapping[str, Path]) -> Any:
+    """Return the logged model of a version where files of it are gone or damaged; ``None`` where it is whole, or names none.
+
+    What loading the model reads is compared with the folders ``artifacts`` that it was copied from: by content where it lies on this
+    machine, by size where a server has it.
+    """
     if not str(version.source).startswith(SOURCE):
         return None
-    model_id = str(version.source).removeprefix(SOURCE)
-    there = {file.path for file in client.list_logged_model_artifacts(model_id)}
-    return None if "MLmodel" in there else client.get_logged_model(model_id)
+    logged = client.get_logged_model(str(version.source).removeprefix(SOURCE))
+    kept = dict(_kept_files(client, logged.model_id, None))
+    wanted = {
+        f"{ARTIFACTS}/{folder.name}/{path.relative_to(folder).as_posix()}": path
+        for folder in artifacts.values()
+        for path in [*files_read(folder), *(path for path in [folder / RUN] if path.is_file())]
+    }
+    if DESCRIPTION not in kept or any(kept.get(name) != path.stat().st_size for name, path in wanted.items()):
+        return logged
+    here = folder_of(logged.artifact_location)
+    changed = here is not None and any(sha256_of(here / name) != sha256_of(path) for name, path in wanted.items())
+    return logged if changed else None
+
+
+def _kept_files(client: Any, model_id: str, folder: str | None) -> Iterator[tuple[str, int]]:
+    """Yield the path and the size in bytes of each file of a logged model."""
+    for entry in client.list_logged_model_artifacts(model_id, folder):
+        if entry.is_dir:
+            yield from _kept_files(client, model_id, entry.path)
+        else:
+            yield entry.path, entry.file_size
 
 
 def has_version(number: str, run_id: str) -> bool:

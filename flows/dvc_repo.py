@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.errors import UserError
+from flows.hash_database import damaged_databases_removed
 
 
 @contextmanager
@@ -15,7 +16,7 @@ def locked(workspace: Path) -> Iterator[Any]:
     from dvc.repo import Repo
 
     try:
-        with Repo(str(workspace), _wait_for_lock=True) as repo, repo.lock:
+        with damaged_databases_removed(), Repo(str(workspace), _wait_for_lock=True) as repo, repo.lock:
             yield repo
     except DvcException as error:
         raise UserError(f"DVC cannot read {workspace}: {error}") from error

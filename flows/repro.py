@@ -11,6 +11,7 @@ from echodistill.errors import UserError
 from flows.dvc_repo import locked
 from flows.ended_processes import clear_damaged_rwlock, ended_processes_hold_nothing
 from flows.fixed_inputs import inputs_fixed
+from flows.hash_database import damaged_databases_removed
 from flows.run_cache import clear_run_cache, damage_said
 
 
@@ -18,7 +19,7 @@ def repro(arguments: Sequence[str], options: Sequence[str] = ()) -> int:
     """The exit status of ``dvc OPTIONS repro ARGUMENTS``."""
     from dvc.cli import main as dvc
 
-    with ended_processes_hold_nothing(), inputs_fixed(), damage_said():
+    with damaged_databases_removed(), ended_processes_hold_nothing(), inputs_fixed(), damage_said():
         return int(dvc([*options, "repro", *arguments]))
 
 

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import yaml
+
+from echodistill.yaml12 import load_yaml
+
 ENTRY_LENGTH = 64
 """Characters in the name of an entry, a sha256."""
 OBJECTS = "dvc_data.hashfile.db"
@@ -43,12 +47,15 @@ def _state(entries: list[Path]) -> str:
 
 
 def _is_entry(path: Path) -> bool:
-    """Return whether DVC can read it as text; it copes with text that is none of its entries."""
+    """Return whether it is an entry as DVC wrote it: it is called by the hash of its content."""
+    from dvc.stage.cache import _get_cache_hash
+
     if len(path.name) != ENTRY_LENGTH or not path.is_file():
         return False
     try:
-        return bool(path.read_text(encoding="utf-8").strip())
-    except (OSError, UnicodeDecodeError):
+        entry = load_yaml(path.read_bytes())
+        return isinstance(entry, dict) and _get_cache_hash(entry) == path.name
+    except (OSError, ValueError, TypeError, yaml.YAMLError):
         return False
 
 

@@ -18,8 +18,8 @@ from transformers.utils import cached_file
 from echodistill.audio.levels import Waveform
 from echodistill.errors import UserError
 from echodistill.models import qwen2_audio
-from echodistill.models.faults import LoadingInfo, file_fault, first_line, key_fault, number_fault
-from echodistill.models.layout import files_read
+from echodistill.models.faults import LoadingInfo, file_fault, first_line, key_fault, number_fault, type_fault
+from echodistill.models.layout import WEIGHTS, files_read
 from echodistill.models.precision import WeightsDtype, chosen_device, inference_dtype
 from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import check_context
@@ -139,8 +139,11 @@ def load(
         raise UserError(f"model {name} cannot be loaded: {reason}") from error
     if fault := _loaded_fault(name, revision, model.to(target).eval(), info):
         raise UserError(f"model {name} cannot be used: {fault}")
+    family = FAMILIES[config.model_type]
+    if fault := family.fit_fault(config, processor):
+        raise UserError(f"model {name} cannot be used: its files do not belong together: {fault}: give all files of one model")
     try:
-        check_template(FAMILIES[config.model_type], processor)
+        check_template(family, processor)
         return wrap(model, processor)
     except UserError as error:
         raise UserError(f"model {name} cannot be used: {error}") from error
@@ -170,7 +173,8 @@ def _loaded_fault(name: str, revision: str | None, model: Any, info: LoadingInfo
     """Return what is wrong with a model that transformers has loaded all the same."""
     folder = local_folder(name, revision)
     ignored = [folder / file for file in IGNORED if (folder / file).is_file()] if folder is not None else []
-    return key_fault(info) or number_fault(dict(model.named_parameters())) or file_fault(ignored)
+    weights = sorted(folder.glob(WEIGHTS)) if folder is not None else []
+    return key_fault(info) or type_fault(weights) or number_fault(dict(model.named_parameters())) or file_fault(ignored)
 
 
 def wrap(model: Any, processor: Any) -> AudioLLM:

@@ -7,7 +7,7 @@ Each is compared with the checksums that stand beside it first. That reads all o
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,17 @@ from echodistill.checksums import sha256_of, shown, verify_checksums
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, load, local_folder
 from echodistill.models.faults import LoadingInfo, file_fault, first_line, key_fault, number_fault
-from echodistill.models.layout import POINTER, RUN, TAKE_AGAIN, changed_files, file_hashes, files_read, read_run
+from echodistill.models.layout import (
+    BASE_REVISION,
+    POINTER,
+    RUN,
+    TAKE_AGAIN,
+    changed_files,
+    file_hashes,
+    files_read,
+    read_run,
+    revision_of,
+)
 from echodistill.models.precision import WeightsDtype
 
 ADAPTER = "adapter_model.safetensors"
@@ -33,18 +43,43 @@ def open_base(folder: Path, device: str = "auto", dtype: WeightsDtype | None = N
     if not folder.is_dir():
         raise UserError(f"{folder} is missing: make it with `echodistill run base`")
     verify_checksums(folder, AGAIN, required=False)
-    pointer = folder / POINTER
-    if not pointer.is_file():
+    if not (folder / POINTER).is_file():
         return load(str(folder), device, dtype=dtype)
-    target = json.loads(pointer.read_text(encoding="utf-8"))
-    name, trust = target["model"], target["trust_remote_code"]
-    if Path(name).is_dir():
-        if changed := changed_files(target["files"], file_hashes(Path(name))):
-            raise UserError(f"the model in {name} has changed since stage base ({shown(changed)}): {AGAIN}")
-        return load(name, device, trust, dtype=dtype)
-    llm = load(name, device, trust, target["revision"], dtype)
-    _verify_cached(name, target["revision"], target["files"])
+    target = _read_pointer(folder / POINTER)
+    if Path(target.model).is_dir():
+        if changed := changed_files(target.files, file_hashes(Path(target.model))):
+            raise UserError(f"the model in {target.model} has changed since stage base ({shown(changed)}): {AGAIN}")
+        return load(target.model, device, target.trust_remote_code, dtype=dtype)
+    llm = load(target.model, device, target.trust_remote_code, target.revision, dtype)
+    _verify_cached(target.model, target.revision, target.files)
     return llm
+
+
+@dataclass(frozen=True)
+class _Pointer:
+    """What a base that is not ours is known by (``stages.base``)."""
+
+    model: str
+    trust_remote_code: bool
+    revision: str
+    files: Mapping[str, str]
+
+
+def _read_pointer(path: Path) -> _Pointer:
+    """Return what ``pointer.json`` says. Raises ``UserError`` where it is damaged."""
+    try:
+        match json.loads(path.read_bytes()):
+            case {"model": str(model), "trust_remote_code": bool(trust), "revision": str(revision), "files": dict(files)}:
+                return _Pointer(model, trust, revision, files)
+        raise ValueError("it names no model, revision and files")
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): {AGAIN}") from error
+
+
+def base_revision(folder: Path) -> str:
+    """Return what identifies a base: the revision of the model that is pointed to, or a hash of the files that loading reads."""
+    pointer = folder / POINTER
+    return _read_pointer(pointer).revision if pointer.is_file() else revision_of(file_hashes(folder))
 
 
 def _verify_cached(name: str, revision: str, recorded: Mapping[str, str]) -> None:
@@ -78,6 +113,12 @@ def open_model(student: Path, base: Path | None, device: str = "auto", dtype: We
         return load(str(student), device, dtype=dtype)
     if base is None:
         raise UserError(f"{student} is a LoRA adapter: its base model's folder must be given too")
+    trained_from = run.get(BASE_REVISION)
+    if trained_from is not None and trained_from != base_revision(base):
+        raise UserError(
+            f"{student} is a LoRA adapter of another base than the one in {base} (it was trained from revision "
+            f"{str(trained_from)[:12]}): give that base, or train it from this one with `echodistill run`"
+        )
     llm = open_base(base, device, dtype)
     whole = llm.model.dtype == torch.float32
     adapted = _with_adapter(llm.model, student)
@@ -110,6 +151,6 @@ def _with_adapter(model: Any, student: Path) -> Any:
         unexpected_keys=found.keys() - known.keys(),
         mismatched_keys={(name, shape, known[name]) for name, shape in found.items() if name in known and known[name] != shape},
     )
-    if fault := key_fault(info) or number_fault(tensors):
+    if fault := key_fault(info) or number_fault(tensors, may_be_zero=True):
         raise UserError(f"{student} cannot be used: {fault}")
     return adapted

@@ -15,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 SHOWN_KEYS = 3
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 AGAIN = "download or copy it again"
+QUANTISED = ("I8", "U8", "I16", "U16", "I32", "U32")
+"""Formats of safetensors in which no floating-point model has weights; some keep positions as I64."""
 
 
 class LoadingInfo(TypedDict):
@@ -70,17 +72,39 @@ def key_fault(info: LoadingInfo) -> str:
     return f"of its weights {', '.join(parts)}: {cure}"
 
 
-def number_fault(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Return which tensors hold a NaN or an infinite number. Reads each once, without a copy."""
-    broken = [name for name, tensor in tensors.items() if tensor.numel() and not _all_finite(tensor.detach())]
-    return f"{len(broken)} of its weights hold NaN or infinite numbers ({_first(broken)}): {AGAIN}, or train it anew" if broken else ""
+def type_fault(weights: Iterable[Path]) -> str:
+    """Return which weights of safetensors files are small whole numbers, as quantised models have them.
+
+    Read without the scales that belong to them they mean nothing.
+    """
+    whole = []
+    for path in weights:
+        with safe_open(path, "pt") as file:
+            whole += [name for name in file.keys() if file.get_slice(name).get_dtype() in QUANTISED]  # noqa: SIM118
+    if not whole:
+        return ""
+    return f"{len(whole)} of its weights are whole numbers ({_first(whole)}), as of a quantised model: give one in bfloat16 or float32"
 
 
-def _all_finite(tensor: torch.Tensor) -> bool:
-    """A NaN anywhere is the smallest and the largest value, and an infinite number is one of them."""
-    if not tensor.is_floating_point():
-        return True
-    return all(map(torch.isfinite, torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)))
+def number_fault(tensors: Mapping[str, torch.Tensor], may_be_zero: bool = False) -> str:
+    """Return which tensors hold a NaN or an infinite number, or nothing but zeros. Reads each once, without a copy.
+
+    A matrix of zeros is what a download leaves that was cut and filled up. ``may_be_zero``: an adapter begins with such.
+    """
+    broken, empty = [], []
+    for name, tensor in tensors.items():
+        if not tensor.numel() or not tensor.is_floating_point():
+            continue
+        values = tensor.detach()
+        # a NaN anywhere is the smallest and the largest value, and an infinite number is one of them
+        smallest, largest = torch.aminmax(values.float() if values.element_size() == 1 else values)
+        if not (torch.isfinite(smallest) and torch.isfinite(largest)):
+            broken.append(name)
+        elif values.dim() > 1 and not may_be_zero and smallest == largest == 0:
+            empty.append(name)
+    if broken:
+        return f"{len(broken)} of its weights hold NaN or infinite numbers ({_first(broken)}): {AGAIN}, or train it anew"
+    return f"{len(empty)} of its weights are all zero ({_first(empty)}): {AGAIN}" if empty else ""
 
 
 def first_line(error: Exception) -> str:

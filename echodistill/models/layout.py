@@ -13,6 +13,8 @@ POINTER = "pointer.json"  # a base that is not ours: its name instead of its fil
 FACTS = "base.json"  # what is known of a base
 WEIGHTS = "*.safetensors"
 RUN = "run.json"  # how a student was trained
+BASE_REVISION = "base_revision"
+"""In ``run.json``: which base the student was trained from (``checkpoint.base_revision``)."""
 READ_WHEN_LOADING = (
     WEIGHTS,
     "*.json",

@@ -34,6 +34,28 @@ def encoder(model: Any) -> Any:
     return model.model.audio_tower
 
 
+def fit_fault(config: Any, processor: Any) -> str:
+    """Return what of the processor does not fit the model's configuration; empty where all does.
+
+    Files of two models in one folder load without a word; the first clip would end in an error of torch, or be answered at random.
+    """
+    extractor, tokenizer = processor.feature_extractor, processor.tokenizer
+    bins, wanted = extractor.feature_size, config.audio_config.num_mel_bins
+    if bins != wanted:
+        return f"preprocessor_config.json gives {bins} mel bins, and the model takes {wanted}"
+    frames, taken = extractor.nb_max_frames, 2 * config.audio_config.max_source_positions  # the encoder halves their number
+    if frames != taken:
+        return f"preprocessor_config.json gives {frames} frames a window, and the model takes {taken}"
+    if extractor.sampling_rate != SAMPLE_RATE:
+        return f"preprocessor_config.json wants {extractor.sampling_rate} Hz, and only {SAMPLE_RATE} Hz are supported"
+    known, size = max(tokenizer.get_vocab().values()) + 1, config.get_text_config().vocab_size
+    if known > size:
+        return f"the tokenizer knows {known} tokens, and the model {size}"
+    if (token := audio_token_id(processor)) != config.audio_token_id:
+        return f"{AUDIO_TOKEN} is token {token} of the tokenizer, and the model's configuration has {config.audio_token_id}"
+    return ""
+
+
 def encode_audio(processor: Any, waveforms: Sequence[Waveform]) -> tuple[dict[str, torch.Tensor], list[int]]:
     """Log-mel features (B, M, F) with their mask (B, F), and how many audio tokens each clip takes.
 

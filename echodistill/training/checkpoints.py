@@ -4,6 +4,7 @@ The marker holds the checksums of all files. They cost a reading: of a full fine
 optimizer's state, about a minute of a core where the processor has instructions for SHA-256.
 """
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -22,10 +23,16 @@ from echodistill.training.ranks import wait_for_all
 MARKER = SUMS
 WEIGHTS = "weights.safetensors"
 KEPT = 2
+_NAME = re.compile(r"checkpoint-[0-9]+")
 
 
 def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Return the folders that a trainer wrote; a copy that somebody put beside them is none of ours."""
+    return [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name) and path.is_dir()]
 
 
 def latest_complete(folder: Path) -> Path | None:
@@ -34,7 +41,7 @@ def latest_complete(folder: Path) -> Path | None:
 
 
 def _complete(folder: Path) -> list[Path]:
-    return [checkpoint for checkpoint in folder.glob("checkpoint-*") if (checkpoint / MARKER).is_file()]
+    return [checkpoint for checkpoint in _checkpoints(folder) if (checkpoint / MARKER).is_file()]
 
 
 def mark_complete(checkpoint: Path) -> None:
@@ -49,7 +56,7 @@ def remove_unusable(folder: Path) -> None:
 
     Only the main process calls it, before the others look. It reads no more than the newest one, unless that is damaged.
     """
-    for checkpoint in folder.glob("checkpoint-*"):
+    for checkpoint in _checkpoints(folder):
         if not (checkpoint / MARKER).is_file():
             shutil.rmtree(checkpoint)
     for checkpoint in sorted(_complete(folder), key=step_of, reverse=True):
@@ -77,7 +84,7 @@ def run_to_end(trainer: Any, folder: Path, steps: int) -> None:
 
 def remove_checkpoints(folder: Path) -> None:
     """When what was trained stands elsewhere."""
-    for checkpoint in folder.glob("checkpoint-*"):
+    for checkpoint in _checkpoints(folder):
         shutil.rmtree(checkpoint)
 
 

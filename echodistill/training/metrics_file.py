@@ -1,22 +1,35 @@
 """``metrics.jsonl``: one JSON object a logged step. Imports nothing heavy."""
 
 import json
+import sys
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
 
 METRICS = "metrics.jsonl"
+SHOWN = 5  # damaged lines
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The logged steps in order. A last line cut by a kill is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    """Return the logged steps in order. A last line cut by a kill is left out; other damaged ones too, and that is printed."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    found = [_row(line) for line in lines]
+    if damaged := [number for number, row in enumerate(found[:-1], start=1) if row is None]:
+        numbers = ", ".join(map(str, damaged[:SHOWN])) + (" .." if len(damaged) > SHOWN else "")
+        print(f"warning: {path}: {len(damaged)} of {len(lines)} lines are damaged and left out ({numbers})", file=sys.stderr)
+    return [row for row in found if row is not None]
+
+
+def _row(line: bytes) -> dict[str, float] | None:
+    """Return a logged step; ``None`` where the line is damaged."""
+    try:
+        row = json.loads(line)
+    except ValueError:  # also of bytes that are no text
+        return None
+    is_step = (
+        isinstance(row, dict) and isinstance(row.get("step"), int) and all(isinstance(value, int | float) for value in row.values())
+    )
+    return row if is_step else None
 
 
 def copy_until(path: Path, step: int, target: Path) -> None:

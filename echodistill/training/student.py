@@ -14,8 +14,8 @@ from echodistill.checksums import write_checksums
 from echodistill.datasets.store import Corpus
 from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
-from echodistill.models.checkpoint import open_base
-from echodistill.models.layout import RUN
+from echodistill.models.checkpoint import base_revision, open_base
+from echodistill.models.layout import BASE_REVISION, RUN
 from echodistill.models.precision import chosen_device, training_dtype
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params import GenerationParams, Hears, TrainParams
@@ -89,12 +89,12 @@ def make_student(
         else:
             trained = train_student(llm, source, settings, limit, seed, folder, nowhere)
     if is_main():
-        _write(out, folder, mark, settings, trained, llm)
+        _write(out, folder, mark, settings, trained, llm, base_revision(material.base))
         remove_checkpoints(folder)
     leave()
 
 
-def _write(out: Path, folder: Path, mark: str, settings: TrainParams, trained: Trained, llm: AudioLLM) -> None:
+def _write(out: Path, folder: Path, mark: str, settings: TrainParams, trained: Trained, llm: AudioLLM, base: str) -> None:
     """Write the student in float32, as it was trained: rounded to bfloat16 most weights would be back where they started."""
     with atomic_path(out) as temporary:
         trained.model.save_pretrained(temporary, state_dict=trained.weights)
@@ -108,6 +108,7 @@ def _write(out: Path, folder: Path, mark: str, settings: TrainParams, trained: T
             "steps": settings.steps,
             "weights": settings.weights,
             "trainable_parameters": trained.trainable,
+            BASE_REVISION: base,
         }
         (temporary / RUN).write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
         write_checksums(temporary)

@@ -1,0 +1,57 @@
+"""DVC's databases of the hashes and links of files: what it can compute again, so a damaged one is removed."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+FOLDERS = ("links", "hashes/local")
+DATABASE = "cache.db"
+
+
+@contextmanager
+def damaged_databases_removed() -> Iterator[None]:
+    """While the block runs, DVC opens no damaged database of hashes: it is removed and made anew, and that is printed.
+
+    DVC itself would end with SQLite's error, here or at the first file that it asks for.
+    """
+    from dvc_data.hashfile.state import State
+
+    opened = State.__init__
+
+    def open_whole(state: Any, root_dir: str | None = None, tmp_dir: str | None = None, ignore: Any = None) -> None:
+        for said in clear_damaged_databases(Path(tmp_dir)) if tmp_dir else ():
+            print(said, flush=True)
+        opened(state, root_dir, tmp_dir, ignore)
+
+    with patch.object(State, "__init__", open_whole):
+        yield
+
+
+def clear_damaged_databases(folder: Path) -> list[str]:
+    """Remove the databases in ``folder``, DVC's own for one repository, that are damaged; return a sentence for each."""
+    said = []
+    for name in FOLDERS:
+        database = folder / name / DATABASE
+        if database.is_file() and (fault := _fault_of(database)):
+            shutil.rmtree(database.parent)
+            said.append(f"{database}, DVC's list of hashes, was damaged ({fault}): removed; files are hashed again")
+    return said
+
+
+def _fault_of(database: Path) -> str:
+    """Return what is wrong with a database; empty where nothing is, or where another process has locked it."""
+    try:
+        with closing(sqlite3.connect(database, timeout=10.0)) as opened:
+            complaint = str(opened.execute("PRAGMA quick_check(1)").fetchone()[0])
+            tables = {row[0] for row in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.OperationalError:
+        return ""
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    if complaint != "ok":
+        return complaint.splitlines()[0]
+    return "" if not tables or {"Settings", "Cache"} <= tables else "its tables are not DVC's"

@@ -1,0 +1,171 @@
+"""What kills, full disks and other versions leave in the product's own small files: cleared or left out, and said."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from echodistill.dvc_lock import parse_lock, set_damaged_aside
+from echodistill.errors import UserError
+from echodistill.overrides import EDITED, OVERRIDDEN, SAVED, restore
+from echodistill.services.processes import started
+from echodistill.services.settings import make_settings
+from echodistill.training.checkpoints import latest_complete, remove_checkpoints, remove_unusable
+from echodistill.training.metrics_file import copy_until, read_metrics
+from flows.dvc_repo import locked
+from flows.hash_database import FOLDERS, clear_damaged_databases
+from flows.run_cache import clear_run_cache
+
+STEPS = [{"step": number, "loss": 1.0 / number} for number in range(1, 7)]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\xff\xfe\x00", b"[1]", b'{"loss": 1}', b'{"step": "x"}', b"{", b"", b"NaN", b'{"step": 3, "a": "b"}']
+)
+def test_a_damaged_line_of_metrics_loses_no_later_step(tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [json.dumps(step).encode() for step in STEPS]
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"\n".join([*lines[:2], damage, *lines[3:]]) + b"\n")
+    assert read_metrics(path) == [*STEPS[:2], *STEPS[3:]]
+    assert f"{path}: 1 of 6 lines are damaged and left out (3)" in capsys.readouterr().err
+    copy_until(path, 5, tmp_path / "copy.jsonl")
+    assert read_metrics(tmp_path / "copy.jsonl") == [*STEPS[:2], *STEPS[3:5]]
+    path.write_bytes(b"\n".join(lines) + b'\n{"step": 7, "lo')
+    capsys.readouterr()
+    assert read_metrics(path) == STEPS
+    assert capsys.readouterr().err == ""  # a kill cuts the last line
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"\n", b"null", b"[]", b"3", b"schema: '2.0", b"stages: {}", b"schema: '1.0'\nstages: {}", b"\xff\xfe"),
+        *(b"schema: '2.0'\nstages:\n  a:\n    %b" % text for text in (b"deps: []", b"cmd: 3", b"cmd: x\n    deps: {}\n    outs: [3]")),
+        *(b"schema: '2.0'\nstages:\n  a:\n    cmd: x\n    %b" % text for text in (b"params: [1]", b"deps: [{}]", b"outs: [{path: 3}]")),
+        *(b"schema: '2.0'\nstages: %b" % text for text in (b"[1]", b"3", b"{a: }", b"{a: x}")),
+    ],
+)
+def test_a_lock_of_another_form_is_set_aside(tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC refuses every command with such a file, and an empty one passed for a whole lock."""
+    monkeypatch.setattr("echodistill.dvc_lock.WRITTEN_S", 0.0)
+    with pytest.raises(UserError, match="is not a lock that DVC wrote"):
+        parse_lock(content, "dvc.lock")
+    (tmp_path / "dvc.lock").write_bytes(content)
+    assert "was damaged" in (set_damaged_aside(tmp_path) or "")
+    assert (tmp_path / "dvc.lock.damaged").read_bytes() == content
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
+    assert set_damaged_aside(tmp_path) is None
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of one stage that has run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "source").write_text("text")
+    stage = "stages:\n  copy:\n    cmd: cp source made\n    deps: [source]\n    outs: [made]\n"
+    (tmp_path / "dvc.yaml").write_text(stage)
+    subprocess.run(["git", "init", "-q"], check=True)
+    for command in (["init", "-q"], ["config", "core.site_cache_dir", str(tmp_path / "site")], ["repro", "-q"]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], check=True)
+    return tmp_path
+
+
+def test_an_entry_of_the_run_cache_that_is_not_as_dvc_wrote_it_is_removed(repository: Path) -> None:
+    (entry,) = (path for path in (repository / ".dvc/cache/runs").rglob("*") if path.is_file())
+    with locked(repository) as repo:
+        assert clear_run_cache(repo) == []
+    whole = entry.read_bytes()
+    for content in (whole.replace(b"cmd: cp", b"cmd: mv"), whole[: len(whole) // 2], b"- 1\n", b"{}\n"):
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        entry.write_bytes(content)
+        with locked(repository) as repo:
+            (said,) = clear_run_cache(repo)
+        assert "of DVC's run cache was damaged" in said
+        assert not entry.exists()
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("damage", ["no database", "cut", "zeros", "other tables"])
+def test_a_damaged_database_of_hashes_is_made_anew(
+    repository: Path, folder: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (database,) = (path for path in (repository / "site").rglob("cache.db") if path.parent.as_posix().endswith(folder))
+    for journal in database.parent.glob("cache.db-*"):
+        journal.unlink()
+    whole = database.read_bytes()
+    if damage == "other tables":
+        database.unlink()
+        with closing(sqlite3.connect(database)) as other, other:
+            other.execute("CREATE TABLE notes (text)")
+    else:
+        database.write_bytes({"no database": b"no database at all", "cut": whole[:-5_000], "zeros": bytes(len(whole))}[damage])
+    with locked(repository) as repo:
+        (stage,) = repo.stage.collect("copy")
+        assert not stage.changed()
+    assert f"{database}, DVC's list of hashes, was damaged" in capsys.readouterr().out
+    again = subprocess.run([sys.executable, "-m", "flows.repro"], env=with_package(), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "damaged" not in again.stdout
+
+
+def with_package() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+def test_a_database_that_is_whole_or_locked_stays(repository: Path) -> None:
+    (database,) = (path for path in (repository / "site").rglob("cache.db") if path.parent.name == "links")
+    assert clear_damaged_databases(database.parents[1]) == []
+
+
+def test_what_a_killed_run_left_of_params_is_put_back_whatever_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = tmp_path / "params.yaml"
+    SAVED.parent.mkdir()
+
+    def left(now: str | None, overridden: str | None) -> str:
+        SAVED.write_text("before")
+        for path, content in ((params, now), (OVERRIDDEN, overridden)):
+            path.unlink(missing_ok=True)
+            if content is not None:
+                path.write_text(content)
+        return restore(params) or ""
+
+    assert "put back" in left(None, "changed")
+    assert params.read_text() == "before"
+    assert "put back" in left("before", None)
+    assert "was edited" in left("mine", None)
+    assert (params.read_text(), EDITED.read_text()) == ("mine", "before")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [3, None, [], {}, {"pid": 1}, {"pid": "1", "since_boot_s": 1.0}, {"pid": -1, "since_boot_s": 1.0}, {"pid": 1, "created_s": 1.0}],
+)
+def test_services_that_are_known_in_another_form_are_not_known(tmp_path: Path, entry: object) -> None:
+    settings = make_settings(None, tmp_path)
+    own = psutil.Process()
+    known = {"pid": own.pid, "since_boot_s": own.create_time() - psutil.boot_time()}
+    (tmp_path / "processes.json").write_text(json.dumps({"s3": entry, "mlflow": known}))
+    assert list(started(settings)) == ["mlflow"]
+    (tmp_path / "processes.json").write_text(json.dumps(entry))
+    assert started(settings) == {}
+
+
+def test_copies_beside_checkpoints_are_left_alone(tmp_path: Path) -> None:
+    for name in ("checkpoint-4", "checkpoint-8", "checkpoint-8.bak", "checkpoint-old", "checkpoint-"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("x")
+    for name in ("checkpoint-4", "checkpoint-8.bak"):
+        shutil.copy(tmp_path / name / "file", tmp_path / name / "SHA256SUMS")
+    assert latest_complete(tmp_path) == tmp_path / "checkpoint-4"
+    remove_unusable(tmp_path)
+    assert not (tmp_path / "checkpoint-8").exists()
+    remove_checkpoints(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-", "checkpoint-8.bak", "checkpoint-old"]
