@@ -1,6 +1,7 @@
 """A model is loaded whole or not at all: its keys, its numbers, its files, and the tokens that it needs."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, load
-from echodistill.models.checkpoint import open_base, open_model
-from echodistill.models.layout import FACTS, POINTER, RUN
+from echodistill.models.checkpoint import base_revision, open_base, open_model
+from echodistill.models.layout import BASE_REVISION, FACTS, POINTER, RUN
 from echodistill.models.responses import respond
 from echodistill.stages.base import _pointer
 from tests.conftest import tone
@@ -203,6 +204,59 @@ def test_an_end_token_comes_from_the_generation_config_or_is_asked_for(model: Pa
     assert "set eos_token" in refusal(model)
     edited(model / "tokenizer_config.json", eos_token="<END>")
     assert "'<END>' is none of them" in refusal(model)
+
+
+MISFITS: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "mel bins": ("gives 40 mel bins, and the model takes", lambda model: edit_extractor(model, feature_size=40)),
+    "window": ("gives 300.* frames a window", lambda model: edit_extractor(model, chunk_length=3)),
+    "rate": ("wants 8000 Hz", lambda model: edit_extractor(model, sampling_rate=8_000)),
+    "tokenizer": (r"the tokenizer knows \d+ tokens, and the model \d+", lambda model: add_tokens(model)),
+}
+
+
+def edit_extractor(model: Path, **changes: Any) -> None:
+    content = json.loads((model / "processor_config.json").read_text())
+    content["feature_extractor"] |= changes
+    (model / "processor_config.json").write_text(json.dumps(content))
+
+
+def add_tokens(model: Path) -> None:
+    content = json.loads((model / "tokenizer.json").read_text())
+    last = max(token["id"] for token in content["added_tokens"])
+    last = max(last, *content["model"]["vocab"].values())
+    token = dict(content["added_tokens"][0])
+    content["added_tokens"] += [token | {"id": last + number, "content": f"<new{number}>"} for number in range(1, 200)]
+    (model / "tokenizer.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("part", MISFITS)
+def test_files_of_two_models_are_refused(part: str, model: Path) -> None:
+    said, change = MISFITS[part]
+    change(model)
+    assert re.search(f"its files do not belong together: .*{said}", refusal(model))
+
+
+def test_quantised_and_empty_weights_are_refused(model: Path, tmp_path: Path) -> None:
+    whole = Path(shutil.copytree(model, tmp_path / "whole"))
+    quantised = rewritten(model, lambda tensors: tensors | {PROJECTOR: tensors[PROJECTOR].round().to(torch.int8)})
+    assert f"1 of its weights are whole numbers ({PROJECTOR}), as of a quantised model" in refusal(quantised)
+    empty = rewritten(whole, lambda tensors: tensors | {PROJECTOR: torch.zeros_like(tensors[PROJECTOR])})
+    assert "1 of its weights are all zero (" in refusal(empty)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"model": 3}', b'{"model": "a", "trust_remote_code": false}', b"\xff\xfe"])
+def test_a_damaged_pointer_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / POINTER).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{POINTER} is damaged .*restore it, or run `dvc repro --force base`"):
+        open_base(tmp_path, "cpu")
+
+
+def test_an_adapter_of_another_base_is_refused(adapter: Path, sound: Path, tmp_path: Path) -> None:
+    (adapter / RUN).write_text(json.dumps({"weights": "lora", BASE_REVISION: base_revision(sound)}))
+    open_model(adapter, sound, "cpu")
+    other = rewritten(Path(shutil.copytree(sound, tmp_path / "other")), lambda tensors: tensors | {HEAD: 2 * tensors[HEAD]})
+    with pytest.raises(UserError, match=rf"of another base than the one in {other} \(it was trained from revision"):
+        open_model(adapter, other, "cpu")
 
 
 @pytest.fixture

@@ -305,6 +305,21 @@ def test_doing_it_again_asks_nobody(world: World, monkeypatch: pytest.MonkeyPatc
     assert register() == world.said
 
 
+@pytest.mark.parametrize("path", ["models/student/model.safetensors", "reports/metrics.json", "reports/promotion.json"])
+def test_what_was_changed_after_its_stage_is_not_registered(world: World, path: str) -> None:
+    file = world.folder / path
+    before = file.read_bytes()
+    file.write_bytes(before + b" ")
+    (world.folder / REGISTERED).unlink(missing_ok=True)
+    try:
+        with pytest.raises(UserError, match="is not what its stage made: run `echodistill run`"):
+            register()
+    finally:
+        file.write_bytes(before)
+    assert not (world.folder / REGISTERED).exists()
+    assert register() == world.said
+
+
 def test_without_s3_the_addresses_of_the_same_lock_stay(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ECHODISTILL_S3")
     before = read_run_file(world.run_id, "lineage.json")

@@ -194,6 +194,32 @@ def test_the_same_student_evaluated_anew_keeps_the_later_card_answers_and_figure
     assert accuracies[-1].value == 0.625
 
 
+@pytest.mark.parametrize("damage", ["gone", "all gone", "cut", "rotten"])
+def test_files_that_the_store_has_lost_are_entered_again(
+    damage: str, entered: tuple[Path, str], tmp_path: Path, tiny_llm: AudioLLM
+) -> None:
+    """It said "registered" as long as the description of the model was there."""
+    import mlflow
+
+    student, run_id = _student(tmp_path / "student", tiny_llm, damage), find_or_create_run(damage, "grpo")
+    version = register(student, student.parent, _decision(False), run_id, {}).number
+    logged = _client().get_logged_model(_client().get_model_version("echodistill", version).source.removeprefix("models:/"))
+    kept = Path(logged.artifact_location.removeprefix("file://")) / "artifacts/student/model.safetensors"
+    whole = kept.read_bytes()
+    if damage == "gone":
+        kept.unlink()
+    elif damage == "all gone":
+        shutil.rmtree(kept.parents[2])
+    else:
+        kept.write_bytes(whole[:-9] if damage == "cut" else whole[:-9] + bytes(byte ^ 1 for byte in whole[-9:]))
+    assert register(student, student.parent, _decision(False), run_id, {}).number == version
+    assert kept.read_bytes() == whole
+    assert mlflow.pyfunc.load_model(f"models:/echodistill/{version}")
+    before = kept.stat().st_mtime_ns
+    register(student, student.parent, _decision(False), run_id, {})
+    assert kept.stat().st_mtime_ns == before  # what is whole is not copied again
+
+
 def test_an_adapter_takes_its_base_along(entered: tuple[Path, str], tiny_llm: AudioLLM, tmp_path: Path) -> None:
     from copy import deepcopy
 

@@ -40,15 +40,17 @@ def fit_fault(config: Any, processor: Any) -> str:
     Files of two models in one folder load without a word; the first clip would end in an error of torch, or be answered at random.
     """
     extractor, tokenizer = processor.feature_extractor, processor.tokenizer
+    if extractor.sampling_rate != SAMPLE_RATE:
+        return f"preprocessor_config.json wants {extractor.sampling_rate} Hz, and only {SAMPLE_RATE} Hz are supported"
     bins, wanted = extractor.feature_size, config.audio_config.num_mel_bins
     if bins != wanted:
         return f"preprocessor_config.json gives {bins} mel bins, and the model takes {wanted}"
     frames, taken = extractor.nb_max_frames, 2 * config.audio_config.max_source_positions  # the encoder halves their number
     if frames != taken:
         return f"preprocessor_config.json gives {frames} frames a window, and the model takes {taken}"
-    if extractor.sampling_rate != SAMPLE_RATE:
-        return f"preprocessor_config.json wants {extractor.sampling_rate} Hz, and only {SAMPLE_RATE} Hz are supported"
-    known, size = max(tokenizer.get_vocab().values()) + 1, config.get_text_config().vocab_size
+    named = (tokenizer.pad_token, tokenizer.eos_token)  # which may be the tokenizer's own: see ``tokens.complete_tokens``
+    ids = [index for token, index in tokenizer.get_vocab().items() if token not in named]
+    known, size = max(ids) + 1, config.get_text_config().vocab_size
     if known > size:
         return f"the tokenizer knows {known} tokens, and the model {size}"
     if (token := audio_token_id(processor)) != config.audio_token_id:
