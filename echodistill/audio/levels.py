@@ -11,7 +11,16 @@ SAMPLE_RATE = 16_000  # Hz, of every waveform inside the project
 EXCERPT_DRAWS = 16  # random places tried before the loudest one is taken
 FADE_SAMPLES = SAMPLE_RATE // 50  # 20 ms: how long the end of a looped noise fades into its beginning
 PADDING_SAMPLES = 64  # so many exact zeros in a row are no sound's
+DURATION_DECIMALS = 5  # a sample at 192 kHz lasts 0.00001 s
 SILENCE_DBFS = -70.0  # quieter than this over the whole clip counts as silent
+
+
+def told_apart(duration_s: float, limit_s: float, decimals: int) -> str:
+    """Return a duration with at least so many decimals, and with as many as tell it from a limit that it is not equal to."""
+    for places in range(decimals, DURATION_DECIMALS):
+        if (text := f"{duration_s:.{places}f}") != f"{limit_s:.{places}f}":
+            return text
+    return f"{duration_s:.{DURATION_DECIMALS}f}"
 
 
 def power(waveform: NDArray[np.floating]) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from scipy import stats
+from scipy.special import bdtrc  # scipy.stats would take seconds to load, in every gate
 
 LUCK = 0.05
 """So many right answers as guessing gives more often than this are no evidence of skill."""
@@ -48,7 +48,7 @@ def luck(skill: Skill) -> float:
     """Return how often guessing gives as many right answers, or more: a binomial tail. NaN where the facts are incomplete."""
     if skill.clean_acc is None or skill.chance is None:
         return float("nan")
-    return float(stats.binom.sf(round(skill.clean_acc * skill.clean_n) - 1, skill.clean_n, skill.chance))
+    return float(bdtrc(round(skill.clean_acc * skill.clean_n) - 1, skill.clean_n, skill.chance))
 
 
 def fewest_questions(chance: float) -> int:
