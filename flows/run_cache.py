@@ -3,15 +3,11 @@
 import logging
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
-
-import yaml
-
-from echodistill.yaml12 import load_yaml
 
 ENTRY_LENGTH = 64
 """Characters in the name of an entry, a sha256."""
@@ -47,15 +43,12 @@ def _state(entries: list[Path]) -> str:
 
 
 def _is_entry(path: Path) -> bool:
-    """Return whether it is an entry as DVC wrote it: it is called by the hash of its content."""
-    from dvc.stage.cache import _get_cache_hash
-
+    """Return whether DVC can read it as text; whether it is what DVC wrote is looked at where it is used (``damage_said``)."""
     if len(path.name) != ENTRY_LENGTH or not path.is_file():
         return False
     try:
-        entry = load_yaml(path.read_bytes())
-        return isinstance(entry, dict) and _get_cache_hash(entry) == path.name
-    except (OSError, ValueError, TypeError, yaml.YAMLError):
+        return bool(path.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError):
         return False
 
 
@@ -71,24 +64,44 @@ def damage_said() -> Iterator[None]:
     """While the block runs, print a line for each damaged object that DVC finds in its cache and removes: DVC itself says nothing.
 
     It also looks at objects that nobody may write, which DVC hands out unseen; one that was not changed since it was hashed is not
-    read for it.
+    read for it. And an entry of the run cache is used only if it is called by the hash of its content, as DVC wrote it.
     """
+    from dvc.stage.cache import StageCache
     from dvc_data.hashfile.db import HashFileDB
     from dvc_data.hashfile.db.local import LocalHashFileDB
 
     logger = logging.getLogger(OBJECTS)
+    load_whole = _whole_entry(StageCache._load_cache)
     level, propagates = logger.level, logger.propagate
     handler = _Said()
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     try:
-        with patch.object(LocalHashFileDB, "check", HashFileDB.check):
+        with patch.object(LocalHashFileDB, "check", HashFileDB.check), patch.object(StageCache, "_load_cache", load_whole):
             yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = propagates
+
+
+def _whole_entry(load: Callable[[Any, str, str], dict[str, Any] | None]) -> Callable[[Any, str, str], dict[str, Any] | None]:
+    """Return DVC's function that loads an entry of the run cache, without those that are not as they were written."""
+    from dvc.stage.cache import _get_cache_hash
+
+    def load_whole(cache: Any, key: str, value: str) -> dict[str, Any] | None:
+        entry = load(cache, key, value)
+        if entry is None or _get_cache_hash(entry) == value:
+            return entry
+        path = Path(cache._get_cache_path(key, value))
+        path.unlink(missing_ok=True)
+        if not any(path.parent.iterdir()):  # DVC fails at a folder without an entry
+            path.parent.rmdir()
+        print(f"{path} of DVC's run cache was damaged: removed; the stage runs again", flush=True)
+        return None
+
+    return load_whole
 
 
 class _Said(logging.Handler):

@@ -21,7 +21,6 @@ from echodistill.training.checkpoints import latest_complete, remove_checkpoints
 from echodistill.training.metrics_file import copy_until, read_metrics
 from flows.dvc_repo import locked
 from flows.hash_database import FOLDERS, clear_damaged_databases
-from flows.run_cache import clear_run_cache
 
 STEPS = [{"step": number, "loss": 1.0 / number} for number in range(1, 7)]
 
@@ -77,18 +76,21 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_an_entry_of_the_run_cache_that_is_not_as_dvc_wrote_it_is_removed(repository: Path) -> None:
+@pytest.mark.parametrize("damage", ["edited", "cut", "another stage's"])
+def test_an_entry_of_the_run_cache_that_is_not_as_dvc_wrote_it_is_not_used(repository: Path, damage: str) -> None:
     (entry,) = (path for path in (repository / ".dvc/cache/runs").rglob("*") if path.is_file())
-    with locked(repository) as repo:
-        assert clear_run_cache(repo) == []
-    whole = entry.read_bytes()
-    for content in (whole.replace(b"cmd: cp", b"cmd: mv"), whole[: len(whole) // 2], b"- 1\n", b"{}\n"):
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        entry.write_bytes(content)
-        with locked(repository) as repo:
-            (said,) = clear_run_cache(repo)
-        assert "of DVC's run cache was damaged" in said
-        assert not entry.exists()
+    whole = entry.read_text()
+    other = whole.replace(whole.partition("outs:")[2].partition("md5: ")[2][:32], "a" * 32)
+    entry.write_text(
+        {"edited": whole.replace("cp source", "mv source"), "cut": whole[: whole.index("outs:")], "another stage's": other}[damage]
+    )
+    for name in ("dvc.lock", "made"):
+        (repository / name).unlink()
+    for said in (True, False):
+        again = subprocess.run([sys.executable, "-m", "flows.repro"], env=with_package(), capture_output=True, text=True)
+        assert again.returncode == 0, again.stderr
+        assert (f"{entry.relative_to(repository)} of DVC's run cache was damaged" in again.stdout.replace(f"{repository}/", "")) is said
+        assert entry.read_text() == whole
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -109,8 +109,6 @@ def test_the_champion_is_what_a_later_student_is_held_against(project: Path, fir
     assert decision["champion"] == {"version": "1", "reason": ""}
     assert decision["decided_on"]["groups"] == 2
     assert {row["against"] for row in decision["criteria"]} == {"base", "champion"}
-    assert "champion" in ran(command(project, "run"))
-    assert promoted(project)["champion"]["version"] is None
 
 
 def test_only_what_a_parameter_touches_runs_again(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
@@ -123,6 +121,7 @@ def test_only_what_a_parameter_touches_runs_again(project: Path, first_run: subp
 
 def test_deleted_results_come_back_without_the_model(project: Path, first_run: subprocess.CompletedProcess[str]) -> None:
     command(project, "run")
+    assert promoted(project)["champion"]["version"] is None  # the first student is the champion itself
     kept = (project / "reports/metrics.json").read_bytes()
     (project / "reports/metrics.json").unlink()
     assert not ran(command(project, "run")) & {"train", "predict@base", "predict@student"}

@@ -15,7 +15,6 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import yaml
-from dvc.utils import dict_sha256
 from sqlalchemy import create_engine, text
 
 from echodistill.doctor import examine
@@ -329,15 +328,14 @@ def damage_a_folder(folder: Path) -> None:
 @pytest.mark.parametrize("damage", [damage_empty, damage_half_written, damage_no_bytes, damage_no_text, damage_a_folder])
 def test_a_damaged_folder_of_the_run_cache_is_cleared_and_said(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     good, bad = (tmp_path / f"runs/{key[:2]}/{key}" for key in ("a" * 64, "b" * 64))
-    entry = {"cmd": "cp"}
     for folder in (good, bad):
         folder.mkdir(parents=True)
-        (folder / dict_sha256(entry)).write_text(yaml.safe_dump(entry))
+        (folder / ("c" * 64)).write_text("cmd: cp\n")
     damage(bad)
     (said,) = clear_run_cache(SimpleNamespace(stage_cache=SimpleNamespace(cache_dir=str(tmp_path / "runs"))))
     assert str(bad) in said
     assert not bad.exists()
-    assert [path.name for path in good.iterdir()] == [dict_sha256(entry)]
+    assert [path.name for path in good.iterdir()] == ["c" * 64]
 
 
 def test_a_stage_runs_behind_an_empty_folder_of_the_run_cache_and_damage_in_the_cache_is_said(project: Path) -> None:
