@@ -6,7 +6,7 @@ from typing import Any
 from echodistill.datasets.manifest import Fields, RowError
 
 NO_VALUE = frozenset(
-    "nan NaN -nan -NaN #N/A #NA <NA> NaT #NULL! #VALUE! #REF! #DIV/0! #NAME? #NUM! 1.#IND -1.#IND 1.#QNAN -1.#QNAN".split()
+    "nan NaN NAN -nan -NaN #N/A #NA <NA> NaT #NULL! #VALUE! #REF! #DIV/0! #NAME? #NUM! 1.#IND -1.#IND 1.#QNAN -1.#QNAN".split()
 ) | {"#N/A N/A"}
 """What data frames and spreadsheets alone write for an empty cell or a failed formula."""
 NOTHING = frozenset("none null (null) nil n/a n.a. na unknown undefined missing \\n - -- --- – — ? nan -nan <na> nat".split()) | {""}
