@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
-from echodistill.models.layout import RUN, file_hashes
+from echodistill.models.layout import RUN, file_hashes, read_run
 
 NONE = "none.json"
 METHOD_UNKNOWN = "student"
@@ -39,6 +39,5 @@ def copy_student(out: Path, student: Path) -> None:
 
 
 def method_of(folder: Path) -> str:
-    """Return how the student was trained, for tables."""
-    run = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    return str(run.get("method", METHOD_UNKNOWN))
+    """Return the method that the student was trained with, for tables. Raises ``UserError`` when its ``run.json`` is damaged."""
+    return str(read_run(folder).get("method", METHOD_UNKNOWN))

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from echodistill.dvc_lock import set_damaged_aside
 from flows.dvc_repo import locked
-from flows.ended_processes import clear_damaged_rwlock, ended_processes_hold_nothing
 from flows.remote import has_remote
 from flows.repro import repro
 from flows.run_cache import clear_run_cache, damage_said
+from flows.rwlock import clear_damaged_rwlock, zombies_ignored
 
 UNKNOWN = 75
 
@@ -32,7 +32,7 @@ def bring_results(name: str) -> bool:
     """Whether a stage need not run: its outputs are there, or are now, from the local cache or DVC's remote."""
     from dvc.stage.cache import RunCacheNotFoundError
 
-    with locked(Path()) as repo, ended_processes_hold_nothing(), damage_said():
+    with locked(Path()) as repo, zombies_ignored(), damage_said():
         if said := set_damaged_aside(Path()):
             print(said, flush=True)
         for said in [*clear_damaged_rwlock(repo), *clear_run_cache(repo)]:

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 FOLDERS = ("links", "hashes/local")
 DATABASE = "cache.db"
+WAIT_S = 10.0  # for another process that writes to it
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def clear_damaged_databases(folder: Path) -> list[str]:
 def _fault_of(database: Path) -> str:
     """Return what is wrong with a database; empty where nothing is, or where another process has locked it."""
     try:
-        with closing(sqlite3.connect(database, timeout=10.0)) as opened:
+        with closing(sqlite3.connect(database, timeout=WAIT_S)) as opened:
             complaint = str(opened.execute("PRAGMA quick_check(1)").fetchone()[0])
             tables = {row[0] for row in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.OperationalError:

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from echodistill.errors import UserError
 from flows.dvc_repo import locked
-from flows.ended_processes import clear_damaged_rwlock, ended_processes_hold_nothing
 from flows.fixed_inputs import inputs_fixed
 from flows.hash_database import damaged_databases_removed
 from flows.run_cache import clear_run_cache, damage_said
+from flows.rwlock import clear_damaged_rwlock, zombies_ignored
 
 
 def repro(arguments: Sequence[str], options: Sequence[str] = ()) -> int:
     """The exit status of ``dvc OPTIONS repro ARGUMENTS``."""
     from dvc.cli import main as dvc
 
-    with damaged_databases_removed(), ended_processes_hold_nothing(), inputs_fixed(), damage_said():
+    with damaged_databases_removed(), zombies_ignored(), inputs_fixed(), damage_said():
         return int(dvc([*options, "repro", *arguments]))
 
 

@@ -48,4 +48,13 @@ def made_up_page() -> Page:
     table |= {"generalisation": {"new": levels}, "distortions": {}, "budget": {"echodistill": spent}, "unseen_kinds": ["wind"]}
     folds = [Fold(("wind",), systems[1].scored[0]), Fold(("crowd",), systems[2].scored[0])]
     table["rotation"] = {"held_out": [["wind"], ["crowd"]]} | rotation_table(systems[0].scored[0], folds, SETTINGS, 1)
-    return Page(table, [Heard(one, wave, -wave) for one in found], [("Which?", 40.0, 30.0, 50.0)], training, failures, 900, [], facts)
+    return Page(
+        table=table,
+        heard=[Heard(one, wave, -wave) for one in found],
+        domains=[("Which?", 40.0, 30.0, 50.0)],
+        training=training,
+        failures=failures,
+        asked=900,
+        quarantined=[],
+        facts=facts,
+    )

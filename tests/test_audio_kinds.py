@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from echodistill.audio.files import decode_bytes
-from echodistill.audio.levels import SILENCE_DBFS, dbfs, told_apart
+from echodistill.audio.levels import SILENCE_DBFS, dbfs, format_duration
 from echodistill.errors import UserError
 
 REST = np.random.default_rng(1).bytes(3_000)
@@ -159,7 +159,7 @@ def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
     [(30.04, 30.0, "30.04"), (31.42, 30.0, "31.4"), (30.0000625, 30.0, "30.0001"), (1.2, 1.25, "1.20"), (0.1999, 0.2, "0.1999")],
 )
 def test_a_length_beyond_a_limit_is_not_shown_as_the_limit(duration_s: float, limit_s: float, shown: str) -> None:
-    assert told_apart(duration_s, limit_s, 1) == shown
+    assert format_duration(duration_s, limit_s, 1) == shown
 
 
 @pytest.mark.parametrize("offset", [0.9, -0.3, 1e-3])

@@ -6,8 +6,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -21,6 +23,7 @@ from echodistill.training.checkpoints import latest_complete, remove_checkpoints
 from echodistill.training.metrics_file import copy_until, read_metrics
 from flows.dvc_repo import locked
 from flows.hash_database import FOLDERS, clear_damaged_databases
+from flows.run_cache import clear_run_cache
 
 STEPS = [{"step": number, "loss": 1.0 / number} for number in range(1, 7)]
 
@@ -76,6 +79,52 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def damage_empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        entry.unlink()
+
+
+def damage_half_written(folder: Path) -> None:
+    damage_empty(folder)
+    (folder / f".{'x' * 22}.tmp").write_text("cmd: cp")
+
+
+def damage_no_bytes(folder: Path) -> None:
+    for entry in folder.iterdir():
+        entry.write_bytes(b"")
+
+
+def damage_no_text(folder: Path) -> None:
+    for entry in folder.iterdir():
+        entry.write_bytes(b"\xff\x00\x81" * 9)
+
+
+def damage_a_folder(folder: Path) -> None:
+    damage_empty(folder)
+    (folder / ("0" * 64)).mkdir()
+
+
+@pytest.mark.parametrize("damage", [damage_empty, damage_half_written, damage_no_bytes, damage_no_text, damage_a_folder])
+def test_a_damaged_folder_of_the_run_cache_is_cleared_and_said(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    good, bad = (tmp_path / f"runs/{key[:2]}/{key}" for key in ("a" * 64, "b" * 64))
+    for folder in (good, bad):
+        folder.mkdir(parents=True)
+        (folder / ("c" * 64)).write_text("cmd: cp\n")
+    damage(bad)
+    (said,) = clear_run_cache(SimpleNamespace(stage_cache=SimpleNamespace(cache_dir=str(tmp_path / "runs"))))
+    assert str(bad) in said
+    assert not bad.exists()
+    assert [path.name for path in good.iterdir()] == ["c" * 64]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"write": 3}', b"\xff\xfe"])
+def test_a_damaged_rwlock_is_removed(repository: Path, content: bytes) -> None:
+    (repository / ".dvc/tmp/rwlock").write_bytes(content)
+    again = subprocess.run([sys.executable, "-m", "flows.repro"], env=with_package(), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "rwlock was damaged, as a killed process leaves it: removed" in again.stdout
+
+
 @pytest.mark.parametrize("damage", ["edited", "cut", "another stage's"])
 def test_an_entry_of_the_run_cache_that_is_not_as_dvc_wrote_it_is_not_used(repository: Path, damage: str) -> None:
     (entry,) = (path for path in (repository / ".dvc/cache/runs").rglob("*") if path.is_file())
@@ -121,9 +170,16 @@ def with_package() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 
-def test_a_database_that_is_whole_or_locked_stays(repository: Path) -> None:
+def test_a_database_that_is_whole_or_locked_stays(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.hash_database.WAIT_S", 0.1)
     (database,) = (path for path in (repository / "site").rglob("cache.db") if path.parent.name == "links")
     assert clear_damaged_databases(database.parents[1]) == []
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("CREATE TABLE notes (text)")
+        assert clear_damaged_databases(database.parents[1]) == []
+    assert database.is_file()
 
 
 def test_what_a_killed_run_left_of_params_is_put_back_whatever_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

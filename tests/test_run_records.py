@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -22,8 +21,7 @@ from echodistill.leftovers import remove_leftovers
 from echodistill.overrides import overridden, own_params
 from echodistill.run_lock import at_work, only_run_here
 from echodistill.workplace import workplace_cure
-from flows.ended_processes import is_running
-from flows.run_cache import clear_run_cache
+from flows.rwlock import is_running
 from flows.stage_run import StageRefused
 from flows.turn import alone_in
 from flows.workspace import environment as environment_of
@@ -175,17 +173,6 @@ def test_what_has_ended_and_nobody_asks_about_holds_nothing() -> None:
     assert not is_running(ended.pid)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"write": 3}', b"\xff\xfe"])
-def test_a_damaged_rwlock_is_removed(project: Path, content: bytes) -> None:
-    rwlock = project / ".dvc/tmp/rwlock"
-    rwlock.parent.mkdir(parents=True, exist_ok=True)
-    rwlock.write_bytes(content)
-    (project / "go").touch()
-    status, said = finish(started(project))
-    assert status == 0, said
-    assert "rwlock was damaged, as a killed process leaves it: removed" in said
-
-
 TOY = """\
 import sys, time
 from pathlib import Path
@@ -298,44 +285,6 @@ def test_a_folder_that_was_moved_aside_and_never_replaced_comes_back(tmp_path: P
     assert (tmp_path / "models/student/half.bin").exists()
     assert not old.exists()
     assert not new.exists()
-
-
-def damage_empty(folder: Path) -> None:
-    for entry in folder.iterdir():
-        entry.unlink()
-
-
-def damage_half_written(folder: Path) -> None:
-    damage_empty(folder)
-    (folder / f".{'x' * 22}.tmp").write_text("cmd: cp")
-
-
-def damage_no_bytes(folder: Path) -> None:
-    for entry in folder.iterdir():
-        entry.write_bytes(b"")
-
-
-def damage_no_text(folder: Path) -> None:
-    for entry in folder.iterdir():
-        entry.write_bytes(b"\xff\x00\x81" * 9)
-
-
-def damage_a_folder(folder: Path) -> None:
-    damage_empty(folder)
-    (folder / ("0" * 64)).mkdir()
-
-
-@pytest.mark.parametrize("damage", [damage_empty, damage_half_written, damage_no_bytes, damage_no_text, damage_a_folder])
-def test_a_damaged_folder_of_the_run_cache_is_cleared_and_said(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    good, bad = (tmp_path / f"runs/{key[:2]}/{key}" for key in ("a" * 64, "b" * 64))
-    for folder in (good, bad):
-        folder.mkdir(parents=True)
-        (folder / ("c" * 64)).write_text("cmd: cp\n")
-    damage(bad)
-    (said,) = clear_run_cache(SimpleNamespace(stage_cache=SimpleNamespace(cache_dir=str(tmp_path / "runs"))))
-    assert str(bad) in said
-    assert not bad.exists()
-    assert [path.name for path in good.iterdir()] == ["c" * 64]
 
 
 def test_a_stage_runs_behind_an_empty_folder_of_the_run_cache_and_damage_in_the_cache_is_said(project: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from echodistill.audio.containers.recordings import recordings_in
 from echodistill.audio.containers.unusable import CONVERT, KEEP_REST, Truncated, Unusable
-from echodistill.audio.levels import SAMPLE_RATE, Waveform, told_apart, without_offset
+from echodistill.audio.levels import SAMPLE_RATE, Waveform, format_duration, without_offset
 from echodistill.audio.stored import Decoded
 from echodistill.errors import UserError
 from echodistill.paths import fault_of_path
@@ -101,7 +101,7 @@ class _Limit:
         self._duration_s += frames / rate
         self._size += 4 * frames * channels
         if self._duration_s > self._max_duration_s:
-            length = told_apart(self._duration_s, self._max_duration_s, 1)
+            length = format_duration(self._duration_s, self._max_duration_s, 1)
             raise TooLong(f"{self._name}: {length} s is longer than the allowed {self._max_duration_s:g} s")
         if self._size > MAX_DECODED_BYTES:
             held = f"{self._duration_s:.1f} s of {channels} channels at {rate} Hz are {self._size / 2**30:.1f} GiB when decoded"

@@ -15,8 +15,11 @@ DURATION_DECIMALS = 5  # a sample at 192 kHz lasts 0.00001 s
 SILENCE_DBFS = -70.0  # quieter than this over the whole clip counts as silent
 
 
-def told_apart(duration_s: float, limit_s: float, decimals: int) -> str:
-    """Return a duration with at least so many decimals, and with as many as tell it from a limit that it is not equal to."""
+def format_duration(duration_s: float, limit_s: float, decimals: int) -> str:
+    """Return a duration in seconds as text with ``decimals`` decimals, with more where it would read like ``limit_s``.
+
+    A clip of 30.0001 s is not refused as "30.0 s is longer than the allowed 30 s".
+    """
     for places in range(decimals, DURATION_DECIMALS):
         if (text := f"{duration_s:.{places}f}") != f"{limit_s:.{places}f}":
             return text

@@ -56,8 +56,6 @@ class Answers:
 
     def index(self, value: Any, asked: Choices, row: str) -> int:
         """Return the right choice's index. Raises ``RowError`` where none is meant, or more than one may be."""
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
         choices, text = asked.texts, as_text(value, "field 'answer'")
         names = [folded(choice) for choice in choices]
         letters = LETTERS[: len(choices)]
@@ -68,10 +66,10 @@ class Answers:
             readings["text"] = {names.index(folded(text))}
         elif _QUANTITY.fullmatch(text):  # 2 is the choice 2.0
             readings["text"] = {index for index, name in enumerate(names) if _QUANTITY.fullmatch(name) and float(name) == float(text)}
-        is_number = isinstance(value, int) and not isinstance(value, bool)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
         written = _NUMBER.fullmatch(text)
-        if is_number or (written and (always_numbers or not readings["text"])):
-            number = int(written[1]) if written else int(text)
+        if written and (is_number or always_numbers or not readings["text"]):
+            number = int(written[1])
             readings["number"] = {number - first_number} & set(range(len(choices)))
             if (always_numbers or not (readings["text"] or asked.labels)) and first_number in self._counted:
                 self._note(self._counted[first_number], number, len(choices), row)

@@ -12,7 +12,7 @@ from string import ascii_uppercase as LETTERS
 from typing import Any
 
 from echodistill.datasets.fields import NO_VALUE, as_text
-from echodistill.datasets.manifest import Fields, RowError
+from echodistill.datasets.manifest import Doubled, Fields, RowError
 from echodistill.models.prompts import folded
 
 LABEL = re.compile(r"(?:[(（]([A-Za-z]|\d{1,2})[)）]\s*|([A-Za-z]|\d{1,2})(?:[.):]\s+|[.)](?=[^\W\d]{2})|[．）：、]\s*))(?=\S)")
@@ -63,8 +63,8 @@ def label_of(match: re.Match[str]) -> str:
 
 
 def _parsed_list(value: Any) -> Sequence[Any]:
-    if isinstance(value, str):
-        value = _parsed(value)
+    if isinstance(value, str | Doubled):
+        value = _parsed(str(value))
     if not isinstance(value, list | tuple) or any(isinstance(choice, list | tuple) for choice in value):
         raise RowError("field 'choices' is no list of texts: write ['red', 'blue']")
     return value
@@ -131,7 +131,7 @@ def _column_choices(fields: Fields) -> tuple[list[Any], int]:
         (list(LETTERS.lower()), 0),
         *(([f"choice_{number}" for number in range(first, first + len(LETTERS))], first) for first in (0, 1)),
     ):
-        if first_number == 0 and names[0] == "choice_0" and names[0] not in fields:
+        if names[0] == "choice_0" and names[0] not in fields:
             continue  # they are counted from 1
         if found := [name for name in names if name in fields and str(fields[name]) not in NO_VALUE]:
             if found != names[: len(found)]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, Waveform, dbfs, told_apart
+from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, Waveform, dbfs, format_duration
 from echodistill.audio.stored import Decoded, decode_flac, encode_flac
 from echodistill.datasets.sources import Raw, SourceClip, SourceFailed
 from echodistill.errors import UserError
@@ -77,10 +77,10 @@ class Encoder:
             waveform, trimmed = self._trimmed(decoded.waveform)
             duration_s, level = len(waveform) / SAMPLE_RATE, dbfs(waveform)
             if duration_s > self.max_duration_s:
-                length = told_apart(duration_s, self.max_duration_s, 2)
+                length = format_duration(duration_s, self.max_duration_s, 2)
                 raise UserError(f"{length} s is longer than the allowed {self.max_duration_s:g} s (corpus.max_duration_s)")
             if duration_s < self.min_duration_s:
-                length = told_apart(duration_s, self.min_duration_s, 2)
+                length = format_duration(duration_s, self.min_duration_s, 2)
                 raise UserError(f"{length} s is shorter than the allowed {self.min_duration_s:g} s (corpus.min_duration_s)")
             if level < SILENCE_DBFS:
                 raise UserError(f"silent ({level:.0f} dBFS)")

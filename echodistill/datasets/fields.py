@@ -3,7 +3,7 @@
 import unicodedata
 from typing import Any
 
-from echodistill.datasets.manifest import Fields, RowError
+from echodistill.datasets.manifest import Doubled, Fields, RowError
 
 NO_VALUE = frozenset(
     "nan NaN NAN -nan -NaN #N/A #NA <NA> NaT #NULL! #VALUE! #REF! #DIV/0! #NAME? #NUM! 1.#IND -1.#IND 1.#QNAN -1.#QNAN".split()
@@ -40,6 +40,8 @@ def as_text(value: Any, what: str) -> str:
 
     Raises ``RowError``, saying ``what`` is no text, or empty.
     """
+    if isinstance(value, Doubled):
+        str(value)  # raises
     if not isinstance(value, str | int | float):
         kind = {list: "a list", tuple: "a list", type(None): "null"}.get(type(value), "an object")
         raise RowError(f"{what} is {kind}, not text")

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from echodistill.datasets.manifest_text import ENDINGS, read_text
 from echodistill.errors import UserError
@@ -15,11 +15,6 @@ from echodistill.paths import unwatched
 Fields = dict[str, Any]
 _HEADER = re.compile(r"(?:.*_)?(?:id|question|answer|choices?|audio|prompt|path)(?:_.*)?", re.I)
 """What one of the columns of any manifest is called."""
-_FURTHER = re.compile(
-    r"[a-z]|group|speaker|split|transcript|context|instruction|other_attributes|url|task_name|dataset_name|video_name|multi_choice"
-    r"|reference|target"
-)
-"""What the other columns that are read are called, in any layout."""
 _LINE_END = re.compile("\r\n|\n|\r")
 _SEPARATOR = re.compile(r'"?sep=(.)"?[,;\t]*', re.I)
 """The first line by which Excel is told what stands between the columns."""
@@ -27,6 +22,16 @@ _SEPARATOR = re.compile(r'"?sep=(.)"?[,;\t]*', re.I)
 
 class RowError(Exception):
     """Why a row cannot be used."""
+
+
+class Doubled:
+    """The value of a field that a row gives twice: nobody knows which is meant, so reading it is refused, and only that."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __str__(self) -> NoReturn:
+        raise RowError(f"field {self._name!r} stands twice")
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -66,7 +71,7 @@ def _is_nan(value: object) -> bool:
 
 
 def _fields(raw: Any) -> Fields:
-    """Return fields by name; what stands twice is refused where it may be read. Raises ``RowError``."""
+    """Return the values by field name, ``Doubled`` for a field that stands twice. Raises ``RowError`` for what is no row."""
     if isinstance(raw, RowError):
         raise raw
     if not isinstance(raw, _Pairs):
@@ -74,9 +79,7 @@ def _fields(raw: Any) -> Fields:
     fields: Fields = {}
     for key, value in raw:
         name = key.strip().casefold()
-        if name and name in fields and (_HEADER.fullmatch(name) or _FURTHER.fullmatch(name)):
-            raise RowError(f"field {name!r} stands twice")
-        fields.setdefault(name, value)
+        fields[name] = Doubled(name) if name in fields else value
     return present(fields)
 
 

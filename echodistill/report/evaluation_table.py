@@ -7,26 +7,13 @@ from rich.console import Console
 
 from echodistill.report.comparison_table import Cells, Shown, print_shown
 from echodistill.report.sentences import few_units_warning, points, units_text
+from echodistill.report.table import AGREEMENT, FORCED_CHOICE, HEADLINE
+from echodistill.report.table import CLEAN as OF_CLEAN
 from echodistill.systems import BASE, STUDENT
 
-NOISY = (
-    ("acc", "Acc"),
-    ("acc_authors", "Acc, authors' rule"),
-    ("acc_forced", "Acc, forced choice"),
-    ("acc_forced_norm", "Acc, forced, per token"),
-    ("noisy", "Noisy"),
-    ("gsr", "GSR"),
-    ("unparsed", "no choice named"),
-    ("truncated", "cut at the limit"),
-)
-"""Over the headline's SNRs, as far as they exist."""
-CLEAN = (
-    ("clean_acc_authors", "authors' rule, clean"),
-    ("clean_acc_forced", "forced choice, clean"),
-    ("clean_acc_forced_norm", "forced, per token, clean"),
-    ("clean_unparsed", "no choice named, clean"),
-    ("clean_truncated", "cut at the limit, clean"),
-)
+NOISY = (HEADLINE[0], ("acc_authors", "Acc, authors' rule"), *HEADLINE[1:])
+"""Figures over the headline's SNRs, as far as they exist, with their labels."""
+CLEAN = (("clean_acc_authors", "authors' rule, clean"), *OF_CLEAN)
 Figures = Mapping[str, Any]
 
 
@@ -87,8 +74,8 @@ def evaluation_sentence(table: Figures) -> str:
 def evaluation_legend(table: Figures) -> Sequence[str]:
     """Return what stands below the tables."""
     lines = [
-        "Noisy: agreement with the base's clean answer. GSR: with the model's own; read it with Acc.",
-        "Forced choice: the offered text with the highest log-probability, summed or as the mean per token (length-normalised).",
+        AGREEMENT,
+        FORCED_CHOICE,
         "No choice named: free answers that name none or several; they count as wrong.",
     ]
     if "acc/crowd" in table["systems"][BASE] and table["crowd_of"] == "test":

@@ -67,17 +67,14 @@ class Failure:
     response: str
 
 
-@dataclass(frozen=True)
-class Page:
-    """All that the page shows."""
+@dataclass(frozen=True, kw_only=True)
+class ReportPage:
+    """What every report's page shows."""
 
     table: Mapping[str, Any]
-    """``reports/compare.json``."""
-    heard: Sequence[Heard]
+    """``reports/compare.json``, or ``reports/evaluation.json``."""
     domains: Sequence[tuple[str, float, float, float]]
-    """Kind of question, and our accuracy on it with its interval, in %."""
-    training: Mapping[str, Sequence[Mapping[str, float]]]
-    """A system's training metrics, step by step."""
+    """Kind of question, and the accuracy of one system on it with its interval, in %."""
     failures: Sequence[Failure]
     asked: int
     """Answers among which the failures are."""
@@ -85,16 +82,37 @@ class Page:
     facts: Sequence[tuple[str, str]]
     """How it was made: name and value."""
 
+    def values(self) -> dict[str, Any]:
+        """Return the values that the templates of all pages have in common."""
+        failures = failure_rows(self.failures)
+        return {
+            "style": style(),
+            "warning": few_units_warning(self.table),
+            "domains": Markup(bars(self.domains, "%")) if self.domains else "",
+            "failures": failures,
+            "shown_failures": failures[:SHOWN_FAILURES],
+            "asked": self.asked,
+            "quarantined": [(one.row, one.reason) for one in self.quarantined],
+            "facts": self.facts,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page(ReportPage):
+    """What the page of a comparison shows."""
+
+    heard: Sequence[Heard]
+    training: Mapping[str, Sequence[Mapping[str, float]]]
+    """A system's training metrics, step by step."""
+
 
 def render(page: Page) -> str:
     """The whole document; what comes from data is escaped."""
-    failures = failure_rows(page.failures)
     return template("page.html").render(
-        style=style(),
+        page.values(),
         ours=OURS,
         headline=headline(page.table),
         lead=lead(page.table),
-        warning=few_units_warning(page.table),
         tables=tables(page.table),
         kinds=kinds_table(page.table),
         rotation=rotation_table(page.table),
@@ -105,14 +123,8 @@ def render(page: Page) -> str:
         generalisation=_severities(page.table["generalisation"]),
         distortions=_severities(page.table["distortions"]),
         heat=Markup(_heat(page.table["cells"])),
-        domains=Markup(bars(page.domains, "%")) if page.domains else "",
         heard=[_example(one) for one in page.heard],
         training=_training(page.training),
-        failures=failures,
-        shown_failures=failures[:SHOWN_FAILURES],
-        asked=page.asked,
-        quarantined=[(one.row, one.reason) for one in page.quarantined],
-        facts=page.facts,
     )
 
 

@@ -33,11 +33,9 @@ CLEAN = (
 )
 LOWER_IS_BETTER = ("unparsed", "truncated", "clean_unparsed", "clean_truncated")
 REASONS = ", see reports/promotion.json"
-LEGEND = (
-    "≤: mean over these SNRs. Unseen: noise kinds that only the test has.",
-    "Forced choice: the offered text with the highest log-probability, summed or as the mean per token (length-normalised).",
-    "Noisy: agreement with the base's clean answer. GSR: with the model's own; read it with Acc.",
-)
+FORCED_CHOICE = "Forced choice: the offered text with the highest log-probability, summed or as the mean per token (length-normalised)."
+AGREEMENT = "Noisy: agreement with the base's clean answer. GSR: with the model's own; read it with Acc."
+LEGEND = ("≤: mean over these SNRs. Unseen: noise kinds that only the test has.", FORCED_CHOICE, AGREEMENT)
 
 
 def _percent(value: float) -> str:

@@ -11,7 +11,8 @@ from echodistill.evaluation.domains import by_domain
 from echodistill.evaluation.units import unit_of
 from echodistill.params import Params
 from echodistill.records import Answer, Quarantined, read_rows
-from echodistill.report.evaluation_page import EvaluationPage, render_evaluation
+from echodistill.report.evaluation_page import render_evaluation
+from echodistill.report.page import ReportPage
 from echodistill.report.sentences import units_text
 from echodistill.report.unreadable import failures_in, write_failures
 from echodistill.stages.entry import run_stage
@@ -25,7 +26,7 @@ def evaluation_report(params: Params, out: Path, unreadable: Path, corpus_folder
     figures = json.loads(table.read_text(encoding="utf-8"))
     failures = failures_in(said, corpus.questions)
     limit = params.compare.headline_max_snr_db
-    page = EvaluationPage(
+    page = ReportPage(
         table=figures,
         domains=by_domain(said[BASE, ""], corpus.questions, unit_of(corpus.clips.values()), limit, params.compare, params.seed),
         failures=failures,

@@ -1,4 +1,4 @@
-"""Processes that have ended keep nothing that DVC has locked."""
+"""DVC's ``rwlock`` file, which names the paths that processes read and write: no killed process blocks the next one by it."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def is_running(pid: int) -> bool:
 
 
 @contextmanager
-def ended_processes_hold_nothing() -> Iterator[None]:
+def zombies_ignored() -> Iterator[None]:
     """While the block runs, DVC takes no zombie for a process that still holds one of the paths in its ``rwlock`` file.
 
     DVC asks only whether there is a process of that number. Where nobody asks about ended processes, as in many containers, a
