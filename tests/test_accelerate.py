@@ -32,7 +32,7 @@ def test_accelerate_takes_the_file_and_the_command_in_its_head(path: Path) -> No
 
     dvc = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     stage = re.sub(r"\$\{paths\.(\w+)\}", lambda found: dvc["vars"][0]["paths"][found[1]], dvc["stages"]["train"]["cmd"])
-    assert f"python {' '.join(words[words.index('-m') :])}" == stage
+    assert f"exec python {' '.join(words[words.index('-m') :])}" == stage
     assert words[:2] == ["--config_file", f"infra/accelerate/{path.name}"]
 
 

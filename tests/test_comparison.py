@@ -37,7 +37,7 @@ PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
 def module_of(stage: dict[str, Any]) -> str:
-    return str(stage["cmd"].split()[2])
+    return str(stage["cmd"].split()[3])
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -56,7 +56,7 @@ def test_a_stage_declares_exactly_the_parameters_it_reads(name: str) -> None:
 @pytest.mark.parametrize("name", BOTH)
 def test_paths_in_the_command_are_dependencies_or_outs(name: str) -> None:
     stage = BOTH[name]
-    words = [word for word in stage["cmd"].split()[3:] if "/" in word or word.startswith("${paths")]
+    words = [word for word in stage["cmd"].split()[4:] if "/" in word or word.startswith("${paths")]
     assert set(words) <= {
         *stage["deps"],
         *(out if isinstance(out, str) else next(iter(out)) for out in stage.get("outs", [])),

@@ -40,11 +40,12 @@ while not Path("go").exists():
 Path("made").write_text(f"{seed} {source}")
 """
 DVC = [sys.executable, "-m", "dvc"]
-STAGE = {"cmd": "python work.py", "deps": ["work.py", "source", "data/raw"], "params": ["seed"], "outs": ["made"]}
+STAGE = {"cmd": "exec python work.py", "deps": ["work.py", "source", "data/raw"], "params": ["seed"], "outs": ["made"]}
 
 
 def environment() -> dict[str, str]:
     paths = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    paths["SHELL"] = "/bin/sh"  # DVC starts stages through it; dash stays between DVC and a stage that is not told to `exec`
     return os.environ | paths
 
 
@@ -195,7 +196,7 @@ def toy_project(project: Path) -> None:
     shutil.copytree(ROOT / "echodistill", project / "echodistill", ignore=shutil.ignore_patterns("__pycache__"))
     (project / "echodistill/stages/toy.py").write_text(TOY)
     deps = ["echodistill/seeds.py", "echodistill/stages/toy.py", "data/raw"]
-    stage = {"cmd": "python -m echodistill.stages.toy made", "deps": deps, "params": ["seed", "corpus"], "outs": ["made"]}
+    stage = {"cmd": "exec python -m echodistill.stages.toy made", "deps": deps, "params": ["seed", "corpus"], "outs": ["made"]}
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"make": stage}}))
 
 
