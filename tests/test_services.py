@@ -167,9 +167,17 @@ def test_all_is_up_and_nobody_gets_in_without_a_password(platform: Path) -> None
     flows = f"{env['PREFECT_API_URL']}/admin/version"
     assert (answer(runs), answer(runs, "admin:password1234")) == (401, 401)
     assert answer(runs, f"admin:{env['MLFLOW_TRACKING_PASSWORD']}") == 200
+    assert answer(runs, "admin:password1234") == 401, "the right one is remembered, a wrong one is not"
     assert answer(flows) == 401
     assert answer(flows, env["PREFECT_API_AUTH_STRING"]) == 200
     assert answer(env["AWS_ENDPOINT_URL_S3"] + "/echodistill") == 403
+
+
+def test_mlflow_starts_no_processes_for_jobs_that_nobody_gives_it(platform: Path) -> None:
+    mlflow = json.loads((platform / ".echodistill/services/processes.json").read_text())["mlflow"]
+    started = [" ".join(each.cmdline()) for each in psutil.Process(mlflow["pid"]).children(recursive=True)]
+    assert any("uvicorn" in each for each in started)
+    assert not [each for each in started if "jobs" in each]
 
 
 def test_no_log_holds_a_secret(platform: Path) -> None:
