@@ -11,7 +11,7 @@ from echodistill.errors import UserError
 
 WRITTEN = ("data", "models", "reports", ".echodistill", "comparison")
 """Folders of a repository below which something is written; and the repository itself, without what else is below it."""
-OTHERS = ("workspaces", "elsewhere", "cache", "services")
+OTHERS = ("workspaces", "remote", "cache", "services")
 """Folders in ``.echodistill`` that others write to while this repository is locked: clones, the reference cache, services."""
 OWN = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{12}}\.(?P<end>{TEMPORARY}|{RETIRED})")
 DVC_OWN = re.compile(r"\.[\w-]{22}\.tmp")

@@ -28,9 +28,9 @@ def repro(stages: list[str], jobs: int, held: IO[str]) -> int:
     }
     # what the team has computed from the same inputs is pulled from DVC's remote
     pull = ["--pull"] if place_from_environment() else []
-    module = ["flows.repro", *pull, *stages] if jobs == 1 else ["flows.side_by_side", *stages, str(jobs)]
+    module = ["flows.repro", *pull, *stages] if jobs == 1 else ["flows.parallel_repro", *stages, str(jobs)]
     python = [sys.executable, "-m"]
-    command = [*python, "flows.leash", *python, *module]
+    command = [*python, "flows.supervisor", *python, *module]
     with (
         _exit_on(signal.SIGTERM, signal.SIGHUP),
         subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, pass_fds=[held.fileno()], start_new_session=True) as tree,
@@ -39,7 +39,7 @@ def repro(stages: list[str], jobs: int, held: IO[str]) -> int:
             return tree.wait()
         except BaseException:
             assert tree.stdin
-            tree.stdin.close()  # the leash ends the tree
+            tree.stdin.close()  # the supervisor ends the tree
             tree.wait()
             raise
 

@@ -17,7 +17,7 @@ RUN = Path(".echodistill/run.lock")
 WORK = Path(".echodistill/work.lock")
 """Held, together with others, by each stage and whatever else writes to this folder, also what ``dvc repro`` started."""
 ENDING_S = 8.0
-"""More than what a killed run started takes to end (``flows/leash.py``)."""
+"""More than what a killed run started takes to end (``flows/supervisor.py``)."""
 
 
 @contextmanager

@@ -26,13 +26,13 @@ from echodistill.teacher.location import cache_folder
 from flows.cancellation import Watch
 from flows.commands import DVC
 from flows.dvc_repo import locked
-from flows.elsewhere import run_elsewhere
 from flows.graph import EVALUATION, PIPELINE, Meta, Node, inputs_of_graph, read_graph, unchanged, whole_graph
 from flows.remote import use_remote
+from flows.remote_stage import run_remote_stage
 from flows.reporting import StageProgress, report_result
-from flows.stage_run import RAN, StageCrashed, StageRefused, StageRun, StageUnknown, end_all, run_command, run_stage
-from flows.turn import alone_in
+from flows.stage_process import RAN, StageCrashed, StageRefused, StageRun, StageUnknown, end_all, run_command, run_stage
 from flows.workspace import environment, experiment_name, keep_reports, open_workspace, save_experiment
+from flows.workspace_lock import workspace_lock
 
 Method = Literal["echodistill", "grpo", "distill", "sft"]
 MAX_SIDE_BY_SIDE = 8
@@ -73,13 +73,13 @@ def _may_retry(_task: Any, _run: Any, state: State) -> bool:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, retry_delay_seconds=RETRY_DELAY_S, retry_condition_fn=_may_retry)
-def stage(node: Node, site: Site, force: bool, skipped: str | None, turn: threading.Semaphore) -> StageRun:
+def stage(node: Node, site: Site, force: bool, skipped: str | None, slot: threading.Semaphore) -> StageRun:
     """Bring one stage up to date. ``skipped`` is DVC's reason when it is known to have nothing to do."""
     logger = get_run_logger()
     if skipped and not force:
         logger.info("%s: %s", node.name, skipped)
         return StageRun(node.name, f"cached: {skipped}", 0.0)
-    with turn:
+    with slot:
         if site.watch.cancelled:
             raise StageRefused("cancelled")
         try:
@@ -92,8 +92,8 @@ def stage(node: Node, site: Site, force: bool, skipped: str | None, turn: thread
     return done
 
 
-def _bring_up(node: Node, site: Site, force: bool, say: Any) -> StageRun:
-    here = partial(run_stage, node.name, site.workspace, environment=site.shared, say=say, progress=StageProgress(node.name, say))
+def _bring_up(node: Node, site: Site, force: bool, log: Any) -> StageRun:
+    here = partial(run_stage, node.name, site.workspace, environment=site.shared, log=log, progress=StageProgress(node.name, log))
     if node.meta.pool == OWN_POOL:
         return here("always" if force else "if changed", node.meta.timeout_s)
     if site.store is None:
@@ -105,7 +105,7 @@ def _bring_up(node: Node, site: Site, force: bool, say: Any) -> StageRun:
             pass
     if node.needs:
         run_command([*DVC, "--wait-for-lock", "push", *node.needs], site.workspace, site.shared, lambda _line: None)
-    return run_elsewhere(site.store, site.repository, site.workspace, node, force, site.run_id, say)
+    return run_remote_stage(site.store, site.repository, site.workspace, node, force, site.run_id, log)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -150,7 +150,7 @@ def echodistill(
         try:
             store = _store()
             workspace = open_workspace(repository, name, changes) if changes else repository
-            with alone_in(workspace, lambda: watch.cancelled, get_run_logger().info):
+            with workspace_lock(workspace, lambda: watch.cancelled, get_run_logger().info):
                 if workspace == repository and (said := restore(Path("params.yaml"))):
                     get_run_logger().warning(said)
                 for line in remove_leftovers(workspace, repository / cache_folder()):
@@ -196,7 +196,7 @@ def _run_graph(site: Site, target: str | None, force: bool, pipeline: str) -> li
     places: dict[str, int] = defaultdict(lambda: 1)
     for node in nodes:
         places[node.meta.pool] = max(places[node.meta.pool], node.meta.concurrency)
-    turns = {pool: threading.Semaphore(count) for pool, count in places.items()}
+    slots = {pool: threading.Semaphore(count) for pool, count in places.items()}
     futures: dict[str, PrefectFuture[StageRun]] = {}
     for node in nodes:
         task_of_node = stage.with_options(name=node.name, task_run_name=node.name, retries=node.meta.retries)
@@ -205,7 +205,7 @@ def _run_graph(site: Site, target: str | None, force: bool, pipeline: str) -> li
             site,
             force,
             skipped.get(node.name),
-            turns[node.meta.pool],
+            slots[node.meta.pool],
             return_state=False,
             wait_for=[futures[name] for name in node.needs],
         )

@@ -22,7 +22,7 @@ from echodistill.report.table import result_table
 from echodistill.storage.place import parse_place
 from echodistill.tracking import tracking_uri, without_credentials
 from flows.graph import EVALUATION, PIPELINE
-from flows.stage_run import StageRun
+from flows.stage_process import StageRun
 
 SECONDS_BETWEEN_UPDATES = 2.0
 SECONDS_AFTER_A_FAILURE = 60.0  # each try may wait for the server as long
@@ -34,9 +34,9 @@ class StageProgress:
     That a server cannot be reached is said once; the stage goes on.
     """
 
-    def __init__(self, stage: str, say: Callable[[str], None]) -> None:
+    def __init__(self, stage: str, log: Callable[[str], None]) -> None:
         self._stage = stage
-        self._say = say
+        self._log = log
         self._failed = False
         self._artifacts: dict[str, UUID] = {}
         self._next_s = 0.0
@@ -51,7 +51,7 @@ class StageProgress:
             self._next_s = time.monotonic() + SECONDS_BETWEEN_UPDATES
         except Exception as error:  # whatever the client meets, from a refused connection to an answer it does not know
             if not self._failed:
-                self._say(f"progress of {self._stage} cannot be shown: {error}")
+                self._log(f"progress of {self._stage} cannot be shown: {error}")
             self._failed = True
             self._next_s = time.monotonic() + SECONDS_AFTER_A_FAILURE
 

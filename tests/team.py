@@ -91,9 +91,9 @@ class Team:
         pid = json.loads((self.project / ".echodistill/services/processes.json").read_text())[f"worker-{pool}"]["pid"]
         os.killpg(pid, signal.SIGKILL)  # asked politely while it starts, it goes on
 
-    def worker_elsewhere(self, folder: Path, pool: str) -> subprocess.Popen[bytes]:
+    def worker_on_another_machine(self, folder: Path, pool: str) -> subprocess.Popen[bytes]:
         """Start a worker in another clone of the project, with caches and settings of its own."""
         own = {"ECHODISTILL_REPOSITORY": str(folder), "PREFECT_HOME": str(folder / ".prefect"), "PREFECT_WORKER_QUERY_SECONDS": "2"}
-        command = ["prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", "elsewhere"]
+        command = ["prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", "other-machine"]
         with (folder / "worker.log").open("wb") as log:
             return subprocess.Popen(command, cwd=folder, env=self.environment | own, stdout=log, stderr=log, start_new_session=True)

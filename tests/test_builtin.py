@@ -35,7 +35,7 @@ def test_a_dead_synthesiser_is_no_clips_fault() -> None:
             process.kill()
             process.wait()
         with pytest.raises(SourceFailed, match="espeak-ng process failed"):
-            espeak.say("red", "en", 170, 50)
+            espeak.synthesize("red", "en", 170, 50)
 
 
 @pytest.mark.parametrize("length", [0, 60, 94, 120, 160, 240])
@@ -47,7 +47,7 @@ def test_the_synthesiser_speaks_alike_wherever_it_is_installed(
     import espeakng_loader
 
     with Espeak() as espeak:
-        expected = espeak.say("yellow horse", "en+m3", 170, 50)[0]
+        expected = espeak.synthesize("yellow horse", "en+m3", 170, 50)[0]
     folder = tmp_path
     while len(str(folder).encode()) < len(str(tmp_path)) + length:
         folder = folder / (letters * 20)[:20]
@@ -55,7 +55,7 @@ def test_the_synthesiser_speaks_alike_wherever_it_is_installed(
     (folder / "espeakng_loader").symlink_to(Path(espeakng_loader.__file__).parent, target_is_directory=True)
     monkeypatch.setenv("PYTHONPATH", str(folder))
     with Espeak() as espeak:
-        assert np.array_equal(espeak.say("yellow horse", "en+m3", 170, 50)[0], expected)
+        assert np.array_equal(espeak.synthesize("yellow horse", "en+m3", 170, 50)[0], expected)
 
 
 def test_clips_sound_and_fit_the_default_window() -> None:
@@ -82,7 +82,7 @@ def test_voices_are_all_known_to_the_synthesiser() -> None:
     assert set(VARIANTS) <= known
     assert len(set(voice_names(1))) == len(voice_names(1))
     with Espeak() as espeak:
-        spoken = {accent: espeak.say("yellow horse", accent, 170, 50)[0].tobytes() for accent in ACCENTS}
+        spoken = {accent: espeak.synthesize("yellow horse", accent, 170, 50)[0].tobytes() for accent in ACCENTS}
     assert len(set(spoken.values())) == len(ACCENTS)
 
 

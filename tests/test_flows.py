@@ -20,9 +20,9 @@ from flows.commands import output_of
 from flows.dvc_repo import locked
 from flows.graph import EVALUATION, PIPELINE, Meta, inputs_of_graph, read_graph, unchanged, whole_graph
 from flows.remote import use_remote
-from flows.stage_run import How, StageCrashed, StageRefused, StageUnknown, run_command, run_stage
-from flows.turn import alone_in
+from flows.stage_process import How, StageCrashed, StageRefused, StageUnknown, run_command, run_stage
 from flows.workspace import experiment_name, keep_reports, open_workspace, save_experiment
+from flows.workspace_lock import workspace_lock
 
 ROOT = Path(__file__).parents[1]
 DVC = [sys.executable, "-m", "dvc"]
@@ -137,15 +137,15 @@ def test_runs_in_one_workspace_take_turns(tmp_path: Path) -> None:
     order: list[str] = []
 
     def second() -> None:
-        with alone_in(tmp_path, lambda: False, said.append):
+        with workspace_lock(tmp_path, lambda: False, said.append):
             order.append("second")
 
     with ThreadPoolExecutor() as pool:
-        with alone_in(tmp_path, lambda: False, said.append):
+        with workspace_lock(tmp_path, lambda: False, said.append):
             waiting = pool.submit(second)
             time.sleep(0.5)
             order.append("first")
-            with pytest.raises(StageRefused, match="cancelled"), alone_in(tmp_path, lambda: True, print):
+            with pytest.raises(StageRefused, match="cancelled"), workspace_lock(tmp_path, lambda: True, print):
                 pass
         waiting.result()
     assert order == ["first", "second"]
@@ -276,8 +276,8 @@ def test_a_killed_flow_takes_its_stages_along(tmp_path: Path) -> None:
     mark = tmp_path / "child"
     child = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(300)"
     code = (
-        "import sys, time; from pathlib import Path; from flows.stage_run import Leashed\n"
-        f"leashed = Leashed([sys.executable, '-c', {child!r}], Path('.'), {{}})\ntime.sleep(300)"
+        "import sys, time; from pathlib import Path; from flows.stage_process import SupervisedProcess\n"
+        f"process = SupervisedProcess([sys.executable, '-c', {child!r}], Path('.'), {{}})\ntime.sleep(300)"
     )
     flow = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
     while not (mark.exists() and mark.read_text()):

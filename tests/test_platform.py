@@ -45,18 +45,18 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(team: Team, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def other_machine(team: Team, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Another machine for the pool ``gpu``; the project's own worker of that pool is gone."""
-    folder = tmp_path_factory.mktemp("elsewhere") / "clone"
+    folder = tmp_path_factory.mktemp("other_machine") / "clone"
     run(team.project, team.environment, "git", "clone", "--quiet", str(team.project), str(folder))
     team.end_worker("gpu")
-    worker = team.worker_elsewhere(folder, "gpu")
+    worker = team.worker_on_another_machine(folder, "gpu")
     yield folder
     os.killpg(worker.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
-def first_run(team: Team, elsewhere: Path) -> str:
+def first_run(team: Team, other_machine: Path) -> str:
     """The id of a run of everything, that succeeded."""
     run_id = team.start()
     state = team.wait(run_id)
@@ -69,7 +69,7 @@ def test_the_run_shows_what_it_did(team: Team, first_run: str) -> None:
     for stage in GPU_STAGES:
         assert any(re.fullmatch(rf"{stage}: ran \(on pool gpu\) in \d+ s", line) for line in lines), stage
     assert any(line.startswith("corpus: ran in ") for line in lines)
-    assert any("references, " in line and "right" in line for line in lines)  # said elsewhere, shown here
+    assert any("references, " in line and "right" in line for line in lines)  # logged on the other machine, shown here
     tasks = team.api("/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [first_run]}}, "limit": 100})
     assert {"gate@corpus", "train", "compare"} <= {task["name"] for task in tasks}
     artifacts = {artifact["key"]: artifact for artifact in team.api("/artifacts/filter", {"limit": 100})}
@@ -78,13 +78,13 @@ def test_the_run_shows_what_it_did(team: Team, first_run: str) -> None:
         assert word in result, word
 
 
-def test_gpu_stages_ran_on_the_other_machine_alone(team: Team, elsewhere: Path, first_run: str) -> None:
-    assert {folder.name for folder in (elsewhere / ".echodistill/elsewhere").iterdir() if folder.is_dir()} == {
+def test_gpu_stages_ran_on_the_other_machine_alone(team: Team, other_machine: Path, first_run: str) -> None:
+    assert {folder.name for folder in (other_machine / ".echodistill/remote").iterdir() if folder.is_dir()} == {
         stage.replace("@", "-") for stage in GPU_STAGES
     }
-    assert list((elsewhere / ".dvc/cache").rglob("*"))
+    assert list((other_machine / ".dvc/cache").rglob("*"))
     assert not (team.project / ".echodistill/runs").exists()
-    assert not (team.project / ".echodistill/elsewhere").exists()
+    assert not (team.project / ".echodistill/remote").exists()
     assert (team.project / "models/student/run.json").is_file()
     status = run(team.project, team.environment, "dvc", "status", "dvc.yaml").stdout
     assert status.split() == ["champion:", "always", "changed"]  # which is asked for each time
@@ -147,7 +147,7 @@ def test_two_runs_side_by_side_are_two_experiments(team: Team, first_run: str) -
 
 
 @pytest.mark.long
-def test_a_comparison_trains_and_answers_on_the_other_machine(team: Team, elsewhere: Path, first_run: str) -> None:
+def test_a_comparison_trains_and_answers_on_the_other_machine(team: Team, other_machine: Path, first_run: str) -> None:
     only = ("seeds=[1]", "systems=[echodistill]", "controls=[silent]", "denoisers=[wavelet]")
     run_id = team.start("compare", overrides=[f"comparison.{one}" for one in only])
     state = team.wait(run_id)
@@ -168,20 +168,20 @@ def test_a_comparison_trains_and_answers_on_the_other_machine(team: Team, elsewh
     assert float(figures["echodistill.acc"]) == pytest.approx(table["systems"]["echodistill"]["acc"]["value"])
 
 
-def stage_process(elsewhere: Path) -> psutil.Process | None:
+def stage_process(other_machine: Path) -> psutil.Process | None:
     """The training on the other machine, when it runs."""
     for process in psutil.process_iter(["cmdline", "cwd"]):
-        if "echodistill.stages.train" in (process.info["cmdline"] or []) and str(process.info["cwd"]).startswith(str(elsewhere)):
+        if "echodistill.stages.train" in (process.info["cmdline"] or []) and str(process.info["cwd"]).startswith(str(other_machine)):
             return process
     return None
 
 
-def wait_for_training(elsewhere: Path, step: int) -> psutil.Process:
+def wait_for_training(other_machine: Path, step: int) -> psutil.Process:
     """The training once it has written the checkpoint of ``step``."""
     end = time.monotonic() + 240
     while time.monotonic() < end:
-        process = stage_process(elsewhere)
-        marks = list(elsewhere.glob(f".echodistill/elsewhere/train/.echodistill/runs/train-*/checkpoint-{step}/complete"))
+        process = stage_process(other_machine)
+        marks = list(other_machine.glob(f".echodistill/remote/train/.echodistill/runs/train-*/checkpoint-{step}/complete"))
         if process and marks:
             return process
         time.sleep(0.05)
@@ -189,9 +189,9 @@ def wait_for_training(elsewhere: Path, step: int) -> psutil.Process:
 
 
 @pytest.mark.long
-def test_a_killed_training_is_started_again_and_goes_on(team: Team, elsewhere: Path, first_run: str) -> None:
+def test_a_killed_training_is_started_again_and_goes_on(team: Team, other_machine: Path, first_run: str) -> None:
     run_id = team.start(overrides=["train.steps=12"], target="train")
-    wait_for_training(elsewhere, 2).kill()
+    wait_for_training(other_machine, 2).kill()
     assert team.wait(run_id)["type"] == "COMPLETED"
     lines = team.logs(run_id)
     assert any("ended with status" in line for line in lines)
@@ -199,9 +199,9 @@ def test_a_killed_training_is_started_again_and_goes_on(team: Team, elsewhere: P
 
 
 @pytest.mark.long
-def test_a_cancelled_run_ends_its_training_and_leaves_all_usable(team: Team, elsewhere: Path, first_run: str) -> None:
+def test_a_cancelled_run_ends_its_training_and_leaves_all_usable(team: Team, other_machine: Path, first_run: str) -> None:
     run_id = team.start(overrides=["train.steps=2000"], target="train")
-    training = wait_for_training(elsewhere, 2)
+    training = wait_for_training(other_machine, 2)
     started = time.monotonic()
     team.api(f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
     psutil.wait_procs([training], timeout=30)
@@ -213,13 +213,13 @@ def test_a_cancelled_run_ends_its_training_and_leaves_all_usable(team: Team, els
     assert team.wait(run_id)["type"] == "COMPLETED"
 
 
-def test_no_secret_is_written_anywhere(team: Team, elsewhere: Path, first_run: str, tmp_path: Path) -> None:
+def test_no_secret_is_written_anywhere(team: Team, other_machine: Path, first_run: str, tmp_path: Path) -> None:
     """In files of both machines, logs, databases, S3's volumes; only the services' own settings hold them, for their owner."""
     secrets = json.loads((team.project / ".echodistill/services/settings.json").read_text())["credentials"]
     passwords = [value.encode() for name, value in secrets.items() if name != "s3_access_key"]
     own = {"settings.json", "s3.json", "auth.ini"}
     found = []
-    for folder in (team.project, elsewhere):
+    for folder in (team.project, other_machine):
         for path in folder.rglob("*"):
             if path.is_file() and not path.is_symlink() and not (path.name in own and ".echodistill/services" in str(path)):
                 content = path.read_bytes()

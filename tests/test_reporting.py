@@ -12,7 +12,7 @@ from echodistill.publishing import REGISTERED
 from flows import reporting
 from flows.graph import EVALUATION, PIPELINE
 from flows.reporting import StageProgress, result_markdown
-from flows.stage_run import StageRun
+from flows.stage_process import StageRun
 from tests.test_evidence import SETTINGS, system
 from tests.test_report_table import compared
 

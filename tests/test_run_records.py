@@ -22,9 +22,9 @@ from echodistill.overrides import overridden, own_params
 from echodistill.run_lock import at_work, only_run_here
 from echodistill.workplace import workplace_cure
 from flows.rwlock import is_running
-from flows.stage_run import StageRefused
-from flows.turn import alone_in
+from flows.stage_process import StageRefused
 from flows.workspace import environment as environment_of
+from flows.workspace_lock import workspace_lock
 
 ROOT = Path(__file__).parents[1]
 WORK = """\
@@ -132,7 +132,7 @@ def test_what_no_stage_reads_may_be_edited(project: Path) -> None:
     assert status == 0, said
 
 
-VICTIMS = [("command", "KILL"), ("command", "TERM"), ("command", "HUP"), ("flows.leash", "KILL"), ("flows.repro", "KILL")]
+VICTIMS = [("command", "KILL"), ("command", "TERM"), ("command", "HUP"), ("flows.supervisor", "KILL"), ("flows.repro", "KILL")]
 
 
 @pytest.mark.parametrize(("victim", "how"), VICTIMS)
@@ -146,8 +146,8 @@ def test_a_killed_run_leaves_nothing_that_another_could_record(project: Path, vi
     tree = [command, *command.children(recursive=True)]
     assert len(tree) >= 4
     named = {name: process for process in tree[1:] for name in process.cmdline()}  # the last one that has the word: the innermost
-    leash = next(process for process in tree if "flows.leash" in process.cmdline())
-    chosen = {"command": command, "flows.leash": leash}.get(victim) or named[victim]
+    supervisor = next(process for process in tree if "flows.supervisor" in process.cmdline())
+    chosen = {"command": command, "flows.supervisor": supervisor}.get(victim) or named[victim]
     chosen.send_signal(getattr(signal, f"SIG{how}"))
     if victim == "command":  # else the command itself ends, and says so by its status
         command.wait(60)
@@ -257,7 +257,7 @@ def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
         tmp_path / "data/raw/.mine.tmp",
         tmp_path / "data/raw/a.tmp",
         tmp_path / f".echodistill/workspaces/other/models/.student.{digits}.tmp",
-        tmp_path / f".echodistill/elsewhere/train/models/.student.{digits}.tmp",
+        tmp_path / f".echodistill/remote/train/models/.student.{digits}.tmp",
     ]
     shared = {age: tmp_path / f"cache/ab/.abcd.safetensors.{end}{digits[2:]}.tmp" for age, end in ((60, "00"), (30 * 3600, "ff"))}
     dvc = {age: tmp_path / f".dvc/cache/files/md5/ab/.{'x' * 20}{end}.tmp" for age, end in ((60, "00"), (30 * 3600, "ff"))}
@@ -330,11 +330,11 @@ def test_a_flow_waits_for_a_run_and_for_a_stage(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     said: list[str] = []
-    with held(), pytest.raises(StageRefused), alone_in(tmp_path, lambda: True, said.append):
+    with held(), pytest.raises(StageRefused), workspace_lock(tmp_path, lambda: True, said.append):
         pass
-    with alone_in(tmp_path, lambda: bool(said), said.append), at_work():
+    with workspace_lock(tmp_path, lambda: bool(said), said.append), at_work():
         pass
-    with held(), pytest.raises(StageRefused), alone_in(tmp_path, lambda: bool(said), said.append):
+    with held(), pytest.raises(StageRefused), workspace_lock(tmp_path, lambda: bool(said), said.append):
         pass
     assert said == [f"another run works in {tmp_path}: waiting for its end"]
 

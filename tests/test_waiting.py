@@ -10,9 +10,9 @@ import pytest
 from prefect.client.schemas.objects import StateType
 from prefect.states import Completed, Running
 
-from flows import cancellation, elsewhere
+from flows import cancellation, remote_stage
 from flows.cancellation import Watch
-from flows.stage_run import StageCrashed
+from flows.stage_process import StageCrashed
 
 
 class Server:
@@ -37,11 +37,11 @@ class Server:
 
 def follow(server: Server, monkeypatch: pytest.MonkeyPatch, silence_s: float) -> tuple[Any, list[str]]:
     said: list[str] = []
-    monkeypatch.setattr(elsewhere, "get_client", lambda **_: server)
-    monkeypatch.setattr(elsewhere, "SECONDS_BETWEEN_LOOKS", 0.01)
-    monkeypatch.setattr(elsewhere, "SILENCE_S", silence_s)
+    monkeypatch.setattr(remote_stage, "get_client", lambda **_: server)
+    monkeypatch.setattr(remote_stage, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(remote_stage, "SILENCE_S", silence_s)
     run: Any = SimpleNamespace(id=uuid4())
-    return elsewhere._follow(run, "waiting", said.append), said
+    return remote_stage._follow(run, "waiting", said.append), said
 
 
 def test_a_machine_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

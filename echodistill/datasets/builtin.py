@@ -42,7 +42,7 @@ TRIM_LEVEL = 0.01  # of the clip's peak
 
 
 class Espeak:
-    """espeak-ng (GPL-3) in processes of its own, one a core; requests and samples go through pipes. ``say`` is thread-safe."""
+    """espeak-ng (GPL-3) in processes of its own, one a core; requests and samples go through pipes. ``synthesize`` is thread-safe."""
 
     def __enter__(self) -> "Espeak":
         script = str(files("echodistill.datasets").joinpath("espeak_process.py"))
@@ -59,7 +59,7 @@ class Espeak:
             with suppress(BrokenPipeError), process:  # closes the pipes and waits; of a dead one something may be left unsent
                 pass
 
-    def say(self, text: str, voice: str, rate_wpm: int, pitch: int) -> tuple[Waveform, int]:
+    def synthesize(self, text: str, voice: str, rate_wpm: int, pitch: int) -> tuple[Waveform, int]:
         """Speak ``text``; gives the waveform and its sample rate in Hz. ``pitch`` is espeak's 0 to 99. Raises ``SourceFailed``."""
         request = {"text": text, "voice": voice, "rate_wpm": rate_wpm, "pitch": pitch}
         process = self._idle.get()
@@ -125,7 +125,7 @@ def _manner(seed: int, clip_id: str) -> tuple[int, int, np.random.Generator]:
 def _speak(espeak: Espeak, text: str, voice: str, seed: int, clip_id: str) -> Raw:
     """Speak a clip with its own rate and pitch: the synthesiser's float32 samples."""
     rate_wpm, pitch, _ = _manner(seed, clip_id)
-    samples, sample_rate = espeak.say(text, voice, rate_wpm, pitch)
+    samples, sample_rate = espeak.synthesize(text, voice, rate_wpm, pitch)
     return Raw((samples.tobytes(),), sample_rate)
 
 

@@ -58,16 +58,16 @@ class Asker:
     """The longest clip that the models take."""
 
 
-def serve(load: Callable[[], Asker], port: int, say: Callable[[str], None]) -> None:
+def serve(load: Callable[[], Asker], port: int, log: Callable[[str], None]) -> None:
     """Serve the page until interrupted; ``port`` 0 takes a free one. Raises ``UserError``, for the port before anything is loaded."""
     with open_server(port) as server:
         try:
-            say("loading base and student: some seconds, or minutes for a large base ...")
+            log("loading base and student: some seconds, or minutes for a large base ...")
             server.asker = load()
-            say(f"open in a browser: {server.address}  (ends with Ctrl-C)")
+            log(f"open in a browser: {server.address}  (ends with Ctrl-C)")
             server.serve_forever()
         except KeyboardInterrupt:
-            say("ended")
+            log("ended")
 
 
 class Server(ThreadingHTTPServer):

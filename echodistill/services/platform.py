@@ -41,7 +41,7 @@ def settings_for_start(first_port: int | None) -> Settings:
     return make_settings(first_port)
 
 
-def up(settings: Settings, say: Callable[[str], None]) -> None:
+def up(settings: Settings, log: Callable[[str], None]) -> None:
     """Start what is not running and wait until all is ready; what runs is left alone. Raises ``UserError``."""
     write_private(settings.folder / "s3.json", s3_config(settings))
     write_private(settings.folder / "mlflow" / "auth.ini", mlflow_auth_config(settings))
@@ -57,7 +57,7 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
                 processes.start(settings, service)
         with ThreadPoolExecutor(max(1, len(wave))) as pool:
             for service, _ in zip(wave, pool.map(lambda one: _ready(settings, one, end), wave), strict=True):
-                say(f"{service.name} is up")
+                log(f"{service.name} is up")
         make_bucket(settings)
 
 
@@ -73,11 +73,11 @@ def make_bucket(settings: Settings) -> None:
         raise UserError(made.stderr.strip().removeprefix("error: "))
 
 
-def down(settings: Settings, say: Callable[[str], None]) -> None:
+def down(settings: Settings, log: Callable[[str], None]) -> None:
     """End everything, those that need others first."""
     for service in reversed(services(settings)):
         if processes.stop(settings, service.name):
-            say(f"{service.name} is down")
+            log(f"{service.name} is down")
 
 
 def status(settings: Settings) -> list[Health]:

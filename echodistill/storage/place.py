@@ -9,7 +9,7 @@ from echodistill.errors import UserError
 
 VARIABLE = "ECHODISTILL_S3"
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-KINDS = ("datasets", "references", "checkpoints", "answers", "reports", "models", "locks", "inputs", "handovers")
+KINDS = ("datasets", "references", "checkpoints", "answers", "reports", "models", "locks", "inputs", "stage-requests")
 
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=-]+(/[A-Za-z0-9!_.*'()=-]+)*")

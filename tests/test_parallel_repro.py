@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 WORK = "import sys, time; from pathlib import Path; since = time.time(); "
 WORK += "print('working on', sys.argv[1]); time.sleep(float(sys.argv[2])); Path(sys.argv[1]).write_text(f'{since} {time.time()}')"
 PIPELINE = "comparison/dvc.yaml"
-COMMAND = [sys.executable, "-m", "flows.side_by_side", PIPELINE, "2"]
+COMMAND = [sys.executable, "-m", "flows.parallel_repro", PIPELINE, "2"]
 
 
 def stage(out: str, deps: list[str], seconds: float = 0.0, wdir: str = "..") -> dict[str, object]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO, Literal
 
 from echodistill.threads import SLEEPING
-from flows.bring_up import UNKNOWN
+from flows.run_stage import UNKNOWN
 
 # without its folder in the path: a workspace's own code comes first there
-BRING_UP = (sys.executable, "-P", str(Path(__file__).with_name("bring_up.py")))
+RUN_STAGE = (sys.executable, "-P", str(Path(__file__).with_name("run_stage.py")))
 How = Literal["if changed", "always", "if known"]
 """When a stage runs; ``if known``: never, only results that a cache has are brought."""
 PROGRESS = re.compile(r"^(?P<says>[\w@ .-]+): +(?P<percent>\d+)%\|")
@@ -31,7 +31,7 @@ DECISIONS = (
 REFUSAL = re.compile(r"^error: (?P<message>.*)")
 SHOWN_LINES = 5
 """How many of a crashed command's last lines its error quotes."""
-RUNNING: set["Leashed"] = set()
+RUNNING: set["SupervisedProcess"] = set()
 
 
 class StageUnknown(Exception):
@@ -55,12 +55,12 @@ class StageRun:
     seconds: float
 
 
-class Leashed:
+class SupervisedProcess:
     """A process tree that ends with this one at the latest."""
 
     def __init__(self, command: list[str], workspace: Path, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("leash.py")), *command],
+            [sys.executable, str(Path(__file__).with_name("supervisor.py")), *command],
             cwd=workspace,
             env=SLEEPING | {**os.environ, **environment},
             stdin=subprocess.PIPE,
@@ -87,8 +87,8 @@ class Leashed:
 
 def end_all() -> None:
     """End every running stage; for a cancelled flow."""
-    for leashed in list(RUNNING):
-        leashed.end()
+    for process in list(RUNNING):
+        process.end()
 
 
 def _lines(stream: IO[bytes]) -> Iterator[str]:
@@ -100,17 +100,17 @@ def _lines(stream: IO[bytes]) -> Iterator[str]:
         yield rest.decode(errors="replace").rstrip()
 
 
-def run_command(command: list[str], workspace: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> list[str]:
-    """Run a leashed command to its end; its lines.
+def run_command(command: list[str], workspace: Path, environment: Mapping[str, str], log: Callable[[str], None]) -> list[str]:
+    """Run a process command to its end; its lines.
 
     Raises ``StageRefused`` when it failed by an error of its own, else ``StageCrashed`` with its last lines.
     """
-    leashed = Leashed(command, workspace, environment)
+    process = SupervisedProcess(command, workspace, environment)
     lines = []
-    for line in leashed.lines():
-        say(line)
+    for line in process.lines():
+        log(line)
         lines.append(line)
-    if (status := leashed.wait()) != 0:
+    if (status := process.wait()) != 0:
         if refusal := next(filter(None, map(REFUSAL.match, lines)), None):
             raise StageRefused(refusal["message"])
         said = " ".join(command).removeprefix(f"{sys.executable} -m ")
@@ -124,31 +124,31 @@ def run_stage(
     how: How,
     timeout_s: float | None,
     environment: Mapping[str, str],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     progress: Callable[[str, float], None],
 ) -> StageRun:
     """Bring one stage up to date, with ``environment`` added to this process's own.
 
-    ``say`` gets every line, ``progress`` what a bar says and its percentage.
+    ``log`` gets every line, ``progress`` what a bar says and its percentage.
 
     Raises ``StageRefused`` or ``StageCrashed``; ``StageUnknown`` where only known results were asked for and there are none.
     """
     started = time.monotonic()
     options = {"if changed": [], "always": ["--force"], "if known": ["--only-known"]}[how]
-    leashed = Leashed([*BRING_UP, *options, name], workspace, environment)
-    timer = threading.Timer(timeout_s, leashed.end) if timeout_s else None
+    process = SupervisedProcess([*RUN_STAGE, *options, name], workspace, environment)
+    timer = threading.Timer(timeout_s, process.end) if timeout_s else None
     if timer:
         timer.start()
     decision, refusal = "", ""
     tail: deque[str] = deque(maxlen=SHOWN_LINES)
     try:
-        for line in leashed.lines():
+        for line in process.lines():
             if match := PROGRESS.match(line):
                 progress(match["says"], float(match["percent"]))
                 continue
             if HINT.match(line):
                 continue
-            say(line)
+            log(line)
             tail.append(line)
             # DVC's own remark, or the message of a stage that refuses, which may run over several lines
             found = next((meaning for pattern, meaning in DECISIONS if pattern.match(line)), "")
@@ -157,11 +157,11 @@ def run_stage(
                 refusal = match["message"]
             elif refusal and not line.startswith("ERROR:"):
                 refusal += "\n" + line
-        status = leashed.wait()
+        status = process.wait()
     finally:
         if timer:
             timer.cancel()
-        leashed.end()
+        process.end()
     seconds = time.monotonic() - started
     if status == 0:
         return StageRun(name, decision or "cached", seconds)

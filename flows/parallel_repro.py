@@ -1,4 +1,4 @@
-"""Bring a pipeline up to date, several of its stages at a time: ``python -m flows.side_by_side PIPELINE JOBS``.
+"""Bring a pipeline up to date, several of its stages at a time: ``python -m flows.parallel_repro PIPELINE JOBS``.
 
 Stages of ``PIPELINE`` itself compute with one thread each, so they run side by side and their bytes do not depend on how many do;
 stages of other files use all cores and run one by one, before. Each is brought up to date as the flows do it, and as often tried again
@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from echodistill.errors import UserError
 from flows.graph import Node, read_graph, unchanged
-from flows.stage_run import StageCrashed, StageRefused, end_all, run_stage
+from flows.stage_process import StageCrashed, StageRefused, end_all, run_stage
 
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 LOGS: Final = Path(".echodistill/logs")
@@ -44,7 +44,7 @@ class Work:
         """Runs the stage, again after a crash as often as its ``meta`` says; all it prints goes to its log, and ``aloud`` here too."""
         with self.log.open("w", encoding="utf-8") as log:
 
-            def say(line: str) -> None:
+            def log_line(line: str) -> None:
                 print(line, file=log, flush=True)
                 if self._aloud:
                     self._shown.console.print(line, markup=False)
@@ -53,13 +53,13 @@ class Work:
             for attempts_left in reversed(range(1 + self.node.meta.retries)):
                 try:
                     timeout_s = self.node.meta.timeout_s
-                    run_stage(self.node.name, Path(), "if changed", timeout_s, self._environment, say, self._progress)
+                    run_stage(self.node.name, Path(), "if changed", timeout_s, self._environment, log_line, self._progress)
                     break
                 except StageRefused:
                     self.failed = True
                 except StageCrashed as error:
                     self.failed = self._stopped.is_set() or not attempts_left
-                    say(str(error) if self.failed else f"crashed, starts again: {error}")
+                    log_line(str(error) if self.failed else f"crashed, starts again: {error}")
                 if self.failed:
                     break
         self._shown.remove_task(self._row)

@@ -16,12 +16,12 @@ from prefect.exceptions import ObjectNotFound
 from echodistill.errors import UserError
 from echodistill.storage.client import Store
 from flows.graph import Node
-from flows.handover import pack, publish, read_handback, take_back
-from flows.stage_run import StageCrashed, StageRefused, StageRun
+from flows.stage_process import StageCrashed, StageRefused, StageRun
+from flows.stage_request import apply_result, pack, publish, read_result
 
 REFUSED = "Refused"
 """Name of the state of a stage run that said no to its input."""
-HANDED_BACK = ", handed back as "
+RESULT_KEY = ", handed back as "
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_BETWEEN_REMINDERS = 60.0
 PATIENCE_S = 120.0
@@ -33,14 +33,14 @@ LOGS_AT_ONCE = 200
 LATECOMERS = 20  # lines that may reach the server after later ones
 
 
-def run_elsewhere(
+def run_remote_stage(
     store: Store,
     repository: Path,
     workspace: Path,
     node: Node,
     force: bool,
     flow_run_id: str,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> StageRun:
     """Have a stage brought up to date on its pool; its inputs must be in DVC's remote.
 
@@ -53,22 +53,22 @@ def run_elsewhere(
     try:
         # as_subflow: Prefect shows the run under the task that asked for it
         run: Any = run_deployment(
-            f"stage/{pool}", parameters={"handover": key, "works_for": flow_run_id}, timeout=0, flow_run_name=node.name
+            f"stage/{pool}", parameters={"request": key, "works_for": flow_run_id}, timeout=0, flow_run_name=node.name
         )
     except ObjectNotFound as error:
         raise UserError(f"{node.name} wants pool {pool}, which has no deployment stage/{pool}: add it to infra/prefect.yaml") from error
-    state = _follow(run, f"waiting for a worker of pool {pool}", say)
+    state = _follow(run, f"waiting for a worker of pool {pool}", log)
     message = state.message or ""
     if state.is_completed():
-        handback = read_handback(store, message.rpartition(HANDED_BACK)[2])
-        take_back(workspace, handback)
-        return StageRun(node.name, f"{handback.decision} (on pool {pool})", handback.seconds)
+        result = read_result(store, message.rpartition(RESULT_KEY)[2])
+        apply_result(workspace, result)
+        return StageRun(node.name, f"{result.decision} (on pool {pool})", result.seconds)
     if state.name == REFUSED or state.is_cancelled():
         raise StageRefused(message or "cancelled")
     raise StageCrashed(f"{node.name} on pool {pool}: {state.name}: {message}")
 
 
-def _follow(run: FlowRun, reminder: str, say: Callable[[str], None]) -> State[Any]:
+def _follow(run: FlowRun, reminder: str, log: Callable[[str], None]) -> State[Any]:
     """Pass its log lines on until it ends; its last state."""
     said: set[UUID] = set()
     reminded, answered = time.monotonic() - SECONDS_BETWEEN_REMINDERS / 2, time.monotonic()
@@ -79,7 +79,7 @@ def _follow(run: FlowRun, reminder: str, say: Callable[[str], None]) -> State[An
             try:
                 # the state first: what was logged before it is there then
                 state, before = client.read_flow_run(run.id).state, len(said)
-                _pass_on(client, run.id, said, say)
+                _pass_on(client, run.id, said, log)
                 answered = time.monotonic()
                 if state is None or not state.is_running() or len(said) > before:
                     heard = answered
@@ -92,17 +92,17 @@ def _follow(run: FlowRun, reminder: str, say: Callable[[str], None]) -> State[An
             if time.monotonic() - heard > SILENCE_S:
                 raise StageCrashed(f"the machine that worked on it has said nothing for {SILENCE_S / 60:.0f} min")
             if (state is None or state.is_scheduled()) and time.monotonic() - reminded > SECONDS_BETWEEN_REMINDERS:
-                say(reminder)
+                log(reminder)
                 reminded = time.monotonic()
 
 
-def _pass_on(client: Any, run_id: UUID, said: set[UUID], say: Callable[[str], None]) -> None:
-    """Say the log lines that are new."""
+def _pass_on(client: Any, run_id: UUID, said: set[UUID], log: Callable[[str], None]) -> None:
+    """Log the log lines that are new."""
     wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
     offset = max(0, len(said) - LATECOMERS)
     while found := client.read_logs(log_filter=wanted, limit=LOGS_AT_ONCE, offset=offset, sort=LogSort.TIMESTAMP_ASC):
         for line in found:
             if line.id not in said:
                 said.add(line.id)
-                say(line.message)
+                log(line.message)
         offset += len(found)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import IO
 
 from echodistill.run_lock import RUN, WORK
-from flows.stage_run import StageRefused
+from flows.stage_process import StageRefused
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
 @contextmanager
-def alone_in(workspace: Path, cancelled: Callable[[], bool], say: Callable[[str], None]) -> Iterator[None]:
+def workspace_lock(workspace: Path, cancelled: Callable[[], bool], log: Callable[[str], None]) -> Iterator[None]:
     """Wait for the runs before this one, on this machine, those of `echodistill run` among them.
 
     Raises ``StageRefused`` when this run is cancelled meanwhile.
@@ -28,7 +28,7 @@ def alone_in(workspace: Path, cancelled: Callable[[], bool], say: Callable[[str]
                 if cancelled():
                     raise StageRefused("cancelled")
                 if not told:
-                    say(f"another run works in {workspace}: waiting for its end")
+                    log(f"another run works in {workspace}: waiting for its end")
                 told = True
                 time.sleep(SECONDS_BETWEEN_LOOKS)
         fcntl.flock(work, fcntl.LOCK_UN)  # for the stages of this run

@@ -27,13 +27,13 @@ from flows.commands import DVC, output_of
 from flows.dvc_repo import locked
 from flows.graph import PIPELINE, Node, inputs_of_stage
 from flows.remote import share_cache, use_remote
-from flows.stage_run import run_command
+from flows.stage_process import run_command
 
-CLONES = Path(".echodistill/elsewhere")
+CLONES = Path(".echodistill/remote")
 
 
 @dataclass(frozen=True)
-class Handover:
+class StageRequest:
     """What another machine needs to run one stage."""
 
     stage: str
@@ -51,7 +51,7 @@ class Handover:
 
 
 @dataclass(frozen=True)
-class Handback:
+class StageResult:
     """A stage that another machine brought up to date."""
 
     stage: str
@@ -61,25 +61,25 @@ class Handback:
     """Its entry in ``dvc.lock``."""
 
 
-def publish(store: Store, what: Handover | Handback, metadata: Mapping[str, str]) -> str:
+def publish(store: Store, what: StageRequest | StageResult, metadata: Mapping[str, str]) -> str:
     """The key of either, for the other machine."""
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "handover.json"
+        path = Path(scratch) / "stage.json"
         path.write_text(json.dumps(asdict(what), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        return publish_file(store, "handovers", path, metadata)
+        return publish_file(store, "stage-requests", path, metadata)
 
 
-def read_handover(store: Store, key: str) -> Handover:
+def read_request(store: Store, key: str) -> StageRequest:
     """What ``publish`` was given."""
-    return Handover(**json.loads(read_object(store, key)))
+    return StageRequest(**json.loads(read_object(store, key)))
 
 
-def read_handback(store: Store, key: str) -> Handback:
+def read_result(store: Store, key: str) -> StageResult:
     """What ``publish`` was given."""
-    return Handback(**json.loads(read_object(store, key)))
+    return StageResult(**json.loads(read_object(store, key)))
 
 
-def pack(store: Store, repository: Path, workspace: Path, node: Node, force: bool, metadata: Mapping[str, str]) -> Handover:
+def pack(store: Store, repository: Path, workspace: Path, node: Node, force: bool, metadata: Mapping[str, str]) -> StageRequest:
     """Describe a stage of ``workspace``, which is ``repository`` or a clone of it, and publish the inputs that have no other way.
 
     Raises ``UserError`` for code that is not committed, which a clone would lack.
@@ -99,7 +99,7 @@ def pack(store: Store, repository: Path, workspace: Path, node: Node, force: boo
     remotes = output_of("git", "remote", cwd=repository).splitlines()
     # its own git credentials are the other machine's affair
     origin = [without_credentials(output_of("git", "remote", "get-url", "origin", cwd=repository))] if "origin" in remotes else []
-    return Handover(
+    return StageRequest(
         node.name,
         list(node.needs),
         force,
@@ -112,47 +112,47 @@ def pack(store: Store, repository: Path, workspace: Path, node: Node, force: boo
 
 
 @contextmanager
-def unpacked(store: Store, base: Path, handover: Handover, say: Callable[[str], None]) -> Iterator[Path]:
+def unpacked(store: Store, base: Path, request: StageRequest, log: Callable[[str], None]) -> Iterator[Path]:
     """The clone in which a handed-over stage can run, with its inputs; ``base`` is the repository this machine's worker stands in.
 
     A stage's clone is kept, so that a crashed one goes on, and held by one run at a time. Raises ``UserError``.
     """
-    clone = (base / CLONES / re.sub(r"\W+", "-", handover.stage)).resolve()
+    clone = (base / CLONES / re.sub(r"\W+", "-", request.stage)).resolve()
     clone.parent.mkdir(parents=True, exist_ok=True)
     with clone.with_suffix(".lock").open("w") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another run of {handover.stage} on this machine")
+            log(f"waiting for another run of {request.stage} on this machine")
             fcntl.flock(held, fcntl.LOCK_EX)
-        _check_out(clone, handover)
+        _check_out(clone, request)
         share_cache(base, clone)
         use_remote(clone, store.place)
-        for name, text in handover.files.items():
+        for name, text in request.files.items():
             if text is None:
                 (clone / name).unlink(missing_ok=True)
             else:
                 (clone / name).write_text(text, encoding="utf-8")
-        for path, key in handover.inputs.items():
+        for path, key in request.inputs.items():
             _fetch(store, key, clone / path)
-        if handover.needs:
-            run_command([*DVC, "--wait-for-lock", "pull", "--force", *handover.needs], clone, {}, lambda _line: None)
+        if request.needs:
+            run_command([*DVC, "--wait-for-lock", "pull", "--force", *request.needs], clone, {}, lambda _line: None)
         yield clone
 
 
-def _check_out(clone: Path, handover: Handover) -> None:
+def _check_out(clone: Path, request: StageRequest) -> None:
     """Bring the clone to the commit, from the first address that has it. Raises ``UserError`` when none does."""
     if not (clone / ".git").is_dir():
         output_of("git", "init", "--quiet", str(clone), cwd=clone.parent)
     reasons = []
-    for source in handover.sources:
+    for source in request.sources:
         try:
-            output_of("git", "fetch", "--quiet", source, "HEAD", "+refs/heads/*:refs/handover/*", cwd=clone)
-            output_of("git", "checkout", "--quiet", "--force", "--detach", handover.commit, cwd=clone)
+            output_of("git", "fetch", "--quiet", source, "HEAD", "+refs/heads/*:refs/stage-request/*", cwd=clone)
+            output_of("git", "checkout", "--quiet", "--force", "--detach", request.commit, cwd=clone)
             return
         except UserError as error:
             reasons.append(str(error))
-    raise UserError(f"commit {handover.commit} of stage {handover.stage} is not to be had: push it. " + "; ".join(reasons))
+    raise UserError(f"commit {request.commit} of stage {request.stage} is not to be had: push it. " + "; ".join(reasons))
 
 
 def _fetch(store: Store, key: str, target: Path) -> None:
@@ -182,18 +182,18 @@ def lock_entry(workspace: Path, stage: str) -> dict[str, Any]:
     return dict(load_yaml((workspace / lock).read_text(encoding="utf-8"))["stages"][name])
 
 
-def take_back(workspace: Path, handback: Handback) -> None:
+def apply_result(workspace: Path, result: StageResult) -> None:
     """Enter what another machine made: the stage's entry in its lock, then its outputs. Raises ``UserError``."""
-    lock, name = _place_in_lock(handback.stage)
+    lock, name = _place_in_lock(result.stage)
     path = workspace / lock
     with locked(workspace):
         known: dict[str, Any] = {"schema": "2.0"}
         if path.is_file():
             known = load_yaml(path.read_text(encoding="utf-8"))
-        known.setdefault("stages", {})[name] = handback.lock
+        known.setdefault("stages", {})[name] = result.lock
         with atomic_path(path) as temporary:
             temporary.write_text(dump_yaml(known), encoding="utf-8")
-    run_command([*DVC, "--wait-for-lock", "pull", "--force", handback.stage], workspace, {}, lambda _line: None)
-    said = output_of(*DVC, "--wait-for-lock", "repro", "--dry", "--single-item", handback.stage, cwd=workspace)
+    run_command([*DVC, "--wait-for-lock", "pull", "--force", result.stage], workspace, {}, lambda _line: None)
+    said = output_of(*DVC, "--wait-for-lock", "repro", "--dry", "--single-item", result.stage, cwd=workspace)
     if "didn't change" not in said:
-        raise UserError(f"{handback.stage} was made elsewhere from other inputs than are here now: run it again")
+        raise UserError(f"{result.stage} was made on another machine from other inputs than are here now: run it again")

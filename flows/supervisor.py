@@ -1,4 +1,4 @@
-"""Runs a command that dies with whoever started it: ``python -m flows.leash COMMAND…``.
+"""Runs a command that dies with whoever started it: ``python -m flows.supervisor COMMAND…``.
 
 The command gets a process group of its own. When this process's standard input closes, because its parent closed it or was killed, or
 when it is told to terminate or hang up, the whole group ends: politely at first, by force after ``GRACE_S``. When this process itself

@@ -1,4 +1,4 @@
-"""Bring one stage up to date: ``python -P flows/bring_up.py [--force | --only-known] STAGE``.
+"""Bring one stage up to date: ``python -P flows/run_stage.py [--force | --only-known] STAGE``.
 
 ``dvc repro --single-item`` with the team's past runs in reach: what somebody computed from the same inputs is pulled. DVC's own
 ``--pull`` copies the whole run cache each time; here only what is new. With ``--only-known`` nothing is computed, and the exit status
