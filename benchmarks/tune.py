@@ -38,8 +38,8 @@ from echodistill.records import Question, read_rows
 from echodistill.teacher.hearing import Hearing
 from echodistill.teacher.references import open_references
 from echodistill.training.device import one_thread
-from echodistill.training.rollouts import RolloutSource
 from echodistill.training.train import train_student
+from echodistill.training.training_rows import TrainingRows
 from echodistill.yaml12 import load_yaml
 
 SEARCH, RESULTS = Path("benchmarks/search.yaml"), Path("benchmarks/tuning.jsonl")
@@ -125,7 +125,7 @@ def run_trial(params: Params) -> dict[str, Any]:
     views = open_references(REFERENCES)
     drawer = Drawer(params.seed, params.mixes, sources_of(corpus, noise_settings(params.seed, params.mixes)))
     training = [mix for clip in corpus.clips_of("train") for mix in drawer((clip.clip_id, "train"))]
-    source = RolloutSource(Hearing(corpus, "matched", params.seed), training, noise, views, llm.tokenizer.pad_token_id)
+    source = TrainingRows(Hearing(corpus, "matched", params.seed), training, noise, views, llm.tokenizer.pad_token_id)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     before = judge(llm, corpus, noise, limit)
     started = time.monotonic()

@@ -133,8 +133,8 @@ def compare(
     ] = None,
 ) -> None:
     """Train every system of the section `comparison` with every seed, evaluate them beside the base, and print the table."""
-    from echodistill.comparison_entry import enter_comparison
     from echodistill.evaluating import NOTHING_TO_TRAIN
+    from echodistill.log_comparison import enter_comparison
     from echodistill.mixes.folds import check_folds
     from echodistill.report.closing import console
     from echodistill.report.comparison_table import print_comparison
@@ -204,8 +204,8 @@ def register(
 
     With ECHODISTILL_S3 set, all outputs are published first and linked with the MLflow run.
     """
-    from echodistill.comparison_entry import enter_comparison
     from echodistill.evaluating import NOTHING_TO_TRAIN
+    from echodistill.log_comparison import enter_comparison
     from echodistill.params import load_params
     from echodistill.publishing import publish
     from echodistill.run_lock import at_work
@@ -289,10 +289,10 @@ def ask(
         raise UserError(f"--snr {snr:g}: give a level from {LOWEST_SNR_DB:g} to {HIGHEST_SNR_DB:g} dB")
     # only now, as these load the model libraries, which takes seconds
     from echodistill.asking import answer, in_noise, read_clip
-    from echodistill.models.prompts import check_asked
+    from echodistill.models.prompts import validate_question
 
     options = [part.strip() for part in choices[0].split(",")] if choices and len(choices) == 1 else choices or []
-    check_asked(question, options)
+    validate_question(question, options)
     waveform = read_clip(clip)
     if noise:
         _in_repository()

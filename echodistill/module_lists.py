@@ -12,8 +12,8 @@ from textwrap import TextWrapper
 import yaml
 
 from echodistill.atomic import atomic_path
-from echodistill.closure import ROOT, closure
 from echodistill.errors import UserError
+from echodistill.import_graph import ROOT, closure
 
 COMMAND = re.compile(r"python -m (?P<module>echodistill\.stages\.\w+)")
 DEPS = re.compile(r"^(?P<indent> +)deps:\n +\[(?P<items>.*?)\]\n", re.MULTILINE | re.DOTALL)

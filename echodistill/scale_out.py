@@ -53,7 +53,7 @@ class Threads:
 
 
 @dataclass(frozen=True)
-class Pays:
+class ClusterThreshold:
     """From where on a cluster of this machine's cores is faster than this process, though it takes seconds to start."""
 
     items: int
@@ -61,7 +61,7 @@ class Pays:
 
 
 @contextmanager
-def open_pool(address: str | None, here: Pool, count: int, local: Pays, probe: Callable[[], str]) -> Iterator[Pool]:
+def open_pool(address: str | None, here: Pool, count: int, local: ClusterThreshold, probe: Callable[[], str]) -> Iterator[Pool]:
     """The pool for ``count`` items of work: the cluster at ``address``, or without one a cluster of this machine's cores where
     that pays, and ``here``, in this process, where it does not.
 

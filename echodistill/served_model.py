@@ -23,7 +23,7 @@ from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
 from echodistill.models.audio_llm import Prompt, decode, encode, generate
 from echodistill.models.checkpoint import open_model
-from echodistill.models.prompts import check_asked
+from echodistill.models.prompts import validate_question
 from echodistill.models.response_limit import asked_limit, check_context
 
 BATCH = 16
@@ -83,7 +83,7 @@ def _prompts(table: pd.DataFrame) -> list[Prompt]:
     for row, (audio, question, choices) in enumerate(zip(table["audio"], table["question"], lists, strict=True)):
         try:
             prompts.append(Prompt(_named(row, _waveform, audio), str(question), _named(row, _choices, choices)))
-            _named(row, check_asked, prompts[-1].question, prompts[-1].choices)
+            _named(row, validate_question, prompts[-1].question, prompts[-1].choices)
         except UserError as error:
             faults.append(str(error))
     if faults:

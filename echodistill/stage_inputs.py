@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from echodistill import STARTED_S
-from echodistill.closure import PACKAGE, ROOT, STARTED_BY
 from echodistill.errors import UserError
+from echodistill.import_graph import PACKAGE, ROOT, STARTED_BY
 from echodistill.params import Params
 
 FOLDERS = ("corpus.path", "corpus.test.path", "mixes.recordings")

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from distributed import Client
 
-from echodistill.closure import ROOT
+from echodistill.import_graph import ROOT
 
 
 class DaskCluster:

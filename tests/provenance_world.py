@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from echodistill.audio.files import write_wav
-from echodistill.closure import ROOT
 from echodistill.dvc_lock import dvc_md5
+from echodistill.import_graph import ROOT
 from echodistill.params import validate_params
 from echodistill.publishing import publish
 from echodistill.stages.corpus import corpus

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from echodistill.closure import ROOT, closure, imports_of
+from echodistill.import_graph import ROOT, closure, imports_of
 from flows.graph import read_graph
 
 PURE = ("audio", "objectives", "evaluation")

@@ -17,21 +17,21 @@ from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch
 from echodistill.objectives.divergences import with_tail
 from echodistill.seeds import rng
 from echodistill.teacher import references
-from echodistill.teacher.cache import ReferenceCache, TeacherView
+from echodistill.teacher.cache import ReferenceCache, TeacherTargets
 from echodistill.teacher.location import cache_folder
 from echodistill.teacher.references import ReferenceRequest, collect, load_views, save_views, teach
 
 
-def view(number: int, top: bool = False) -> TeacherView:
+def view(number: int, top: bool = False) -> TeacherTargets:
     tokens = 1 + number % 3
     log_probs = torch.randn(tokens, 5, generator=torch.Generator().manual_seed(number)).log_softmax(-1)
-    return TeacherView(torch.arange(number, number + tokens), log_probs, torch.arange(4).repeat(tokens, 1) if top else None)
+    return TeacherTargets(torch.arange(number, number + tokens), log_probs, torch.arange(4).repeat(tokens, 1) if top else None)
 
 
-def same(one: TeacherView | None, other: TeacherView) -> bool:
+def same(one: TeacherTargets | None, other: TeacherTargets) -> bool:
     if one is None or (one.top_ids is None) != (other.top_ids is None):
         return False
-    pairs = [(getattr(one, field.name), getattr(other, field.name)) for field in dataclasses.fields(TeacherView)]
+    pairs = [(getattr(one, field.name), getattr(other, field.name)) for field in dataclasses.fields(TeacherTargets)]
     return all(a is b is None or (a.dtype == b.dtype and torch.equal(a, b)) for a, b in pairs)
 
 
@@ -42,7 +42,7 @@ class Teacher:
         self.asked: list[list[str]] = []
         self._dies_at = dies_at
 
-    def __call__(self, prompts: Sequence[Prompt]) -> list[TeacherView]:
+    def __call__(self, prompts: Sequence[Prompt]) -> list[TeacherTargets]:
         self.asked.append([prompt.question for prompt in prompts])
         if len(self.asked) == self._dies_at:
             raise RuntimeError("killed")
@@ -60,7 +60,7 @@ def request(number: int) -> ReferenceRequest:
 REQUESTS = [request(number) for number in range(7)]
 
 
-def run(folder: Path, teacher: Teacher, requests: Sequence[ReferenceRequest] = REQUESTS) -> tuple[dict[str, TeacherView], list[int]]:
+def run(folder: Path, teacher: Teacher, requests: Sequence[ReferenceRequest] = REQUESTS) -> tuple[dict[str, TeacherTargets], list[int]]:
     told: list[int] = []
     return collect(ReferenceCache(folder), requests, teacher, 3, told.append), told
 

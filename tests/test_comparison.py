@@ -18,9 +18,9 @@ from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.denoise import DENOISERS
 from echodistill.audio.mixing import Mix, draw
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.closure import ROOT, closure
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.import_graph import ROOT, closure
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate
 from echodistill.params import Control, Denoiser, System, TrainParams, validate_params
 from echodistill.records import Answer, GridRow, read_rows, write_rows

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import yaml
 
+from echodistill.answering.disk_cached_denoiser import DiskCachedDenoiser
 from echodistill.answering.grid import answer_grid, grid_items
-from echodistill.answering.remembered import Remembered
 from echodistill.audio.denoise import DENOISERS
 from echodistill.audio.levels import Waveform
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.closure import ROOT
 from echodistill.datasets.store import Corpus
+from echodistill.import_graph import ROOT
 from echodistill.models.audio_llm import AudioLLM, Prompt
-from echodistill.models.checkpoint import open_either
+from echodistill.models.checkpoint import load_base_or_student
 from echodistill.models.response_limit import corpus_limit
 from echodistill.models.responses import Response, respond
 from echodistill.params import validate_params
@@ -36,8 +36,8 @@ def test_a_waveform_is_cleaned_once_and_comes_back_bit_for_bit(tmp_path: Path) -
         return (waveform / 3).astype(np.float32)
 
     first, other = tone("low", "a", 0.4), tone("high", "b", 0.4)
-    kept = Remembered(front, tmp_path)
-    given = [kept(first), kept(other), kept(first), Remembered(front, tmp_path)(first)]
+    kept = DiskCachedDenoiser(front, tmp_path)
+    given = [kept(first), kept(other), kept(first), DiskCachedDenoiser(front, tmp_path)(first)]
     assert len(cleaned) == 2
     for path in tmp_path.iterdir():  # a bit that changed by itself, and a file that was cut
         content = bytearray(path.read_bytes())
@@ -117,13 +117,13 @@ def test_a_kill_while_the_student_answers_loses_nothing_of_the_base(
         opened.append(folder.name)
         if opened == ["base", "student"]:
             raise KeyboardInterrupt
-        return open_either(folder, base)
+        return load_base_or_student(folder, base)
 
     def counted(llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Response]:
         answered.append(len(prompts))
         return respond(llm, prompts, max_new_tokens)
 
-    monkeypatch.setattr("echodistill.answering.grid.open_either", killed)
+    monkeypatch.setattr("echodistill.answering.grid.load_base_or_student", killed)
     monkeypatch.setattr("echodistill.answering.journal.respond", counted)
     with pytest.raises(KeyboardInterrupt):
         asked("student")

@@ -10,7 +10,7 @@ import pytest
 from echodistill.environment import OF_JOB_MANAGERS, OF_LAUNCHERS, device_batch, forget_job_manager
 from echodistill.errors import UserError
 from echodistill.teacher.location import cache_folder
-from echodistill.training.ranks import is_main, processes
+from echodistill.training.distributed import is_main, processes
 
 ROOT = Path(__file__).parents[1]
 # accelerate looks at the variables of Intel MPI, Open MPI, MVAPICH and PyTorch when it is first asked

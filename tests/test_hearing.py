@@ -14,7 +14,7 @@ from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.params import Hears
 from echodistill.teacher.hearing import Hearing, shuffled
-from echodistill.training.rollouts import RolloutSource
+from echodistill.training.training_rows import TrainingRows
 
 
 @given(st.integers(2, 50), st.integers(0, 1000))
@@ -62,7 +62,7 @@ def test_the_teacher_hears_it_when_it_judges_rollouts_too(tiny_corpus: Corpus, h
     mix = draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ())
     noise = NoiseLibrary(tiny_corpus.waveform)
     hearing = Hearing(tiny_corpus, hears, 1)
-    (noisy,), (heard,) = RolloutSource(hearing, [mix], noise, {}, 0).prompts([0])
+    (noisy,), (heard,) = TrainingRows(hearing, [mix], noise, {}, 0).prompts([0])
     rendered = noise.render(mix, tiny_corpus.waveform(clip.clip_id))
     assert noisy.waveform is not None
     assert np.array_equal(noisy.waveform, rendered.noisy)

@@ -18,7 +18,7 @@ from echodistill.stages.entry import only
 from tests import benchmark_rows as b
 from tests.corpus_params import PARAMS, corpus_params
 from tests.test_fsdd import SPEAKERS, write_take
-from tests.test_own_test import rows_of, write_folder
+from tests.test_separate_test_source import rows_of, write_folder
 
 GROUPS = [f"g{number}" for number in range(10)]
 

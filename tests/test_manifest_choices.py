@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from echodistill.errors import UserError
-from echodistill.models.prompts import check_asked, control_token
+from echodistill.models.prompts import control_token, validate_question
 from tests.folders import ROW, only_question, only_reason, read_csv, read_jsonl, write_recordings
 
 
@@ -83,7 +83,7 @@ def test_a_control_token_is_never_given_to_a_model(root: Path, token: str) -> No
         assert f"{token!r} is a control token" in only_reason(read_jsonl(root, ROW | field))
     for question, choices in ((f"What {token}?", []), ("What?", ["red", token])):
         with pytest.raises(UserError, match="is a control token"):
-            check_asked(question, choices)
+            validate_question(question, choices)
 
 
 @pytest.mark.parametrize("text", ["a < b | c > d", "<unk>", "</s> in HTML", "|x|", "<||>", "5 <|> 3", "(A)|(B)", "<b>|</b>"])
@@ -101,4 +101,4 @@ def test_half_a_character_is_put_aside_wherever_it_stands(root: Path, half: str)
     assert not read_jsonl(root, ROW | {half: half}).quarantined  # fields that are not read may hold anything
     for question, choices in ((half, []), ("What?", ["red", half])):
         with pytest.raises(UserError, match="no valid text"):
-            check_asked(question, choices)
+            validate_question(question, choices)

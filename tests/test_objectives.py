@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import grad, gradcheck
 
-from echodistill.objectives.advantages import group_advantages, inert, shape_rewards, zero_variance
+from echodistill.objectives.advantages import group_advantages, shape_rewards, shaping_has_no_effect, zero_variance
 from echodistill.objectives.divergences import KINDS, divergence, jsd, kl, sequence_mean, with_tail
 from echodistill.objectives.echodistill import consistency, distill_loss, shaped_advantages
 from echodistill.objectives.ratio import PolicyTerm, policy_term
@@ -173,14 +173,14 @@ def test_instance_bonus_on_two_reward_levels_is_always_inert(data: st.DataObject
     rewards = tensor(data.draw(groups(pair)))
     s = tensor(data.draw(st.lists(st.floats(0.01, 1.0), min_size=len(rewards), max_size=len(rewards))))[:, None]
     for dtype in (torch.float64, torch.float32):
-        assert inert(rewards.to(dtype), shape_rewards(rewards.to(dtype), s.to(dtype), bonus)).all()
+        assert shaping_has_no_effect(rewards.to(dtype), shape_rewards(rewards.to(dtype), s.to(dtype), bonus)).all()
 
 
 def test_bonus_on_three_levels_or_by_candidate_is_not_inert() -> None:
     three = tensor([[1, 0, -1, -1]])
-    assert not inert(three, shape_rewards(three, tensor([[0.8]]), 0.5)).any()
+    assert not shaping_has_no_effect(three, shape_rewards(three, tensor([[0.8]]), 0.5)).any()
     two = tensor([[1, 1, -1, -1]])
-    assert not inert(two, shape_rewards(two, tensor([[0.9, 0.2, 0.5, 0.5]]), 0.5)).any()
+    assert not shaping_has_no_effect(two, shape_rewards(two, tensor([[0.9, 0.2, 0.5, 0.5]]), 0.5)).any()
 
 
 def test_shaped_advantages_shares() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from echodistill.closure import ROOT, closure
 from echodistill.errors import UserError
 from echodistill.gates.next_step import next_step
+from echodistill.import_graph import ROOT, closure
 from echodistill.module_lists import with_module_lists
 from echodistill.stage_inputs import FOLDERS, watched_folders
 from flows.graph import read_graph

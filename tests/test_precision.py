@@ -78,7 +78,7 @@ def test_the_stage_asks_for_the_format_of_training_on_a_gpu(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(student, "open_base", open_nothing)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    material = student.Material(tmp_path / "corpus", tmp_path / "mixes", half_folder, tmp_path / "references")
+    material = student.StudentInputs(tmp_path / "corpus", tmp_path / "mixes", half_folder, tmp_path / "references")
     with pytest.raises(Asked):
         student.make_student(
             tmp_path / "out", settings_of(weights=weights), GenerationParams(max_new_tokens=None), 1, "matched", 1, material

@@ -14,8 +14,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from echodistill.closure import ROOT
 from echodistill.errors import UserError
+from echodistill.import_graph import ROOT
 from echodistill.outputs import PUBLISHED, publish_outputs
 from echodistill.provenance.report import show
 from echodistill.publishing import REGISTERED

@@ -19,7 +19,7 @@ from echodistill.stages.entry import only
 from echodistill.stages.gate import gate
 from tests import benchmark_rows as b
 from tests.corpus_params import PARAMS
-from tests.test_own_test import rows_of, write_folder
+from tests.test_separate_test_source import rows_of, write_folder
 
 
 def make(root: Path, **changes: object) -> Corpus:

@@ -17,12 +17,12 @@ import pytest
 import soundfile
 
 from echodistill.audio.files import write_wav
-from echodistill.closure import ROOT
 from echodistill.cluster import agreement, mapping, session
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.import_graph import ROOT
 from echodistill.records import Quarantined, read_rows
-from echodistill.scale_out import Pays, Serial, Threads, open_pool
+from echodistill.scale_out import ClusterThreshold, Serial, Threads, open_pool
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage
 from echodistill.stages.entry import only
@@ -106,7 +106,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def always_a_local_cluster(monkeypatch: pytest.MonkeyPatch, small_batches: None) -> None:
     for stage in (corpus_stage, mixes_stage):
-        monkeypatch.setattr(stage, "LOCAL_CLUSTER", Pays(items=1, cores=1))
+        monkeypatch.setattr(stage, "LOCAL_CLUSTER", ClusterThreshold(items=1, cores=1))
     nothing_here(monkeypatch)
 
 
@@ -148,7 +148,7 @@ def test_a_local_cluster_gives_the_same_bytes_and_leaves_nothing(
 def test_small_work_and_few_cores_stay_in_this_process(items: int, cores: int, here: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("echodistill.scale_out.worker_count", lambda: cores)
     monkeypatch.setattr(session, "local_cluster", lambda: nullcontext(session.Session(None, "none", foreign=False)))  # type: ignore[arg-type]
-    with open_pool(None, Serial(), items, Pays(items=100, cores=4), str) as pool:
+    with open_pool(None, Serial(), items, ClusterThreshold(items=100, cores=4), str) as pool:
         assert isinstance(pool, Serial) == here
 
 

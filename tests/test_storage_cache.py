@@ -9,7 +9,7 @@ import torch
 
 from echodistill.storage.client import Store, open_store
 from echodistill.storage.entries import S3Entries
-from echodistill.teacher.cache import TeacherView
+from echodistill.teacher.cache import TeacherTargets
 from echodistill.teacher.references import collect
 from echodistill.teacher.shared_cache import Entries, SharedCache
 from tests.faulty_proxy import Proxy
@@ -20,7 +20,7 @@ from tests.test_cache import REQUESTS, Teacher, same, view
 KEYS = [request.key for request in REQUESTS]
 
 
-def run(folder: Path, entries: Entries, prepare: bool = True) -> tuple[SharedCache, Teacher, dict[str, TeacherView]]:
+def run(folder: Path, entries: Entries, prepare: bool = True) -> tuple[SharedCache, Teacher, dict[str, TeacherTargets]]:
     """What the stage does on a machine with this local folder."""
     cache, teacher = SharedCache(folder, entries), Teacher()
     if prepare:
@@ -28,7 +28,7 @@ def run(folder: Path, entries: Entries, prepare: bool = True) -> tuple[SharedCac
     return cache, teacher, collect(cache, REQUESTS, teacher, 3, lambda done: None)
 
 
-def assert_right(views: dict[str, TeacherView]) -> None:
+def assert_right(views: dict[str, TeacherTargets]) -> None:
     assert views.keys() == set(KEYS)
     assert all(same(views[key], view(number)) for number, key in enumerate(KEYS))
 
@@ -172,5 +172,5 @@ def test_a_store_that_is_away_from_the_start_costs_one_wait(
 
 def test_entries_are_the_bytes_of_the_local_file(store: Store, tmp_path: Path) -> None:
     cache = SharedCache(tmp_path, S3Entries(store))
-    cache.put(KEYS[0], TeacherView(torch.arange(2), torch.zeros(2, 3), None))
+    cache.put(KEYS[0], TeacherTargets(torch.arange(2), torch.zeros(2, 3), None))
     assert S3Entries(store).get(KEYS[0]) == cache.path_of(KEYS[0]).read_bytes()

@@ -23,9 +23,9 @@ from echodistill.params import TrainParams, load_params
 from echodistill.teacher.hearing import Hearing
 from echodistill.teacher.references import teach
 from echodistill.training.metrics_file import read_metrics
-from echodistill.training.rollouts import RolloutSource, visiting_order
 from echodistill.training.train import train_student
 from echodistill.training.trainer import AudioGRPOTrainer
+from echodistill.training.training_rows import TrainingRows, sample_order
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 4
@@ -46,12 +46,12 @@ def settings_of(**changes: Any) -> TrainParams:
     return TrainParams.model_validate(raw | small | changes | {"objective": objective})
 
 
-def source_of(corpus: Corpus, llm: AudioLLM) -> RolloutSource:
+def source_of(corpus: Corpus, llm: AudioLLM) -> TrainingRows:
     mixes: list[Mix] = [draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ()) for clip in corpus.clips_of("train")]
     questions = corpus.questions_of("train")
     views = teach(llm, [Prompt(corpus.waveform(q.clip_id), q.question, q.choices) for q in questions], 4, 8, 4096)
     by_id = {question.question_id: view for question, view in zip(questions, views, strict=True)}
-    return RolloutSource(Hearing(corpus, "matched", 1), mixes, NoiseLibrary(corpus.waveform), by_id, llm.tokenizer.pad_token_id)
+    return TrainingRows(Hearing(corpus, "matched", 1), mixes, NoiseLibrary(corpus.waveform), by_id, llm.tokenizer.pad_token_id)
 
 
 def run(folder: Path, model: Path, corpus: Corpus, **changes: Any) -> tuple[AudioLLM, list[dict[str, float]]]:
@@ -81,7 +81,7 @@ def test_every_method_trains_and_logs(
     if method in ("echodistill", "grpo"):
         wanted |= {"reward", "frac_reward_zero_std", "completions/mean_length", "truncated_share"}
     if method == "echodistill":
-        wanted |= {"shaped_reward", "inert_groups", "zero_variance_groups", "kl"}
+        wanted |= {"shaped_reward", "groups_without_effect", "zero_variance_groups", "kl"}
     assert all(wanted <= row.keys() for row in rows)
     rollouts = settings_of(**{"method": method} | changes)
     for row in rows:  # the budget: what the student sampled, and what it was given to learn from
@@ -131,13 +131,13 @@ def test_what_is_trained_stands_in_the_log(tmp_path: Path, model_folder: Path, t
 
 
 def test_few_rows_are_visited_again_and_none_is_left_out() -> None:
-    order = visiting_order(5, 12, seed=1)
+    order = sample_order(5, 12, seed=1)
     assert sorted(order[:5]) == sorted(order[5:10]) == list(range(5))
     assert order[:5] != order[5:10]
     assert len(order) == 12
-    assert visiting_order(5, 7, seed=1) == order[:7]
+    assert sample_order(5, 7, seed=1) == order[:7]
     with pytest.raises(UserError, match="nothing to train on"):
-        visiting_order(0, 3, seed=1)
+        sample_order(0, 3, seed=1)
 
 
 def test_gradient_accumulation_changes_nothing(

@@ -16,8 +16,8 @@ from echodistill.models.audio_llm import AudioLLM
 from echodistill.training.pretrain import MildlyNoisy, _Pretrainer, words_of
 from tests.folders import ROW, only_question, read_csv, read_jsonl, write_recordings
 from tests.test_held_out_groups import make
-from tests.test_own_test import rows_of, write_folder
 from tests.test_pretrain import SETTINGS
+from tests.test_separate_test_source import rows_of, write_folder
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The items of a grid: every question of a split under every mix of it, as a system in front of the model lets it hear them."""
+"""The items of a grid: every question of a split under every mix of it, behind what a system puts in front of the model."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,24 +12,26 @@ from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.environment import device_batch
 from echodistill.models.audio_llm import AudioLLM, Prompt
-from echodistill.models.checkpoint import open_either
+from echodistill.models.checkpoint import load_base_or_student
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params import GenerationParams
 from echodistill.progress import bar
 from echodistill.records import GRIDS, Answer, GridRow, Question, read_rows, write_rows
 from echodistill.training.run_folder import fingerprint, run_folder
 
-Front = Callable[[Waveform], Waveform]
+Preprocessor = Callable[[Waveform], Waveform]
 """What is done to a clip before the model hears it: a denoiser."""
 
 
-def grid_items(corpus: Corpus, mixes_folder: Path, noise: NoiseLibrary, front: Front | None = None, split: str = "test") -> list[Item]:
+def grid_items(
+    corpus: Corpus, mixes_folder: Path, noise: NoiseLibrary, preprocessor: Preprocessor | None = None, split: str = "test"
+) -> list[Item]:
     """Return one item a row of the split's grid, in the grid's order."""
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     items = []
     for row in read_rows(mixes_folder / GRIDS[split], GridRow):
         mix, question = mixes[row.mix_id], corpus.questions[row.question_id]
-        prompt = partial(_prompt, corpus, noise, mix, question, front)
+        prompt = partial(_prompt, corpus, noise, mix, question, preprocessor)
         items.append(Item(mix.mix_id, question.question_id, mix.noise_kind, mix.snr_db, prompt))
     return items
 
@@ -52,7 +54,7 @@ def answer_grid(out: Path, says: str, mark: str, llm: AudioLLM, items: list[Item
 
 
 @dataclass(frozen=True)
-class Asked:
+class InferenceJob:
     """A model of which the same is asked as of another."""
 
     folder: Path
@@ -71,21 +73,21 @@ def base_and_student(
     heard: Mapping[str, Path | None],
     base: tuple[Path, Path],
     student: tuple[Path, Path],
-) -> tuple[Asked, Asked]:
+) -> tuple[InferenceJob, InferenceJob]:
     """Return the jobs of base and student, each a pair of model folder and answers file, on the same ``facts`` and inputs ``heard``."""
     of_base = {**heard, "base": base[0]}
     of_student = {**of_base, "student": student[0]}
-    return Asked(*base, stage, facts, of_base), Asked(*student, stage, facts, of_student)
+    return InferenceJob(*base, stage, facts, of_base), InferenceJob(*student, stage, facts, of_student)
 
 
-def answer_both(base: Asked, student: Asked, items: list[Item], corpus: Corpus, generation: GenerationParams) -> None:
+def answer_both(base: InferenceJob, student: InferenceJob, items: list[Item], corpus: Corpus, generation: GenerationParams) -> None:
     """Write greedy answers of the base, and of the student that was made from it; one model at a time is in memory.
 
     Nothing is written, and no journal removed, before both have answered.
     """
     made = []
     for asked in (base, student):
-        says, llm = f"answer {asked.out.stem}", open_either(asked.folder, base.folder)
+        says, llm = f"answer {asked.out.stem}", load_base_or_student(asked.folder, base.folder)
         limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
         if asked is base:
             print(f"responses have at most {limit} tokens")
@@ -118,6 +120,6 @@ def without_audio(corpus: Corpus, items: list[Item]) -> list[Item]:
     ]
 
 
-def _prompt(corpus: Corpus, noise: NoiseLibrary, mix: Mix, question: Question, front: Front | None) -> Prompt:
+def _prompt(corpus: Corpus, noise: NoiseLibrary, mix: Mix, question: Question, preprocessor: Preprocessor | None) -> Prompt:
     noisy = noise.render(mix, corpus.waveform(mix.clip_id)).noisy
-    return Prompt(noisy if front is None else front(noisy), question.question, question.choices)
+    return Prompt(noisy if preprocessor is None else preprocessor(noisy), question.question, question.choices)

@@ -61,7 +61,7 @@ def answer_items(
     progress(len(items) - sum(map(len, open_parts)))
     with journal.open("ab") as file:
         if journal.stat().st_size and not journal.read_bytes().endswith(b"\n"):
-            file.write(b"\n")  # seal a line cut by a kill
+            file.write(b"\n")  # end a line cut by a kill
         rendered = ordered_map(lambda part: [item.prompt() for item in part], open_parts)  # the next clips while the model answers
         for part, prompts in zip(open_parts, rendered, strict=True):
             for item, response in zip(part, respond(llm, prompts, max_new_tokens), strict=True):

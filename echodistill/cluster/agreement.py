@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from distributed import Client, get_worker
 
-from echodistill.closure import ROOT, closure
 from echodistill.errors import UserError
+from echodistill.import_graph import ROOT, closure
 
 PACKAGES = ("numpy", "soundfile", "soxr", "dask", "distributed", "cloudpickle")
 OF_SCHEDULER = ("dask", "distributed")
@@ -49,7 +49,7 @@ def _versions(facts: dict, packages: tuple[str, ...]) -> dict[str, str | None]:
 
 
 @dataclass(frozen=True)
-class Seal:
+class WorkerCheck:
     """What a worker must find about itself before it computes for us. Workers that come later are held to it too."""
 
     module: str
@@ -60,7 +60,7 @@ class Seal:
     results: str
     """What ``probe`` gave."""
 
-    def demand(self) -> None:
+    def verify(self) -> None:
         """Raises ``UserError`` on a worker that differs."""
         worker = get_worker().address
         if _code(self.module) != self.code:
@@ -75,8 +75,8 @@ class Seal:
             )
 
 
-def seal(function: Callable, probe: Callable[[], str]) -> Seal:
-    return Seal(function.__module__, probe, _code(function.__module__), _results(probe))
+def worker_check(function: Callable, probe: Callable[[], str]) -> WorkerCheck:
+    return WorkerCheck(function.__module__, probe, _code(function.__module__), _results(probe))
 
 
 @cache

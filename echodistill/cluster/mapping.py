@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from distributed import Client, Future, KilledWorker
 
-from echodistill.cluster.agreement import Seal, seal
+from echodistill.cluster.agreement import WorkerCheck, worker_check
 from echodistill.cluster.session import Session
 from echodistill.errors import UserError
 from echodistill.scale_out import no_size
@@ -44,7 +44,7 @@ class ClusterPool:
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item], size: Callable[[Item], int] = no_size) -> Iterator[Result]:
         client = self._session.client
-        demanded = seal(function, self._probe) if self._session.foreign else None
+        check = worker_check(function, self._probe) if self._session.foreign else None
         # a task of its own, so that the function goes to each worker once, and again where a lost worker held it
         shared = client.submit(_itself, function, pure=False)
         remaining = _batches(items, size)
@@ -55,7 +55,7 @@ class ClusterPool:
                 if time.monotonic() - looked > LOOK_S:
                     threads, looked = _threads(client), time.monotonic()
                 room = max(0, AHEAD * max(1, threads) - len(pending))
-                pending.extend(client.submit(_run, shared, batch, demanded, pure=False) for batch in islice(remaining, room))
+                pending.extend(client.submit(_run, shared, batch, check, pure=False) for batch in islice(remaining, room))
                 if not pending:
                     return
                 outcome = self._outcome(pending.popleft())
@@ -110,10 +110,10 @@ def _itself(function: Callable) -> Callable:
     return function
 
 
-def _run(function: Callable[[Item], Result], batch: list[Item], demanded: Seal | None) -> Outcome:
+def _run(function: Callable[[Item], Result], batch: list[Item], check: WorkerCheck | None) -> Outcome:
     """On a worker: compute a batch up to its first exception."""
-    if demanded is not None:
-        demanded.demand()
+    if check is not None:
+        check.verify()
     results = []
     for item in batch:
         try:

@@ -10,7 +10,7 @@ from echodistill.datasets.choices import LABEL, Choices, label_of
 from echodistill.datasets.fields import as_text
 from echodistill.datasets.manifest import RowError
 from echodistill.errors import UserError
-from echodistill.models.prompts import folded
+from echodistill.models.prompts import normalize_choice
 
 AnswersAs = Literal["text", "letter", "number"]
 """How a manifest is known to write its answers."""
@@ -57,13 +57,13 @@ class Answers:
     def index(self, value: Any, asked: Choices, row: str) -> int:
         """Return the right choice's index. Raises ``RowError`` where none is meant, or more than one may be."""
         choices, text = asked.texts, as_text(value, "field 'answer'")
-        names = [folded(choice) for choice in choices]
+        names = [normalize_choice(choice) for choice in choices]
         letters = LETTERS[: len(choices)]
         always_numbers = self._written_as == "number"
         first_number = self._stated if self._stated is not None else 0 if always_numbers else asked.first_number
         readings: dict[AnswersAs, set[int]] = {"text": set(), "number": set(), "letter": set()}
-        if folded(text) in names:
-            readings["text"] = {names.index(folded(text))}
+        if normalize_choice(text) in names:
+            readings["text"] = {names.index(normalize_choice(text))}
         elif _QUANTITY.fullmatch(text):  # 2 is the choice 2.0
             readings["text"] = {index for index, name in enumerate(names) if _QUANTITY.fullmatch(name) and float(name) == float(text)}
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -85,7 +85,7 @@ class Answers:
                 "order, or write the choice's text"
             )
         named = (readings[self._written_as] if self._written_as else set()) or set.union(*readings.values()) or labelled
-        if (match := LABEL.match(text)) and not named and (behind := folded(text[match.end() :])) in names:
+        if (match := LABEL.match(text)) and not named and (behind := normalize_choice(text[match.end() :])) in names:
             named = {names.index(behind)}
             if label_of(match) not in (letters[names.index(behind)], str(names.index(behind) + first_number)):
                 raise RowError(f"answer {text!r}: the letter is not that choice's letter among {list(choices)}")

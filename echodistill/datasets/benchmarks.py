@@ -2,7 +2,7 @@
 
 ``corpus.manifest`` is a published file below ``corpus.path``, or a pattern for several (``*.jsonl``). Rows published for testing
 all become test rows: nothing is ever trained on them, unless ``corpus.benchmark_rows`` is ``split``. To train on something else and
-test on them, they are the source of the test alone (``own_test``).
+test on them, they are the source of the test alone (``separate_test_source``).
 """
 
 from collections.abc import Iterable, Iterator

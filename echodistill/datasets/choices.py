@@ -13,7 +13,7 @@ from typing import Any
 
 from echodistill.datasets.fields import NO_VALUE, as_text
 from echodistill.datasets.manifest import Doubled, Fields, RowError
-from echodistill.models.prompts import folded
+from echodistill.models.prompts import normalize_choice
 
 LABEL = re.compile(r"(?:[(（]([A-Za-z]|\d{1,2})[)）]\s*|([A-Za-z]|\d{1,2})(?:[.):]\s+|[.)](?=[^\W\d]{2})|[．）：、]\s*))(?=\S)")
 _WRAPPER = re.compile(r"np|numpy|array|str_|bytes_|u?int\d+|float\d+")
@@ -46,12 +46,13 @@ def choices_of(fields: Fields) -> Choices:
     labels = tuple(label_of(match) for match in matches) if len(matches) == len(choices) else ()
     numbers = [[str(number) for number in range(first, first + len(choices))] for first in (0, 1)]
     bare = [choice[match.end() :] for choice, match in zip(choices, matches, strict=False)]
-    numbered = list(labels) in numbers and len({folded(choice) for choice in bare}) == len(choices)  # not "1: 30 pm", "2: 30 pm"
+    # not "1: 30 pm", "2: 30 pm"
+    numbered = list(labels) in numbers and len({normalize_choice(choice) for choice in bare}) == len(choices)
     if numbered or list(labels) == list(LETTERS[: len(choices)]):
         choices = bare
         first_number = int(labels[0]) if labels[0].isdigit() else first_number
         labels = ()
-    names = [folded(choice) for choice in choices]
+    names = [normalize_choice(choice) for choice in choices]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise RowError(f"choice {repeated[0]!r} stands twice")
     return Choices(tuple(choices), first_number, labels)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import regex
 
-from echodistill.evaluation.wording import (
+from echodistill.evaluation.answer_patterns import (
     ASIDE,
     CLAUSES,
     CORRECTION,

@@ -12,7 +12,7 @@ from echodistill.audio.stored import decode_flac
 from echodistill.datasets.origin import shares
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.evaluation.wording import normalise
+from echodistill.evaluation.answer_patterns import normalise
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, Unique
 from echodistill.params import Params
 from echodistill.params_corpus import CorpusParams

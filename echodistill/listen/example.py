@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from echodistill.errors import UserError
-from echodistill.models.prompts import check_asked
+from echodistill.models.prompts import validate_question
 from echodistill.records import Question, read_rows
 
 
@@ -27,7 +27,7 @@ def example_of(corpus_folder: Path) -> Example:
     for row in sorted(rows, key=lambda row: row.split != "test"):
         example = Example(_one_line(row.question), [_one_line(choice) for choice in row.choices])
         try:
-            check_asked(example.question, example.choices)
+            validate_question(example.question, example.choices)
         except UserError:
             continue
         return example

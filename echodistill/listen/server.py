@@ -22,7 +22,7 @@ from echodistill.audio.levels import Waveform
 from echodistill.audio.stored import encode_flac
 from echodistill.errors import UserError
 from echodistill.listen.example import Example
-from echodistill.models.prompts import check_asked
+from echodistill.models.prompts import validate_question
 
 HOST = "127.0.0.1"
 HERE = Path(__file__).parent
@@ -176,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
             return query.get(name, [""])[0].strip()
 
         choices = [part.strip() for part in LINE_ENDS.split(field("choices")) if part.strip()]
-        check_asked(field("question"), choices)
+        validate_question(field("question"), choices)
         kind, level = field("noise"), _level(field("snr") or "0")
         with self.server.turn:
             if self._gone():

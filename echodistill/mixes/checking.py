@@ -1,4 +1,4 @@
-"""Render a mix once and measure it: from the corpus folder where it can be read, or from a ``Parcel`` that holds all the mix needs."""
+"""Render a mix once and measure it: from the corpus folder where it can be read, or from a ``RenderTask`` with all it needs."""
 
 import hashlib
 from dataclasses import astuple, dataclass
@@ -19,7 +19,7 @@ from echodistill.datasets.store import Corpus
 from echodistill.records import MixCheck
 from echodistill.seeds import rng
 
-CLIPS_KEPT = 256  # by a packer: a test clip has one mix after another
+CLIPS_KEPT = 256  # by a build_task: a test clip has one mix after another
 
 
 class FileChecker:
@@ -60,7 +60,7 @@ class StoredClip:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class RenderTask:
     """A recipe and what it is rendered from."""
 
     mix: Mix
@@ -76,7 +76,7 @@ class Parcel:
         return sum(len(clip.content) for clip in (self.clip, *self.voices)) + (0 if self.excerpt is None else self.excerpt.nbytes)
 
 
-class Packer:
+class RenderTaskBuilder:
     """Makes parcels of a corpus and of the library that reads recorded noise."""
 
     def __init__(self, corpus: Corpus, library: NoiseLibrary) -> None:
@@ -85,22 +85,22 @@ class Packer:
         # the same object for the same clip: pickle sends an object once a batch, however many parcels hold it
         self._stored = lru_cache(maxsize=CLIPS_KEPT)(self._read)
 
-    def __call__(self, mix: Mix) -> Parcel:
+    def __call__(self, mix: Mix) -> RenderTask:
         """Raises ``UserError`` when the corpus or a recording is damaged."""
         clip = self._stored(mix.clip_id)
         if mix.noise_kind not in self._library.recorded_kinds:
             voices = tuple(map(self._stored, mix.noise_sources)) if mix.noise_kind == CROWD else ()
-            return Parcel(mix, clip, voices, None)
+            return RenderTask(mix, clip, voices, None)
         excerpt = self._library.noise(mix, round(clip.duration_s * SAMPLE_RATE))
-        return Parcel(mix, clip, (), np.asarray(excerpt, dtype=np.float32))
+        return RenderTask(mix, clip, (), np.asarray(excerpt, dtype=np.float32))
 
     def _read(self, clip_id: str) -> StoredClip:
         return StoredClip(clip_id, self._corpus.stored_bytes(clip_id), self._corpus.clips[clip_id].duration_s)
 
 
-def check(parcel: Parcel) -> MixCheck:
-    """What ``FileChecker`` gives, from a parcel."""
-    return _measure(parcel.mix, render(parcel.mix, parcel.clip.waveform, _noise(parcel)))
+def check(task: RenderTask) -> MixCheck:
+    """What ``FileChecker`` gives, from a task."""
+    return _measure(task.mix, render(task.mix, task.clip.waveform, _noise(task)))
 
 
 def _measure(mix: Mix, rendered: Rendered) -> MixCheck:
@@ -111,12 +111,12 @@ def _measure(mix: Mix, rendered: Rendered) -> MixCheck:
     return MixCheck(mix.mix_id, snr_db(rendered.clean, added), rendered.gain, peak)
 
 
-def _noise(parcel: Parcel) -> NDArray[np.floating] | None:
+def _noise(task: RenderTask) -> NDArray[np.floating] | None:
     """The mix's noise before scaling, shape (samples,)."""
-    if parcel.mix.noise_kind == CLEAN or parcel.excerpt is not None:
-        return parcel.excerpt
-    voices = {voice.clip_id: voice for voice in parcel.voices}
-    return NoiseLibrary(lambda clip_id: voices[clip_id].waveform).noise(parcel.mix, len(parcel.clip.waveform))
+    if task.mix.noise_kind == CLEAN or task.excerpt is not None:
+        return task.excerpt
+    voices = {voice.clip_id: voice for voice in task.voices}
+    return NoiseLibrary(lambda clip_id: voices[clip_id].waveform).noise(task.mix, len(task.clip.waveform))
 
 
 def probe() -> str:
@@ -126,6 +126,6 @@ def probe() -> str:
     clips = [StoredClip(name, encode_flac(part), 0.5) for name, part in zip("ab", np.split(tone, 2), strict=True)]
     for kind in (CROWD, *PROCEDURAL):
         mix = draw(0, "a", "test", kind, 0.0, 0, ("a", "b") if kind == CROWD else ())
-        parcel = Parcel(mix, clips[0], (clips[1],) if kind == CROWD else (), None)
-        digest.update(repr((mix, astuple(check(parcel)))).encode())
+        task = RenderTask(mix, clips[0], (clips[1],) if kind == CROWD else (), None)
+        digest.update(repr((mix, astuple(check(task)))).encode())
     return digest.hexdigest()

@@ -93,7 +93,7 @@ def _verify_cached(name: str, revision: str, recorded: Mapping[str, str]) -> Non
         raise UserError(f"the files of {name} in {folder} are damaged ({shown(changed)}): delete this folder, it is fetched again")
 
 
-def open_either(model: Path, base: Path) -> AudioLLM:
+def load_base_or_student(model: Path, base: Path) -> AudioLLM:
     """The base itself where ``model`` is its folder, else the student there."""
     return open_base(base) if model == base else open_model(model, base)
 

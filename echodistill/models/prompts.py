@@ -20,12 +20,12 @@ def control_token(text: str) -> str | None:
     return found[0] if found else None
 
 
-def folded(choice: str) -> str:
+def normalize_choice(choice: str) -> str:
     """What two choices are told apart by."""
     return " ".join(unicodedata.normalize("NFKC", choice).casefold().split()).rstrip(".!")
 
 
-def check_asked(question: str, choices: Sequence[str]) -> None:
+def validate_question(question: str, choices: Sequence[str]) -> None:
     """Raises ``UserError`` for a question or choices that no model can answer."""
     if not question.strip():
         raise UserError("the question is empty")
@@ -36,7 +36,7 @@ def check_asked(question: str, choices: Sequence[str]) -> None:
             raise UserError(f"{token!r} is a control token of language models: leave it out of the question and the choices")
         if any(unicodedata.category(character) == "Cs" for character in text):
             raise UserError(f"{text!r} is no valid text: write the question and the choices in UTF-8")
-    names = [folded(choice) for choice in choices]
+    names = [normalize_choice(choice) for choice in choices]
     if not all(names):
         raise UserError(f"a choice is empty: {list(choices)}")
     if repeated := [choice for choice, name in zip(choices, names, strict=True) if names.count(name) > 1]:

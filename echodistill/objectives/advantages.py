@@ -34,7 +34,7 @@ def zero_variance(rewards: torch.Tensor) -> torch.Tensor:
     return (rewards.max(dim=1).values - rewards.min(dim=1).values) < 1e-6
 
 
-def inert(rewards: torch.Tensor, shaped: torch.Tensor) -> torch.Tensor:
+def shaping_has_no_effect(rewards: torch.Tensor, shaped: torch.Tensor) -> torch.Tensor:
     """Groups in which shaping changed no advantage, (B,) bool [ours].
 
     With rewards of two levels an instance-level bonus is an affine map of the group's rewards, which std-normalising undoes.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from echodistill.objectives.advantages import group_advantages, inert, shape_rewards, zero_variance
+from echodistill.objectives.advantages import group_advantages, shape_rewards, shaping_has_no_effect, zero_variance
 from echodistill.objectives.divergences import divergence, sequence_mean
 
 
@@ -50,10 +50,10 @@ def shaped_advantages(rewards: torch.Tensor, consistency_s: torch.Tensor | None,
     """Shape task rewards (B, K) with ``consistency_s`` (B, K) or (B, 1), ``None`` for no shaping, and normalise by group."""
     shaped = rewards if consistency_s is None else shape_rewards(rewards, consistency_s, bonus)
     rewarded = (rewards > 0).any(dim=1)
-    inert_groups = inert(rewards, shaped)[rewarded]
+    groups_without_effect = shaping_has_no_effect(rewards, shaped)[rewarded]
     return ShapedAdvantages(
         advantages=group_advantages(shaped),
         rewards=shaped,
-        inert_share=float(inert_groups.float().mean()) if len(inert_groups) else 1.0,
+        inert_share=float(groups_without_effect.float().mean()) if len(groups_without_effect) else 1.0,
         zero_variance_share=float(zero_variance(shaped).float().mean()),
     )

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from echodistill.answering.disk_cached_denoiser import DiskCachedDenoiser
 from echodistill.answering.grid import answer_both, base_and_student, grid_items
-from echodistill.answering.remembered import Remembered
 from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.denoise import DENOISERS, SLOW
 from echodistill.audio.mixing import Mix
@@ -35,10 +35,12 @@ def answer_denoised(
     corpus = Corpus(corpus_folder)
     of_test = [mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix) if mix.split == "test"]
     chosen = denoised_mixes(of_test, limit, params.seed)
-    front = DENOISERS[denoiser]
+    preprocessor = DENOISERS[denoiser]
     if denoiser in SLOW:
-        front = Remembered(front, only_run_folder(f"denoised-{denoiser}", fingerprint("answer_denoised", {}, heard)))
-    items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), front)
+        preprocessor = DiskCachedDenoiser(
+            preprocessor, only_run_folder(f"denoised-{denoiser}", fingerprint("answer_denoised", {}, heard))
+        )
+    items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), preprocessor)
     items = [item for item in items if item.mix_id in chosen]
     answer_both(base, student, items, corpus, params.generation)
 

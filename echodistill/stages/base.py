@@ -25,10 +25,10 @@ from echodistill.storage.client import checked_place
 from echodistill.storage.place import Place
 from echodistill.training.bar import ProgressBar
 from echodistill.training.checkpoints import latest_complete, remove_checkpoints, remove_unusable, step_of
+from echodistill.training.distributed import processes
 from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
 from echodistill.training.metrics_log import MetricsLog, nowhere
 from echodistill.training.pretrain import pretrain
-from echodistill.training.ranks import processes
 from echodistill.training.remote_checkpoints import Run, mirrored
 from echodistill.training.run_folder import fingerprint, run_folder
 

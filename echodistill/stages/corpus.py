@@ -8,7 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
-from echodistill.datasets import benchmarks, builtin, folder, fsdd, own_test
+from echodistill.datasets import benchmarks, builtin, folder, fsdd, separate_test_source
 from echodistill.datasets.encoding import Encoded, Encoder, fetch, probe
 from echodistill.datasets.missing import lacks_audio
 from echodistill.datasets.origin import origin, shares
@@ -21,12 +21,12 @@ from echodistill.params import Params
 from echodistill.params_corpus import CorpusParams
 from echodistill.progress import track
 from echodistill.records import SPLITS, Clip, Quarantined, Question, write_rows
-from echodistill.scale_out import Pays, Pool, Threads, open_pool
+from echodistill.scale_out import ClusterThreshold, Pool, Threads, open_pool
 from echodistill.stages.entry import run_stage
 from echodistill.workers import ordered_map
 
 # Decoders and the FLAC encoder let go of the interpreter: on a few cores threads do as well and send nothing between processes.
-LOCAL_CLUSTER = Pays(items=5_000, cores=8)
+LOCAL_CLUSTER = ClusterThreshold(items=5_000, cores=8)
 REFUSED = Path(".echodistill/quarantined.txt")
 """All bad rows of a corpus that was not made for them."""
 SHOWN = 3
@@ -43,7 +43,7 @@ def corpus(params: Params, out: Path, address: str | None = None) -> None:
     speaks = "builtin" in (settings.source, settings.test.source)
     with builtin.Espeak() if speaks else nullcontext() as espeak:
         read = partial(_read, seed=params.seed, espeak=espeak)
-        found = read(settings) if settings.test.source is None else own_test.read_both(settings, read)
+        found = read(settings) if settings.test.source is None else separate_test_source.read_both(settings, read)
         # the synthesiser's processes, one a core, are what builtin waits for: a local cluster would only take their time
         count = 0 if speaks else len(found.clips)
         with atomic_path(out) as temporary, open_pool(address, Threads(), count, LOCAL_CLUSTER, probe) as pool:

@@ -6,9 +6,9 @@ from pathlib import Path
 from echodistill.atomic import atomic_path
 from echodistill.datasets.store import Corpus
 from echodistill.evaluated_student import is_absent, method_of
-from echodistill.evaluation.authors import scoring_of, with_authors
 from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.headline import curve_points, top_figures
+from echodistill.evaluation.official_scoring import scoring_of, with_authors
 from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.evaluation.units import unit_of
 from echodistill.mixes.sources import babble_split

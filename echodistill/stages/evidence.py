@@ -8,11 +8,11 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.datasets.store import Corpus
-from echodistill.evaluation.authors import Scoring, scoring_of, with_authors
 from echodistill.evaluation.budget import budget_of
 from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.generalisation import distortion_table, level_table
 from echodistill.evaluation.headline import curve_points, seed_figures, top_figures
+from echodistill.evaluation.official_scoring import Scoring, scoring_of, with_authors
 from echodistill.evaluation.rotation import Fold, rotation_table
 from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.evaluation.units import unit_of

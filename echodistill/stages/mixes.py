@@ -10,19 +10,19 @@ from echodistill.audio.kinds import CROWD
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
-from echodistill.mixes.checking import FileChecker, Packer, check, probe
+from echodistill.mixes.checking import FileChecker, RenderTaskBuilder, check, probe
 from echodistill.mixes.drawing import Drawer
 from echodistill.mixes.noise_settings import noise_settings, write_noise
 from echodistill.mixes.sources import sources_of
 from echodistill.params import Params
 from echodistill.progress import track
 from echodistill.records import GRIDS, SPLITS, GridRow, MixCheck, Question, write_rows
-from echodistill.scale_out import Pays, Serial, open_pool
+from echodistill.scale_out import ClusterThreshold, Serial, open_pool
 from echodistill.stages.entry import run_stage
 
 # 6,000 mixes are ten seconds of work on one core. Each process decodes the clips anew: two of them win little, and lose on a busy
 # machine (benchmarks/README.md).
-LOCAL_CLUSTER = Pays(items=6_000, cores=4)
+LOCAL_CLUSTER = ClusterThreshold(items=6_000, cores=4)
 
 
 def mixes(params: Params, out: Path, corpus_folder: Path, address: str | None = None) -> None:
@@ -43,8 +43,8 @@ def mixes(params: Params, out: Path, corpus_folder: Path, address: str | None = 
         if pool.shares_files:
             checked = pool.map(FileChecker(corpus_folder, noise.recorded), rows)
         else:
-            packer = Packer(corpus, NoiseLibrary(corpus.waveform, noise.recorded))
-            checked = pool.map(check, map(packer, rows), attrgetter("size"))
+            build_task = RenderTaskBuilder(corpus, NoiseLibrary(corpus.waveform, noise.recorded))
+            checked = pool.map(check, map(build_task, rows), attrgetter("size"))
         checks = list(track(checked, len(rows), "mixes", "mixes"))
     with atomic_path(out) as temporary:
         temporary.mkdir()

@@ -6,7 +6,7 @@ from echodistill.errors import UserError
 from echodistill.params import Control, Params, System
 from echodistill.stages.entry import run_stage
 from echodistill.systems import SYSTEMS, settings_for
-from echodistill.training.student import Material, make_student
+from echodistill.training.student import StudentInputs, make_student
 
 
 def train_system(
@@ -23,8 +23,8 @@ def train_system(
     if params.references.hears != "matched":
         raise UserError("references.hears: a comparison needs `matched`, its controls have references of their own")
     system = SYSTEMS[name]
-    material = Material(corpus_folder, mixes_folder, base_folder, references_folder)
-    make_student(out, settings_for(system, params.train), params.generation, seed, system.hears, params.seed, material, True)
+    inputs = StudentInputs(corpus_folder, mixes_folder, base_folder, references_folder)
+    make_student(out, settings_for(system, params.train), params.generation, seed, system.hears, params.seed, inputs, True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from echodistill.errors import UserError
 
 
 @dataclass(frozen=True)
-class TeacherView:
+class TeacherTargets:
     """The teacher's greedy response to a clean clip and what it thought at each of its T tokens."""
 
     token_ids: torch.Tensor
@@ -38,7 +38,7 @@ class ReferenceCache:
     def path_of(self, key: str) -> Path:
         return self._folder / "references" / key[:2] / f"{key}.safetensors"
 
-    def get(self, key: str) -> TeacherView | None:
+    def get(self, key: str) -> TeacherTargets | None:
         """The entry, or ``None`` when it is absent or damaged. Raises ``UserError`` when the cache cannot be read."""
         path = self.path_of(key)
         try:
@@ -54,9 +54,9 @@ class ReferenceCache:
             tensors = load(payload)
         except SafetensorError:
             return None
-        return TeacherView(tensors["token_ids"], tensors["log_probs"], tensors.get("top_ids"))
+        return TeacherTargets(tensors["token_ids"], tensors["log_probs"], tensors.get("top_ids"))
 
-    def put(self, key: str, view: TeacherView) -> None:
+    def put(self, key: str, view: TeacherTargets) -> None:
         tensors = {"token_ids": view.token_ids.contiguous(), "log_probs": view.log_probs.contiguous()}
         if view.top_ids is not None:
             tensors["top_ids"] = view.top_ids.contiguous()

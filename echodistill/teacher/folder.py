@@ -24,7 +24,7 @@ from echodistill.records import Question, Reference, write_rows
 from echodistill.storage.client import checked_place, open_store
 from echodistill.storage.entries import S3Entries
 from echodistill.storage.place import Place
-from echodistill.teacher.cache import ReferenceCache, TeacherView
+from echodistill.teacher.cache import ReferenceCache, TeacherTargets
 from echodistill.teacher.hearing import Hearing
 from echodistill.teacher.location import cache_folder
 from echodistill.teacher.reference_key import reference_key
@@ -102,7 +102,7 @@ def _request(question: Question, hearing: Hearing, teacher: Teacher) -> Referenc
     return ReferenceRequest(key, Prompt(hearing.waveform(question.clip_id), question.question, question.choices))
 
 
-def _row(question: Question, key: str, view: TeacherView, llm: AudioLLM) -> Reference:
+def _row(question: Question, key: str, view: TeacherTargets, llm: AudioLLM) -> Reference:
     token_ids = view.token_ids.tolist()
     response = decode(llm, token_ids)
     parsed = parse_choice(response, question.choices)

@@ -18,7 +18,7 @@ from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode, generate, pad_rows, score
 from echodistill.objectives.divergences import with_tail
 from echodistill.records import Reference, read_rows
-from echodistill.teacher.cache import ReferenceCache, TeacherView
+from echodistill.teacher.cache import ReferenceCache, TeacherTargets
 
 ROWS, VIEWS = "references.parquet", "distributions.safetensors"
 """The files of a folder of references."""
@@ -36,7 +36,7 @@ class ReferenceRequest:
     prompt: Prompt
 
 
-def teach(llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int, top_k: int, full_up_to: int) -> list[TeacherView]:
+def teach(llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int, top_k: int, full_up_to: int) -> list[TeacherTargets]:
     """Greedy responses to clean clips, and the teacher-forced distribution along each.
 
     A view is the same to the last bit whatever else is asked with it: another batch rounds otherwise, and a reference that is
@@ -70,21 +70,21 @@ def _is_clear(response: Sequence[int], log_probs: torch.Tensor, dtype: torch.dty
     return bool((lead > CLEAR_LEAD.get(dtype, UNSURE_LEAD)).all())
 
 
-def _view(response: Sequence[int], log_probs: torch.Tensor, top_k: int, full_up_to: int) -> TeacherView:
+def _view(response: Sequence[int], log_probs: torch.Tensor, top_k: int, full_up_to: int) -> TeacherTargets:
     token_ids = torch.tensor(response, dtype=torch.int64)
     if log_probs.shape[-1] <= full_up_to:
-        return TeacherView(token_ids, log_probs.clone(), None)
+        return TeacherTargets(token_ids, log_probs.clone(), None)
     top_ids = log_probs.topk(min(top_k, log_probs.shape[-1] - 1), dim=-1).indices
-    return TeacherView(token_ids, with_tail(log_probs, top_ids), top_ids)
+    return TeacherTargets(token_ids, with_tail(log_probs, top_ids), top_ids)
 
 
 def collect(
     cache: ReferenceCache,
     requests: Sequence[ReferenceRequest],
-    ask: Callable[[Sequence[Prompt]], list[TeacherView]],
+    ask: Callable[[Sequence[Prompt]], list[TeacherTargets]],
     batch: int,
     progress: Callable[[int], None],
-) -> dict[str, TeacherView]:
+) -> dict[str, TeacherTargets]:
     """The view of every request by key: from the cache where it is there, else asked for in batches and put there at once.
 
     ``ask`` is not called when all are cached. ``progress`` is told how many more are done.
@@ -100,7 +100,7 @@ def collect(
     return views
 
 
-def save_views(path: Path, views: dict[str, TeacherView]) -> None:
+def save_views(path: Path, views: dict[str, TeacherTargets]) -> None:
     """All views in one safetensors file, named ``<key>/<tensor>``."""
     tensors = {}
     for key in sorted(views):
@@ -112,18 +112,20 @@ def save_views(path: Path, views: dict[str, TeacherView]) -> None:
         temporary.write_bytes(save(tensors))  # safetensors' own writer raises no OSError for a full disk
 
 
-def open_references(folder: Path) -> dict[str, TeacherView]:
+def open_references(folder: Path) -> dict[str, TeacherTargets]:
     """Return the view of each question, by its id. Raises ``UserError`` when the folder is not what it was when it was made."""
     verify_checksums(folder, "delete it and run `echodistill run`")
     by_key = load_views(folder / VIEWS)
     return {row.question_id: by_key[row.key] for row in read_rows(folder / ROWS, Reference)}
 
 
-def load_views(path: Path) -> dict[str, TeacherView]:
+def load_views(path: Path) -> dict[str, TeacherTargets]:
     """What ``save_views`` wrote. Raises ``UserError`` when the file is missing or damaged."""
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is missing or damaged ({error}): delete it and run `echodistill run`") from error
     keys = sorted({name.split("/")[0] for name in tensors})
-    return {key: TeacherView(tensors[f"{key}/token_ids"], tensors[f"{key}/log_probs"], tensors.get(f"{key}/top_ids")) for key in keys}
+    return {
+        key: TeacherTargets(tensors[f"{key}/token_ids"], tensors[f"{key}/log_probs"], tensors.get(f"{key}/top_ids")) for key in keys
+    }

@@ -16,7 +16,7 @@ from echodistill.atomic import atomic_path
 from echodistill.checksums import payload_of
 from echodistill.errors import UserError
 from echodistill.progress import track
-from echodistill.teacher.cache import ReferenceCache, TeacherView
+from echodistill.teacher.cache import ReferenceCache, TeacherTargets
 
 Result = TypeVar("Result")
 THREADS = 8
@@ -69,7 +69,7 @@ class SharedCache(ReferenceCache):
             self.fetched += sum(track(pool.map(self._fetch, missing), len(missing), "references from the store", "entries"))
             self.sent += sum(track(pool.map(self._send, unsent), len(unsent), "references to the store", "entries"))
 
-    def get(self, key: str) -> TeacherView | None:
+    def get(self, key: str) -> TeacherTargets | None:
         """The entry, or ``None`` when neither place has a whole one. Raises ``UserError`` when the local folder cannot be used."""
         view = super().get(key)
         if view is not None or key in self._damaged or (self._known is not None and key not in self._known):
@@ -79,7 +79,7 @@ class SharedCache(ReferenceCache):
         self.fetched += 1
         return super().get(key)
 
-    def put(self, key: str, view: TeacherView) -> None:
+    def put(self, key: str, view: TeacherTargets) -> None:
         super().put(key, view)
         self.sent += self._send(key)
 

@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from echodistill.atomic import sync
 from echodistill.checksums import SUMS, folder_fault, write_checksums
 from echodistill.errors import UserError
-from echodistill.training.ranks import wait_for_all
+from echodistill.training.distributed import barrier
 
 MARKER = SUMS
 WEIGHTS = "weights.safetensors"
@@ -129,7 +129,7 @@ class CompleteCheckpoints(TrainerCallback):
     """Mark each checkpoint once everything in it is written, and keep the newest two: one to go on from where the other is damaged."""
 
     def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-        wait_for_all()  # each process writes the state of its own random numbers
+        barrier()  # each process writes the state of its own random numbers
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir)

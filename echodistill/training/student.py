@@ -27,17 +27,17 @@ from echodistill.teacher.references import open_references
 from echodistill.tracking import MetricStream
 from echodistill.training.checkpoints import remove_checkpoints
 from echodistill.training.device import one_thread
+from echodistill.training.distributed import init, is_main, shutdown
 from echodistill.training.metrics_file import METRICS
 from echodistill.training.metrics_log import nowhere
-from echodistill.training.ranks import is_main, join, leave
 from echodistill.training.remote_checkpoints import Run, mirrored
-from echodistill.training.rollouts import RolloutSource
 from echodistill.training.run_folder import fingerprint, run_folder
 from echodistill.training.train import Trained, train_student, write_metrics
+from echodistill.training.training_rows import TrainingRows
 
 
 @dataclass(frozen=True)
-class Material:
+class StudentInputs:
     """What a student is made from."""
 
     corpus: Path
@@ -54,7 +54,7 @@ def make_student(
     seed: int,
     hears: Hears,
     hearing_seed: int,
-    material: Material,
+    inputs: StudentInputs,
     one_core: bool = False,
 ) -> None:
     """Make the student folder ``out``: full weights or an adapter, ``metrics.jsonl`` and ``run.json``.
@@ -65,21 +65,21 @@ def make_student(
     if one_core:
         one_thread()
     place = checked_place() if is_main() else None  # before any work
-    join()
-    llm = open_base(material.base, dtype=training_dtype(settings.weights, chosen_device("auto")))
-    corpus = Corpus(material.corpus)
+    init()
+    llm = open_base(inputs.base, dtype=training_dtype(settings.weights, chosen_device("auto")))
+    corpus = Corpus(inputs.corpus)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
     chosen = settings.model_dump(exclude={"methods"}) | {"settings": getattr(settings.methods, settings.method).model_dump()}
     chosen["max_new_tokens"] = limit
-    folders = {name: getattr(material, name) for name in ("corpus", "mixes", "base", "references")}
+    folders = {name: getattr(inputs, name) for name in ("corpus", "mixes", "base", "references")}
     mark = fingerprint(
         "train", {"train": chosen, "seed": seed, "hears": hears, "hearing_seed": hearing_seed, "one_core": one_core}, folders
     )
     folder = run_folder("train", mark)
-    mixes = [mix for mix in read_rows(material.mixes / "mixes.parquet", Mix) if mix.split == "train"]
-    noise = open_noise(material.mixes, corpus)
-    views = open_references(material.references)
-    source = RolloutSource(Hearing(corpus, hears, hearing_seed), mixes, noise, views, llm.tokenizer.pad_token_id)
+    mixes = [mix for mix in read_rows(inputs.mixes / "mixes.parquet", Mix) if mix.split == "train"]
+    noise = open_noise(inputs.mixes, corpus)
+    views = open_references(inputs.references)
+    source = TrainingRows(Hearing(corpus, hears, hearing_seed), mixes, noise, views, llm.tokenizer.pad_token_id)
     with ExitStack() as open_until_end:
         if is_main():
             print(f"responses have at most {limit} tokens")
@@ -89,9 +89,9 @@ def make_student(
         else:
             trained = train_student(llm, source, settings, limit, seed, folder, nowhere)
     if is_main():
-        _write(out, folder, mark, settings, trained, llm, base_revision(material.base))
+        _write(out, folder, mark, settings, trained, llm, base_revision(inputs.base))
         remove_checkpoints(folder)
-    leave()
+    shutdown()
 
 
 def _write(out: Path, folder: Path, mark: str, settings: TrainParams, trained: Trained, llm: AudioLLM, base: str) -> None:

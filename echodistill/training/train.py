@@ -20,11 +20,11 @@ from echodistill.params import TrainParams
 from echodistill.training.bar import ProgressBar, quiet
 from echodistill.training.checkpoints import CompleteCheckpoints, is_sharded, latest_complete, remove_unusable, run_to_end, step_of
 from echodistill.training.device import precision, require_float32, split_batch
+from echodistill.training.distributed import barrier, is_main, processes
 from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
 from echodistill.training.metrics_log import MetricSink, MetricsLog
-from echodistill.training.ranks import is_main, processes, wait_for_all
-from echodistill.training.rollouts import RolloutSource, visiting_order
 from echodistill.training.trainer import TIMING_METRICS, AudioGRPOTrainer
+from echodistill.training.training_rows import TrainingRows, sample_order
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Trained:
 
 def train_student(
     llm: AudioLLM,
-    source: RolloutSource,
+    source: TrainingRows,
     settings: TrainParams,
     max_new_tokens: int,
     seed: int,
@@ -59,10 +59,10 @@ def train_student(
         remove_unusable(folder)
         resume = latest_complete(folder)
         trim_after(log, step_of(resume) if resume else 0)
-    wait_for_all()
+    barrier()
     resume = latest_complete(folder)
     metrics = MetricsLog(log, sink)
-    order = visiting_order(len(source), settings.steps * settings.prompts_per_step, seed)
+    order = sample_order(len(source), settings.steps * settings.prompts_per_step, seed)
     # TRL still uses names that transformers is about to rename, accelerate torch's: nothing the user could mend
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|accelerate")
     trainer = AudioGRPOTrainer(
@@ -90,7 +90,7 @@ def train_student(
     run_to_end(trainer, folder, settings.steps)
     # gathered by all processes together
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded(trainer) else None
-    wait_for_all()
+    barrier()
     if is_main():
         _warn_if_inert(read_metrics(log), settings)
     return Trained(trainer.accelerator.unwrap_model(trainer.model).eval(), trainable, weights)
@@ -161,7 +161,7 @@ def trainable_by_module(model: Any) -> dict[str, int]:
 
 def _warn_if_inert(rows: list[dict[str, float]], settings: TrainParams) -> None:
     """An instance-level bonus is undone by std-normalising wherever a group has two reward levels: say so."""
-    shares = [row["inert_groups"] for row in rows if "inert_groups" in row]
+    shares = [row["groups_without_effect"] for row in rows if "groups_without_effect" in row]
     if shares and settings.objective.shaping != "off" and sum(shares) / len(shares) > 0.9:
         print(
             f"warning: the consistency bonus changed nothing in {100 * sum(shares) / len(shares):.0f} % of the groups "

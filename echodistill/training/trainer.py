@@ -26,9 +26,9 @@ from echodistill.objectives.ratio import policy_term
 from echodistill.objectives.supervised import cross_entropy, token_entropy, token_log_probs
 from echodistill.params import ObjectiveParams
 from echodistill.training.checkpoints import ExactWeights
+from echodistill.training.distributed import all_gather_object, processes
 from echodistill.training.frozen import frozen_copy, without_dropout
-from echodistill.training.ranks import from_all, processes
-from echodistill.training.rollouts import RolloutSource
+from echodistill.training.training_rows import TrainingRows
 
 COUNTED = ("clips", "sampled_tokens", "target_tokens")
 TIMING_METRICS = ("tokens_per_s", "clips_per_s", "step_time")
@@ -55,7 +55,7 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
     def __init__(
         self,
         llm: AudioLLM,
-        source: RolloutSource,
+        source: TrainingRows,
         order: Sequence[int],
         method: str,
         objective: ObjectiveParams,
@@ -88,7 +88,7 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         self._frozen = self._prepared(frozen) if frozen is not None else None
         self.beta = kl_weight if method == "grpo" else 0.0
         self.ref_model = self._frozen if self.beta > 0 else None
-        self._counts = self._nothing_yet()
+        self._counts = self._zero_counts()
         # how many prompts one loss call stands for, so that accumulated losses add up to a mean over prompts
         self._prompts_per_loss = self.args.per_device_train_batch_size / self.num_generations
 
@@ -140,7 +140,7 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         if rollouts:
             rewards = self._group_rewards(output["completion_ids"], inputs)
             if self._method == "echodistill":
-                output |= self._consult_teacher(output, encode(self._llm, clean).to(device).repeat(copies), rewards)
+                output |= self._score_with_teacher(output, encode(self._llm, clean).to(device).repeat(copies), rewards)
             else:
                 output["advantages"] = group_advantages(rewards).flatten()
             self._log_advantages(output["advantages"])
@@ -157,7 +157,7 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         return (~torch.isin(last, torch.tensor(end_ids(self._llm), device=ids.device))).float().mean()
 
     @staticmethod
-    def _nothing_yet() -> dict[str, float]:
+    def _zero_counts() -> dict[str, float]:
         """Counts since the last log: clips heard, tokens the student sampled, tokens of references or gold answers it learned from."""
         return dict.fromkeys(COUNTED, 0) | {"since": time.perf_counter()}
 
@@ -182,7 +182,7 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         logged.extend(gathered)
 
     @torch.no_grad()
-    def _consult_teacher(self, output: dict[str, Any], clean: PromptBatch, rewards: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _score_with_teacher(self, output: dict[str, Any], clean: PromptBatch, rewards: torch.Tensor) -> dict[str, torch.Tensor]:
         """The clean teacher's view of the student's samples, and the shaped advantages of each group."""
         ids, mask = output["completion_ids"], output["completion_mask"]
         count, groups = len(ids), rewards.shape
@@ -208,7 +208,7 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
             agreement = consistency(candidate_loss).view(groups)
         shaped = shaped_advantages(rewards, agreement, self._objective.shaping_bonus)
         self._record("shaped_reward", shaped.rewards.mean())
-        self._record("inert_groups", shaped.inert_share)
+        self._record("groups_without_effect", shaped.inert_share)
         self._record("zero_variance_groups", shaped.zero_variance_share)
         return {"advantages": shaped.advantages.flatten(), "reference_log_prob": reference, "first_of_group": first}
 
@@ -301,9 +301,9 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
     def _record(self, name: str, value: torch.Tensor | float) -> None:
         self._metrics["train"][name].append(value.item() if isinstance(value, torch.Tensor) else value)
 
-    def _pool(self) -> None:
+    def _gather_metrics(self) -> None:
         """Metrics of all processes together: values side by side (what TRL has gathered already is the same in each), counts added."""
-        everyone = from_all((dict(self._metrics["train"]), self._counts))
+        everyone = all_gather_object((dict(self._metrics["train"]), self._counts))
         names = sorted({name for metrics, _ in everyone for name in metrics})
         for name in names:
             self._metrics["train"][name] = [value for metrics, _ in everyone for value in metrics.get(name, [])]
@@ -313,11 +313,11 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds: tokens and speed since the last log, and what the other processes recorded."""
         if processes() > 1:
-            self._pool()
+            self._gather_metrics()
         elapsed = time.perf_counter() - self._counts["since"]
         if "loss" in logs:
             counts = {name: self._counts[name] for name in COUNTED}
             tokens = counts["sampled_tokens"] + counts["target_tokens"]
             logs |= {"clips_per_s": counts.pop("clips") / elapsed, "tokens_per_s": tokens / elapsed} | counts
-            self._counts = self._nothing_yet()
+            self._counts = self._zero_counts()
         super().log(logs, start_time)

@@ -21,7 +21,7 @@ from echodistill.models.checkpoint import open_model
 from echodistill.records import Reference, write_rows
 from echodistill.stages.base import base
 from echodistill.teacher.references import save_views, teach
-from echodistill.training import ranks
+from echodistill.training import distributed
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.train import train_student
 from tests.noise_cases import write_procedural
@@ -37,9 +37,9 @@ import tests.test_trainer as t
 import echodistill.training.trainer as trainer
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import load
-from echodistill.training.ranks import from_all, join
+from echodistill.training.distributed import all_gather_object, init
 from echodistill.training.train import train_student
-join()
+init()
 folder, small, *paths = sys.argv[1:]
 rewards, trainer.task_reward = trainer.task_reward, lambda completions, **_: [
     float(os.environ["RANK"] == "0" and number % 2) for number in range(len(completions))
@@ -48,7 +48,7 @@ llm = load(paths[3], device="cpu")
 settings = t.settings_of(method="echodistill", objective={"distill_weight": 0.0}, **eval(small))
 uneven = train_student(llm, t.source_of(Corpus(Path(paths[1])), llm), settings, t.LIMIT, 1, Path(folder), lambda *_: None)
 weights = [float(value.double().sum()) for value in uneven.model.parameters()]
-assert all(other == weights for other in from_all(weights)), "the processes' models went apart"
+assert all(other == weights for other in all_gather_object(weights)), "the processes' models went apart"
 logged = []
 log_advantages = trainer.AudioGRPOTrainer._log_advantages
 trainer.AudioGRPOTrainer._log_advantages = lambda self, own: (
@@ -147,7 +147,7 @@ def test_where_several_processes_cannot_work_they_are_refused(tmp_path: Path, mo
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(UserError, match="on one machine"):
-        ranks.join()
+        distributed.init()
     params: Any = SimpleNamespace()
     with pytest.raises(UserError, match="works in one process, not in 4"):
         base(params, tmp_path / "base", tmp_path / "corpus")

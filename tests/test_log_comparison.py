@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from echodistill.comparison_entry import FILES, _stages, enter_comparison
 from echodistill.dvc_lock import Lock, LockedStage, dvc_md5
 from echodistill.errors import UserError
 from echodistill.evaluation.evidence import table_of
 from echodistill.evaluation.headline import METRICS, seed_figures
+from echodistill.log_comparison import FILES, _stages, enter_comparison
 from echodistill.registry import log_figures
 from echodistill.tracking import find_or_create_run
 from tests.test_evidence import SETTINGS, system

@@ -28,7 +28,7 @@ def is_main() -> bool:
     return not is_launched() or int(os.environ["RANK"]) == 0
 
 
-def join() -> None:
+def init() -> None:
     """Meet the other processes, each on its own device. Raises ``UserError`` when they are on several machines."""
     if processes() == 1:
         return
@@ -40,13 +40,13 @@ def join() -> None:
         distributed.init_process_group(timeout=LONGEST_WAIT)
 
 
-def wait_for_all() -> None:
+def barrier() -> None:
     """Return when every process has come here."""
     if processes() > 1:
         distributed.barrier()
 
 
-def from_all(item: Item) -> list[Item]:
+def all_gather_object(item: Item) -> list[Item]:
     """The ``item`` of each process, in the order of their numbers. All have to call it."""
     if processes() == 1:
         return [item]
@@ -55,7 +55,7 @@ def from_all(item: Item) -> list[Item]:
     return cast(list[Item], items)
 
 
-def leave() -> None:
-    """The end of ``join``."""
+def shutdown() -> None:
+    """The end of ``init``."""
     if processes() > 1:
         distributed.destroy_process_group()

@@ -13,7 +13,7 @@ from echodistill.models.audio_llm import Prompt, pad_rows
 from echodistill.models.prompts import question_text
 from echodistill.records import Question
 from echodistill.seeds import rng
-from echodistill.teacher.cache import TeacherView
+from echodistill.teacher.cache import TeacherTargets
 from echodistill.teacher.hearing import Hearing
 
 
@@ -36,7 +36,7 @@ class TeacherBatch:
         return tensors if self.top_ids is None else tensors | {"target_top": self.top_ids}
 
 
-def stack_views(views: Sequence[TeacherView], pad_id: int) -> TeacherBatch:
+def stack_views(views: Sequence[TeacherTargets], pad_id: int) -> TeacherBatch:
     """Pad references to one length."""
     token_ids, mask = pad_rows([view.token_ids.tolist() for view in views], pad_id, left=False)
     width = token_ids.shape[1]
@@ -48,7 +48,7 @@ def stack_views(views: Sequence[TeacherView], pad_id: int) -> TeacherBatch:
     return TeacherBatch(token_ids, mask, padded([view.log_probs for view in views]), padded(tops) if tops else None)
 
 
-def visiting_order(rows: int, count: int, seed: int) -> list[int]:
+def sample_order(rows: int, count: int, seed: int) -> list[int]:
     """``count`` row numbers: all rows shuffled, then all shuffled anew. Raises ``UserError`` without rows.
 
     Drawn for the whole training at once: TRL's own sampler forgets in which epoch a resumed run is.
@@ -61,10 +61,12 @@ def visiting_order(rows: int, count: int, seed: int) -> list[int]:
     return order[:count]
 
 
-class RolloutSource:
+class TrainingRows:
     """Training rows by number: a question under one mix, rendered when asked for."""
 
-    def __init__(self, hearing: Hearing, mixes: Sequence[Mix], noise: NoiseLibrary, views: dict[str, TeacherView], pad_id: int) -> None:
+    def __init__(
+        self, hearing: Hearing, mixes: Sequence[Mix], noise: NoiseLibrary, views: dict[str, TeacherTargets], pad_id: int
+    ) -> None:
         """``views`` by question id; empty for methods without a teacher's reference."""
         self._hearing, self._noise, self._views, self._pad_id = hearing, noise, views, pad_id
         self._corpus = corpus = hearing.corpus

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from echodistill.evaluation.authors import scoring_of, with_authors
 from echodistill.evaluation.evidence import System, table_of
+from echodistill.evaluation.official_scoring import scoring_of, with_authors
 from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.params import CompareParams, Params, validate_params
 from echodistill.records import Answer, Clip, Question, write_rows
