@@ -364,7 +364,7 @@ def export_audio(
 
 @app.command()
 def doctor() -> None:
-    """Check versions, devices, cache and tools; say what is missing and the cure. Exits with 1 when something must be mended."""
+    """Check versions, devices, cache and tools; say what is missing and the cure. Exits with 1 when something must be fixed."""
     from echodistill.doctor import examine
 
     findings = examine()

@@ -64,14 +64,14 @@ def publish(student: Path, base: Path, reports_folder: Path, answers_folder: Pat
     published = _link(run_id, locked, student, place, lock.parent)
     entered = register(student, base, decision, run_id, figures_of, reports)
     aliases = "candidate, champion" if entered.is_champion else "candidate"
-    says = f"registered echodistill version {entered.number} ({aliases}), MLflow run {run_id}{published}"
+    message = f"registered echodistill version {entered.number} ({aliases}), MLflow run {run_id}{published}"
     if entered.refusal:  # not remembered: it may be champion the next time
-        return f"{says}; not made champion: {entered.refusal}"
-    entry = {"state": state, "flow": bool(flow), "says": says, "page": run_page(run_id)}
+        return f"{message}; not made champion: {entered.refusal}"
+    entry = {"state": state, "flow": bool(flow), "message": message, "page": run_page(run_id)}
     entry |= {"run": run_id, "version": entered.number, "store": _store()}
     with atomic_path(REGISTERED) as temporary:
         temporary.write_text(json.dumps(entry) + "\n", encoding="utf-8")
-    return says
+    return message
 
 
 def forget_registered() -> None:
@@ -91,7 +91,7 @@ def _link(run_id: str, lock: Lock, student: Path, place: Place | None, folder: P
 
 
 def publish_stages(student: Path, stages: Sequence[str] | None) -> dict[str, str]:
-    """Publish what some stages made, all when ``None``, and mend what is damaged in the store; the S3 address by path.
+    """Publish what some stages made, all when ``None``, and replace what is damaged in the store; the S3 address by path.
 
     Raises ``UserError`` without ``ECHODISTILL_S3``.
     """
@@ -140,7 +140,7 @@ def _stands(state: str, in_flow: bool) -> str | None:
             return None
         # a local store is known by its bytes; a server is asked, since another may answer at its address
         there = bool(store) or has_version(known["version"], known["run"])
-        return str(known["says"]) if there else None
+        return str(known["message"]) if there else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -30,7 +30,7 @@ DIGITS = 6  # of floats in a verdict: machines differ in the last ones
 class Result:
     """One expectation, judged."""
 
-    says: str
+    description: str
     table: str
     column: str
     passed: bool
@@ -68,7 +68,8 @@ class Verdict:
 def _line(result: Result) -> str:
     found = "" if result.observed is None else f", found {_rounded(result.observed)}"
     ids = ", ".join(result.ids) + (", …" if result.unexpected_count > len(result.ids) else "")
-    return f"not so: {result.says} ({result.unexpected_count} in {result.table}.{result.column}{found})" + (f": {ids}" if ids else "")
+    where = f"{result.unexpected_count} in {result.table}.{result.column}{found}"
+    return f"failed: {result.description} ({where})" + (f": {ids}" if ids else "")
 
 
 def validate(artifact: str, checks: Sequence[Expect], docs: Path | None, notes: Sequence[str] = ()) -> Verdict:
@@ -79,7 +80,7 @@ def validate(artifact: str, checks: Sequence[Expect], docs: Path | None, notes: 
     """
     if not checks:
         raise ValueError(f"nothing is expected of {artifact}: an empty gate would let everything pass")
-    if len({check.says for check in checks}) < len(checks):
+    if len({check.description for check in checks}) < len(checks):
         raise ValueError(f"two expectations of {artifact} say the same")
     judged: dict[str, Result] = {}
     with warnings.catch_warnings():
@@ -91,10 +92,10 @@ def validate(artifact: str, checks: Sequence[Expect], docs: Path | None, notes: 
         for table in dict.fromkeys(check.table for check in checks):
             of_table = [check for check in checks if check.table == table]
             outcomes = _run(gx, context, source, of_table)
-            judged |= {check.says: _result(check, outcomes) for check in of_table}
+            judged |= {check.description: _result(check, outcomes) for check in of_table}
         if docs is not None:
             _build_docs(context, docs)
-    results = tuple(judged[check.says] for check in checks)
+    results = tuple(judged[check.description] for check in checks)
     return Verdict(artifact, all(result.passed for result in results), results, tuple(notes))
 
 
@@ -126,11 +127,11 @@ def _run(gx: ModuleType, context: Any, source: Any, checks: Sequence[Expect]) ->
 
 def _compile(gx: ModuleType, check: Expect) -> list[Any]:
     """The library's expectations for one of ours. Its own rules skip missing values, so where there are any one against them joins."""
-    shared = {"column": check.column, "meta": {"says": check.says}}
-    rule = _rule(gx, check.rule, {"description": check.says, **shared})
+    shared = {"column": check.column, "meta": {"description": check.description}}
+    rule = _rule(gx, check.rule, {"description": check.description, **shared})
     if isinstance(check.rule, NotNull) or not check.frame[check.column].isna().any():
         return [rule]
-    return [rule, _rule(gx, NotNull(), {"description": f"{check.says} (no value missing)", **shared})]
+    return [rule, _rule(gx, NotNull(), {"description": f"{check.description} (no value missing)", **shared})]
 
 
 def _rule(gx: ModuleType, rule: Rule, shared: dict[str, Any]) -> Any:
@@ -147,14 +148,14 @@ def _rule(gx: ModuleType, rule: Rule, shared: dict[str, Any]) -> Any:
 
 
 def _result(check: Expect, outcomes: Sequence[Any]) -> Result:
-    own = [outcome for outcome in outcomes if (outcome.expectation_config.meta or {}).get("says") == check.says]
+    own = [outcome for outcome in outcomes if (outcome.expectation_config.meta or {}).get("description") == check.description]
     if faults := [outcome.exception_info for outcome in own if "unexpected_count" not in outcome.result]:
         raise RuntimeError(f"{check.table}.{check.column} could not be judged: {faults[0]}")
     (has_rows,) = (outcome for outcome in outcomes if outcome.expectation_config.type == "expect_table_row_count_to_be_between")
     offending = [row[check.id_column] for outcome in own for row in outcome.result.get("unexpected_index_list") or ()]
     passed = bool(has_rows.success and all(outcome.success for outcome in own))
     return Result(
-        says=check.says,
+        description=check.description,
         table=check.table,
         column=check.column,
         passed=passed,
@@ -221,7 +222,7 @@ def open_gate(
     for note in () if told else judged.notes:
         print(f"{artifact}: {note}")
     if not judged.passed:
-        head = f"the gate of {artifact} ({path}) stays shut; all of it: {failed}, {docs / 'index.html'}"
+        head = f"gate {artifact} failed ({path}); full report: {failed}, {docs / 'index.html'}"
         raise UserError(f"{head}\n{judged.text}\n{next_step(artifact)}")
     print(f"{artifact}: {len(judged.results)} expectations met")
 

@@ -15,7 +15,7 @@ from echodistill.params import Control, Hears, Params, System, TrainParams
 class TrainedSystem:
     """One way to train."""
 
-    says: str
+    label: str
     """What it is, for tables and pages."""
     train: Mapping[str, Any] = field(default_factory=dict)
     """What differs in the section ``train``, by dotted key."""

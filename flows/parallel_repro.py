@@ -64,11 +64,11 @@ class Work:
                     break
         self._shown.remove_task(self._row)
 
-    def _progress(self, says: str, percent: float) -> None:
-        if says != self._bar:  # a stage may have several bars, one after the other
+    def _progress(self, label: str, percent: float) -> None:
+        if label != self._bar:  # a stage may have several bars, one after the other
             self._shown.reset(self._row, total=100)
-            self._bar = says
-        self._shown.update(self._row, completed=percent, line=says[-SHOWN_CHARACTERS:])
+            self._bar = label
+        self._shown.update(self._row, completed=percent, line=label[-SHOWN_CHARACTERS:])
 
 
 def bring_up(pipeline: str, jobs: int, console: Console) -> int:

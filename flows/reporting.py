@@ -41,12 +41,12 @@ class StageProgress:
         self._artifacts: dict[str, UUID] = {}
         self._next_s = 0.0
 
-    def __call__(self, says: str, percent: float) -> None:
+    def __call__(self, label: str, percent: float) -> None:
         resting = time.monotonic() < self._next_s
-        if resting and (self._failed or (says in self._artifacts and percent < 100)):
+        if resting and (self._failed or (label in self._artifacts and percent < 100)):
             return
         try:
-            self._show(says, percent)
+            self._show(label, percent)
             self._failed = False
             self._next_s = time.monotonic() + SECONDS_BETWEEN_UPDATES
         except Exception as error:  # whatever the client meets, from a refused connection to an answer it does not know
@@ -55,14 +55,14 @@ class StageProgress:
             self._failed = True
             self._next_s = time.monotonic() + SECONDS_AFTER_A_FAILURE
 
-    def _show(self, says: str, percent: float) -> None:
-        if says in self._artifacts:
-            update_progress_artifact(self._artifacts[says], progress=percent)
+    def _show(self, label: str, percent: float) -> None:
+        if label in self._artifacts:
+            update_progress_artifact(self._artifacts[label], progress=percent)
             return
         key = artifact_key(f"{self._stage}-progress")
-        made = create_progress_artifact(progress=percent, key=key, description=says)
+        made = create_progress_artifact(progress=percent, key=key, description=label)
         assert isinstance(made, UUID)  # a coroutine only where the caller is one
-        self._artifacts[says] = made
+        self._artifacts[label] = made
 
 
 def artifact_key(name: str) -> str:

@@ -19,7 +19,7 @@ from flows.run_stage import UNKNOWN
 RUN_STAGE = (sys.executable, "-P", str(Path(__file__).with_name("run_stage.py")))
 How = Literal["if changed", "always", "if known"]
 """When a stage runs; ``if known``: never, only results that a cache has are brought."""
-PROGRESS = re.compile(r"^(?P<says>[\w@ .-]+): +(?P<percent>\d+)%\|")
+PROGRESS = re.compile(r"^(?P<label>[\w@ .-]+): +(?P<percent>\d+)%\|")
 HINT = re.compile(r"^(Updating lock file|To track the changes|To enable auto|Use `dvc push`|Data and pipelines are up|\t(git|dvc) )")
 """DVC's advice for people at a terminal."""
 RAN = "ran"
@@ -144,7 +144,7 @@ def run_stage(
     try:
         for line in process.lines():
             if match := PROGRESS.match(line):
-                progress(match["says"], float(match["percent"]))
+                progress(match["label"], float(match["percent"]))
                 continue
             if HINT.match(line):
                 continue

@@ -207,9 +207,9 @@ def write_wavs(root: Path, *names: str) -> None:
         (root / name).write_bytes(wav(number))
 
 
-def offenders(checks: list[Expect], says: str) -> list[str]:
+def offenders(checks: list[Expect], message: str) -> list[str]:
     """Names of the rows that break one expectation about numbers, judged without Great Expectations, which takes seconds."""
-    (check,) = (check for check in checks if check.says.startswith(says))
+    (check,) = (check for check in checks if check.description.startswith(message))
     assert isinstance(check.rule, Between)
     low, high = check.rule.minimum, check.rule.maximum
     bad = (check.frame[check.column] < (low or 0)) | (check.frame[check.column] > (high if high is not None else float("inf")))

@@ -17,7 +17,7 @@ class Case:
     """A way to break an artifact, and the one sentence of its gate that is then not so."""
 
     artifact: str
-    says: str
+    description: str
     ids: str
     """The offending ids, with ``; `` between."""
     break_it: Break
@@ -315,7 +315,7 @@ DECISION_ANSWERS = cases(
 CHAMPION_ANSWERS = cases(
     "answers_champion_decision",
     *(
-        (case.says, case.ids, w.rows(f"{w.CHAMPION_DECISION}/answers.parquet", Answer, edit))
+        (case.description, case.ids, w.rows(f"{w.CHAMPION_DECISION}/answers.parquet", Answer, edit))
         for case, edit in zip(
             DECISION_ANSWERS,
             (

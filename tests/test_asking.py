@@ -76,7 +76,7 @@ def test_a_clip_is_read_from_standard_input_or_a_pipe_as_from_its_file(
 
 
 @pytest.mark.parametrize(
-    ("piped", "says"),
+    ("piped", "message"),
     [
         (Piped(b""), "standard input: the file is empty"),
         (Piped(b"no audio at all"), "standard input: not an audio file"),
@@ -84,7 +84,7 @@ def test_a_clip_is_read_from_standard_input_or_a_pipe_as_from_its_file(
         (None, "-: standard input is no recording"),
     ],
 )
-def test_what_is_no_clip_on_standard_input_is_told(piped: Piped | None, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_clip_on_standard_input_is_told(piped: Piped | None, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", piped)
-    with pytest.raises(UserError, match=f"^{says}"):
+    with pytest.raises(UserError, match=f"^{message}"):
         read_clip(Path("-"))

@@ -126,8 +126,8 @@ NO_SOUND = {
 
 @pytest.mark.parametrize("kind", NO_SOUND)
 def test_what_is_no_sound_is_called_what_it_is(kind: str) -> None:
-    content, says = NO_SOUND[kind]
-    assert says in fault_of(content)
+    content, message = NO_SOUND[kind]
+    assert message in fault_of(content)
 
 
 def test_a_wav_of_a_codec_that_cannot_be_read() -> None:

@@ -96,7 +96,7 @@ def test_the_gate_lets_a_test_set_pass_and_lists_what_is_missing(
     printed = capsys.readouterr().out.splitlines()
     assert not [line for line in printed if "no such audio file" in line]  # the stage has named them
     assert f"corpus: {len(MISSING)} remarks in {verdict}" in printed
-    assert "test has a clip with a question" in {result["says"] for result in content["results"]}
+    assert "test has a clip with a question" in {result["description"] for result in content["results"]}
 
 
 def test_a_test_set_that_is_to_be_split_needs_something_to_train_on(tmp_path: Path) -> None:

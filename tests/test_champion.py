@@ -182,10 +182,10 @@ def test_the_command_tells_changes_and_refuses(registry: Registry, monkeypatch: 
     assert "version 2 was rolled back: version 1 is champion again" in command("--rollback").stdout
     assert not said.exists()
     assert "version 2 is champion" in command("--set", "2").stdout
-    for options, says in ((("--set", "9"), "has no version 9"), (("--set", "1", "--rollback"), "give one of them")):
+    for options, message in ((("--set", "9"), "has no version 9"), (("--set", "1", "--rollback"), "give one of them")):
         refused = command(*options)
         assert refused.returncode == 1
-        assert says in refused.stderr
+        assert message in refused.stderr
         assert "Traceback" not in refused.stderr
 
 
@@ -264,8 +264,8 @@ def stored_weights(registry: Registry) -> list[Path]:
     return list((registry.folder / "mlartifacts").rglob("student/model.safetensors"))
 
 
-@pytest.mark.parametrize(("damage", "says"), [("changed", "are not those that were registered"), ("deleted", "keeps no student of it")])
-def test_a_champion_that_the_store_lost_is_said_and_stays_said(damage: str, says: str, registry: Registry) -> None:
+@pytest.mark.parametrize(("damage", "message"), [("changed", "not those that were registered"), ("deleted", "keeps no student of it")])
+def test_a_champion_that_the_store_lost_is_said_and_stays_said(damage: str, message: str, registry: Registry) -> None:
     registry.enter("first")
     (weights,) = stored_weights(registry)
     if damage == "changed":
@@ -275,7 +275,7 @@ def test_a_champion_that_the_store_lost_is_said_and_stays_said(damage: str, says
     before = registry.bring("second")
     facts = read_facts(registry.folder / "champion")
     assert facts.version == "1"
-    assert says in facts.reason
+    assert message in facts.reason
     assert list(before) == ["champion.json"]
     assert registry.bring("second") == before
     assert validate("champion", champion_checks(registry.folder / "champion"), docs=None).passed

@@ -74,7 +74,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("command", "more", "says"),
+    ("command", "more", "message"),
     [
         ("run", [], r"base\.model: nano is pre-trained on training clips, and a test alone has none\. .*-S base\.model=FOLDER"),
         ("run", ["base.model=x/y", "evaluation.student=gone"], r"evaluation\.student: gone holds no trained student"),
@@ -87,11 +87,11 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ],
 )
 def test_what_a_test_alone_cannot_do_is_told_before_anything_runs(
-    command: str, more: list[str], says: str, benchmark: list[str], monkeypatch: pytest.MonkeyPatch
+    command: str, more: list[str], message: str, benchmark: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("echodistill.repro.repro", lambda *_args: pytest.fail("it ran"))
     before = Path("params.yaml").read_bytes()
-    with pytest.raises(UserError, match=f"^{says}"):
+    with pytest.raises(UserError, match=f"^{message}"):
         commands.run(None, [*benchmark, *more]) if command == "run" else commands.compare(False, [*benchmark, *more], 1)
     assert Path("params.yaml").read_bytes() == before
 
@@ -129,13 +129,13 @@ def test_listening_without_a_student_names_the_cure_and_opens_nothing(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("port", "says"), [("-1", "greater than or equal to 0"), ("65536", "less than or equal to 65535"), ("x", "integer")]
+    ("port", "message"), [("-1", "greater than or equal to 0"), ("65536", "less than or equal to 65535"), ("x", "integer")]
 )
-def test_listening_on_no_port_is_told(port: str, says: str, tmp_path: Path) -> None:
+def test_listening_on_no_port_is_told(port: str, message: str, tmp_path: Path) -> None:
     result = cli("listen", "--port", port, cwd=tmp_path)
     assert result.returncode == 2
     assert "--port" in result.stderr
-    assert says in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -147,7 +147,7 @@ def test_asking_without_a_student_names_the_cure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         (("--snr", "-5"), "--snr -5 needs a --noise"),
         (("--both", "--model", "base"), "leave --model out"),
@@ -158,10 +158,10 @@ def test_asking_without_a_student_names_the_cure(tmp_path: Path) -> None:
         (("--choices", "red,,blue"), "a choice is empty"),
     ],
 )
-def test_an_option_without_effect_or_sense_is_an_error(tmp_path: Path, options: tuple[str, ...], says: str) -> None:
+def test_an_option_without_effect_or_sense_is_an_error(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
     result = cli("ask", "clip.wav", "What?", *options, cwd=tmp_path)
     assert result.returncode == 1
-    assert says in result.stderr
+    assert message in result.stderr
 
 
 def test_overrides_are_yaml_and_checked() -> None:

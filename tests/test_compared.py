@@ -27,7 +27,7 @@ NAMES = [f"{name}-{seed}" for name in COMPARISON.trained for seed in COMPARISON.
 
 def failed(checks: list[Expect]) -> dict[str, tuple[str, ...]]:
     """What is not met, with the rows that offend."""
-    return {result.says: result.ids for result in validate("it", checks, None).results if not result.passed}
+    return {result.description: result.ids for result in validate("it", checks, None).results if not result.passed}
 
 
 def students(folder: Path) -> Path:
@@ -44,7 +44,7 @@ def test_whole_trainings_of_one_length_pass(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "says"),
+    ("file", "content", "message"),
     [
         ("run.json", {"steps": 3, "fingerprint": "x"}, "equally many steps"),
         ("run.json", {"steps": 3, "fingerprint": "x"}, "every step of every training"),
@@ -52,9 +52,9 @@ def test_whole_trainings_of_one_length_pass(tmp_path: Path) -> None:
         ("metrics.jsonl", {"step": 1, "loss": math.nan}, "finite"),
     ],
 )
-def test_a_student_that_is_not_like_the_others_is_named(tmp_path: Path, file: str, content: dict[str, Any], says: str) -> None:
+def test_a_student_that_is_not_like_the_others_is_named(tmp_path: Path, file: str, content: dict[str, Any], message: str) -> None:
     (students(tmp_path) / "echodistill-2" / file).write_text(json.dumps(content) + "\n")
-    (found,) = [ids for text, ids in failed(students_checks(tmp_path, COMPARISON)).items() if says in text]
+    (found,) = [ids for text, ids in failed(students_checks(tmp_path, COMPARISON)).items() if message in text]
     assert "echodistill-2" in found
 
 
@@ -125,7 +125,7 @@ def table() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "says"),
+    ("path", "value", "message"),
     [
         ((), None, ""),
         (("systems", "text"), None, "has its row"),
@@ -141,7 +141,7 @@ def table() -> dict[str, Any]:
         (("distortions", "reverb", "conditions", 0, "base", "low"), 0.9, "within its interval"),
     ],
 )
-def test_figures_can_be_true(tmp_path: Path, table: dict[str, Any], path: tuple[Any, ...], value: Any, says: str) -> None:
+def test_figures_can_be_true(tmp_path: Path, table: dict[str, Any], path: tuple[Any, ...], value: Any, message: str) -> None:
     broken = copy.deepcopy(table)
     if path:
         *outer, last = path
@@ -154,7 +154,7 @@ def test_figures_can_be_true(tmp_path: Path, table: dict[str, Any], path: tuple[
             node[last] = value
     (tmp_path / "compare.json").write_text(json.dumps(broken))
     said = failed(table_checks(tmp_path / "compare.json", COMPARISON))
-    assert any(says in text for text in said) if says else not said
+    assert any(message in text for text in said) if message else not said
 
 
 def test_top_figures_and_curves_are_those_of_the_table(table: dict[str, Any]) -> None:

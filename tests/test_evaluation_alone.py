@@ -204,7 +204,7 @@ def test_every_source_is_evaluated_end_to_end(name: str, model: Path, tmp_path: 
     assert {clip.split for clip in world.corpus.clips.values()} == {"test"}
     facts = json.loads((tmp_path / "base/base.json").read_text())
     assert (facts["clean_acc"], facts["clean_n"], facts["judged_on"], facts["train_acc"]) == (None, 0, None, None)
-    assert [check.says for check in base_checks(tmp_path / "base", params)] == ["the base has parameters"]
+    assert [check.description for check in base_checks(tmp_path / "base", params)] == ["the base has parameters"]
     assert is_absent(tmp_path / "student")
     assert read_rows(tmp_path / "student.parquet", Answer) == []
     table = world.table

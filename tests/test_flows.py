@@ -29,7 +29,7 @@ DVC = [sys.executable, "-m", "dvc"]
 STAGES = {
     "first": {"cmd": "cp raw.txt first.txt", "deps": ["raw.txt"], "params": ["seed"], "outs": ["first.txt"], "meta": {"pool": "gpu"}},
     "refusing": {
-        "cmd": f"{sys.executable} -c \"import sys; print('working'); sys.exit('error: the gate of x stays shut: 3 of 4')\"",
+        "cmd": f"{sys.executable} -c \"import sys; print('working'); sys.exit('error: gate x failed: 3 of 4')\"",
         "deps": ["first.txt"],
         "outs": ["refusing.txt"],
     },
@@ -245,7 +245,7 @@ def test_a_remote_of_the_repositorys_own_stays(repository: Path) -> None:
 
 def test_a_refusal_carries_its_message_and_a_crash_its_status(repository: Path) -> None:
     bring_up("first", repository)
-    with pytest.raises(StageRefused, match=r"^the gate of x stays shut: 3 of 4$"):
+    with pytest.raises(StageRefused, match=r"^gate x failed: 3 of 4$"):
         bring_up("refusing", repository)
     with pytest.raises(StageCrashed, match="crashing ended with status"):
         bring_up("crashing", repository)

@@ -58,17 +58,17 @@ def test_a_healthy_artifact_passes_and_every_expectation_has_a_breaking_case(art
     checks = checks_of(artifact, healthy)
     verdict = validate(artifact, checks, docs=None)
     assert verdict.passed, verdict.text
-    assert {result.says for result in verdict.results} == {case.says for case in CASES if case.artifact == artifact}
+    assert {result.description for result in verdict.results} == {case.description for case in CASES if case.artifact == artifact}
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.artifact}: {case.says}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.artifact}: {case.description}")
 def test_a_broken_artifact_fails_its_one_expectation(case: Case, world: Path) -> None:
     case.break_it(world)
     verdict = validate(case.artifact, checks_of(case.artifact, world), docs=None)
     assert not verdict.passed
     failed = [result for result in verdict.results if not result.passed]
-    assert [(result.says, "; ".join(result.ids)) for result in failed] == [(case.says, case.ids)]
-    assert case.says in verdict.text
+    assert [(result.description, "; ".join(result.ids)) for result in failed] == [(case.description, case.ids)]
+    assert case.description in verdict.text
     assert case.ids.split("; ")[0] in verdict.text
 
 
@@ -135,17 +135,17 @@ UNASKED = [
     (
         "base",
         w.json_file(w.BASE, lambda facts: facts.update(asdict(Skill()), model="other", losses=[])),
-        {case.says for case in CASES if case.artifact == "base"} - {"the base has parameters"},
+        {case.description for case in CASES if case.artifact == "base"} - {"the base has parameters"},
     ),
 ]
 
 
 @pytest.mark.parametrize(("artifact", "edit", "unasked"), UNASKED)
 def test_nothing_is_asked_where_nothing_can_be_known(artifact: str, edit: Break, unasked: set[str], world: Path) -> None:
-    before = {check.says for check in checks_of(artifact, world)}
+    before = {check.description for check in checks_of(artifact, world)}
     edit(world)
     after = checks_of(artifact, world)
-    assert before - {check.says for check in after} == unasked
+    assert before - {check.description for check in after} == unasked
     assert validate(artifact, after, docs=None).passed
 
 
@@ -172,7 +172,7 @@ def test_a_few_answers_in_one_place_are_chance_and_many_are_not(choices: int, pl
         ]
 
     w.rows(w.QUESTIONS, Question, placed)(world)
-    failed = {result.says for result in validate("corpus", checks_of("corpus", world), docs=None).results if not result.passed}
+    failed = {result.description for result in validate("corpus", checks_of("corpus", world), docs=None).results if not result.passed}
     assert ("no position of the choices holds more than 60 % of the right answers" in failed) == suspicious
 
 
@@ -181,7 +181,7 @@ def test_a_verdict_names_the_first_ten_ids_in_order() -> None:
     table = Table.of("t", "line", {"line": lines, "value": [2.5] * 13})
     verdict = validate("x", [table.expect("value", Between(0.0, 1.0), "small")], docs=None)
     assert verdict.results[0].ids == tuple(str(1009 * number) for number in range(1, 11))
-    assert verdict.text.startswith("not so: small (13 in t.value, found 2.5 to 2.5): 1009, 2018, ")
+    assert verdict.text.startswith("failed: small (13 in t.value, found 2.5 to 2.5): 1009, 2018, ")
     assert verdict.text.endswith(", 10090, …")
 
 
@@ -211,7 +211,7 @@ def test_the_stage_leaves_only_a_positive_verdict_where_others_look(world: Path)
     assert (docs / "index.html").is_file()
     good = (world / w.CLIPS).read_bytes()
     w.stored("train-3", w.flac(gain=0.0))(world)
-    with pytest.raises(UserError, match=r"(?s)corpus\.failed\.json.*not so: no clip is silent .*-inf.*: train-3\nnext: .*corpus"):
+    with pytest.raises(UserError, match=r"(?s)corpus\.failed\.json.*failed: no clip is silent .*-inf.*: train-3\nnext: .*corpus"):
         stage.gate(PARAMS, "corpus", verdict, world / "corpus")
     assert not verdict.exists()
     assert '"passed": false' in failed.read_text(encoding="utf-8")

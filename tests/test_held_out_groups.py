@@ -48,7 +48,7 @@ def test_the_named_groups_are_the_test_and_no_others(named: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "says"),
+    ("named", "message"),
     [
         (["g33"], r"no clip is of group 'g33'; there are 'g3'"),
         (["G3"], r"no clip is of group 'G3'; there are 'g3'"),
@@ -56,13 +56,13 @@ def test_the_named_groups_are_the_test_and_no_others(named: list[str]) -> None:
         (GROUPS, "names every group: leave one to train on"),
     ],
 )
-def test_a_name_that_is_no_group_is_told_with_those_there_are(named: list[str], says: str) -> None:
-    with pytest.raises(UserError, match=rf"corpus\.test_groups.* {says}"):
+def test_a_name_that_is_no_group_is_told_with_those_there_are(named: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=rf"corpus\.test_groups.* {message}"):
         split_groups(GROUPS, corpus_params(test_groups=named), 1)
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"test_groups": "jackson"}, r"corpus\.test_groups: a single value stands where a list belongs: write \[jackson\]"),
         ({"test_groups": 7}, r"write \[7\]"),
@@ -72,8 +72,8 @@ def test_a_name_that_is_no_group_is_told_with_those_there_are(named: list[str], 
         ({"test_groups": ["a"], "source": "mmau"}, "all rows of this benchmark are test rows"),
     ],
 )
-def test_names_that_cannot_be_meant(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(UserError, match=says):
+def test_names_that_cannot_be_meant(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         params_of(tmp_path, **changes)
 
 

@@ -105,7 +105,7 @@ def test_a_recording_is_answered_by_both_and_given_back(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "query", "says"),
+    ("body", "query", "message"),
     [
         (b"no audio", {"question": "Which?"}, "the recording"),
         (b"", {"question": "Which?"}, "empty"),
@@ -119,10 +119,10 @@ def test_a_recording_is_answered_by_both_and_given_back(server: Server) -> None:
         (wav(np.zeros(601 * 500), 500), {"question": "Which?"}, "601.0 s is longer than the allowed 600 s"),
     ],
 )
-def test_what_cannot_be_answered_says_why(server: Server, body: bytes, query: dict[str, Any], says: str) -> None:
+def test_what_cannot_be_answered_says_why(server: Server, body: bytes, query: dict[str, Any], message: str) -> None:
     status, found = ask(server, body, **query)
     assert status == 400
-    assert says in found["error"]
+    assert message in found["error"]
 
 
 @pytest.mark.parametrize(

@@ -211,12 +211,12 @@ def damaged(database: Path, how: str, whole: Path) -> None:
             store.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
 
 
-SAYS = {
+MESSAGES = {
     "folder": "it is no file",
     "first tables": "making it was cut short",
     "half migrated": "making it was cut short",
 }
-HOW = ("folder", "text", "html", "pointer", "gzip", "truncated", "zeros inside", "no header", *list(SAYS)[1:])
+HOW = ("folder", "text", "html", "pointer", "gzip", "truncated", "zeros inside", "no header", *list(MESSAGES)[1:])
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -228,12 +228,12 @@ def test_what_is_wrong_with_a_store_is_one_line_with_the_cure(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     found = fault_of(database)
     assert found
-    assert found[0].startswith(SAYS.get(how, "it is damaged"))
+    assert found[0].startswith(MESSAGES.get(how, "it is damaged"))
     before = None if database.is_dir() else database.read_bytes()
     with pytest.raises(UserError) as caught:
         find_or_create_run("one", "grpo")
     said = str(caught.value)
-    assert SAYS.get(how, "it is damaged") in said
+    assert MESSAGES.get(how, "it is damaged") in said
     assert "\n" not in said
     assert said.endswith(found[1])
     if how != "folder":

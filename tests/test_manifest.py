@@ -235,7 +235,7 @@ def test_links_inside_the_folder_are_followed(root: Path, tmp_path_factory: pyte
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "says"),
+    ("name", "text", "message"),
     [
         ("m.json", '{\n "id": "q1",\n "question": "Which?"\n}', "holds one object over several lines"),
         ("m.json", '{"data": [{"id": "q1"}]}', "holds its rows under the key 'data'"),
@@ -243,11 +243,11 @@ def test_links_inside_the_folder_are_followed(root: Path, tmp_path_factory: pyte
         ("m.csv", "id\tquestion\tanswer\nq1\tWhich?\tred\n", r"its columns stand apart by '\t'"),
     ],
 )
-def test_a_manifest_of_another_form_is_told_with_the_cure(root: Path, name: str, text: str, says: str) -> None:
+def test_a_manifest_of_another_form_is_told_with_the_cure(root: Path, name: str, text: str, message: str) -> None:
     (root / name).write_text(text)
     with pytest.raises(UserError, match=re.escape(f"{root / name}")) as caught:
         read(root, manifest=name)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("row", ["5", "null", '"x"', "true"])

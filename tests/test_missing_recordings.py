@@ -69,7 +69,7 @@ def test_where_fewer_may_be_missing_the_run_stops_and_says_what_to_do(
     with pytest.raises(UserError) as caught:
         make(settings(a_tenth_missing, 0.09), tmp_path / "corpus")
     assert str(caught.value) == (
-        "12 of 120 rows of seen are bad, more than corpus.max_quarantined_share = 0.09 allows: mend them, or allow more. "
+        "12 of 120 rows of seen are bad, more than corpus.max_quarantined_share = 0.09 allows: fix these rows, or allow more. "
         "12 without their recording: put it below corpus.path (of a test's own source corpus.test.path). "
         ".echodistill/quarantined.txt lists them all"
     )

@@ -140,8 +140,8 @@ def test_mixes_without_their_settings_are_told(content: bytes | None, project: P
     (project / "data/mixes" / FILE).unlink()
     if content is not None:
         (project / "data/mixes" / FILE).write_bytes(content)
-    says = "is missing: run `echodistill run`" if content is None else "is damaged"
-    with pytest.raises(UserError, match=rf"data/mixes/noise\.json {says}"):
+    message = "is missing: run `echodistill run`" if content is None else "is damaged"
+    with pytest.raises(UserError, match=rf"data/mixes/noise\.json {message}"):
         noise_of(project, "test-0/gauss@0")
 
 

@@ -63,9 +63,9 @@ def test_axes_have_round_numbers_around_all_values(low: float, span: float) -> N
 
 def test_a_line_goes_through_its_points() -> None:
     series = [Series("a & b", (-10, 0, 30), (20.0, 60.0, 100.0), (10.0, 50.0, 95.0), (30.0, 70.0, 100.0), 1)]
-    svg, legend = re.split(r"(?<=</svg>)(?=<ul)", line_chart("says <so>", "SNR (dB)", "%", series, (-10, 0, 30)))
+    svg, legend = re.split(r"(?<=</svg>)(?=<ul)", line_chart("title <so>", "SNR (dB)", "%", series, (-10, 0, 30)))
     root = ElementTree.fromstring(svg)
-    assert root.attrib["aria-label"] == "says <so>"
+    assert root.attrib["aria-label"] == "title <so>"
     (line,) = root.findall("polyline")
     places = [tuple(map(float, place.split(","))) for place in line.attrib["points"].split()]
     across = [x for x, _ in places]

@@ -59,7 +59,7 @@ def test_frozen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "says"),
+    ("key", "value", "message"),
     [
         ("train.objective.clipp", 0.2, "unknown key"),
         ("mixin", {}, "unknown key"),
@@ -120,11 +120,11 @@ def test_frozen() -> None:
         ("mixes.decision_snrs_db", [-10, -10], "twice"),
     ],
 )
-def test_a_fault_is_named_by_its_dotted_key(key: str, value: object, says: str) -> None:
+def test_a_fault_is_named_by_its_dotted_key(key: str, value: object, message: str) -> None:
     fault = fault_of(changed(key, value))
     assert fault.startswith(f"{key}: ")
     assert "; " not in fault.replace("; known:", "")  # one fault, not its echoes
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
         validate_params(changed(key, value), "params.yaml")
 
 
@@ -295,7 +295,7 @@ def test_no_mapping_at_all(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("seed: 1\ntrain:\n  steps: 1\n  steps: 2\n", "'steps' stands twice, again in line 4"),
         ("seed: 1\nlora: {rank: 1, rank: 2}\n", "'rank' stands twice, again in line 2"),
@@ -306,10 +306,10 @@ def test_no_mapping_at_all(tmp_path: Path, text: str) -> None:
         ("seed: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
     ],
 )
-def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, says: str) -> None:
+def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    with pytest.raises(UserError, match=says) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         load_params(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)

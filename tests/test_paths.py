@@ -63,8 +63,8 @@ def test_what_dvc_cannot_hash_is_named_before_it_tries(kind: str, place: str, tm
     path = tmp_path / "raw" / place
     path.parent.mkdir(parents=True)
     NO_FILES[kind][0](path)
-    says = rf"^corpus\.path: {re.escape(str(path))}: a .*: DVC hashes all of .*: put a file there, or remove it$"
-    with pytest.raises(UserError, match=says):
+    message = rf"^corpus\.path: {re.escape(str(path))}: a .*: DVC hashes all of .*: put a file there, or remove it$"
+    with pytest.raises(UserError, match=message):
         check_hashable("corpus.path", tmp_path / "raw")
 
 

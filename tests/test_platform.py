@@ -127,7 +127,7 @@ def test_a_gate_that_stays_shut_fails_the_run_with_its_message(team: Team, first
     run_id = team.start(overrides=["gates.snr_tolerance_db=1e-12"], target="gate@mixes")
     state = team.wait(run_id)
     assert state["type"] == "FAILED"
-    assert state["message"].startswith("the gate of mixes")
+    assert state["message"].startswith("gate mixes failed")
     tasks = team.api("/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [run_id]}}, "limit": 100})
     assert {task["run_count"] for task in tasks if task["name"] == "gate@mixes"} == {1}
 

@@ -329,7 +329,7 @@ def test_without_s3_the_addresses_of_the_same_lock_stay(world: World, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("reference", "says"),
+    ("reference", "message"),
     [
         ("echodistill", "MODEL@alias or MODEL/version"),
         ("echodistill@", "MODEL@alias or MODEL/version"),
@@ -340,10 +340,10 @@ def test_without_s3_the_addresses_of_the_same_lock_stay(world: World, monkeypatc
         ("echodistill/9", "no version 9; it has 1"),
     ],
 )
-def test_what_does_not_exist_is_told_with_what_does(world: World, reference: str, says: str) -> None:
+def test_what_does_not_exist_is_told_with_what_does(world: World, reference: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         told(reference)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_store_that_is_away_is_one_clear_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

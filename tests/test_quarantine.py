@@ -73,7 +73,7 @@ def test_too_many_bad_rows_stop_with_all_reasons_in_one_line(world: Path, capsys
     with pytest.raises(UserError) as caught:
         make(world, max_quarantined_share=0.2)
     assert str(caught.value) == (
-        "13 of 40 rows of folder are bad, more than corpus.max_quarantined_share = 0.2 allows: mend them, or allow more. "
+        "13 of 40 rows of folder are bad, more than corpus.max_quarantined_share = 0.2 allows: fix these rows, or allow more. "
         f"{'; '.join(LINES)}. .echodistill/quarantined.txt lists them all"
     )
     assert len(Path(".echodistill/quarantined.txt").read_text(encoding="utf-8").splitlines()) == 13

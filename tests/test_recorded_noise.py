@@ -217,7 +217,7 @@ def test_all_recordings_that_cannot_be_used_are_named_at_once(tmp_path: Path) ->
         divide_recordings(tmp_path, ("rain",), 1)
     said = str(caught.value)
     assert "\n" not in said
-    assert said.startswith("mixes.recordings: 6 of 10 noise recordings cannot be used, mend or remove them: ")
+    assert said.startswith("mixes.recordings: 6 of 10 noise recordings cannot be used, fix or remove them: ")
     assert said.endswith("; and 1 more")
     assert all(name in said for name in ("broken.wav", "empty.wav", "phone.m4a", "pipe.wav", "silent.wav: is silent"))
 
@@ -252,8 +252,8 @@ def made(world: Path, **changes: object) -> tuple[list[Mix], NoiseSettings]:
 
 
 def verdict(world: Path, checks: list[Expect]) -> dict[str, tuple[str, ...]]:
-    """By sentence that is not so: the offending ids."""
-    return {result.says: result.ids for result in validate("mixes", checks, docs=None).results if not result.passed}
+    """By failed expectation: the offending ids."""
+    return {result.description: result.ids for result in validate("mixes", checks, docs=None).results if not result.passed}
 
 
 def checks(world: Path, **changes: object) -> list[Expect]:
@@ -318,11 +318,11 @@ def test_the_same_recording_under_a_seen_and_an_unseen_kind_fails_the_gate(kind:
         soundfile.write(world / "noise/hail/other.flac", samples, 16_000)
     made(world)
     failed = verdict(world, checks(world))
-    says = "no noise recording is under a seen and an unseen kind: keep it under one"
-    assert says in failed
-    (ids,) = failed[says]
+    message = "no noise recording is under a seen and an unseen kind: keep it under one"
+    assert message in failed
+    (ids,) = failed[message]
     assert set(ids.split(" = ")) == {f"{kind}/0.wav", "hail/same.wav" if copy == "same bytes" else "hail/other.flac"}
-    assert set(failed) <= {says, "no part of a noise recording is in two splits: keep it under one kind"}
+    assert set(failed) <= {message, "no part of a noise recording is in two splits: keep it under one kind"}
 
 
 def test_the_same_recording_under_two_unseen_kinds_leaks_nothing(world: Path) -> None:

@@ -177,9 +177,9 @@ def test_the_same_student_evaluated_anew_keeps_the_later_card_answers_and_figure
     paths = metrics, promotion, card, curves, *answers = [tmp_path / name for name in names]
     reports = Reports(metrics, promotion, card, curves, tuple(answers))
 
-    def enter(says: str, accuracy: float) -> str:
+    def enter(message: str, accuracy: float) -> str:
         for path in paths:
-            path.write_text(f"{path.name} {says}")
+            path.write_text(f"{path.name} {message}")
         return register(student, student.parent, _decision(False), run_id, {"student.acc": accuracy}, reports).number
 
     version = enter("before", 0.5)

@@ -171,8 +171,8 @@ def test_one_recording_in_both_sources_is_tested_on_and_not_trained_on(world: Pa
 def test_answers_of_the_test_that_stand_at_one_place_are_found_by_the_gate(world: Path) -> None:
     write_folder(world / "other", rows_of(12, answer="a"), first=200)
     make(world, OTHER)
-    says = "no position of the choices holds more than 60 % of the right answers"
-    assert "test, position 0" in b.offenders(corpus_checks(world / "corpus", params_of(world, OTHER)), says)
+    message = "no position of the choices holds more than 60 % of the right answers"
+    assert "test, position 0" in b.offenders(corpus_checks(world / "corpus", params_of(world, OTHER)), message)
 
 
 def test_bad_rows_and_missing_recordings_are_named_with_their_source(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,7 +198,7 @@ def test_bad_rows_and_missing_recordings_are_named_with_their_source(world: Path
 
 
 @pytest.mark.parametrize(
-    ("broken", "says"),
+    ("broken", "message"),
     [
         (
             "mmar",
@@ -207,20 +207,20 @@ def test_bad_rows_and_missing_recordings_are_named_with_their_source(world: Path
         ("raw", r"3 of 12 rows of folder are bad, .* 3 without their recording: put it below corpus\.path"),
     ],
 )
-def test_each_source_has_its_own_share_of_bad_rows(broken: str, says: str, world: Path) -> None:
+def test_each_source_has_its_own_share_of_bad_rows(broken: str, message: str, world: Path) -> None:
     """Of both together neither would be a fifth."""
     for path in sorted((world / broken).rglob("[0-2].wav" if broken == "raw" else "vid0_00-00-00*.wav")):
         path.unlink()
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
         make(world, MMAR, max_quarantined_share=0.2)
     make(world, MMAR, max_quarantined_share=0.25)
-    says = "at most 20 % of a source's rows are quarantined"
+    message = "at most 20 % of a source's rows are quarantined"
     judged = corpus_checks(world / "corpus", params_of(world, MMAR, max_quarantined_share=0.2))
-    assert b.offenders(judged, says) == ["test (mmar)" if broken == "mmar" else "folder"]
+    assert b.offenders(judged, message) == ["test (mmar)" if broken == "mmar" else "folder"]
 
 
 @pytest.mark.parametrize(
-    ("test", "says"),
+    ("test", "message"),
     [
         (
             MMAR | {"manifest": "none.json"},
@@ -230,8 +230,8 @@ def test_each_source_has_its_own_share_of_bad_rows(broken: str, says: str, world
         ({"source": "fsdd", "path": "other"}, r"other: no such folder: set corpus\.test\.path to a copy"),
     ],
 )
-def test_a_fault_of_the_tests_source_names_its_own_keys(test: dict[str, Any], says: str, world: Path) -> None:
-    with pytest.raises(UserError, match=says):
+def test_a_fault_of_the_tests_source_names_its_own_keys(test: dict[str, Any], message: str, world: Path) -> None:
+    with pytest.raises(UserError, match=message):
         make(world, test)
 
 

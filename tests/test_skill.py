@@ -82,7 +82,7 @@ GOOD = [*((1.0, questions) for questions in (3, 5, 17, 400)), (0.8, 5), (0.6, 10
 @pytest.mark.parametrize(("accuracy", "questions"), POOR)
 def test_a_poor_base_is_stopped_however_few_questions_there_are(accuracy: float, questions: int, tmp_path: Path) -> None:
     said = verdict_of(Skill(accuracy, questions, "validation", 0.25, 0.0, 0.0, 1.0, 240), tmp_path)
-    assert "not so: " in said
+    assert "failed: " in said
     assert f"100.0 % of 240 training questions, {100 * accuracy:.1f} % of {questions} questions about clips of unseen groups" in said
 
 
@@ -100,7 +100,7 @@ def test_damaged_facts_pass_nothing(tmp_path: Path) -> None:
     for name in ("clean_acc", "chance"):
         facts = asdict(Skill(0.9, 40, "validation", 0.25, 0.0, 0.0, 0.9, 40)) | {name: None}
         said = verdict_of(Skill(**facts), tmp_path)
-        assert said.count("not so: ") == 2
+        assert said.count("failed: ") == 2
 
 
 def test_luck_is_a_binomial_tail() -> None:

@@ -92,8 +92,8 @@ def test_a_file_is_never_cut_into_more_parts_than_s3_takes(size: int) -> None:
 
 
 def test_a_missing_object_and_a_foreign_key_are_told(store: Store, tmp_path: Path) -> None:
-    for key, says in ((store.place.key("models", "ab" * 32), "publish it again"), ("team/x", "is not a key")):
-        with pytest.raises(UserError, match=says):
+    for key, message in ((store.place.key("models", "ab" * 32), "publish it again"), ("team/x", "is not a key")):
+        with pytest.raises(UserError, match=message):
             fetch_file(store, key, tmp_path / "x")
     with pytest.raises(ValueError, match="none of the kinds"):
         store.place.key("other", "ab" * 32)

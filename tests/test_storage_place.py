@@ -36,7 +36,7 @@ def test_a_place_is_read_from_its_url(url: str, bucket: str, prefix: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("url", "endpoint", "says"),
+    ("url", "endpoint", "message"),
     [
         ("http://data/a", None, "set it to s3://BUCKET/PREFIX"),
         ("data/a", None, "set it to s3://BUCKET/PREFIX"),
@@ -51,8 +51,8 @@ def test_a_place_is_read_from_its_url(url: str, bucket: str, prefix: str) -> Non
         ("s3://data/a", "http://KEY:hush@localhost", "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL holds an '@'"),
     ],
 )
-def test_a_bad_url_is_one_clear_error(url: str, endpoint: str | None, says: str) -> None:
-    with pytest.raises(UserError, match=re.escape(says)) as caught:
+def test_a_bad_url_is_one_clear_error(url: str, endpoint: str | None, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
         parse_place(url, endpoint)
     assert "hush" not in str(caught.value)
 
@@ -91,7 +91,7 @@ def no_credentials(weed: Seaweed) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (
             lambda weed: {"AWS_SECRET_ACCESS_KEY": "hush" * 8},
@@ -107,13 +107,13 @@ def no_credentials(weed: Seaweed) -> dict[str, str]:
     ],
 )
 def test_wrong_credentials_are_told(
-    weed: Seaweed, place: Place, monkeypatch: pytest.MonkeyPatch, change: Callable[[Seaweed], dict[str, str]], says: str
+    weed: Seaweed, place: Place, monkeypatch: pytest.MonkeyPatch, change: Callable[[Seaweed], dict[str, str]], message: str
 ) -> None:
     for name, value in change(weed).items():
         monkeypatch.setenv(name, value)
         if not value:
             monkeypatch.delenv(name)
-    with pytest.raises(UserError, match=says) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         check(place)
     for secret in ("hush", weed.secret_key, weed.reader_secret, os.environ.get("AWS_SECRET_ACCESS_KEY", "hush")):
         assert secret not in str(caught.value)
@@ -132,10 +132,10 @@ def test_an_endpoint_that_is_down_is_told_soon(place: Place) -> None:
     assert time.monotonic() - started < 10
 
 
-@pytest.mark.parametrize(("fault", "says"), [("507", "is full.*free space"), ("500", "it is full, read-only")])
-def test_a_full_store_is_told(place: Place, proxied: Store, proxy: Proxy, store: Store, fault: str, says: str) -> None:
+@pytest.mark.parametrize(("fault", "message"), [("507", "is full.*free space"), ("500", "it is full, read-only")])
+def test_a_full_store_is_told(place: Place, proxied: Store, proxy: Proxy, store: Store, fault: str, message: str) -> None:
     proxy.faults = [("PUT", fault)] * 9
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
         check(proxied.place)
     assert keys_in(store) == []
 

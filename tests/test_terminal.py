@@ -90,7 +90,7 @@ def test_head_ends_the_closing_table_without_a_word(tmp_path: Path) -> None:
 
 def test_a_stage_whose_output_is_not_read_ends_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    code = "from echodistill.stages.entry import run_stage\ndef says(params, text: str): print(text * 100_000)\nrun_stage(says, ())"
+    code = "from echodistill.stages.entry import run_stage\ndef stage(params, text: str): print(text * 100_000)\nrun_stage(stage, ())"
     assert into_a_closed_pipe(sys.executable, "-c", code, "x", cwd=tmp_path) == (1, "")
 
 

@@ -36,14 +36,14 @@ def grid_items(
     return items
 
 
-def answer_grid(out: Path, says: str, mark: str, llm: AudioLLM, items: list[Item], max_new_tokens: int, alike: bool = False) -> None:
-    """Write greedy answers to ``out`` (parquet). A killed run of the same ``mark`` goes on; ``says`` names the bar.
+def answer_grid(out: Path, label: str, mark: str, llm: AudioLLM, items: list[Item], max_new_tokens: int, alike: bool = False) -> None:
+    """Write greedy answers to ``out`` (parquet). A killed run of the same ``mark`` goes on; ``label`` names the bar.
 
     ``alike``: all items of a question ask the same, so it is asked once and the answer stands in each of their rows.
     """
     asked = list({item.question_id: item for item in items}.values()) if alike else items
-    journal = _journal(says, mark)
-    answers = _answers(says, journal, llm, asked, max_new_tokens)
+    journal = _journal(label, mark)
+    answers = _answers(label, journal, llm, asked, max_new_tokens)
     if alike:
         of_question = {answer.question_id: answer for answer in answers}
         answers = [
@@ -87,24 +87,24 @@ def answer_both(base: InferenceJob, student: InferenceJob, items: list[Item], co
     """
     made = []
     for asked in (base, student):
-        says, llm = f"answer {asked.out.stem}", load_base_or_student(asked.folder, base.folder)
+        label, llm = f"answer {asked.out.stem}", load_base_or_student(asked.folder, base.folder)
         limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
         if asked is base:
             print(f"responses have at most {limit} tokens")
-        journal = _journal(says, fingerprint(asked.stage, {**asked.facts, "max_new_tokens": limit}, asked.inputs))
-        made.append((asked.out, journal, _answers(says, journal, llm, items, limit)))
+        journal = _journal(label, fingerprint(asked.stage, {**asked.facts, "max_new_tokens": limit}, asked.inputs))
+        made.append((asked.out, journal, _answers(label, journal, llm, items, limit)))
     for out, _, answers in made:
         write_rows(out, Answer, answers)
     for _, journal, _ in made:
         journal.unlink()
 
 
-def _journal(says: str, mark: str) -> Path:
-    return run_folder(says.replace(" ", "-"), mark) / "answers.jsonl"
+def _journal(label: str, mark: str) -> Path:
+    return run_folder(label.replace(" ", "-"), mark) / "answers.jsonl"
 
 
-def _answers(says: str, journal: Path, llm: AudioLLM, items: list[Item], max_new_tokens: int) -> list[Answer]:
-    with bar(len(items), says, "answers") as shown:
+def _answers(label: str, journal: Path, llm: AudioLLM, items: list[Item], max_new_tokens: int) -> list[Answer]:
+    with bar(len(items), label, "answers") as shown:
         return answer_items(llm, items, journal, device_batch(), max_new_tokens, shown.update)
 
 

@@ -180,4 +180,4 @@ def _csv_rows(manifest: Path, text: str, before: int, told: str | None) -> Itera
             start = before + reader.line_num + 1
     except csv.Error as error:
         # where a quotation mark is out of place, no later row can be trusted
-        raise UserError(f"{manifest}:{start}: {error}: mend the quotation marks of this row") from error
+        raise UserError(f"{manifest}:{start}: {error}: fix the quotation marks of this row") from error

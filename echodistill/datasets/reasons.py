@@ -25,7 +25,7 @@ OF_DATA = re.compile(r"`[^`]*`|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[.*\]|\d+
 class Kind:
     """Reasons that have one cure."""
 
-    says: str
+    label: str
     count: int
     cure: str
     examples: tuple[Quarantined, ...]
@@ -34,7 +34,7 @@ class Kind:
     @property
     def line(self) -> str:
         """How many there are, and the cure."""
-        return f"{self.count} {self.says}" + (f": {self.cure}" if self.cure else "")
+        return f"{self.count} {self.label}" + (f": {self.cure}" if self.cure else "")
 
 
 def _lengths(reasons: Sequence[str]) -> tuple[list[float], float]:
@@ -63,8 +63,8 @@ def _say(cure: str) -> Cure:
 
 
 KNOWN: tuple[tuple[re.Pattern[str], str, Cure], ...] = tuple(
-    (re.compile(pattern), says, cure)
-    for pattern, says, cure in (
+    (re.compile(pattern), label, cure)
+    for pattern, label, cure in (
         (f"{NO_AUDIO}: .* are there", "whose recording's name fits several files", _say("write it as the file is called")),
         (NO_AUDIO, "without their recording", _say("put it below corpus.path (of a test's own source corpus.test.path)")),
         (r"[\d.]+ s is longer than the allowed [\d.]+ s", "too long", _allow_longer),
@@ -93,9 +93,9 @@ def kinds_of(quarantined: Iterable[Quarantined], shown: int) -> list[Kind]:
     rows_of: dict[tuple[str, str], list[Quarantined]] = {}
     cure_of: dict[tuple[str, str], Cure] = {}
     for row in quarantined:
-        says, masked, cure = _kind(row.reason)
-        rows_of.setdefault((says, masked), []).append(row)
-        cure_of.setdefault((says, masked), cure)
+        label, masked, cure = _kind(row.reason)
+        rows_of.setdefault((label, masked), []).append(row)
+        cure_of.setdefault((label, masked), cure)
     kinds = [Kind(key[0], len(rows), cure_of[key]([row.reason for row in rows]), tuple(rows[:shown])) for key, rows in rows_of.items()]
     return sorted(kinds, key=lambda kind: -kind.count)
 
@@ -106,16 +106,16 @@ def _kind(reason: str) -> tuple[str, str, Cure]:
     What ffmpeg does about a recording is the same for all of a kind; its command is each recording's own. Behind the colon of
     another reason stands a cure, or what is wrong in more detail.
     """
-    for pattern, says, cure in KNOWN:
+    for pattern, label, cure in KNOWN:
         if pattern.match(reason):
-            return says, "", cure
+            return label, "", cure
     masked = OF_DATA.sub(lambda found: "…" * len(found[0]), reason)
     for by_ffmpeg in (CONVERT, KEEP_REST, KEEP_COUNTED):
-        says, cured, _ = masked.partition(f": {by_ffmpeg}")
+        label, cured, _ = masked.partition(f": {by_ffmpeg}")
         if cured:
-            return f"({_shortened(says)})", "", _say(f"{by_ffmpeg} with ffmpeg, the list has the command for each")
-    says, colon, _ = masked.partition(": ")
-    return f"({_shortened(says)})", _shortened(masked), _say(reason[len(says + colon) :])
+            return f"({_shortened(label)})", "", _say(f"{by_ffmpeg} with ffmpeg, the list has the command for each")
+    label, colon, _ = masked.partition(": ")
+    return f"({_shortened(label)})", _shortened(masked), _say(reason[len(label + colon) :])
 
 
 def _shortened(masked: str) -> str:

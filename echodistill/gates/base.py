@@ -43,9 +43,9 @@ def base_checks(folder: Path, params: Params) -> list[Expect]:
         cure = "lower base.nano.learning_rate"
         checks.append(steps.expect("finite", HOLDS, "every pre-training loss is a finite number", cure))
     if facts["model"] == NANO:
-        says = "the last tenth of the pre-training losses lies below the first tenth"
+        description = "the last tenth of the pre-training losses lies below the first tenth"
         cure = "lower base.nano.learning_rate, or raise base.nano.steps"
-        checks.append(table.expect("loss_fall", Between(0.0, strict_minimum=True), says, cure))
+        checks.append(table.expect("loss_fall", Between(0.0, strict_minimum=True), description, cure))
     if facts["model"] == NANO or skill.judged_on is not None:
         checks += _skilled(table, skill, params.gates.above_chance)
     return checks
@@ -58,10 +58,10 @@ def base_notes(folder: Path) -> list[str]:
 
 def _skilled(table: Table, skill: Skill, margin: float) -> list[Expect]:
     cure = advice(skill, margin)
-    says = f"clean accuracy on unseen groups lies at least {margin:g} above chance"
+    description = f"clean accuracy on unseen groups lies at least {margin:g} above chance"
     by_luck = f"guessing gives so many right answers in at most {100 * LUCK:g} % of cases"
     return [
-        table.expect("above_chance", Between(margin), says, cure),
+        table.expect("above_chance", Between(margin), description, cure),
         table.expect("luck", Between(0.0, LUCK), by_luck, cure),
     ]
 

@@ -138,8 +138,8 @@ def _positions(questions: Sequence[Question], max_share: float) -> list[Expect]:
     if not names:
         return []
     table = Table.of("positions", "position", {"position": names, "suspicious_share": shares})
-    says = f"no position of the choices holds more than {100 * max_share:g} % of the right answers"
-    return [table.expect("suspicious_share", Between(0.0, max_share), says)]
+    description = f"no position of the choices holds more than {100 * max_share:g} % of the right answers"
+    return [table.expect("suspicious_share", Between(0.0, max_share), description)]
 
 
 def _suspicious_shares(questions: Sequence[Question]) -> dict[int, float]:
@@ -161,9 +161,9 @@ def _splits(clips: Sequence[Clip], questions: Sequence[Question], needed: Sequen
         splits_of[clip.group].add(clip.split)
     names = sorted(splits_of)
     groups = Table.of("groups", "group", {"group": names, "splits": [len(splits_of[name]) for name in names]})
-    says = f"{' and '.join(needed)} {'each have' if len(needed) > 1 else 'has'} a clip with a question"
+    description = f"{' and '.join(needed)} {'each have' if len(needed) > 1 else 'has'} a clip with a question"
     return [
-        splits.expect("clips_with_questions", Between(1), says),
+        splits.expect("clips_with_questions", Between(1), description),
         groups.expect("splits", Between(1, 1), "no group in two splits"),
     ]
 
@@ -172,5 +172,5 @@ def _quarantine(questions: Sequence[Question], quarantined: Sequence[Quarantined
     found = shares(settings, (row.split for row in questions), quarantined)
     table = Table.of("quarantine", "source", {"source": [one.source for one in found], "share_of_rows": [one.value for one in found]})
     max_share = settings.max_quarantined_share
-    says = f"at most {100 * max_share:g} % of a source's rows are quarantined"
-    return [table.expect("share_of_rows", Between(0.0, max_share), says)]
+    description = f"at most {100 * max_share:g} % of a source's rows are quarantined"
+    return [table.expect("share_of_rows", Between(0.0, max_share), description)]

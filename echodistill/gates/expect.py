@@ -58,7 +58,7 @@ class Expect:
     """Names offending rows."""
     column: str
     rule: Rule
-    says: str
+    description: str
     """A sentence for people, e.g. ``no group in two splits``; unique within an artifact."""
     cure: str = ""
     """Why it may not be so, and what helps; said only where it is not so."""
@@ -76,8 +76,8 @@ class Table:
     def of(cls, name: str, id_column: str, columns: Mapping[str, Sequence[object]]) -> "Table":
         return cls(name, id_column, pd.DataFrame({column: list(values) for column, values in columns.items()}))
 
-    def expect(self, column: str, rule: Rule, says: str, cure: str = "") -> Expect:
-        return Expect(self.name, self.frame, self.id_column, column, rule, says, cure)
+    def expect(self, column: str, rule: Rule, description: str, cure: str = "") -> Expect:
+        return Expect(self.name, self.frame, self.id_column, column, rule, description, cure)
 
 
 def number(value: object) -> float:

@@ -92,8 +92,8 @@ def _crowds(mixes: Sequence[Mix], clips: Sequence[Clip], noise: NoiseSettings) -
             ],
         },
     )
-    says = f"a crowd is made of {'training' if source == 'train' else 'test'} clips only"
-    checks = [table.expect("foreign_voices", Between(0, 0), says)]
+    description = f"a crowd is made of {'training' if source == 'train' else 'test'} clips only"
+    checks = [table.expect("foreign_voices", Between(0, 0), description)]
     if source == "test":
         checks.append(table.expect("own_group", Between(0, 0), "no clip hears its own group in a crowd"))
     return checks
@@ -162,8 +162,8 @@ def _decision_conditions(mixes: Sequence[Mix], split_of: Mapping[str, str], sett
         "clip_id",
         {"clip_id": clips, "each_level_once": [levels[clip_id] == wanted for clip_id in clips]},
     )
-    says = "every decision clip is clean once and in noise once at every SNR of the decision"
-    return [table.expect("each_level_once", HOLDS, says)]
+    description = "every decision clip is clean once and in noise once at every SNR of the decision"
+    return [table.expect("each_level_once", HOLDS, description)]
 
 
 def mixes_notes(folder: Path, corpus_folder: Path, unseen: Collection[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What to type where a gate stays shut."""
+"""What to type after a gate failed."""
 
 MAKERS = {
     "student": "train",

@@ -33,9 +33,9 @@ def student_checks(folder: Path) -> list[Expect]:
     if any("reward_std" in row for row in rows):
         rewards = Table.of("rewards", "name", {"name": ["reward_std"], "largest": [max(spreads, default=0.0)]})
         # equal rewards give no advantage: the policy part of the loss taught nothing
-        says = "the rewards are not all equal over the whole run"
+        description = "the rewards are not all equal over the whole run"
         cure = "the samples of a prompt are all right, or all wrong: raise train.temperature or train.rollouts"
-        checks.append(rewards.expect("largest", Between(0.0, strict_minimum=True), says, cure))
+        checks.append(rewards.expect("largest", Between(0.0, strict_minimum=True), description, cure))
     return checks
 
 

@@ -22,13 +22,13 @@ def truncation_check(responses: Mapping[str, Sequence[Cut]], max_share: float) -
             "share": [sum(cut for _, cut in cuts) / max(1, len(cuts)) for cuts in responses.values()],
         },
     )
-    says = f"at most {100 * max_share:g} % of the responses are cut at the length limit (else raise {KEY})"
+    description = f"at most {100 * max_share:g} % of the responses are cut at the length limit (else raise {KEY})"
     longest = max((length for cuts in responses.values() for length, cut in cuts if cut), default=0)
     cure = (
         f"give answers more room with -S {KEY}={2 * longest}; where as many are cut then, the model does not end its answers: take "
         "another base, train it on more clips, or accept it with gates.max_truncated_share"
     )
-    return table.expect("share", Between(0.0, max_share), says, cure)
+    return table.expect("share", Between(0.0, max_share), description, cure)
 
 
 def _described(name: str, cuts: Sequence[Cut]) -> str:

@@ -59,7 +59,7 @@ def divide_recordings(folder: Path, kinds: Sequence[str], seed: int) -> tuple[Se
     if faults:
         more = f"; and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
         raise UserError(
-            f"mixes.recordings: {len(faults)} of {len(every)} noise recordings cannot be used, mend or remove them: "
+            f"mixes.recordings: {len(faults)} of {len(every)} noise recordings cannot be used, fix or remove them: "
             f"{'; '.join(faults[:SHOWN_FAULTS])}{more}"
         )
     return tuple(segment for kind in kinds for segment in _of_kind(folder, kind, [files[name] for name in names[kind]], seed))

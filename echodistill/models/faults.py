@@ -31,7 +31,7 @@ class LoadingInfo(TypedDict):
 
 
 def file_fault(paths: Iterable[Path]) -> str:
-    """Return what is wrong with the first of these files that is not what its name says, and how to mend it."""
+    """Return what is wrong with the first of these files that is not what its name says, and how to fix it."""
     return next((fault for path in paths if (fault := _fault_of_file(path))), "")
 
 
@@ -59,8 +59,8 @@ def _fault_of_file(path: Path) -> str:
 def key_fault(info: LoadingInfo) -> str:
     """Return which keys of a checkpoint and of the model it was loaded into do not match."""
     parts = [
-        f"{len(keys)} {says} ({_first(sorted(keys))})"
-        for keys, says in ((info["missing_keys"], "are missing"), (info["unexpected_keys"], "do not belong to the model"))
+        f"{len(keys)} {label} ({_first(sorted(keys))})"
+        for keys, label in ((info["missing_keys"], "are missing"), (info["unexpected_keys"], "do not belong to the model"))
         if keys
     ]
     if mismatched := sorted(info["mismatched_keys"]):

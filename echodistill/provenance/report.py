@@ -94,14 +94,14 @@ class _Report:
         objects = self._verified(self._record.model)
         kept, published = weights_of(version, Path(self._record.model).name), weights_hash(objects)
         state = weights_state(version.weights_sha256, kept, published)
-        says = {
+        description = {
             "ok": "the same as published" if published else "as they were registered",
             "missing": "MLflow has no such files",
             "damaged": "not those that were registered",
             "changed": "not those that were published",
         }[state]
         self._write_line("\n== registered weights and dvc.lock")
-        name = f"weights in MLflow: {says}"
+        name = f"weights in MLflow: {description}"
         self._row(state, kept or version.weights_sha256 or "-", name, name, f"models:/{version.model}/{version.number}")
 
     def _lock(self, tags: Mapping[str, str]) -> None:
@@ -116,7 +116,7 @@ class _Report:
         self._row(state, sha256, "dvc.lock", "dvc.lock", url)
         self._write_line(f"    {url}")
         if state == "ok" and not agrees(self._record, parse_lock(read_object(self._store, key), url)):
-            self._row("changed", sha256, f"{FILE} says something else than dvc.lock", FILE, "in the MLflow run")
+            self._row("changed", sha256, f"{FILE} description something else than dvc.lock", FILE, "in the MLflow run")
 
     def _stage(self, name: str) -> None:
         stage = self._record.stages[name]

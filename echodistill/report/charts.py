@@ -25,7 +25,7 @@ class Series:
 
 
 def line_chart(
-    says: str,
+    description: str,
     x_label: str,
     y_label: str,
     series: Sequence[Series],
@@ -33,7 +33,7 @@ def line_chart(
     tick_names: Sequence[str] | None = None,
     y_range: tuple[float, float] | None = None,
 ) -> str:
-    """Lines with bands. ``says`` is what a screen reader tells; the legend stands below, each line has a mark of its own too.
+    """Lines with bands. ``description`` is what a screen reader tells; the legend stands below, each line has a mark of its own too.
 
     ``y_range`` where charts side by side should have one scale; else it is around all values.
     """
@@ -47,7 +47,7 @@ def line_chart(
         up = (y - y_low) / ((y_high - y_low) or 1.0)
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(says)}">']
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(description)}">']
     tick = y_low
     while tick <= y_high + step / 2:
         _, y = at(x_low, tick)

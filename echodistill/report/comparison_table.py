@@ -67,8 +67,8 @@ def legend(table: Figures) -> tuple[str, ...]:
     if "scoring" not in table:
         return lines
     source, rule = table["scoring"]["source"], table["scoring"]["rule"]
-    says = f"authors': right by the rule of {source}'s authors ({rule}), to our prompt: no figure of a leaderboard."
-    return (*lines, says)
+    description = f"authors': right by the rule of {source}'s authors ({rule}), to our prompt: no figure of a leaderboard."
+    return (*lines, description)
 
 
 def over(table: Figures) -> str:
@@ -129,7 +129,7 @@ def _heading(metric: str, heading: str, table: Figures) -> str:
     return heading if metric.startswith("clean") else f"{heading} ≤ {table['headline_max_snr_db']:g} dB"
 
 
-def _format_table(says: str, table: Figures) -> Shown:
+def _format_table(description: str, table: Figures) -> Shown:
     """Return every system's forced choices and unreadable answers, with the gain over the base by forced choice."""
     wanted = _existing(table, FORMAT)
     forced = "acc_forced" in dict(wanted)
@@ -140,7 +140,9 @@ def _format_table(says: str, table: Figures) -> Shown:
         gain = [points(found["acc_forced"]) if found else ""] if forced else []
         rows.append((name, *(_own(figures[metric]) for metric, _ in wanted), *gain))
     limit = f"{table['headline_max_snr_db']:g} dB"
-    caption = f"{says}forced choice, and free answers that could not be used, in % at SNR ≤ {limit} and on clean audio; {over(table)}"
+    caption = (
+        f"{description}forced choice, and free answers that could not be used, in % at SNR ≤ {limit} and on clean audio; {over(table)}"
+    )
     return Shown(_capital(caption), tuple(heads), rows)
 
 
@@ -196,13 +198,13 @@ def tables(table: Figures) -> list[Shown]:
     """Return the tables of all systems, and those of denoisers where there are any."""
     found = []
     parts = [("", table), *([(denoised_caption(table["denoised"]), table["denoised"])] if "denoised" in table else [])]
-    for says, part in parts:
+    for description, part in parts:
         of_systems, of_differences = headings(part)
-        caption = f"{says}accuracy and agreement in %, {part['clips']} test clips; {over(part)}"
+        caption = f"{description}accuracy and agreement in %, {part['clips']} test clips; {over(part)}"
         found.append(Shown(_capital(caption), of_systems, list(system_rows(part))))
         if rows := list(difference_rows(part)):
-            found.append(Shown(_capital(f"{says}differences in points, paired row by row; {over(part)}"), of_differences, rows))
-        found.append(_format_table(says, part))
+            found.append(Shown(_capital(f"{description}differences in points, paired row by row; {over(part)}"), of_differences, rows))
+        found.append(_format_table(description, part))
     return found
 
 

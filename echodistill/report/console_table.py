@@ -28,19 +28,19 @@ def print_table(console: Console, title: str, heads: Sequence[str], blocks: Sequ
     last = set(with_interval[-1:])
     for kept in ({*with_interval}, last, set[int]()):
         shown = [[_without_intervals(row, kept) for row in block] for block in blocks]
-        says = title if kept == {*with_interval} else f"{title}; {'some ' if kept else ''}{LEFT_OUT}"
-        table = _fitting(console, says, heads, shown, list(range(columns)))
-        wrapped = _table(says, heads, shown, list(range(columns)), [None] * columns)
+        description = title if kept == {*with_interval} else f"{title}; {'some ' if kept else ''}{LEFT_OUT}"
+        table = _fitting(console, description, heads, shown, list(range(columns)))
+        wrapped = _table(description, heads, shown, list(range(columns)), [None] * columns)
         if table or (kept and Measurement.get(console, _unlimited(console), wrapped).minimum <= console.width):
             console.print(table or wrapped)
             return
     first = 1
     while first < columns:
         for end in range(columns, first, -1):
-            table = _fitting(console, says, heads, shown, [0, *range(first, end)], at_any_cost=end == first + 1)
+            table = _fitting(console, description, heads, shown, [0, *range(first, end)], at_any_cost=end == first + 1)
             if table:
                 console.print(table)
-                first, says = end, ""
+                first, description = end, ""
                 break
 
 

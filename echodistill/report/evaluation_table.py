@@ -33,7 +33,7 @@ def evaluation_tables(table: Figures) -> list[Shown]:
         (f"Accuracy in % by kind of noise, SNR {limit}", [(name, name.partition("/")[2]) for name in kinds]),
     )
     heads = ("audio", "base", *([_student(table), "difference, paired"] if STUDENT in table["systems"] else []))
-    return [Shown(says, heads, [_row(table, *figure) for figure in wanted if figure[0] in base]) for says, wanted in parts]
+    return [Shown(title, heads, [_row(table, *figure) for figure in wanted if figure[0] in base]) for title, wanted in parts]
 
 
 def _student(table: Figures) -> str:

@@ -11,7 +11,7 @@ from echodistill.params_corpus import judged_on
 from echodistill.report.sentences import few_units_warning, headline_sentence, points, units_text, without_choices
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-SAYS = {
+DESCRIPTIONS = {
     "echodistill": "GRPO on noisy clips, with token-level agreement with a clean-hearing teacher as a bonus (arXiv 2605.23954)",
     "grpo": "GRPO on noisy clips",
     "distill": "Token-level distillation from the same model hearing the clean clip",
@@ -65,7 +65,7 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
 
 # {params.base.model} made robust to noise by echodistill
 
-{SAYS[run["method"]]}.{control} Nothing is added at inference: it is asked as its base is.
+{DESCRIPTIONS[run["method"]]}.{control} Nothing is added at inference: it is asked as its base is.
 
 ## How it was made
 

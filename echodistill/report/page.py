@@ -212,8 +212,8 @@ def curves(table: Mapping[str, Any], systems: Sequence[str]) -> list[dict[str, A
             continue
         series = [_series(table["systems"][name], name, metric, snrs) for name in names]
         ends = "; ".join(f"{one.name} {one.value[0]:.0f} to {one.value[-1]:.0f}" for one in series)
-        says = f"{title} against SNR, from {snrs[0]:g} to {snrs[-1]:g} dB: {ends}"
-        found.append({"title": title, "svg": Markup(line_chart(says, "SNR (dB)", label, series, snrs, y_range=PERCENT))})
+        description = f"{title} against SNR, from {snrs[0]:g} to {snrs[-1]:g} dB: {ends}"
+        found.append({"title": title, "svg": Markup(line_chart(description, "SNR (dB)", label, series, snrs, y_range=PERCENT))})
     return found
 
 
@@ -248,8 +248,8 @@ def _severities(table: Mapping[str, Any]) -> list[dict[str, Any]]:
             series.append(Series(name, steps, value, low, high, _colour(name)))
         some = any(one["trained"] for one in conditions)
         severities = [f"{one['severity']:g}" + ("*" if some and not one["trained"] else "") for one in conditions]
-        says = f"Accuracy under {kind['display'].lower()} of {', '.join(severities)} {kind['unit']}"
-        svg = line_chart(says, kind["unit"], "right answers (%)", series, steps, severities, PERCENT)
+        description = f"Accuracy under {kind['display'].lower()} of {', '.join(severities)} {kind['unit']}"
+        svg = line_chart(description, kind["unit"], "right answers (%)", series, steps, severities, PERCENT)
         found.append({"title": kind["display"], "svg": Markup(svg)})
     return found
 

@@ -105,9 +105,9 @@ def wait_ready(settings: Settings, service: Service, seconds: float) -> None:
     end = time.monotonic() + seconds
     while (gone := service.name not in started(settings)) or not healthy(service):
         if gone or time.monotonic() > end:
-            says = "ended at once" if gone else f"is not ready after {seconds:.0f} s"
+            state = "ended at once" if gone else f"is not ready after {seconds:.0f} s"
             log = log_file(settings, service.name)
-            raise UserError(f"{service.name} {says}; its log {log} ends:\n{_end_of(log)}")
+            raise UserError(f"{service.name} {state}; its log {log} ends:\n{_end_of(log)}")
         time.sleep(0.2)
 
 

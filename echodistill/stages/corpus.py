@@ -151,16 +151,14 @@ def _judge(questions: list[Question], quarantined: list[Quarantined], settings: 
             reasons = "; ".join(kind.line for kind in kinds_of(share.quarantined, 0))
             raise UserError(
                 f"{share.bad} of {share.rows} rows of {share.source} are bad, more than corpus.max_quarantined_share = "
-                f"{settings.max_quarantined_share:g} allows: mend them, or allow more. {reasons}. {REFUSED} lists them all"
+                f"{settings.max_quarantined_share:g} allows: fix these rows, or allow more. {reasons}. {REFUSED} lists them all"
             )
     for split in settings.needed_splits:
         if split not in splits:
             cure = "give more groups (speakers), or change corpus.test_share or the split column"
             if split == "train":
                 cure += "; to evaluate a model on these rows and train nothing, say corpus.test_share=1"
-            raise UserError(
-                f"no clip is left in split {split}: {cure if settings.test.source is None else 'mend the quarantined rows'}"
-            )
+            raise UserError(f"no clip is left in split {split}: {cure if settings.test.source is None else 'fix the quarantined rows'}")
     REFUSED.unlink(missing_ok=True)
     if "validation" not in splits and "train" in splits:
         judged = "decision" if "decision" in splits else "test"

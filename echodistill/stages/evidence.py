@@ -95,8 +95,8 @@ def _generalisation(params: Params, base_rows: list[Answer], corpus: Corpus, ans
         "new_noises": ("New voices, noises never in training", of_kinds(base_rows, True), [of_kinds(rows, True) for rows in ours]),
     }
     return {
-        name: level_table(says, of_base, of_ours, questions, units, trained, params.compare, params.seed)
-        for name, (says, of_base, of_ours) in parts.items()
+        name: level_table(label, of_base, of_ours, questions, units, trained, params.compare, params.seed)
+        for name, (label, of_base, of_ours) in parts.items()
         if of_base
     }
 

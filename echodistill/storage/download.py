@@ -67,12 +67,12 @@ def remote_sha256(store: Store, key: str) -> str | None:
     return found.hexdigest()
 
 
-def stream(store: Store, key: str, says: str) -> Iterator[bytes]:
+def stream(store: Store, key: str, label: str) -> Iterator[bytes]:
     """An object's bytes, at most a MiB at a time. A cut stream goes on at its place; boto3's error after five cuts without a byte."""
     position, cuts, wanted = 0, 0, {"Bucket": store.place.bucket, "Key": key}
     answer: dict[str, Any] | None = None
     total = -1  # not known yet
-    with bar(0, says, "MiB") as shown:
+    with bar(0, label, "MiB") as shown:
         while total < 0 or position < total:
             try:
                 if answer is None:

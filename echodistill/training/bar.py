@@ -13,11 +13,11 @@ from echodistill.progress import bar
 class ProgressBar(TrainerCallback):
     """Shows optimizer steps."""
 
-    def __init__(self, says: str) -> None:
-        self._says = says
+    def __init__(self, label: str) -> None:
+        self._label = label
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-        self._bar = bar(state.max_steps, self._says, "steps")
+        self._bar = bar(state.max_steps, self._label, "steps")
         self._bar.update(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:

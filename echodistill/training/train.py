@@ -63,7 +63,7 @@ def train_student(
     resume = latest_complete(folder)
     metrics = MetricsLog(log, sink)
     order = sample_order(len(source), settings.steps * settings.prompts_per_step, seed)
-    # TRL still uses names that transformers is about to rename, accelerate torch's: nothing the user could mend
+    # TRL still uses names that transformers is about to rename, accelerate torch's: nothing the user could fix
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|accelerate")
     trainer = AudioGRPOTrainer(
         llm,
