@@ -35,8 +35,8 @@ from echodistill.models.responses import respond
 from echodistill.overrides import apply_overrides
 from echodistill.params import Params, validate_params
 from echodistill.records import Question, read_rows
-from echodistill.teacher.hearing import Hearing
 from echodistill.teacher.references import open_references
+from echodistill.teacher.views import View
 from echodistill.training.device import one_thread
 from echodistill.training.train import train_student
 from echodistill.training.training_rows import TrainingRows
@@ -122,10 +122,10 @@ def run_trial(params: Params) -> dict[str, Any]:
     one_thread()
     corpus, llm = Corpus(CORPUS), open_base(BASE)
     noise = NoiseLibrary(corpus.waveform)
-    views = open_references(REFERENCES)
+    targets = open_references(REFERENCES)
     drawer = Drawer(params.seed, params.mixes, sources_of(corpus, noise_settings(params.seed, params.mixes)))
     training = [mix for clip in corpus.clips_of("train") for mix in drawer((clip.clip_id, "train"))]
-    source = TrainingRows(Hearing(corpus, "matched", params.seed), training, noise, views, llm.tokenizer.pad_token_id)
+    source = TrainingRows(View(corpus, "clean", params.seed), training, noise, targets, llm.tokenizer.pad_token_id)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     before = judge(llm, corpus, noise, limit)
     started = time.monotonic()

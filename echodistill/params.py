@@ -34,8 +34,8 @@ System = Literal[
 ]  # fmt: skip
 """What a comparison can train: ``systems.py`` says how each differs."""
 Denoiser = Literal["wavelet", "spectral_gating", "log_mmse", "deepfilternet3"]
-Control = Literal["shuffled", "random", "silent"]
-Hears = Literal["matched", Control]
+Control = Literal["shuffled", "noise", "silence"]
+ViewName = Literal["clean", Control]
 _SCHEDULER = re.compile(r"(tcp|tls)://([\w.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}", re.ASCII)
 
 
@@ -127,8 +127,8 @@ class GenerationParams(Section):
 
 
 class ReferencesParams(Section):
-    hears: Hears
-    """What the teacher hears; all but ``matched`` are controls."""
+    view: ViewName
+    """What the teacher is given in place of the student's noisy clip; all but ``clean`` are controls."""
     top_k: PositiveInt
     """Log-probabilities kept a token; the rest is kept as one tail bucket."""
     full_vocabulary_up_to: Count
@@ -219,7 +219,7 @@ class ComparisonParams(Section):
     """Of training; all else has the one ``seed``."""
     systems: Annotated[tuple[System, ...], Field(min_length=1)]
     controls: tuple[Control, ...]
-    """What the teacher of `echodistill` hears instead; each is trained like a system."""
+    """Views of the teacher of `echodistill` in place of the clean one; each is trained like a system."""
     denoisers: tuple[Denoiser, ...]
     """Each tried in front of the base and of the first seed's student."""
     folds: tuple[PositiveInt, ...]

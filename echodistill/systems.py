@@ -1,4 +1,4 @@
-"""The systems a comparison trains, by name: the methods, the controls of what the teacher hears, and the ablations.
+"""The systems a comparison trains, by name: the methods, the controls of the teacher's view, and the ablations.
 
 Each says how its training differs from ``params.yaml``; everything else is the same for all, the optimizer steps and prompts above all.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from echodistill.errors import UserError
-from echodistill.params import Control, Hears, Params, System, TrainParams
+from echodistill.params import Control, Params, System, TrainParams, ViewName
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class TrainedSystem:
     """What it is, for tables and pages."""
     train: Mapping[str, Any] = field(default_factory=dict)
     """What differs in the section ``train``, by dotted key."""
-    hears: Hears = "matched"
+    view: ViewName = "clean"
 
 
 BASE: Final = "base"
@@ -34,9 +34,9 @@ SYSTEMS: Mapping[System | Control, TrainedSystem] = {
     "grpo": TrainedSystem("GRPO alone: no teacher", {"method": "grpo"}),
     "distill": TrainedSystem("distillation alone: no rollouts", {"method": "distill"}),
     "echodistill": TrainedSystem("EchoDistill: GRPO and distillation", _OURS),
-    "shuffled": TrainedSystem("EchoDistill, the teacher hears another clip", _OURS, "shuffled"),
-    "random": TrainedSystem("EchoDistill, the teacher hears white noise", _OURS, "random"),
-    "silent": TrainedSystem("EchoDistill, the teacher hears silence", _OURS, "silent"),
+    "shuffled": TrainedSystem("EchoDistill, the teacher receives another clip", _OURS, "shuffled"),
+    "noise": TrainedSystem("EchoDistill, the teacher receives white noise", _OURS, "noise"),
+    "silence": TrainedSystem("EchoDistill, the teacher receives silence", _OURS, "silence"),
     "shaping-off": TrainedSystem("EchoDistill without the consistency bonus", _OURS | {"objective.shaping": "off"}),
     "shaping-instance": TrainedSystem("EchoDistill, one bonus a prompt", _OURS | {"objective.shaping": "instance"}),
     "shaping-candidate": TrainedSystem("EchoDistill, a bonus for each candidate", _OURS | {"objective.shaping": "candidate"}),
@@ -62,7 +62,7 @@ def check_distinct(params: Params) -> None:
     seen: dict[str, str] = {}
     for name in params.comparison.trained:
         system = SYSTEMS[name]
-        same = f"{settings_for(system, params.train).model_dump_json()} {system.hears}"
+        same = f"{settings_for(system, params.train).model_dump_json()} {system.view}"
         if (other := seen.setdefault(same, name)) != name:
             raise UserError(f"comparison.systems: {name} is what {other} is already, by the section train: leave one of them out")
 

@@ -5,8 +5,8 @@ from echodistill.evaluation.evidence import table_of
 from echodistill.evaluation.generalisation import level_table
 from echodistill.evaluation.rotation import Fold, rotation_table
 from echodistill.records import Answer, Question
-from echodistill.report.listening import examples
-from echodistill.report.page import Failure, Heard, Page
+from echodistill.report.audio_examples import draw_examples
+from echodistill.report.page import AudioExample, Failure, Page
 from tests.answers import answer, units_of
 from tests.conftest import tone
 from tests.test_evidence import SETTINGS, system
@@ -37,7 +37,7 @@ def made_up_page() -> Page:
     systems = [system("base", 0.4, 1), system("echodistill", 0.7), system("grpo", 0.5)]
     pairs = [("echodistill", "base"), ("grpo", "base"), ("echodistill", "grpo")]
     table = table_of(systems, pairs, SETTINGS, 1)
-    found = examples(answers({0: "red"}), answers({2: "red"}), QUESTIONS, 0.0, 1, 3)
+    found = draw_examples(answers({0: "red"}), answers({2: "red"}), QUESTIONS, 0.0, 1, 3)
     wave = tone("low", "page")
     training = {"echodistill": [{"step": step, "reward": 0.1 * step, "loss": 1.0 / step} for step in range(1, 30)]}
     failures = [Failure("base", "", "c1/crowd@0", "Which?", "<b>neither</b>")] * 50
@@ -50,7 +50,7 @@ def made_up_page() -> Page:
     table["rotation"] = {"held_out": [["wind"], ["crowd"]]} | rotation_table(systems[0].scored[0], folds, SETTINGS, 1)
     return Page(
         table=table,
-        heard=[Heard(one, wave, -wave) for one in found],
+        audio_examples=[AudioExample(one, wave, -wave) for one in found],
         domains=[("Which?", 40.0, 30.0, 50.0)],
         training=training,
         failures=failures,

@@ -19,10 +19,10 @@ from echodistill.seeds import rng
 from echodistill.teacher import references
 from echodistill.teacher.cache import ReferenceCache, TeacherTargets
 from echodistill.teacher.location import cache_folder
-from echodistill.teacher.references import ReferenceRequest, collect, load_views, save_views, teach
+from echodistill.teacher.references import ReferenceRequest, collect, load_targets, save_targets, teach
 
 
-def view(number: int, top: bool = False) -> TeacherTargets:
+def target(number: int, top: bool = False) -> TeacherTargets:
     tokens = 1 + number % 3
     log_probs = torch.randn(tokens, 5, generator=torch.Generator().manual_seed(number)).log_softmax(-1)
     return TeacherTargets(torch.arange(number, number + tokens), log_probs, torch.arange(4).repeat(tokens, 1) if top else None)
@@ -46,7 +46,7 @@ class Teacher:
         self.asked.append([prompt.question for prompt in prompts])
         if len(self.asked) == self._dies_at:
             raise RuntimeError("killed")
-        return [view(int(prompt.question)) for prompt in prompts]
+        return [target(int(prompt.question)) for prompt in prompts]
 
 
 def key_of(number: int) -> str:
@@ -69,10 +69,10 @@ def run(folder: Path, teacher: Teacher, requests: Sequence[ReferenceRequest] = R
 def test_an_entry_comes_back_as_it_was(tmp_path: Path, top: bool) -> None:
     cache = ReferenceCache(tmp_path)
     assert cache.get("ab" * 32) is None
-    cache.put("ab" * 32, view(1, top))
-    assert same(cache.get("ab" * 32), view(1, top))
-    cache.put("ab" * 32, view(2, top))
-    assert same(cache.get("ab" * 32), view(2, top))
+    cache.put("ab" * 32, target(1, top))
+    assert same(cache.get("ab" * 32), target(1, top))
+    cache.put("ab" * 32, target(2, top))
+    assert same(cache.get("ab" * 32), target(2, top))
 
 
 def test_a_warm_run_makes_no_model_call(tmp_path: Path) -> None:
@@ -90,18 +90,18 @@ def test_a_warm_run_makes_no_model_call(tmp_path: Path) -> None:
 def test_only_what_is_missing_is_asked(tmp_path: Path) -> None:
     run(tmp_path, Teacher(), REQUESTS[2:5])
     teacher = Teacher()
-    views, told = run(tmp_path, teacher)
+    targets, told = run(tmp_path, teacher)
     assert teacher.asked == [["0", "1", "5"], ["6"]]
     assert told == [3, 3, 1]
-    assert all(same(views[item.key], view(number)) for number, item in enumerate(REQUESTS))
+    assert all(same(targets[item.key], target(number)) for number, item in enumerate(REQUESTS))
 
 
 def test_equal_requests_are_asked_once(tmp_path: Path) -> None:
     teacher = Teacher()
-    views, told = run(tmp_path, teacher, [REQUESTS[0], REQUESTS[1], REQUESTS[0]])
+    targets, told = run(tmp_path, teacher, [REQUESTS[0], REQUESTS[1], REQUESTS[0]])
     assert teacher.asked == [["0", "1"]]
     assert sum(told) == 3
-    assert len(views) == 2
+    assert len(targets) == 2
 
 
 def test_a_killed_run_keeps_its_first_batch(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_killed_run_keeps_its_first_batch(tmp_path: Path) -> None:
 
 def test_too_few_answers_are_noticed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shorter"):
-        collect(ReferenceCache(tmp_path), REQUESTS[:2], lambda prompts: [view(0)], 3, lambda done: None)
+        collect(ReferenceCache(tmp_path), REQUESTS[:2], lambda prompts: [target(0)], 3, lambda done: None)
 
 
 @pytest.mark.parametrize(
@@ -155,17 +155,17 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_views_in_one_file(tmp_path: Path) -> None:
-    views = {key_of(number): view(number, top=number == 1) for number in range(4)}
-    save_views(tmp_path / "views.safetensors", views)
-    save_views(tmp_path / "again.safetensors", dict(reversed(views.items())))
-    assert (tmp_path / "views.safetensors").read_bytes() == (tmp_path / "again.safetensors").read_bytes()
-    loaded = load_views(tmp_path / "views.safetensors")
-    assert loaded.keys() == views.keys()
-    assert all(same(loaded[key], views[key]) for key in views)
-    (tmp_path / "views.safetensors").write_bytes((tmp_path / "again.safetensors").read_bytes()[:-9])
-    for name in ("views.safetensors", "gone.safetensors"):
+    targets = {key_of(number): target(number, top=number == 1) for number in range(4)}
+    save_targets(tmp_path / "targets.safetensors", targets)
+    save_targets(tmp_path / "again.safetensors", dict(reversed(targets.items())))
+    assert (tmp_path / "targets.safetensors").read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+    loaded = load_targets(tmp_path / "targets.safetensors")
+    assert loaded.keys() == targets.keys()
+    assert all(same(loaded[key], targets[key]) for key in targets)
+    (tmp_path / "targets.safetensors").write_bytes((tmp_path / "again.safetensors").read_bytes()[:-9])
+    for name in ("targets.safetensors", "gone.safetensors"):
         with pytest.raises(UserError, match=rf"{name} is missing or damaged"):
-            load_views(tmp_path / name)
+            load_targets(tmp_path / name)
 
 
 def test_teacher_and_student_coarsen_alike(tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:

@@ -19,7 +19,7 @@ from echodistill.models.layout import RUN, read_run
 from echodistill.stages import references as references_stage
 from echodistill.stages.entry import only
 from echodistill.stages.gate import gate
-from echodistill.teacher.references import ROWS, VIEWS, open_references
+from echodistill.teacher.references import ROWS, TARGETS, open_references
 from tests.test_stages import params_of
 
 
@@ -79,7 +79,7 @@ def refused() -> Callable[[Path, Callable[[], object]], None]:
 
 
 def test_readers_of_references_notice_every_bit(references: Path, refused: Callable[[Path, Callable[[], object]], None]) -> None:
-    assert {path.name for path in references.iterdir()} == {ROWS, VIEWS, SUMS}
+    assert {path.name for path in references.iterdir()} == {ROWS, TARGETS, SUMS}
     refused(references, lambda: open_references(references))
     (references / SUMS).rename(references / "away")
     with pytest.raises(UserError, match="SHA256SUMS is missing"):

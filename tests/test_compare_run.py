@@ -13,7 +13,7 @@ SMALL = (
     "-S",
     "comparison.systems=[distill, echodistill]",
     "-S",
-    "comparison.controls=[silent]",
+    "comparison.controls=[silence]",
     "-S",
     "comparison.denoisers=[wavelet]",
 )
@@ -23,9 +23,9 @@ def test_a_comparison_from_nothing_to_the_page(tmp_path: Path) -> None:
     small_project(tmp_path)
     environment = clean_environment(tmp_path)
     said = run(tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "comparison.seeds=[1]").stdout
-    assert "echodistill - silent" in said
+    assert "echodistill - silence" in said
     table = json.loads((tmp_path / "reports/compare.json").read_text())
-    assert set(table["systems"]) == {"base", "text", "constant", "distill", "echodistill", "silent"}
+    assert set(table["systems"]) == {"base", "text", "constant", "distill", "echodistill", "silence"}
     assert table["systems"]["constant"]["gsr"]["value"] == 1.0
     assert table["systems"]["text"]["gsr"]["value"] == 1.0  # the same answer whatever is heard
     assert {"wavelet + base", "wavelet + student"} <= set(table["denoised"]["systems"])
@@ -33,9 +33,9 @@ def test_a_comparison_from_nothing_to_the_page(tmp_path: Path) -> None:
     assert "broken" in page  # the recording that is none is named
     unreadable = (tmp_path / "reports/unreadable_answers.csv").read_text().splitlines()
     assert f"<p>{len(unreadable) - 1:,} of" in page
-    runs = {name: json.loads((tmp_path / f"models/compared/{name}-1/run.json").read_text()) for name in ("echodistill", "silent")}
-    assert runs["echodistill"]["fingerprint"] != runs["silent"]["fingerprint"]
-    assert runs["echodistill"]["steps"] == runs["silent"]["steps"]
+    runs = {name: json.loads((tmp_path / f"models/compared/{name}-1/run.json").read_text()) for name in ("echodistill", "silence")}
+    assert runs["echodistill"]["fingerprint"] != runs["silence"]["fingerprint"]
+    assert runs["echodistill"]["steps"] == runs["silence"]["steps"]
     again = run(tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "comparison.seeds=[1]").stdout
     assert "Running stage" not in again
     assert (tmp_path / "reports/index.html").read_text() == page

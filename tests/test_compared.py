@@ -21,7 +21,7 @@ from echodistill.records import Answer, GridRow, write_rows
 from tests.answers import answer
 from tests.test_evidence import SETTINGS, scored, system
 
-COMPARISON = ComparisonParams(seeds=(1, 2, 3), systems=("grpo", "echodistill"), controls=("silent",), denoisers=("wavelet",), folds=())
+COMPARISON = ComparisonParams(seeds=(1, 2, 3), systems=("grpo", "echodistill"), controls=("silence",), denoisers=("wavelet",), folds=())
 NAMES = [f"{name}-{seed}" for name in COMPARISON.trained for seed in COMPARISON.seeds]
 
 
@@ -115,7 +115,7 @@ def table() -> dict[str, Any]:
         System("constant", (steady,)),
         system("grpo", 0.5),
         system("echodistill", 0.7),
-        system("silent", 0.4),
+        system("silence", 0.4),
     ]
     made = table_of(systems, [("grpo", "base"), ("echodistill", "base"), ("echodistill", "grpo")], SETTINGS, 1)
     interval = {"value": 0.5, "low": 0.4, "high": 0.6}

@@ -104,8 +104,8 @@ def test_one_training_by_two_names_is_refused() -> None:
 
 def test_a_comparison_wants_the_matched_teacher() -> None:
     raw = copy.deepcopy(PARAMS)
-    raw["references"]["hears"] = "silent"
-    with pytest.raises(UserError, match=r"references\.hears: a comparison needs `matched`"):
+    raw["references"]["view"] = "silence"
+    with pytest.raises(UserError, match=r"references\.view: a comparison needs `clean`"):
         train_system(validate_params(raw, "params.yaml"), "sft", 1, *[Path("nowhere")] * 5)
 
 

@@ -20,7 +20,7 @@ from echodistill.models.audio_llm import AudioLLM, Prompt, load
 from echodistill.models.checkpoint import open_model
 from echodistill.records import Reference, write_rows
 from echodistill.stages.base import base
-from echodistill.teacher.references import save_views, teach
+from echodistill.teacher.references import save_targets, teach
 from echodistill.training import distributed
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.train import train_student
@@ -69,7 +69,7 @@ def inputs(folder: Path, corpus: Corpus, llm: AudioLLM) -> list[str]:
     """What the stage ``train`` is made from, as the paths of its command line."""
     llm.save(folder / "base")
     questions = corpus.questions_of("train")
-    views = teach(llm, [Prompt(corpus.waveform(row.clip_id), row.question, row.choices) for row in questions], 4, 8, 4096)
+    targets = teach(llm, [Prompt(corpus.waveform(row.clip_id), row.question, row.choices) for row in questions], 4, 8, 4096)
     for name in ("mixes", "references"):
         (folder / name).mkdir()
     mixes = [draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ()) for clip in corpus.clips_of("train")]
@@ -77,8 +77,8 @@ def inputs(folder: Path, corpus: Corpus, llm: AudioLLM) -> list[str]:
     write_procedural(folder / "mixes")
     rows = [Reference(row.question_id, row.question_id, "low", (1,), False, 0, True) for row in questions]
     write_rows(folder / "references/references.parquet", Reference, rows)
-    by_key = {row.question_id: view for row, view in zip(questions, views, strict=True)}
-    save_views(folder / "references/distributions.safetensors", by_key)
+    by_key = {row.question_id: target for row, target in zip(questions, targets, strict=True)}
+    save_targets(folder / "references/distributions.safetensors", by_key)
     write_checksums(folder / "references")
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["train"] |= SMALL | {"method": "sft"}

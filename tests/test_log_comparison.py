@@ -89,7 +89,7 @@ def test_a_figure_that_falls_is_shown(mlflow_store: Path) -> None:
 
 
 def test_what_the_lock_keeps_of_controls_that_are_gone_is_not_published() -> None:
-    names = ["train@echodistill-1", "train_control@silent-1", "control_references@silent", "control_references@random", "report"]
+    names = ["train@echodistill-1", "train_control@silence-1", "control_references@silence", "control_references@noise", "report"]
     names += [
         "train_control@random-1",
         "train@echodistill-2",
@@ -100,9 +100,9 @@ def test_what_the_lock_keeps_of_controls_that_are_gone_is_not_published() -> Non
     ]
     lock = Lock(b"", {name: LockedStage("x", {}, {}, {}) for name in names})
     denoised: dict[str, Any] = {"systems": {"wavelet + base": {}, "base": {}}}
-    table: dict[str, Any] = {"by_seed": {"echodistill": {"1": {}}, "silent": {"1": {}}}, "denoised": denoised}
+    table: dict[str, Any] = {"by_seed": {"echodistill": {"1": {}}, "silence": {"1": {}}}, "denoised": denoised}
     table["rotation"] = {"held_out": [["wind"], ["crowd"]]}
-    of_this = ["train@echodistill-1", "train_control@silent-1", "control_references@silent", "report", "answer_denoised@wavelet"]
+    of_this = ["train@echodistill-1", "train_control@silence-1", "control_references@silence", "report", "answer_denoised@wavelet"]
     of_this.append("train_fold@2")
     assert sorted(_stages(table, lock)) == sorted(of_this)
 

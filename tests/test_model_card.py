@@ -75,8 +75,8 @@ def test_it_says_how_it_was_made_and_what_it_cannot_do() -> None:
     assert "against the base; there was no other champion, on 600" in first
     assert "- in the way: one group only" in first
     assert "As a control" not in text
-    control = model_card(RUN, FIGURES, DECISION, params_of(references={"hears": "silent"}))
-    assert "As a control, the teacher heard: silent." in control
+    control = model_card(RUN, FIGURES, DECISION, params_of(references={"view": "silence"}))
+    assert "As a control, the teacher's view was: silence." in control
     assert "Noises that only the test heard: shower, traffic, laugh" in text
     assert "None" not in text
     assert json.dumps(str(Path.cwd()))[1:-1] not in text

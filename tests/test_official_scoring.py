@@ -111,7 +111,7 @@ def run(folder: Path, params: Params) -> dict[str, Any]:
     write_rows(folder / "corpus/questions.parquet", Question, QUESTIONS.values())
     said = {"echodistill-1": STUDENT, "text": BASE, "wavelet-base": BASE, "wavelet-student": STUDENT, "base": BASE}
     said |= {f"distorted-{model}": [replace(row, noise_kind="reverb@0.7") for row in BASE[::4]] for model in ("base", "student")}
-    said |= {"heard-base": BASE, "heard-student": STUDENT}
+    said |= {"train_mixes-base": BASE, "train_mixes-student": STUDENT}
     for name, rows in said.items():
         write_rows(folder / f"answers/{name}.parquet", Answer, rows)
     (folder / "models/echodistill-1").mkdir(parents=True)

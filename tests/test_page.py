@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from echodistill.evaluation.domains import by_domain
 from echodistill.params import CompareParams
 from echodistill.records import Quarantined
+from echodistill.report.audio_examples import draw_examples
 from echodistill.report.charts import Series, bars, heat_map, line_chart, nice_range
 from echodistill.report.comparison_table import headings, kinds_table, print_comparison, system_rows
-from echodistill.report.listening import examples
 from echodistill.report.page import Page, headline, render
 from echodistill.report.sentences import points
 from echodistill.report.spectrogram import BANDS, png, spectrogram
@@ -29,7 +29,7 @@ from tests.made_up_page import KINDS, QUESTIONS, answers, made_up_page
 
 def test_examples_are_of_both_kinds_and_one_a_clip() -> None:
     base, student = answers({0: "red", 1: "red"}), answers({2: "red", 3: "red", 4: "red", 5: "A."})
-    found = examples(base, student, QUESTIONS, 0.0, 1, 3)
+    found = draw_examples(base, student, QUESTIONS, 0.0, 1, 3)
     assert [one.outcome for one in found] == ["fixed"] * 3 + ["broken"] * 2
     fixed = [one for one in found if one.outcome == "fixed"]
     assert {one.question.question_id for one in fixed} <= {"q2", "q3", "q4", "q5"}
@@ -37,8 +37,8 @@ def test_examples_are_of_both_kinds_and_one_a_clip() -> None:
     assert {one.noise_kind for one in fixed} == set(KINDS)
     assert {one.question.question_id for one in found if one.outcome == "broken"} == {"q0", "q1"}
     assert all((one.snr_db, one.clean) == (0.0, "red") for one in found)
-    assert examples(base, student, QUESTIONS, 0.0, 1, 3) == found
-    assert examples(base, base, QUESTIONS, 0.0, 1, 3) == []
+    assert draw_examples(base, student, QUESTIONS, 0.0, 1, 3) == found
+    assert draw_examples(base, base, QUESTIONS, 0.0, 1, 3) == []
 
 
 def test_domains_are_questions_of_one_wording() -> None:

@@ -148,20 +148,20 @@ def test_two_runs_side_by_side_are_two_experiments(team: Team, first_run: str) -
 
 @pytest.mark.long
 def test_a_comparison_trains_and_answers_on_the_other_machine(team: Team, other_machine: Path, first_run: str) -> None:
-    only = ("seeds=[1]", "systems=[echodistill]", "controls=[silent]", "denoisers=[wavelet]")
+    only = ("seeds=[1]", "systems=[echodistill]", "controls=[silence]", "denoisers=[wavelet]")
     run_id = team.start("compare", overrides=[f"comparison.{one}" for one in only])
     state = team.wait(run_id)
     assert state["type"] == "COMPLETED", (state["message"], team.logs(run_id)[-30:])
     lines = team.logs(run_id)
     ran = {found["stage"]: found["where"] for line in lines if (found := re.fullmatch(RAN, line))}
-    assert {"train@echodistill-1", "train_control@silent-1", "answer@echodistill-1", "answer_denoised@wavelet"} < ran.keys()
+    assert {"train@echodistill-1", "train_control@silence-1", "answer@echodistill-1", "answer_denoised@wavelet"} < ran.keys()
     for stage, where in ran.items():
         assert (where is None) == stage.startswith(("gate_", "evidence", "report")), stage
     assert any(re.search(r"logged as MLflow run [0-9a-f]{32} at .*; report: s3://", line) for line in lines)
     name = team.api(f"/flow_runs/{run_id}")["name"]
     kept = team.project / ".echodistill/experiments" / name / "reports"
     table = json.loads((kept / "compare.json").read_text())
-    assert set(table["systems"]) == {"base", "text", "constant", "echodistill", "silent"}
+    assert set(table["systems"]) == {"base", "text", "constant", "echodistill", "silence"}
     assert "<html" in (kept / "index.html").read_text()
     shown = csv.DictReader(run(team.project, team.environment, "dvc", "exp", "show", "--csv").stdout.splitlines())
     figures = {row["Experiment"]: row for row in shown}[name]

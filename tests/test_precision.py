@@ -81,7 +81,7 @@ def test_the_stage_asks_for_the_format_of_training_on_a_gpu(
     material = student.StudentInputs(tmp_path / "corpus", tmp_path / "mixes", half_folder, tmp_path / "references")
     with pytest.raises(Asked):
         student.make_student(
-            tmp_path / "out", settings_of(weights=weights), GenerationParams(max_new_tokens=None), 1, "matched", 1, material
+            tmp_path / "out", settings_of(weights=weights), GenerationParams(max_new_tokens=None), 1, "clean", 1, material
         )
     assert asked == [expected]
 

@@ -26,11 +26,11 @@ from echodistill.stages import base as base_stage
 from echodistill.stages.base import _pointer
 from echodistill.stages.entry import only
 from echodistill.teacher.folder import Teacher, _decoding, _request
-from echodistill.teacher.hearing import Hearing
+from echodistill.teacher.views import View
 from tests.test_stages import params_of
 
 ROOT = Path(__file__).parents[1]
-SETTINGS = ReferencesParams(hears="matched", top_k=64, full_vocabulary_up_to=4096)
+SETTINGS = ReferencesParams(view="clean", top_k=64, full_vocabulary_up_to=4096)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def teacher_of(llm: AudioLLM, revision: str = "r1", settings: ReferencesParams =
 
 
 def test_what_is_asked_and_how_it_is_decoded_are_in_the_key(tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:
-    matched, teacher = Hearing(tiny_corpus, "matched", 1), teacher_of(tiny_llm)
+    clean, teacher = View(tiny_corpus, "clean", 1), teacher_of(tiny_llm)
     first, second = tiny_corpus.questions_of("train")[:2]
     questions = [
         first,
@@ -74,28 +74,28 @@ def test_what_is_asked_and_how_it_is_decoded_are_in_the_key(tiny_llm: AudioLLM, 
         dataclasses.replace(first, question="Which sound?"),
         dataclasses.replace(first, choices=first.choices[::-1]),
     ]
-    keys = [_request(question, matched, teacher).key for question in questions]
-    keys += [_request(first, Hearing(tiny_corpus, hears, 1), teacher).key for hears in ("random", "silent")]
-    keys.append(_request(first, matched, teacher_of(tiny_llm, revision="r2")).key)
-    keys.append(_request(first, matched, teacher_of(tiny_llm, limit=9)).key)
-    for field in ReferencesParams.model_fields.keys() - {"hears"}:
+    keys = [_request(question, clean, teacher).key for question in questions]
+    keys += [_request(first, View(tiny_corpus, view, 1), teacher).key for view in ("noise", "silence")]
+    keys.append(_request(first, clean, teacher_of(tiny_llm, revision="r2")).key)
+    keys.append(_request(first, clean, teacher_of(tiny_llm, limit=9)).key)
+    for field in ReferencesParams.model_fields.keys() - {"view"}:
         other = SETTINGS.model_copy(update={field: getattr(SETTINGS, field) + 1})
-        keys.append(_request(first, matched, teacher_of(tiny_llm, settings=other)).key)
+        keys.append(_request(first, clean, teacher_of(tiny_llm, settings=other)).key)
     for part in teacher.identity:
         other_model = dataclasses.replace(teacher, identity={**teacher.identity, part: "other"})
-        keys.append(_request(first, matched, other_model).key)
+        keys.append(_request(first, clean, other_model).key)
     assert len(set(keys)) == len(keys)
     renamed = dataclasses.replace(first, question_id="another", split="test")
-    assert _request(renamed, matched, teacher).key == keys[0]
+    assert _request(renamed, clean, teacher).key == keys[0]
     assert len(keys[0]) == 64
 
 
 def test_the_rendered_prompt_is_in_the_key(tiny_llm: AudioLLM, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    question, hearing, teacher = tiny_corpus.questions_of("train")[0], Hearing(tiny_corpus, "matched", 1), teacher_of(tiny_llm)
-    before = _request(question, hearing, teacher).key
+    question, view, teacher = tiny_corpus.questions_of("train")[0], View(tiny_corpus, "clean", 1), teacher_of(tiny_llm)
+    before = _request(question, view, teacher).key
     render = tiny_llm.family.render
     monkeypatch.setattr(tiny_llm.family, "render", lambda *given: "Listen. " + render(*given))
-    assert _request(question, hearing, teacher).key != before
+    assert _request(question, view, teacher).key != before
 
 
 CHANGES: dict[str, tuple[str, Callable[[Any], object], set[str]]] = {

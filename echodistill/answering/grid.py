@@ -70,12 +70,12 @@ class InferenceJob:
 def base_and_student(
     stage: str,
     facts: Mapping[str, object],
-    heard: Mapping[str, Path | None],
+    inputs: Mapping[str, Path | None],
     base: tuple[Path, Path],
     student: tuple[Path, Path],
 ) -> tuple[InferenceJob, InferenceJob]:
-    """Return the jobs of base and student, each a pair of model folder and answers file, on the same ``facts`` and inputs ``heard``."""
-    of_base = {**heard, "base": base[0]}
+    """Return the jobs of base and student, each a pair of model folder and answers file, on the same ``facts`` and ``inputs``."""
+    of_base = {**inputs, "base": base[0]}
     of_student = {**of_base, "student": student[0]}
     return InferenceJob(*base, stage, facts, of_base), InferenceJob(*student, stage, facts, of_student)
 

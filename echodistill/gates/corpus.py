@@ -42,7 +42,7 @@ def corpus_notes(folder: Path) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _Decoded:
     """What decoding a stored clip gave."""
 
     decodes: bool
@@ -51,29 +51,29 @@ class _Heard:
     stored_as: str
 
 
-def _listen(corpus: Corpus, clip: Clip) -> _Heard:
+def _decode(corpus: Corpus, clip: Clip) -> _Decoded:
     try:
         decoded = decode_flac(corpus.stored_bytes(clip.clip_id), clip.clip_id)
     except UserError:
         # the rest cannot be measured and is taken from the row: the one fault is that the clip does not decode
-        return _Heard(False, clip.duration_s, clip.level_dbfs, STORED_AS)
+        return _Decoded(False, clip.duration_s, clip.level_dbfs, STORED_AS)
     channels = decoded.source_channels
     stored_as = f"{decoded.source_rate} Hz, {channels} channel" + ("s" if channels != 1 else "")
-    return _Heard(True, len(decoded.waveform) / SAMPLE_RATE, dbfs(decoded.waveform), stored_as)
+    return _Decoded(True, len(decoded.waveform) / SAMPLE_RATE, dbfs(decoded.waveform), stored_as)
 
 
 def _clips(corpus: Corpus, clips: Sequence[Clip], settings: CorpusParams) -> list[Expect]:
-    heard = [_listen(corpus, clip) for clip in clips]
+    decoded = [_decode(corpus, clip) for clip in clips]
     table = Table.of(
         "clips",
         "clip_id",
         {
             "clip_id": [clip.clip_id for clip in clips],
             "split": [clip.split for clip in clips],
-            "decodes": [row.decodes for row in heard],
-            "duration_s": [row.duration_s for row in heard],
-            "level_dbfs": [row.level_dbfs for row in heard],
-            "stored_as": [row.stored_as for row in heard],
+            "decodes": [row.decodes for row in decoded],
+            "duration_s": [row.duration_s for row in decoded],
+            "level_dbfs": [row.level_dbfs for row in decoded],
+            "stored_as": [row.stored_as for row in decoded],
         },
     )
     low, high = settings.min_duration_s, settings.max_duration_s

@@ -1,4 +1,4 @@
-"""EchoDistill (arXiv 2605.23954): a clean-hearing teacher guides a noisy-hearing student.
+"""EchoDistill (arXiv 2605.23954): a teacher given the clean clip guides a student given the noisy one.
 
 How this differs from the paper and its released code:
 1. The distillation KL is aligned by response offset, so clips and prompts of different length work; the code needs equal lengths.
@@ -8,7 +8,7 @@ How this differs from the paper and its released code:
 5. The KL's direction is a parameter. Forward (teacher‖student) is what the code computes, although its docstring says reverse.
 6. A token's divergence may be taken over the teacher's top-k and a tail bucket.
 7. The cached reference is of the clip as it is stored; where a mix had to be scaled to stay below full scale, the student hears it that
-   much quieter. The teacher that scores the student's samples hears the clip scaled alike.
+   much quieter. The teacher that scores the student's samples receives the clip scaled alike.
 """
 
 from dataclasses import dataclass

@@ -12,9 +12,9 @@ from echodistill.report.sentences import few_units_warning, headline_sentence, p
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 DESCRIPTIONS = {
-    "echodistill": "GRPO on noisy clips, with token-level agreement with a clean-hearing teacher as a bonus (arXiv 2605.23954)",
+    "echodistill": "GRPO on noisy clips, with agreement with a teacher on the clean clip as a bonus (arXiv 2605.23954)",
     "grpo": "GRPO on noisy clips",
-    "distill": "Token-level distillation from the same model hearing the clean clip",
+    "distill": "Token-level distillation from the same model given the clean clip",
     "sft": "Supervised training on the gold answers of noisy clips",
 }
 
@@ -45,7 +45,7 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
         f"| {snr} dB | {_figure(base['by_snr'][snr]['acc'])} | {_figure(student['by_snr'][snr]['acc'])} |"
         for snr in sorted(base["by_snr"], key=float)
     )
-    unseen, heard = (", ".join(kinds) or "none" for kinds in (params.mixes.unseen, params.mixes.seen))
+    unseen, seen = (", ".join(kinds) or "none" for kinds in (params.mixes.unseen, params.mixes.seen))
     levels = ", ".join(f"{snr:g}" for snr in params.mixes.train_snrs_db)
     failed, still = (_percent(system["unparsed"]) for system in (base, student))
     over = f"{_percent(figures['confidence'])} % intervals over {units_text(figures)}"
@@ -54,7 +54,7 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
     criteria = "\n".join([*reasons, *(f"- in the way: {obstacle}" for obstacle in decision["obstacles"])])
     decided_on, version = decision["decided_on"], decision["champion"]["version"]
     opponents = f"the base and version {version}, then champion" if version else "the base; there was no other champion"
-    control = "" if params.references.hears == "matched" else f" As a control, the teacher heard: {params.references.hears}."
+    control = "" if params.references.view == "clean" else f" As a control, the teacher's view was: {params.references.view}."
     apart = (
         "no speaker or group stands in two splits" if not params.corpus.test.source else "no group of one source stands in two splits"
     )
@@ -72,7 +72,7 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
 - Base: `{params.base.model}`; weights trained: {run["weights"]}
 - {run["steps"]} optimizer steps of {params.train.prompts_per_step} prompts; seed {params.seed}
 - Clips: source `{params.corpus.source}`{tested}; {apart}
-- Noise in training: {heard} at {levels} dB; {_percent(params.mixes.train_clean_share)} % of the clips clean
+- Noise in training: {seen} at {levels} dB; {_percent(params.mixes.train_clean_share)} % of the clips clean
 - Training fingerprint: `{run["fingerprint"]}`
 
 ## How well it does
@@ -102,7 +102,7 @@ choice the offered text with the highest log-probability counts, summed over its
 ## Limits
 
 - Judged by multiple choice on the test above; other tasks, languages and rooms were not.
-- Noises that only the test heard: {unseen}. Distortions that are no added noise are no part of these figures.
+- Noises that only the test has: {unseen}. Distortions that are no added noise are no part of these figures.
 - One training: another seed would differ by an unknown amount. GSR alone rewards a model that is wrong in the same way each time.
 """
 

@@ -16,6 +16,7 @@ from echodistill.audio.stored import encode_flac
 from echodistill.evaluation.choices import is_right
 from echodistill.models.prompts import LETTERS
 from echodistill.records import Quarantined
+from echodistill.report.audio_examples import Example
 from echodistill.report.charts import Series, bars, heat_map, line_chart
 from echodistill.report.comparison_table import (
     BUDGET_CAPTION,
@@ -28,7 +29,6 @@ from echodistill.report.comparison_table import (
     rotation_table,
     tables,
 )
-from echodistill.report.listening import Example
 from echodistill.report.sentences import few_units_warning, headline_sentence
 from echodistill.report.spectrogram import png, spectrogram
 from echodistill.systems import BASE, OURS
@@ -47,7 +47,7 @@ TRAINING = {"reward": "Mean reward of the samples", "kl": "Divergence from the c
 
 
 @dataclass(frozen=True)
-class Heard:
+class AudioExample:
     """An example with its sound."""
 
     example: Example
@@ -101,7 +101,7 @@ class ReportPage:
 class Page(ReportPage):
     """What the page of a comparison shows."""
 
-    heard: Sequence[Heard]
+    audio_examples: Sequence[AudioExample]
     training: Mapping[str, Sequence[Mapping[str, float]]]
     """A system's training metrics, step by step."""
 
@@ -123,7 +123,7 @@ def render(page: Page) -> str:
         generalisation=_severities(page.table["generalisation"]),
         distortions=_severities(page.table["distortions"]),
         heat=Markup(_heat(page.table["cells"])),
-        heard=[_example(one) for one in page.heard],
+        audio_examples=[_example(one) for one in page.audio_examples],
         training=_training(page.training),
     )
 
@@ -254,14 +254,14 @@ def _severities(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _example(heard: Heard) -> dict[str, Any]:
-    one, question = heard.example, heard.example.question
-    ears = (("clean", heard.clean), ("noisy", heard.noisy))
+def _example(audio: AudioExample) -> dict[str, Any]:
+    one, question = audio.example, audio.example.question
+    parts = (("clean", audio.clean), ("noisy", audio.noisy))
     return {
         "outcome": one.outcome,
         "noise": f"{one.noise_kind} at {one.snr_db:g} dB",
-        "ears": [
-            {"name": name, "picture": _base64(png(spectrogram(wave))), "sound": _base64(encode_flac(wave))} for name, wave in ears
+        "recordings": [
+            {"name": name, "picture": _base64(png(spectrogram(wave))), "sound": _base64(encode_flac(wave))} for name, wave in parts
         ],
         "question": question.question,
         "choices": ", ".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, question.choices, strict=False)),

@@ -20,8 +20,8 @@ def answer_distorted(
 ) -> None:
     """Write the answers (parquet), with the distortion's name as the kind of noise and no SNR."""
     one_thread()
-    facts, heard = {"seed": params.seed}, {"corpus": corpus_folder}
-    base, student = base_and_student("answer_distorted", facts, heard, (base_folder, base_out), (student_folder, student_out))
+    facts, inputs = {"seed": params.seed}, {"corpus": corpus_folder}
+    base, student = base_and_student("answer_distorted", facts, inputs, (base_folder, base_out), (student_folder, student_out))
     corpus = Corpus(corpus_folder)
     items = [
         Item(

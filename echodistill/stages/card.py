@@ -20,6 +20,6 @@ def card(params: Params, out: Path, student: Path, metrics: Path, promotion: Pat
 if __name__ == "__main__":
     run_stage(
         card,
-        sections=("seed", "corpus.source", "corpus.test", "mixes", "references.hears", "base.model", "train.prompts_per_step"),
+        sections=("seed", "corpus.source", "corpus.test", "mixes", "references.view", "base.model", "train.prompts_per_step"),
         reads_folders=False,
     )

@@ -83,14 +83,16 @@ def _generalisation(params: Params, base_rows: list[Answer], corpus: Corpus, ans
     questions, units = corpus.questions, unit_of(corpus.clips.values())
     # of the first seed, whose student answered the training's clips too
     ours = [read_rows(answers / f"{OURS}-{params.comparison.seeds[0]}.parquet", Answer)]
-    unheard, trained = set(params.mixes.unseen), params.mixes.train_snrs_db
+    unseen, trained = set(params.mixes.unseen), params.mixes.train_snrs_db
 
     def of_kinds(rows: list[Answer], wanted: bool) -> list[Answer]:
-        return [row for row in rows if row.snr_db is not None and (row.noise_kind in unheard) == wanted]
+        return [row for row in rows if row.snr_db is not None and (row.noise_kind in unseen) == wanted]
 
-    heard_base, heard_student = (read_rows(answers / f"heard-{model}.parquet", Answer) for model in ("base", "student"))
+    train_mixes_base, train_mixes_student = (
+        read_rows(answers / f"train_mixes-{model}.parquet", Answer) for model in ("base", "student")
+    )
     parts = {
-        "trained_clips": ("Clips and voices of the training split, noises as in training", heard_base, [heard_student]),
+        "trained_clips": ("Clips and voices of the training split, noises as in training", train_mixes_base, [train_mixes_student]),
         "new_voices": ("New voices, noises as in training", of_kinds(base_rows, False), [of_kinds(rows, False) for rows in ours]),
         "new_noises": ("New voices, noises never in training", of_kinds(base_rows, True), [of_kinds(rows, True) for rows in ours]),
     }

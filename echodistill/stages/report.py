@@ -14,9 +14,9 @@ from echodistill.evaluation.units import unit_of
 from echodistill.mixes.noise_settings import open_noise
 from echodistill.params import Params
 from echodistill.records import Answer, Quarantined, read_rows
+from echodistill.report.audio_examples import draw_examples
 from echodistill.report.comparison_table import over
-from echodistill.report.listening import examples
-from echodistill.report.page import Heard, Page, render
+from echodistill.report.page import AudioExample, Page, render
 from echodistill.report.unreadable import failures_in, write_failures
 from echodistill.stages.entry import run_stage
 from echodistill.systems import BASE, OURS
@@ -47,17 +47,17 @@ def report(
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     said = {BASE: read_rows(base, Answer)}
     said |= {name: read_rows(answers / f"{name}-{settings.seeds[0]}.parquet", Answer) for name in settings.trained}
-    heard = []
-    for one in examples(said[BASE], said[OURS], corpus.questions, limit, params.seed, EXAMPLES):
+    audio_examples = []
+    for one in draw_examples(said[BASE], said[OURS], corpus.questions, limit, params.seed, EXAMPLES):
         rendered = noise.render(mixes[one.mix_id], corpus.waveform(one.question.clip_id))
-        heard.append(Heard(one, rendered.clean, rendered.noisy))
+        audio_examples.append(AudioExample(one, rendered.clean, rendered.noisy))
     runs = {name: models / f"{name}-{settings.seeds[0]}" for name in settings.trained}
     every = {(BASE, ""): said[BASE]} | {who: read_rows(answers / f"{stem}.parquet", Answer) for stem, who in _answered(params).items()}
     failures = failures_in(every, corpus.questions)
     figures = json.loads(table.read_text(encoding="utf-8"))
     page = Page(
         table=figures,
-        heard=heard,
+        audio_examples=audio_examples,
         domains=by_domain(said[OURS], corpus.questions, unit_of(corpus.clips.values()), limit, params.compare, params.seed),
         training={name: read_metrics(folder / "metrics.jsonl") for name, folder in runs.items()},
         failures=failures,
@@ -76,7 +76,7 @@ def _answered(params: Params) -> dict[str, tuple[str, str]]:
     first = str(settings.seeds[0])
     found: dict[str, tuple[str, str]] = {f"{name}-{seed}": (name, str(seed)) for name in settings.trained for seed in settings.seeds}
     found["text"] = ("text", first)
-    for front in (*settings.denoisers, "distorted", "heard"):
+    for front in (*settings.denoisers, "distorted", "train_mixes"):
         found |= {f"{front}-base": (f"{front} + base", ""), f"{front}-student": (f"{front} + {OURS}", first)}
     return found
 
@@ -90,7 +90,7 @@ def _facts(params: Params, corpus: Corpus, rows: list[Answer], table: Mapping[st
     apart = "none of their groups was trained on" if not params.corpus.test.source else f"all from {params.corpus.test.source}"
     return [
         ("Test", f"{len(test)} clips, {len(corpus.questions_of('test'))} questions; {apart}"),
-        ("Noise", f"{', '.join(kinds)}; not heard in training: {', '.join(unseen) or 'none'}"),
+        ("Noise", f"{', '.join(kinds)}; not in training: {', '.join(unseen) or 'none'}"),
         ("SNR", f"by full-clip mean powers; {snrs} dB; the headline is {compare.headline_max_snr_db:g} dB and less"),
         (
             "Budget",

@@ -19,13 +19,13 @@ def train_system(
     base_folder: Path,
     references_folder: Path,
 ) -> None:
-    """Make the student folder ``out``; ``references_folder`` has those of a teacher that hears what the system's does."""
-    if params.references.hears != "matched":
-        raise UserError("references.hears: a comparison needs `matched`, its controls have references of their own")
+    """Make the student folder ``out``; ``references_folder`` has those of a teacher with the system's view."""
+    if params.references.view != "clean":
+        raise UserError("references.view: a comparison needs `clean`, its controls have references of their own")
     system = SYSTEMS[name]
     inputs = StudentInputs(corpus_folder, mixes_folder, base_folder, references_folder)
-    make_student(out, settings_for(system, params.train), params.generation, seed, system.hears, params.seed, inputs, True)
+    make_student(out, settings_for(system, params.train), params.generation, seed, system.view, params.seed, inputs, True)
 
 
 if __name__ == "__main__":
-    run_stage(train_system, sections=("seed", "generation", "references.hears", "train"))
+    run_stage(train_system, sections=("seed", "generation", "references.view", "train"))

@@ -56,9 +56,9 @@ class ReferenceCache:
             return None
         return TeacherTargets(tensors["token_ids"], tensors["log_probs"], tensors.get("top_ids"))
 
-    def put(self, key: str, view: TeacherTargets) -> None:
-        tensors = {"token_ids": view.token_ids.contiguous(), "log_probs": view.log_probs.contiguous()}
-        if view.top_ids is not None:
-            tensors["top_ids"] = view.top_ids.contiguous()
+    def put(self, key: str, target: TeacherTargets) -> None:
+        tensors = {"token_ids": target.token_ids.contiguous(), "log_probs": target.log_probs.contiguous()}
+        if target.top_ids is not None:
+            tensors["top_ids"] = target.top_ids.contiguous()
         with atomic_path(self.path_of(key)) as temporary:
             temporary.write_bytes(with_digest(save(tensors)))

@@ -9,7 +9,7 @@ def reference_key(view: str, prompt: str, revision: str, model: Mapping[str, str
     """Return the key under which the teacher's answer is kept: a sha256 of everything the answer depends on.
 
     - ``view``: the sha256 of the audio bytes that the teacher is given, or what stands for a control's audio
-      (``Hearing.content``)
+      (``View.content``)
     - ``prompt``: the text after the chat template, question and choices in it, with one audio placeholder
     - ``revision``: of the base, from ``base.json``: the hub's commit, or the hash of weights, configurations, tokenizer,
       processor, chat template, generation config and code in its folder

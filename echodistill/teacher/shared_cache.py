@@ -71,16 +71,16 @@ class SharedCache(ReferenceCache):
 
     def get(self, key: str) -> TeacherTargets | None:
         """The entry, or ``None`` when neither place has a whole one. Raises ``UserError`` when the local folder cannot be used."""
-        view = super().get(key)
-        if view is not None or key in self._damaged or (self._known is not None and key not in self._known):
-            return view
+        target = super().get(key)
+        if target is not None or key in self._damaged or (self._known is not None and key not in self._known):
+            return target
         if not self._fetch(key):
             return None
         self.fetched += 1
         return super().get(key)
 
-    def put(self, key: str, view: TeacherTargets) -> None:
-        super().put(key, view)
+    def put(self, key: str, target: TeacherTargets) -> None:
+        super().put(key, target)
         self.sent += self._send(key)
 
     def _fetch(self, key: str) -> bool:

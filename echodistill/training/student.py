@@ -18,12 +18,12 @@ from echodistill.models.checkpoint import base_revision, open_base
 from echodistill.models.layout import BASE_REVISION, RUN
 from echodistill.models.precision import chosen_device, training_dtype
 from echodistill.models.response_limit import corpus_limit
-from echodistill.params import GenerationParams, Hears, TrainParams
+from echodistill.params import GenerationParams, TrainParams, ViewName
 from echodistill.records import read_rows
 from echodistill.revision import revision_tags
 from echodistill.storage.client import checked_place
-from echodistill.teacher.hearing import Hearing
 from echodistill.teacher.references import open_references
+from echodistill.teacher.views import View
 from echodistill.tracking import MetricStream
 from echodistill.training.checkpoints import remove_checkpoints
 from echodistill.training.device import one_thread
@@ -52,14 +52,14 @@ def make_student(
     settings: TrainParams,
     generation: GenerationParams,
     seed: int,
-    hears: Hears,
-    hearing_seed: int,
+    view: ViewName,
+    view_seed: int,
     inputs: StudentInputs,
     one_core: bool = False,
 ) -> None:
     """Make the student folder ``out``: full weights or an adapter, ``metrics.jsonl`` and ``run.json``.
 
-    ``seed`` draws what training draws; ``hearing_seed`` is the one the references were made with; ``one_core`` leaves the others to
+    ``seed`` draws what training draws; ``view_seed`` is the one the references were made with; ``one_core`` leaves the others to
     trainings beside it, and is a training of its own, since its sums round otherwise. Raises ``UserError``.
     """
     if one_core:
@@ -72,14 +72,12 @@ def make_student(
     chosen = settings.model_dump(exclude={"methods"}) | {"settings": getattr(settings.methods, settings.method).model_dump()}
     chosen["max_new_tokens"] = limit
     folders = {name: getattr(inputs, name) for name in ("corpus", "mixes", "base", "references")}
-    mark = fingerprint(
-        "train", {"train": chosen, "seed": seed, "hears": hears, "hearing_seed": hearing_seed, "one_core": one_core}, folders
-    )
+    mark = fingerprint("train", {"train": chosen, "seed": seed, "view": view, "view_seed": view_seed, "one_core": one_core}, folders)
     folder = run_folder("train", mark)
     mixes = [mix for mix in read_rows(inputs.mixes / "mixes.parquet", Mix) if mix.split == "train"]
     noise = open_noise(inputs.mixes, corpus)
-    views = open_references(inputs.references)
-    source = TrainingRows(Hearing(corpus, hears, hearing_seed), mixes, noise, views, llm.tokenizer.pad_token_id)
+    targets = open_references(inputs.references)
+    source = TrainingRows(View(corpus, view, view_seed), mixes, noise, targets, llm.tokenizer.pad_token_id)
     with ExitStack() as open_until_end:
         if is_main():
             print(f"responses have at most {limit} tokens")

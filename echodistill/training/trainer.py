@@ -1,4 +1,4 @@
-"""TRL's GRPO trainer with ears: it hands audio through generation, scoring and loss. No maths here; that is in ``objectives``.
+"""TRL's GRPO trainer with audio: it hands clips through generation, scoring and loss. No maths here; that is in ``objectives``.
 
 Stock TRL generates with the audio and scores without it, silently. Each overridden method says what it adds. Shapes: B rows of a
 generation batch (prompts x K rollouts), P prompt tokens, T response tokens, V vocabulary.

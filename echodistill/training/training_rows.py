@@ -14,7 +14,7 @@ from echodistill.models.prompts import question_text
 from echodistill.records import Question
 from echodistill.seeds import rng
 from echodistill.teacher.cache import TeacherTargets
-from echodistill.teacher.hearing import Hearing
+from echodistill.teacher.views import View
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class TeacherBatch:
         return tensors if self.top_ids is None else tensors | {"target_top": self.top_ids}
 
 
-def stack_views(views: Sequence[TeacherTargets], pad_id: int) -> TeacherBatch:
+def stack_targets(targets: Sequence[TeacherTargets], pad_id: int) -> TeacherBatch:
     """Pad references to one length."""
-    token_ids, mask = pad_rows([view.token_ids.tolist() for view in views], pad_id, left=False)
+    token_ids, mask = pad_rows([target.token_ids.tolist() for target in targets], pad_id, left=False)
     width = token_ids.shape[1]
 
     def padded(rows: Sequence[torch.Tensor]) -> torch.Tensor:
         return torch.stack([torch.nn.functional.pad(row, (0, 0, 0, width - row.shape[0])) for row in rows])
 
-    tops = [view.top_ids for view in views if view.top_ids is not None]
-    return TeacherBatch(token_ids, mask, padded([view.log_probs for view in views]), padded(tops) if tops else None)
+    tops = [target.top_ids for target in targets if target.top_ids is not None]
+    return TeacherBatch(token_ids, mask, padded([target.log_probs for target in targets]), padded(tops) if tops else None)
 
 
 def sample_order(rows: int, count: int, seed: int) -> list[int]:
@@ -64,12 +64,10 @@ def sample_order(rows: int, count: int, seed: int) -> list[int]:
 class TrainingRows:
     """Training rows by number: a question under one mix, rendered when asked for."""
 
-    def __init__(
-        self, hearing: Hearing, mixes: Sequence[Mix], noise: NoiseLibrary, views: dict[str, TeacherTargets], pad_id: int
-    ) -> None:
-        """``views`` by question id; empty for methods without a teacher's reference."""
-        self._hearing, self._noise, self._views, self._pad_id = hearing, noise, views, pad_id
-        self._corpus = corpus = hearing.corpus
+    def __init__(self, view: View, mixes: Sequence[Mix], noise: NoiseLibrary, targets: dict[str, TeacherTargets], pad_id: int) -> None:
+        """``targets`` by question id; empty for methods without a teacher's reference."""
+        self._view, self._noise, self._targets, self._pad_id = view, noise, targets, pad_id
+        self._corpus = corpus = view.corpus
         questions: dict[str, list[Question]] = {}
         for question in corpus.questions_of("train"):
             questions.setdefault(question.clip_id, []).append(question)
@@ -92,17 +90,17 @@ class TrainingRows:
         return [self._rows[row][1].answer for row in rows]
 
     def prompts(self, rows: Sequence[int]) -> tuple[list[Prompt], list[Prompt]]:
-        """The noisy view (for the student) and the clean view (for the teacher, or what it hears instead) of each row."""
+        """The noisy view (for the student) and the clean view (for the teacher, or its view of a control) of each row."""
         noisy, clean = [], []
         for row in rows:
             mix, question = self._rows[row]
             rendered = self._noise.render(mix, self._corpus.waveform(mix.clip_id))
             noisy.append(Prompt(rendered.noisy, question.question, question.choices))
-            heard = rendered.clean
-            if self._hearing.hears != "matched":
-                heard = (rendered.gain * self._hearing.waveform(mix.clip_id)).astype(np.float32)
-            clean.append(Prompt(heard, question.question, question.choices))
+            teacher_audio = rendered.clean
+            if self._view.name != "clean":
+                teacher_audio = (rendered.gain * self._view.waveform(mix.clip_id)).astype(np.float32)
+            clean.append(Prompt(teacher_audio, question.question, question.choices))
         return noisy, clean
 
     def references(self, rows: Sequence[int]) -> TeacherBatch:
-        return stack_views([self._views[self._rows[row][1].question_id] for row in rows], self._pad_id)
+        return stack_targets([self._targets[self._rows[row][1].question_id] for row in rows], self._pad_id)

@@ -28,7 +28,7 @@ class Example:
     """The base's answer to the clean clip: what the teacher says of it."""
 
 
-def examples(
+def draw_examples(
     base: Sequence[Answer], student: Sequence[Answer], questions: Mapping[str, Question], max_snr_db: float, seed: int, each: int
 ) -> list[Example]:
     """Up to ``each`` fixed and as many broken ones up to ``max_snr_db``, drawn at random: one a clip, kinds of noise in turn."""

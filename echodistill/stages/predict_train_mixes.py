@@ -1,4 +1,4 @@
-"""Stage ``answer_heard`` of a comparison: base's and student's answers to noisy clips that training had."""
+"""Stage ``predict_train_mixes`` of a comparison: base's and student's answers to noisy clips that training had."""
 
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ MIXES = 900
 """Of the training split, drawn at random."""
 
 
-def answer_heard(
+def predict_train_mixes(
     params: Params,
     base_out: Path,
     student_out: Path,
@@ -32,15 +32,15 @@ def answer_heard(
     """Write the answers (parquet)."""
     one_thread()
     facts = {"seed": params.seed, "mixes": MIXES}
-    heard = {"corpus": corpus_folder, "mixes": mixes_folder}
-    base, student = base_and_student("answer_heard", facts, heard, (base_folder, base_out), (student_folder, student_out))
+    inputs = {"corpus": corpus_folder, "mixes": mixes_folder}
+    base, student = base_and_student("predict_train_mixes", facts, inputs, (base_folder, base_out), (student_folder, student_out))
     corpus = Corpus(corpus_folder)
     noise = open_noise(mixes_folder, corpus)
     of_clip: dict[str, list[Question]] = {}
     for question in corpus.questions_of("train"):
         of_clip.setdefault(question.clip_id, []).append(question)
     noisy = [mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix) if mix.split == "train" and mix.snr_db is not None]
-    drawn = sorted(rng(params.seed, "heard").permutation(len(noisy))[:MIXES])
+    drawn = sorted(rng(params.seed, "train mixes").permutation(len(noisy))[:MIXES])
     items = [
         Item(mix.mix_id, question.question_id, mix.noise_kind, mix.snr_db, partial(_prompt, corpus, noise, mix, question))
         for mix in (noisy[index] for index in drawn)
@@ -54,4 +54,4 @@ def _prompt(corpus: Corpus, noise: NoiseLibrary, mix: Mix, question: Question) -
 
 
 if __name__ == "__main__":
-    run_stage(answer_heard, sections=("seed", "generation"))
+    run_stage(predict_train_mixes, sections=("seed", "generation"))
