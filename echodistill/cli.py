@@ -288,7 +288,7 @@ def ask(
     if snr is not None and not LOWEST_SNR_DB <= snr <= HIGHEST_SNR_DB:  # so it is for NaN too
         raise UserError(f"--snr {snr:g}: give a level from {LOWEST_SNR_DB:g} to {HIGHEST_SNR_DB:g} dB")
     # only now, as these load the model libraries, which takes seconds
-    from echodistill.asking import answer, in_noise, read_clip
+    from echodistill.inference.single_clip import answer, in_noise, read_clip
     from echodistill.models.prompts import validate_question
 
     options = [part.strip() for part in choices[0].split(",")] if choices and len(choices) == 1 else choices or []
@@ -314,7 +314,7 @@ def listen(
     _in_repository()
 
     def load() -> Asker:
-        from echodistill.asking import answer, in_noise
+        from echodistill.inference.single_clip import answer, in_noise
         from echodistill.listen.example import example_of
         from echodistill.mixes.noise_settings import read_noise
 

@@ -42,15 +42,15 @@ def enter_comparison(reports: Path, models: Path) -> str:
     lock = read_lock(GRAPH)
     _check_whole(lock)
     content = (reports / FILES[0]).read_bytes()
-    table, mark = json.loads(content), hashlib.sha256(content).hexdigest()
+    table, run_fingerprint = json.loads(content), hashlib.sha256(content).hexdigest()
     tags = {name: without_credentials(value) for name, value in (revision_tags(Path()) | flow_run_tags()).items()}
-    parent = find_or_create_run(mark, "comparison", tags)
+    parent = find_or_create_run(run_fingerprint, "comparison", tags)
     gains = {
         f"{name} {metric}": found for name, figures in table["differences"].items() for metric, found in top_intervals(figures).items()
     }
     log_figures(parent, _flat(gains), [reports / name for name in FILES])
     for name, figures in table["systems"].items():
-        child = find_or_create_run(f"{mark} {name}", name, tags | {PARENT_TAG: parent, SYSTEM_TAG: name})
+        child = find_or_create_run(f"{run_fingerprint} {name}", name, tags | {PARENT_TAG: parent, SYSTEM_TAG: name})
         log_figures(child, _flat(top_intervals(figures)), [])
     for name, seeds in table["by_seed"].items():
         for seed, figures in seeds.items():

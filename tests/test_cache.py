@@ -19,7 +19,7 @@ from echodistill.seeds import rng
 from echodistill.teacher import references
 from echodistill.teacher.cache import ReferenceCache, TeacherTargets
 from echodistill.teacher.location import cache_folder
-from echodistill.teacher.references import ReferenceRequest, collect, load_targets, save_targets, teach
+from echodistill.teacher.references import ReferenceRequest, generate_targets, get_or_compute, load_targets, save_targets
 
 
 def target(number: int, top: bool = False) -> TeacherTargets:
@@ -62,7 +62,7 @@ REQUESTS = [request(number) for number in range(7)]
 
 def run(folder: Path, teacher: Teacher, requests: Sequence[ReferenceRequest] = REQUESTS) -> tuple[dict[str, TeacherTargets], list[int]]:
     told: list[int] = []
-    return collect(ReferenceCache(folder), requests, teacher, 3, told.append), told
+    return get_or_compute(ReferenceCache(folder), requests, teacher, 3, told.append), told
 
 
 @pytest.mark.parametrize("top", [False, True])
@@ -114,7 +114,7 @@ def test_a_killed_run_keeps_its_first_batch(tmp_path: Path) -> None:
 
 def test_too_few_answers_are_noticed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shorter"):
-        collect(ReferenceCache(tmp_path), REQUESTS[:2], lambda prompts: [target(0)], 3, lambda done: None)
+        get_or_compute(ReferenceCache(tmp_path), REQUESTS[:2], lambda prompts: [target(0)], 3, lambda done: None)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_teacher_and_student_coarsen_alike(tiny_llm: AudioLLM, tiny_corpus: Corp
     """The whole distribution, cut by the student's ``with_tail``, is what the teacher keeps of it."""
     question = tiny_corpus.questions_of("train")[0]
     prompts = [Prompt(tiny_corpus.waveform(question.clip_id), question.question, question.choices)] * 2
-    (whole, _), (top, _) = teach(tiny_llm, prompts, 4, 3, 4096), teach(tiny_llm, prompts, 4, 3, 0)
+    (whole, _), (top, _) = generate_targets(tiny_llm, prompts, 4, 3, 4096), generate_targets(tiny_llm, prompts, 4, 3, 0)
     assert whole.top_ids is None
     assert top.top_ids is not None
     assert torch.equal(whole.token_ids, top.token_ids)
@@ -196,7 +196,7 @@ def asked(corpus: Corpus) -> list[ReferenceRequest]:
 @pytest.mark.parametrize("top_k", [0, 5])
 def test_a_view_has_the_same_bytes_whatever_is_asked_with_it(tiny_llm: AudioLLM, tiny_corpus: Corpus, top_k: int) -> None:
     prompts = [request.prompt for request in asked(tiny_corpus)]
-    ask = partial(teach, tiny_llm, max_new_tokens=4, top_k=top_k, full_up_to=0 if top_k else 4096)
+    ask = partial(generate_targets, tiny_llm, max_new_tokens=4, top_k=top_k, full_up_to=0 if top_k else 4096)
     alone = [ask([prompt])[0] for prompt in prompts]
     stream = rng("batch compositions", top_k)
     for _ in range(20):
@@ -212,7 +212,7 @@ def test_a_token_that_leads_by_rounding_alone_is_chosen_by_itself(
 ) -> None:
     """Whatever a batch proposes there."""
     request = asked(tiny_corpus)[0]
-    (alone,) = teach(tiny_llm, [request.prompt], 4, 0, 4096)
+    (alone,) = generate_targets(tiny_llm, [request.prompt], 4, 0, 4096)
     generate = references.generate
 
     def otherwise(llm: AudioLLM, batch: PromptBatch, limit: int) -> list[list[int]]:
@@ -220,7 +220,7 @@ def test_a_token_that_leads_by_rounding_alone_is_chosen_by_itself(
         return rows if len(rows) == 1 else [[(row[0] + 1) % 200, *row[1:]] for row in rows]
 
     monkeypatch.setattr(references, "generate", otherwise)
-    assert all(same(found, alone) for found in teach(tiny_llm, [request.prompt] * 2, 4, 0, 4096))
+    assert all(same(found, alone) for found in generate_targets(tiny_llm, [request.prompt] * 2, 4, 0, 4096))
     clear = torch.tensor([[0.0, -5.0, -9.0], [-0.7, -0.70001, -9.0]])
     assert references._is_clear([0], clear[:1], torch.float32)
     assert not references._is_clear([1], clear[:1], torch.float32)
@@ -230,12 +230,12 @@ def test_a_token_that_leads_by_rounding_alone_is_chosen_by_itself(
 
 def test_damaged_entries_come_back_with_their_bytes(tiny_llm: AudioLLM, tiny_corpus: Corpus, tmp_path: Path) -> None:
     requests = asked(tiny_corpus)
-    ask = partial(teach, tiny_llm, max_new_tokens=4, top_k=4, full_up_to=4096)
+    ask = partial(generate_targets, tiny_llm, max_new_tokens=4, top_k=4, full_up_to=4096)
     cache = ReferenceCache(tmp_path)
-    collect(cache, requests, ask, 96, lambda done: None)
+    get_or_compute(cache, requests, ask, 96, lambda done: None)
     whole = {request.key: cache.path_of(request.key).read_bytes() for request in requests}
     for damaged in ([3], [0, 7, 11], list(range(17)), [17]):
         for number in damaged:
             cache.path_of(requests[number].key).write_bytes(b"damaged")
-        collect(cache, requests, ask, 5, lambda done: None)
+        get_or_compute(cache, requests, ask, 5, lambda done: None)
         assert {key: cache.path_of(key).read_bytes() for key in whole} == whole

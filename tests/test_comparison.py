@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import yaml
 
-from echodistill.answering.grid import answer_grid, grid_items, without_audio
-from echodistill.answering.journal import Item
-from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.denoise import DENOISERS
 from echodistill.audio.mixing import Mix, draw
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.import_graph import ROOT, closure
+from echodistill.inference.answer_grid import answer_grid, grid_items, without_audio
+from echodistill.inference.resumable import Item
+from echodistill.inference.sample import denoised_mixes
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate
 from echodistill.params import Control, Denoiser, System, TrainParams, validate_params
 from echodistill.records import Answer, GridRow, read_rows, write_rows

@@ -7,9 +7,9 @@ import pytest
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
-from echodistill.asking import answer
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.inference.single_clip import answer
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.control_tokens import check_questions, control_tokens
 from echodistill.records import Question, write_rows

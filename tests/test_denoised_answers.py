@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import yaml
 
-from echodistill.answering.disk_cached_denoiser import DiskCachedDenoiser
-from echodistill.answering.grid import answer_grid, grid_items
 from echodistill.audio.denoise import DENOISERS
 from echodistill.audio.levels import Waveform
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.import_graph import ROOT
+from echodistill.inference.answer_grid import answer_grid, grid_items
+from echodistill.inference.disk_cached_denoiser import DiskCachedDenoiser
 from echodistill.models.audio_llm import AudioLLM, Prompt
 from echodistill.models.checkpoint import load_base_or_student
 from echodistill.models.response_limit import corpus_limit
@@ -123,8 +123,8 @@ def test_a_kill_while_the_student_answers_loses_nothing_of_the_base(
         answered.append(len(prompts))
         return respond(llm, prompts, max_new_tokens)
 
-    monkeypatch.setattr("echodistill.answering.grid.load_base_or_student", killed)
-    monkeypatch.setattr("echodistill.answering.journal.respond", counted)
+    monkeypatch.setattr("echodistill.inference.answer_grid.load_base_or_student", killed)
+    monkeypatch.setattr("echodistill.inference.resumable.respond", counted)
     with pytest.raises(KeyboardInterrupt):
         asked("student")
     assert not Path("base.parquet").exists()

@@ -20,7 +20,7 @@ from echodistill.models.audio_llm import AudioLLM, Prompt, load
 from echodistill.models.checkpoint import open_model
 from echodistill.records import Reference, write_rows
 from echodistill.stages.base import base
-from echodistill.teacher.references import save_targets, teach
+from echodistill.teacher.references import generate_targets, save_targets
 from echodistill.training import distributed
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.train import train_student
@@ -69,7 +69,7 @@ def inputs(folder: Path, corpus: Corpus, llm: AudioLLM) -> list[str]:
     """What the stage ``train`` is made from, as the paths of its command line."""
     llm.save(folder / "base")
     questions = corpus.questions_of("train")
-    targets = teach(llm, [Prompt(corpus.waveform(row.clip_id), row.question, row.choices) for row in questions], 4, 8, 4096)
+    targets = generate_targets(llm, [Prompt(corpus.waveform(row.clip_id), row.question, row.choices) for row in questions], 4, 8, 4096)
     for name in ("mixes", "references"):
         (folder / name).mkdir()
     mixes = [draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ()) for clip in corpus.clips_of("train")]

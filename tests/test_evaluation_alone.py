@@ -11,7 +11,6 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from echodistill.asking import in_noise
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluated_student import is_absent
@@ -19,6 +18,7 @@ from echodistill.evaluating import check_evaluation
 from echodistill.gates.base import base_checks
 from echodistill.gates.evaluation import evaluated_checks, evaluation_checks
 from echodistill.gates.mixes import mixes_checks
+from echodistill.inference.single_clip import in_noise
 from echodistill.mixes.noise_settings import noise_settings, write_noise
 from echodistill.mixes.sources import babble_split, sources_of
 from echodistill.models.audio_llm import AudioLLM

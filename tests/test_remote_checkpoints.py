@@ -27,10 +27,10 @@ from echodistill.stages.train import train
 from echodistill.storage.client import Store
 from echodistill.storage.folders import read_manifest, verify_folder
 from echodistill.storage.run_pointers import pointers_of
+from echodistill.training.checkpoint_uploader import CheckpointUploader, snapshot
 from echodistill.training.checkpoints import MARKER, latest_complete, mark_complete
 from echodistill.training.metrics_file import METRICS, read_metrics
-from echodistill.training.mirror import Mirror, hold
-from echodistill.training.remote_checkpoints import Run, fetch_newest, mirrored, publish_checkpoint
+from echodistill.training.remote_checkpoints import Run, fetch_newest, publish_checkpoint, uploaded_checkpoints
 from echodistill.training.train import train_student
 from tests.faulty_proxy import Proxy
 from tests.seaweed import free_ports
@@ -48,11 +48,11 @@ import tests.test_trainer as t
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import load
 from echodistill.storage.place import place_from_environment
-from echodistill.training.remote_checkpoints import Run, mirrored
+from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.train import train_student
 folder, model, corpus, fingerprint = sys.argv[1:]
 llm = load(model, device="cpu")
-with mirrored(place_from_environment(), Run("train", fingerprint), Path(folder), lambda: "run-7") as callbacks:
+with uploaded_checkpoints(place_from_environment(), Run("train", fingerprint), Path(folder), lambda: "run-7") as callbacks:
     settings = t.settings_of(method="echodistill", steps=6, checkpoint_every=2)
     source = t.source_of(Corpus(Path(corpus)), llm)
     train_student(llm, source, settings, t.LIMIT, 1, Path(folder), lambda *_: time.sleep(0.5), callbacks)
@@ -96,7 +96,7 @@ def test_a_training_killed_here_goes_on_elsewhere(
         folder.mkdir()
         llm = load(str(model), device="cpu")
         source = source_of(tiny_corpus, llm)
-        with mirrored(store.place if folder == elsewhere else None, RUN, folder, lambda: None) as callbacks:
+        with uploaded_checkpoints(store.place if folder == elsewhere else None, RUN, folder, lambda: None) as callbacks:
             settings = settings_of(method="echodistill", steps=6, checkpoint_every=2)
             train_student(llm, source, settings, LIMIT, 1, folder, lambda *_: None, callbacks)
         llm.model.save_pretrained(folder / "final")
@@ -134,7 +134,7 @@ def checkpoint(folder: Path, step: int) -> Path:
 def published(store: Store, tmp_path: Path, *steps: int) -> None:
     for step in steps:
         made = checkpoint(tmp_path / "origin", step)
-        publish_checkpoint(store, RUN, step, hold(made, made.parent / METRICS, tmp_path / "held" / made.name), None)
+        publish_checkpoint(store, RUN, step, snapshot(made, made.parent / METRICS, tmp_path / "held" / made.name), None)
 
 
 def object_key(store: Store, step: int, name: str) -> str:
@@ -230,7 +230,7 @@ def test_a_planted_pickle_is_never_run(
 ) -> None:
     published(store, tmp_path, 2)
     made, canary = checkpoint(tmp_path / "origin", 4), tmp_path / "canary"
-    held = hold(made, made.parent / METRICS, tmp_path / "held/checkpoint-4")
+    held = snapshot(made, made.parent / METRICS, tmp_path / "held/checkpoint-4")
     (held / name).unlink(missing_ok=True)
     if as_torch:
         torch.save({"state": Planted(canary)}, held / name)
@@ -249,7 +249,7 @@ def test_a_planted_pickle_is_never_run(
 
 def test_a_file_that_no_checkpoint_has_is_refused(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = checkpoint(tmp_path / "origin", 4)
-    held = hold(made, made.parent / METRICS, tmp_path / "held/checkpoint-4")
+    held = snapshot(made, made.parent / METRICS, tmp_path / "held/checkpoint-4")
     for name in ("sitecustomize.py", "below/optimizer.pt"):
         (held / name).parent.mkdir(exist_ok=True)
         (held / name).write_text("")
@@ -294,7 +294,7 @@ def test_an_outage_is_one_warning_and_made_good_later(
 ) -> None:
     here = tmp_path / "here"
     here.mkdir()
-    with mirrored(proxied.place, RUN, here, lambda: None) as callbacks:
+    with uploaded_checkpoints(proxied.place, RUN, here, lambda: None) as callbacks:
         proxy.faults = [("(HEAD|PUT)", "503")] * 200
         for step in (2, 4):
             made = checkpoint(here, step)
@@ -302,20 +302,20 @@ def test_an_outage_is_one_warning_and_made_good_later(
             wait_for(lambda name=made.name: not (here / "outgoing" / name).exists())  # type: ignore[misc]
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "warning: the checkpoint of step 2 was not mirrored" in said
+    assert "warning: the checkpoint of step 2 was not uploaded_checkpoints" in said
     proxy.faults = []
     assert pointers_of(store, RUN.name) == []
-    with mirrored(proxied.place, RUN, here, lambda: None):  # started again where the local ones are
+    with uploaded_checkpoints(proxied.place, RUN, here, lambda: None):  # started again where the local ones are
         pass
     assert [pointer.step for pointer in pointers_of(store, RUN.name)] == [4]
 
 
 def test_a_checkpoint_that_cannot_be_held_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    mirror = Mirror(tmp_path, lambda _step, _held: None)
+    uploader = CheckpointUploader(tmp_path, lambda _step, _held: None)
     (tmp_path / "outgoing").write_text("in the way")
-    mirror.offer(checkpoint(tmp_path, 2))
-    mirror.close(wait_s=30)
-    assert "warning: the checkpoint of step 2 was not mirrored" in capsys.readouterr().err
+    uploader.submit(checkpoint(tmp_path, 2))
+    uploader.close(wait_s=30)
+    assert "warning: the checkpoint of step 2 was not uploaded_checkpoints" in capsys.readouterr().err
 
 
 def test_a_checkpoint_removed_while_it_is_sent_arrives_whole(proxied: Store, proxy: Proxy, store: Store, tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_a_checkpoint_removed_while_it_is_sent_arrives_whole(proxied: Store, pro
         assert removed.wait(30)
 
     proxy.hooks = [("PUT", hook)]
-    with mirrored(proxied.place, RUN, here, lambda: None) as callbacks:
+    with uploaded_checkpoints(proxied.place, RUN, here, lambda: None) as callbacks:
         made = checkpoint(here, 2)
         saved(callbacks, made)
         assert sending.wait(30)
@@ -347,16 +347,16 @@ def test_training_never_waits_and_the_newest_wins(tmp_path: Path, capsys: pytest
         assert let_go.wait(30)
         sent.append((step, sorted(path.name for path in held.iterdir())))
 
-    mirror, start = Mirror(tmp_path, send), time.monotonic()
+    uploader, start = CheckpointUploader(tmp_path, send), time.monotonic()
     for step in (2, 4, 6, 8):
-        mirror.offer(checkpoint(tmp_path, step))
+        uploader.submit(checkpoint(tmp_path, step))
         if step == 2:
-            wait_for(lambda: mirror._pending is None)
+            wait_for(lambda: uploader._pending is None)
     assert time.monotonic() - start < 5
-    mirror.close(wait_s=0.1)
-    assert "could not be mirrored in time" in capsys.readouterr().err
+    uploader.close(wait_s=0.1)
+    assert "could not be uploaded_checkpoints in time" in capsys.readouterr().err
     let_go.set()
-    mirror.close(wait_s=30)
+    uploader.close(wait_s=30)
     assert [step for step, _ in sent] == [2, 8]
     assert sent[0][1] == [METRICS, "optimizer.pt", "rng_state.pth", "scheduler.pt", "trainer_state.json", "weights.safetensors"]
     assert not (tmp_path / "outgoing").exists()

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import Qwen2AudioForConditionalGeneration
 
-from echodistill.asking import answer
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
+from echodistill.inference.single_clip import answer
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
 from echodistill.models.response_limit import asked_limit, check_context, corpus_limit
 from echodistill.models.responses import respond

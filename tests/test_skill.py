@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.answering.clean import clean_score, splits_to_judge_on
 from echodistill.errors import UserError
 from echodistill.evaluation.skill import Skill, advice, fewest_questions, in_words, luck
+from echodistill.inference.clean import clean_score, splits_to_judge_on
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.quality import validate
 from echodistill.stages.gate import _checks, gate

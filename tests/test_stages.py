@@ -14,11 +14,11 @@ import pytest
 import soundfile
 import yaml
 
-from echodistill.answering.journal import Item, answer_items
 from echodistill.datasets import encoding
 from echodistill.datasets.sources import SourceFailed
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.inference.resumable import Item, answer_items
 from echodistill.models.audio_llm import AudioLLM, Prompt
 from echodistill.params import Params
 from echodistill.records import Quarantined, read_rows
@@ -260,7 +260,7 @@ def test_warm_references_need_no_model_call(
     monkeypatch.setenv("ECHODISTILL_CACHE", str(tmp_path / "cache"))
     params = only(params_of(generation={"max_new_tokens": 3}), ("seed", "generation", "references"))
     references_stage.references(params, tmp_path / "cold", tiny_corpus.folder, base)
-    monkeypatch.setattr("echodistill.teacher.folder.teach", lambda *_args, **_options: pytest.fail("the model was asked"))
+    monkeypatch.setattr("echodistill.teacher.folder.generate_targets", lambda *_args, **_options: pytest.fail("the model was asked"))
     references_stage.references(params, tmp_path / "warm", tiny_corpus.folder, base)
     for name in ("references.parquet", "distributions.safetensors"):
         assert (tmp_path / "cold" / name).read_bytes() == (tmp_path / "warm" / name).read_bytes()

@@ -10,7 +10,7 @@ import torch
 from echodistill.storage.client import Store, open_store
 from echodistill.storage.entries import S3Entries
 from echodistill.teacher.cache import TeacherTargets
-from echodistill.teacher.references import collect
+from echodistill.teacher.references import get_or_compute
 from echodistill.teacher.shared_cache import Entries, SharedCache
 from tests.faulty_proxy import Proxy
 from tests.seaweed import free_ports
@@ -25,7 +25,7 @@ def run(folder: Path, entries: Entries, prepare: bool = True) -> tuple[SharedCac
     cache, teacher = SharedCache(folder, entries), Teacher()
     if prepare:
         cache.prepare(KEYS)
-    return cache, teacher, collect(cache, REQUESTS, teacher, 3, lambda done: None)
+    return cache, teacher, get_or_compute(cache, REQUESTS, teacher, 3, lambda done: None)
 
 
 def assert_right(targets: dict[str, TeacherTargets]) -> None:

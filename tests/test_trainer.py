@@ -20,7 +20,7 @@ from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate, loa
 from echodistill.objectives.ratio import policy_term
 from echodistill.objectives.supervised import token_log_probs
 from echodistill.params import TrainParams, load_params
-from echodistill.teacher.references import teach
+from echodistill.teacher.references import generate_targets
 from echodistill.teacher.views import View
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.train import train_student
@@ -49,7 +49,7 @@ def settings_of(**changes: Any) -> TrainParams:
 def source_of(corpus: Corpus, llm: AudioLLM) -> TrainingRows:
     mixes: list[Mix] = [draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ()) for clip in corpus.clips_of("train")]
     questions = corpus.questions_of("train")
-    targets = teach(llm, [Prompt(corpus.waveform(q.clip_id), q.question, q.choices) for q in questions], 4, 8, 4096)
+    targets = generate_targets(llm, [Prompt(corpus.waveform(q.clip_id), q.question, q.choices) for q in questions], 4, 8, 4096)
     by_id = {question.question_id: target for question, target in zip(questions, targets, strict=True)}
     return TrainingRows(View(corpus, "clean", 1), mixes, NoiseLibrary(corpus.waveform), by_id, llm.tokenizer.pad_token_id)
 

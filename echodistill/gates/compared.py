@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.mixing import Mix
 from echodistill.checksums import verify_checksums
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, number, read_json
 from echodistill.gates.truncation import truncation_check
+from echodistill.inference.sample import denoised_mixes
 from echodistill.params import ComparisonParams
 from echodistill.records import Answer, GridRow, read_rows
 from echodistill.systems import BASE, fold_run

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from echodistill.answering.disk_cached_denoiser import DiskCachedDenoiser
-from echodistill.answering.grid import answer_both, base_and_student, grid_items
-from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.denoise import DENOISERS, SLOW
 from echodistill.audio.mixing import Mix
 from echodistill.datasets.store import Corpus
+from echodistill.inference.answer_grid import answer_both, base_and_student, grid_items
+from echodistill.inference.disk_cached_denoiser import DiskCachedDenoiser
+from echodistill.inference.sample import denoised_mixes
 from echodistill.mixes.noise_settings import open_noise
 from echodistill.params import Denoiser, Params
 from echodistill.records import read_rows

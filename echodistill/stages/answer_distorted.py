@@ -3,11 +3,11 @@
 from functools import partial
 from pathlib import Path
 
-from echodistill.answering.grid import answer_both, base_and_student
-from echodistill.answering.journal import Item
 from echodistill.audio.distortions.recipe import Distortion, defaults
 from echodistill.audio.distortions.render import render
 from echodistill.datasets.store import Corpus
+from echodistill.inference.answer_grid import answer_both, base_and_student
+from echodistill.inference.resumable import Item
 from echodistill.models.audio_llm import Prompt
 from echodistill.params import Params
 from echodistill.records import Question

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from echodistill.answering.grid import answer_grid, grid_items, without_audio
 from echodistill.datasets.store import Corpus
+from echodistill.inference.answer_grid import answer_grid, grid_items, without_audio
 from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.checkpoint import open_model
 from echodistill.models.response_limit import corpus_limit
@@ -28,11 +28,11 @@ def answer_system(
     llm, corpus = open_model(model_folder, base_folder), Corpus(corpus_folder)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     print(f"responses have at most {limit} tokens")
-    mark = fingerprint("answer_system", {"input_mode": input_mode, "max_new_tokens": limit}, inputs)
+    run_fingerprint = fingerprint("answer_system", {"input_mode": input_mode, "max_new_tokens": limit}, inputs)
     items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus))
     if input_mode == "text":
         items = without_audio(corpus, items)
-    answer_grid(out, f"answer {out.stem}", mark, llm, items, limit, alike=input_mode == "text")
+    answer_grid(out, f"answer {out.stem}", run_fingerprint, llm, items, limit, alike=input_mode == "text")
 
 
 if __name__ == "__main__":

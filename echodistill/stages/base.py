@@ -5,13 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypedDict
 
-from echodistill.answering.clean import clean_score, splits_to_judge_on
 from echodistill.atomic import atomic_path
 from echodistill.checksums import write_checksums
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluating import NANO, NANO_NEEDS_CLIPS
 from echodistill.evaluation.skill import Skill, in_words
+from echodistill.inference.clean import clean_score, splits_to_judge_on
 from echodistill.models import nano
 from echodistill.models.audio_llm import AudioLLM, load, local_folder
 from echodistill.models.control_tokens import check_questions
@@ -29,7 +29,7 @@ from echodistill.training.distributed import processes
 from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
 from echodistill.training.metrics_log import MetricsLog, nowhere
 from echodistill.training.pretrain import pretrain
-from echodistill.training.remote_checkpoints import Run, mirrored
+from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.run_folder import fingerprint, run_folder
 
 SNAPSHOTS = "snapshots"
@@ -88,10 +88,10 @@ def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path, place:
     llm = nano.build(texts, window_s, settings.width, settings.encoder_layers, settings.decoder_layers, params.seed)
     check_questions(llm.tokenizer, corpus.questions.values())
     facts = {"base": params.base.model_dump(), "seed": params.seed, "window": window_s}
-    mark = fingerprint("base", facts, {"corpus": corpus_folder})
-    folder = run_folder("base", mark)
+    run_fingerprint = fingerprint("base", facts, {"corpus": corpus_folder})
+    folder = run_folder("base", run_fingerprint)
     log = folder / METRICS
-    with mirrored(place, Run("base", mark), folder, lambda: None) as remote:
+    with uploaded_checkpoints(place, Run("base", run_fingerprint), folder, lambda: None) as remote:
         remove_unusable(folder)
         resume = latest_complete(folder)
         trim_after(log, step_of(resume) if resume else 0)

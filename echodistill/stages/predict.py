@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from echodistill.answering.grid import answer_grid, grid_items
 from echodistill.datasets.store import Corpus
 from echodistill.evaluated_student import is_absent
+from echodistill.inference.answer_grid import answer_grid, grid_items
 from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base, open_model
@@ -39,8 +39,8 @@ def predict(
     llm = _open(system, base_folder, model_folder)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     print(f"responses have at most {limit} tokens")
-    mark = fingerprint("predict", {"max_new_tokens": limit, "split": split}, inputs)
-    answer_grid(out, f"predict {system} {split}", mark, llm, items, limit)
+    run_fingerprint = fingerprint("predict", {"max_new_tokens": limit, "split": split}, inputs)
+    answer_grid(out, f"predict {system} {split}", run_fingerprint, llm, items, limit)
 
 
 def _open(system: Which, base_folder: Path, model_folder: Path) -> AudioLLM:

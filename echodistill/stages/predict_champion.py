@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from echodistill.answering.grid import answer_grid, grid_items
 from echodistill.atomic import atomic_path
 from echodistill.champion_answers import ANSWERS, ChampionStatus, write_status, write_unanswered
 from echodistill.champion_folder import BASE, STUDENT, is_whole, read_facts
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.inference.answer_grid import answer_grid, grid_items
 from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_model
@@ -48,10 +48,10 @@ def predict_champion(params: Params, out: Path, corpus_folder: Path, mixes_folde
         return
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     print(f"responses have at most {limit} tokens")
-    mark = fingerprint("predict_champion", {"max_new_tokens": limit}, inputs)
+    run_fingerprint = fingerprint("predict_champion", {"max_new_tokens": limit}, inputs)
     with atomic_path(out) as temporary:
         temporary.mkdir()
-        answer_grid(temporary / ANSWERS, "predict champion decision", mark, llm, items, limit)
+        answer_grid(temporary / ANSWERS, "predict champion decision", run_fingerprint, llm, items, limit)
         write_status(temporary, ChampionStatus(facts.version))
 
 

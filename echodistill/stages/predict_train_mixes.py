@@ -3,11 +3,11 @@
 from functools import partial
 from pathlib import Path
 
-from echodistill.answering.grid import answer_both, base_and_student
-from echodistill.answering.journal import Item
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
+from echodistill.inference.answer_grid import answer_both, base_and_student
+from echodistill.inference.resumable import Item
 from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import Prompt
 from echodistill.params import Params

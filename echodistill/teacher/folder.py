@@ -27,7 +27,7 @@ from echodistill.storage.place import Place
 from echodistill.teacher.cache import ReferenceCache, TeacherTargets
 from echodistill.teacher.location import cache_folder
 from echodistill.teacher.reference_key import reference_key
-from echodistill.teacher.references import ROWS, TARGETS, ReferenceRequest, collect, save_targets, teach
+from echodistill.teacher.references import ROWS, TARGETS, ReferenceRequest, generate_targets, get_or_compute, save_targets
 from echodistill.teacher.shared_cache import SharedCache
 from echodistill.teacher.views import View
 
@@ -69,9 +69,9 @@ def make_references(
     teacher = Teacher(llm, revision, model_identity(llm), _decoding(settings, limit))
     requests = [_request(question, view, teacher) for question in questions]
     cache = ReferenceCache(cache_folder()) if place is None else _shared_cache(place, requests)
-    ask = partial(teach, llm, max_new_tokens=limit, top_k=settings.top_k, full_up_to=settings.full_vocabulary_up_to)
+    ask = partial(generate_targets, llm, max_new_tokens=limit, top_k=settings.top_k, full_up_to=settings.full_vocabulary_up_to)
     with bar(len(requests), "references", "questions") as shown:
-        targets = collect(cache, requests, ask, device_batch(), shown.update)
+        targets = get_or_compute(cache, requests, ask, device_batch(), shown.update)
     rows = [_row(question, request.key, targets[request.key], llm) for question, request in zip(questions, requests, strict=True)]
     with atomic_path(out) as temporary:
         temporary.mkdir()

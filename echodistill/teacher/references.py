@@ -36,7 +36,9 @@ class ReferenceRequest:
     prompt: Prompt
 
 
-def teach(llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int, top_k: int, full_up_to: int) -> list[TeacherTargets]:
+def generate_targets(
+    llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int, top_k: int, full_up_to: int
+) -> list[TeacherTargets]:
     """Greedy responses to clean clips, and the teacher-forced distribution along each.
 
     A target is the same to the last bit whatever else is asked with it: another batch rounds otherwise, and a reference that is
@@ -78,7 +80,7 @@ def _target(response: Sequence[int], log_probs: torch.Tensor, top_k: int, full_u
     return TeacherTargets(token_ids, with_tail(log_probs, top_ids), top_ids)
 
 
-def collect(
+def get_or_compute(
     cache: ReferenceCache,
     requests: Sequence[ReferenceRequest],
     ask: Callable[[Sequence[Prompt]], list[TeacherTargets]],

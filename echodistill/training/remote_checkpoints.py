@@ -28,9 +28,9 @@ from echodistill.storage.interrupt import interruptible
 from echodistill.storage.place import Place
 from echodistill.storage.run_pointers import KIND, Pointer, point, pointers_of, runs_folder
 from echodistill.training.checkpoint_files import holds_code, is_needed
+from echodistill.training.checkpoint_uploader import DRAIN_AFTER_FAILURE_S, DRAIN_S, CheckpointUploader
 from echodistill.training.checkpoints import latest_complete, mark_complete, remove_unusable, step_of
 from echodistill.training.metrics_file import METRICS
-from echodistill.training.mirror import DRAIN_AFTER_FAILURE_S, DRAIN_S, Mirror
 
 INCOMING = ".incoming"
 
@@ -47,18 +47,20 @@ class Run:
         return f"{self.stage}-{self.fingerprint}"
 
 
-class _MirrorCheckpoints(TrainerCallback):
+class _UploadCheckpoints(TrainerCallback):
     """Comes after ``CompleteCheckpoints``: what it offers is complete."""
 
-    def __init__(self, mirror: Mirror) -> None:
-        self._mirror = mirror
+    def __init__(self, uploader: CheckpointUploader) -> None:
+        self._uploader = uploader
 
     def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-        self._mirror.offer(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        self._uploader.submit(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 @contextmanager
-def mirrored(place: Place | None, run: Run, folder: Path, mlflow_run: Callable[[], str | None]) -> Iterator[list[TrainerCallback]]:
+def uploaded_checkpoints(
+    place: Place | None, run: Run, folder: Path, mlflow_run: Callable[[], str | None]
+) -> Iterator[list[TrainerCallback]]:
     """Bring the run's newest checkpoint to ``folder`` and yield what the trainer must call to have later ones published.
 
     Nothing without a ``place``. ``mlflow_run`` says the MLflow run's id where it is known. Raises ``UserError`` when the store cannot
@@ -75,16 +77,16 @@ def mirrored(place: Place | None, run: Run, folder: Path, mlflow_run: Callable[[
     def send(step: int, held: Path) -> None:
         publish_checkpoint(sending, run, step, held, mlflow_run())
 
-    mirror = Mirror(folder, send)
+    uploader = CheckpointUploader(folder, send)
     wait_s = DRAIN_AFTER_FAILURE_S
     try:
         local = latest_complete(folder)
         if local is not None and step_of(local) > known:  # the store was away, or the kill came first
-            mirror.offer(local)
-        yield [_MirrorCheckpoints(mirror)]
+            uploader.submit(local)
+        yield [_UploadCheckpoints(uploader)]
         wait_s = DRAIN_S
     finally:
-        mirror.close(wait_s)
+        uploader.close(wait_s)
         interrupted.set()
 
 

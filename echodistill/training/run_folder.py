@@ -11,7 +11,7 @@ from echodistill.models.layout import content_hash
 
 RUNS = Path(".echodistill/runs")
 SHOWN = 16
-"""Digits of a mark in a folder's name."""
+"""Digits of a run_fingerprint in a folder's name."""
 
 
 def fingerprint(stage: str, settings: Mapping[str, object], inputs: Mapping[str, Path | None]) -> str:
@@ -22,17 +22,17 @@ def fingerprint(stage: str, settings: Mapping[str, object], inputs: Mapping[str,
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def only_run_folder(stage: str, mark: str) -> Path:
+def only_run_folder(stage: str, run_fingerprint: str) -> Path:
     """``run_folder``, without those that earlier marks of ``stage`` left."""
-    folder = run_folder(stage, mark)
+    folder = run_folder(stage, run_fingerprint)
     for other in RUNS.glob(f"{stage}-{'[0-9a-f]' * SHOWN}"):
         if other != folder:
             shutil.rmtree(other)
     return folder
 
 
-def run_folder(stage: str, mark: str) -> Path:
+def run_folder(stage: str, run_fingerprint: str) -> Path:
     """The folder of one run, made if needed."""
-    folder = RUNS / f"{stage}-{mark[:SHOWN]}"
+    folder = RUNS / f"{stage}-{run_fingerprint[:SHOWN]}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -30,7 +30,7 @@ from echodistill.training.device import one_thread
 from echodistill.training.distributed import init, is_main, shutdown
 from echodistill.training.metrics_file import METRICS
 from echodistill.training.metrics_log import nowhere
-from echodistill.training.remote_checkpoints import Run, mirrored
+from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.run_folder import fingerprint, run_folder
 from echodistill.training.train import Trained, train_student, write_metrics
 from echodistill.training.training_rows import TrainingRows
@@ -72,8 +72,10 @@ def make_student(
     chosen = settings.model_dump(exclude={"methods"}) | {"settings": getattr(settings.methods, settings.method).model_dump()}
     chosen["max_new_tokens"] = limit
     folders = {name: getattr(inputs, name) for name in ("corpus", "mixes", "base", "references")}
-    mark = fingerprint("train", {"train": chosen, "seed": seed, "view": view, "view_seed": view_seed, "one_core": one_core}, folders)
-    folder = run_folder("train", mark)
+    run_fingerprint = fingerprint(
+        "train", {"train": chosen, "seed": seed, "view": view, "view_seed": view_seed, "one_core": one_core}, folders
+    )
+    folder = run_folder("train", run_fingerprint)
     mixes = [mix for mix in read_rows(inputs.mixes / "mixes.parquet", Mix) if mix.split == "train"]
     noise = open_noise(inputs.mixes, corpus)
     targets = open_references(inputs.references)
@@ -81,18 +83,20 @@ def make_student(
     with ExitStack() as open_until_end:
         if is_main():
             print(f"responses have at most {limit} tokens")
-            stream = open_until_end.enter_context(MetricStream(mark, settings.method, revision_tags(Path())))
-            remote = open_until_end.enter_context(mirrored(place, Run("train", mark), folder, lambda: stream.run_id))
+            stream = open_until_end.enter_context(MetricStream(run_fingerprint, settings.method, revision_tags(Path())))
+            remote = open_until_end.enter_context(
+                uploaded_checkpoints(place, Run("train", run_fingerprint), folder, lambda: stream.run_id)
+            )
             trained = train_student(llm, source, settings, limit, seed, folder, stream, remote)
         else:
             trained = train_student(llm, source, settings, limit, seed, folder, nowhere)
     if is_main():
-        _write(out, folder, mark, settings, trained, llm, base_revision(inputs.base))
+        _write(out, folder, run_fingerprint, settings, trained, llm, base_revision(inputs.base))
         remove_checkpoints(folder)
     shutdown()
 
 
-def _write(out: Path, folder: Path, mark: str, settings: TrainParams, trained: Trained, llm: AudioLLM, base: str) -> None:
+def _write(out: Path, folder: Path, run_fingerprint: str, settings: TrainParams, trained: Trained, llm: AudioLLM, base: str) -> None:
     """Write the student in float32, as it was trained: rounded to bfloat16 most weights would be back where they started."""
     with atomic_path(out) as temporary:
         trained.model.save_pretrained(temporary, state_dict=trained.weights)
@@ -101,7 +105,7 @@ def _write(out: Path, folder: Path, mark: str, settings: TrainParams, trained: T
             llm.save_generation_config(temporary)
         write_metrics(folder / METRICS, temporary / METRICS)
         run = {
-            "fingerprint": mark,
+            "fingerprint": run_fingerprint,
             "method": settings.method,
             "steps": settings.steps,
             "weights": settings.weights,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from echodistill.asking import answer, in_noise, read_clip
 from echodistill.audio.levels import power
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.inference.single_clip import answer, in_noise, read_clip
 from echodistill.models.audio_llm import AudioLLM
 from tests.conftest import tone
 from tests.noise_cases import write_procedural

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from echodistill.answering.grid import Preprocessor
 from echodistill.atomic import atomic_path
 from echodistill.audio.levels import Waveform
 from echodistill.checksums import payload_of, with_digest
+from echodistill.inference.answer_grid import Preprocessor
 
 
 class DiskCachedDenoiser:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from echodistill.answering.journal import Item, answer_items
 from echodistill.audio.levels import Waveform
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.environment import device_batch
+from echodistill.inference.resumable import Item, answer_items
 from echodistill.models.audio_llm import AudioLLM, Prompt
 from echodistill.models.checkpoint import load_base_or_student
 from echodistill.models.response_limit import corpus_limit
@@ -36,13 +36,15 @@ def grid_items(
     return items
 
 
-def answer_grid(out: Path, label: str, mark: str, llm: AudioLLM, items: list[Item], max_new_tokens: int, alike: bool = False) -> None:
-    """Write greedy answers to ``out`` (parquet). A killed run of the same ``mark`` goes on; ``label`` names the bar.
+def answer_grid(
+    out: Path, label: str, run_fingerprint: str, llm: AudioLLM, items: list[Item], max_new_tokens: int, alike: bool = False
+) -> None:
+    """Write greedy answers to ``out`` (parquet). A killed run of the same ``run_fingerprint`` goes on; ``label`` names the bar.
 
     ``alike``: all items of a question ask the same, so it is asked once and the answer stands in each of their rows.
     """
     asked = list({item.question_id: item for item in items}.values()) if alike else items
-    journal = _journal(label, mark)
+    journal = _journal(label, run_fingerprint)
     answers = _answers(label, journal, llm, asked, max_new_tokens)
     if alike:
         of_question = {answer.question_id: answer for answer in answers}
@@ -99,8 +101,8 @@ def answer_both(base: InferenceJob, student: InferenceJob, items: list[Item], co
         journal.unlink()
 
 
-def _journal(label: str, mark: str) -> Path:
-    return run_folder(label.replace(" ", "-"), mark) / "answers.jsonl"
+def _journal(label: str, run_fingerprint: str) -> Path:
+    return run_folder(label.replace(" ", "-"), run_fingerprint) / "answers.jsonl"
 
 
 def _answers(label: str, journal: Path, llm: AudioLLM, items: list[Item], max_new_tokens: int) -> list[Answer]:

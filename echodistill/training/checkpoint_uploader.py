@@ -19,7 +19,7 @@ DRAIN_AFTER_FAILURE_S = 30.0
 """How long it waits when the training or the attempt before has failed."""
 
 
-class Mirror:
+class CheckpointUploader:
     """Sends the newest checkpoint it was offered; one that is still waiting when a newer one comes is skipped.
 
     ``send(step, folder)`` runs in the thread. When it fails, that is one warning until it works again, and training is not affected.
@@ -33,13 +33,13 @@ class Mirror:
         self._closed = False
         self._failing = False
         shutil.rmtree(run_folder / OUTGOING, ignore_errors=True)  # left by a kill
-        self._thread = threading.Thread(target=self._work, name="checkpoint-mirror", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="checkpoint-uploader", daemon=True)
         self._thread.start()
 
-    def offer(self, checkpoint: Path) -> None:
+    def submit(self, checkpoint: Path) -> None:
         """Take a complete local checkpoint, with the training's log up to its step. Never raises for a full disk."""
         try:
-            held = hold(checkpoint, self._run_folder / METRICS, self._run_folder / OUTGOING / checkpoint.name)
+            held = snapshot(checkpoint, self._run_folder / METRICS, self._run_folder / OUTGOING / checkpoint.name)
         except (OSError, UserError) as error:
             self._warn(step_of(checkpoint), error)
             return
@@ -56,7 +56,7 @@ class Mirror:
             self._changed.notify()
         self._thread.join(min(wait_s, DRAIN_AFTER_FAILURE_S) if self._failing else wait_s)
         if self._thread.is_alive():
-            print("warning: the last checkpoint could not be mirrored in time. Training is not affected", file=sys.stderr)
+            print("warning: the last checkpoint could not be uploaded_checkpoints in time. Training is not affected", file=sys.stderr)
             return
         shutil.rmtree(self._run_folder / OUTGOING, ignore_errors=True)
 
@@ -65,7 +65,7 @@ class Mirror:
             try:
                 self._send(step_of(held), held)
                 self._failing = False
-            except Exception as error:  # whatever is wrong with the mirror, training must not die of it
+            except Exception as error:  # whatever is wrong with the uploader, training must not die of it
                 self._warn(step_of(held), error)
             shutil.rmtree(held, ignore_errors=True)
 
@@ -78,11 +78,11 @@ class Mirror:
     def _warn(self, step: int, error: Exception) -> None:
         if not self._failing:
             consequence = "Training goes on; the next checkpoint is tried again"
-            print(f"warning: the checkpoint of step {step} was not mirrored: {error}. {consequence}", file=sys.stderr)
+            print(f"warning: the checkpoint of step {step} was not uploaded_checkpoints: {error}. {consequence}", file=sys.stderr)
         self._failing = True
 
 
-def hold(checkpoint: Path, log: Path, held: Path) -> Path:
+def snapshot(checkpoint: Path, log: Path, held: Path) -> Path:
     """Links to the files of ``checkpoint`` that a resume needs, and a copy of the log up to its step, in the folder ``held``.
 
     Files are copied where there are no hard links. A checkpoint's files are written once, so a link keeps their bytes.
