@@ -1,7 +1,9 @@
-"""Which version of the registered model is its champion, since when, and instead of which; the ways to change that.
+"""Which version of the registered model is its champion, since when, and instead of which; the ways
+to change that.
 
-A version's tags say which one it took the place of (``PREVIOUS_TAG``) and whether it was rolled back (``ROLLED_BACK_TAG``: then
-only ``set_champion`` makes it champion again). The registered model has one tag a change (``CHANGE_TAG``), which is the history.
+A version's tags say which one it took the place of (``PREVIOUS_TAG``) and whether it was rolled
+back (``ROLLED_BACK_TAG``: then only ``set_champion`` makes it champion again). The registered model
+has one tag a change (``CHANGE_TAG``), which is the history.
 """
 
 import json
@@ -64,19 +66,24 @@ class Championship:
 
 
 def identity_of(student: Path) -> dict[str, str]:
-    """Return the tags that tell a student's version from all others: its training, and its weights, which are what is served.
+    """Return the tags that tell a student's version from all others: its training, and its weights,
+    which are what is served.
 
     Raises ``UserError`` when the student is damaged: it must not be entered as what it is not.
     """
     verify_checksums(student, TAKE_AGAIN, required=False)
-    return {FINGERPRINT_TAG: read_run(student)["fingerprint"], WEIGHTS_TAG: content_hash(student, WEIGHTS)}
+    return {
+        FINGERPRINT_TAG: read_run(student)["fingerprint"],
+        WEIGHTS_TAG: content_hash(student, WEIGHTS),
+    }
 
 
 def opponent_of(identity: Mapping[str, str]) -> ChampionVersion | None:
     """Return the champion that a student is held against; ``None`` where there is none.
 
-    A student that is the champion itself is held against the version whose place it took, so that entering it changes nothing
-    about its own decision. Raises ``UserError`` where MLflow cannot be asked.
+    A student that is the champion itself is held against the version whose place it took, so that
+    entering it changes nothing about its own decision. Raises ``UserError`` where MLflow cannot be
+    asked.
     """
     if not _has_store():
         return None
@@ -104,7 +111,10 @@ def refusal(client: Any, number: str, decided_against: str | None) -> str:
     ``decided_against`` is the champion that the decision was made against.
     """
     if _versions(client)[number].tags.get(ROLLED_BACK_TAG) == "true":
-        return f"version {number} was rolled back; `echodistill champion --set {number}` makes it champion again"
+        return (
+            f"version {number} was rolled back; `echodistill champion --set {number}` makes it"
+            " champion again"
+        )
     now = champion_number(client)
     if now in (decided_against, number):
         return ""
@@ -116,7 +126,9 @@ def refusal(client: Any, number: str, decided_against: str | None) -> str:
 
 
 def make_champion(client: Any, number: str, how: How = "promoted") -> None:
-    """Give a version the alias, and note whose place it took; nothing changes where it has the alias already."""
+    """Give a version the alias, and note whose place it took; nothing changes where it has the
+    alias already.
+    """
     before = champion_number(client)
     if before == number:
         return
@@ -125,7 +137,9 @@ def make_champion(client: Any, number: str, how: How = "promoted") -> None:
     client.set_registered_model_alias(MODEL, CHAMPION, number)
     changes = _changes(client)
     change = Change(number, datetime.now(UTC).isoformat(timespec="seconds"), how)
-    client.set_registered_model_tag(MODEL, f"{CHANGE_TAG}{len(changes) + 1:04d}", json.dumps(asdict(change)))
+    client.set_registered_model_tag(
+        MODEL, f"{CHANGE_TAG}{len(changes) + 1:04d}", json.dumps(asdict(change))
+    )
 
 
 def championship() -> Championship:
@@ -136,7 +150,8 @@ def championship() -> Championship:
 
 
 def roll_back() -> tuple[str, str]:
-    """Give the alias back to the champion before, and bar the present one; the numbers of both, the new champion's first.
+    """Give the alias back to the champion before, and bar the present one; the numbers of both, the
+    new champion's first.
 
     Raises ``UserError`` where there is no champion, or none before it.
     """
@@ -147,8 +162,9 @@ def roll_back() -> tuple[str, str]:
         if before is None:
             known = ", ".join(sorted(_versions(client), key=int))
             raise UserError(
-                f"version {present} of model {MODEL!r} took the place of no champion that could come back; "
-                f"`echodistill champion --set VERSION` makes another version champion: it has {known}"
+                f"version {present} of model {MODEL!r} took the place of no champion that could"
+                " come back; `echodistill champion --set VERSION` makes another version champion:"
+                f" it has {known}"
             )
         client.set_model_version_tag(MODEL, present, ROLLED_BACK_TAG, "true")
         make_champion(client, before, "rolled back to")
@@ -156,36 +172,46 @@ def roll_back() -> tuple[str, str]:
 
 
 def set_champion(number: str) -> None:
-    """Make a version champion by hand, also one that was rolled back. Raises ``UserError`` for a version that there is not."""
+    """Make a version champion by hand, also one that was rolled back. Raises ``UserError`` for a
+    version that there is not.
+    """
     _check_store()
     with connected() as client:
         known = _versions(client) if client.search_registered_models(f"name = '{MODEL}'") else {}
         if not known:
             raise UserError(f"{_no_model()}: enter a version with `echodistill register`")
         if number not in known:
-            raise UserError(f"model {MODEL!r} has no version {number}; it has {', '.join(sorted(known, key=int))}")
+            raise UserError(
+                f"model {MODEL!r} has no version {number}; it has"
+                f" {', '.join(sorted(known, key=int))}"
+            )
         if ROLLED_BACK_TAG in known[number].tags:
             client.delete_model_version_tag(MODEL, number, ROLLED_BACK_TAG)
         make_champion(client, number, "set by hand to")
 
 
 def _has_store() -> bool:
-    """Return whether a local store is there, or a server is to be asked: asking a local one would make it."""
+    """Return whether a local store is there, or a server is to be asked: asking a local one would
+    make it.
+    """
     database = database_of(tracking_uri())
     return database is None or database.exists()
 
 
 def _check_store() -> None:
     if not _has_store():
-        raise UserError(f"{_no_model()}: enter one with `echodistill register`, or set MLFLOW_TRACKING_URI to the server that has it")
+        raise UserError(
+            f"{_no_model()}: enter one with `echodistill register`, or set MLFLOW_TRACKING_URI to"
+            " the server that has it"
+        )
 
 
 def _present(client: Any) -> str:
     number = champion_number(client)
     if number is None:
         raise UserError(
-            f"{_no_model()} with the alias {CHAMPION!r}: `echodistill register` gives it to a student that is promoted, "
-            "`echodistill champion --set VERSION` to any version"
+            f"{_no_model()} with the alias {CHAMPION!r}: `echodistill register` gives it to a"
+            " student that is promoted, `echodistill champion --set VERSION` to any version"
         )
     return number
 
@@ -217,4 +243,6 @@ def _previous(client: Any, number: str) -> str | None:
 
 def _changes(client: Any) -> tuple[Change, ...]:
     tags = client.get_registered_model(MODEL).tags
-    return tuple(Change(**json.loads(tags[name])) for name in sorted(tags) if name.startswith(CHANGE_TAG))
+    return tuple(
+        Change(**json.loads(tags[name])) for name in sorted(tags) if name.startswith(CHANGE_TAG)
+    )

@@ -1,6 +1,8 @@
-"""Which source files a stage is made of, found by walking its imports: what its ``deps`` in dvc.yaml must list.
+"""Which source files a stage is made of, found by walking its imports: what its ``deps`` in
+dvc.yaml must list.
 
-``module_lists.py`` writes them there. What a killed stage kept is only taken up again by the same code.
+``module_lists.py`` writes them there. What a killed stage kept is only taken up again by the same
+code.
 """
 
 import ast
@@ -32,7 +34,9 @@ def imports_of(path: Path) -> set[str]:
 
 
 def closure(module: str) -> list[str]:
-    """Files a module needs, itself included, as paths from the root, sorted. Empty ``__init__.py`` files are left out."""
+    """Files a module needs, itself included, as paths from the root, sorted. Empty ``__init__.py``
+    files are left out.
+    """
     files: set[str] = set()
     waiting = [module]
     while waiting:

@@ -1,7 +1,9 @@
-"""MLflow's store on this machine: an SQLite file that appears whole, with its artifacts beside it wherever it is moved.
+"""MLflow's store on this machine: an SQLite file that appears whole, with its artifacts beside it
+wherever it is moved.
 
-MLflow makes a store by some fifty migrations, and none can be taken up again: so it is made under another name and renamed. MLflow
-keeps where artifacts are as absolute addresses: so they are corrected where the store is found elsewhere than it was made.
+MLflow makes a store by some fifty migrations, and none can be taken up again: so it is made under
+another name and renamed. MLflow keeps where artifacts are as absolute addresses: so they are
+corrected where the store is found elsewhere than it was made.
 """
 
 import hashlib
@@ -34,15 +36,20 @@ WAIT_S: Final = 20.0
 
 
 def uri_of(database: Path, folder: Path | None = None) -> str:
-    """Return the address of a database for a process that works in ``folder``, by default the present one."""
+    """Return the address of a database for a process that works in ``folder``, by default the
+    present one.
+    """
     absolute = str(database.absolute())
-    # SQLAlchemy reads these signs as the start of options and of an escape, and MLflow makes a folder of what an escape is written as
+    # SQLAlchemy reads these signs as the start of options and of an escape, and MLflow makes a
+    # folder of what an escape is written as
     plain = not {"?", "%"} & set(absolute)
     return SQLITE + (absolute if plain else os.path.relpath(absolute, folder or Path.cwd()))
 
 
 def database_of(uri: str) -> Path | None:
-    """Return the file that an address names; ``None`` where it is a server's, another kind of database's, or in memory."""
+    """Return the file that an address names; ``None`` where it is a server's, another kind of
+    database's, or in memory.
+    """
     found = _ADDRESS.fullmatch(uri)
     name = unquote(found[1] or "") if found else ""
     return Path(name).absolute() if name and not name.startswith((":memory:", "file:")) else None
@@ -60,7 +67,9 @@ def artifacts_of(database: Path) -> str:
 
 
 def make_whole(database: Path, make: Callable[[Path], None]) -> None:
-    """Call ``make`` with another path, and give the file it made there its name, unless another process was faster."""
+    """Call ``make`` with another path, and give the file it made there its name, unless another
+    process was faster.
+    """
     # a folder, since SQLite has a journal beside the file
     scratch = database.with_name(f".{database.name}.{uuid4().hex[:12]}.tmp")
     try:
@@ -90,7 +99,8 @@ def _rename_to_new(made: Path, database: Path) -> None:
 def bring_artifacts_along(database: Path) -> None:
     """Correct the addresses of artifacts where the store was moved or copied together with them.
 
-    Addresses that are no folder of ours, and of artifacts that stayed where they were, are left alone. Raises ``sqlite3.Error``.
+    Addresses that are no folder of ours, and of artifacts that stayed where they were, are left
+    alone. Raises ``sqlite3.Error``.
     """
     wanted = artifacts_of(database)
     with closing(sqlite3.connect(database, timeout=WAIT_S)) as store:
@@ -100,7 +110,8 @@ def bring_artifacts_along(database: Path) -> None:
             with store:
                 for table, column in LOCATIONS:
                     store.execute(
-                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ?"
+                        f" OR substr({column}, 1, ?) = ?",
                         (wanted, len(old) + 1, old, len(old) + 1, f"{old}/"),
                     )
 
@@ -110,11 +121,17 @@ def _elsewhere(store: sqlite3.Connection, wanted: str) -> list[str]:
     if not store.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
         return []
     found = {str(row[0]) for row in store.execute("SELECT artifact_location FROM experiments")}
-    return sorted(each for each in found if each != wanted and each.startswith("file:") and each.endswith(f"/{ARTIFACTS}"))
+    return sorted(
+        each
+        for each in found
+        if each != wanted and each.startswith("file:") and each.endswith(f"/{ARTIFACTS}")
+    )
 
 
 def folder_of(address: str) -> Path | None:
-    """Return the folder on this machine that an address names; ``None`` where a server or a store elsewhere has it."""
+    """Return the folder on this machine that an address names; ``None`` where a server or a store
+    elsewhere has it.
+    """
     parts = urlsplit(address)
     return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
 
@@ -125,22 +142,31 @@ def _is_folder(address: str) -> bool:
 
 
 def digest_of(database: Path) -> str:
-    """Return what changes with every write to a store, and where a file of its artifacts is gone; empty where there is no store."""
+    """Return what changes with every write to a store, and where a file of its artifacts is gone;
+    empty where there is no store.
+    """
     try:
         found = hashlib.sha256(database.read_bytes())
     except OSError:
         return ""
     folder = database.parent / ARTIFACTS
     for path in sorted(folder.rglob("*")):
-        found.update(f"{path.relative_to(folder)} {path.lstat().st_size}\n".encode(errors="surrogateescape"))
+        found.update(
+            f"{path.relative_to(folder)} {path.lstat().st_size}\n".encode(errors="surrogateescape")
+        )
     return found.hexdigest()
 
 
 def fault_of(database: Path) -> tuple[str, str] | None:
-    """Return what is wrong with the file of a store, and the cure; ``None`` where nothing is found."""
+    """Return what is wrong with the file of a store, and the cure; ``None`` where nothing is
+    found.
+    """
     name = database.name if database.parent == Path.cwd() else str(database)
     move = shlex.join(["mv", name, f"{name}.damaged"])
-    aside = f"Move it away (`{move}`) and run the command again: a new one is made. Files of runs stay in {ARTIFACTS}"
+    aside = (
+        f"Move it away (`{move}`) and run the command again: a new one is made. Files of runs stay"
+        f" in {ARTIFACTS}"
+    )
     if not database.exists():
         return None
     if not database.is_file():
@@ -150,13 +176,25 @@ def fault_of(database: Path) -> tuple[str, str] | None:
     try:
         with closing(sqlite3.connect(database, timeout=1.0)) as store:
             complaint = store.execute("PRAGMA quick_check(1)").fetchone()[0]
-            tables = {str(row[0]) for row in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            revisions = store.execute("SELECT version_num FROM alembic_version").fetchall() if "alembic_version" in tables else []
-            whole = "experiments" in tables and store.execute("SELECT 1 FROM experiments").fetchone()
+            tables = {
+                str(row[0])
+                for row in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            }
+            revisions = (
+                store.execute("SELECT version_num FROM alembic_version").fetchall()
+                if "alembic_version" in tables
+                else []
+            )
+            whole = (
+                "experiments" in tables and store.execute("SELECT 1 FROM experiments").fetchone()
+            )
             store.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            return "another program is writing to it", "End that program, or wait for it, and run the command again"
+            return (
+                "another program is writing to it",
+                "End that program, or wait for it, and run the command again",
+            )
         return f"it is damaged ({error})", aside
     except sqlite3.DatabaseError as error:
         return f"it is damaged ({error})", aside

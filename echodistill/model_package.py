@@ -1,4 +1,6 @@
-"""A model as MLflow keeps and serves it: the package's code, the weights, what they need, and what the model came to."""
+"""A model as MLflow keeps and serves it: the package's code, the weights, what they need, and what
+the model came to.
+"""
 
 import shutil
 from collections.abc import Mapping
@@ -26,7 +28,9 @@ ARTIFACTS = "artifacts"
 
 
 def save_model(folder: Path, artifacts: Mapping[str, Path], description: Any = None) -> None:
-    """Write the model in MLflow's format: the package's code, the weights, requirements, signature and an example."""
+    """Write the model in MLflow's format: the package's code, the weights, requirements, signature
+    and an example.
+    """
     import base64
 
     import mlflow.pyfunc
@@ -39,7 +43,9 @@ def save_model(folder: Path, artifacts: Mapping[str, Path], description: Any = N
     package = Path(echodistill.__file__).parent
     needed = [*REQUIREMENTS, *(["peft"] if "base" in artifacts else [])]
     silence = base64.b64encode(encode_flac(np.zeros(8_000, dtype=np.float32))).decode()
-    example = pd.DataFrame({"audio": [silence], "question": ["Which word is spoken?"], "choices": [["yes", "no"]]})
+    example = pd.DataFrame(
+        {"audio": [silence], "question": ["Which word is spoken?"], "choices": [["yes", "no"]]}
+    )
     mlflow.pyfunc.save_model(
         folder,
         mlflow_model=description,
@@ -59,14 +65,24 @@ def _signature() -> Any:
     from mlflow.types.schema import AnyType
 
     return ModelSignature(
-        inputs=Schema([ColSpec("string", "audio"), ColSpec("string", "question"), ColSpec(AnyType(), "choices", required=False)]),
-        outputs=Schema([ColSpec("string", "answer", required=False), ColSpec("string", "response")]),
+        inputs=Schema(
+            [
+                ColSpec("string", "audio"),
+                ColSpec("string", "question"),
+                ColSpec(AnyType(), "choices", required=False),
+            ]
+        ),
+        outputs=Schema(
+            [ColSpec("string", "answer", required=False), ColSpec("string", "response")]
+        ),
         params=ParamSchema([ParamSpec("max_new_tokens", "integer", None)]),
     )
 
 
 def save_evaluation(folder: Path, student: str, reports: Reports) -> None:
-    """Put the card where hubs look for it, beside the weights of ``student``, and all answers into a model's folder."""
+    """Put the card where hubs look for it, beside the weights of ``student``, and all answers into
+    a model's folder.
+    """
     card = folder / ARTIFACTS / student / "README.md"
     card.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(reports.card, card)

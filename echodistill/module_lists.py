@@ -1,6 +1,8 @@
-"""Write what DVC cannot see into every ``dvc.yaml``: the modules each stage is made of. ``make deps`` runs it.
+"""Write what DVC cannot see into every ``dvc.yaml``: the modules each stage is made of.
+``make deps`` runs it.
 
-A stage's ``deps`` are one list over several lines, its data first; the modules behind it are written anew, all else stays as it is.
+A stage's ``deps`` are one list over several lines, its data first; the modules behind it are
+written anew, all else stays as it is.
 """
 
 import re
@@ -17,7 +19,7 @@ from echodistill.import_graph import ROOT, closure
 
 COMMAND = re.compile(r"python -m (?P<module>echodistill\.stages\.\w+)")
 DEPS = re.compile(r"^(?P<indent> +)deps:\n +\[(?P<items>.*?)\]\n", re.MULTILINE | re.DOTALL)
-WIDTH = 136
+WIDTH = 100
 
 
 def with_module_lists(text: str) -> str:
@@ -26,13 +28,21 @@ def with_module_lists(text: str) -> str:
     Raises ``UserError`` for a stage whose list cannot be found.
     """
     parts, end = [], 0
-    if (written := len(re.findall(r"^ +deps:", text, re.MULTILINE))) != (found := len(DEPS.findall(text))):
-        raise UserError(f"{written - found} of {written} stages have `deps:` without a list in brackets on the next line: write it so")
+    if (written := len(re.findall(r"^ +deps:", text, re.MULTILINE))) != (
+        found := len(DEPS.findall(text))
+    ):
+        raise UserError(
+            f"{written - found} of {written} stages have `deps:` without a list in brackets on the"
+            " next line: write it so"
+        )
     for deps in DEPS.finditer(text):
         module = list(COMMAND.finditer(text, end, deps.start()))[-1]["module"]
         data = [item for item in yaml.safe_load(f"[{deps['items']}]") if not item.endswith(".py")]
         indent = deps["indent"] + "  "
-        blocks = [_wrapped([f'"{item}"' if "$" in item else item for item in data], indent), _wrapped(closure(module), indent)]
+        blocks = [
+            _wrapped([f'"{item}"' if "$" in item else item for item in data], indent),
+            _wrapped(closure(module), indent),
+        ]
         inner = ",\n".join(block for block in blocks if block).strip()
         parts += [text[end : deps.start()], f"{deps['indent']}deps:\n{indent}[{inner}]\n"]
         end = deps.end()
@@ -41,7 +51,13 @@ def with_module_lists(text: str) -> str:
 
 def _wrapped(items: Sequence[str], indent: str) -> str:
     indent += " "  # for the bracket before the first
-    wrapper = TextWrapper(WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    wrapper = TextWrapper(
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
     return wrapper.fill(", ".join(items))
 
 

@@ -1,7 +1,7 @@
 """``params.yaml`` as frozen, validated values. An unknown key or a bad value is one clear error.
 
-It holds *what* is computed (learning rates, global batch sizes), never *how* (device batch, precision), so that another GPU
-invalidates nothing.
+It holds *what* is computed (learning rates, global batch sizes), never *how* (device batch,
+precision), so that another GPU invalidates nothing.
 """
 
 import re
@@ -30,7 +30,8 @@ from echodistill.yaml12 import load_yaml
 Method = Literal["echodistill", "grpo", "distill", "sft"]
 System = Literal[
     "sft", "grpo", "distill", "echodistill", "shaping-off", "shaping-instance", "shaping-candidate",
-    "kl-forward", "kl-reverse", "kl-jsd", "ratio-teacher", "ratio-old", "rollouts-2", "rollouts-8", "beta-0.2", "beta-1",
+    "kl-forward", "kl-reverse", "kl-jsd", "ratio-teacher", "ratio-old", "rollouts-2", "rollouts-8",
+    "beta-0.2", "beta-1",
 ]  # fmt: skip
 """What a comparison can train: ``systems.py`` says how each differs."""
 Denoiser = Literal["wavelet", "spectral_gating", "log_mmse", "deepfilternet3"]
@@ -45,7 +46,9 @@ class MixesParams(Section):
     """Kinds that only the test hears."""
     noise: Literal["procedural", "recordings"]
     recordings: str
-    """Folder with one sub-folder of recordings a kind, or files named after kinds; ``procedural`` does not look at it."""
+    """Folder with one sub-folder of recordings a kind, or files named after kinds; ``procedural``
+    does not look at it.
+    """
     procedural: tuple[str, ...]
     """Kinds that are procedural beside recorded ones."""
     snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
@@ -70,9 +73,14 @@ class MixesParams(Section):
         for name in ("unseen", "procedural"):
             if stray := set(getattr(self, name)) - set(self.kinds):
                 raise BadKey(name, f"{sorted(stray)} are not in kinds")
-        for name, kinds in (("kinds", self.kinds if self.noise == "procedural" else ()), ("procedural", self.procedural)):
+        for name, kinds in (
+            ("kinds", self.kinds if self.noise == "procedural" else ()),
+            ("procedural", self.procedural),
+        ):
             if unknown := set(kinds) - set(KINDS):
-                raise BadKey(name, f"{sorted(unknown)} have no procedural noise; known: {', '.join(KINDS)}")
+                raise BadKey(
+                    name, f"{sorted(unknown)} have no procedural noise; known: {', '.join(KINDS)}"
+                )
         if set(self.unseen) == set(self.kinds):
             raise BadKey("unseen", "every kind is unseen: nothing is left to train with")
         for name in ("kinds", "unseen", "procedural", "snrs_db", "decision_snrs_db"):
@@ -87,7 +95,11 @@ class MixesParams(Section):
     @property
     def recorded(self) -> tuple[str, ...]:
         """Kinds that are taken from recordings."""
-        return () if self.noise == "procedural" else tuple(kind for kind in self.kinds if kind not in self.procedural)
+        return (
+            ()
+            if self.noise == "procedural"
+            else tuple(kind for kind in self.kinds if kind not in self.procedural)
+        )
 
 
 class NanoParams(Section):
@@ -103,7 +115,9 @@ class NanoParams(Section):
     """Pre-training adds mild noise only, uniform between these."""
     max_snr_db: SnrDb
     noise_only_share: Share
-    """Of the last 40 % of the examples: noise alone, so that the model learns to stay within the offered choices."""
+    """Of the last 40 % of the examples: noise alone, so that the model learns to stay within the
+    offered choices.
+    """
 
     @model_validator(mode="after")
     def _ranges(self) -> "NanoParams":
@@ -123,12 +137,16 @@ class GenerationParams(Section):
     """Of all responses: references, rollouts and answers."""
 
     max_new_tokens: PositiveInt | None
-    """The longest response; ``None``: derived from the longest choice (``models/response_limit.py``)."""
+    """The longest response; ``None``: derived from the longest choice
+    (``models/response_limit.py``).
+    """
 
 
 class ReferencesParams(Section):
     view: ViewName
-    """What the teacher is given in place of the student's noisy clip; all but ``clean`` are controls."""
+    """What the teacher is given in place of the student's noisy clip; all but ``clean`` are
+    controls.
+    """
     top_k: PositiveInt
     """Log-probabilities kept a token; the rest is kept as one tail bucket."""
     full_vocabulary_up_to: Count
@@ -157,7 +175,9 @@ class ObjectiveParams(Section):
     @field_validator("dual_clip")
     @classmethod
     def _above_one(cls, value: float) -> float:
-        if 0.0 < value <= 1.0:  # it would take the gradient of every sample the policy should unlearn
+        if (
+            0.0 < value <= 1.0
+        ):  # it would take the gradient of every sample the policy should unlearn
             raise ValueError("must be above 1, or 0 to switch it off")
         return value
 
@@ -219,11 +239,15 @@ class ComparisonParams(Section):
     """Of training; all else has the one ``seed``."""
     systems: Annotated[tuple[System, ...], Field(min_length=1)]
     controls: tuple[Control, ...]
-    """Views of the teacher of `echodistill` in place of the clean one; each is trained like a system."""
+    """Views of the teacher of `echodistill` in place of the clean one; each is trained like a
+    system.
+    """
     denoisers: tuple[Denoiser, ...]
     """Each tried in front of the base and of the first seed's student."""
     folds: tuple[PositiveInt, ...]
-    """Numbers of the further folds in which ``echodistill`` is trained without other kinds of noise: 2, 3, ... or none."""
+    """Numbers of the further folds in which ``echodistill`` is trained without other kinds of
+    noise: 2, 3, ... or none.
+    """
 
     @field_validator("folds")
     @classmethod
@@ -270,7 +294,9 @@ class GatesParams(Section):
 
 
 class WorkersParams(Section):
-    """Where CPU work is computed. The results are the same bytes everywhere, so no stage lists this for DVC."""
+    """Where CPU work is computed. The results are the same bytes everywhere, so no stage lists this
+    for DVC.
+    """
 
     address: str | None
     """A Dask scheduler (``tcp://host:8786``); ``None``: this machine's cores."""
@@ -279,7 +305,10 @@ class WorkersParams(Section):
     @classmethod
     def _scheduler(cls, value: str | None) -> str | None:
         if value is not None and not _SCHEDULER.fullmatch(value):
-            raise ValueError("is no address of a Dask scheduler: write tcp://host:8786, or null for this machine's cores")
+            raise ValueError(
+                "is no address of a Dask scheduler: write tcp://host:8786, or null for this"
+                " machine's cores"
+            )
         return value
 
 
@@ -301,9 +330,15 @@ class Params(Section):
     @model_validator(mode="after")
     def _headline(self) -> "Params":
         if self.compare.headline_max_snr_db < min(self.mixes.snrs_db):
-            raise BadKey("compare.headline_max_snr_db", "is below every one of mixes.snrs_db: there is nothing to average")
+            raise BadKey(
+                "compare.headline_max_snr_db",
+                "is below every one of mixes.snrs_db: there is nothing to average",
+            )
         if self.compare.headline_max_snr_db < min(self.mixes.decision_snrs_db):
-            raise BadKey("mixes.decision_snrs_db", "are all above compare.headline_max_snr_db: there is nothing to decide on")
+            raise BadKey(
+                "mixes.decision_snrs_db",
+                "are all above compare.headline_max_snr_db: there is nothing to decide on",
+            )
         return self
 
 
@@ -312,7 +347,9 @@ def load_params(path: Path) -> Params:
     try:
         raw = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): run in the repository's root") from error
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): run in the repository's root"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     return validate_params(raw, str(path))
@@ -324,6 +361,10 @@ def validate_params(raw: Any, name: str) -> Params:
         return Params.model_validate(raw)
     except ValidationError as error:
         # a list with one bad item is also told to be too short, as if it had been given empty
-        faults = [fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]]
+        faults = [
+            fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]
+        ]
         known = list(keys_of(Params))
-        raise UserError(f"{name}: " + "; ".join(describe(fault, known) for fault in faults or error.errors())) from error
+        raise UserError(
+            f"{name}: " + "; ".join(describe(fault, known) for fault in faults or error.errors())
+        ) from error

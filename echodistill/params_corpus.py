@@ -17,7 +17,9 @@ from echodistill.params_types import (
     Share,
 )
 
-Benchmark = Literal["mmau", "mmar", "mmsu", "air-bench", "avqa", "voicebench", "echodistill", "seen"]
+Benchmark = Literal[
+    "mmau", "mmar", "mmsu", "air-bench", "avqa", "voicebench", "echodistill", "seen"
+]
 Source = Literal["builtin", "folder", "fsdd", Benchmark]
 EVALUATED: tuple[Benchmark, ...] = ("mmau", "mmar", "mmsu", "air-bench", "voicebench", "seen")
 """Benchmarks whose published rows are all there to test on."""
@@ -34,7 +36,9 @@ class OwnTest(Section):
     """Where the test's clips come from, if not from ``corpus.source``."""
 
     source: Source | None
-    """``None``: the test is split off ``corpus.source``. Else all of it is here, and nothing else of this source is taken."""
+    """``None``: the test is split off ``corpus.source``. Else all of it is here, and nothing else
+    of this source is taken.
+    """
     path: str
     manifest: str
     answers_from: FirstNumber | None = None
@@ -45,23 +49,32 @@ class CorpusParams(Section):
     path: str
     """Folder of recordings; ``builtin`` does not look at it."""
     manifest: str
-    """``folder`` and benchmarks: JSONL, JSON or CSV file below ``path``; of a benchmark also parquet, or a pattern for several."""
+    """``folder`` and benchmarks: JSONL, JSON or CSV file below ``path``; of a benchmark also
+    parquet, or a pattern for several.
+    """
     answers_from: FirstNumber | None
-    """``folder``: the first choice's number in answers that are numbers; ``None``: as choices are labelled, else 0."""
+    """``folder``: the first choice's number in answers that are numbers; ``None``: as choices are
+    labelled, else 0.
+    """
     benchmark_rows: Literal["test", "split"]
-    """Of a benchmark published for testing: all rows are test rows, or they are split (and trained on) like any others."""
+    """Of a benchmark published for testing: all rows are test rows, or they are split (and trained
+    on) like any others.
+    """
     test: OwnTest
     test_groups: tuple[GroupName, ...]
     """The groups that are the test, whatever the source; of none, ``test_share`` are drawn."""
     clips: ClipCounts
     """How many clips ``builtin`` and ``fsdd`` make; the others take all they find."""
     validation_share: Share
-    """Of the groups, rounded down; less than one group is rounded up where two are left to train on."""
+    """Of the groups, rounded down; less than one group is rounded up where two are left to train
+    on.
+    """
     decision_share: Share
     """Of the groups, rounded up where there are four groups or more; none of fewer."""
     test_share: Share
-    """Of the groups, rounded up; 1: all are tested on and nothing is trained. Not looked at where ``test_groups`` or a source of
-    its own (``test``) makes the test."""
+    """Of the groups, rounded up; 1: all are tested on and nothing is trained. Not looked at where
+    ``test_groups`` or a source of its own (``test``) makes the test.
+    """
     min_duration_s: PositiveFloat
     max_duration_s: PositiveFloat
     trim_excess_s: NonNegativeFloat
@@ -74,19 +87,31 @@ class CorpusParams(Section):
         if self.min_duration_s >= self.max_duration_s:
             raise BadKey("min_duration_s", "must be below max_duration_s")
         drawn_test_share = 0.0 if self.test_groups or self.test.source else self.test_share
-        if self.validation_share + self.decision_share + drawn_test_share >= 1.0 and drawn_test_share < 1.0:
+        if (
+            self.validation_share + self.decision_share + drawn_test_share >= 1.0
+            and drawn_test_share < 1.0
+        ):
             raise BadKey(
                 "test_share",
-                "the shares of the groups must stay below 1 in sum: something must be left to train on (or 1: test on all)",
+                "the shares of the groups must stay below 1 in sum: something must be left to train"
+                " on (or 1: test on all)",
             )
         if self.test.source == self.source and (self.source == "builtin" or self._reads_the_same()):
             raise BadKey(
-                "test.source", "corpus.source reads the same: write null, or name other rows in corpus.test.path and .manifest"
+                "test.source",
+                "corpus.source reads the same: write null, or name other rows in corpus.test.path"
+                " and .manifest",
             )
         if self.test_groups and self.test.source is not None:
-            raise BadKey("test_groups", "corpus.test.source makes the test: write [], or null there")
+            raise BadKey(
+                "test_groups", "corpus.test.source makes the test: write [], or null there"
+            )
         if self.test_groups and self.needed_splits == ("test",):
-            raise BadKey("test_groups", "all rows of this benchmark are test rows: write [], or corpus.benchmark_rows: split")
+            raise BadKey(
+                "test_groups",
+                "all rows of this benchmark are test rows: write [], or corpus.benchmark_rows:"
+                " split",
+            )
         if twice := [name for name in self.test_groups if self.test_groups.count(name) > 1]:
             raise BadKey("test_groups", f"{twice[0]!r} stands twice")
         return self
@@ -102,9 +127,13 @@ class CorpusParams(Section):
 
     @property
     def is_test_alone(self) -> bool:
-        """Whether nothing is there to train on, by these parameters: a model is evaluated on it and that is all."""
+        """Whether nothing is there to train on, by these parameters: a model is evaluated on it and
+        that is all.
+        """
         benchmark = self.source in EVALUATED and self.benchmark_rows == "test"
-        return self.test.source is None and (benchmark or (self.test_share == 1.0 and not self.test_groups))
+        return self.test.source is None and (
+            benchmark or (self.test_share == 1.0 and not self.test_groups)
+        )
 
 
 def judged_on(corpus: CorpusParams) -> Source:

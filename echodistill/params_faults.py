@@ -15,7 +15,9 @@ PROPOSED = 3
 
 
 class BadKey(ValueError):
-    """Report a fault that shows only beside other keys of the section; ``key`` is the one to name."""
+    """Report a fault that shows only beside other keys of the section; ``key`` is the one to
+    name.
+    """
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -57,10 +59,16 @@ def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def holds_text(section: type[BaseModel], key: str) -> bool:
-    """Return whether the value of the dotted ``key`` below ``section`` is a text and nothing else, or none."""
+    """Return whether the value of the dotted ``key`` below ``section`` is a text and nothing else,
+    or none.
+    """
     annotation: object = section
     for part in key.split("."):
-        fields = annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, BaseModel) else {}
+        fields = (
+            annotation.model_fields
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel)
+            else {}
+        )
         if part not in fields:
             return False
         annotation = fields[part].annotation
@@ -76,9 +84,11 @@ def _is_text(annotation: object) -> bool:
 
 
 def did_you_mean(key: str, known: Sequence[str]) -> str:
-    """Return ``: did you mean X?`` for an unknown dotted ``key``, or nothing where none of ``known`` is like it.
+    """Return ``: did you mean X?`` for an unknown dotted ``key``, or nothing where none of
+    ``known`` is like it.
 
-    A key of the same name in another section is what a left-out section gives; else the spelling is compared.
+    A key of the same name in another section is what a left-out section gives; else the spelling is
+    compared.
     """
     last = key.rpartition(".")[2]
     alike = sorted(

@@ -1,4 +1,6 @@
-"""What the sections of ``params.yaml`` are made of: the types of their values, and what every section refuses."""
+"""What the sections of ``params.yaml`` are made of: the types of their values, and what every
+section refuses.
+"""
 
 from typing import Annotated, Any, Literal
 
@@ -34,6 +36,11 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
-            raise ValueError("true or false stands where another value belongs")  # it would pass as the number 1
+        if (
+            isinstance(value, bool)
+            and cls.model_fields[info.field_name or ""].annotation is not bool
+        ):
+            raise ValueError(
+                "true or false stands where another value belongs"
+            )  # it would pass as the number 1
         return value

@@ -1,4 +1,6 @@
-"""Progress of long work: a bar with rate and remaining time on a terminal, a line now and then elsewhere (logs, CI)."""
+"""Progress of long work: a bar with rate and remaining time on a terminal, a line now and then
+elsewhere (logs, CI).
+"""
 
 import sys
 from collections.abc import Iterable, Iterator

@@ -1,6 +1,8 @@
-"""The systems a comparison trains, by name: the methods, the controls of the teacher's view, and the ablations.
+"""The systems a comparison trains, by name: the methods, the controls of the teacher's view, and
+the ablations.
 
-Each says how its training differs from ``params.yaml``; everything else is the same for all, the optimizer steps and prompts above all.
+Each says how its training differs from ``params.yaml``; everything else is the same for all, the
+optimizer steps and prompts above all.
 """
 
 from collections.abc import Mapping
@@ -37,14 +39,31 @@ SYSTEMS: Mapping[System | Control, TrainedSystem] = {
     "shuffled": TrainedSystem("EchoDistill, the teacher receives another clip", _OURS, "shuffled"),
     "noise": TrainedSystem("EchoDistill, the teacher receives white noise", _OURS, "noise"),
     "silence": TrainedSystem("EchoDistill, the teacher receives silence", _OURS, "silence"),
-    "shaping-off": TrainedSystem("EchoDistill without the consistency bonus", _OURS | {"objective.shaping": "off"}),
-    "shaping-instance": TrainedSystem("EchoDistill, one bonus a prompt", _OURS | {"objective.shaping": "instance"}),
-    "shaping-candidate": TrainedSystem("EchoDistill, a bonus for each candidate", _OURS | {"objective.shaping": "candidate"}),
-    "kl-forward": TrainedSystem("EchoDistill, KL(teacher, student)", _OURS | {"objective.kl": "forward"}),
-    "kl-reverse": TrainedSystem("EchoDistill, KL(student, teacher)", _OURS | {"objective.kl": "reverse"}),
-    "kl-jsd": TrainedSystem("EchoDistill, Jensen-Shannon divergence", _OURS | {"objective.kl": "jsd"}),
-    "ratio-teacher": TrainedSystem("EchoDistill, ratio against the clean teacher", _OURS | {"objective.ratio_reference": "teacher"}),
-    "ratio-old": TrainedSystem("EchoDistill, ratio against the old policy", _OURS | {"objective.ratio_reference": "old"}),
+    "shaping-off": TrainedSystem(
+        "EchoDistill without the consistency bonus", _OURS | {"objective.shaping": "off"}
+    ),
+    "shaping-instance": TrainedSystem(
+        "EchoDistill, one bonus a prompt", _OURS | {"objective.shaping": "instance"}
+    ),
+    "shaping-candidate": TrainedSystem(
+        "EchoDistill, a bonus for each candidate", _OURS | {"objective.shaping": "candidate"}
+    ),
+    "kl-forward": TrainedSystem(
+        "EchoDistill, KL(teacher, student)", _OURS | {"objective.kl": "forward"}
+    ),
+    "kl-reverse": TrainedSystem(
+        "EchoDistill, KL(student, teacher)", _OURS | {"objective.kl": "reverse"}
+    ),
+    "kl-jsd": TrainedSystem(
+        "EchoDistill, Jensen-Shannon divergence", _OURS | {"objective.kl": "jsd"}
+    ),
+    "ratio-teacher": TrainedSystem(
+        "EchoDistill, ratio against the clean teacher",
+        _OURS | {"objective.ratio_reference": "teacher"},
+    ),
+    "ratio-old": TrainedSystem(
+        "EchoDistill, ratio against the old policy", _OURS | {"objective.ratio_reference": "old"}
+    ),
     "rollouts-2": TrainedSystem("EchoDistill, groups of 2", _OURS | {"rollouts": 2}),
     "rollouts-8": TrainedSystem("EchoDistill, groups of 8", _OURS | {"rollouts": 8}),
     "beta-0.2": TrainedSystem("EchoDistill, bonus 0.2", _OURS | {"objective.shaping_bonus": 0.2}),
@@ -53,7 +72,9 @@ SYSTEMS: Mapping[System | Control, TrainedSystem] = {
 
 
 def fold_run(fold: int, seed: int) -> str:
-    """Return the name of a training of ``OURS`` in a further fold of the rotation over held-out kinds of noise."""
+    """Return the name of a training of ``OURS`` in a further fold of the rotation over held-out
+    kinds of noise.
+    """
     return f"fold{fold}-{seed}"
 
 
@@ -64,7 +85,10 @@ def check_distinct(params: Params) -> None:
         system = SYSTEMS[name]
         same = f"{settings_for(system, params.train).model_dump_json()} {system.view}"
         if (other := seen.setdefault(same, name)) != name:
-            raise UserError(f"comparison.systems: {name} is what {other} is already, by the section train: leave one of them out")
+            raise UserError(
+                f"comparison.systems: {name} is what {other} is already, by the section train:"
+                " leave one of them out"
+            )
 
 
 def settings_for(system: TrainedSystem, train: TrainParams) -> TrainParams:

@@ -1,8 +1,11 @@
-"""MLflow: one run a training, found again by its fingerprint. ``registry.py`` and ``model_package.py`` enter what came of it.
+"""MLflow: one run a training, found again by its fingerprint. ``registry.py`` and
+``model_package.py`` enter what came of it.
 
-A run is found by a tag that holds the hash of the training's inputs, so a resumed or cached training goes on in the same run and no
-run id stands in an artifact. While training runs, nothing here blocks or raises: ``metrics.jsonl`` is written first, and what an
-outage lost is logged later by ``log_missing_metrics``. Training imports this module, so what is logged after it is in ``registry.py``.
+A run is found by a tag that holds the hash of the training's inputs, so a resumed or cached
+training goes on in the same run and no run id stands in an artifact. While training runs, nothing
+here blocks or raises: ``metrics.jsonl`` is written first, and what an outage lost is logged later
+by ``log_missing_metrics``. Training imports this module, so what is logged after it is in
+``registry.py``.
 """
 
 import logging
@@ -27,7 +30,9 @@ EXPERIMENT = "echodistill"
 DRAIN_S = 5.0
 """How long the end of a training waits for metrics still under way."""
 CREATE_STORE_S = 60.0
-"""How long it waits for a local store that is just being made, so that the first training is in it."""
+"""How long it waits for a local store that is just being made, so that the first training is in
+it.
+"""
 MAX_WAITING = 10_000  # steps; a store slower than that gets the rest from metrics.jsonl
 BATCH = 1000  # metrics a request, MLflow's limit
 
@@ -36,7 +41,9 @@ logger = logging.getLogger(__name__)
 
 def tracking_uri() -> str:
     """``MLFLOW_TRACKING_URI``, or ``mlflow.db`` in the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or local_store.uri_of(Path.cwd() / local_store.NAME)
+    return os.environ.get("MLFLOW_TRACKING_URI") or local_store.uri_of(
+        Path.cwd() / local_store.NAME
+    )
 
 
 def without_credentials(text: str) -> str:
@@ -60,7 +67,8 @@ def _client() -> Any:
     uri = tracking_uri()
     if local_store.is_in_memory(uri):
         raise UserError(
-            "MLFLOW_TRACKING_URI names a store in memory, which ends with the command: name a file, or unset it to use mlflow.db"
+            "MLFLOW_TRACKING_URI names a store in memory, which ends with the command: name a file,"
+            " or unset it to use mlflow.db"
         )
     if database := local_store.database_of(uri):
         if database.exists():
@@ -96,7 +104,9 @@ def connected() -> Iterator[Any]:
     with _http_limits(max_retries=2):
         try:
             client = _client()
-        except Exception as error:  # drivers, migrations and stores of other kinds raise errors of any kind
+        except (
+            Exception
+        ) as error:  # drivers, migrations and stores of other kinds raise errors of any kind
             raise _unusable(error) from error
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
@@ -113,9 +123,16 @@ def _unusable(error: Exception) -> UserError:
         return error
     database = local_store.database_of(tracking_uri())
     found = local_store.fault_of(database) if database else None
-    missing = f"Install {error.name}, check" if isinstance(error, ImportError) and error.name else "Check"
-    reason, cure = found or (_reason(error), f"{missing} MLFLOW_TRACKING_URI, or unset it to use mlflow.db here")
-    return UserError(f"MLflow at {without_credentials(tracking_uri())} failed: {reason.rstrip('.')}. {cure}")
+    missing = (
+        f"Install {error.name}, check" if isinstance(error, ImportError) and error.name else "Check"
+    )
+    reason, cure = found or (
+        _reason(error),
+        f"{missing} MLFLOW_TRACKING_URI, or unset it to use mlflow.db here",
+    )
+    return UserError(
+        f"MLflow at {without_credentials(tracking_uri())} failed: {reason.rstrip('.')}. {cure}"
+    )
 
 
 def _experiment_id(client: Any) -> str:
@@ -128,29 +145,45 @@ def _experiment_id(client: Any) -> str:
         beside = local_store.database_of(tracking_uri()) or Path.cwd() / local_store.NAME
         return client.create_experiment(name, local_store.artifacts_of(beside) if local else None)
     if experiment.lifecycle_stage != "active":
-        raise UserError(f"MLflow's experiment {name!r} was deleted: run `mlflow experiments restore -x {experiment.experiment_id}`")
+        raise UserError(
+            f"MLflow's experiment {name!r} was deleted: run `mlflow experiments restore -x"
+            f" {experiment.experiment_id}`"
+        )
     return experiment.experiment_id
 
 
-def _find_or_create(client: Any, fingerprint: str, name: str, tags: Mapping[str, str] | None) -> str:
+def _find_or_create(
+    client: Any, fingerprint: str, name: str, tags: Mapping[str, str] | None
+) -> str:
     experiment = _experiment_id(client)
     # of two made at once by two processes the older one is everybody's
-    found = client.search_runs([experiment], f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}'", 1, 1, ["attributes.start_time ASC"])
+    found = client.search_runs(
+        [experiment],
+        f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}'",
+        1,
+        1,
+        ["attributes.start_time ASC"],
+    )
     if found:
         for key, value in (tags or {}).items():
             client.set_tag(found[0].info.run_id, key, value)
         return found[0].info.run_id
-    return client.create_run(experiment, tags={**(tags or {}), FINGERPRINT_TAG: fingerprint}, run_name=name).info.run_id
+    return client.create_run(
+        experiment, tags={**(tags or {}), FINGERPRINT_TAG: fingerprint}, run_name=name
+    ).info.run_id
 
 
 def find_or_create_run(fingerprint: str, name: str, tags: Mapping[str, str] | None = None) -> str:
-    """The id of the run of the training with this fingerprint. Raises ``UserError`` when MLflow cannot be reached."""
+    """The id of the run of the training with this fingerprint. Raises ``UserError`` when MLflow
+    cannot be reached.
+    """
     with connected() as client:
         return _find_or_create(client, fingerprint, name, tags)
 
 
 def make_store() -> None:
-    """Make store and experiment, so that trainings side by side find them made: several at once would break a local one.
+    """Make store and experiment, so that trainings side by side find them made: several at once
+    would break a local one.
 
     Raises ``UserError``.
     """
@@ -159,12 +192,15 @@ def make_store() -> None:
 
 
 def run_page(run_id: str) -> str:
-    """Address of a run in the UI of a tracking server; empty for a local store, which has none. Raises ``UserError``."""
+    """Address of a run in the UI of a tracking server; empty for a local store, which has none.
+    Raises ``UserError``.
+    """
     if not tracking_uri().startswith(("http://", "https://")):
         return ""
     with connected() as client:
         experiment = client.get_run(run_id).info.experiment_id
-    return f"{without_credentials(tracking_uri()).rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+    server = without_credentials(tracking_uri()).rstrip("/")
+    return f"{server}/#/experiments/{experiment}/runs/{run_id}"
 
 
 class _Recorder:
@@ -193,15 +229,19 @@ class _Recorder:
 
     def _logged(self, name: str) -> set[int]:
         if name not in self._steps:
-            history = self._client.get_metric_history(self._run_id, name) if name in self._known else []
+            history = (
+                self._client.get_metric_history(self._run_id, name) if name in self._known else []
+            )
             self._steps[name] = {metric.step for metric in history}
         return self._steps[name]
 
 
 class MetricStream:
-    """Sends training metrics to MLflow from a thread of its own: ``with MetricStream(...) as stream: stream(step, metrics)``.
+    """Sends training metrics to MLflow from a thread of its own:
+    ``with MetricStream(...) as stream: stream(step, metrics)``.
 
-    A call never blocks and never raises. The first tracking error is one warning and ends the attempts; training goes on.
+    A call never blocks and never raises. The first tracking error is one warning and ends the
+    attempts; training goes on.
     """
 
     def __init__(self, fingerprint: str, name: str, tags: Mapping[str, str] | None = None) -> None:
@@ -223,7 +263,12 @@ class MetricStream:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if kind is not None:
             self._status = "FAILED" if issubclass(kind, Exception) else "KILLED"
         self._queue.put(None)
@@ -267,12 +312,25 @@ class MetricStream:
     def _warn(self, reason: str) -> None:
         if not self._stopped.is_set():
             self._stopped.set()
-            logger.warning("MLflow tracking stopped: %s. Training is not affected; `echodistill register` logs what is missing", reason)
+            logger.warning(
+                "MLflow tracking stopped: %s. Training is not affected; `echodistill register` logs"
+                " what is missing",
+                reason,
+            )
 
 
 def log_missing_metrics(run_id: str, rows: Sequence[Mapping[str, Any]]) -> int:
     """Log the rows of ``metrics.jsonl`` that the run has not got; how many values were missing."""
     now = round(time.time() * 1000)
-    numbers = [{name: value for name, value in row.items() if name != "step" and isinstance(value, int | float)} for row in rows]
+    numbers = [
+        {
+            name: value
+            for name, value in row.items()
+            if name != "step" and isinstance(value, int | float)
+        }
+        for row in rows
+    ]
     with connected() as client:
-        return _Recorder(client, run_id).log([(now, int(row["step"]), values) for row, values in zip(rows, numbers, strict=True)])
+        return _Recorder(client, run_id).log(
+            [(now, int(row["step"]), values) for row, values in zip(rows, numbers, strict=True)]
+        )

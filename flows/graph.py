@@ -39,7 +39,10 @@ class Meta:
     def of(cls, stage: str, block: dict[str, Any] | None) -> "Meta":
         """Raises ``UserError`` naming the stage and an unknown key."""
         if unknown := set(block or {}) - META_KEYS:
-            raise UserError(f"dvc.yaml: meta of stage {stage} has unknown keys {sorted(unknown)}; known: {sorted(META_KEYS)}")
+            raise UserError(
+                f"dvc.yaml: meta of stage {stage} has unknown keys {sorted(unknown)}; known:"
+                f" {sorted(META_KEYS)}"
+            )
         return cls(**(block or {}))
 
 
@@ -56,7 +59,8 @@ class Node:
 def whole_graph(workspace: Path) -> str:
     """Return the file of the graph that a run brings up where no target is named.
 
-    Raises ``UserError`` where the corpus is a test alone, and the parameters name no model to evaluate on it.
+    Raises ``UserError`` where the corpus is a test alone, and the parameters name no model to
+    evaluate on it.
     """
     params = load_params(workspace / "params.yaml")
     if not params.corpus.is_test_alone:
@@ -66,20 +70,30 @@ def whole_graph(workspace: Path) -> str:
 
 
 def read_graph(workspace: Path, target: str | None = None, pipeline: str = PIPELINE) -> list[Node]:
-    """The stages that lead to ``target``, or to all of the file ``pipeline``, each behind those it needs. Raises ``UserError``."""
+    """The stages that lead to ``target``, or to all of the file ``pipeline``, each behind those it
+    needs. Raises ``UserError``.
+    """
     import networkx
 
     with locked(workspace) as repo:
         graph = repo.index.graph
         by_name = {_name(stage): stage for stage in graph if stage.cmd}
         if target is not None and target not in by_name:
-            raise UserError(f"dvc.yaml has no stage {target!r}; it has {', '.join(sorted(by_name))}")
+            raise UserError(
+                f"dvc.yaml has no stage {target!r}; it has {', '.join(sorted(by_name))}"
+            )
         wanted = [by_name[target]] if target else None
         # edges lead from a stage to what it needs, so post-order puts those first
-        starts = wanted or [by_name[name] for name in sorted(by_name) if by_name[name].path_in_repo == pipeline]
+        starts = wanted or [
+            by_name[name] for name in sorted(by_name) if by_name[name].path_in_repo == pipeline
+        ]
         order: list[Any] = []
         for start in starts:
-            order += [stage for stage in networkx.dfs_postorder_nodes(graph, start) if stage.cmd and stage not in order]
+            order += [
+                stage
+                for stage in networkx.dfs_postorder_nodes(graph, start)
+                if stage.cmd and stage not in order
+            ]
         return [
             Node(
                 _name(stage),
@@ -96,20 +110,26 @@ def _name(stage: Any) -> str:
 
 
 def inputs_of_graph(workspace: Path) -> list[Path]:
-    """What the graph reads and git does not hold: absolute paths of dependencies that no stage makes and no commit tracks."""
+    """What the graph reads and git does not hold: absolute paths of dependencies that no stage
+    makes and no commit tracks.
+    """
     tracked = {str(workspace.resolve() / name) for name in _tracked(workspace)}
     return sorted(Path(path) for path in _made_by_no_stage(workspace, None) - tracked)
 
 
 def inputs_of_stage(workspace: Path, stage: str) -> tuple[list[str], list[str]]:
-    """What a stage reads and no stage makes, as paths in the repository: those that git holds, and the others that exist.
+    """What a stage reads and no stage makes, as paths in the repository: those that git holds, and
+    the others that exist.
 
     Raises ``UserError`` for one outside the repository, which another machine has not got.
     """
     inside = []
     for path in sorted(_made_by_no_stage(workspace, stage)):
         if not Path(path).is_relative_to(workspace.resolve()):
-            raise UserError(f"{stage} reads {path}, outside the repository: another machine has not got that. Copy or link it in")
+            raise UserError(
+                f"{stage} reads {path}, outside the repository: another machine has not got that."
+                " Copy or link it in"
+            )
         inside.append(Path(path).relative_to(workspace.resolve()).as_posix())
     held = _tracked(workspace)
     there = [path for path in inside if (workspace / path).exists()]
@@ -120,34 +140,56 @@ def inputs_of_stage(workspace: Path, stage: str) -> tuple[list[str], list[str]]:
 def _files(workspace: Path, path: str) -> list[str]:
     """The file itself, or all files below a folder."""
     whole = workspace / path
-    return [each.relative_to(workspace).as_posix() for each in whole.rglob("*") if each.is_file()] if whole.is_dir() else [path]
+    return (
+        [each.relative_to(workspace).as_posix() for each in whole.rglob("*") if each.is_file()]
+        if whole.is_dir()
+        else [path]
+    )
 
 
 def _made_by_no_stage(workspace: Path, stage: str | None) -> set[str]:
-    """Absolute paths that a stage (any when ``None``) depends on and that are no part of any stage's outputs."""
+    """Absolute paths that a stage (any when ``None``) depends on and that are no part of any
+    stage's outputs.
+    """
     with locked(workspace) as repo:
         made = {out.fs_path for each in repo.index.stages for out in each.outs}
-        stages = [each for each in repo.index.stages if stage is None or (each.cmd and _name(each) == stage)]
+        stages = [
+            each
+            for each in repo.index.stages
+            if stage is None or (each.cmd and _name(each) == stage)
+        ]
         read = {dep.fs_path for each in stages for dep in each.deps if dep.protocol == "local"}
-    return {path for path in read if not any(path == out or path.startswith(f"{out}/") for out in made)}
+    return {
+        path for path in read if not any(path == out or path.startswith(f"{out}/") for out in made)
+    }
 
 
 def _tracked(workspace: Path) -> set[str]:
-    asked = subprocess.run(["git", "ls-files", "-z"], cwd=workspace, capture_output=True, text=True, check=True)
+    asked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=workspace, capture_output=True, text=True, check=True
+    )
     return {name for name in asked.stdout.split("\0") if name}
 
 
 def unchanged(workspace: Path, nodes: Sequence[Node], pipeline: str = PIPELINE) -> dict[str, str]:
-    """Stages among ``nodes`` that have nothing to do, with DVC's reason. One dry run is much cheaper than asking stage by stage.
+    """Stages among ``nodes`` that have nothing to do, with DVC's reason. One dry run is much
+    cheaper than asking stage by stage.
 
-    A dry run holds each stage against what is on disk now: behind a stage that will run, nothing is known to be unchanged.
+    A dry run holds each stage against what is on disk now: behind a stage that will run, nothing is
+    known to be unchanged.
     """
-    asked = subprocess.run([*REPRO, "--dry", pipeline], cwd=workspace, capture_output=True, text=True, check=False)
+    asked = subprocess.run(
+        [*REPRO, "--dry", pipeline], cwd=workspace, capture_output=True, text=True, check=False
+    )
     for line in asked.stdout.splitlines():
         if CLEARED.search(line):
             print(line, flush=True)
     found = (UNCHANGED.match(line) for line in asked.stdout.splitlines())
-    reasons = {match["name"]: match["reason"] for match in found if match} if asked.returncode == 0 else {}
+    reasons = (
+        {match["name"]: match["reason"] for match in found if match}
+        if asked.returncode == 0
+        else {}
+    )
     known: dict[str, str] = {}
     for node in nodes:  # each stands behind those it needs
         if node.name in reasons and known.keys() >= set(node.needs):

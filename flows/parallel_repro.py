@@ -1,8 +1,10 @@
-"""Bring a pipeline up to date, several of its stages at a time: ``python -m flows.parallel_repro PIPELINE JOBS``.
+"""Bring a pipeline up to date, several of its stages at a time:
+``python -m flows.parallel_repro PIPELINE JOBS``.
 
-Stages of ``PIPELINE`` itself compute with one thread each, so they run side by side and their bytes do not depend on how many do;
-stages of other files use all cores and run one by one, before. Each is brought up to date as the flows do it, and as often tried again
-after a crash. Where one fails, those under way end, no other starts, and all can be taken up again.
+Stages of ``PIPELINE`` itself compute with one thread each, so they run side by side and their bytes
+do not depend on how many do; stages of other files use all cores and run one by one, before. Each
+is brought up to date as the flows do it, and as often tried again after a crash. Where one fails,
+those under way end, no other starts, and all can be taken up again.
 """
 
 import signal
@@ -29,10 +31,23 @@ SHOWN_CHARACTERS: Final = 60
 class Work:
     """A stage that is brought up to date, and what is shown of it meanwhile."""
 
-    def __init__(self, node: Node, environment: Mapping[str, str], shown: Progress, aloud: bool, stopped: threading.Event) -> None:
+    def __init__(
+        self,
+        node: Node,
+        environment: Mapping[str, str],
+        shown: Progress,
+        aloud: bool,
+        stopped: threading.Event,
+    ) -> None:
         self.node, self.since, self.failed = node, time.monotonic(), False
         self.log = LOGS / f"{node.name.replace('/', '_')}.log"
-        self._environment, self._shown, self._aloud, self._stopped, self._bar = environment, shown, aloud, stopped, ""
+        self._environment, self._shown, self._aloud, self._stopped, self._bar = (
+            environment,
+            shown,
+            aloud,
+            stopped,
+            "",
+        )
         self._row = shown.add_task(node.name.rpartition(":")[2], total=None, line="starting")
 
     @property
@@ -41,7 +56,9 @@ class Work:
         return f"{minutes}:{seconds:02}"
 
     def run(self) -> None:
-        """Runs the stage, again after a crash as often as its ``meta`` says; all it prints goes to its log, and ``aloud`` here too."""
+        """Runs the stage, again after a crash as often as its ``meta`` says; all it prints goes to
+        its log, and ``aloud`` here too.
+        """
         with self.log.open("w", encoding="utf-8") as log:
 
             def log_line(line: str) -> None:
@@ -53,7 +70,15 @@ class Work:
             for attempts_left in reversed(range(1 + self.node.meta.retries)):
                 try:
                     timeout_s = self.node.meta.timeout_s
-                    run_stage(self.node.name, Path(), "if changed", timeout_s, self._environment, log_line, self._progress)
+                    run_stage(
+                        self.node.name,
+                        Path(),
+                        "if changed",
+                        timeout_s,
+                        self._environment,
+                        log_line,
+                        self._progress,
+                    )
                     break
                 except StageRefused:
                     self.failed = True
@@ -76,22 +101,31 @@ def bring_up(pipeline: str, jobs: int, console: Console) -> int:
     nodes = read_graph(Path(), pipeline=pipeline)
     known = unchanged(Path(), nodes, pipeline)
     waiting = {node.name: node for node in nodes if node.name not in known}
-    alone = {name: waiting.pop(name) for name in list(waiting) if not name.startswith(f"{pipeline}:")}
+    alone = {
+        name: waiting.pop(name) for name in list(waiting) if not name.startswith(f"{pipeline}:")
+    }
     LOGS.mkdir(parents=True, exist_ok=True)
     if not alone and not waiting:
         console.print("all stages are up to date")
     for stages, width, environment in ((alone, 1, {}), (waiting, jobs, ONE_THREAD)):
         if stages:
-            console.print(f"{len(stages)} stages to bring up to date, {'one by one' if width == 1 else f'{width} at a time'}")
+            console.print(
+                f"{len(stages)} stages to bring up to date,"
+                f" {'one by one' if width == 1 else f'{width} at a time'}"
+            )
         if failed := _side_by_side(stages, width, environment, console):
             for work in failed:
                 console.print(f"{work.node.name} failed; the end of {work.log}:")
-                console.print("\n".join(work.log.read_text(encoding="utf-8").splitlines()[-20:]), markup=False)
+                console.print(
+                    "\n".join(work.log.read_text(encoding="utf-8").splitlines()[-20:]), markup=False
+                )
             return 1
     return 0
 
 
-def _side_by_side(waiting: dict[str, Node], jobs: int, environment: Mapping[str, str], console: Console) -> list[Work]:
+def _side_by_side(
+    waiting: dict[str, Node], jobs: int, environment: Mapping[str, str], console: Console
+) -> list[Work]:
     """Runs all that ``waiting`` holds, and empties it as they start; the works that failed."""
     total = len(waiting)
     running: dict[Future[None], Work] = {}
@@ -104,11 +138,16 @@ def _side_by_side(waiting: dict[str, Node], jobs: int, environment: Mapping[str,
         TimeRemainingColumn(),
         TextColumn("{task.fields[line]}", markup=False),
     )
-    with ThreadPoolExecutor(jobs) as pool, Progress(*columns, console=console, refresh_per_second=1, transient=True) as shown:
+    with (
+        ThreadPoolExecutor(jobs) as pool,
+        Progress(*columns, console=console, refresh_per_second=1, transient=True) as shown,
+    ):
         try:
             while waiting or running:
                 if not failed:
-                    for name in _ready(waiting, [work.node.name for work in running.values()])[: jobs - len(running)]:
+                    for name in _ready(waiting, [work.node.name for work in running.values()])[
+                        : jobs - len(running)
+                    ]:
                         work = Work(waiting.pop(name), environment, shown, jobs == 1, stopped)
                         running[pool.submit(work.run)] = work
                 if not running:
@@ -118,7 +157,10 @@ def _side_by_side(waiting: dict[str, Node], jobs: int, environment: Mapping[str,
                     future.result()
                     failed += [work] if work.failed else []
                     done = total - len(waiting) - len(running)
-                    shown.console.print(f"{work.node.name} {'failed' if work.failed else 'done'} after {work.took} ({done} of {total})")
+                    shown.console.print(
+                        f"{work.node.name} {'failed' if work.failed else 'done'} after {work.took}"
+                        f" ({done} of {total})"
+                    )
         except BaseException:
             stopped.set()
             while wait(running, timeout=0.5).not_done:  # one may start a process just now

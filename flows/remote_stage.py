@@ -1,4 +1,6 @@
-"""Runs a stage through the deployment ``stage/POOL``, on whatever machine works for that pool, and follows it from here."""
+"""Runs a stage through the deployment ``stage/POOL``, on whatever machine works for that pool, and
+follows it from here.
+"""
 
 import time
 from collections.abc import Callable
@@ -44,8 +46,8 @@ def run_remote_stage(
 ) -> StageRun:
     """Have a stage brought up to date on its pool; its inputs must be in DVC's remote.
 
-    Raises ``StageRefused``, ``StageCrashed``, and ``UserError`` when the pool has no deployment or the stage needs what only this
-    machine has.
+    Raises ``StageRefused``, ``StageCrashed``, and ``UserError`` when the pool has no deployment or
+    the stage needs what only this machine has.
     """
     metadata = {"prefect-flow-run": flow_run_id}
     key = publish(store, pack(store, repository, workspace, node, force, metadata), metadata)
@@ -53,10 +55,16 @@ def run_remote_stage(
     try:
         # as_subflow: Prefect shows the run under the task that asked for it
         run: Any = run_deployment(
-            f"stage/{pool}", parameters={"request": key, "works_for": flow_run_id}, timeout=0, flow_run_name=node.name
+            f"stage/{pool}",
+            parameters={"request": key, "works_for": flow_run_id},
+            timeout=0,
+            flow_run_name=node.name,
         )
     except ObjectNotFound as error:
-        raise UserError(f"{node.name} wants pool {pool}, which has no deployment stage/{pool}: add it to infra/prefect.yaml") from error
+        raise UserError(
+            f"{node.name} wants pool {pool}, which has no deployment stage/{pool}: add it to"
+            " infra/prefect.yaml"
+        ) from error
     state = _follow(run, f"waiting for a worker of pool {pool}", log)
     message = state.message or ""
     if state.is_completed():
@@ -85,13 +93,19 @@ def _follow(run: FlowRun, reminder: str, log: Callable[[str], None]) -> State[An
                     heard = answered
             except Exception as error:
                 if time.monotonic() - answered > PATIENCE_S:
-                    raise StageCrashed(f"Prefect's server has not answered for {PATIENCE_S:.0f} s: {error}") from error
+                    raise StageCrashed(
+                        f"Prefect's server has not answered for {PATIENCE_S:.0f} s: {error}"
+                    ) from error
                 continue
             if state is not None and state.is_final():
                 return state
             if time.monotonic() - heard > SILENCE_S:
-                raise StageCrashed(f"the machine that worked on it has said nothing for {SILENCE_S / 60:.0f} min")
-            if (state is None or state.is_scheduled()) and time.monotonic() - reminded > SECONDS_BETWEEN_REMINDERS:
+                raise StageCrashed(
+                    f"the machine that worked on it has said nothing for {SILENCE_S / 60:.0f} min"
+                )
+            if (
+                state is None or state.is_scheduled()
+            ) and time.monotonic() - reminded > SECONDS_BETWEEN_REMINDERS:
                 log(reminder)
                 reminded = time.monotonic()
 
@@ -100,7 +114,9 @@ def _pass_on(client: Any, run_id: UUID, said: set[UUID], log: Callable[[str], No
     """Log the log lines that are new."""
     wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
     offset = max(0, len(said) - LATECOMERS)
-    while found := client.read_logs(log_filter=wanted, limit=LOGS_AT_ONCE, offset=offset, sort=LogSort.TIMESTAMP_ASC):
+    while found := client.read_logs(
+        log_filter=wanted, limit=LOGS_AT_ONCE, offset=offset, sort=LogSort.TIMESTAMP_ASC
+    ):
         for line in found:
             if line.id not in said:
                 said.add(line.id)

@@ -1,4 +1,6 @@
-"""What the Prefect UI shows: progress of a stage while it runs, and the result table with its links at the end."""
+"""What the Prefect UI shows: progress of a stage while it runs, and the result table with its links
+at the end.
+"""
 
 import io
 import json
@@ -9,13 +11,21 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
 from rich.console import Console
 
 from echodistill.outputs import COMPARISON_PUBLISHED, PUBLISHED
 from echodistill.publishing import REGISTERED
 from echodistill.report.comparison_table import legend, markdown, tables
-from echodistill.report.evaluation_table import evaluation_legend, evaluation_sentence, evaluation_tables
+from echodistill.report.evaluation_table import (
+    evaluation_legend,
+    evaluation_sentence,
+    evaluation_tables,
+)
 from echodistill.report.page import headline, sentence
 from echodistill.report.sentences import few_units_warning
 from echodistill.report.table import result_table
@@ -49,7 +59,8 @@ class StageProgress:
             self._show(label, percent)
             self._failed = False
             self._next_s = time.monotonic() + SECONDS_BETWEEN_UPDATES
-        except Exception as error:  # whatever the client meets, from a refused connection to an answer it does not know
+        # whatever the client meets, from a refused connection to an answer it does not know
+        except Exception as error:
             if not self._failed:
                 self._log(f"progress of {self._stage} cannot be shown: {error}")
             self._failed = True
@@ -70,16 +81,22 @@ def artifact_key(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def report_result(workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, pipeline: str) -> None:
-    """The result table as a markdown artifact, with what ran and where everything is; ``reports`` is where they will stay.
+def report_result(
+    workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, pipeline: str
+) -> None:
+    """The result table as a markdown artifact, with what ran and where everything is; ``reports``
+    is where they will stay.
 
-    ``registered`` is what was said when it was entered into MLflow; ``pipeline`` is the graph that ran.
+    ``registered`` is what was said when it was entered into MLflow; ``pipeline`` is the graph that
+    ran.
     """
     markdown = result_markdown(workspace, reports, runs, registered, pipeline)
     create_markdown_artifact(markdown=markdown, key="result", description="EchoDistill result")
 
 
-def result_markdown(workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, pipeline: str) -> str:
+def result_markdown(
+    workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, pipeline: str
+) -> str:
     """The artifact's text."""
     one_student = pipeline == PIPELINE
     shown = {PIPELINE: _result, EVALUATION: _evaluation}.get(pipeline, _comparison)
@@ -88,7 +105,9 @@ def result_markdown(workspace: Path, reports: Path, runs: Sequence[StageRun], re
     pages = sorted(page for page in reports.glob("data_docs/*/index.html"))
     docs = "\n".join(f"- Data Docs: `{page}`" for page in pages)
     stored = "\n".join(
-        f"- S3: `{path}` is `{address}`" for path, address in _addresses(workspace, one_student).items() if pipeline != EVALUATION
+        f"- S3: `{path}` is `{address}`"
+        for path, address in _addresses(workspace, one_student).items()
+        if pipeline != EVALUATION
     )
     return (
         f"{shown(workspace)}\n\n{registered}\n\n"
@@ -102,24 +121,46 @@ def _result(workspace: Path) -> str:
     """The closing table, as in the terminal."""
     plain = io.StringIO()
     decision = _read(workspace / "reports/promotion.json")
-    result_table(_read(workspace / "reports/metrics.json"), decision, Console(file=plain, width=100, no_color=True))
+    result_table(
+        _read(workspace / "reports/metrics.json"),
+        decision,
+        Console(file=plain, width=100, no_color=True),
+    )
     return f"```\n{plain.getvalue().rstrip()}\n```"
 
 
 def _evaluation(workspace: Path) -> str:
     """The tables of an evaluation without training, below what came out."""
     table = _read(workspace / "reports/evaluation.json")
-    parts = [f"**{shown.caption}**\n\n{markdown(shown.heads, shown.rows)}" for shown in evaluation_tables(table)]
+    parts = [
+        f"**{shown.caption}**\n\n{markdown(shown.heads, shown.rows)}"
+        for shown in evaluation_tables(table)
+    ]
     warning = few_units_warning(table)
-    return "\n\n".join([evaluation_sentence(table), *([warning] if warning else []), *parts, " ".join(evaluation_legend(table))])
+    return "\n\n".join(
+        [
+            evaluation_sentence(table),
+            *([warning] if warning else []),
+            *parts,
+            " ".join(evaluation_legend(table)),
+        ]
+    )
 
 
 def _comparison(workspace: Path) -> str:
     """The tables of a comparison, below what came out."""
     table = _read(workspace / "reports/compare.json")
-    parts = [f"**{shown.caption}**\n\n{markdown(shown.heads, shown.rows)}" for shown in tables(table)]
+    parts = [
+        f"**{shown.caption}**\n\n{markdown(shown.heads, shown.rows)}" for shown in tables(table)
+    ]
     warning = few_units_warning(table)
-    said = [headline(table), sentence(table), *([warning] if warning else []), *parts, " ".join(legend(table))]
+    said = [
+        headline(table),
+        sentence(table),
+        *([warning] if warning else []),
+        *parts,
+        " ".join(legend(table)),
+    ]
     return "\n\n".join(said)
 
 

@@ -1,8 +1,9 @@
 """Bring one stage up to date: ``python -P flows/run_stage.py [--force | --only-known] STAGE``.
 
-``dvc repro --single-item`` with the team's past runs in reach: what somebody computed from the same inputs is pulled. DVC's own
-``--pull`` copies the whole run cache each time; here only what is new. With ``--only-known`` nothing is computed, and the exit status
-is ``UNKNOWN`` where something would have to be.
+``dvc repro --single-item`` with the team's past runs in reach: what somebody computed from the same
+inputs is pulled. DVC's own ``--pull`` copies the whole run cache each time; here only what is new.
+With ``--only-known`` nothing is computed, and the exit status is ``UNKNOWN`` where something would
+have to be.
 """
 
 import sys
@@ -19,17 +20,23 @@ UNKNOWN = 75
 
 
 def main() -> int:
-    """Raises what a remote raises that cannot be read: a stage is not computed again because of an outage."""
+    """Raises what a remote raises that cannot be read: a stage is not computed again because of an
+    outage.
+    """
     *options, name = sys.argv[1:]
     if "--force" not in options:
         known = bring_results(name)
         if "--only-known" in options and not known:
             return UNKNOWN
-    return repro(["--single-item", *(["--force"] if "--force" in options else []), name], ["--wait-for-lock"])
+    return repro(
+        ["--single-item", *(["--force"] if "--force" in options else []), name], ["--wait-for-lock"]
+    )
 
 
 def bring_results(name: str) -> bool:
-    """Whether a stage need not run: its outputs are there, or are now, from the local cache or DVC's remote."""
+    """Whether a stage need not run: its outputs are there, or are now, from the local cache or
+    DVC's remote.
+    """
     from dvc.stage.cache import RunCacheNotFoundError
 
     with locked(Path()) as repo, zombies_ignored(), damage_said():
@@ -50,7 +57,8 @@ def bring_results(name: str) -> bool:
                 return False
         past = repo.cloud.get_remote_odb(None, "fetch --run-cache", hash_name="md5-dos2unix")
         repo.stage_cache.transfer(past, repo.cache.legacy, force=False)
-        # as dvc.lock has it: `restore` has entered the present inputs, with which the old outputs would pass for their result
+        # as dvc.lock has it: `restore` has entered the present inputs, with which the old outputs
+        # would pass for their result
         repo._reset()
         (stage,) = repo.stage.collect(name)
         try:

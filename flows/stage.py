@@ -1,4 +1,6 @@
-"""The flow ``stage``: one stage, handed over by another machine. Deployed once for each pool as ``stage/POOL``."""
+"""The flow ``stage``: one stage, handed over by another machine. Deployed once for each pool as
+``stage/POOL``.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -25,7 +27,9 @@ from flows.workspace import environment
 
 @contextmanager
 def signs_of_life(stage: str, log: Callable[[str], None]) -> Iterator[None]:
-    """Log now and then that the stage is worked on: who waits takes a long silence for a dead machine."""
+    """Log now and then that the stage is worked on: who waits takes a long silence for a dead
+    machine.
+    """
     over = threading.Event()
 
     def signs() -> None:
@@ -45,7 +49,8 @@ def signs_of_life(stage: str, log: Callable[[str], None]) -> Iterator[None]:
 
 @flow(name="stage", persist_result=False)
 def stage(request: str, works_for: str | None = None) -> State[Any]:
-    """Run the stage that ``request``, an object key, describes: clone, pull its inputs, run, push its outputs.
+    """Run the stage that ``request``, an object key, describes: clone, pull its inputs, run, push
+    its outputs.
 
     ``works_for`` is the flow run that waits for it: when that is cancelled, so is this.
     """
@@ -55,7 +60,10 @@ def stage(request: str, works_for: str | None = None) -> State[Any]:
         try:
             place = checked_place()
             if place is None:
-                raise UserError("ECHODISTILL_S3 is not set where this worker runs: set it and start the worker again")
+                raise UserError(
+                    "ECHODISTILL_S3 is not set where this worker runs: set it and start the worker"
+                    " again"
+                )
             store = open_store(place)
             given = read_request(store, request)
             log = partial(logger.info, "%s")
@@ -67,11 +75,22 @@ def stage(request: str, works_for: str | None = None) -> State[Any]:
                     raise StageRefused("cancelled")
                 how: How = "always" if given.force else "if changed"
                 done = run_stage(given.stage, clone, how, given.timeout_s, shared, log, progress)
-                run_command([*DVC, "--wait-for-lock", "push", "--run-cache", given.stage], clone, shared, logger.debug)
-                back = StageResult(given.stage, done.decision, done.seconds, lock_entry(clone, given.stage))
+                run_command(
+                    [*DVC, "--wait-for-lock", "push", "--run-cache", given.stage],
+                    clone,
+                    shared,
+                    logger.debug,
+                )
+                back = StageResult(
+                    given.stage, done.decision, done.seconds, lock_entry(clone, given.stage)
+                )
             key = publish(store, back, {"prefect-flow-run": str(here)})
         except StageRefused as error:
-            return Cancelled(message="cancelled") if watch.cancelled else Failed(name=REFUSED, message=str(error))
+            return (
+                Cancelled(message="cancelled")
+                if watch.cancelled
+                else Failed(name=REFUSED, message=str(error))
+            )
         except (UserError, StageCrashed) as error:
             return Cancelled(message="cancelled") if watch.cancelled else Failed(message=str(error))
         finally:

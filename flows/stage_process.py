@@ -1,4 +1,6 @@
-"""One DVC stage as a child process: its lines as they come, what DVC decided, and why it failed if it did."""
+"""One DVC stage as a child process: its lines as they come, what DVC decided, and why it failed if
+it did.
+"""
 
 import os
 import re
@@ -20,7 +22,10 @@ RUN_STAGE = (sys.executable, "-P", str(Path(__file__).with_name("run_stage.py"))
 How = Literal["if changed", "always", "if known"]
 """When a stage runs; ``if known``: never, only results that a cache has are brought."""
 PROGRESS = re.compile(r"^(?P<label>[\w@ .-]+): +(?P<percent>\d+)%\|")
-HINT = re.compile(r"^(Updating lock file|To track the changes|To enable auto|Use `dvc push`|Data and pipelines are up|\t(git|dvc) )")
+HINT = re.compile(
+    r"^(Updating lock file|To track the changes|To enable auto|Use `dvc push`|Data and pipelines"
+    r" are up|\t(git|dvc) )"
+)
 """DVC's advice for people at a terminal."""
 RAN = "ran"
 DECISIONS = (
@@ -70,7 +75,9 @@ class SupervisedProcess:
         RUNNING.add(self)
 
     def lines(self) -> Iterator[str]:
-        """Lines as they come; a progress bar redraws its line behind a carriage return, each of which counts as one."""
+        """Lines as they come; a progress bar redraws its line behind a carriage return, each of
+        which counts as one.
+        """
         assert self._process.stdout
         yield from _lines(self._process.stdout)
 
@@ -100,10 +107,13 @@ def _lines(stream: IO[bytes]) -> Iterator[str]:
         yield rest.decode(errors="replace").rstrip()
 
 
-def run_command(command: list[str], workspace: Path, environment: Mapping[str, str], log: Callable[[str], None]) -> list[str]:
+def run_command(
+    command: list[str], workspace: Path, environment: Mapping[str, str], log: Callable[[str], None]
+) -> list[str]:
     """Run a process command to its end; its lines.
 
-    Raises ``StageRefused`` when it failed by an error of its own, else ``StageCrashed`` with its last lines.
+    Raises ``StageRefused`` when it failed by an error of its own, else ``StageCrashed`` with its
+    last lines.
     """
     process = SupervisedProcess(command, workspace, environment)
     lines = []
@@ -114,7 +124,9 @@ def run_command(command: list[str], workspace: Path, environment: Mapping[str, s
         if refusal := next(filter(None, map(REFUSAL.match, lines)), None):
             raise StageRefused(refusal["message"])
         said = " ".join(command).removeprefix(f"{sys.executable} -m ")
-        raise StageCrashed(f"`{said}` ended with status {status}: " + "\n".join(lines[-SHOWN_LINES:]))
+        raise StageCrashed(
+            f"`{said}` ended with status {status}: " + "\n".join(lines[-SHOWN_LINES:])
+        )
     return lines
 
 
@@ -131,7 +143,8 @@ def run_stage(
 
     ``log`` gets every line, ``progress`` what a bar says and its percentage.
 
-    Raises ``StageRefused`` or ``StageCrashed``; ``StageUnknown`` where only known results were asked for and there are none.
+    Raises ``StageRefused`` or ``StageCrashed``; ``StageUnknown`` where only known results were
+    asked for and there are none.
     """
     started = time.monotonic()
     options = {"if changed": [], "always": ["--force"], "if known": ["--only-known"]}[how]
@@ -150,7 +163,8 @@ def run_stage(
                 continue
             log(line)
             tail.append(line)
-            # DVC's own remark, or the message of a stage that refuses, which may run over several lines
+            # DVC's own remark, or the message of a stage that refuses, which may run over several
+            # lines
             found = next((meaning for pattern, meaning in DECISIONS if pattern.match(line)), "")
             decision = found if found == RAN or not decision else decision
             if match := REFUSAL.match(line):

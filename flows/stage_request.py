@@ -1,7 +1,8 @@
 """A stage handed to another machine and back. The two share git and S3, and nothing else.
 
-There: a clone at the same commit, the parameters, ``dvc.yaml`` and ``dvc.lock`` as they are here, inputs that neither git holds nor a
-stage makes from S3, all others by ``dvc pull``. Back: the stage's entry for ``dvc.lock``, and its outputs by ``dvc pull``.
+There: a clone at the same commit, the parameters, ``dvc.yaml`` and ``dvc.lock`` as they are here,
+inputs that neither git holds nor a stage makes from S3, all others by ``dvc pull``. Back: the
+stage's entry for ``dvc.lock``, and its outputs by ``dvc pull``.
 """
 
 import fcntl
@@ -45,9 +46,13 @@ class StageRequest:
     sources: list[str]
     """Git addresses that have the commit, the nearest first."""
     files: dict[str, str | None]
-    """Text of the files that may differ from the commit: parameters, graphs and their locks; ``None`` for one that is not there."""
+    """Text of the files that may differ from the commit: parameters, graphs and their locks;
+    ``None`` for one that is not there.
+    """
     inputs: dict[str, str]
-    """Object key of each input that git does not hold and no stage makes, by its path in the repository."""
+    """Object key of each input that git does not hold and no stage makes, by its path in the
+    repository.
+    """
 
 
 @dataclass(frozen=True)
@@ -79,26 +84,50 @@ def read_result(store: Store, key: str) -> StageResult:
     return StageResult(**json.loads(read_object(store, key)))
 
 
-def pack(store: Store, repository: Path, workspace: Path, node: Node, force: bool, metadata: Mapping[str, str]) -> StageRequest:
-    """Describe a stage of ``workspace``, which is ``repository`` or a clone of it, and publish the inputs that have no other way.
+def pack(
+    store: Store,
+    repository: Path,
+    workspace: Path,
+    node: Node,
+    force: bool,
+    metadata: Mapping[str, str],
+) -> StageRequest:
+    """Describe a stage of ``workspace``, which is ``repository`` or a clone of it, and publish the
+    inputs that have no other way.
 
     Raises ``UserError`` for code that is not committed, which a clone would lack.
     """
     tracked, loose = inputs_of_stage(workspace, node.name)
-    edited = output_of("git", "diff", "--name-only", "HEAD", "--", *tracked, cwd=workspace).splitlines() if tracked else []
+    edited = (
+        output_of("git", "diff", "--name-only", "HEAD", "--", *tracked, cwd=workspace).splitlines()
+        if tracked
+        else []
+    )
     carried = _carried(workspace)
-    if uncommitted := sorted({*edited, *(path for path in loose if path.endswith(".py"))} - set(carried)):
-        raise UserError(f"{', '.join(uncommitted)}: commit this first, for {node.name} runs in a clone on another machine")
+    if uncommitted := sorted(
+        {*edited, *(path for path in loose if path.endswith(".py"))} - set(carried)
+    ):
+        raise UserError(
+            f"{', '.join(uncommitted)}: commit this first, for {node.name} runs in a clone on"
+            " another machine"
+        )
     inputs = {}
     for path in loose:
         whole = workspace / path
         send = publish_folder if whole.is_dir() else publish_file
         inputs[path] = send(store, "inputs", whole, metadata)
     with locked(workspace):
-        files = {name: (workspace / name).read_text("utf-8") if (workspace / name).is_file() else None for name in carried}
+        files = {
+            name: (workspace / name).read_text("utf-8") if (workspace / name).is_file() else None
+            for name in carried
+        }
     remotes = output_of("git", "remote", cwd=repository).splitlines()
     # its own git credentials are the other machine's affair
-    origin = [without_credentials(output_of("git", "remote", "get-url", "origin", cwd=repository))] if "origin" in remotes else []
+    origin = (
+        [without_credentials(output_of("git", "remote", "get-url", "origin", cwd=repository))]
+        if "origin" in remotes
+        else []
+    )
     return StageRequest(
         node.name,
         list(node.needs),
@@ -112,10 +141,14 @@ def pack(store: Store, repository: Path, workspace: Path, node: Node, force: boo
 
 
 @contextmanager
-def unpacked(store: Store, base: Path, request: StageRequest, log: Callable[[str], None]) -> Iterator[Path]:
-    """The clone in which a handed-over stage can run, with its inputs; ``base`` is the repository this machine's worker stands in.
+def unpacked(
+    store: Store, base: Path, request: StageRequest, log: Callable[[str], None]
+) -> Iterator[Path]:
+    """The clone in which a handed-over stage can run, with its inputs; ``base`` is the repository
+    this machine's worker stands in.
 
-    A stage's clone is kept, so that a crashed one goes on, and held by one run at a time. Raises ``UserError``.
+    A stage's clone is kept, so that a crashed one goes on, and held by one run at a time. Raises
+    ``UserError``.
     """
     clone = (base / CLONES / re.sub(r"\W+", "-", request.stage)).resolve()
     clone.parent.mkdir(parents=True, exist_ok=True)
@@ -136,23 +169,43 @@ def unpacked(store: Store, base: Path, request: StageRequest, log: Callable[[str
         for path, key in request.inputs.items():
             _fetch(store, key, clone / path)
         if request.needs:
-            run_command([*DVC, "--wait-for-lock", "pull", "--force", *request.needs], clone, {}, lambda _line: None)
+            run_command(
+                [*DVC, "--wait-for-lock", "pull", "--force", *request.needs],
+                clone,
+                {},
+                lambda _line: None,
+            )
         yield clone
 
 
 def _check_out(clone: Path, request: StageRequest) -> None:
-    """Bring the clone to the commit, from the first address that has it. Raises ``UserError`` when none does."""
+    """Bring the clone to the commit, from the first address that has it. Raises ``UserError`` when
+    none does.
+    """
     if not (clone / ".git").is_dir():
         output_of("git", "init", "--quiet", str(clone), cwd=clone.parent)
     reasons = []
     for source in request.sources:
         try:
-            output_of("git", "fetch", "--quiet", source, "HEAD", "+refs/heads/*:refs/stage-request/*", cwd=clone)
-            output_of("git", "checkout", "--quiet", "--force", "--detach", request.commit, cwd=clone)
+            output_of(
+                "git",
+                "fetch",
+                "--quiet",
+                source,
+                "HEAD",
+                "+refs/heads/*:refs/stage-request/*",
+                cwd=clone,
+            )
+            output_of(
+                "git", "checkout", "--quiet", "--force", "--detach", request.commit, cwd=clone
+            )
             return
         except UserError as error:
             reasons.append(str(error))
-    raise UserError(f"commit {request.commit} of stage {request.stage} is not to be had: push it. " + "; ".join(reasons))
+    raise UserError(
+        f"commit {request.commit} of stage {request.stage} is not to be had: push it. "
+        + "; ".join(reasons)
+    )
 
 
 def _fetch(store: Store, key: str, target: Path) -> None:
@@ -167,11 +220,16 @@ def _fetch(store: Store, key: str, target: Path) -> None:
 def _carried(workspace: Path) -> list[str]:
     """The files that may differ from the commit."""
     graphs = output_of("git", "ls-files", "dvc.yaml", "*/dvc.yaml", cwd=workspace).splitlines()
-    return ["params.yaml", *(name for graph in graphs for name in (graph, graph.removesuffix("yaml") + "lock"))]
+    return [
+        "params.yaml",
+        *(name for graph in graphs for name in (graph, graph.removesuffix("yaml") + "lock")),
+    ]
 
 
 def _place_in_lock(stage: str) -> tuple[str, str]:
-    """The lock a stage is entered in, as a path in the repository, and its name there: ``FOLDER/dvc.yaml:NAME``, or ``NAME``."""
+    """The lock a stage is entered in, as a path in the repository, and its name there:
+    ``FOLDER/dvc.yaml:NAME``, or ``NAME``.
+    """
     graph, _, name = stage.rpartition(":")
     return (graph or PIPELINE).removesuffix("yaml") + "lock", name
 
@@ -183,7 +241,9 @@ def lock_entry(workspace: Path, stage: str) -> dict[str, Any]:
 
 
 def apply_result(workspace: Path, result: StageResult) -> None:
-    """Enter what another machine made: the stage's entry in its lock, then its outputs. Raises ``UserError``."""
+    """Enter what another machine made: the stage's entry in its lock, then its outputs. Raises
+    ``UserError``.
+    """
     lock, name = _place_in_lock(result.stage)
     path = workspace / lock
     with locked(workspace):
@@ -193,7 +253,17 @@ def apply_result(workspace: Path, result: StageResult) -> None:
         known.setdefault("stages", {})[name] = result.lock
         with atomic_path(path) as temporary:
             temporary.write_text(dump_yaml(known), encoding="utf-8")
-    run_command([*DVC, "--wait-for-lock", "pull", "--force", result.stage], workspace, {}, lambda _line: None)
-    said = output_of(*DVC, "--wait-for-lock", "repro", "--dry", "--single-item", result.stage, cwd=workspace)
+    run_command(
+        [*DVC, "--wait-for-lock", "pull", "--force", result.stage],
+        workspace,
+        {},
+        lambda _line: None,
+    )
+    said = output_of(
+        *DVC, "--wait-for-lock", "repro", "--dry", "--single-item", result.stage, cwd=workspace
+    )
     if "didn't change" not in said:
-        raise UserError(f"{result.stage} was made on another machine from other inputs than are here now: run it again")
+        raise UserError(
+            f"{result.stage} was made on another machine from other inputs than are here now: run"
+            " it again"
+        )

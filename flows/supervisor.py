@@ -1,8 +1,10 @@
 """Runs a command that dies with whoever started it: ``python -m flows.supervisor COMMAND…``.
 
-The command gets a process group of its own. When this process's standard input closes, because its parent closed it or was killed, or
-when it is told to terminate or hang up, the whole group ends: politely at first, by force after ``GRACE_S``. When this process itself
-is killed, the kernel kills the command. Open files that this process was given (``pass_fds``), such as a lock, the command gets too.
+The command gets a process group of its own. When this process's standard input closes, because its
+parent closed it or was killed, or when it is told to terminate or hang up, the whole group ends:
+politely at first, by force after ``GRACE_S``. When this process itself is killed, the kernel kills
+the command. Open files that this process was given (``pass_fds``), such as a lock, the command gets
+too.
 """
 
 import os
@@ -19,7 +21,11 @@ GRACE_S = 5.0
 
 def main() -> int:
     with subprocess.Popen(
-        sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True, close_fds=False, preexec_fn=end_with_parent
+        sys.argv[1:],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        close_fds=False,
+        preexec_fn=end_with_parent,
     ) as child:
         ended = threading.Event()
 
@@ -40,7 +46,9 @@ def main() -> int:
 
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-                signal.signal(number, lambda *_: threading.Thread(target=end_group, daemon=True).start())
+                signal.signal(
+                    number, lambda *_: threading.Thread(target=end_group, daemon=True).start()
+                )
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
         threading.Thread(target=watch_parent, daemon=True).start()
         status = child.wait()

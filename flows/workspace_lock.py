@@ -1,4 +1,6 @@
-"""One run at a time in a workspace: DVC's own locks refuse a second one in the middle of its work instead of letting it wait."""
+"""One run at a time in a workspace: DVC's own locks refuse a second one in the middle of its work
+instead of letting it wait.
+"""
 
 import fcntl
 import time
@@ -14,7 +16,9 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 @contextmanager
-def workspace_lock(workspace: Path, cancelled: Callable[[], bool], log: Callable[[str], None]) -> Iterator[None]:
+def workspace_lock(
+    workspace: Path, cancelled: Callable[[], bool], log: Callable[[str], None]
+) -> Iterator[None]:
     """Wait for the runs before this one, on this machine, those of `echodistill run` among them.
 
     Raises ``StageRefused`` when this run is cancelled meanwhile.

@@ -1,4 +1,6 @@
-"""The corpus section of the repository's parameters with some keys changed, as the sources' readers take it."""
+"""The corpus section of the repository's parameters with some keys changed, as the sources' readers
+take it.
+"""
 
 from pathlib import Path
 

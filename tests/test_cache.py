@@ -1,4 +1,6 @@
-"""The teacher's cache: a warm run asks nothing, a damaged entry is asked again, a killed run keeps what it has."""
+"""The teacher's cache: a warm run asks nothing, a damaged entry is asked again, a killed run keeps
+what it has.
+"""
 
 import dataclasses
 import hashlib
@@ -19,19 +21,34 @@ from echodistill.seeds import rng
 from echodistill.teacher import references
 from echodistill.teacher.cache import ReferenceCache, TeacherTargets
 from echodistill.teacher.location import cache_folder
-from echodistill.teacher.references import ReferenceRequest, generate_targets, get_or_compute, load_targets, save_targets
+from echodistill.teacher.references import (
+    ReferenceRequest,
+    generate_targets,
+    get_or_compute,
+    load_targets,
+    save_targets,
+)
 
 
 def target(number: int, top: bool = False) -> TeacherTargets:
     tokens = 1 + number % 3
-    log_probs = torch.randn(tokens, 5, generator=torch.Generator().manual_seed(number)).log_softmax(-1)
-    return TeacherTargets(torch.arange(number, number + tokens), log_probs, torch.arange(4).repeat(tokens, 1) if top else None)
+    log_probs = torch.randn(tokens, 5, generator=torch.Generator().manual_seed(number)).log_softmax(
+        -1
+    )
+    return TeacherTargets(
+        torch.arange(number, number + tokens),
+        log_probs,
+        torch.arange(4).repeat(tokens, 1) if top else None,
+    )
 
 
 def same(one: TeacherTargets | None, other: TeacherTargets) -> bool:
     if one is None or (one.top_ids is None) != (other.top_ids is None):
         return False
-    pairs = [(getattr(one, field.name), getattr(other, field.name)) for field in dataclasses.fields(TeacherTargets)]
+    pairs = [
+        (getattr(one, field.name), getattr(other, field.name))
+        for field in dataclasses.fields(TeacherTargets)
+    ]
     return all(a is b is None or (a.dtype == b.dtype and torch.equal(a, b)) for a, b in pairs)
 
 
@@ -54,13 +71,17 @@ def key_of(number: int) -> str:
 
 
 def request(number: int) -> ReferenceRequest:
-    return ReferenceRequest(key_of(number), Prompt(np.zeros(4, np.float32), str(number), ("a", "b")))
+    return ReferenceRequest(
+        key_of(number), Prompt(np.zeros(4, np.float32), str(number), ("a", "b"))
+    )
 
 
 REQUESTS = [request(number) for number in range(7)]
 
 
-def run(folder: Path, teacher: Teacher, requests: Sequence[ReferenceRequest] = REQUESTS) -> tuple[dict[str, TeacherTargets], list[int]]:
+def run(
+    folder: Path, teacher: Teacher, requests: Sequence[ReferenceRequest] = REQUESTS
+) -> tuple[dict[str, TeacherTargets], list[int]]:
     told: list[int] = []
     return get_or_compute(ReferenceCache(folder), requests, teacher, 3, told.append), told
 
@@ -114,11 +135,26 @@ def test_a_killed_run_keeps_its_first_batch(tmp_path: Path) -> None:
 
 def test_too_few_answers_are_noticed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shorter"):
-        get_or_compute(ReferenceCache(tmp_path), REQUESTS[:2], lambda prompts: [target(0)], 3, lambda done: None)
+        get_or_compute(
+            ReferenceCache(tmp_path),
+            REQUESTS[:2],
+            lambda prompts: [target(0)],
+            3,
+            lambda done: None,
+        )
 
 
 @pytest.mark.parametrize(
-    "damage", ["flipped digest", "flipped header", "flipped value", "truncated", "digest only", "empty", "foreign"]
+    "damage",
+    [
+        "flipped digest",
+        "flipped header",
+        "flipped value",
+        "truncated",
+        "digest only",
+        "empty",
+        "foreign",
+    ],
 )
 def test_a_damaged_entry_is_asked_again(tmp_path: Path, damage: str) -> None:
     first, _ = run(tmp_path, Teacher())
@@ -127,9 +163,12 @@ def test_a_damaged_entry_is_asked_again(tmp_path: Path, damage: str) -> None:
     if damage.startswith("flipped"):
         content[{"digest": 5, "header": 45, "value": -3}[damage.split()[1]]] ^= 1
     else:
-        content = {"truncated": content[:-1], "digest only": content[:32], "empty": bytearray(), "foreign": bytearray(b"x" * 99)}[
-            damage
-        ]
+        content = {
+            "truncated": content[:-1],
+            "digest only": content[:32],
+            "empty": bytearray(),
+            "foreign": bytearray(b"x" * 99),
+        }[damage]
     path.write_bytes(content)
     teacher = Teacher()
     second, _ = run(tmp_path, teacher)
@@ -158,21 +197,32 @@ def test_views_in_one_file(tmp_path: Path) -> None:
     targets = {key_of(number): target(number, top=number == 1) for number in range(4)}
     save_targets(tmp_path / "targets.safetensors", targets)
     save_targets(tmp_path / "again.safetensors", dict(reversed(targets.items())))
-    assert (tmp_path / "targets.safetensors").read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+    assert (tmp_path / "targets.safetensors").read_bytes() == (
+        tmp_path / "again.safetensors"
+    ).read_bytes()
     loaded = load_targets(tmp_path / "targets.safetensors")
     assert loaded.keys() == targets.keys()
     assert all(same(loaded[key], targets[key]) for key in targets)
-    (tmp_path / "targets.safetensors").write_bytes((tmp_path / "again.safetensors").read_bytes()[:-9])
+    (tmp_path / "targets.safetensors").write_bytes(
+        (tmp_path / "again.safetensors").read_bytes()[:-9]
+    )
     for name in ("targets.safetensors", "gone.safetensors"):
         with pytest.raises(UserError, match=rf"{name} is missing or damaged"):
             load_targets(tmp_path / name)
 
 
 def test_teacher_and_student_coarsen_alike(tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:
-    """The whole distribution, cut by the student's ``with_tail``, is what the teacher keeps of it."""
+    """The whole distribution, cut by the student's ``with_tail``, is what the teacher keeps of
+    it.
+    """
     question = tiny_corpus.questions_of("train")[0]
-    prompts = [Prompt(tiny_corpus.waveform(question.clip_id), question.question, question.choices)] * 2
-    (whole, _), (top, _) = generate_targets(tiny_llm, prompts, 4, 3, 4096), generate_targets(tiny_llm, prompts, 4, 3, 0)
+    prompts = [
+        Prompt(tiny_corpus.waveform(question.clip_id), question.question, question.choices)
+    ] * 2
+    (whole, _), (top, _) = (
+        generate_targets(tiny_llm, prompts, 4, 3, 4096),
+        generate_targets(tiny_llm, prompts, 4, 3, 0),
+    )
     assert whole.top_ids is None
     assert top.top_ids is not None
     assert torch.equal(whole.token_ids, top.token_ids)
@@ -182,7 +232,9 @@ def test_teacher_and_student_coarsen_alike(tiny_llm: AudioLLM, tiny_corpus: Corp
 
 
 def asked(corpus: Corpus) -> list[ReferenceRequest]:
-    """Training questions, every third of them with other choices, so that prompts have several lengths."""
+    """Training questions, every third of them with other choices, so that prompts have several
+    lengths.
+    """
     rows = [
         (row, row.choices if number % 3 else (*row.choices, "a fourth choice"))
         for number, row in enumerate(corpus.questions_of("train"))
@@ -194,9 +246,13 @@ def asked(corpus: Corpus) -> list[ReferenceRequest]:
 
 
 @pytest.mark.parametrize("top_k", [0, 5])
-def test_a_view_has_the_same_bytes_whatever_is_asked_with_it(tiny_llm: AudioLLM, tiny_corpus: Corpus, top_k: int) -> None:
+def test_a_view_has_the_same_bytes_whatever_is_asked_with_it(
+    tiny_llm: AudioLLM, tiny_corpus: Corpus, top_k: int
+) -> None:
     prompts = [request.prompt for request in asked(tiny_corpus)]
-    ask = partial(generate_targets, tiny_llm, max_new_tokens=4, top_k=top_k, full_up_to=0 if top_k else 4096)
+    ask = partial(
+        generate_targets, tiny_llm, max_new_tokens=4, top_k=top_k, full_up_to=0 if top_k else 4096
+    )
     alone = [ask([prompt])[0] for prompt in prompts]
     stream = rng("batch compositions", top_k)
     for _ in range(20):
@@ -220,7 +276,9 @@ def test_a_token_that_leads_by_rounding_alone_is_chosen_by_itself(
         return rows if len(rows) == 1 else [[(row[0] + 1) % 200, *row[1:]] for row in rows]
 
     monkeypatch.setattr(references, "generate", otherwise)
-    assert all(same(found, alone) for found in generate_targets(tiny_llm, [request.prompt] * 2, 4, 0, 4096))
+    assert all(
+        same(found, alone) for found in generate_targets(tiny_llm, [request.prompt] * 2, 4, 0, 4096)
+    )
     clear = torch.tensor([[0.0, -5.0, -9.0], [-0.7, -0.70001, -9.0]])
     assert references._is_clear([0], clear[:1], torch.float32)
     assert not references._is_clear([1], clear[:1], torch.float32)
@@ -228,7 +286,9 @@ def test_a_token_that_leads_by_rounding_alone_is_chosen_by_itself(
     assert not references._is_clear([0], torch.tensor([[-0.5, -1.2]]), torch.bfloat16)
 
 
-def test_damaged_entries_come_back_with_their_bytes(tiny_llm: AudioLLM, tiny_corpus: Corpus, tmp_path: Path) -> None:
+def test_damaged_entries_come_back_with_their_bytes(
+    tiny_llm: AudioLLM, tiny_corpus: Corpus, tmp_path: Path
+) -> None:
     requests = asked(tiny_corpus)
     ask = partial(generate_targets, tiny_llm, max_new_tokens=4, top_k=4, full_up_to=4096)
     cache = ReferenceCache(tmp_path)

@@ -1,4 +1,6 @@
-"""Denoise-first baselines: each clip is cleaned once, and both models hear what the denoiser gave."""
+"""Denoise-first baselines: each clip is cleaned once, and both models hear what the denoiser
+gave.
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -45,13 +47,17 @@ def test_a_waveform_is_cleaned_once_and_comes_back_bit_for_bit(tmp_path: Path) -
         path.write_bytes(content if len(cleaned) == 2 else content[:-7])
         given += [kept(first), kept(other)]
     assert len(cleaned) == 4
-    for found, waveform in zip(given, (first, other, first, first, first, other, first, other), strict=True):
+    for found, waveform in zip(
+        given, (first, other, first, first, first, other, first, other), strict=True
+    ):
         assert found.dtype == np.float32
         assert found.tobytes() == (waveform / 3).astype(np.float32).tobytes()
 
 
 @pytest.fixture
-def asked(tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Path]]:
+def asked(
+    tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], list[Path]]:
     """Run the stage in a folder of its own with the student of this name; its outputs."""
     (tmp_path / "mixes").mkdir()
     mixes, _ = grid(tmp_path / "mixes", tiny_corpus)
@@ -59,14 +65,24 @@ def asked(tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM, monkeypatch: 
         tiny_llm.save(tmp_path / name)
         (tmp_path / name / "run.json").write_text(json.dumps({"weights": "full", "name": name}))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stage, "one_thread", lambda: None)  # of this process, which has other tests to run
+    monkeypatch.setattr(
+        stage, "one_thread", lambda: None
+    )  # of this process, which has other tests to run
     params = validate_params(yaml.safe_load((ROOT / "params.yaml").read_text()), "params.yaml")
 
     def run(student: str) -> list[Path]:
         outs = Path("base.parquet"), Path("student.parquet")
         for out in outs:
             out.unlink(missing_ok=True)  # as DVC does
-        stage.answer_denoised(params, "wavelet", *outs, tiny_corpus.folder, mixes, tmp_path / "base", tmp_path / student)
+        stage.answer_denoised(
+            params,
+            "wavelet",
+            *outs,
+            tiny_corpus.folder,
+            mixes,
+            tmp_path / "base",
+            tmp_path / student,
+        )
         return list(outs)
 
     return run
@@ -76,7 +92,9 @@ def test_base_and_student_answer_what_the_denoiser_gave(
     asked: Callable[[str], list[Path]], tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM
 ) -> None:
     outs = asked("student")
-    items = grid_items(tiny_corpus, tmp_path / "mixes", NoiseLibrary(tiny_corpus.waveform), DENOISERS["wavelet"])
+    items = grid_items(
+        tiny_corpus, tmp_path / "mixes", NoiseLibrary(tiny_corpus.waveform), DENOISERS["wavelet"]
+    )
     items = [item for item in items if item.snr_db is None or item.snr_db <= 0]
     assert len(items) == 4
     limit = corpus_limit(tiny_llm.tokenizer, tiny_corpus.questions.values(), None)
@@ -86,7 +104,10 @@ def test_base_and_student_answer_what_the_denoiser_gave(
 
 
 def test_what_a_slow_denoiser_gave_is_there_for_other_students_and_gone_with_its_clips(
-    asked: Callable[[str], list[Path]], tmp_path: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    asked: Callable[[str], list[Path]],
+    tmp_path: Path,
+    tiny_corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cleaned: list[Waveform] = []
 
@@ -101,7 +122,11 @@ def test_what_a_slow_denoiser_gave_is_there_for_other_students_and_gone_with_its
     assert [path.read_bytes() for path in asked("other")] == before
     assert len(cleaned) == 4
     rows = read_rows(tmp_path / "mixes/mixes.parquet", Mix)
-    write_rows(tmp_path / "mixes/mixes.parquet", Mix, [replace(rows[0], noise_seed=rows[0].noise_seed + 1), *rows[1:]])
+    write_rows(
+        tmp_path / "mixes/mixes.parquet",
+        Mix,
+        [replace(rows[0], noise_seed=rows[0].noise_seed + 1), *rows[1:]],
+    )
     asked("other")
     assert len(cleaned) == 8
     assert len(list(Path(".echodistill").rglob("*.f32"))) == 4

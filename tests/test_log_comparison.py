@@ -1,4 +1,6 @@
-"""A comparison in MLflow: the same figures as in the report, entered once, and nothing half done."""
+"""A comparison in MLflow: the same figures as in the report, entered once, and nothing half
+done.
+"""
 
 import json
 import time
@@ -43,7 +45,9 @@ def made(tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) ->
     for seed in ("1", "2"):
         folder = tmp_path / f"models/compared/ours-{seed}"
         folder.mkdir(parents=True)
-        (folder / "run.json").write_text(json.dumps({"fingerprint": f"training {seed}", "method": f"method-{seed}"}))
+        (folder / "run.json").write_text(
+            json.dumps({"fingerprint": f"training {seed}", "method": f"method-{seed}"})
+        )
         (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
         find_or_create_run(f"training {seed}", f"method-{seed}")
     (tmp_path / "comparison").mkdir()
@@ -55,7 +59,10 @@ def write_lock(deps: list[str], outs: list[str]) -> None:
     def rows(paths: list[str]) -> list[dict[str, str | None]]:
         return [{"path": path, "md5": dvc_md5(Path(path))} for path in paths]
 
-    stages = {"evidence": {"cmd": "x", "deps": rows(deps), "outs": rows(outs[:1])}, "report": {"cmd": "x", "outs": rows(outs[1:])}}
+    stages = {
+        "evidence": {"cmd": "x", "deps": rows(deps), "outs": rows(outs[:1])},
+        "report": {"cmd": "x", "outs": rows(outs[1:])},
+    }
     Path("comparison/dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
 
@@ -66,7 +73,10 @@ def test_mlflow_has_the_figures_of_the_report(made: dict[str, Any]) -> None:
     assert parent.info.run_id in said
     gain = made["differences"]["ours - base"]["acc"]
     logged = parent.data.metrics
-    assert (logged["ours - base acc"], logged["ours - base acc.low"]) == (gain["value"], gain["low"])
+    assert (logged["ours - base acc"], logged["ours - base acc.low"]) == (
+        gain["value"],
+        gain["low"],
+    )
     for name in ("base", "ours"):
         assert found[name].data.tags["mlflow.parentRunId"] == parent.info.run_id
         for metric in METRICS:
@@ -89,7 +99,13 @@ def test_a_figure_that_falls_is_shown(mlflow_store: Path) -> None:
 
 
 def test_what_the_lock_keeps_of_controls_that_are_gone_is_not_published() -> None:
-    names = ["train@echodistill-1", "train_control@silence-1", "control_references@silence", "control_references@noise", "report"]
+    names = [
+        "train@echodistill-1",
+        "train_control@silence-1",
+        "control_references@silence",
+        "control_references@noise",
+        "report",
+    ]
     names += [
         "train_control@random-1",
         "train@echodistill-2",
@@ -100,16 +116,30 @@ def test_what_the_lock_keeps_of_controls_that_are_gone_is_not_published() -> Non
     ]
     lock = Lock(b"", {name: LockedStage("x", {}, {}, {}) for name in names})
     denoised: dict[str, Any] = {"systems": {"wavelet + base": {}, "base": {}}}
-    table: dict[str, Any] = {"by_seed": {"echodistill": {"1": {}}, "silence": {"1": {}}}, "denoised": denoised}
+    table: dict[str, Any] = {
+        "by_seed": {"echodistill": {"1": {}}, "silence": {"1": {}}},
+        "denoised": denoised,
+    }
     table["rotation"] = {"held_out": [["wind"], ["crowd"]]}
-    of_this = ["train@echodistill-1", "train_control@silence-1", "control_references@silence", "report", "answer_denoised@wavelet"]
+    of_this = [
+        "train@echodistill-1",
+        "train_control@silence-1",
+        "control_references@silence",
+        "report",
+        "answer_denoised@wavelet",
+    ]
     of_this.append("train_fold@2")
     assert sorted(_stages(table, lock)) == sorted(of_this)
 
 
 def test_a_report_of_other_students_is_not_entered(made: dict[str, Any]) -> None:
-    Path("models/compared/ours-2/run.json").write_text(json.dumps({"fingerprint": "a new training", "method": "method-2"}))
-    with pytest.raises(UserError, match=r"models/compared is not what the report was made from: run `echodistill compare`"):
+    Path("models/compared/ours-2/run.json").write_text(
+        json.dumps({"fingerprint": "a new training", "method": "method-2"})
+    )
+    with pytest.raises(
+        UserError,
+        match=r"models/compared is not what the report was made from: run `echodistill compare`",
+    ):
         enter_comparison(Path("reports"), Path("models/compared"))
 
 

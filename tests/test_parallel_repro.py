@@ -1,4 +1,6 @@
-"""Stages side by side, by the real DVC in a small graph: they overlap, their order holds, and a failure leaves all to go on from."""
+"""Stages side by side, by the real DVC in a small graph: they overlap, their order holds, and a
+failure leaves all to go on from.
+"""
 
 import os
 import subprocess
@@ -12,7 +14,10 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 WORK = "import sys, time; from pathlib import Path; since = time.time(); "
-WORK += "print('working on', sys.argv[1]); time.sleep(float(sys.argv[2])); Path(sys.argv[1]).write_text(f'{since} {time.time()}')"
+WORK += (
+    "print('working on', sys.argv[1]); time.sleep(float(sys.argv[2]));"
+    " Path(sys.argv[1]).write_text(f'{since} {time.time()}')"
+)
 PIPELINE = "comparison/dvc.yaml"
 COMMAND = [sys.executable, "-m", "flows.parallel_repro", PIPELINE, "2"]
 
@@ -28,19 +33,31 @@ def project(tmp_path: Path) -> Path:
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True)
     (tmp_path / "comparison").mkdir()
     (tmp_path / "source").write_text("1")
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"base": stage("base", ["source"], wdir=".")}}))
-    compared = {"left": stage("left", ["base"], 5.0), "right": stage("right", ["base"], 5.0), "end": stage("end", ["left", "right"])}
+    (tmp_path / "dvc.yaml").write_text(
+        yaml.safe_dump({"stages": {"base": stage("base", ["source"], wdir=".")}})
+    )
+    compared = {
+        "left": stage("left", ["base"], 5.0),
+        "right": stage("right", ["base"], 5.0),
+        "end": stage("end", ["left", "right"]),
+    }
     (tmp_path / PIPELINE).write_text(yaml.safe_dump({"stages": compared}))
     return tmp_path
 
 
 def environment() -> dict[str, str]:
-    paths = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    paths = {
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+    }
     return os.environ | paths
 
 
 def bring_up(project: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(COMMAND, cwd=project, env=environment(), capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        COMMAND, cwd=project, env=environment(), capture_output=True, text=True, timeout=300
+    )
 
 
 def times(project: Path, name: str) -> tuple[float, float]:
@@ -52,7 +69,9 @@ def test_stages_overlap_and_follow_what_they_need(project: Path) -> None:
     done = bring_up(project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert times(project, "base")[1] < min(times(project, "left")[0], times(project, "right")[0])
-    assert max(times(project, "left")[0], times(project, "right")[0]) < min(times(project, "left")[1], times(project, "right")[1])
+    assert max(times(project, "left")[0], times(project, "right")[0]) < min(
+        times(project, "left")[1], times(project, "right")[1]
+    )
     assert times(project, "end")[0] > max(times(project, "left")[1], times(project, "right")[1])
     assert f"{PIPELINE}:end done after" in done.stdout
     before = {name: (project / name).read_text() for name in ("base", "left", "right", "end")}
@@ -60,7 +79,9 @@ def test_stages_overlap_and_follow_what_they_need(project: Path) -> None:
     assert again.returncode == 0
     assert "all stages are up to date" in again.stdout
     assert {name: (project / name).read_text() for name in before} == before
-    (project / "source").write_text("2")  # all that stands behind a change runs, not only what DVC sees first
+    (project / "source").write_text(
+        "2"
+    )  # all that stands behind a change runs, not only what DVC sees first
     assert bring_up(project).returncode == 0
     assert not [name for name in before if (project / name).read_text() == before[name]]
 
@@ -96,11 +117,16 @@ def test_a_stage_that_refuses_its_input_is_not(project: Path) -> None:
 
 def test_ended_from_outside_it_ends_its_stages(project: Path) -> None:
     graph = yaml.safe_load((project / PIPELINE).read_text())
-    note = "import os; from pathlib import Path; Path(f'pid-{os.getpid()}').touch(); import time; time.sleep(300)"
+    note = (
+        "import os; from pathlib import Path; Path(f'pid-{os.getpid()}').touch(); import time;"
+        " time.sleep(300)"
+    )
     for name in ("left", "right"):
         graph["stages"][name] |= {"cmd": f'python -c "{note}"', "meta": {"retries": 2}}
     (project / PIPELINE).write_text(yaml.safe_dump(graph))
-    with subprocess.Popen(COMMAND, cwd=project, env=environment(), stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        COMMAND, cwd=project, env=environment(), stdout=subprocess.DEVNULL
+    ) as process:
         until = time.monotonic() + 120
         while len(found := list(project.glob("pid-*"))) < 2:
             assert time.monotonic() < until
@@ -108,8 +134,14 @@ def test_ended_from_outside_it_ends_its_stages(project: Path) -> None:
         process.terminate()
         assert process.wait(timeout=60) == 143
     pids = [int(path.name.removeprefix("pid-")) for path in found]
-    psutil.wait_procs(left := [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=10)
-    assert not [process for process in left if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    psutil.wait_procs(
+        left := [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=10
+    )
+    assert not [
+        process
+        for process in left
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
     logs = [path.read_text() for path in (project / ".echodistill/logs").iterdir()]
     assert not [text for text in logs if "starts again" in text]
 

@@ -25,7 +25,9 @@ def mixes(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("kind", "snr_db"), [("gauss", -5.0), ("crowd", 10.0), ("wind", 0.0)])
-def test_the_clip_is_put_in_noise_at_the_level_asked_for(tiny_corpus: Corpus, mixes: Path, kind: str, snr_db: float) -> None:
+def test_the_clip_is_put_in_noise_at_the_level_asked_for(
+    tiny_corpus: Corpus, mixes: Path, kind: str, snr_db: float
+) -> None:
     clip = 0.05 * tone("low", "asked")  # quiet enough that nothing is scaled down
     noisy = in_noise(clip, kind, snr_db, tiny_corpus.folder, mixes)
     assert 10 * np.log10(power(clip) / power(noisy - clip)) == pytest.approx(snr_db, abs=0.1)
@@ -80,11 +82,16 @@ def test_a_clip_is_read_from_standard_input_or_a_pipe_as_from_its_file(
     [
         (Piped(b""), "standard input: the file is empty"),
         (Piped(b"no audio at all"), "standard input: not an audio file"),
-        (Piped(b"", terminal=True), "-: standard input is no recording: name a file, or pipe one in"),
+        (
+            Piped(b"", terminal=True),
+            "-: standard input is no recording: name a file, or pipe one in",
+        ),
         (None, "-: standard input is no recording"),
     ],
 )
-def test_what_is_no_clip_on_standard_input_is_told(piped: Piped | None, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_clip_on_standard_input_is_told(
+    piped: Piped | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stdin", piped)
     with pytest.raises(UserError, match=f"^{message}"):
         read_clip(Path("-"))

@@ -1,4 +1,6 @@
-"""The reference cache through S3: a second machine asks the teacher nothing, damage is mended, a store that goes away stops nobody."""
+"""The reference cache through S3: a second machine asks the teacher nothing, damage is mended, a
+store that goes away stops nobody.
+"""
 
 import threading
 from dataclasses import replace
@@ -20,7 +22,9 @@ from tests.test_cache import REQUESTS, Teacher, same, target
 KEYS = [request.key for request in REQUESTS]
 
 
-def run(folder: Path, entries: Entries, prepare: bool = True) -> tuple[SharedCache, Teacher, dict[str, TeacherTargets]]:
+def run(
+    folder: Path, entries: Entries, prepare: bool = True
+) -> tuple[SharedCache, Teacher, dict[str, TeacherTargets]]:
     """What the stage does on a machine with this local folder."""
     cache, teacher = SharedCache(folder, entries), Teacher()
     if prepare:
@@ -34,7 +38,9 @@ def assert_right(targets: dict[str, TeacherTargets]) -> None:
 
 
 @pytest.mark.parametrize("prepare", [True, False])
-def test_a_second_machine_asks_the_teacher_nothing(store: Store, tmp_path: Path, prepare: bool) -> None:
+def test_a_second_machine_asks_the_teacher_nothing(
+    store: Store, tmp_path: Path, prepare: bool
+) -> None:
     cache, teacher, targets = run(tmp_path / "one", S3Entries(store), prepare)
     assert len(teacher.asked) == 3
     assert (cache.fetched, cache.sent, cache.damaged) == (0, 7, 0)
@@ -45,7 +51,9 @@ def test_a_second_machine_asks_the_teacher_nothing(store: Store, tmp_path: Path,
     assert_right(targets)
 
 
-def test_preparing_takes_one_listing(store: Store, proxied: Store, proxy: Proxy, tmp_path: Path) -> None:
+def test_preparing_takes_one_listing(
+    store: Store, proxied: Store, proxy: Proxy, tmp_path: Path
+) -> None:
     run(tmp_path / "cold", S3Entries(proxied))
     assert proxy.count("GET") == 1, "what is known to be absent is not asked for one by one"
     proxy.seen.clear()
@@ -68,7 +76,9 @@ def test_listing_goes_on_after_a_thousand(store: Store, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("prepare", [True, False])
 @pytest.mark.parametrize("damage", [b"", b"short", b"x" * 1000])
-def test_a_damaged_entry_is_counted_computed_and_replaced(store: Store, tmp_path: Path, prepare: bool, damage: bytes) -> None:
+def test_a_damaged_entry_is_counted_computed_and_replaced(
+    store: Store, tmp_path: Path, prepare: bool, damage: bytes
+) -> None:
     entries = S3Entries(store)
     run(tmp_path / "one", entries)
     overwrite(store, entries.object_key(KEYS[4]), damage)
@@ -110,9 +120,13 @@ def test_the_first_writer_keeps_an_entry(store: Store) -> None:
     assert entries.get(KEYS[1]) == b"made"
 
 
-def test_a_repair_never_overwrites_another_repair(store: Store, proxied: Store, proxy: Proxy) -> None:
+def test_a_repair_never_overwrites_another_repair(
+    store: Store, proxied: Store, proxy: Proxy
+) -> None:
     S3Entries(store).put(KEYS[0], b"damaged")
-    proxy.hooks = [("PUT", lambda: S3Entries(store).put(KEYS[0], b"their repair", instead_of=b"damaged"))]
+    proxy.hooks = [
+        ("PUT", lambda: S3Entries(store).put(KEYS[0], b"their repair", instead_of=b"damaged"))
+    ]
     S3Entries(proxied).put(KEYS[0], b"my repair", instead_of=b"damaged")
     assert proxy.hooks == []
     assert S3Entries(store).get(KEYS[0]) == b"their repair"
@@ -160,9 +174,14 @@ def test_a_store_that_goes_away_warns_once_and_the_next_run_sends_the_rest(
 
 
 def test_a_store_that_is_away_from_the_start_costs_one_wait(
-    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0.01)
+    monkeypatch.setattr(
+        "botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0.01
+    )
     away = open_store(replace(store.place, endpoint=f"http://127.0.0.1:{free_ports(1)[0]}"))
     _, teacher, targets = run(tmp_path / "one", S3Entries(away))
     assert len(teacher.asked) == 3

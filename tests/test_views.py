@@ -1,4 +1,6 @@
-"""What the teacher hears: the matched clip or a control, the same for its references and for what it says of rollouts."""
+"""What the teacher hears: the matched clip or a control, the same for its references and for what
+it says of rollouts.
+"""
 
 from collections import Counter
 
@@ -51,13 +53,21 @@ def test_no_two_hearings_share_an_address(tiny_corpus: Corpus) -> None:
     clip_id = tiny_corpus.clips_of("train")[0].clip_id
     kinds: tuple[ViewName, ...] = ("clean", "shuffled", "noise", "silence")
     assert len({View(tiny_corpus, name, 1).cache_identity(clip_id) for name in kinds}) == 4
-    assert View(tiny_corpus, "noise", 1).cache_identity(clip_id) != View(tiny_corpus, "noise", 2).cache_identity(clip_id)
-    assert View(tiny_corpus, "silence", 1).cache_identity(clip_id) == View(tiny_corpus, "silence", 2).cache_identity(clip_id)
+    assert View(tiny_corpus, "noise", 1).cache_identity(clip_id) != View(
+        tiny_corpus, "noise", 2
+    ).cache_identity(clip_id)
+    assert View(tiny_corpus, "silence", 1).cache_identity(clip_id) == View(
+        tiny_corpus, "silence", 2
+    ).cache_identity(clip_id)
 
 
 @pytest.mark.parametrize("name", ["clean", "shuffled", "noise", "silence"])
-def test_the_teacher_hears_it_when_it_judges_rollouts_too(tiny_corpus: Corpus, name: ViewName) -> None:
-    """At the level of the student's view; the student hears its own clip whatever the teacher hears."""
+def test_the_teacher_hears_it_when_it_judges_rollouts_too(
+    tiny_corpus: Corpus, name: ViewName
+) -> None:
+    """At the level of the student's view; the student hears its own clip whatever the teacher
+    hears.
+    """
     clip = tiny_corpus.clips_of("train")[0]
     mix = draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ())
     noise = NoiseLibrary(tiny_corpus.waveform)

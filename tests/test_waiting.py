@@ -1,4 +1,6 @@
-"""Waiting for another machine and for a cancellation, with Prefect's server played: what is given up, and what is asked again."""
+"""Waiting for another machine and for a cancellation, with Prefect's server played: what is given
+up, and what is asked again.
+"""
 
 import threading
 import time
@@ -20,7 +22,9 @@ class Server:
 
     def __init__(self, *states: Any, lines: int = 0) -> None:
         self.states = list(states)
-        self.lines = [SimpleNamespace(id=uuid4(), message=f"line {number}") for number in range(lines)]
+        self.lines = [
+            SimpleNamespace(id=uuid4(), message=f"line {number}") for number in range(lines)
+        ]
 
     def __enter__(self) -> "Server":
         return self
@@ -35,7 +39,9 @@ class Server:
         return self.lines[offset:]
 
 
-def follow(server: Server, monkeypatch: pytest.MonkeyPatch, silence_s: float) -> tuple[Any, list[str]]:
+def follow(
+    server: Server, monkeypatch: pytest.MonkeyPatch, silence_s: float
+) -> tuple[Any, list[str]]:
     said: list[str] = []
     monkeypatch.setattr(remote_stage, "get_client", lambda **_: server)
     monkeypatch.setattr(remote_stage, "SECONDS_BETWEEN_LOOKS", 0.01)
@@ -57,7 +63,9 @@ def test_what_the_machine_says_is_passed_on_until_it_ends(monkeypatch: pytest.Mo
 
 def test_what_starts_after_a_cancellation_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Semaphore(0)
-    monkeypatch.setattr(cancellation, "get_client", lambda **_: Server(SimpleNamespace(type=StateType.CANCELLING)))
+    monkeypatch.setattr(
+        cancellation, "get_client", lambda **_: Server(SimpleNamespace(type=StateType.CANCELLING))
+    )
     monkeypatch.setattr(cancellation, "SECONDS_BETWEEN_LOOKS", 0.01)
     with Watch([uuid4()], lambda: ended.release()) as watch:
         assert all(ended.acquire(timeout=5) for _ in range(3))

@@ -1,4 +1,6 @@
-"""Whether workers compute the bytes that this process would: the same packages, the same code, the same arithmetic."""
+"""Whether workers compute the bytes that this process would: the same packages, the same code, the
+same arithmetic.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -16,17 +18,22 @@ OF_SCHEDULER = ("dask", "distributed")
 
 
 def check_versions(client: Client, name: str) -> None:
-    """Raises ``UserError`` naming the first package of the scheduler or a worker that has another version than ours."""
+    """Raises ``UserError`` naming the first package of the scheduler or a worker that has another
+    version than ours.
+    """
     found = cast(dict[str, Any], client.get_versions(packages=PACKAGES))
     ours = _versions(found["client"], PACKAGES)
     theirs = {"the scheduler": _versions(found["scheduler"], OF_SCHEDULER)}
-    theirs |= {f"worker {worker}": _versions(facts, PACKAGES) for worker, facts in sorted(found["workers"].items())}
+    theirs |= {
+        f"worker {worker}": _versions(facts, PACKAGES)
+        for worker, facts in sorted(found["workers"].items())
+    }
     for member, versions in theirs.items():
         for package, version in versions.items():
             if version != ours[package]:
                 raise UserError(
-                    f"{name}: {member} has {package} {version or 'not installed'}, this machine {ours[package]}: results could differ. "
-                    "Install requirements.lock there"
+                    f"{name}: {member} has {package} {version or 'not installed'}, this machine"
+                    f" {ours[package]}: results could differ. Install requirements.lock there"
                 )
 
 
@@ -35,7 +42,9 @@ def check_package(client: Client, name: str) -> None:
     try:
         client.run(_present)
     except Exception as error:  # Dask wraps what failed over there in a plain one
-        raise UserError(f"{name}: a worker cannot load {__name__}: install this version of echodistill there") from error
+        raise UserError(
+            f"{name}: a worker cannot load {__name__}: install this version of echodistill there"
+        ) from error
 
 
 def _present() -> None:
@@ -50,7 +59,9 @@ def _versions(facts: dict, packages: tuple[str, ...]) -> dict[str, str | None]:
 
 @dataclass(frozen=True)
 class WorkerCheck:
-    """What a worker must find about itself before it computes for us. Workers that come later are held to it too."""
+    """What a worker must find about itself before it computes for us. Workers that come later are
+    held to it too.
+    """
 
     module: str
     """Where the mapped function is defined."""
@@ -65,13 +76,13 @@ class WorkerCheck:
         worker = get_worker().address
         if _code(self.module) != self.code:
             raise UserError(
-                f"workers.address: worker {worker} has other code of echodistill than this machine: install this version there "
-                "and restart its workers"
+                f"workers.address: worker {worker} has other code of echodistill than this machine:"
+                " install this version there and restart its workers"
             )
         if _results(self.probe) != self.results:
             raise UserError(
-                f"workers.address: worker {worker} does not compute the same bytes as this machine: its processor or a library "
-                "differs. Use workers of this machine's kind"
+                f"workers.address: worker {worker} does not compute the same bytes as this machine:"
+                " its processor or a library differs. Use workers of this machine's kind"
             )
 
 
@@ -81,12 +92,16 @@ def worker_check(function: Callable, probe: Callable[[], str]) -> WorkerCheck:
 
 @cache
 def _code(module: str) -> str:
-    return hashlib.sha256("".join(name + _file(name) for name in closure(module)).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(name + _file(name) for name in closure(module)).encode()
+    ).hexdigest()
 
 
 @cache
 def _file(name: str) -> str:
-    """Kept for the life of a worker: a file that changes after the worker has imported it is not what the worker runs."""
+    """Kept for the life of a worker: a file that changes after the worker has imported it is not
+    what the worker runs.
+    """
     return hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
 
 

@@ -1,8 +1,10 @@
-"""What a base model must be to be worth making robust: trained without accident, and good at clean audio.
+"""What a base model must be to be worth making robust: trained without accident, and good at clean
+audio.
 
-Accuracy is judged on clips of groups that the base was not trained on, however few these are: beside the margin above chance a
-binomial tail says whether so many right answers may be luck. Where there are no clips but the test's, nothing is trained, and a
-poor base is a result of the evaluation and no fault.
+Accuracy is judged on clips of groups that the base was not trained on, however few these are:
+beside the margin above chance a binomial tail says whether so many right answers may be luck. Where
+there are no clips but the test's, nothing is trained, and a poor base is a result of the evaluation
+and no fault.
 """
 
 import math
@@ -41,18 +43,24 @@ def base_checks(folder: Path, params: Params) -> list[Expect]:
             {"step": range(1, len(losses) + 1), "finite": [math.isfinite(loss) for loss in losses]},
         )
         cure = "lower base.nano.learning_rate"
-        checks.append(steps.expect("finite", HOLDS, "every pre-training loss is a finite number", cure))
+        checks.append(
+            steps.expect("finite", HOLDS, "every pre-training loss is a finite number", cure)
+        )
     if facts["model"] == NANO:
         description = "the last tenth of the pre-training losses lies below the first tenth"
         cure = "lower base.nano.learning_rate, or raise base.nano.steps"
-        checks.append(table.expect("loss_fall", Between(0.0, strict_minimum=True), description, cure))
+        checks.append(
+            table.expect("loss_fall", Between(0.0, strict_minimum=True), description, cure)
+        )
     if facts["model"] == NANO or skill.judged_on is not None:
         checks += _skilled(table, skill, params.gates.above_chance)
     return checks
 
 
 def base_notes(folder: Path) -> list[str]:
-    """How well the base answers, on unseen groups and on its training clips, whether it passes or not."""
+    """How well the base answers, on unseen groups and on its training clips, whether it passes or
+    not.
+    """
     return [in_words(skill_of(read_json(folder / "base.json", *KEYS)))]
 
 
@@ -67,7 +75,9 @@ def _skilled(table: Table, skill: Skill, margin: float) -> list[Expect]:
 
 
 def _fall(losses: Sequence[float]) -> float:
-    """Mean of the first tenth less mean of the last; 0 without losses. Losses that are no numbers are judged elsewhere."""
+    """Mean of the first tenth less mean of the last; 0 without losses. Losses that are no numbers
+    are judged elsewhere.
+    """
     finite = [loss for loss in losses if math.isfinite(loss)]
     if not finite:
         return 0.0

@@ -1,4 +1,6 @@
-"""The items of a grid: every question of a split under every mix of it, behind what a system puts in front of the model."""
+"""The items of a grid: every question of a split under every mix of it, behind what a system puts
+in front of the model.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +26,11 @@ Preprocessor = Callable[[Waveform], Waveform]
 
 
 def grid_items(
-    corpus: Corpus, mixes_folder: Path, noise: NoiseLibrary, preprocessor: Preprocessor | None = None, split: str = "test"
+    corpus: Corpus,
+    mixes_folder: Path,
+    noise: NoiseLibrary,
+    preprocessor: Preprocessor | None = None,
+    split: str = "test",
 ) -> list[Item]:
     """Return one item a row of the split's grid, in the grid's order."""
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
@@ -37,11 +43,19 @@ def grid_items(
 
 
 def answer_grid(
-    out: Path, label: str, run_fingerprint: str, llm: AudioLLM, items: list[Item], max_new_tokens: int, alike: bool = False
+    out: Path,
+    label: str,
+    run_fingerprint: str,
+    llm: AudioLLM,
+    items: list[Item],
+    max_new_tokens: int,
+    alike: bool = False,
 ) -> None:
-    """Write greedy answers to ``out`` (parquet). A killed run of the same ``run_fingerprint`` goes on; ``label`` names the bar.
+    """Write greedy answers to ``out`` (parquet). A killed run of the same ``run_fingerprint`` goes
+    on; ``label`` names the bar.
 
-    ``alike``: all items of a question ask the same, so it is asked once and the answer stands in each of their rows.
+    ``alike``: all items of a question ask the same, so it is asked once and the answer stands in
+    each of their rows.
     """
     asked = list({item.question_id: item for item in items}.values()) if alike else items
     journal = _journal(label, run_fingerprint)
@@ -49,7 +63,13 @@ def answer_grid(
     if alike:
         of_question = {answer.question_id: answer for answer in answers}
         answers = [
-            replace(of_question[item.question_id], mix_id=item.mix_id, noise_kind=item.noise_kind, snr_db=item.snr_db) for item in items
+            replace(
+                of_question[item.question_id],
+                mix_id=item.mix_id,
+                noise_kind=item.noise_kind,
+                snr_db=item.snr_db,
+            )
+            for item in items
         ]
     write_rows(out, Answer, answers)
     journal.unlink()
@@ -66,7 +86,9 @@ class InferenceJob:
     facts: Mapping[str, object]
     """What the answers depend on beside the inputs and the length limit."""
     inputs: Mapping[str, Path | None]
-    """Files and folders they depend on. A killed run of the same stage, facts, inputs and length limit is resumed."""
+    """Files and folders they depend on. A killed run of the same stage, facts, inputs and length
+    limit is resumed.
+    """
 
 
 def base_and_student(
@@ -76,14 +98,25 @@ def base_and_student(
     base: tuple[Path, Path],
     student: tuple[Path, Path],
 ) -> tuple[InferenceJob, InferenceJob]:
-    """Return the jobs of base and student, each a pair of model folder and answers file, on the same ``facts`` and ``inputs``."""
+    """Return the jobs of base and student, each a pair of model folder and answers file, on the
+    same ``facts`` and ``inputs``.
+    """
     of_base = {**inputs, "base": base[0]}
     of_student = {**of_base, "student": student[0]}
-    return InferenceJob(*base, stage, facts, of_base), InferenceJob(*student, stage, facts, of_student)
+    return InferenceJob(*base, stage, facts, of_base), InferenceJob(
+        *student, stage, facts, of_student
+    )
 
 
-def answer_both(base: InferenceJob, student: InferenceJob, items: list[Item], corpus: Corpus, generation: GenerationParams) -> None:
-    """Write greedy answers of the base, and of the student that was made from it; one model at a time is in memory.
+def answer_both(
+    base: InferenceJob,
+    student: InferenceJob,
+    items: list[Item],
+    corpus: Corpus,
+    generation: GenerationParams,
+) -> None:
+    """Write greedy answers of the base, and of the student that was made from it; one model at a
+    time is in memory.
 
     Nothing is written, and no journal removed, before both have answered.
     """
@@ -93,7 +126,9 @@ def answer_both(base: InferenceJob, student: InferenceJob, items: list[Item], co
         limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
         if asked is base:
             print(f"responses have at most {limit} tokens")
-        journal = _journal(label, fingerprint(asked.stage, {**asked.facts, "max_new_tokens": limit}, asked.inputs))
+        journal = _journal(
+            label, fingerprint(asked.stage, {**asked.facts, "max_new_tokens": limit}, asked.inputs)
+        )
         made.append((asked.out, journal, _answers(label, journal, llm, items, limit)))
     for out, _, answers in made:
         write_rows(out, Answer, answers)
@@ -105,7 +140,9 @@ def _journal(label: str, run_fingerprint: str) -> Path:
     return run_folder(label.replace(" ", "-"), run_fingerprint) / "answers.jsonl"
 
 
-def _answers(label: str, journal: Path, llm: AudioLLM, items: list[Item], max_new_tokens: int) -> list[Answer]:
+def _answers(
+    label: str, journal: Path, llm: AudioLLM, items: list[Item], max_new_tokens: int
+) -> list[Answer]:
     with bar(len(items), label, "answers") as shown:
         return answer_items(llm, items, journal, device_batch(), max_new_tokens, shown.update)
 
@@ -117,11 +154,25 @@ def without_audio(corpus: Corpus, items: list[Item]) -> list[Item]:
         return Prompt(None, question.question, question.choices)
 
     return [
-        Item(item.mix_id, item.question_id, item.noise_kind, item.snr_db, partial(silent, corpus.questions[item.question_id]))
+        Item(
+            item.mix_id,
+            item.question_id,
+            item.noise_kind,
+            item.snr_db,
+            partial(silent, corpus.questions[item.question_id]),
+        )
         for item in items
     ]
 
 
-def _prompt(corpus: Corpus, noise: NoiseLibrary, mix: Mix, question: Question, preprocessor: Preprocessor | None) -> Prompt:
+def _prompt(
+    corpus: Corpus,
+    noise: NoiseLibrary,
+    mix: Mix,
+    question: Question,
+    preprocessor: Preprocessor | None,
+) -> Prompt:
     noisy = noise.render(mix, corpus.waveform(mix.clip_id)).noisy
-    return Prompt(noisy if preprocessor is None else preprocessor(noisy), question.question, question.choices)
+    return Prompt(
+        noisy if preprocessor is None else preprocessor(noisy), question.question, question.choices
+    )

@@ -1,7 +1,7 @@
 """How well a model answers questions about clean clips, and on which clips a base is judged.
 
-A base is judged on clips of groups that it was not trained on: one that knows its training clips by heart and little else
-looks perfect on those.
+A base is judged on clips of groups that it was not trained on: one that knows its training clips by
+heart and little else looks perfect on those.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,9 @@ from echodistill.training.device import device_batch
 
 MAX_QUESTIONS = 500
 UNSEEN_SPLITS = ("validation", "decision", "test")
-"""Where a base that was trained on the training split is judged: on the first of these, on more only where it has too few questions."""
+"""Where a base that was trained on the training split is judged: on the first of these, on more
+only where it has too few questions.
+"""
 OWN_SPLITS = ("train", "validation")
 """Where a base from elsewhere is judged: it was trained on none of these clips."""
 
@@ -42,10 +44,12 @@ class CleanScore:
 
 
 def splits_to_judge_on(corpus: Corpus, trained_here: bool) -> tuple[str, ...]:
-    """Return the splits of clips that a base was not trained on; none where the corpus is a test alone.
+    """Return the splits of clips that a base was not trained on; none where the corpus is a test
+    alone.
 
-    ``trained_here``: the base was trained on the training split. It is judged on the validation's groups, and where these have
-    fewer questions than can tell skill from luck on the decision's too, then on the test's.
+    ``trained_here``: the base was trained on the training split. It is judged on the validation's
+    groups, and where these have fewer questions than can tell skill from luck on the decision's
+    too, then on the test's.
     """
     if not trained_here:
         return tuple(split for split in OWN_SPLITS if corpus.questions_of(split))
@@ -65,8 +69,11 @@ def _chance(questions: Sequence[Question]) -> float:
     return sum(1.0 / len(row.choices) for row in questions if row.choices) / len(questions)
 
 
-def clean_score(llm: AudioLLM, corpus: Corpus, splits: Sequence[str], max_new_tokens: int) -> CleanScore:
-    """Return the score on the questions of ``splits``, on every so many of them where there are more than 500.
+def clean_score(
+    llm: AudioLLM, corpus: Corpus, splits: Sequence[str], max_new_tokens: int
+) -> CleanScore:
+    """Return the score on the questions of ``splits``, on every so many of them where there are
+    more than 500.
 
     Raises ``ValueError`` where there are none.
     """
@@ -84,6 +91,8 @@ def clean_score(llm: AudioLLM, corpus: Corpus, splits: Sequence[str], max_new_to
     return CleanScore(len(asked), right, unparsed, truncated, _chance(asked))
 
 
-def _responses(llm: AudioLLM, corpus: Corpus, rows: Sequence[Question], max_new_tokens: int) -> list[list[int]]:
+def _responses(
+    llm: AudioLLM, corpus: Corpus, rows: Sequence[Question], max_new_tokens: int
+) -> list[list[int]]:
     prompts = [Prompt(corpus.waveform(row.clip_id), row.question, row.choices) for row in rows]
     return generate(llm, encode(llm, prompts), max_new_tokens)

@@ -12,7 +12,8 @@ from echodistill.inference.answer_grid import Preprocessor
 
 
 class DiskCachedDenoiser:
-    """A denoiser that cleans each waveform once; results are files in a folder, bit for bit, so a killed run has them too.
+    """A denoiser that cleans each waveform once; results are files in a folder, bit for bit, so a
+    killed run has them too.
 
     One that is damaged is computed again.
     """

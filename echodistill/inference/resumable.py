@@ -30,7 +30,9 @@ class Item:
 
 
 def kept_answers(journal: Path) -> dict[tuple[str, str], Answer]:
-    """Return the answers a former run left, by (question id, mix id). A line that was cut by a kill, or damaged, is left out."""
+    """Return the answers a former run left, by (question id, mix id). A line that was cut by a
+    kill, or damaged, is left out.
+    """
     kept = {}
     for line in journal.read_bytes().split(b"\n") if journal.exists() else []:
         digest, _, text = line.partition(b" ")
@@ -48,12 +50,18 @@ def _digest(text: bytes) -> bytes:
 
 
 def answer_items(
-    llm: AudioLLM, items: Sequence[Item], journal: Path, batch: int, max_new_tokens: int, progress: Callable[[int], object]
+    llm: AudioLLM,
+    items: Sequence[Item],
+    journal: Path,
+    batch: int,
+    max_new_tokens: int,
+    progress: Callable[[int], object],
 ) -> list[Answer]:
-    """Return the answers to all items, in their order. Each batch is appended to ``journal`` at once.
+    """Return the answers to all items, in their order. Each batch is appended to ``journal`` at
+    once.
 
-    The items are always cut into the same batches, and a batch of which something is missing is asked again as a whole: in another
-    batch the last digits of a log-probability would be others.
+    The items are always cut into the same batches, and a batch of which something is missing is
+    asked again as a whole: in another batch the last digits of a log-probability would be others.
     """
     kept = kept_answers(journal)
     parts = list(batches(items, batch))
@@ -62,7 +70,9 @@ def answer_items(
     with journal.open("ab") as file:
         if journal.stat().st_size and not journal.read_bytes().endswith(b"\n"):
             file.write(b"\n")  # end a line cut by a kill
-        rendered = ordered_map(lambda part: [item.prompt() for item in part], open_parts)  # the next clips while the model answers
+        rendered = ordered_map(
+            lambda part: [item.prompt() for item in part], open_parts
+        )  # the next clips while the model answers
         for part, prompts in zip(open_parts, rendered, strict=True):
             for item, response in zip(part, respond(llm, prompts, max_new_tokens), strict=True):
                 answer = _answer(llm, item, response)

@@ -21,24 +21,34 @@ MAX_CLIP_S = 600.0
 
 
 def read_clip(clip: Path) -> Waveform:
-    """Decode the clip to ask about: a file, a pipe, or standard input where it is called ``-``. Raises ``UserError``."""
+    """Decode the clip to ask about: a file, a pipe, or standard input where it is called ``-``.
+    Raises ``UserError``.
+    """
     if str(clip) == "-":
         if sys.stdin is None or sys.stdin.isatty():
-            raise UserError("-: standard input is no recording: name a file, or pipe one in (`cat clip.wav | echodistill ask - ...`)")
+            raise UserError(
+                "-: standard input is no recording: name a file, or pipe one in (`cat clip.wav |"
+                " echodistill ask - ...`)"
+            )
         return decode_bytes(sys.stdin.buffer.read(), "standard input", MAX_CLIP_S).waveform
     if clip.is_fifo():
         return decode_bytes(clip.read_bytes(), str(clip), MAX_CLIP_S).waveform
     return decode_file(clip, MAX_CLIP_S).waveform
 
 
-def in_noise(waveform: Waveform, kind: str, snr_db: float, corpus_folder: Path, mixes_folder: Path) -> Waveform:
+def in_noise(
+    waveform: Waveform, kind: str, snr_db: float, corpus_folder: Path, mixes_folder: Path
+) -> Waveform:
     """The clip in noise as the test in ``mixes_folder`` has it; the same noise each time.
 
     Raises ``UserError`` for a kind that is not there.
     """
     settings = read_noise(mixes_folder)
     if kind not in settings.kinds:
-        raise UserError(f"there is no noise {kind!r}: {mixes_folder} was drawn with {', '.join(settings.kinds)} (mixes.kinds)")
+        raise UserError(
+            f"there is no noise {kind!r}: {mixes_folder} was drawn with {', '.join(settings.kinds)}"
+            " (mixes.kinds)"
+        )
     if power(waveform) == 0.0:
         raise UserError("the clip is silent: there is no level to put noise against")
     corpus = Corpus(corpus_folder)
@@ -47,14 +57,25 @@ def in_noise(waveform: Waveform, kind: str, snr_db: float, corpus_folder: Path, 
     return open_noise(mixes_folder, corpus).render(mix, waveform).noisy
 
 
-def answer(llm: AudioLLM, waveform: Waveform, question: str, choices: Sequence[str], max_new_tokens: int | None) -> str:
+def answer(
+    llm: AudioLLM,
+    waveform: Waveform,
+    question: str,
+    choices: Sequence[str],
+    max_new_tokens: int | None,
+) -> str:
     """Return the model's answer: the choice it names where there are choices, else its own words.
 
-    The length limit is derived unless ``max_new_tokens`` gives it; ``UserError`` if that is too short for a choice.
+    The length limit is derived unless ``max_new_tokens`` gives it; ``UserError`` if that is too
+    short for a choice.
     """
-    check_texts(llm.tokenizer, [("the question", question), *(("a choice", choice) for choice in choices)])
+    check_texts(
+        llm.tokenizer, [("the question", question), *(("a choice", choice) for choice in choices)]
+    )
     limit = asked_limit(llm.tokenizer, choices, max_new_tokens, "--max-new-tokens")
-    response = decode(llm, generate(llm, encode(llm, [Prompt(waveform, question, choices)]), limit)[0])
+    response = decode(
+        llm, generate(llm, encode(llm, [Prompt(waveform, question, choices)]), limit)[0]
+    )
     if not choices:
         return response
     chosen = parse_choice(response, choices)

@@ -1,4 +1,6 @@
-"""The question that the listening page starts with: one that the models know, so the corpus gives it."""
+"""The question that the listening page starts with: one that the models know, so the corpus gives
+it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ class Example:
 
 
 def example_of(corpus_folder: Path) -> Example:
-    """Return the first question of the test that can be asked of any clip; an empty one where there is none.
+    """Return the first question of the test that can be asked of any clip; an empty one where there
+    is none.
 
     Raises ``UserError`` where there is no corpus.
     """

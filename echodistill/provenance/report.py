@@ -1,4 +1,6 @@
-"""``echodistill provenance``: prints where a registered model comes from and whether each part still is what it was."""
+"""``echodistill provenance``: prints where a registered model comes from and whether each part
+still is what it was.
+"""
 
 import textwrap
 from collections import Counter
@@ -6,10 +8,25 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from echodistill.dvc_lock import dvc_md5, parse_lock
-from echodistill.provenance.chain import Chain, agrees, chain_of, maker_of, parameter, parse_reference, reads
+from echodistill.provenance.chain import (
+    Chain,
+    agrees,
+    chain_of,
+    maker_of,
+    parameter,
+    parse_reference,
+    reads,
+)
 from echodistill.provenance.clips import TABLE, ClipState, clip_states
 from echodistill.provenance.record import FILE, Record, parse_record
-from echodistill.provenance.verify import Object, key_of, objects_of, open_published, weights_hash, weights_state
+from echodistill.provenance.verify import (
+    Object,
+    key_of,
+    objects_of,
+    open_published,
+    weights_hash,
+    weights_state,
+)
 from echodistill.registry import Version, find_version, read_run_file, run_tags, weights_of
 from echodistill.storage.client import Store
 from echodistill.storage.download import read_object
@@ -24,9 +41,11 @@ WriteLine = Callable[[str], None]
 
 
 def show(reference: str, write_line: WriteLine) -> bool:
-    """Print the whole chain of ``MODEL@alias`` or ``MODEL/version``; whether all that could be checked matches. Raises ``UserError``.
+    """Print the whole chain of ``MODEL@alias`` or ``MODEL/version``; whether all that could be
+    checked matches. Raises ``UserError``.
 
-    Needs MLflow and S3, no repository. The recordings are compared too where the working folder has them.
+    Needs MLflow and S3, no repository. The recordings are compared too where the working folder has
+    them.
     """
     wanted = parse_reference(reference)
     version = find_version(wanted.model, wanted.alias, wanted.version)
@@ -37,23 +56,31 @@ def show(reference: str, write_line: WriteLine) -> bool:
         for name, value in sorted(tags.items()):
             if name == "dvc.lock" or name.startswith("input."):
                 write_line(f"  {name:<30} {value}")
-        write_line(f"\nThe MLflow run has no {FILE}, so nothing was published with this version: {PUBLISH}")
+        write_line(
+            f"\nThe MLflow run has no {FILE}, so nothing was published with this version: {PUBLISH}"
+        )
         return True
     record = parse_record(content, f"{FILE} of MLflow run {version.run_id}")
     _head(version, tags, record, write_line)
     return _Report(record, write_line).run(version, tags)
 
 
-def _head(version: Version, tags: Mapping[str, str], record: Record | None, write_line: WriteLine) -> None:
+def _head(
+    version: Version, tags: Mapping[str, str], record: Record | None, write_line: WriteLine
+) -> None:
     aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
     trees = {"true": ", with changes that were not committed", "false": ", clean work tree"}
     flow = [tags[name] for name in ("prefect.flow_run_id", "prefect.flow_run_url") if name in tags]
     write_line(f"{version.model} version {version.number}{aliases}")
     write_line(f"  MLflow run  {version.run_id} at {without_credentials(tracking_uri())}")
-    write_line(f"  git         {tags.get('git.rev', 'unknown')}{trees.get(tags.get('git.dirty', ''), '')}")
+    write_line(
+        f"  git         {tags.get('git.rev', 'unknown')}{trees.get(tags.get('git.dirty', ''), '')}"
+    )
     write_line(f"  flow run    {' '.join(flow) or 'none'}")
     if record is not None:
-        write_line(f"  published   {f'{record.place} at {record.server}' if record.place else 'no'}")
+        write_line(
+            f"  published   {f'{record.place} at {record.server}' if record.place else 'no'}"
+        )
 
 
 class _Report:
@@ -102,7 +129,13 @@ class _Report:
         }[state]
         self._write_line("\n== registered weights and dvc.lock")
         name = f"weights in MLflow: {description}"
-        self._row(state, kept or version.weights_sha256 or "-", name, name, f"models:/{version.model}/{version.number}")
+        self._row(
+            state,
+            kept or version.weights_sha256 or "-",
+            name,
+            name,
+            f"models:/{version.model}/{version.number}",
+        )
 
     def _lock(self, tags: Mapping[str, str]) -> None:
         sha256, url = str(self._record.lock["sha256"]), self._record.lock["s3"]
@@ -115,8 +148,16 @@ class _Report:
             state = "changed"  # the run in MLflow names another one
         self._row(state, sha256, "dvc.lock", "dvc.lock", url)
         self._write_line(f"    {url}")
-        if state == "ok" and not agrees(self._record, parse_lock(read_object(self._store, key), url)):
-            self._row("changed", sha256, f"{FILE} description something else than dvc.lock", FILE, "in the MLflow run")
+        if state == "ok" and not agrees(
+            self._record, parse_lock(read_object(self._store, key), url)
+        ):
+            self._row(
+                "changed",
+                sha256,
+                f"{FILE} description something else than dvc.lock",
+                FILE,
+                "in the MLflow run",
+            )
 
     def _stage(self, name: str) -> None:
         stage = self._record.stages[name]
@@ -131,12 +172,19 @@ class _Report:
             elif self._store is not None:
                 self._write_line("    not published")
             for part in self._verified(path):
-                self._row(part.state, part.sha256, part.name, part.path, f"s3://{self._bucket}/{part.key}")
+                self._row(
+                    part.state, part.sha256, part.name, part.path, f"s3://{self._bucket}/{part.key}"
+                )
 
     def _wrapped(self, label: str, text: str) -> None:
         indent = " " * (2 + len(label))
         lines = textwrap.wrap(
-            text, WIDTH, initial_indent=f"  {label}", subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+            text,
+            WIDTH,
+            initial_indent=f"  {label}",
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
         )
         for line in lines:
             self._write_line(line)
@@ -146,7 +194,9 @@ class _Report:
         if path not in self._objects:
             stage = maker_of(self._record, path)
             url = self._record.stages[stage].outs[path].s3 if stage else None
-            self._objects[path] = objects_of(self._store, path, url) if self._store is not None and url else []
+            self._objects[path] = (
+                objects_of(self._store, path, url) if self._store is not None and url else []
+            )
         return self._objects[path]
 
     @property
@@ -160,7 +210,13 @@ class _Report:
             self._write_line("\nraw data (not published)")
         for path, md5 in chain.raw.items():
             here = dvc_md5(Path(path))
-            told = "not here" if here is None else "the same here" if here == md5 else "has other content here now"
+            told = (
+                "not here"
+                if here is None
+                else "the same here"
+                if here == md5
+                else "has other content here now"
+            )
             self._write_line(f"  {path}  md5 {md5}, {told}")
 
     def _clips(self, chain: Chain) -> list[ClipState]:
@@ -175,20 +231,30 @@ class _Report:
                 if table is None:
                     continue
                 listed = True
-                self._write_line(f"\n== clips of {path}: stored bytes, clip, split, sha256 of the source, source")
+                self._write_line(
+                    f"\n== clips of {path}: stored bytes, clip, split, sha256 of the source, source"
+                )
                 if table.state != "ok":
                     self._write_line(f"  cannot be listed: {TABLE} is {table.state}")
                     continue
-                source, test_source = parameter(stage, "corpus.source"), parameter(stage, "corpus.test.source")
+                source, test_source = (
+                    parameter(stage, "corpus.source"),
+                    parameter(stage, "corpus.test.source"),
+                )
                 states = clip_states(self._store, self._verified(path), str(source), test_source)
                 width = max((len(state.clip.clip_id) for state in states), default=0)
                 for state in states:
                     clip = state.clip
                     source = f"{state.source:<8} {clip.source}"
-                    self._write_line(f"  {state.stored:<8} {clip.clip_id:<{width}} {clip.split:<10} {clip.source_sha256} {source}")
+                    self._write_line(
+                        f"  {state.stored:<8} {clip.clip_id:<{width}} {clip.split:<10}"
+                        f" {clip.source_sha256} {source}"
+                    )
                 found += states
         if not listed:
-            self._write_line(f"\n== clips: none can be listed, no output that could be read has a {TABLE}")
+            self._write_line(
+                f"\n== clips: none can be listed, no output that could be read has a {TABLE}"
+            )
         return found
 
     def _sum_up(self, clips: list[ClipState]) -> bool:
@@ -200,14 +266,21 @@ class _Report:
         for line in self._faults:
             self._write_line(line)
         self._write_line("")
-        if any("  s3://" in line for line in self._faults) or stored["missing"] or stored["damaged"]:
+        if (
+            any("  s3://" in line for line in self._faults)
+            or stored["missing"]
+            or stored["damaged"]
+        ):
             self._write_line(
-                "To replace what is missing or damaged in S3: `echodistill publish`, where dvc.lock is still the one above"
+                "To replace what is missing or damaged in S3: `echodistill publish`, where dvc.lock"
+                " is still the one above"
             )
         if self._store is None:
             self._write_line(f"Nothing was published with this version: {PUBLISH}")
         counts = [("objects", self._states), ("clips", stored), ("sources", sources)]
-        told = "; ".join(f"{sum(found.values())} {what}: {_counted(found)}" for what, found in counts if found)
+        told = "; ".join(
+            f"{sum(found.values())} {what}: {_counted(found)}" for what, found in counts if found
+        )
         self._write_line(f"{'DIFFERS' if fault else 'matches'}: {told}")
         return not fault
 

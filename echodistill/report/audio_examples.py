@@ -1,4 +1,6 @@
-"""Examples to listen to: what training fixed and what it broke, chosen by chance and not by hand."""
+"""Examples to listen to: what training fixed and what it broke, chosen by chance and not by
+hand.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +31,16 @@ class Example:
 
 
 def draw_examples(
-    base: Sequence[Answer], student: Sequence[Answer], questions: Mapping[str, Question], max_snr_db: float, seed: int, each: int
+    base: Sequence[Answer],
+    student: Sequence[Answer],
+    questions: Mapping[str, Question],
+    max_snr_db: float,
+    seed: int,
+    each: int,
 ) -> list[Example]:
-    """Up to ``each`` fixed and as many broken ones up to ``max_snr_db``, drawn at random: one a clip, kinds of noise in turn."""
+    """Up to ``each`` fixed and as many broken ones up to ``max_snr_db``, drawn at random: one a
+    clip, kinds of noise in turn.
+    """
     clean = {row.question_id: row.response for row in base if row.noise_kind == CLEAN}
     of_student = {(row.question_id, row.mix_id): row.response for row in student}
     found: dict[Outcome, list[Example]] = {"fixed": [], "broken": []}
@@ -39,11 +48,16 @@ def draw_examples(
         if row.snr_db is None or row.snr_db > max_snr_db:
             continue
         question, response = questions[row.question_id], of_student[row.question_id, row.mix_id]
-        before, after = (is_right(said, question.choices, question.answer_index) for said in (row.response, response))
+        before, after = (
+            is_right(said, question.choices, question.answer_index)
+            for said in (row.response, response)
+        )
         if before != after:
             outcome: Outcome = "fixed" if after else "broken"
             said = (row.response, response, clean[row.question_id])
-            found[outcome].append(Example(outcome, row.mix_id, row.noise_kind, row.snr_db, question, *said))
+            found[outcome].append(
+                Example(outcome, row.mix_id, row.noise_kind, row.snr_db, question, *said)
+            )
     return [one for outcome, rows in found.items() for one in _drawn(rows, seed, outcome, each)]
 
 
@@ -55,7 +69,9 @@ def _drawn(rows: Sequence[Example], seed: int, outcome: str, count: int) -> list
     while len(taken) < count:
         before = len(taken)
         for kind in kinds:
-            fitting = [one for one in order if one.noise_kind == kind and one.question.clip_id not in clips]
+            fitting = [
+                one for one in order if one.noise_kind == kind and one.question.clip_id not in clips
+            ]
             if fitting and len(taken) < count:
                 taken.append(fitting[0])
                 clips.add(fitting[0].question.clip_id)

@@ -1,4 +1,6 @@
-"""Stage ``answer_denoised`` of a comparison: base's and student's answers to part of the test, cleaned by a denoiser first."""
+"""Stage ``answer_denoised`` of a comparison: base's and student's answers to part of the test,
+cleaned by a denoiser first.
+"""
 
 from pathlib import Path
 
@@ -26,19 +28,24 @@ def answer_denoised(
     base_folder: Path,
     student_folder: Path,
 ) -> None:
-    """Write the answers (parquet). What a slow denoiser gave is kept as long as the clips stay the same."""
+    """Write the answers (parquet). What a slow denoiser gave is kept as long as the clips stay the
+    same.
+    """
     one_thread()
     inputs: dict[str, Path | None] = {"corpus": corpus_folder, "mixes": mixes_folder}
     limit = params.compare.headline_max_snr_db
     facts = {"denoiser": denoiser, "limit": limit, "seed": params.seed}
-    base, student = base_and_student("answer_denoised", facts, inputs, (base_folder, base_out), (student_folder, student_out))
+    base, student = base_and_student(
+        "answer_denoised", facts, inputs, (base_folder, base_out), (student_folder, student_out)
+    )
     corpus = Corpus(corpus_folder)
     of_test = [mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix) if mix.split == "test"]
     chosen = denoised_mixes(of_test, limit, params.seed)
     preprocessor = DENOISERS[denoiser]
     if denoiser in SLOW:
         preprocessor = DiskCachedDenoiser(
-            preprocessor, only_run_folder(f"denoised-{denoiser}", fingerprint("answer_denoised", {}, inputs))
+            preprocessor,
+            only_run_folder(f"denoised-{denoiser}", fingerprint("answer_denoised", {}, inputs)),
         )
     items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), preprocessor)
     items = [item for item in items if item.mix_id in chosen]

@@ -1,4 +1,6 @@
-"""Stage ``answer_distorted`` of a comparison: base's and student's answers to test clips under distortions that are no added noise."""
+"""Stage ``answer_distorted`` of a comparison: base's and student's answers to test clips under
+distortions that are no added noise.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -16,16 +18,27 @@ from echodistill.training.device import one_thread
 
 
 def answer_distorted(
-    params: Params, base_out: Path, student_out: Path, corpus_folder: Path, base_folder: Path, student_folder: Path
+    params: Params,
+    base_out: Path,
+    student_out: Path,
+    corpus_folder: Path,
+    base_folder: Path,
+    student_folder: Path,
 ) -> None:
     """Write the answers (parquet), with the distortion's name as the kind of noise and no SNR."""
     one_thread()
     facts, inputs = {"seed": params.seed}, {"corpus": corpus_folder}
-    base, student = base_and_student("answer_distorted", facts, inputs, (base_folder, base_out), (student_folder, student_out))
+    base, student = base_and_student(
+        "answer_distorted", facts, inputs, (base_folder, base_out), (student_folder, student_out)
+    )
     corpus = Corpus(corpus_folder)
     items = [
         Item(
-            f"{question.clip_id}/{one.name}", question.question_id, one.name, None, partial(_prompt, corpus, question, one, params.seed)
+            f"{question.clip_id}/{one.name}",
+            question.question_id,
+            one.name,
+            None,
+            partial(_prompt, corpus, question, one, params.seed),
         )
         for one in defaults()
         for question in corpus.questions_of("test")

@@ -1,4 +1,6 @@
-"""Stage ``base``: the model to make robust. ``nano`` is built and pre-trained here; any other is pointed to."""
+"""Stage ``base``: the model to make robust. ``nano`` is built and pre-trained here; any other is
+pointed to.
+"""
 
 import json
 from dataclasses import asdict
@@ -24,7 +26,12 @@ from echodistill.stages.entry import run_stage
 from echodistill.storage.client import checked_place
 from echodistill.storage.place import Place
 from echodistill.training.bar import ProgressBar
-from echodistill.training.checkpoints import latest_complete, remove_checkpoints, remove_unusable, step_of
+from echodistill.training.checkpoints import (
+    latest_complete,
+    remove_checkpoints,
+    remove_unusable,
+    step_of,
+)
 from echodistill.training.distributed import processes
 from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
 from echodistill.training.metrics_log import MetricsLog, nowhere
@@ -37,9 +44,13 @@ SNAPSHOTS = "snapshots"
 
 
 def base(params: Params, out: Path, corpus_folder: Path) -> None:
-    """Make the base folder ``out``: model files or a pointer, and ``base.json`` with what is known of the model."""
+    """Make the base folder ``out``: model files or a pointer, and ``base.json`` with what is known
+    of the model.
+    """
     if processes() > 1:
-        raise UserError(f"stage base works in one process, not in {processes()}: start it without a launcher")
+        raise UserError(
+            f"stage base works in one process, not in {processes()}: start it without a launcher"
+        )
     settings = params.base
     place = checked_place() if settings.model == NANO else None  # before any work
     corpus = Corpus(corpus_folder)
@@ -79,13 +90,22 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
     print(f"{settings.model}: {facts['parameters']:,} parameters; {in_words(skill)}")
 
 
-def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path, place: Place | None) -> tuple[AudioLLM, list[float], Path]:
+def _pretrained_nano(
+    params: Params, corpus: Corpus, corpus_folder: Path, place: Place | None
+) -> tuple[AudioLLM, list[float], Path]:
     settings = params.base.nano
     texts = []
     for question in corpus.questions_of("train"):
         texts += [question_text(question.question, question.choices), question.answer]
     window_s = params.corpus.max_duration_s
-    llm = nano.build(texts, window_s, settings.width, settings.encoder_layers, settings.decoder_layers, params.seed)
+    llm = nano.build(
+        texts,
+        window_s,
+        settings.width,
+        settings.encoder_layers,
+        settings.decoder_layers,
+        params.seed,
+    )
     check_questions(llm.tokenizer, corpus.questions.values())
     facts = {"base": params.base.model_dump(), "seed": params.seed, "window": window_s}
     run_fingerprint = fingerprint("base", facts, {"corpus": corpus_folder})
@@ -98,7 +118,9 @@ def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path, place:
         callbacks = [*remote, MetricsLog(log, nowhere), ProgressBar("base")]
         pretrain(llm, corpus, settings, params.seed, folder, lambda: callbacks)
     if number_fault(dict(llm.model.named_parameters())):
-        raise UserError("pre-training ended with weights that are no numbers: lower base.nano.learning_rate")
+        raise UserError(
+            "pre-training ended with weights that are no numbers: lower base.nano.learning_rate"
+        )
     return llm, [row["loss"] for row in read_metrics(log)], folder
 
 
@@ -114,17 +136,28 @@ class Pointer(TypedDict):
 
 
 def _pointer(name: str, trust_remote_code: bool) -> Pointer:
-    """Return what identifies a model that is not ours and was loaded. Raises ``UserError`` where the hub tells no commit."""
+    """Return what identifies a model that is not ours and was loaded. Raises ``UserError`` where
+    the hub tells no commit.
+    """
     folder = local_folder(name, None)
     if folder is None or not (Path(name).is_dir() or folder.parent.name == SNAPSHOTS):
-        raise UserError(f"base.model {name}: the hub tells no commit to pin: download it and give its folder")
+        raise UserError(
+            f"base.model {name}: the hub tells no commit to pin: download it and give its folder"
+        )
     files = file_hashes(folder)
     revision = revision_of(files) if Path(name).is_dir() else folder.name
-    return {"model": name, "trust_remote_code": trust_remote_code, "revision": revision, "files": files}
+    return {
+        "model": name,
+        "trust_remote_code": trust_remote_code,
+        "revision": revision,
+        "files": files,
+    }
 
 
 def _skill(llm: AudioLLM, corpus: Corpus, max_new_tokens: int, trained_here: bool) -> Skill:
-    """Measure the base on questions about clips of unseen groups and, where it was trained here, on its own."""
+    """Measure the base on questions about clips of unseen groups and, where it was trained here, on
+    its own.
+    """
     splits = splits_to_judge_on(corpus, trained_here)
     if not splits:
         return Skill()

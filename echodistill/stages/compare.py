@@ -27,7 +27,9 @@ def compare(
     student: Path,
     run: Path,
 ) -> None:
-    """Write ``metrics`` (JSON), ``points`` (CSV for ``dvc plots``) and ``picture`` (PNG, accuracy against SNR)."""
+    """Write ``metrics`` (JSON), ``points`` (CSV for ``dvc plots``) and ``picture`` (PNG, accuracy
+    against SNR).
+    """
     corpus = Corpus(corpus_folder)
     questions, units = corpus.questions, unit_of(corpus.clips.values())
     base_answers, student_answers = read_rows(base, Answer), read_rows(student, Answer)

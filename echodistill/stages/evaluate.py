@@ -1,4 +1,6 @@
-"""Stage ``evaluate`` of an evaluation: the answers of the base, and of a student where there is one, to one table of figures."""
+"""Stage ``evaluate`` of an evaluation: the answers of the base, and of a student where there is
+one, to one table of figures.
+"""
 
 import json
 from pathlib import Path
@@ -39,7 +41,9 @@ def evaluate(
     base_rows = read_rows(base, Answer)
 
     def scored(rows: list[Answer]) -> Scored:
-        return with_authors(score_answers(rows, base_rows, questions, units), rows, questions, scoring)
+        return with_authors(
+            score_answers(rows, base_rows, questions, units), rows, questions, scoring
+        )
 
     systems = [System(BASE, (scored(base_rows),))]
     if not is_absent(student_folder):
@@ -60,13 +64,22 @@ def evaluate(
         table["scoring"] = scoring.as_dict()
     for path, content in ((out, table), (top, top_figures(table))):
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            temporary.write_text(
+                json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+            )
     write_points(curves, list(curve_points(table)))
 
 
 if __name__ == "__main__":
     run_stage(
         evaluate,
-        sections=("seed", "corpus.source", "corpus.manifest", "corpus.test", "compare", "evaluation"),
+        sections=(
+            "seed",
+            "corpus.source",
+            "corpus.manifest",
+            "corpus.test",
+            "compare",
+            "evaluation",
+        ),
         reads_folders=False,
     )

@@ -1,4 +1,6 @@
-"""Stage ``mixes``: draw the noise recipes of every split, check each by rendering it once, and lay out the grids."""
+"""Stage ``mixes``: draw the noise recipes of every split, check each by rendering it once, and lay
+out the grids.
+"""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -20,13 +22,14 @@ from echodistill.records import GRIDS, SPLITS, GridRow, MixCheck, Question, writ
 from echodistill.scale_out import ClusterThreshold, Serial, open_pool
 from echodistill.stages.entry import run_stage
 
-# 6,000 mixes are ten seconds of work on one core. Each process decodes the clips anew: two of them win little, and lose on a busy
-# machine (benchmarks/README.md).
+# 6,000 mixes are ten seconds of work on one core. Each process decodes the clips anew: two of them
+# win little, and lose on a busy machine (benchmarks/README.md).
 LOCAL_CLUSTER = ClusterThreshold(items=6_000, cores=4)
 
 
 def mixes(params: Params, out: Path, corpus_folder: Path, address: str | None = None) -> None:
-    """Make ``mixes.parquet`` (recipes), ``checks.parquet`` (what rendering gave), ``noise.json`` and the grids of ``GRIDS`` in ``out``.
+    """Make ``mixes.parquet`` (recipes), ``checks.parquet`` (what rendering gave), ``noise.json``
+    and the grids of ``GRIDS`` in ``out``.
 
     Mixes are drawn and checked on this machine's cores, or on the Dask cluster at ``address``.
     """
@@ -38,7 +41,9 @@ def mixes(params: Params, out: Path, corpus_folder: Path, address: str | None = 
         print("mixes: the corpus is a test alone, so a crowd is made of test clips of other groups")
     drawer = Drawer(params.seed, settings, sources)
     clips = [(clip.clip_id, split) for split in SPLITS for clip in corpus.clips_of(split)]
-    with open_pool(address, Serial(), sum(drawer.count(split) for _, split in clips), LOCAL_CLUSTER, probe) as pool:
+    with open_pool(
+        address, Serial(), sum(drawer.count(split) for _, split in clips), LOCAL_CLUSTER, probe
+    ) as pool:
         rows = list(chain.from_iterable(pool.map(drawer, clips)))
         if pool.shares_files:
             checked = pool.map(FileChecker(corpus_folder, noise.recorded), rows)
@@ -62,7 +67,10 @@ def grid_rows(corpus: Corpus, rows: list[Mix], split: str) -> Iterator[GridRow]:
         questions.setdefault(question.clip_id, []).append(question)
     for mix in rows:
         if mix.split == split:
-            yield from (GridRow(mix.mix_id, question.question_id) for question in questions.get(mix.clip_id, []))
+            yield from (
+                GridRow(mix.mix_id, question.question_id)
+                for question in questions.get(mix.clip_id, [])
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Stage ``predict@SYSTEM``: greedy answers of the base or the student to every question of a split, clean and in noise."""
+"""Stage ``predict@SYSTEM``: greedy answers of the base or the student to every question of a split,
+clean and in noise.
+"""
 
 from pathlib import Path
 from typing import Literal
@@ -29,13 +31,22 @@ def predict(
     base_folder: Path,
     model_folder: Path,
 ) -> None:
-    """Write the answers of ``system`` to ``out`` (parquet). ``model_folder`` is the base folder again for the base."""
+    """Write the answers of ``system`` to ``out`` (parquet). ``model_folder`` is the base folder
+    again for the base.
+    """
     corpus = Corpus(corpus_folder)
     items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), split=split)
-    if not items or is_absent(model_folder):  # a source without a decision split, or no student: no model need be opened
+    if not items or is_absent(
+        model_folder
+    ):  # a source without a decision split, or no student: no model need be opened
         write_rows(out, Answer, [])
         return
-    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder}
+    inputs = {
+        "corpus": corpus_folder,
+        "mixes": mixes_folder,
+        "base": base_folder,
+        "model": model_folder,
+    }
     llm = _open(system, base_folder, model_folder)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     print(f"responses have at most {limit} tokens")

@@ -1,4 +1,6 @@
-"""Stage ``predict_train_mixes`` of a comparison: base's and student's answers to noisy clips that training had."""
+"""Stage ``predict_train_mixes`` of a comparison: base's and student's answers to noisy clips that
+training had.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -33,16 +35,28 @@ def predict_train_mixes(
     one_thread()
     facts = {"seed": params.seed, "mixes": MIXES}
     inputs = {"corpus": corpus_folder, "mixes": mixes_folder}
-    base, student = base_and_student("predict_train_mixes", facts, inputs, (base_folder, base_out), (student_folder, student_out))
+    base, student = base_and_student(
+        "predict_train_mixes", facts, inputs, (base_folder, base_out), (student_folder, student_out)
+    )
     corpus = Corpus(corpus_folder)
     noise = open_noise(mixes_folder, corpus)
     of_clip: dict[str, list[Question]] = {}
     for question in corpus.questions_of("train"):
         of_clip.setdefault(question.clip_id, []).append(question)
-    noisy = [mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix) if mix.split == "train" and mix.snr_db is not None]
+    noisy = [
+        mix
+        for mix in read_rows(mixes_folder / "mixes.parquet", Mix)
+        if mix.split == "train" and mix.snr_db is not None
+    ]
     drawn = sorted(rng(params.seed, "train mixes").permutation(len(noisy))[:MIXES])
     items = [
-        Item(mix.mix_id, question.question_id, mix.noise_kind, mix.snr_db, partial(_prompt, corpus, noise, mix, question))
+        Item(
+            mix.mix_id,
+            question.question_id,
+            mix.noise_kind,
+            mix.snr_db,
+            partial(_prompt, corpus, noise, mix, question),
+        )
         for mix in (noisy[index] for index in drawn)
         for question in of_clip.get(mix.clip_id, [])
     ]
@@ -50,7 +64,9 @@ def predict_train_mixes(
 
 
 def _prompt(corpus: Corpus, noise: NoiseLibrary, mix: Mix, question: Question) -> Prompt:
-    return Prompt(noise.render(mix, corpus.waveform(mix.clip_id)).noisy, question.question, question.choices)
+    return Prompt(
+        noise.render(mix, corpus.waveform(mix.clip_id)).noisy, question.question, question.choices
+    )
 
 
 if __name__ == "__main__":

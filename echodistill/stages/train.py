@@ -7,10 +7,25 @@ from echodistill.stages.entry import run_stage
 from echodistill.training.student import StudentInputs, make_student
 
 
-def train(params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, base_folder: Path, references_folder: Path) -> None:
+def train(
+    params: Params,
+    out: Path,
+    corpus_folder: Path,
+    mixes_folder: Path,
+    base_folder: Path,
+    references_folder: Path,
+) -> None:
     """Make the student folder ``out``; ``training.student`` says what is in it."""
     inputs = StudentInputs(corpus_folder, mixes_folder, base_folder, references_folder)
-    make_student(out, params.train, params.generation, params.seed, params.references.view, params.seed, inputs)
+    make_student(
+        out,
+        params.train,
+        params.generation,
+        params.seed,
+        params.references.view,
+        params.seed,
+        inputs,
+    )
 
 
 if __name__ == "__main__":

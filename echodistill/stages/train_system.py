@@ -19,12 +19,25 @@ def train_system(
     base_folder: Path,
     references_folder: Path,
 ) -> None:
-    """Make the student folder ``out``; ``references_folder`` has those of a teacher with the system's view."""
+    """Make the student folder ``out``; ``references_folder`` has those of a teacher with the
+    system's view.
+    """
     if params.references.view != "clean":
-        raise UserError("references.view: a comparison needs `clean`, its controls have references of their own")
+        raise UserError(
+            "references.view: a comparison needs `clean`, its controls have references of their own"
+        )
     system = SYSTEMS[name]
     inputs = StudentInputs(corpus_folder, mixes_folder, base_folder, references_folder)
-    make_student(out, settings_for(system, params.train), params.generation, seed, system.view, params.seed, inputs, True)
+    make_student(
+        out,
+        settings_for(system, params.train),
+        params.generation,
+        seed,
+        system.view,
+        params.seed,
+        inputs,
+        True,
+    )
 
 
 if __name__ == "__main__":

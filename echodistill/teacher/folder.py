@@ -1,4 +1,6 @@
-"""Makes a folder of references: what the teacher answers to every training question, from the shared cache where known."""
+"""Makes a folder of references: what the teacher answers to every training question, from the
+shared cache where known.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,7 +29,14 @@ from echodistill.storage.place import Place
 from echodistill.teacher.cache import ReferenceCache, TeacherTargets
 from echodistill.teacher.location import cache_folder
 from echodistill.teacher.reference_key import reference_key
-from echodistill.teacher.references import ROWS, TARGETS, ReferenceRequest, generate_targets, get_or_compute, save_targets
+from echodistill.teacher.references import (
+    ROWS,
+    TARGETS,
+    ReferenceRequest,
+    generate_targets,
+    get_or_compute,
+    save_targets,
+)
 from echodistill.teacher.shared_cache import SharedCache
 from echodistill.teacher.views import View
 
@@ -53,14 +62,17 @@ def make_references(
     corpus_folder: Path,
     base_folder: Path,
 ) -> None:
-    """Make ``references.parquet`` and ``distributions.safetensors`` in ``out``. ``seed`` is that of what a control hears."""
+    """Make ``references.parquet`` and ``distributions.safetensors`` in ``out``. ``seed`` is that of
+    what a control hears.
+    """
     place = checked_place()  # before any work
     corpus = Corpus(corpus_folder)
     view = View(corpus, view_name, seed)
     questions = corpus.questions_of("train")
     if not questions:
         raise UserError(
-            "the corpus has no training questions, so there is nothing to train: `echodistill run` evaluates the base on it"
+            "the corpus has no training questions, so there is nothing to train: `echodistill run`"
+            " evaluates the base on it"
         )
     llm = open_base(base_folder)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
@@ -69,10 +81,19 @@ def make_references(
     teacher = Teacher(llm, revision, model_identity(llm), _decoding(settings, limit))
     requests = [_request(question, view, teacher) for question in questions]
     cache = ReferenceCache(cache_folder()) if place is None else _shared_cache(place, requests)
-    ask = partial(generate_targets, llm, max_new_tokens=limit, top_k=settings.top_k, full_up_to=settings.full_vocabulary_up_to)
+    ask = partial(
+        generate_targets,
+        llm,
+        max_new_tokens=limit,
+        top_k=settings.top_k,
+        full_up_to=settings.full_vocabulary_up_to,
+    )
     with bar(len(requests), "references", "questions") as shown:
         targets = get_or_compute(cache, requests, ask, device_batch(), shown.update)
-    rows = [_row(question, request.key, targets[request.key], llm) for question, request in zip(questions, requests, strict=True)]
+    rows = [
+        _row(question, request.key, targets[request.key], llm)
+        for question, request in zip(questions, requests, strict=True)
+    ]
     with atomic_path(out) as temporary:
         temporary.mkdir()
         write_rows(temporary / ROWS, Reference, rows)
@@ -83,23 +104,40 @@ def make_references(
 
 
 def _shared_cache(place: Place, requests: Sequence[ReferenceRequest]) -> SharedCache:
-    """The cache with the shared store behind it; what another machine computed is fetched at once."""
+    """The cache with the shared store behind it; what another machine computed is fetched at
+    once.
+    """
     cache = SharedCache(cache_folder(), S3Entries(open_store(place)))
     cache.prepare([request.key for request in requests])
-    print(f"shared references: {cache.fetched} fetched, {cache.sent} sent, {cache.damaged} found damaged")
+    print(
+        f"shared references: {cache.fetched} fetched, {cache.sent} sent, {cache.damaged} found"
+        " damaged"
+    )
     return cache
 
 
 def _decoding(settings: ReferencesParams, limit: int) -> dict[str, int]:
-    """Return the settings that an answer depends on; what the teacher is given to hear is in the target."""
+    """Return the settings that an answer depends on; what the teacher is given to hear is in the
+    target.
+    """
     return settings.model_dump(exclude={"view"}) | {"max_new_tokens": limit}
 
 
 def _request(question: Question, view: View, teacher: Teacher) -> ReferenceRequest:
     """Return what is asked about a question, under the key of all that its answer depends on."""
-    text = teacher.llm.family.render(teacher.llm.processor, question_text(question.question, question.choices), 1)
-    key = reference_key(view.cache_identity(question.clip_id), text, teacher.revision, teacher.identity, teacher.decoding)
-    return ReferenceRequest(key, Prompt(view.waveform(question.clip_id), question.question, question.choices))
+    text = teacher.llm.family.render(
+        teacher.llm.processor, question_text(question.question, question.choices), 1
+    )
+    key = reference_key(
+        view.cache_identity(question.clip_id),
+        text,
+        teacher.revision,
+        teacher.identity,
+        teacher.decoding,
+    )
+    return ReferenceRequest(
+        key, Prompt(view.waveform(question.clip_id), question.question, question.choices)
+    )
 
 
 def _row(question: Question, key: str, target: TeacherTargets, llm: AudioLLM) -> Reference:
@@ -107,4 +145,12 @@ def _row(question: Question, key: str, target: TeacherTargets, llm: AudioLLM) ->
     response = decode(llm, token_ids)
     parsed = parse_choice(response, question.choices)
     truncated = token_ids[-1] not in end_ids(llm)
-    return Reference(question.question_id, key, response, tuple(token_ids), truncated, parsed, parsed == question.answer_index)
+    return Reference(
+        question.question_id,
+        key,
+        response,
+        tuple(token_ids),
+        truncated,
+        parsed,
+        parsed == question.answer_index,
+    )

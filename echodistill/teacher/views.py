@@ -1,6 +1,8 @@
-"""What the teacher hears: the matched clean clip, or one of the controls that show whether it matters.
+"""What the teacher hears: the matched clean clip, or one of the controls that show whether it
+matters.
 
-Source: arXiv 2605.23954, second version, whose controls are a shuffled clip, random audio and silence in place of the matched one.
+Source: arXiv 2605.23954, second version, whose controls are a shuffled clip, random audio and
+silence in place of the matched one.
 """
 
 from collections.abc import Sequence
@@ -18,14 +20,18 @@ from echodistill.seeds import rng
 
 @dataclass(frozen=True)
 class View:
-    """The teacher's audio for every training clip. ``seed`` draws who is shuffled with whom, and the random audio."""
+    """The teacher's audio for every training clip. ``seed`` draws who is shuffled with whom, and
+    the random audio.
+    """
 
     corpus: Corpus
     name: ViewName
     seed: int
 
     def waveform(self, clip_id: str) -> Waveform:
-        """What the teacher hears when the student hears ``clip_id``: shape (samples,), of the heard clip's own length."""
+        """What the teacher hears when the student hears ``clip_id``: shape (samples,), of the heard
+        clip's own length.
+        """
         if self.name == "shuffled":
             return self.corpus.waveform(self.partner(clip_id))
         clean = self.corpus.waveform(clip_id)
@@ -40,10 +46,14 @@ class View:
         if self.name == "shuffled":
             return self.corpus.clips[self.partner(clip_id)].sha256
         own = self.corpus.clips[clip_id].sha256
-        return {"clean": own, "noise": f"noise {self.seed} {own}", "silence": f"silence {own}"}[self.name]
+        return {"clean": own, "noise": f"noise {self.seed} {own}", "silence": f"silence {own}"}[
+            self.name
+        ]
 
     def partner(self, clip_id: str) -> str:
-        """The clip heard instead when shuffled: another training clip, each heard as often as it would be unshuffled."""
+        """The clip heard instead when shuffled: another training clip, each heard as often as it
+        would be unshuffled.
+        """
         return self._partners[clip_id]
 
     @cached_property
@@ -53,7 +63,9 @@ class View:
 
 
 def shuffled(clips: Sequence[str], seed: int) -> list[str]:
-    """The clips in an order in which none keeps its place. Raises ``UserError`` for a single one."""
+    """The clips in an order in which none keeps its place. Raises ``UserError`` for a single
+    one.
+    """
     if len(clips) < 2:
         raise UserError("references.view: shuffled needs two training clips at least")
     # around a random circle each is followed by another

@@ -23,8 +23,19 @@ class ProgressBar(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
         self._bar.update()
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_kwargs: Any) -> None:
-        shown = {name: f"{logs[name]:.3g}" for name in ("loss", "reward") if logs and isinstance(logs.get(name), float)}
+    def on_log(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: dict[str, Any] | None = None,
+        **_kwargs: Any,
+    ) -> None:
+        shown = {
+            name: f"{logs[name]:.3g}"
+            for name in ("loss", "reward")
+            if logs and isinstance(logs.get(name), float)
+        }
         self._bar.set_postfix(shown, refresh=False)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:

@@ -1,4 +1,6 @@
-"""Checkpoints are sent elsewhere by a thread of its own, so that training never waits for the network."""
+"""Checkpoints are sent elsewhere by a thread of its own, so that training never waits for the
+network.
+"""
 
 import os
 import shutil
@@ -20,10 +22,12 @@ DRAIN_AFTER_FAILURE_S = 30.0
 
 
 class CheckpointUploader:
-    """Sends the newest checkpoint it was offered; one that is still waiting when a newer one comes is skipped.
+    """Sends the newest checkpoint it was offered; one that is still waiting when a newer one comes
+    is skipped.
 
-    ``send(step, folder)`` runs in the thread. When it fails, that is one warning until it works again, and training is not affected.
-    What is to be sent is held by links of its own, so the checkpoint itself may be removed at any time.
+    ``send(step, folder)`` runs in the thread. When it fails, that is one warning until it works
+    again, and training is not affected. What is to be sent is held by links of its own, so the
+    checkpoint itself may be removed at any time.
     """
 
     def __init__(self, run_folder: Path, send: Callable[[int, Path], None]) -> None:
@@ -37,9 +41,15 @@ class CheckpointUploader:
         self._thread.start()
 
     def submit(self, checkpoint: Path) -> None:
-        """Take a complete local checkpoint, with the training's log up to its step. Never raises for a full disk."""
+        """Take a complete local checkpoint, with the training's log up to its step. Never raises
+        for a full disk.
+        """
         try:
-            held = snapshot(checkpoint, self._run_folder / METRICS, self._run_folder / OUTGOING / checkpoint.name)
+            held = snapshot(
+                checkpoint,
+                self._run_folder / METRICS,
+                self._run_folder / OUTGOING / checkpoint.name,
+            )
         except (OSError, UserError) as error:
             self._warn(step_of(checkpoint), error)
             return
@@ -50,13 +60,19 @@ class CheckpointUploader:
             shutil.rmtree(skipped)
 
     def close(self, wait_s: float) -> None:
-        """Wait up to ``wait_s`` seconds until the last one is sent; a warning when that is not enough."""
+        """Wait up to ``wait_s`` seconds until the last one is sent; a warning when that is not
+        enough.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify()
         self._thread.join(min(wait_s, DRAIN_AFTER_FAILURE_S) if self._failing else wait_s)
         if self._thread.is_alive():
-            print("warning: the last checkpoint could not be uploaded_checkpoints in time. Training is not affected", file=sys.stderr)
+            print(
+                "warning: the last checkpoint could not be uploaded_checkpoints in time. Training"
+                " is not affected",
+                file=sys.stderr,
+            )
             return
         shutil.rmtree(self._run_folder / OUTGOING, ignore_errors=True)
 
@@ -65,7 +81,9 @@ class CheckpointUploader:
             try:
                 self._send(step_of(held), held)
                 self._failing = False
-            except Exception as error:  # whatever is wrong with the uploader, training must not die of it
+            except (
+                Exception
+            ) as error:  # whatever is wrong with the uploader, training must not die of it
                 self._warn(step_of(held), error)
             shutil.rmtree(held, ignore_errors=True)
 
@@ -78,14 +96,20 @@ class CheckpointUploader:
     def _warn(self, step: int, error: Exception) -> None:
         if not self._failing:
             consequence = "Training goes on; the next checkpoint is tried again"
-            print(f"warning: the checkpoint of step {step} was not uploaded_checkpoints: {error}. {consequence}", file=sys.stderr)
+            print(
+                f"warning: the checkpoint of step {step} was not uploaded_checkpoints: {error}."
+                f" {consequence}",
+                file=sys.stderr,
+            )
         self._failing = True
 
 
 def snapshot(checkpoint: Path, log: Path, held: Path) -> Path:
-    """Links to the files of ``checkpoint`` that a resume needs, and a copy of the log up to its step, in the folder ``held``.
+    """Links to the files of ``checkpoint`` that a resume needs, and a copy of the log up to its
+    step, in the folder ``held``.
 
-    Files are copied where there are no hard links. A checkpoint's files are written once, so a link keeps their bytes.
+    Files are copied where there are no hard links. A checkpoint's files are written once, so a link
+    keeps their bytes.
     """
     shutil.rmtree(held, ignore_errors=True)
     held.mkdir(parents=True)

@@ -1,4 +1,5 @@
-"""Several processes that train together (``accelerate launch``): one of them writes, and the others wait where they need it.
+"""Several processes that train together (``accelerate launch``): one of them writes, and the others
+wait where they need it.
 
 Everything here is free in a training of one process.
 """
@@ -15,7 +16,9 @@ from echodistill.errors import UserError
 
 Item = TypeVar("Item")
 LONGEST_WAIT = timedelta(hours=2)
-"""The launcher ends all processes when one dies; this only has to be longer than fetching a checkpoint takes."""
+"""The launcher ends all processes when one dies; this only has to be longer than fetching a
+checkpoint takes.
+"""
 
 
 def processes() -> int:
@@ -29,11 +32,15 @@ def is_main() -> bool:
 
 
 def init() -> None:
-    """Meet the other processes, each on its own device. Raises ``UserError`` when they are on several machines."""
+    """Meet the other processes, each on its own device. Raises ``UserError`` when they are on
+    several machines.
+    """
     if processes() == 1:
         return
     if os.environ.get("LOCAL_WORLD_SIZE", str(processes())) != str(processes()):
-        raise UserError("a training runs on one machine, with all its GPUs: launch it with --num_machines 1")
+        raise UserError(
+            "a training runs on one machine, with all its GPUs: launch it with --num_machines 1"
+        )
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if not distributed.is_initialized():  # accelerate takes what is there

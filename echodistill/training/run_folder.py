@@ -1,4 +1,6 @@
-"""Where a training keeps what it needs to go on after a kill: outside DVC's outs, named by a fingerprint of its inputs."""
+"""Where a training keeps what it needs to go on after a kill: outside DVC's outs, named by a
+fingerprint of its inputs.
+"""
 
 import hashlib
 import json
@@ -14,11 +16,19 @@ SHOWN = 16
 """Digits of a run_fingerprint in a folder's name."""
 
 
-def fingerprint(stage: str, settings: Mapping[str, object], inputs: Mapping[str, Path | None]) -> str:
-    """A hash of settings, of the content of input folders (``None`` for one not used) and of the stage's code: only the same
-    continues the same run."""
-    parts = {name: content_hash(folder, "**/*") for name, folder in inputs.items() if folder is not None}
-    text = json.dumps({"settings": settings, "inputs": parts, "code": code_hash(f"echodistill.stages.{stage}")}, sort_keys=True)
+def fingerprint(
+    stage: str, settings: Mapping[str, object], inputs: Mapping[str, Path | None]
+) -> str:
+    """A hash of settings, of the content of input folders (``None`` for one not used) and of the
+    stage's code: only the same continues the same run.
+    """
+    parts = {
+        name: content_hash(folder, "**/*") for name, folder in inputs.items() if folder is not None
+    }
+    text = json.dumps(
+        {"settings": settings, "inputs": parts, "code": code_hash(f"echodistill.stages.{stage}")},
+        sort_keys=True,
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

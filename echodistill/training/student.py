@@ -1,6 +1,8 @@
-"""Makes a student from artifacts on disk. A killed training goes on from its last complete checkpoint, in the same MLflow run.
+"""Makes a student from artifacts on disk. A killed training goes on from its last complete
+checkpoint, in the same MLflow run.
 
-Where several processes train together (``accelerate launch``), the main one alone writes, prints, logs and asks the shared store.
+Where several processes train together (``accelerate launch``), the main one alone writes, prints,
+logs and asks the shared store.
 """
 
 import json
@@ -57,10 +59,12 @@ def make_student(
     inputs: StudentInputs,
     one_core: bool = False,
 ) -> None:
-    """Make the student folder ``out``: full weights or an adapter, ``metrics.jsonl`` and ``run.json``.
+    """Make the student folder ``out``: full weights or an adapter, ``metrics.jsonl`` and
+    ``run.json``.
 
-    ``seed`` draws what training draws; ``view_seed`` is the one the references were made with; ``one_core`` leaves the others to
-    trainings beside it, and is a training of its own, since its sums round otherwise. Raises ``UserError``.
+    ``seed`` draws what training draws; ``view_seed`` is the one the references were made with;
+    ``one_core`` leaves the others to trainings beside it, and is a training of its own, since its
+    sums round otherwise. Raises ``UserError``.
     """
     if one_core:
         one_thread()
@@ -69,23 +73,33 @@ def make_student(
     llm = open_base(inputs.base, dtype=training_dtype(settings.weights, chosen_device("auto")))
     corpus = Corpus(inputs.corpus)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
-    chosen = settings.model_dump(exclude={"methods"}) | {"settings": getattr(settings.methods, settings.method).model_dump()}
+    chosen = settings.model_dump(exclude={"methods"}) | {
+        "settings": getattr(settings.methods, settings.method).model_dump()
+    }
     chosen["max_new_tokens"] = limit
     folders = {name: getattr(inputs, name) for name in ("corpus", "mixes", "base", "references")}
     run_fingerprint = fingerprint(
-        "train", {"train": chosen, "seed": seed, "view": view, "view_seed": view_seed, "one_core": one_core}, folders
+        "train",
+        {"train": chosen, "seed": seed, "view": view, "view_seed": view_seed, "one_core": one_core},
+        folders,
     )
     folder = run_folder("train", run_fingerprint)
     mixes = [mix for mix in read_rows(inputs.mixes / "mixes.parquet", Mix) if mix.split == "train"]
     noise = open_noise(inputs.mixes, corpus)
     targets = open_references(inputs.references)
-    source = TrainingRows(View(corpus, view, view_seed), mixes, noise, targets, llm.tokenizer.pad_token_id)
+    source = TrainingRows(
+        View(corpus, view, view_seed), mixes, noise, targets, llm.tokenizer.pad_token_id
+    )
     with ExitStack() as open_until_end:
         if is_main():
             print(f"responses have at most {limit} tokens")
-            stream = open_until_end.enter_context(MetricStream(run_fingerprint, settings.method, revision_tags(Path())))
+            stream = open_until_end.enter_context(
+                MetricStream(run_fingerprint, settings.method, revision_tags(Path()))
+            )
             remote = open_until_end.enter_context(
-                uploaded_checkpoints(place, Run("train", run_fingerprint), folder, lambda: stream.run_id)
+                uploaded_checkpoints(
+                    place, Run("train", run_fingerprint), folder, lambda: stream.run_id
+                )
             )
             trained = train_student(llm, source, settings, limit, seed, folder, stream, remote)
         else:
@@ -96,8 +110,18 @@ def make_student(
     shutdown()
 
 
-def _write(out: Path, folder: Path, run_fingerprint: str, settings: TrainParams, trained: Trained, llm: AudioLLM, base: str) -> None:
-    """Write the student in float32, as it was trained: rounded to bfloat16 most weights would be back where they started."""
+def _write(
+    out: Path,
+    folder: Path,
+    run_fingerprint: str,
+    settings: TrainParams,
+    trained: Trained,
+    llm: AudioLLM,
+    base: str,
+) -> None:
+    """Write the student in float32, as it was trained: rounded to bfloat16 most weights would be
+    back where they started.
+    """
     with atomic_path(out) as temporary:
         trained.model.save_pretrained(temporary, state_dict=trained.weights)
         llm.processor.save_pretrained(temporary)
