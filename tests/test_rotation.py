@@ -31,9 +31,9 @@ def test_each_kind_is_judged_with_and_without_it_in_training() -> None:
     table = rotation_table(base, folds, SETTINGS, 1)
     found = table["acc"]
     values = {
-        name: {part: one["value"] for part, one in row.items() if part != "n"}
+        name: {part: one["value"] for part, one in row.items() if part != "n"}  # type: ignore[index]
         for name, row in found.items()
-    }  # type: ignore[index]
+    }
     assert values["wind"] == {"base": 0.0, "trained": 1.0, "held_out": 0.0, "difference": -1.0}
     assert values["crowd"] == {"base": 0.0, "trained": 1.0, "held_out": 1.0, "difference": 0.0}
     assert values[ALL_KINDS] == {"base": 0.0, "trained": 1.0, "held_out": 0.5, "difference": -0.5}
