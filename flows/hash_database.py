@@ -38,24 +38,29 @@ def damaged_databases_removed() -> Iterator[None]:
 
 
 def clear_damaged_databases(folder: Path) -> list[str]:
-    """Remove the databases in ``folder``, DVC's own for one repository, that are damaged; return a
-    sentence for each.
+    """Remove the databases in ``folder``, DVC's own for one repository, that are damaged. Return a
+    sentence for each, and for each that cannot be checked, because another process has locked it.
     """
-    said = []
-    for name in FOLDERS:
-        database = folder / name / DATABASE
-        if database.is_file() and (fault := _fault_of(database)):
+    sentences = []
+    for database in (folder / name / DATABASE for name in FOLDERS):
+        try:
+            fault = _fault_of(database) if database.is_file() else ""
+        except sqlite3.OperationalError as error:
+            sentences.append(f"{database}, DVC's list of hashes, cannot be checked: {error}")
+            continue
+        if fault:
             shutil.rmtree(database.parent)
-            said.append(
+            sentences.append(
                 f"{database}, DVC's list of hashes, was damaged ({fault}): removed; files are"
                 " hashed again"
             )
-    return said
+    return sentences
 
 
 def _fault_of(database: Path) -> str:
-    """Return what is wrong with a database; empty where nothing is, or where another process has
-    locked it.
+    """Return what is wrong with a database; empty where nothing is.
+
+    Raises ``sqlite3.OperationalError`` where that cannot be found out now.
     """
     try:
         with closing(sqlite3.connect(database, timeout=WAIT_S)) as opened:
@@ -65,7 +70,7 @@ def _fault_of(database: Path) -> str:
                 for row in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             }
     except sqlite3.OperationalError:
-        return ""
+        raise
     except sqlite3.DatabaseError as error:
         return str(error)
     if complaint != "ok":

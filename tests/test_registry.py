@@ -96,7 +96,7 @@ def test_the_logged_model_is_code_and_weights_with_its_requirements(served: Any)
     }
     assert not [line for line in requirements if "+" in line or "==" not in line]
     assert not list(folder.rglob("*.pkl"))
-    assert not list(folder.rglob("__pycache__"))
+    assert not list((folder / "code").rglob("__pycache__"))
     assert (folder / "code/echodistill/audio/files.py").is_file()
 
 
