@@ -1,12 +1,7 @@
-"""Which source files a stage is made of, found by walking its imports: what its ``deps`` in
-dvc.yaml must list.
-
-``module_lists.py`` writes them there. What a killed stage kept is only taken up again by the same
-code.
-"""
+"""Which source files a module is made of, found by walking its imports."""
 
 import ast
-import hashlib
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -22,10 +17,21 @@ def _file_of(module: str) -> Path | None:
     return path / "__init__.py" if (path / "__init__.py").is_file() else None
 
 
+def syntax_tree(path: Path) -> ast.Module:
+    """Return the syntax tree of a file. It is parsed once for each state of the file."""
+    facts = path.stat()
+    return _parsed(path, facts.st_mtime_ns, facts.st_size)
+
+
+@cache
+def _parsed(path: Path, _mtime_ns: int, _size: int) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports_of(path: Path) -> set[str]:
-    """Modules of the package that a file imports anywhere, also inside functions."""
+    """Return the modules of the package that a file imports anywhere, also inside functions."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(syntax_tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -33,9 +39,10 @@ def imports_of(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] == PACKAGE and _file_of(name) is not None}
 
 
-def closure(module: str) -> list[str]:
-    """Files a module needs, itself included, as paths from the root, sorted. Empty ``__init__.py``
-    files are left out.
+def closure(module: str, without: tuple[str, ...] = ()) -> list[str]:
+    """Return the files that a module needs, itself included, as paths from the root, sorted.
+
+    Files whose paths begin with one of ``without`` are left out, and with them what only they need.
     """
     files: set[str] = set()
     waiting = [module]
@@ -43,16 +50,8 @@ def closure(module: str) -> list[str]:
         path = _file_of(waiting.pop())
         assert path is not None
         name = path.relative_to(ROOT).as_posix()
-        if name in files or path.stat().st_size == 0:
+        if name in files or name.startswith(without):
             continue
         files |= {name, *STARTED_BY.get(name, [])}
         waiting += imports_of(path)
     return sorted(files)
-
-
-def code_hash(module: str) -> str:
-    """sha256 over the files a module is made of."""
-    digest = hashlib.sha256()
-    for name in closure(module):
-        digest.update(name.encode() + b"\0" + hashlib.sha256((ROOT / name).read_bytes()).digest())
-    return digest.hexdigest()

@@ -10,12 +10,16 @@ from typing import Any
 
 from echodistill.errors import UserError
 from echodistill.evaluating import check_evaluation
+from echodistill.import_graph import closure
 from echodistill.params import load_params
 from flows.dvc_repo import locked
 from flows.run_cache import CLEARED
 
+MODULE = re.compile(r"python -m (echodistill\.stages\.\w+)")
 UNCHANGED = re.compile(r"^Stage '(?P<name>[^']+)' (?P<reason>didn't change, skipping)")
 PIPELINE = "dvc.yaml"
+CODE = "code"
+"""The stage that notes the hash of the code of all others. It runs before them, as no task."""
 EVALUATION = "evaluation/dvc.yaml"
 """In place of ``PIPELINE`` where the corpus is a test alone."""
 # without its folder in the path: a workspace's own code comes first there
@@ -77,7 +81,7 @@ def read_graph(workspace: Path, target: str | None = None, pipeline: str = PIPEL
 
     with locked(workspace) as repo:
         graph = repo.index.graph
-        by_name = {_name(stage): stage for stage in graph if stage.cmd}
+        by_name = {_name(stage): stage for stage in graph if _is_task(stage)}
         if target is not None and target not in by_name:
             raise UserError(
                 f"dvc.yaml has no stage {target!r}; it has {', '.join(sorted(by_name))}"
@@ -92,16 +96,36 @@ def read_graph(workspace: Path, target: str | None = None, pipeline: str = PIPEL
             order += [
                 stage
                 for stage in networkx.dfs_postorder_nodes(graph, start)
-                if stage.cmd and stage not in order
+                if _is_task(stage) and stage not in order
             ]
         return [
             Node(
                 _name(stage),
-                tuple(sorted(_name(needed) for needed in graph.successors(stage) if needed.cmd)),
+                tuple(sorted(_name(each) for each in graph.successors(stage) if _is_task(each))),
                 Meta.of(_name(stage), stage.meta),
             )
             for stage in order
         ]
+
+
+def _is_task(stage: Any) -> bool:
+    """Return whether a stage is brought up to date by itself, as all but ``CODE`` are."""
+    return bool(stage.cmd) and _name(stage) != CODE
+
+
+def note_code(workspace: Path) -> None:
+    """Run the stage ``CODE`` where the graph has it: other stages are compared with what it notes.
+
+    Raises ``UserError`` with what DVC printed where that fails.
+    """
+    with locked(workspace) as repo:
+        if CODE not in {_name(stage) for stage in repo.index.stages if stage.cmd}:
+            return
+    done = subprocess.run(
+        [*REPRO, "--single-item", CODE], cwd=workspace, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise UserError(f"stage {CODE} failed: {done.stdout}{done.stderr}".strip())
 
 
 def _name(stage: Any) -> str:
@@ -159,6 +183,10 @@ def _made_by_no_stage(workspace: Path, stage: str | None) -> set[str]:
             if stage is None or (each.cmd and _name(each) == stage)
         ]
         read = {dep.fs_path for each in stages for dep in each.deps if dep.protocol == "local"}
+        modules = {match[1] for each in stages if (match := MODULE.search(each.cmd or ""))}
+    if stage is not None:  # code, which the graph has as a hash alone
+        code = {name for module in modules for name in closure(module)}
+        read |= {str(workspace.resolve() / name) for name in code}
     return {
         path for path in read if not any(path == out or path.startswith(f"{out}/") for out in made)
     }

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from echodistill.errors import UserError
-from flows.graph import Node, read_graph, unchanged
+from flows.graph import Node, note_code, read_graph, unchanged
 from flows.stage_process import StageCrashed, StageRefused, end_all, run_stage
 
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -99,6 +99,7 @@ class Work:
 def bring_up(pipeline: str, jobs: int, console: Console) -> int:
     """The exit status: 0 when all is up to date."""
     nodes = read_graph(Path(), pipeline=pipeline)
+    note_code(Path())
     known = unchanged(Path(), nodes, pipeline)
     waiting = {node.name: node for node in nodes if node.name not in known}
     alone = {

@@ -34,6 +34,7 @@ from flows.graph import (
     Meta,
     Node,
     inputs_of_graph,
+    note_code,
     read_graph,
     unchanged,
     whole_graph,
@@ -293,6 +294,7 @@ def _store() -> Store | None:
 def _run_graph(site: Site, target: str | None, force: bool, pipeline: str) -> list[StageRun]:
     """Submit every stage behind those it needs. Raises what the first failed stage raised."""
     nodes = read_graph(site.workspace, target, pipeline)
+    note_code(site.workspace)
     skipped = {} if force else unchanged(site.workspace, nodes, pipeline)
     places: dict[str, int] = defaultdict(lambda: 1)
     for node in nodes:

@@ -26,7 +26,7 @@ from echodistill.tracking import without_credentials
 from echodistill.yaml12 import dump_yaml, load_yaml
 from flows.commands import DVC, output_of
 from flows.dvc_repo import locked
-from flows.graph import PIPELINE, Node, inputs_of_stage
+from flows.graph import PIPELINE, Node, inputs_of_stage, note_code
 from flows.remote import share_cache, use_remote
 from flows.stage_process import run_command
 
@@ -175,6 +175,7 @@ def unpacked(
                 {},
                 lambda _line: None,
             )
+        note_code(clone)
         yield clone
 
 

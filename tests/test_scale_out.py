@@ -337,7 +337,7 @@ def test_workers_with_other_code_are_refused(
     running.end_workers()
     shutil.copytree(ROOT / "echodistill", tmp_path / "code/echodistill")
     with (tmp_path / "code/echodistill/audio/noises.py").open("a") as file:
-        file.write("# one line more\n")
+        file.write("MORE = 1\n")
     running.start_workers(1, tmp_path / "code")
     try:
         with pytest.raises(

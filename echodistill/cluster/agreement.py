@@ -2,7 +2,6 @@
 same arithmetic.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -10,8 +9,8 @@ from typing import Any, cast
 
 from distributed import Client, get_worker
 
+from echodistill.code_hash import code_hash
 from echodistill.errors import UserError
-from echodistill.import_graph import ROOT, closure
 
 PACKAGES = ("numpy", "soundfile", "soxr", "dask", "distributed", "cloudpickle")
 OF_SCHEDULER = ("dask", "distributed")
@@ -67,7 +66,7 @@ class WorkerCheck:
     """Where the mapped function is defined."""
     probe: Callable[[], str]
     code: str
-    """sha256 of the module and all it imports."""
+    """Hash of the code of the module and of all it imports."""
     results: str
     """What ``probe`` gave."""
 
@@ -90,19 +89,9 @@ def worker_check(function: Callable, probe: Callable[[], str]) -> WorkerCheck:
     return WorkerCheck(function.__module__, probe, _code(function.__module__), _results(probe))
 
 
-@cache
+@cache  # a file that changes after the worker has imported it is not what the worker runs
 def _code(module: str) -> str:
-    return hashlib.sha256(
-        "".join(name + _file(name) for name in closure(module)).encode()
-    ).hexdigest()
-
-
-@cache
-def _file(name: str) -> str:
-    """Kept for the life of a worker: a file that changes after the worker has imported it is not
-    what the worker runs.
-    """
-    return hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
+    return code_hash(module)
 
 
 @cache

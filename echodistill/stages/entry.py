@@ -14,6 +14,7 @@ from typing import Any, Literal, cast, get_args, get_origin
 
 from echodistill import PARENT_AT_START
 from echodistill.atomic import write_fault
+from echodistill.code_hash import check_fresh
 from echodistill.environment import device_batch, forget_job_manager
 from echodistill.errors import UserError
 from echodistill.lifetime import end_with_parent
@@ -91,6 +92,11 @@ def _converted(annotation: Any, text: str) -> Any:
     return text
 
 
+def _main_module() -> str:
+    """Return the name of the module that was started with ``python -m``."""
+    return sys.modules["__main__"].__spec__.name  # type: ignore[union-attr]
+
+
 def run_stage(
     stage: Callable[..., None],
     sections: Sequence[str],
@@ -117,6 +123,7 @@ def run_stage(
         device_batch()  # before any work
         values = arguments_of(stage, sys.argv[1:])
         with at_work(), reader_may_leave():
+            check_fresh(_main_module())
             inputs = StageInputs(partial(load_params, PARAMS_FILE), sections, reads_folders)
             params = inputs.params
             stage(

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from echodistill.import_graph import code_hash
+from echodistill.code_hash import code_hash
 from echodistill.models.layout import content_hash
 
 RUNS = Path(".echodistill/runs")
