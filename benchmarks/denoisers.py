@@ -22,7 +22,7 @@ from echodistill.audio.distortions.render import render
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.datasets import builtin
 from echodistill.datasets.builtin import Espeak
-from echodistill.params import load_params
+from echodistill.params.whole import load_params
 from echodistill.seeds import rng
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"

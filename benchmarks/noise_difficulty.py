@@ -18,7 +18,7 @@ from echodistill.mixes.noise_settings import open_noise, read_noise
 from echodistill.mixes.sources import sources_of
 from echodistill.models.checkpoint import open_base
 from echodistill.models.response_limit import corpus_limit
-from echodistill.params import load_params
+from echodistill.params.whole import load_params
 
 
 def main() -> None:

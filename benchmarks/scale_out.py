@@ -22,8 +22,8 @@ import soundfile
 
 from echodistill.cluster.mapping import ClusterPool
 from echodistill.cluster.session import local_cluster
-from echodistill.params import Params, load_params
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
+from echodistill.params.whole import Params, load_params
 from echodistill.scale_out import Pool, Serial, Threads
 from echodistill.seeds import rng
 from echodistill.stages import corpus as corpus_stage

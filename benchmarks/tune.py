@@ -35,7 +35,7 @@ from echodistill.models.layout import WEIGHTS, content_hash
 from echodistill.models.response_limit import corpus_limit
 from echodistill.models.responses import respond
 from echodistill.overrides import apply_overrides
-from echodistill.params import Params, validate_params
+from echodistill.params.whole import Params, validate_params
 from echodistill.records import Question, read_rows
 from echodistill.teacher.references import open_references
 from echodistill.teacher.views import View
@@ -100,9 +100,8 @@ def parameters_id(params: Params) -> str:
     train = params.train.model_dump(exclude={"methods", "checkpoint_every"})
     method = getattr(params.train.methods, params.train.method).model_dump()
     parts = {"train": train, "method": method, "seed": params.seed}
-    parts["mixes"] = params.mixes.model_dump(
-        exclude={"decision_snrs_db"}
-    )  # no mix of training or validation
+    # no mix of training or validation
+    parts["mixes"] = params.mixes.model_dump(exclude={"decision_snrs_db"})
     parts["generation"] = params.generation.model_dump()
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:DIGITS]
 

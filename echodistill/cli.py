@@ -7,18 +7,20 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from echodistill.clip_commands import ask, export_audio, listen
 from echodistill.errors import UserError
+from echodistill.project import BASE, COMPARED_MODELS, REPORTS, STUDENT, in_repository
 from echodistill.services.cli import app as services_app
 from echodistill.services.loopback import direct
 from echodistill.storage.place import place_from_environment
 from echodistill.terminal import accept_any_text, reader_may_leave
 
 if TYPE_CHECKING:
-    from echodistill.params import Params
+    from echodistill.params.whole import Params
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,10 +29,8 @@ app = typer.Typer(
 )
 app.add_typer(services_app, name="services")
 
-REPORTS = Path("reports")
 COMPARISON, COMPARED = Path("comparison/dvc.yaml"), REPORTS / "compare.json"
 EVALUATION = Path("evaluation/dvc.yaml")
-COMPARED_MODELS = Path("models/compared")
 QUICK = (
     "comparison.seeds=[1]",
     "comparison.systems=[sft, grpo, distill, echodistill]",
@@ -41,8 +41,6 @@ QUICK = (
 )
 STAGE_MEMORY = 2 * 2**30
 """Bytes to allow for a stage of the comparison; with the default model one takes up to 1.4 GB."""
-STUDENT, BASE = Path("models/student"), Path("models/base")
-CORPUS, MIXES = Path("data/corpus"), Path("data/mixes")
 
 
 def main() -> None:
@@ -116,15 +114,14 @@ def _bring_up(
     from echodistill.teacher.location import cache_folder
     from echodistill.workplace import workplace_cure
 
-    params = _in_repository()
+    params = in_repository()
     with only_run_here() as held:
         if said := restore(params):
             print(said)
         for line in remove_leftovers(Path(), cache_folder()):
             print(line)
-        changed = applied(
-            params, overrides
-        )  # all of it: DVC looks only at the keys that stages name
+        # all of it: DVC looks only at the keys that stages name
+        changed = applied(params, overrides)
         check_inputs(changed)
         stages = check(changed) or stages
         _check_store()
@@ -167,12 +164,12 @@ def compare(
     base, and print the table.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN
-    from echodistill.log_comparison import enter_comparison
     from echodistill.mixes.folds import check_folds
     from echodistill.report.closing import console
     from echodistill.report.comparison_table import print_comparison
     from echodistill.systems import check_distinct
-    from echodistill.tracking import make_store
+    from echodistill.tracking.client import make_store
+    from echodistill.tracking.log_comparison import enter_comparison
 
     def check(params: "Params") -> None:
         if params.corpus.is_test_alone:
@@ -208,12 +205,6 @@ def _cores() -> int:
     return max(1, min(8, worker_count(), memory // STAGE_MEMORY))
 
 
-def _in_repository() -> Path:
-    if not Path("dvc.yaml").is_file():
-        raise UserError(f"{Path.cwd()} holds no dvc.yaml: run in the repository's root")
-    return Path("params.yaml")
-
-
 def _check_store() -> None:
     """A store that is asked for must work before anything is computed for it. Raises
     ``UserError``.
@@ -237,7 +228,7 @@ def publish(
     from echodistill.publishing import publish_stages
     from echodistill.run_lock import at_work
 
-    _in_repository()
+    in_repository()
     with at_work():
         for path, url in publish_stages(STUDENT, stages or None).items():
             print(f"{path}  {url}")
@@ -255,12 +246,12 @@ def register(
     With ECHODISTILL_S3 set, all outputs are published first and linked with the MLflow run.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN
-    from echodistill.log_comparison import enter_comparison
-    from echodistill.params import load_params
+    from echodistill.params.whole import load_params
     from echodistill.publishing import publish
     from echodistill.run_lock import at_work
+    from echodistill.tracking.log_comparison import enter_comparison
 
-    params = _in_repository()
+    params = in_repository()
     with at_work():
         if comparison:
             print(enter_comparison(REPORTS, COMPARED_MODELS))
@@ -288,8 +279,8 @@ def champion(
     ] = None,
 ) -> None:
     """Print the registry's champion, since when it is, and the history; or change it."""
-    from echodistill.champion import championship, roll_back, set_champion
     from echodistill.publishing import forget_registered
+    from echodistill.tracking.champion import championship, roll_back, set_champion
 
     if rollback and set_to is not None:
         raise UserError("--rollback and --set both name the champion: give one of them")
@@ -330,152 +321,9 @@ def provenance(
         raise typer.Exit(1)
 
 
-@app.command()
-def ask(
-    clip: Annotated[
-        Path,
-        typer.Argument(
-            help="An audio file: wav, flac, ogg or mp3; - reads it from standard input."
-        ),
-    ],
-    question: Annotated[str, typer.Argument(help="What to ask about it.")],
-    choices: Annotated[
-        list[str] | None,
-        typer.Option(help="Choices: once, with commas between; or once for each choice."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="student, base, a model folder or a hub id.  [default: student]"),
-    ] = None,
-    both: Annotated[
-        bool, typer.Option("--both", help="Ask base and student, and print both answers.")
-    ] = False,
-    noise: Annotated[
-        str, typer.Option(help="Put the clip in noise of this kind first, e.g. crowd.")
-    ] = "",
-    snr: Annotated[
-        float | None,
-        typer.Option(help="With --noise: its level, dB; the lower the louder.  [default: 0]"),
-    ] = None,
-    max_new_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help=(
-                "Longest answer, in tokens.  [default: as the longest choice needs, and 16; without"
-                " choices 256]"
-            ),
-        ),
-    ] = None,
-) -> None:
-    """Ask a model about a clip."""
-    from echodistill.params_types import HIGHEST_SNR_DB, LOWEST_SNR_DB
-
-    if both and model is not None:
-        raise UserError("--both asks base and student: leave --model out")
-    if snr is not None and not noise:
-        raise UserError(f"--snr {snr:g} needs a --noise, e.g. --noise crowd")
-    if snr is not None and not LOWEST_SNR_DB <= snr <= HIGHEST_SNR_DB:  # so it is for NaN too
-        raise UserError(
-            f"--snr {snr:g}: give a level from {LOWEST_SNR_DB:g} to {HIGHEST_SNR_DB:g} dB"
-        )
-    # only now, as these load the model libraries, which takes seconds
-    from echodistill.inference.single_clip import answer, in_noise, read_clip
-    from echodistill.models.prompts import validate_question
-
-    options = (
-        [part.strip() for part in choices[0].split(",")]
-        if choices and len(choices) == 1
-        else choices or []
-    )
-    validate_question(question, options)
-    waveform = read_clip(clip)
-    if noise:
-        _in_repository()
-        waveform = in_noise(waveform, noise, snr or 0.0, CORPUS, MIXES)
-    if not both:
-        print(answer(_open_named(model or "student"), waveform, question, options, max_new_tokens))
-        return
-    for name in ("base", "student"):
-        print(
-            f"{name + ':':<9}"
-            f"{answer(_open_named(name), waveform, question, options, max_new_tokens)}"
-        )
-
-
-@app.command()
-def listen(
-    port: Annotated[
-        int,
-        typer.Option(
-            min=0, max=65535, help="Where the page is served, on loopback; 0 takes a free one."
-        ),
-    ] = 8490,
-) -> None:
-    """Serve a small page on this machine and print its address: record or upload a clip, slide the
-    noise, read both answers.
-    """
-    from echodistill.listen.server import Asker, serve
-
-    _in_repository()
-
-    def load() -> Asker:
-        from echodistill.inference.single_clip import answer, in_noise
-        from echodistill.listen.example import example_of
-        from echodistill.mixes.noise_settings import read_noise
-
-        student, base = (
-            _open_named("student"),
-            _open_named("base"),
-        )  # first what may not have been made yet
-        models = {"base": base, "student": student}
-        return Asker(
-            lambda clip, question, choices: {
-                name: answer(llm, clip, question, choices, None) for name, llm in models.items()
-            },
-            lambda clip, kind, snr_db: in_noise(clip, kind, snr_db, CORPUS, MIXES),
-            read_noise(MIXES).kinds,
-            example_of(CORPUS),
-            min(llm.family.window_s(llm.processor) for llm in models.values()),
-        )
-
-    serve(load, port, typer.echo)
-
-
-def _open_named(name: str) -> Any:
-    from echodistill.models.audio_llm import load
-    from echodistill.models.checkpoint import open_base, open_model
-    from echodistill.models.layout import RUN
-
-    if name == "student":
-        return open_model(STUDENT, BASE)
-    if name == "base":
-        return open_base(BASE)
-    folder = Path(name)
-    return open_model(folder, BASE) if (folder / RUN).is_file() else load(name)
-
-
-@app.command("export-audio")
-def export_audio(
-    out: Annotated[Path, typer.Argument(help="Folder for the wavs.")],
-    mix: Annotated[
-        list[str] | None,
-        typer.Option(help="A mix id, as in data/mixes/mixes.parquet; may be repeated."),
-    ] = None,
-    condition: Annotated[
-        str, typer.Option(help="Or: test mixes of one condition, e.g. crowd@-10.")
-    ] = "",
-    count: Annotated[int, typer.Option(min=1, help="How many of that condition.")] = 3,
-) -> None:
-    """Write the clean and the noisy wav of chosen mixes, to listen to."""
-    from echodistill.export import export_mixes
-
-    _in_repository()
-    written, asked = export_mixes(CORPUS, MIXES, out, mix or [], condition, count)
-    for path in written:
-        print(path)
-    for line in asked:
-        print(line, file=sys.stderr)
+app.command()(ask)
+app.command()(listen)
+app.command("export-audio")(export_audio)
 
 
 @app.command()

@@ -20,6 +20,8 @@ NO_EFFECT = {
     "echodistill/import_graph.py": "finds the files that are hashed",
     "echodistill/code_hash.py": "hashes them",
     "echodistill/errors.py": "names a fault: the stage that meets one writes nothing",
+    "echodistill/params/whole.py": "refuses bad parameters; a stage's own sections are hashed",
+    "echodistill/params/faults.py": "words what is wrong with a parameter",
     "echodistill/atomic.py": "puts the bytes that it is given in place, or raises",
     "echodistill/lifetime.py": "ends a process with its parent",
     "echodistill/run_lock.py": "keeps two runs from the same folder",
@@ -30,8 +32,8 @@ NO_EFFECT = {
     "echodistill/storage/": "moves bytes that are verified by their hash on arrival",
     "echodistill/training/checkpoint_uploader.py": "sends copies of checkpoints",
     "echodistill/training/remote_checkpoints.py": "fetches checkpoints, verified by their hash",
-    "echodistill/tracking.py": "reports figures to MLflow",
-    "echodistill/local_store.py": "finds MLflow's database",
+    "echodistill/tracking/client.py": "reports figures to MLflow",
+    "echodistill/tracking/local_store.py": "finds MLflow's database",
     "echodistill/revision.py": "tells MLflow which commit ran",
 }
 """Modules that cannot change a byte of what a stage makes, with the reason: files, or folders."""
@@ -47,10 +49,28 @@ def stage_modules() -> list[str]:
 def code_hash(module: str) -> str:
     """Return the sha256 (hex) of the code that ``module`` is made of and that has an effect."""
     digest = hashlib.sha256()
-    for name in closure(module, tuple(NO_EFFECT)):
+    for name in files_with_effect(module):
         if sha256 := file_hash(ROOT / name):
             digest.update(f"{name}\0{sha256}\n".encode())
     return digest.hexdigest()
+
+
+def files_with_effect(module: str) -> list[str]:
+    """Return the files that a hash is of: all that ``module`` imports, and of a stage the modules
+    of the sections of ``params.yaml`` that it is given.
+    """
+    sections = {section.partition(".")[0] for section in sections_of(module)}
+    values = [f"{PACKAGE}.params.{section}" for section in sorted(sections - {"seed"})]
+    return closure(module, *values, without=tuple(NO_EFFECT))
+
+
+def sections_of(module: str) -> tuple[str, ...]:
+    """Return the ``sections`` that a module gives to ``run_stage``; none where it is no stage."""
+    for node in ast.walk(syntax_tree(ROOT / f"{module.replace('.', '/')}.py")):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage":
+            given = {keyword.arg: keyword.value for keyword in node.keywords}
+            return tuple(ast.literal_eval(given["sections"]))
+    return ()
 
 
 def file_hash(path: Path) -> str:

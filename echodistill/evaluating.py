@@ -7,7 +7,7 @@ from typing import Final
 
 from echodistill.errors import UserError
 from echodistill.models.layout import RUN
-from echodistill.params import Params
+from echodistill.params.whole import Params
 
 NANO: Final = "nano"
 NOTHING_TO_TRAIN: Final = (

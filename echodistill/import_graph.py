@@ -39,13 +39,13 @@ def imports_of(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] == PACKAGE and _file_of(name) is not None}
 
 
-def closure(module: str, without: tuple[str, ...] = ()) -> list[str]:
-    """Return the files that a module needs, itself included, as paths from the root, sorted.
+def closure(*modules: str, without: tuple[str, ...] = ()) -> list[str]:
+    """Return the files that some modules need, themselves included, as sorted paths from the root.
 
     Files whose paths begin with one of ``without`` are left out, and with them what only they need.
     """
     files: set[str] = set()
-    waiting = [module]
+    waiting = [*modules]
     while waiting:
         path = _file_of(waiting.pop())
         assert path is not None

@@ -12,8 +12,8 @@ import yaml
 
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
-from echodistill.params import Params, load_params, validate_params
-from echodistill.params_faults import did_you_mean, holds_text, keys_of
+from echodistill.params.faults import did_you_mean, holds_text, keys_of
+from echodistill.params.whole import Params, load_params, validate_params
 from echodistill.paths import check_hashable
 from echodistill.yaml12 import dump_yaml, load_yaml
 

@@ -15,21 +15,22 @@ from echodistill.atomic import atomic_path
 from echodistill.dvc_lock import Lock, check_outputs, read_lock
 from echodistill.errors import UserError
 from echodistill.lineage import flow_run_tags, headline, read_lineage
-from echodistill.local_store import database_of, digest_of
 from echodistill.models.layout import RUN, read_run
 from echodistill.outputs import publish_outputs
 from echodistill.provenance.record import FILE, locations, make_record, record_text
-from echodistill.registry import has_version, log_lineage, log_run, register, run_tags
 from echodistill.revision import revision_tags
 from echodistill.run_reports import Reports
 from echodistill.storage.place import Place, place_from_environment
-from echodistill.tracking import (
+from echodistill.tracking.client import (
     find_or_create_run,
     log_missing_metrics,
     run_page,
     tracking_uri,
     without_credentials,
 )
+from echodistill.tracking.local_store import database_of, digest_of
+from echodistill.tracking.registry import has_version, register
+from echodistill.tracking.runs import log_lineage, log_run, run_tags
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.run_folder import RUNS, SHOWN
 from echodistill.yaml12 import dump_yaml, load_yaml

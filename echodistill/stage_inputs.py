@@ -16,7 +16,7 @@ from typing import Any
 from echodistill import STARTED_S
 from echodistill.errors import UserError
 from echodistill.import_graph import PACKAGE, ROOT, STARTED_BY
-from echodistill.params import Params
+from echodistill.params.whole import Params
 
 FOLDERS = ("corpus.path", "corpus.test.path", "mixes.recordings")
 """Parameters that name a folder which no stage makes."""

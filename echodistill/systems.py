@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from echodistill.errors import UserError
-from echodistill.params import Control, Params, System, TrainParams, ViewName
+from echodistill.params.comparison import System
+from echodistill.params.references import Control, ViewName
+from echodistill.params.train import TrainParams
+from echodistill.params.whole import Params
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from echodistill.errors import UserError
 from echodistill.evaluating import check_evaluation
 from echodistill.import_graph import closure
-from echodistill.params import load_params
+from echodistill.params.whole import load_params
 from flows.dvc_repo import locked
 from flows.run_cache import CLEARED
 

@@ -124,9 +124,8 @@ def stage(
         try:
             done = _bring_up(node, site, force, lambda line: logger.info("%s", line))
         except StageCrashed as error:
-            if (
-                site.watch.cancelled
-            ):  # it takes its stages along: that is no crash to try again after
+            # it takes its stages along: that is no crash to try again after
+            if site.watch.cancelled:
                 raise StageRefused("cancelled") from error
             raise
     logger.info("%s: %s in %.0f s", done.name, done.decision, done.seconds)
@@ -193,9 +192,8 @@ def push(names: list[str], site: Site) -> None:
     logger.info("%s", lines[-1] if lines else "pushed")
 
 
-RUNNER: Any = ThreadPoolTaskRunner(
-    max_workers=MAX_SIDE_BY_SIDE
-)  # narrower in its type parameter than `flow` declares
+# narrower in its type parameter than `flow` declares
+RUNNER: Any = ThreadPoolTaskRunner(max_workers=MAX_SIDE_BY_SIDE)
 
 
 @flow(name="echodistill", task_runner=RUNNER, persist_result=False)

@@ -30,7 +30,7 @@ from echodistill.report.page import headline, sentence
 from echodistill.report.sentences import few_units_warning
 from echodistill.report.table import result_table
 from echodistill.storage.place import parse_place
-from echodistill.tracking import tracking_uri, without_credentials
+from echodistill.tracking.client import tracking_uri, without_credentials
 from flows.graph import EVALUATION, PIPELINE
 from flows.stage_process import StageRun
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
-from echodistill.local_store import NAME, uri_of
 from echodistill.overrides import apply_overrides, own_params
-from echodistill.params import validate_params
+from echodistill.params.whole import validate_params
+from echodistill.tracking.local_store import NAME, uri_of
 from echodistill.yaml12 import dump_yaml, load_yaml
 from flows.commands import DVC, output_of
 from flows.dvc_repo import locked
@@ -132,9 +132,8 @@ def save_experiment(repository: Path, workspace: Path, name: str, pipeline: str 
     """Make the workspace's state an experiment of the repository (``dvc exp show``,
     ``dvc exp apply``) and remove the workspace.
     """
-    lock = str(
-        Path(pipeline).with_name("dvc.lock")
-    )  # of itself DVC saves only the root's, and shows no figure without it
+    # of itself DVC saves only the root's, and shows no figure without it
+    lock = str(Path(pipeline).with_name("dvc.lock"))
     output_of(
         *DVC,
         "exp",

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import soundfile
 
 from echodistill.gates.expect import Between, Expect
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 from tests.corpus_params import corpus_params
 
 Row = dict[str, Any]

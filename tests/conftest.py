@@ -8,9 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # threads that fight over a core make torch ten times slower; read when torch is imported
+# threads that fight over a core make torch ten times slower; read when torch is imported
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -136,9 +135,8 @@ def tiny_llm(tiny_corpus: Corpus) -> AudioLLM:
         for question in tiny_corpus.questions.values()
     ]
     llm = nano.build(texts, 0.6, width=48, encoder_layers=1, decoder_layers=1, seed=0)
-    with (
-        torch.no_grad()
-    ):  # random weights hardly hear: make the audio matter and the answers decided
+    # random weights hardly hear: make the audio matter and the answers decided
+    with torch.no_grad():
         llm.model.model.multi_modal_projector.linear.weight *= 20
         llm.model.lm_head.weight *= 10
     llm.model.eval()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 

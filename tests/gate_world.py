@@ -21,7 +21,7 @@ from echodistill.evaluation.comparison import compare_systems
 from echodistill.evaluation.scores import score_answers
 from echodistill.evaluation.skill import Skill
 from echodistill.evaluation.units import unit_of
-from echodistill.params import Params, validate_params
+from echodistill.params.whole import Params, validate_params
 from echodistill.records import (
     GRIDS,
     Answer,

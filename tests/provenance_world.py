@@ -11,7 +11,7 @@ import yaml
 from echodistill.audio.files import write_wav
 from echodistill.dvc_lock import dvc_md5
 from echodistill.import_graph import ROOT
-from echodistill.params import validate_params
+from echodistill.params.whole import validate_params
 from echodistill.publishing import publish
 from echodistill.stages.corpus import corpus
 from tests.folders import hum

@@ -264,6 +264,5 @@ def test_a_written_wav_is_exact(tmp_path: Path) -> None:
     wave = sine(16_000)
     write_wav(tmp_path / "a.wav", wave)
     assert np.array_equal(soundfile.read(tmp_path / "a.wav", dtype="float32")[0], wave)
-    assert decode_file(tmp_path / "a.wav", 1.0).waveform == pytest.approx(
-        wave, abs=1e-7
-    )  # without its mean
+    # without its mean
+    assert decode_file(tmp_path / "a.wav", 1.0).waveform == pytest.approx(wave, abs=1e-7)

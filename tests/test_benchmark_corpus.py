@@ -11,7 +11,7 @@ import yaml
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.gates.corpus import corpus_checks, corpus_notes
-from echodistill.params import Params, validate_params
+from echodistill.params.whole import Params, validate_params
 from echodistill.records import Quarantined, read_rows
 from echodistill.stages.corpus import corpus
 from echodistill.stages.entry import only

@@ -17,7 +17,7 @@ from echodistill.datasets.layouts import LAYOUTS, SPOKEN
 from echodistill.datasets.parquet_rows import embedded_at, read_embedded
 from echodistill.datasets.sources import SourceClips, SourceQuestion
 from echodistill.errors import UserError
-from echodistill.params_corpus import EVALUATED
+from echodistill.params.corpus import EVALUATED
 from echodistill.provenance.clips import source_state
 from echodistill.records import Clip
 from tests import benchmark_rows as b

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from echodistill.code_hash import file_hash
 from echodistill.import_graph import ROOT, closure, imports_of
 from flows.graph import read_graph
 
@@ -26,7 +27,7 @@ HOME = {
     "boto3": {"storage"},
     "botocore": {"storage"},
     "great_expectations": {"quality.py"},
-    "mlflow": {"tracking.py", "registry.py", "model_package.py", "served_model.py"},
+    "mlflow": {"tracking", "served_model.py"},
     "soundfile": {"audio/files.py", "audio/stored.py", "audio/distortions/codec.py"},
     "pywt": {"audio/denoise.py"},
     "noisereduce": {"audio/denoise.py"},
@@ -87,7 +88,6 @@ def test_pure_modules_import_no_edge(name: str) -> None:
         "teacher",
         "quality",
         "tracking",
-        "registry",
         "publishing",
         "cli",
         "report",
@@ -126,15 +126,12 @@ def test_training_never_imports_plotting() -> None:
     assert not [name for name in closure("echodistill.stages.train") if "/report/" in name]
 
 
-def test_package_markers_are_empty() -> None:
+def test_package_markers_hold_a_docstring_at_most() -> None:
     """But for the first, which notes when the process began, and by whom it was started, before
     anything else is loaded.
     """
-    assert [
-        name
-        for name in FILES
-        if name.endswith("/__init__.py") and (ROOT / "echodistill" / name).stat().st_size
-    ] == []
+    markers = [name for name in FILES if name.endswith("/__init__.py")]
+    assert [name for name in markers if file_hash(ROOT / "echodistill" / name)] == []
     assert re.findall(
         r"^(?:import|from) .*", (ROOT / "echodistill/__init__.py").read_text(), re.MULTILINE
     ) == [

@@ -167,9 +167,8 @@ def test_a_recording_is_asked_about_as_the_microphone_gave_it(
     said = tab.run("document.getElementById('recorded').textContent")
     seconds = float(re.fullmatch(r"(\d+\.\d) s recorded", said).group(1))  # type: ignore[union-attr]
     assert 0.5 < seconds < 30
-    assert (
-        tab.run("document.getElementById('file').files.length") == 0
-    )  # the recording has taken its place
+    # the recording has taken its place
+    assert tab.run("document.getElementById('file').files.length") == 0
     ask(tab)
     heard = answers(tab)[1]
     assert int(heard.split()[0]) == pytest.approx(16_000 * seconds, abs=1_000)

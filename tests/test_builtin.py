@@ -11,7 +11,7 @@ from echodistill.audio.kinds import KINDS
 from echodistill.audio.noises import PROCEDURAL
 from echodistill.datasets.builtin import ACCENTS, VARIANTS, WORDS, Espeak, read, voice_names
 from echodistill.datasets.sources import SourceFailed, split_groups
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 from echodistill.records import SPLITS
 from tests.corpus_params import corpus_params
 

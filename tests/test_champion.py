@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 
-from echodistill.champion import championship, roll_back, set_champion
 from echodistill.champion_answers import ANSWERS, ChampionStatus, read_status
 from echodistill.champion_folder import ChampionFacts, files_hash, read_facts, write_facts
 from echodistill.datasets.store import Corpus
@@ -25,13 +24,14 @@ from echodistill.models.audio_llm import AudioLLM
 from echodistill.publishing import REGISTERED
 from echodistill.quality import validate
 from echodistill.records import Answer, read_rows
-from echodistill.registry import Entered, register
 from echodistill.stages.champion import champion
 from echodistill.stages.entry import only
 from echodistill.stages.mixes import mixes as make_mixes
 from echodistill.stages.predict import predict
 from echodistill.stages.predict_champion import predict_champion
-from echodistill.tracking import find_or_create_run
+from echodistill.tracking.champion import championship, roll_back, set_champion
+from echodistill.tracking.client import find_or_create_run
+from echodistill.tracking.registry import Entered, register
 from tests.conftest import write_corpus
 from tests.provenance_world import make_world, write, write_lock
 from tests.provenance_world import register as register_world
@@ -427,9 +427,8 @@ def test_a_champion_that_cannot_be_opened_or_hears_too_little_is_said(
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     (folder / "student/config.json").unlink()
-    write_facts(
-        folder, ChampionFacts("1", "f", "w", files_hash(folder))
-    )  # it was registered without it
+    # it was registered without it
+    write_facts(folder, ChampionFacts("1", "f", "w", files_hash(folder)))
     status, answers = asked.answers(folder)
     assert "cannot be loaded" in status.reason
     assert "dvc repro --force predict_champion" in status.reason

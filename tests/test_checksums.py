@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.champion import identity_of
 from echodistill.checksums import SUMS, verify_checksums, write_checksums
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
@@ -22,6 +21,7 @@ from echodistill.stages import references as references_stage
 from echodistill.stages.entry import only
 from echodistill.stages.gate import gate
 from echodistill.teacher.references import ROWS, TARGETS, open_references
+from echodistill.tracking.champion import identity_of
 from tests.test_stages import params_of
 
 

@@ -19,7 +19,9 @@ from echodistill.code_hash import (
     STAGES,
     check_fresh,
     code_hash,
+    files_with_effect,
     normalised,
+    sections_of,
     stage_modules,
 )
 from echodistill.errors import UserError
@@ -145,6 +147,7 @@ CHANGES = {
     "the trainer": ("training/trainer.py", "MORE = 1\n", {"fingerprint", "train", "train_system"}),
     "a new file": ("objectives/brand_new.py", "MORE = 1\n", set()),
     "one stage": ("stages/card.py", "MORE = 1\n", {"card"}),
+    "all parameters": ("params/whole.py", "MORE = 1\n", set()),
 }
 
 
@@ -177,6 +180,27 @@ def test_mixing_changes_mixes_and_what_follows_and_neither_corpus_nor_base(copy:
     changed = {stage for stage in before if before[stage] != after[stage]}
     assert {"mixes", "train", "predict", "fold_mixes"} <= changed
     assert not changed & {"corpus", "base", "references", "card", "promote"}
+
+
+def test_the_parameters_of_training_are_no_part_of_the_data(copy: Path) -> None:
+    before = hashes_in(copy)
+    path = copy / "echodistill/params/train.py"
+    whole = path.read_text()
+    path.write_text(whole + "MORE = 1\n")
+    try:
+        after = hashes_in(copy)
+    finally:
+        path.write_text(whole)
+    changed = {stage for stage in before if before[stage] != after[stage]}
+    assert {"train", "train_system", "card"} <= changed
+    assert not changed & {"corpus", "mixes", "base", "references", "predict", "compare", "promote"}
+
+
+def test_a_stage_is_made_of_the_sections_that_it_is_given() -> None:
+    for name in stage_modules():
+        files = files_with_effect(f"{STAGES}.{name}")
+        for section in {each.partition(".")[0] for each in sections_of(f"{STAGES}.{name}")}:
+            assert section == "seed" or f"echodistill/params/{section}.py" in files, name
 
 
 def test_a_stale_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.headline import curve_points, top_figures
 from echodistill.gates.compared import compared_answers_checks, students_checks, table_checks
 from echodistill.gates.expect import Expect
-from echodistill.params import ComparisonParams
+from echodistill.params.comparison import ComparisonParams
 from echodistill.quality import validate
 from echodistill.records import Answer, GridRow, write_rows
 from tests.answers import answer

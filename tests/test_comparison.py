@@ -24,7 +24,10 @@ from echodistill.inference.answer_grid import answer_grid, grid_items, without_a
 from echodistill.inference.resumable import Item
 from echodistill.inference.sample import denoised_mixes
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate
-from echodistill.params import Control, Denoiser, System, TrainParams, validate_params
+from echodistill.params.comparison import Denoiser, System
+from echodistill.params.references import Control
+from echodistill.params.train import TrainParams
+from echodistill.params.whole import validate_params
 from echodistill.records import Answer, GridRow, read_rows, write_rows
 from echodistill.stages.train_system import train_system
 from echodistill.systems import SYSTEMS, check_distinct, settings_for

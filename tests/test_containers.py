@@ -144,9 +144,8 @@ def test_joined_recordings_are_read_in_order_and_must_be_alike() -> None:
         parts = np.concatenate(
             [decoded(encoded(part, format=container)) for part in (first, second)]
         )
-        assert np.allclose(decoded(joined), parts, atol=0.01), (
-            container
-        )  # each is read at its own mean
+        # each is read at its own mean
+        assert np.allclose(decoded(joined), parts, atol=0.01), container
         unlike = encoded(first, format=container) + encoded(second, 8_000, format=container)
         assert (
             "joined of recordings that differ (1 channels at 8000 Hz and 1 channels at 16000 Hz)"
@@ -287,9 +286,8 @@ def test_a_flac_of_unknown_length(codec: str, samples: int) -> None:
             content = encoded(noise(samples, channels), rate, format="FLAC", subtype=codec)
             whole = decoded(content)
             assert np.array_equal(decoded(with_total(content, 0)), whole), (channels, rate)
-            assert np.array_equal(
-                decoded(with_total(content, samples // 2)), whole
-            )  # too few are no more believed
+            # too few are no more believed
+            assert np.array_equal(decoded(with_total(content, samples // 2)), whole)
             assert "truncated" in fault_of(with_total(content, samples + 1))
             for cut in (1, 5):
                 assert "truncated" in fault_of(with_total(content, 0)[:-cut]), cut
@@ -374,9 +372,8 @@ def test_an_mp3_is_read_whole_whether_it_states_its_length(rate: int, mode: str)
         assert b"Info" in first or b"Xing" in first
         bare = b"".join(sound)
         per_frame = 1_152 if rate >= 32_000 else 576
-        whole = (
-            (len(sound) * per_frame - 529) * 16_000 / rate
-        )  # the decoder itself begins 529 samples late
+        # the decoder itself begins 529 samples late
+        whole = (len(sound) * per_frame - 529) * 16_000 / rate
         for variant in (
             bare,
             bare + b"TAG" + bytes(125),

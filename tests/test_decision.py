@@ -26,7 +26,7 @@ from echodistill.evaluation.explained import Faults, explain, next_steps
 from echodistill.evaluation.intervals import Interval
 from echodistill.evaluation.skill import Skill
 from echodistill.evaluation.units import unit_of
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, Clip, Question, write_rows
 from echodistill.report.sentences import decision_lines
 from echodistill.stages.promote import promote
@@ -306,9 +306,8 @@ def test_a_margin_that_cannot_be_reached_is_told_with_the_cure() -> None:
     (remark,) = remarks(DecisionSize(100, 20), [judged("clean_acc", -0.001, -0.032)])
     assert "reaches 3.1 points below its value, more than the margin of 2" in remark
     assert "corpus.clips.decision" in remark
-    assert not remarks(
-        DecisionSize(100, 20), [judged("clean_acc", -0.03, -0.045)]
-    )  # it lost something
+    # it lost something
+    assert not remarks(DecisionSize(100, 20), [judged("clean_acc", -0.03, -0.045)])
     assert not remarks(DecisionSize(100, 20), [judged("clean_acc", 0.05, 0.02)])
     (remark,) = remarks(DecisionSize(100, 9), [])
     assert "9 groups" in remark

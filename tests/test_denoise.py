@@ -105,9 +105,8 @@ AWKWARD = ("silent", "constant", "clipped", "click", "faint", "half silent", "no
 def check(name: str, waveform: Waveform) -> None:
     """What holds for any clip."""
     waveform.flags.writeable = False  # writing into the input raises
-    with np.errstate(
-        all="raise", under="ignore"
-    ):  # what others set must not change the result, nor fail
+    # what others set must not change the result, nor fail
+    with np.errstate(all="raise", under="ignore"):
         first = DENOISERS[name](waveform)
     assert first.shape == waveform.shape
     assert first.dtype == np.float32

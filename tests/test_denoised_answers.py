@@ -23,7 +23,7 @@ from echodistill.models.audio_llm import AudioLLM, Prompt
 from echodistill.models.checkpoint import load_base_or_student
 from echodistill.models.response_limit import corpus_limit
 from echodistill.models.responses import Response, respond
-from echodistill.params import validate_params
+from echodistill.params.whole import validate_params
 from echodistill.records import Answer, read_rows, write_rows
 from echodistill.stages import answer_denoised as stage
 from tests.conftest import tone
@@ -65,9 +65,8 @@ def asked(
         tiny_llm.save(tmp_path / name)
         (tmp_path / name / "run.json").write_text(json.dumps({"weights": "full", "name": name}))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        stage, "one_thread", lambda: None
-    )  # of this process, which has other tests to run
+    # of this process, which has other tests to run
+    monkeypatch.setattr(stage, "one_thread", lambda: None)
     params = validate_params(yaml.safe_load((ROOT / "params.yaml").read_text()), "params.yaml")
 
     def run(student: str) -> list[Path]:

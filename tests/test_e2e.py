@@ -177,9 +177,8 @@ def test_deleted_results_come_back_without_the_model(
     project: Path, first_run: subprocess.CompletedProcess[str]
 ) -> None:
     command(project, "run")
-    assert (
-        promoted(project)["champion"]["version"] is None
-    )  # the first student is the champion itself
+    # the first student is the champion itself
+    assert promoted(project)["champion"]["version"] is None
     kept = (project / "reports/metrics.json").read_bytes()
     (project / "reports/metrics.json").unlink()
     assert not ran(command(project, "run")) & {"train", "predict@base", "predict@student"}

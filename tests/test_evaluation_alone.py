@@ -24,7 +24,7 @@ from echodistill.inference.single_clip import in_noise
 from echodistill.mixes.noise_settings import noise_settings, write_noise
 from echodistill.mixes.sources import babble_split, sources_of
 from echodistill.models.audio_llm import AudioLLM
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.quality import validate
 from echodistill.records import Answer, read_rows
 from echodistill.report.evaluation_table import print_evaluation

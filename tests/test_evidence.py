@@ -12,7 +12,7 @@ from echodistill.errors import UserError
 from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.scores import Outcomes, Scored
 from echodistill.evaluation.units import Sample
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.seeds import rng
 
 CLIPS, KINDS, SNRS = 40, ("crowd", "wind"), (-10.0, 0.0, 20.0)

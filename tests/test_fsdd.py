@@ -13,7 +13,7 @@ import soundfile
 from echodistill.datasets import fsdd
 from echodistill.datasets.sources import SourceClip
 from echodistill.errors import UserError
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 from tests.corpus_params import corpus_params
 
 RATE = 8_000

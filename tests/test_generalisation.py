@@ -6,7 +6,7 @@ import pytest
 from echodistill.audio.distortions.recipe import KINDS, defaults
 from echodistill.errors import UserError
 from echodistill.evaluation.generalisation import distortion_table, level_table
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.records import Answer
 from tests.answers import answer, units_of
 from tests.test_page import QUESTIONS

@@ -222,9 +222,8 @@ def test_models_that_fail_are_told_to_the_page_and_shown_in_the_terminal(
     assert status == 500
     assert "out of memory" in found["error"]
     assert ask(server, CLIP, question="Which?")[0] == 200  # the turn was given back
-    time.sleep(
-        0.5
-    )  # it is written after the answer; what is written while it is read would be lost
+    # it is written after the answer; what is written while it is read would be lost
+    time.sleep(0.5)
     shown = ""
     for _ in range(200):
         shown += capfd.readouterr().err
@@ -257,9 +256,8 @@ def test_a_client_that_goes_away_leaves_no_trace_and_its_turn_is_skipped(
             while rudely and question not in asked:
                 time.sleep(0.01)
             if rudely:
-                line.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                )  # a reset, no farewell
+                # a reset, no farewell
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     leave("first", True)  # while it is answered
     with server.turn:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from echodistill import local_store
 from echodistill.errors import UserError
-from echodistill.local_store import (
+from echodistill.tracking import local_store
+from echodistill.tracking.client import connected, find_or_create_run
+from echodistill.tracking.local_store import (
     bring_artifacts_along,
     database_of,
     fault_of,
@@ -23,12 +24,11 @@ from echodistill.local_store import (
     make_whole,
     uri_of,
 )
-from echodistill.tracking import connected, find_or_create_run
 from tests.provenance_world import make_world
 from tests.test_pipeline import ROOT
 
 TRACK = (
-    "from echodistill.tracking import find_or_create_run; print(find_or_create_run('one', 'grpo'))"
+    "from echodistill.tracking.client import find_or_create_run as find\nprint(find('one', 'grpo'))"
 )
 REGISTER = "from tests.provenance_world import register; print(register())"
 
@@ -98,10 +98,11 @@ def test_a_store_appears_under_its_name_when_it_is_made(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         make_whole(database, fail)
     assert list(tmp_path.rglob("*")) == [database.parent]
+    # the second by a process that began before the first was there
     for text in (
         "first",
         "second",
-    ):  # the second by a process that began before the first was there
+    ):
 
         def make(made: Path, text: str = text) -> None:
             made.write_text(text)

@@ -14,9 +14,9 @@ from echodistill.dvc_lock import Lock, LockedStage, dvc_md5
 from echodistill.errors import UserError
 from echodistill.evaluation.evidence import table_of
 from echodistill.evaluation.headline import METRICS, seed_figures
-from echodistill.log_comparison import FILES, _stages, enter_comparison
-from echodistill.registry import log_figures
-from echodistill.tracking import find_or_create_run
+from echodistill.tracking.client import find_or_create_run
+from echodistill.tracking.log_comparison import FILES, _stages, enter_comparison
+from echodistill.tracking.runs import log_figures
 from tests.test_evidence import SETTINGS, system
 
 

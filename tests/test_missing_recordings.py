@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from echodistill.errors import UserError
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import SPLITS, Quarantined, read_rows
 from echodistill.report.page import Page, render
 from echodistill.stages.gate import gate

@@ -442,9 +442,8 @@ def test_a_hub_models_files_are_those_that_stage_base_has_used(
     assert {WEIGHTS, "config.json"} <= pointer["files"].keys()
     (base / POINTER).write_text(json.dumps(pointer))
     (base / FACTS).write_text("{}")
-    (cached / "added_later.json").write_text(
-        "{}"
-    )  # another version of transformers fetches other files
+    # another version of transformers fetches other files
+    (cached / "added_later.json").write_text("{}")
     open_base(base, "cpu")
     content = bytearray((cached / WEIGHTS).read_bytes())
     content[-3] ^= 1

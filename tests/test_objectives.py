@@ -257,9 +257,8 @@ def test_shaped_advantages_shares() -> None:
     plain = shaped_advantages(rewards, None, 0.5)
     assert torch.equal(plain.rewards, rewards)
     assert plain.inert_share == 1.0
-    assert (
-        shaped_advantages(-rewards.abs(), tensor([[0.5]] * 4), 0.5).inert_share == 1.0
-    )  # nothing rewarded: no nan
+    # nothing rewarded: no nan
+    assert shaped_advantages(-rewards.abs(), tensor([[0.5]] * 4), 0.5).inert_share == 1.0
 
 
 def term(

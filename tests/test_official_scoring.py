@@ -16,7 +16,8 @@ from rich.console import Console
 from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.official_scoring import scoring_of, with_authors
 from echodistill.evaluation.scores import Scored, score_answers
-from echodistill.params import CompareParams, Params, validate_params
+from echodistill.params.compare import CompareParams
+from echodistill.params.whole import Params, validate_params
 from echodistill.records import Answer, Clip, Question, write_rows
 from echodistill.report.comparison_table import (
     LEGEND,

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echodistill.evaluation.domains import by_domain
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.records import Quarantined
 from echodistill.report.audio_examples import draw_examples
 from echodistill.report.charts import Series, bars, heat_map, line_chart, nice_range
@@ -140,9 +140,8 @@ def test_the_page_says_what_came_out(page: Page) -> None:
     few = render(replace(page, table={**page.table, "units": 4, "unit": "group"}))
     assert "intervals over 4 groups and 3 seeds" in few
     assert '<p class="warning">Warning: the test has only 4 groups' in few
-    assert (
-        text.count("&lt;b&gt;neither&lt;/b&gt;") == 40
-    )  # the first forty, and nothing from data is markup
+    # the first forty, and nothing from data is markup
+    assert text.count("&lt;b&gt;neither&lt;/b&gt;") == 40
     assert "<b>neither" not in text
     assert text.count("<audio") == 4
     assert "Which &lt;colour&gt;?" in text

@@ -79,9 +79,8 @@ def test_stages_overlap_and_follow_what_they_need(project: Path) -> None:
     assert again.returncode == 0
     assert "all stages are up to date" in again.stdout
     assert {name: (project / name).read_text() for name in before} == before
-    (project / "source").write_text(
-        "2"
-    )  # all that stands behind a change runs, not only what DVC sees first
+    # all that stands behind a change runs, not only what DVC sees first
+    (project / "source").write_text("2")
     assert bring_up(project).returncode == 0
     assert not [name for name in before if (project / name).read_text() == before[name]]
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from echodistill.errors import UserError
 from echodistill.overrides import apply_overrides
-from echodistill.params import load_params, validate_params
+from echodistill.params.whole import load_params, validate_params
 from echodistill.yaml12 import dump_yaml, load_yaml
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"

@@ -17,7 +17,7 @@ from echodistill.audio.recordings import list_recordings
 from echodistill.datasets import benchmarks, fsdd
 from echodistill.errors import UserError
 from echodistill.overrides import check_inputs
-from echodistill.params import load_params
+from echodistill.params.whole import load_params
 from echodistill.paths import check_hashable, fault_of_path, unwatched
 from tests.corpus_params import corpus_params
 from tests.folders import ROW, hum, only_question, read, read_jsonl, write_recordings

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from echodistill.code_hash import NO_EFFECT, STAGES, stage_modules
+from echodistill.code_hash import STAGES, files_with_effect, stage_modules
 from echodistill.gates.next_step import next_step
 from echodistill.import_graph import ROOT, closure
 from echodistill.stage_inputs import FOLDERS, watched_folders
@@ -214,7 +214,7 @@ def hashes_with(edited: str) -> set[str]:
     return {
         f"build/code/{name}.sha256"
         for name in stage_modules()
-        if edited in closure(f"{STAGES}.{name}", tuple(NO_EFFECT))
+        if edited in files_with_effect(f"{STAGES}.{name}")
     }
 
 

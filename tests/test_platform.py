@@ -88,9 +88,8 @@ def test_the_run_shows_what_it_did(team: Team, first_run: str) -> None:
             re.fullmatch(rf"{stage}: ran \(on pool gpu\) in \d+ s", line) for line in lines
         ), stage
     assert any(line.startswith("corpus: ran in ") for line in lines)
-    assert any(
-        "references, " in line and "right" in line for line in lines
-    )  # logged on the other machine, shown here
+    # logged on the other machine, shown here
+    assert any("references, " in line and "right" in line for line in lines)
     tasks = team.api(
         "/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [first_run]}}, "limit": 100}
     )

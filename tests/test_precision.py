@@ -17,7 +17,7 @@ from echodistill.models.checkpoint import open_base, open_model
 from echodistill.models.layout import RUN
 from echodistill.models.precision import WeightsDtype, inference_dtype, training_dtype
 from echodistill.objectives.supervised import cross_entropy
-from echodistill.params import GenerationParams
+from echodistill.params.generation import GenerationParams
 from echodistill.training import student
 from echodistill.training.train import train_student
 from tests.test_trainer import LIMIT, settings_of, source_of

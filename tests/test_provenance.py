@@ -21,10 +21,10 @@ from echodistill.import_graph import ROOT
 from echodistill.outputs import PUBLISHED, publish_outputs
 from echodistill.provenance.report import show
 from echodistill.publishing import REGISTERED
-from echodistill.registry import read_run_file, run_tags, tag_name
 from echodistill.storage.client import Store, open_store
 from echodistill.storage.folders import read_manifest, verify_file
 from echodistill.storage.place import parse_place
+from echodistill.tracking.runs import read_run_file, run_tags, tag_name
 from tests.provenance_world import CLIPS, STAGES, make_world, register, write, write_lock
 from tests.seaweed import Seaweed
 from tests.storage_fixtures import BUCKET, LOADER, keys_in, metadata_of, overwrite

@@ -12,7 +12,7 @@ from echodistill.audio.files import write_wav
 from echodistill.datasets.reasons import kinds_of
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.params import validate_params
+from echodistill.params.whole import validate_params
 from echodistill.records import Quarantined
 from echodistill.stages.corpus import SHOWN, corpus
 from echodistill.stages.entry import only

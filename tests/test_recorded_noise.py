@@ -24,7 +24,7 @@ from echodistill.gates.expect import Expect
 from echodistill.gates.mixes import mixes_checks, mixes_notes
 from echodistill.mixes.division import divide_recordings
 from echodistill.mixes.noise_settings import NoiseSettings, open_noise, read_noise, write_noise
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.quality import validate
 from echodistill.records import SPLITS, Clip, read_rows, write_rows
 from echodistill.stages.fold_mixes import fold_mixes

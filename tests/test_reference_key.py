@@ -23,7 +23,7 @@ from echodistill.models.audio_llm import AudioLLM, load
 from echodistill.models.checkpoint import open_base
 from echodistill.models.identity import model_identity
 from echodistill.models.layout import FACTS, POINTER, file_hashes, revision_of
-from echodistill.params import ReferencesParams
+from echodistill.params.references import ReferencesParams
 from echodistill.stages import base as base_stage
 from echodistill.stages.base import _pointer
 from echodistill.stages.entry import only
@@ -190,9 +190,8 @@ def test_the_same_model_has_the_same_parts_in_another_place_and_process(
 ) -> None:
     (own_copy / "README.md").write_text("rewritten")
     llm = load(str(own_copy), device="cpu")
-    llm.tokenizer(
-        ["a", "a longer one"], padding=True, truncation=True, max_length=3
-    )  # leaves its state in the tokenizer
+    # leaves its state in the tokenizer
+    llm.tokenizer(["a", "a longer one"], padding=True, truncation=True, max_length=3)
     assert model_identity(llm) == identity_of(model_folder)
     script = (
         "import json, sys, tests.test_reference_key as t;"

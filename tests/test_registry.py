@@ -12,9 +12,9 @@ import pytest
 from echodistill.audio.stored import encode_flac
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM
-from echodistill.registry import register
 from echodistill.run_reports import Reports
-from echodistill.tracking import find_or_create_run
+from echodistill.tracking.client import find_or_create_run
+from echodistill.tracking.registry import register
 from tests.conftest import tone
 
 CHOICES = ["low", "middle", "high"]

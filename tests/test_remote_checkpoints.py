@@ -242,9 +242,8 @@ def test_only_what_is_newer_than_here_is_fetched(store: Store, tmp_path: Path) -
     assert (here / "checkpoint-4/optimizer.pt").stat().st_ino == before
     published(store, tmp_path, 6)
     assert fetch_newest(store, RUN, here) == 6
-    assert (
-        fetch_newest(store, Run("train", "1e" * 16), here) == 0
-    )  # another training's are not its own
+    # another training's are not its own
+    assert fetch_newest(store, Run("train", "1e" * 16), here) == 0
 
 
 def test_a_kill_while_fetching_leaves_nothing_that_counts(store: Store, tmp_path: Path) -> None:
@@ -378,9 +377,8 @@ def test_an_outage_is_one_warning_and_made_good_later(
     assert "warning: the checkpoint of step 2 was not uploaded_checkpoints" in said
     proxy.faults = []
     assert pointers_of(store, RUN.name) == []
-    with uploaded_checkpoints(
-        proxied.place, RUN, here, lambda: None
-    ):  # started again where the local ones are
+    # started again where the local ones are
+    with uploaded_checkpoints(proxied.place, RUN, here, lambda: None):
         pass
     assert [pointer.step for pointer in pointers_of(store, RUN.name)] == [4]
 

@@ -18,7 +18,7 @@ from echodistill.inference.single_clip import answer
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
 from echodistill.models.response_limit import asked_limit, check_context, corpus_limit
 from echodistill.models.responses import respond
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, Question, Reference, read_rows, write_rows
 from echodistill.stages import predict as predict_stage
 from echodistill.stages.base import base

@@ -10,7 +10,7 @@ import pytest
 from echodistill.errors import UserError
 from echodistill.evaluation.comparison import compare_systems
 from echodistill.evaluation.scores import Scored, score_answers, summarise
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.records import Answer, Question
 from tests.answers import answer, units_of
 

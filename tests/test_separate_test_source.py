@@ -16,7 +16,7 @@ from echodistill.audio.files import write_wav
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.gates.corpus import corpus_checks, corpus_notes
-from echodistill.params import Params, validate_params
+from echodistill.params.whole import Params, validate_params
 from echodistill.provenance import clips as provenance
 from echodistill.records import Clip, Quarantined, read_rows
 from echodistill.stages.corpus import corpus
@@ -396,9 +396,8 @@ def test_the_embedded_voices_on_either_side(world: Path) -> None:
         {"source": "builtin", "path": "nowhere"},
         clips={"train": 1, "validation": 0, "decision": 0, "test": 60},
     )
-    assert (
-        len({clip.group for clip in made.clips_of("test")}) > 40
-    )  # all voices are there to test on
+    # all voices are there to test on
+    assert len({clip.group for clip in made.clips_of("test")}) > 40
     made = make(world, {"source": "builtin", "path": "nowhere"}, **few)
     assert [clip.clip_id for clip in made.clips_of("test")] == [
         f"builtin:test-{number:05d}" for number in range(3)

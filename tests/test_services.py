@@ -237,9 +237,8 @@ def test_killed_services_come_back_with_what_they_had(platform: Path) -> None:
     ).stdout.split()[-1]
     known = json.loads((platform / ".echodistill/services/processes.json").read_text())
     for entry in known.values():
-        psutil.Process(entry["pid"]).send_signal(
-            signal.SIGKILL
-        )  # children live on, with their ports
+        # children live on, with their ports
+        psutil.Process(entry["pid"]).send_signal(signal.SIGKILL)
     assert command(platform, "status", check=False).returncode == 1
     command(platform, "up")
     code = f"import mlflow; print(mlflow.artifacts.load_text('runs:/{run_id}/a.txt'))"
@@ -262,9 +261,8 @@ def test_down_leaves_no_process_and_a_taken_port_is_named(platform: Path) -> Non
     assert left == []
     port = read_settings(platform / ".echodistill/services").ports.prefect
     with socket.socket() as other:
-        other.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # connections that just ended do not hold it
+        # connections that just ended do not hold it
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", port))
         other.listen()
         result = command(platform, "up", check=False)

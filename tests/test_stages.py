@@ -22,7 +22,7 @@ from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.inference.resumable import Item, answer_items
 from echodistill.models.audio_llm import AudioLLM, Prompt
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Quarantined, read_rows
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage

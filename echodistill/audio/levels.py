@@ -11,9 +11,8 @@ Waveform = NDArray[np.float32]
 
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside the project
 EXCERPT_DRAWS = 16  # random places tried before the loudest one is taken
-FADE_SAMPLES = (
-    SAMPLE_RATE // 50
-)  # 20 ms: how long the end of a looped noise fades into its beginning
+# 20 ms: how long the end of a looped noise fades into its beginning
+FADE_SAMPLES = SAMPLE_RATE // 50
 PADDING_SAMPLES = 64  # so many exact zeros in a row are no sound's
 DURATION_DECIMALS = 5  # a sample at 192 kHz lasts 0.00001 s
 SILENCE_DBFS = -70.0  # quieter than this over the whole clip counts as silent
@@ -115,6 +114,5 @@ def excerpt(
         if dbfs(without_offset(part)) >= SILENCE_DBFS:
             return part
     loudest = int(np.argmax(np.abs(recording)))
-    return fit_length(
-        recording, samples, min(loudest, max(0, recording.size - samples))
-    )  # not within a fade, if that can be
+    # not within a fade, if that can be
+    return fit_length(recording, samples, min(loudest, max(0, recording.size - samples)))

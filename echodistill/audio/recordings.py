@@ -57,9 +57,8 @@ def list_recordings(folder: Path, kinds: Sequence[str]) -> dict[str, tuple[str, 
         kind = _kind_of(name if path.is_dir() else _stem(name), kinds, numbered=not path.is_dir())
         if kind is None or name.startswith("."):
             continue
-        below = (
-            glob("**", root_dir=path, recursive=True) if path.is_dir() else []
-        )  # follows links to folders
+        # follows links to folders
+        below = glob("**", root_dir=path, recursive=True) if path.is_dir() else []
         files = [f"{name}/{part}" for part in below] if path.is_dir() else [name]
         found[kind] += [
             file

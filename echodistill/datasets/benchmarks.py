@@ -16,7 +16,7 @@ from echodistill.datasets.manifest import Fields, RowError, below
 from echodistill.datasets.recording_paths import RecordingPaths
 from echodistill.datasets.sources import SourceClips
 from echodistill.errors import UserError
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 
 TRUSTED = 0.5
 """A number of folders to leave out is trusted where it finds this share of what the best one

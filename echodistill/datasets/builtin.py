@@ -22,7 +22,7 @@ from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.audio.stored import Decoded
 from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceFailed, split_groups
 from echodistill.datasets.spoken_words import ask, draw_words
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 from echodistill.records import SPLITS
 from echodistill.seeds import rng
 from echodistill.workers import worker_count
@@ -71,10 +71,11 @@ class Espeak:
         trace: TracebackType | None,
     ) -> None:
         for process in self._processes:
+            # closes the pipes and waits; of a dead one something may be left unsent
             with (
                 suppress(BrokenPipeError),
                 process,
-            ):  # closes the pipes and waits; of a dead one something may be left unsent
+            ):
                 pass
 
     def synthesize(self, text: str, voice: str, rate_wpm: int, pitch: int) -> tuple[Waveform, int]:

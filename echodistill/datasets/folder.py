@@ -36,7 +36,7 @@ from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceQue
 from echodistill.errors import UserError
 from echodistill.group_names import group_name
 from echodistill.models.prompts import control_token
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 from echodistill.records import SPLITS, Quarantined
 
 SPLIT_NAMES = {split: split for split in SPLITS} | {"val": "validation", "dev": "validation"}

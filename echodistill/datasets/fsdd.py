@@ -18,7 +18,7 @@ from echodistill.audio.stored import Decoded
 from echodistill.datasets.sources import Raw, SourceClip, SourceClips, split_groups
 from echodistill.datasets.spoken_words import ask, draw_words
 from echodistill.errors import UserError
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 from echodistill.paths import unwatched
 from echodistill.progress import track
 from echodistill.records import SPLITS, Quarantined

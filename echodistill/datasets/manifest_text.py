@@ -64,9 +64,8 @@ def read_text(manifest: Path) -> str:
         cure = "set corpus.path and corpus.manifest" + (f" (there: {there})" if there else "")
         raise UserError(f"{manifest}: {error.strerror}: {cure}") from error
     check_content(manifest, content)
-    encoding = json.detect_encoding(
-        content
-    )  # by its first characters, which are of ASCII in JSON and in a header
+    # by its first characters, which are of ASCII in JSON and in a header
+    encoding = json.detect_encoding(content)
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -79,9 +78,8 @@ def read_text(manifest: Path) -> str:
             f"{manifest} is no UTF-8 but seems to be UTF-16 without a byte-order mark: save the"
             " manifest as UTF-8"
         )
-    return re.sub(
-        r"(?m)^\ufeff", "", text
-    )  # one stands inside where files with a mark were put one behind the other
+    # one stands inside where files with a mark were put one behind the other
+    return re.sub(r"(?m)^\ufeff", "", text)
 
 
 def _manifests_in(folder: Path) -> list[str]:

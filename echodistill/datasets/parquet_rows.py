@@ -96,9 +96,8 @@ def read_embedded(recording: Embedded) -> bytes:
     return bytes(cell)
 
 
-@lru_cache(
-    maxsize=2
-)  # clips are fetched in order, so of each row group once; a second one, since threads run ahead
+# clips are fetched in order, so of each row group once; a second one, since threads run ahead
+@lru_cache(maxsize=2)
 def _cells(file: Path, column: str, row_group: int) -> pa.ChunkedArray:
     parquet = _open(file)
     with _readable(file):

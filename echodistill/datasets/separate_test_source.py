@@ -20,7 +20,7 @@ from pathlib import Path
 from echodistill.datasets.origin import origin
 from echodistill.datasets.sources import Draw, SourceClip, SourceClips
 from echodistill.errors import UserError
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 from echodistill.records import Quarantined
 
 Read = Callable[[CorpusParams], SourceClips]

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from echodistill.audio.stored import Decoded
 from echodistill.errors import UserError
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 from echodistill.records import Quarantined
 from echodistill.seeds import rng
 

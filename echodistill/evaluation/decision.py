@@ -12,7 +12,7 @@ from echodistill.evaluation.criteria import DecisionSize, Differences
 from echodistill.evaluation.intervals import Interval, mean_interval, resamples
 from echodistill.evaluation.scores import Outcomes, score_answers
 from echodistill.evaluation.units import renumbered
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.records import Answer, Question
 from echodistill.seeds import rng
 

@@ -8,7 +8,7 @@ import numpy as np
 from echodistill.evaluation.intervals import rate_interval, resamples
 from echodistill.evaluation.scores import is_right_answer
 from echodistill.evaluation.units import renumbered
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.records import Answer, Question
 from echodistill.seeds import rng
 

@@ -25,7 +25,7 @@ from echodistill.evaluation.intervals import (
 )
 from echodistill.evaluation.scores import Scored
 from echodistill.evaluation.significance import discordance, holm
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.seeds import rng
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from echodistill.audio.kinds import CLEAN
 from echodistill.evaluation.scores import Scored
 from echodistill.evaluation.scoring_rules import RULES, Rule
-from echodistill.params_corpus import Source
+from echodistill.params.corpus import Source
 from echodistill.records import Answer, Question
 
 LETTERED = {"mmau": ".parquet"}

@@ -16,7 +16,7 @@ from echodistill.audio.kinds import ALL_KINDS
 from echodistill.errors import UserError
 from echodistill.evaluation.intervals import Resamples, mean_interval, rate_interval, resamples
 from echodistill.evaluation.scores import Outcomes, Scored
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.seeds import rng
 
 Kinds = dict[str, dict[str, object]]

@@ -8,7 +8,7 @@ from echodistill.audio.mixing import Mix
 from echodistill.gates.expect import HOLDS, Expect, Table
 from echodistill.gates.grid import grid_checks
 from echodistill.gates.truncation import truncation_check
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import GRIDS, Answer, GridRow, read_rows
 
 

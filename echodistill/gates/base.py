@@ -13,7 +13,7 @@ from pathlib import Path
 
 from echodistill.evaluation.skill import FIELDS, LUCK, Skill, advice, in_words, luck, skill_of
 from echodistill.gates.expect import HOLDS, Between, Expect, Table, number, read_json
-from echodistill.params import Params
+from echodistill.params.whole import Params
 
 NANO = "nano"
 KEYS = ("model", "parameters", *FIELDS, "losses")

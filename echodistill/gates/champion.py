@@ -8,7 +8,7 @@ from echodistill.champion_answers import ANSWERS, read_status
 from echodistill.champion_folder import files_hash, read_facts
 from echodistill.gates.answers import answers_checks
 from echodistill.gates.expect import HOLDS, Expect, Table
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, read_rows
 
 EXPLAINED = "a champion is there, or the reason why there is none"

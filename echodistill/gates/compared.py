@@ -13,7 +13,7 @@ from echodistill.checksums import verify_checksums
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, number, read_json
 from echodistill.gates.truncation import truncation_check
 from echodistill.inference.sample import denoised_mixes
-from echodistill.params import ComparisonParams
+from echodistill.params.comparison import ComparisonParams
 from echodistill.records import Answer, GridRow, read_rows
 from echodistill.systems import BASE, fold_run
 from echodistill.training.metrics_file import METRICS, read_metrics

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.gates.expect import HOLDS, Between, Expect, Table, number, read_json
-from echodistill.params import MixesParams, Params
+from echodistill.params.mixes import MixesParams
+from echodistill.params.whole import Params
 
 SYSTEMS = ("base", "student")
 OVERALL = "overall"

@@ -16,8 +16,8 @@ from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluation.answer_patterns import normalise
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, Unique
-from echodistill.params import Params
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
+from echodistill.params.whole import Params
 from echodistill.records import SPLITS, Clip, Quarantined, Question, read_rows
 
 STORED_AS = f"{SAMPLE_RATE} Hz, 1 channel"

@@ -9,7 +9,8 @@ from typing import Any
 from echodistill.evaluated_student import is_absent
 from echodistill.gates.answers import answers_checks
 from echodistill.gates.expect import HOLDS, Between, Expect, Table, number, read_json
-from echodistill.params import MixesParams, Params
+from echodistill.params.mixes import MixesParams
+from echodistill.params.whole import Params
 from echodistill.records import Answer, read_rows
 from echodistill.systems import BASE, STUDENT
 

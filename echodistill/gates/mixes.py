@@ -14,7 +14,8 @@ from echodistill.gates.grid import grid_checks, wanted_cells
 from echodistill.gates.recordings import recordings_checks, recordings_notes
 from echodistill.mixes.noise_settings import NoiseSettings, read_noise
 from echodistill.mixes.sources import babble_split
-from echodistill.params import MixesParams, Params
+from echodistill.params.mixes import MixesParams
+from echodistill.params.whole import Params
 from echodistill.records import GRIDS, Clip, GridRow, MixCheck, Question, read_rows
 
 

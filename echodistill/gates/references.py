@@ -7,7 +7,7 @@ from pathlib import Path
 
 from echodistill.gates.expect import HOLDS, Between, Expect, Table
 from echodistill.gates.truncation import truncation_check
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Question, Reference, read_rows
 
 SHOWN_CHARACTERS = 120

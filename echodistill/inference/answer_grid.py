@@ -16,7 +16,7 @@ from echodistill.inference.resumable import Item, answer_items
 from echodistill.models.audio_llm import AudioLLM, Prompt
 from echodistill.models.checkpoint import load_base_or_student
 from echodistill.models.response_limit import corpus_limit
-from echodistill.params import GenerationParams
+from echodistill.params.generation import GenerationParams
 from echodistill.progress import bar
 from echodistill.records import GRIDS, Answer, GridRow, Question, read_rows, write_rows
 from echodistill.training.run_folder import fingerprint, run_folder

@@ -70,9 +70,8 @@ def answer_items(
     with journal.open("ab") as file:
         if journal.stat().st_size and not journal.read_bytes().endswith(b"\n"):
             file.write(b"\n")  # end a line cut by a kill
-        rendered = ordered_map(
-            lambda part: [item.prompt() for item in part], open_parts
-        )  # the next clips while the model answers
+        # the next clips while the model answers
+        rendered = ordered_map(lambda part: [item.prompt() for item in part], open_parts)
         for part, prompts in zip(open_parts, rendered, strict=True):
             for item, response in zip(part, respond(llm, prompts, max_new_tokens), strict=True):
                 answer = _answer(llm, item, response)

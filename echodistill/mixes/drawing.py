@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from echodistill.audio.kinds import CLEAN
 from echodistill.audio.mixing import Mix, draw
 from echodistill.errors import UserError
-from echodistill.params import MixesParams
+from echodistill.params.mixes import MixesParams
 from echodistill.seeds import rng
 
 

@@ -9,7 +9,7 @@ that was not. Pure.
 from collections.abc import Sequence
 
 from echodistill.errors import UserError
-from echodistill.params import MixesParams
+from echodistill.params.mixes import MixesParams
 
 FIRST = 1
 """The fold of ``mixes.unseen``: that of the pipeline's own training mixes."""

@@ -12,7 +12,7 @@ from echodistill.audio.recordings import NoiseLibrary, RecordedNoise, Segment
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.mixes.division import divide_recordings
-from echodistill.params import MixesParams
+from echodistill.params.mixes import MixesParams
 
 FILE = "noise.json"
 

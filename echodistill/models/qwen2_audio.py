@@ -51,18 +51,20 @@ def fit_fault(config: Any, processor: Any) -> str:
     bins, wanted = extractor.feature_size, config.audio_config.num_mel_bins
     if bins != wanted:
         return f"preprocessor_config.json gives {bins} mel bins, and the model takes {wanted}"
+    # the encoder halves their number
     frames, taken = (
         extractor.nb_max_frames,
         2 * config.audio_config.max_source_positions,
-    )  # the encoder halves their number
+    )
     if frames != taken:
         return (
             f"preprocessor_config.json gives {frames} frames a window, and the model takes {taken}"
         )
+    # which may be the tokenizer's own: see ``tokens.complete_tokens``
     named = (
         tokenizer.pad_token,
         tokenizer.eos_token,
-    )  # which may be the tokenizer's own: see ``tokens.complete_tokens``
+    )
     ids = [index for token, index in tokenizer.get_vocab().items() if token not in named]
     known, size = max(ids) + 1, config.get_text_config().vocab_size
     if known > size:
@@ -84,9 +86,8 @@ def encode_audio(
     is one that is too short.
     """
     extractor = processor.feature_extractor
-    window = round(
-        window_s(processor) * SAMPLE_RATE
-    )  # samples; a nano's window is no whole number of seconds
+    # samples; a nano's window is no whole number of seconds
+    window = round(window_s(processor) * SAMPLE_RATE)
     longest = max(len(waveform) for waveform in waveforms)
     if longest > window:
         raise UserError(

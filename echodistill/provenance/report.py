@@ -27,11 +27,12 @@ from echodistill.provenance.verify import (
     weights_hash,
     weights_state,
 )
-from echodistill.registry import Version, find_version, read_run_file, run_tags, weights_of
 from echodistill.storage.client import Store
 from echodistill.storage.download import read_object
 from echodistill.storage.folders import verify_file
-from echodistill.tracking import tracking_uri, without_credentials
+from echodistill.tracking.client import tracking_uri, without_credentials
+from echodistill.tracking.runs import read_run_file, run_tags
+from echodistill.tracking.versions import Version, find_version, weights_of
 
 WIDTH = 100
 FAULTS = ("missing", "damaged", "changed")

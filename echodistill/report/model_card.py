@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from echodistill.params import Params
-from echodistill.params_corpus import judged_on
+from echodistill.params.corpus import judged_on
+from echodistill.params.whole import Params
 from echodistill.report.sentences import (
     few_units_warning,
     headline_sentence,

@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from echodistill.local_store import uri_of
 from echodistill.services.settings import BUCKET, HOST, PREFIX, Settings
+from echodistill.tracking.local_store import uri_of
 
 POOLS = ("cpu", "gpu")
 QUIET = {

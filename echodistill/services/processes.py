@@ -77,9 +77,8 @@ def _started_of(value: object) -> Started | None:
 
 
 def _since_boot_s(process: psutil.Process) -> float:
-    boot_s = (
-        psutil.boot_time()
-    )  # asked first: psutil computes a process's start from the answer it had last
+    # asked first: psutil computes a process's start from the answer it had last
+    boot_s = psutil.boot_time()
     return process.create_time() - boot_s
 
 
@@ -87,9 +86,8 @@ def start(settings: Settings, service: Service) -> None:
     """Start a service in a session of its own, its output appended to a log. Raises ``UserError``
     for a taken port.
     """
-    if (
-        service.ports
-    ):  # what a killed service left behind holds them still; a worker's runs may go on
+    # what a killed service left behind holds them still; a worker's runs may go on
+    if service.ports:
         _end(_left_of(settings, service.name))
     for port in service.ports:
         if owner := port_taken(port):

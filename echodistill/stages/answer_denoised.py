@@ -11,7 +11,8 @@ from echodistill.inference.answer_grid import answer_both, base_and_student, gri
 from echodistill.inference.disk_cached_denoiser import DiskCachedDenoiser
 from echodistill.inference.sample import denoised_mixes
 from echodistill.mixes.noise_settings import open_noise
-from echodistill.params import Denoiser, Params
+from echodistill.params.comparison import Denoiser
+from echodistill.params.whole import Params
 from echodistill.records import read_rows
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread

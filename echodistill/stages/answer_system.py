@@ -8,7 +8,7 @@ from echodistill.inference.answer_grid import answer_grid, grid_items, without_a
 from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.checkpoint import open_model
 from echodistill.models.response_limit import corpus_limit
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
 from echodistill.training.run_folder import fingerprint

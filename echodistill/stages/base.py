@@ -21,7 +21,7 @@ from echodistill.models.faults import number_fault
 from echodistill.models.layout import FACTS, POINTER, file_hashes, revision_of
 from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import corpus_limit
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.storage.client import checked_place
 from echodistill.storage.place import Place

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.models.layout import read_run
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.report.model_card import model_card
 from echodistill.stages.entry import run_stage
 

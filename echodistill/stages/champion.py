@@ -8,12 +8,12 @@ again.
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
-from echodistill.champion import identity_of, opponent_of
 from echodistill.champion_folder import ChampionFacts, is_whole, read_facts, write_facts
 from echodistill.errors import UserError
-from echodistill.params import Params
-from echodistill.registry import fetch_model
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
+from echodistill.tracking.champion import identity_of, opponent_of
+from echodistill.tracking.versions import fetch_model
 
 NONE = "no other student is champion of the registry"
 """The same before a first student is promoted and after it."""

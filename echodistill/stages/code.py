@@ -4,7 +4,7 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.code_hash import STAGES, code_hash, stage_modules
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 
 

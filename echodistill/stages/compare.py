@@ -11,7 +11,7 @@ from echodistill.evaluation.comparison import compare_systems
 from echodistill.evaluation.scores import score_answers
 from echodistill.evaluation.units import unit_of
 from echodistill.models.layout import read_run
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, read_rows
 from echodistill.report.curves import accuracy_curves, write_curve_points
 from echodistill.stages.entry import run_stage

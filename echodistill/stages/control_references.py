@@ -4,7 +4,8 @@ the clean clip.
 
 from pathlib import Path
 
-from echodistill.params import Control, Params
+from echodistill.params.references import Control
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.teacher.folder import make_references
 from echodistill.training.device import one_thread

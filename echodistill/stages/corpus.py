@@ -19,8 +19,8 @@ from echodistill.datasets.repeated import repeated_in_later_split, settled_split
 from echodistill.datasets.sources import SourceClip, SourceClips
 from echodistill.datasets.store import ShardWriter
 from echodistill.errors import UserError
-from echodistill.params import Params
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
+from echodistill.params.whole import Params
 from echodistill.progress import track
 from echodistill.records import SPLITS, Clip, Quarantined, Question, write_rows
 from echodistill.scale_out import ClusterThreshold, Pool, Threads, open_pool

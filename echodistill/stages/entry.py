@@ -18,7 +18,7 @@ from echodistill.code_hash import check_fresh
 from echodistill.environment import device_batch, forget_job_manager
 from echodistill.errors import UserError
 from echodistill.lifetime import end_with_parent
-from echodistill.params import Params, load_params
+from echodistill.params.whole import Params, load_params
 from echodistill.run_lock import at_work
 from echodistill.stage_inputs import StageInputs
 from echodistill.terminal import accept_any_text, reader_may_leave
@@ -111,9 +111,8 @@ def run_stage(
     since DVC must not watch it: where work is computed changes no byte. ``reads_folders``: it reads
     the folders of recordings that its parameters name.
     """
-    if (
-        "DVC_STAGE" in os.environ
-    ):  # a stage without its DVC would write to a place that another DVC may work on
+    # a stage without its DVC would write to a place that another DVC may work on
+    if "DVC_STAGE" in os.environ:
         end_with_parent(PARENT_AT_START)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

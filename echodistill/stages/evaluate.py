@@ -14,8 +14,8 @@ from echodistill.evaluation.official_scoring import scoring_of, with_authors
 from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.evaluation.units import unit_of
 from echodistill.mixes.sources import babble_split
-from echodistill.params import Params
-from echodistill.params_corpus import judged_on
+from echodistill.params.corpus import judged_on
+from echodistill.params.whole import Params
 from echodistill.records import Answer, read_rows
 from echodistill.report.points import write_points
 from echodistill.stages.entry import run_stage

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from echodistill.evaluated_student import copy_student, is_copy, write_none
 from echodistill.evaluating import check_student
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 
 

@@ -9,7 +9,7 @@ from echodistill.atomic import atomic_path
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.domains import by_domain
 from echodistill.evaluation.units import unit_of
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, Quarantined, read_rows
 from echodistill.report.evaluation_page import render_evaluation
 from echodistill.report.page import ReportPage

@@ -20,8 +20,8 @@ from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.evaluation.units import unit_of
 from echodistill.mixes.folds import FIRST, held_out_kinds
 from echodistill.models.prompts import LETTERS
-from echodistill.params import Params
-from echodistill.params_corpus import judged_on
+from echodistill.params.corpus import judged_on
+from echodistill.params.whole import Params
 from echodistill.records import Answer, Question, read_rows
 from echodistill.report.points import write_points
 from echodistill.stages.entry import run_stage

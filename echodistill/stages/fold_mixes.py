@@ -12,7 +12,7 @@ from echodistill.mixes.drawing import Drawer
 from echodistill.mixes.folds import FIRST, held_out_kinds, with_held_out
 from echodistill.mixes.noise_settings import noise_settings, write_noise
 from echodistill.mixes.sources import sources_of
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import write_rows
 from echodistill.stages.entry import run_stage
 

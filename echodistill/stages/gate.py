@@ -18,7 +18,7 @@ from echodistill.gates.mixes import mixes_checks, mixes_notes
 from echodistill.gates.promotion import promotion_checks
 from echodistill.gates.references import references_checks
 from echodistill.gates.student import student_checks
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.quality import open_gate
 from echodistill.stages.entry import run_stage
 
@@ -27,9 +27,8 @@ def gate(params: Params, artifact: str, verdict: Path, *paths: Path) -> None:
     """Judge ``artifact``; raises ``UserError`` where it does not pass. See
     ``quality.open_gate``.
     """
-    verdict.unlink(
-        missing_ok=True
-    )  # one of before must not stand where an artifact cannot even be read
+    # one of before must not stand where an artifact cannot even be read
+    verdict.unlink(missing_ok=True)
     if paths[0].is_dir():
         verify_checksums(paths[0], "delete it and run `echodistill run`", required=False)
     open_gate(

@@ -6,7 +6,7 @@ from typing import Literal
 from echodistill.errors import UserError
 from echodistill.gates.compared import compared_answers_checks, students_checks, table_checks
 from echodistill.gates.expect import Expect
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.quality import open_gate
 from echodistill.stages.entry import run_stage
 

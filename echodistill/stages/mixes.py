@@ -16,7 +16,7 @@ from echodistill.mixes.checking import FileChecker, RenderTaskBuilder, check, pr
 from echodistill.mixes.drawing import Drawer
 from echodistill.mixes.noise_settings import noise_settings, write_noise
 from echodistill.mixes.sources import sources_of
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.progress import track
 from echodistill.records import GRIDS, SPLITS, GridRow, MixCheck, Question, write_rows
 from echodistill.scale_out import ClusterThreshold, Serial, open_pool

@@ -12,7 +12,7 @@ from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base, open_model
 from echodistill.models.response_limit import corpus_limit
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, write_rows
 from echodistill.stages.entry import run_stage
 from echodistill.training.run_folder import fingerprint
@@ -36,9 +36,8 @@ def predict(
     """
     corpus = Corpus(corpus_folder)
     items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), split=split)
-    if not items or is_absent(
-        model_folder
-    ):  # a source without a decision split, or no student: no model need be opened
+    # a source without a decision split, or no student: no model need be opened
+    if not items or is_absent(model_folder):
         write_rows(out, Answer, [])
         return
     inputs = {

@@ -12,7 +12,7 @@ from echodistill.inference.answer_grid import answer_both, base_and_student
 from echodistill.inference.resumable import Item
 from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import Prompt
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Question, read_rows
 from echodistill.seeds import rng
 from echodistill.stages.entry import run_stage

@@ -18,7 +18,7 @@ from echodistill.evaluation.decision import Differences, decision_size, paired_d
 from echodistill.evaluation.explained import Faults, explain, next_steps
 from echodistill.evaluation.skill import skill_of
 from echodistill.evaluation.units import unit_of
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, Question, read_rows
 from echodistill.report.sentences import decision_lines
 from echodistill.stages.entry import run_stage

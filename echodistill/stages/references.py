@@ -4,7 +4,7 @@ question.
 
 from pathlib import Path
 
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.teacher.folder import make_references
 

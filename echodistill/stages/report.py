@@ -12,7 +12,7 @@ from echodistill.datasets.store import Corpus
 from echodistill.evaluation.domains import by_domain
 from echodistill.evaluation.units import unit_of
 from echodistill.mixes.noise_settings import open_noise
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, Quarantined, read_rows
 from echodistill.report.audio_examples import draw_examples
 from echodistill.report.comparison_table import over

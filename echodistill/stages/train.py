@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.training.student import StudentInputs, make_student
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from echodistill.errors import UserError
-from echodistill.params import Control, Params, System
+from echodistill.params.comparison import System
+from echodistill.params.references import Control
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.systems import SYSTEMS, settings_for
 from echodistill.training.student import StudentInputs, make_student

@@ -20,7 +20,8 @@ from echodistill.models.identity import model_identity
 from echodistill.models.layout import FACTS
 from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import corpus_limit
-from echodistill.params import GenerationParams, ReferencesParams, ViewName
+from echodistill.params.generation import GenerationParams
+from echodistill.params.references import ReferencesParams, ViewName
 from echodistill.progress import bar
 from echodistill.records import Question, Reference, write_rows
 from echodistill.storage.client import checked_place, open_store

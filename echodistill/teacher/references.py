@@ -138,9 +138,8 @@ def save_targets(path: Path, targets: dict[str, TeacherTargets]) -> None:
         if target.top_ids is not None:
             tensors[f"{key}/top_ids"] = target.top_ids
     with atomic_path(path) as temporary:
-        temporary.write_bytes(
-            save(tensors)
-        )  # safetensors' own writer raises no OSError for a full disk
+        # safetensors' own writer raises no OSError for a full disk
+        temporary.write_bytes(save(tensors))
 
 
 def open_references(folder: Path) -> dict[str, TeacherTargets]:

@@ -14,7 +14,7 @@ import numpy as np
 from echodistill.audio.levels import Waveform, power
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.params import ViewName
+from echodistill.params.references import ViewName
 from echodistill.seeds import rng
 
 

@@ -41,9 +41,8 @@ class MetricsLog(TrainerCallback):
         numbers = {
             name: value for name, value in (logs or {}).items() if isinstance(value, int | float)
         }
-        if (
-            "loss" not in numbers or not state.is_world_process_zero
-        ):  # the summary at the end of training repeats what is known
+        # the summary at the end of training repeats what is known
+        if "loss" not in numbers or not state.is_world_process_zero:
             return
         if state.global_step == 1:
             numbers |= self.once

@@ -30,7 +30,7 @@ from echodistill.audio.noises import coloured
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode, pad_rows, score
 from echodistill.objectives.supervised import cross_entropy
-from echodistill.params import NanoParams
+from echodistill.params.base import NanoParams
 from echodistill.records import Question
 from echodistill.seeds import rng
 from echodistill.training.bar import quiet

@@ -101,9 +101,8 @@ def uploaded_checkpoints(
     wait_s = DRAIN_AFTER_FAILURE_S
     try:
         local = latest_complete(folder)
-        if (
-            local is not None and step_of(local) > known
-        ):  # the store was away, or the kill came first
+        # the store was away, or the kill came first
+        if local is not None and step_of(local) > known:
             uploader.submit(local)
         yield [_UploadCheckpoints(uploader)]
         wait_s = DRAIN_S

@@ -20,13 +20,15 @@ from echodistill.models.checkpoint import base_revision, open_base
 from echodistill.models.layout import BASE_REVISION, RUN
 from echodistill.models.precision import chosen_device, training_dtype
 from echodistill.models.response_limit import corpus_limit
-from echodistill.params import GenerationParams, TrainParams, ViewName
+from echodistill.params.generation import GenerationParams
+from echodistill.params.references import ViewName
+from echodistill.params.train import TrainParams
 from echodistill.records import read_rows
 from echodistill.revision import revision_tags
 from echodistill.storage.client import checked_place
 from echodistill.teacher.references import open_references
 from echodistill.teacher.views import View
-from echodistill.tracking import MetricStream
+from echodistill.tracking.client import MetricStream
 from echodistill.training.checkpoints import remove_checkpoints
 from echodistill.training.device import one_thread
 from echodistill.training.distributed import init, is_main, shutdown

@@ -16,7 +16,7 @@ from trl import GRPOConfig
 
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM
-from echodistill.params import TrainParams
+from echodistill.params.train import TrainParams
 from echodistill.training.bar import ProgressBar, quiet
 from echodistill.training.checkpoints import (
     CompleteCheckpoints,
@@ -30,7 +30,8 @@ from echodistill.training.device import precision, require_float32, split_batch
 from echodistill.training.distributed import barrier, is_main, processes
 from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
 from echodistill.training.metrics_log import MetricSink, MetricsLog
-from echodistill.training.trainer import TIMING_METRICS, AudioGRPOTrainer
+from echodistill.training.step_counts import TIMING_METRICS
+from echodistill.training.trainer import AudioGRPOTrainer
 from echodistill.training.training_rows import TrainingRows, sample_order
 
 

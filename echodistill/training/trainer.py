@@ -7,7 +7,6 @@ tokens, V vocabulary.
 """
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -26,14 +25,13 @@ from echodistill.objectives.divergences import sequence_mean, with_tail
 from echodistill.objectives.echodistill import consistency, distill_loss, shaped_advantages
 from echodistill.objectives.ratio import policy_term
 from echodistill.objectives.supervised import cross_entropy, token_entropy, token_log_probs
-from echodistill.params import ObjectiveParams
+from echodistill.params.train import ObjectiveParams
 from echodistill.training.checkpoints import ExactWeights
-from echodistill.training.distributed import all_gather_object, processes
+from echodistill.training.distributed import processes
 from echodistill.training.frozen import frozen_copy, without_dropout
+from echodistill.training.step_counts import CountedSteps
 from echodistill.training.training_rows import TrainingRows
 
-COUNTED = ("clips", "sampled_tokens", "target_tokens")
-TIMING_METRICS = ("tokens_per_s", "clips_per_s", "step_time")
 FEATURE = "feature/"  # prefix of audio features in TRL's batch dictionaries
 
 
@@ -48,11 +46,11 @@ def task_reward(
 
 
 def _targets(batch: dict[str, Any], rows: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The reference tensors of chosen rows."""
+    """Return the reference tensors of chosen rows."""
     return {name: tensor[rows] for name, tensor in batch.items() if name.startswith("target_")}
 
 
-class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
+class AudioGRPOTrainer(ExactWeights, CountedSteps, GRPOTrainer):
     """One trainer for ``echodistill``, ``grpo``, ``distill`` and ``sft``: the same rows in the same
     order for each.
 
@@ -101,7 +99,7 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         self._frozen = self._prepared(frozen) if frozen is not None else None
         self.beta = kl_weight if method == "grpo" else 0.0
         self.ref_model = self._frozen if self.beta > 0 else None
-        self._counts = self._zero_counts()
+        self._reset_counts()
         # how many prompts one loss call stands for, so that accumulated losses add up to a mean
         # over prompts
         self._prompts_per_loss = self.args.per_device_train_batch_size / self.num_generations
@@ -192,16 +190,8 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         last token ends nothing.
         """
         last = ids.gather(1, (mask.sum(dim=1, keepdim=True) - 1).clamp(min=0))
-        return (
-            (~torch.isin(last, torch.tensor(end_ids(self._llm), device=ids.device))).float().mean()
-        )
-
-    @staticmethod
-    def _zero_counts() -> dict[str, float]:
-        """Counts since the last log: clips heard, tokens the student sampled, tokens of references
-        or gold answers it learned from.
-        """
-        return dict.fromkeys(COUNTED, 0) | {"since": time.perf_counter()}
+        ends = torch.tensor(end_ids(self._llm), device=ids.device)
+        return (~torch.isin(last, ends)).float().mean()
 
     def _gold_tensors(self, rows: list[int], device: torch.device) -> dict[str, torch.Tensor]:
         tokenizer = self._llm.tokenizer
@@ -251,10 +241,8 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         )
         if processes() > 1:
             scored[0] = True  # a model in shards must be called by all processes equally often
-        reference, candidate_loss = (
-            torch.zeros(count, device=ids.device),
-            torch.zeros(count, device=ids.device),
-        )
+        reference = torch.zeros(count, device=ids.device)
+        candidate_loss = torch.zeros_like(reference)
         if scored.any():
             with self._teacher() as teacher:
                 logits = self._score(teacher, clean.take(scored), ids[scored], mask[scored])
@@ -318,11 +306,9 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         """Adds: the audio, in TRL's own loss and in its reference model."""
         prompt = input_ids.shape[1] - logits_to_keep
         batch = PromptBatch(input_ids[:, :prompt], attention_mask[:, :prompt], self._features)
-        logits = (
-            self._score(model, batch, input_ids[:, prompt:], attention_mask[:, prompt:])
-            / self.temperature
-        )
-        return token_log_probs(logits, input_ids[:, prompt:]), token_entropy(logits.detach()), None
+        ids, mask = input_ids[:, prompt:], attention_mask[:, prompt:]
+        logits = self._score(model, batch, ids, mask) / self.temperature
+        return token_log_probs(logits, ids), token_entropy(logits.detach()), None
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """Gathers tensors and calls the method's objective."""
@@ -358,20 +344,11 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
             )
             self._record("kl", distill)
         loss = self._objective.policy_weight * policy + self._objective.distill_weight * distill
-        if (
-            not loss.requires_grad
-        ):  # nothing above applies to these rows, but a backward pass needs something to go through
+        if not loss.requires_grad:
+            # nothing above applies to these rows, but a backward pass needs something to go through
             one = torch.arange(len(first), device=first.device) == 0
-            loss = (
-                loss
-                + 0.0
-                * self._score(
-                    model,
-                    prompts.take(one),
-                    inputs["completion_ids"][one],
-                    inputs["completion_mask"][one],
-                ).sum()
-            )
+            ids, mask = inputs["completion_ids"][one], inputs["completion_mask"][one]
+            loss = loss + 0.0 * self._score(model, prompts.take(one), ids, mask).sum()
         return loss
 
     def _policy_loss(
@@ -421,36 +398,3 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
     ) -> torch.Tensor:
         """Return the logits that responses are sampled from, (B, T, V)."""
         return score(model, prompts, response_ids, response_mask, self._llm.never_sample)
-
-    def _record(self, name: str, value: torch.Tensor | float) -> None:
-        self._metrics["train"][name].append(
-            value.item() if isinstance(value, torch.Tensor) else value
-        )
-
-    def _gather_metrics(self) -> None:
-        """Metrics of all processes together: values side by side (what TRL has gathered already is
-        the same in each), counts added.
-        """
-        everyone = all_gather_object((dict(self._metrics["train"]), self._counts))
-        names = sorted({name for metrics, _ in everyone for name in metrics})
-        for name in names:
-            self._metrics["train"][name] = [
-                value for metrics, _ in everyone for value in metrics.get(name, [])
-            ]
-        for name in COUNTED:
-            self._counts[name] = sum(counts[name] for _, counts in everyone)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds: tokens and speed since the last log, and what the other processes recorded."""
-        if processes() > 1:
-            self._gather_metrics()
-        elapsed = time.perf_counter() - self._counts["since"]
-        if "loss" in logs:
-            counts = {name: self._counts[name] for name in COUNTED}
-            tokens = counts["sampled_tokens"] + counts["target_tokens"]
-            logs |= {
-                "clips_per_s": counts.pop("clips") / elapsed,
-                "tokens_per_s": tokens / elapsed,
-            } | counts
-            self._counts = self._zero_counts()
-        super().log(logs, start_time)

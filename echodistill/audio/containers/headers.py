@@ -40,9 +40,8 @@ def first_sphere(content: bytes) -> tuple[bytes, int]:
             CONVERT,
         )
     start = max(int(size[1]), size.end())
-    sample_bytes = int(
-        fields.get(b"sample_n_bytes", b"1")
-    )  # left out where a sample is one byte of u-law or A-law
+    # left out where a sample is one byte of u-law or A-law
+    sample_bytes = int(fields.get(b"sample_n_bytes", b"1"))
     stated = (
         int(fields.get(b"sample_count", b"0"))
         * int(fields.get(b"channel_count", b"1"))

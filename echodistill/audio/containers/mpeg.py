@@ -101,9 +101,8 @@ def _counted(content: bytes, frames: list[tuple[int, _Header]]) -> bytes:
     stated = _stated_count(tag, first)
     if stated == len(sound):
         return tag + body
-    if (
-        stated is not None and stated > len(sound) + 1
-    ):  # some encoders count the frame that holds the count
+    # some encoders count the frame that holds the count
+    if stated is not None and stated > len(sound) + 1:
         raise Truncated(f"the header claims {stated} MPEG frames, {len(sound)} are there")
     if first.layer == 3:
         return _counting_frame(sound[0][1], len(sound)) + body

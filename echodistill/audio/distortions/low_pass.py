@@ -18,7 +18,6 @@ def low_pass(waveform: Waveform, cutoff_hz: float, stream: np.random.Generator) 
     spectrum = np.fft.rfft(waveform.astype(np.float64), length)
     frequency_hz = np.fft.rfftfreq(length, 1.0 / SAMPLE_RATE)
     above = np.clip((frequency_hz / cutoff_hz - 1.0) / TRANSITION + 0.5, 0.0, 1.0)
-    gain = 0.5 + 0.5 * np.cos(
-        np.pi * above
-    )  # a raised cosine: real and even, so no phase and no delay
+    # a raised cosine: real and even, so no phase and no delay
+    gain = 0.5 + 0.5 * np.cos(np.pi * above)
     return within_full_scale(np.fft.irfft(spectrum * gain, length)[: waveform.size])

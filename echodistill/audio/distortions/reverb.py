@@ -67,9 +67,8 @@ def room_response(room: int, t60_s: float) -> tuple[NDArray[np.float64], int]:
     shoebox.add_source(source_m)
     shoebox.add_microphone(microphone_m)
     shoebox.compute_rir()
-    delay = (
-        pra.constants.get("frac_delay_length") // 2
-    )  # before every arrival, for the start of its interpolation
+    # before every arrival, for the start of its interpolation
+    delay = pra.constants.get("frac_delay_length") // 2
     distance = np.linalg.norm(source_m - microphone_m) / pra.constants.get("c") * SAMPLE_RATE
     direct = round(delay + float(distance))
     early = shoebox.rir[0][0].astype(np.float64)

@@ -11,9 +11,8 @@ from echodistill.audio.distortions.full_scale import within_full_scale
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
 
 HOP = 256  # samples, 16 ms; a frame is two hops
-SEARCH = (
-    SAMPLE_RATE // 100
-)  # samples each way: a whole period of a voice of 50 Hz fits in both together
+# samples each way: a whole period of a voice of 50 Hz fits in both together
+SEARCH = SAMPLE_RATE // 100
 
 
 def time_stretch(waveform: Waveform, factor: float, stream: np.random.Generator) -> Waveform:
@@ -21,9 +20,8 @@ def time_stretch(waveform: Waveform, factor: float, stream: np.random.Generator)
     length = round(waveform.size * factor)
     margin = 2 * HOP + SEARCH
     samples = np.pad(waveform.astype(np.float64), (margin, 2 * margin))
-    window = 0.5 - 0.5 * np.cos(
-        np.pi * np.arange(2 * HOP) / HOP
-    )  # shifted by a hop it adds up to one
+    # shifted by a hop it adds up to one
+    window = 0.5 - 0.5 * np.cos(np.pi * np.arange(2 * HOP) / HOP)
     total = np.zeros(length + 4 * HOP)
     start = 0
     for number in range(-(-length // HOP) + 1):

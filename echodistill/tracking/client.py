@@ -21,9 +21,9 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
-from echodistill import local_store
 from echodistill.batches import batches
 from echodistill.errors import UserError
+from echodistill.tracking import local_store
 
 FINGERPRINT_TAG = "echodistill.fingerprint"
 EXPERIMENT = "echodistill"

@@ -15,16 +15,21 @@ from typing import Any, Literal
 
 from echodistill.checksums import verify_checksums
 from echodistill.errors import UserError
-from echodistill.local_store import database_of
 from echodistill.models.layout import TAKE_AGAIN, WEIGHTS, content_hash, read_run
-from echodistill.tracking import FINGERPRINT_TAG, connected, tracking_uri, without_credentials
+from echodistill.tracking.client import (
+    FINGERPRINT_TAG,
+    connected,
+    tracking_uri,
+    without_credentials,
+)
+from echodistill.tracking.local_store import database_of
 
 MODEL = "echodistill"
 CHAMPION = "champion"
 WEIGHTS_TAG = "echodistill.weights_sha256"
 PREVIOUS_TAG = "echodistill.previous_champion"
 ROLLED_BACK_TAG = "echodistill.rolled_back"
-CHANGE_TAG = "echodistill.champion."
+CHANGE_TAG = "echodistill.tracking.champion."
 """Before a change's number, in the tags of the registered model."""
 How = Literal["promoted", "rolled back to", "set by hand to"]
 

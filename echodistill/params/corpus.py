@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from echodistill.params_faults import BadKey
-from echodistill.params_types import (
+from echodistill.params.faults import BadKey
+from echodistill.params.types import (
     Count,
     FirstNumber,
     GroupName,

@@ -40,7 +40,6 @@ class Section(BaseModel):
             isinstance(value, bool)
             and cls.model_fields[info.field_name or ""].annotation is not bool
         ):
-            raise ValueError(
-                "true or false stands where another value belongs"
-            )  # it would pass as the number 1
+            # it would pass as the number 1
+            raise ValueError("true or false stands where another value belongs")
         return value

@@ -20,15 +20,15 @@ from echodistill.lineage import flow_run_tags
 from echodistill.mixes.folds import FIRST
 from echodistill.models.layout import read_run
 from echodistill.outputs import publish_outputs
-from echodistill.registry import log_figures
 from echodistill.revision import revision_tags
 from echodistill.storage.place import place_from_environment
-from echodistill.tracking import (
+from echodistill.tracking.client import (
     find_or_create_run,
     log_missing_metrics,
     tracking_uri,
     without_credentials,
 )
+from echodistill.tracking.runs import log_figures
 from echodistill.training.metrics_file import METRICS as STEPS
 from echodistill.training.metrics_file import read_metrics
 
