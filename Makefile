@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup run compare test test-platform lint clean services deploy
+.PHONY: help setup run compare test test-platform docs lint clean services deploy
 
 help:  ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ test: $(READY)  ## Run the tests, one small run of the whole pipeline among them
 
 test-platform: $(READY)  ## Run the long tests too: a comparison, and the whole platform with kill, cancel, side by side
 	@python -m pytest -m "long or not long" tests/test_platform.py tests/test_compare_run.py
+
+docs: $(READY)  ## Build the documentation into build/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/uv tool run --quiet --from mkdocs==1.6.1 --with mkdocs-material==9.8.2 mkdocs build --quiet --strict
 
 lint: $(READY)  ## Check style and types
 	@ruff check .

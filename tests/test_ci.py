@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.browser import NAMES
 from tests.test_pipeline import ROOT
@@ -31,6 +32,14 @@ def test_a_run_with_skipped_browser_tests_says_so_in_its_last_lines() -> None:
     last = result.stdout.strip().splitlines()[-2:]
     assert last[0].startswith("WARNING: 4 browser tests were skipped, so the pages are not tested")
     assert "4 skipped" in last[1]
+
+
+def test_the_workflow_follows_its_schema_and_runs_the_same_check() -> None:
+    workflow = ROOT / ".github/workflows/ci.yml"
+    schema = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
+    subprocess.run([sys.executable, *schema, workflow], check=True)
+    (job,) = yaml.safe_load(workflow.read_text())["jobs"].values()
+    assert job["steps"][-1]["run"] == "bash .ci/run"
 
 
 class Machine:
@@ -62,7 +71,7 @@ class Machine:
         return self._calls.read_text().splitlines(), result.stdout
 
 
-MAKE = ["make lint", "make test"]
+MAKE = ["make lint", "make docs", "make test"]
 
 
 def test_the_check_installs_chromium_where_there_is_none(tmp_path: Path) -> None:
