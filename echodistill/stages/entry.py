@@ -93,8 +93,9 @@ def _converted(annotation: Any, text: str) -> Any:
 
 
 def _main_module() -> str:
-    """Return the name of the module that was started with ``python -m``."""
-    return sys.modules["__main__"].__spec__.name  # type: ignore[union-attr]
+    """Return the name of the module that was started with ``python -m``; empty for other code."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec else ""
 
 
 def run_stage(
@@ -122,7 +123,8 @@ def run_stage(
         device_batch()  # before any work
         values = arguments_of(stage, sys.argv[1:])
         with at_work(), reader_may_leave():
-            check_fresh(_main_module())
+            if module := _main_module():
+                check_fresh(module)
             inputs = StageInputs(partial(load_params, PARAMS_FILE), sections, reads_folders)
             params = inputs.params
             stage(
