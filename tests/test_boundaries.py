@@ -110,7 +110,7 @@ def test_objectives_are_torch_only() -> None:
         "teacher.references",
         "teacher.shared_cache",
         "audio.recordings",
-        "answering.journal",
+        "inference.resumable",
     ],
 )
 def test_the_training_core_imports_without_the_platform(core: str) -> None:

@@ -87,7 +87,8 @@ def test_the_head_is_yaml_with_the_results() -> None:
         "| free answers that name no choice, SNR 0 dB and less | 26.4 | 8.1 | -18.3 [-21.0,"
         " -15.0] |" in body
     )
-    assert "at SNR 0 dB and less, 26.4 % of the base's and 8.1 % of this model's" in body
+    unparsed = "at SNR 0 dB and less, 26.4 % of the base's and 8.1 % of this model's"
+    assert unparsed in " ".join(body.split())
     assert "120 test clips, 95 % intervals over 16 groups" in body
     assert headline_sentence(FIGURES) in body
     assert "Warning" not in body
@@ -103,14 +104,11 @@ def test_it_says_how_it_was_made_and_what_it_cannot_do() -> None:
         "160 optimizer steps of 24 prompts",
         "arXiv 2605.23954",
         "Not promoted.",
-        (
-            "Decided against the base and version 3, then champion, on 600 clips of\n10 groups that"
-            " are no part of the test."
-        ),
+        "Decided against the base and version 3, then champion, on 600 clips of 10 groups that are",
         "- met: noisy accuracy gains, +15.3 [+11.4, +19.0]",
         "- not met: clean holds, -1.0 [-3.1, +1.0]",
     ):
-        assert part in text
+        assert part in " ".join(text.split())
     assert "in the way" not in text
     first = model_card(
         RUN,
@@ -118,11 +116,11 @@ def test_it_says_how_it_was_made_and_what_it_cannot_do() -> None:
         DECISION | {"champion": {"version": None}, "obstacles": ["one group only"]},
         params_of(),
     )
-    assert "against the base; there was no other champion, on 600" in first
+    assert "against the base; there was no other champion, on 600" in " ".join(first.split())
     assert "- in the way: one group only" in first
     assert "As a control" not in text
     control = model_card(RUN, FIGURES, DECISION, params_of(references={"view": "silence"}))
     assert "As a control, the teacher's view was: silence." in control
-    assert "Noises that only the test heard: shower, traffic, laugh" in text
+    assert "Noises that only the test has: shower, traffic, laugh" in text
     assert "None" not in text
     assert json.dumps(str(Path.cwd()))[1:-1] not in text

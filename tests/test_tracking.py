@@ -126,7 +126,7 @@ def test_an_outage_is_one_warning_and_costs_no_time(
 def test_a_store_that_never_answers_does_not_hold_the_end_of_training(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("echodistill.tracking.DRAIN_S", 0.2)
+    monkeypatch.setattr("echodistill.tracking.client.DRAIN_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         start = time.monotonic()
