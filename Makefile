@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup run compare test test-platform deps lint clean services deploy
+.PHONY: help setup run compare test test-platform docs lint clean services deploy
 
 help:  ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -37,13 +37,13 @@ deploy: $(READY)  ## Make the deployments known to the Prefect server
 	@eval "$$(echodistill services env)" && prefect --no-prompt deploy --prefect-file infra/prefect.yaml --all
 
 test: $(READY)  ## Run the tests, one small run of the whole pipeline among them
-	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-platform: $(READY)  ## Run the long tests too: a comparison, and the whole platform with kill, cancel, side by side
 	@python -m pytest -m "long or not long" tests/test_platform.py tests/test_compare_run.py
 
-deps: $(READY)  ## Write the modules that each stage needs into dvc.yaml
-	@python -m echodistill.module_lists
+docs: $(READY)  ## Build the documentation into build/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/uv tool run --quiet --from mkdocs==1.6.1 --with mkdocs-material==9.8.2 mkdocs build --quiet --strict
 
 lint: $(READY)  ## Check style and types
 	@ruff check .
@@ -52,5 +52,5 @@ lint: $(READY)  ## Check style and types
 
 clean:  ## Remove what runs made in data, models and reports (caches, MLflow's store and .venv stay)
 	rm -rf data/corpus data/mixes data/references data/answers data/compared data/evaluation models reports .echodistill/runs .echodistill/logs
-	rm -rf .echodistill/workspaces .echodistill/experiments .echodistill/elsewhere
+	rm -rf .echodistill/workspaces .echodistill/experiments .echodistill/remote
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,8 +1,10 @@
-"""What denoisers and distortions cost in processor time, and what denoisers take from clean speech, as Markdown tables.
+"""What denoisers and distortions cost in processor time, and what denoisers take from clean speech,
+as Markdown tables.
 
-``python -m benchmarks.denoisers``. Cost: processor time per second of audio; the first call of each is left out (imports, a room's
-simulation), the best of the rounds is shown, and its ratio to the cheapest of the table. Clean speech: the SI-SDR of each denoiser's
-output on clips of the embedded corpus without any noise, so that what it removes is speech alone.
+``python -m benchmarks.denoisers``. Cost: processor time per second of audio; the first call of each
+is left out (imports, a room's simulation), the best of the rounds is shown, and its ratio to the
+cheapest of the table. Clean speech: the SI-SDR of each denoiser's output on clips of the embedded
+corpus without any noise, so that what it removes is speech alone.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from echodistill.audio.distortions.render import render
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.datasets import builtin
 from echodistill.datasets.builtin import Espeak
-from echodistill.params import load_params
+from echodistill.params.whole import load_params
 from echodistill.seeds import rng
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -30,20 +32,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="length of the clip")
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--clips", type=int, default=40, help="clean clips of the embedded corpus's test voices")
+    parser.add_argument(
+        "--clips", type=int, default=40, help="clean clips of the embedded corpus's test voices"
+    )
     options = parser.parse_args()
     _clean_table(clean_speech(options.clips))
     clip = _clip(options.seconds)
     _table("denoiser", DENOISERS, clip, options.rounds)
-    distortions: dict[str, Callable[[Waveform], Waveform]] = {one.name: partial(render, one) for one in defaults()}
+    distortions: dict[str, Callable[[Waveform], Waveform]] = {
+        one.name: partial(render, one) for one in defaults()
+    }
     _table("distortion", distortions, clip, options.rounds)
 
 
 def si_sdr_db(clean: NDArray[np.floating], estimate: NDArray[np.floating]) -> float:
     """Return the scale-invariant signal-to-distortion ratio in dB, computed in float64.
 
-    The part of ``estimate`` (samples,) that is a multiple of ``clean`` is the signal, the rest distortion; ``inf`` without any,
-    ``-inf`` without signal. Source: Le Roux et al. 2019 (arXiv 1811.02508), without removing means.
+    The part of ``estimate`` (samples,) that is a multiple of ``clean`` is the signal, the rest
+    distortion; ``inf`` without any, ``-inf`` without signal. Source: Le Roux et al. 2019 (arXiv
+    1811.02508), without removing means.
     """
     reference, found = np.asarray(clean, np.float64), np.asarray(estimate, np.float64)
     signal = (found @ reference) / (reference @ reference) * reference
@@ -56,15 +63,26 @@ def clean_speech(count: int) -> list[Waveform]:
     """Return ``count`` clips of the embedded corpus by the default's test voices, in memory."""
     params = load_params(PARAMS)
     corpus = params.corpus.model_copy(
-        update={"clips": params.corpus.clips.model_copy(update={"train": 1, "validation": 0, "test": count})}
+        update={
+            "clips": params.corpus.clips.model_copy(
+                update={"train": 1, "validation": 0, "test": count}
+            )
+        }
     )
     with Espeak() as espeak:
-        clips = [clip for clip in builtin.read(corpus, params.seed, espeak).clips if clip.clip_id.startswith("test-")]
+        clips = [
+            clip
+            for clip in builtin.read(corpus, params.seed, espeak).clips
+            if clip.clip_id.startswith("test-")
+        ]
         return [clip.read()[0].waveform for clip in clips]
 
 
 def _clean_table(clips: list[Waveform]) -> None:
-    print(f"| denoiser | SI-SDR of {len(clips)} clean clips in dB: minimum | median | maximum |\n|---|---|---|---|")
+    print(
+        f"| denoiser | SI-SDR of {len(clips)} clean clips in dB: minimum | median | maximum"
+        " |\n|---|---|---|---|"
+    )
     for name, denoise in DENOISERS.items():
         values = [si_sdr_db(clip, denoise(clip)) for clip in clips]
         print(f"| {name} | {min(values):.1f} | {np.median(values):.1f} | {max(values):.1f} |")
@@ -78,7 +96,9 @@ def _clip(seconds: float) -> Waveform:
     return (tone + 0.05 * rng("benchmark").standard_normal(time_s.size)).astype(np.float32)
 
 
-def _table(title: str, functions: dict[str, Callable[[Waveform], Waveform]], clip: Waveform, rounds: int) -> None:
+def _table(
+    title: str, functions: dict[str, Callable[[Waveform], Waveform]], clip: Waveform, rounds: int
+) -> None:
     costs = {name: _cost(function, clip, rounds) for name, function in functions.items()}
     cheapest = min(costs.values())
     print(f"| {title} | ms per s of audio | × cheapest |\n|---|---|---|")
@@ -88,7 +108,9 @@ def _table(title: str, functions: dict[str, Callable[[Waveform], Waveform]], cli
 
 
 def _cost(function: Callable[[Waveform], Waveform], clip: Waveform, rounds: int) -> float:
-    """Processor seconds, of all threads together, per second of audio: other programs at work count less than in elapsed time."""
+    """Processor seconds, of all threads together, per second of audio: other programs at work count
+    less than in elapsed time.
+    """
     function(clip)
     spent = []
     for _ in range(rounds):

@@ -1,8 +1,10 @@
-"""Kill services at random moments of a run, ten times, and see that nothing is lost: ``python -m benchmarks.kill_services``.
+"""Kill services at random moments of a run, ten times, and see that nothing is lost:
+``python -m benchmarks.kill_services``.
 
-Two copies of a small project. One runs undisturbed through its deployment. In the other each round starts the deployment, waits a
-random time, kills the process trees of one or more services, brings them up and starts the deployment again. At the end the last
-run must finish, the metrics and every published object must be those of the undisturbed run, and provenance must match.
+Two copies of a small project. One runs undisturbed through its deployment. In the other each round
+starts the deployment, waits a random time, kills the process trees of one or more services, brings
+them up and starts the deployment again. At the end the last run must finish, the metrics and every
+published object must be those of the undisturbed run, and provenance must match.
 """
 
 import argparse
@@ -24,7 +26,12 @@ from tests.seaweed import ten_ports
 from tests.team import Team, clean_environment, exported, run
 
 LONGEST_S = 45.0
-RESULTS = ("reports/metrics.json", "reports/promotion.json", "models/student/model.safetensors", "data/answers/student.parquet")
+RESULTS = (
+    "reports/metrics.json",
+    "reports/promotion.json",
+    "models/student/model.safetensors",
+    "data/answers/student.parquet",
+)
 
 
 def main() -> None:
@@ -39,7 +46,10 @@ def main() -> None:
         found, told = _disturbed(Path(scratch) / "disturbed", options.rounds, chance)
     differing = [name for name in RESULTS if wanted[name] != found[name]]
     print(told.splitlines()[-1])
-    print(f"{len(RESULTS) - len(differing)} of {len(RESULTS)} results are byte for byte those of the undisturbed run; {differing=}")
+    print(
+        f"{len(RESULTS) - len(differing)} of {len(RESULTS)} results are byte for byte those of the"
+        f" undisturbed run; {differing=}"
+    )
     sys.exit(bool(differing) or not told.splitlines()[-1].startswith("matches"))
 
 
@@ -48,10 +58,31 @@ def _open(folder: Path) -> Team:
     small_project(folder)
     plain = clean_environment(folder)
     run(folder, plain, "git", "add", ".")
-    run(folder, plain, "git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "-m", "a project")
+    run(
+        folder,
+        plain,
+        "git",
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@example.org",
+        "commit",
+        "--quiet",
+        "-m",
+        "a project",
+    )
     run(folder, plain, "echodistill", "services", "up", "--first-port", str(ten_ports()))
     team = Team(folder, plain | exported(folder))
-    run(folder, team.environment, "prefect", "--no-prompt", "deploy", "--prefect-file", "infra/prefect.yaml", "--all")
+    run(
+        folder,
+        team.environment,
+        "prefect",
+        "--no-prompt",
+        "deploy",
+        "--prefect-file",
+        "infra/prefect.yaml",
+        "--all",
+    )
     return team
 
 
@@ -79,11 +110,20 @@ def _disturbed(folder: Path, rounds: int, chance: random.Random) -> tuple[dict[s
             waited = chance.uniform(3, LONGEST_S)
             time.sleep(waited)
             killed = _kill(folder, chance)
-            print(f"round {number + 1}: killed {', '.join(killed)} after {waited:.0f} s", flush=True)
+            print(
+                f"round {number + 1}: killed {', '.join(killed)} after {waited:.0f} s", flush=True
+            )
             run(folder, team.environment, "echodistill", "services", "up")
         state = team.wait(team.start(), 1200)
         print(f"last run: {state['type']}: {state['message']}", flush=True)
-        told = run(folder, team.environment, "echodistill", "provenance", "echodistill@candidate", check=False).stdout
+        told = run(
+            folder,
+            team.environment,
+            "echodistill",
+            "provenance",
+            "echodistill@candidate",
+            check=False,
+        ).stdout
         return _results(folder), told
     finally:
         run(folder, team.environment, "echodistill", "services", "down", check=False)
@@ -91,7 +131,9 @@ def _disturbed(folder: Path, rounds: int, chance: random.Random) -> tuple[dict[s
 
 def _kill(folder: Path, chance: random.Random) -> list[str]:
     """Kill some services' process trees, runs under way in them included; their names."""
-    known = json.loads((folder / ".echodistill/services/processes.json").read_text(encoding="utf-8"))
+    known = json.loads(
+        (folder / ".echodistill/services/processes.json").read_text(encoding="utf-8")
+    )
     names = chance.sample(sorted(known), chance.randint(1, len(known)))
     for name in names:
         with suppress(psutil.NoSuchProcess):

@@ -1,7 +1,9 @@
-"""How hard each kind of noise is for the base, on validation clips: held-out kinds should be as hard as the others.
+"""How hard each kind of noise is for the base, on validation clips: held-out kinds should be as
+hard as the others.
 
-``python -m benchmarks.noise_difficulty`` puts every validation clip of the last run into every kind of noise at the test's SNRs up to
-the headline's, and prints the base's accuracy by kind, with the means over the kinds that training has and over the held-out ones.
+``python -m benchmarks.noise_difficulty`` puts every validation clip of the last run into every kind
+of noise at the test's SNRs up to the headline's, and prints the base's accuracy by kind, with the
+means over the kinds that training has and over the held-out ones.
 """
 
 from pathlib import Path
@@ -16,7 +18,7 @@ from echodistill.mixes.noise_settings import open_noise, read_noise
 from echodistill.mixes.sources import sources_of
 from echodistill.models.checkpoint import open_base
 from echodistill.models.response_limit import corpus_limit
-from echodistill.params import load_params
+from echodistill.params.whole import load_params
 
 
 def main() -> None:
@@ -37,7 +39,10 @@ def main() -> None:
         ]
         found[kind] = accuracy(llm, corpus, mixes, noise, limit)
         print(f"| {kind} | {100 * found[kind][0]:.1f} | {100 * found[kind][1]:.1f} |", flush=True)
-    for name, kinds in (("training's kinds", params.mixes.seen), ("held-out kinds", params.mixes.unseen)):
+    for name, kinds in (
+        ("training's kinds", params.mixes.seen),
+        ("held-out kinds", params.mixes.unseen),
+    ):
         free, forced = np.mean([found[kind] for kind in kinds], axis=0)
         print(f"| mean of {name} | {100 * free:.1f} | {100 * forced:.1f} |")
 

@@ -1,8 +1,10 @@
-"""Where the CPU work of ``corpus`` and ``mixes`` is best computed: one item after another, in threads, or on a local Dask cluster.
+"""Where the CPU work of ``corpus`` and ``mixes`` is best computed: one item after another, in
+threads, or on a local Dask cluster.
 
-``python -m benchmarks.scale_out``: prints seconds, how many times as fast as one after another that is, and CPU seconds of all
-processes; stops if any bytes differ. ``mixes`` runs on the corpus of the last run, ``corpus`` on a folder of recordings made for it.
-Other programs on the machine lengthen the seconds; CPU seconds over cores are what an idle machine could reach.
+``python -m benchmarks.scale_out``: prints seconds, how many times as fast as one after another that
+is, and CPU seconds of all processes; stops if any bytes differ. ``mixes`` runs on the corpus of the
+last run, ``corpus`` on a folder of recordings made for it. Other programs on the machine lengthen
+the seconds; CPU seconds over cores are what an idle machine could reach.
 """
 
 import hashlib
@@ -20,8 +22,8 @@ import soundfile
 
 from echodistill.cluster.mapping import ClusterPool
 from echodistill.cluster.session import local_cluster
-from echodistill.params import Params, load_params
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
+from echodistill.params.whole import Params, load_params
 from echodistill.scale_out import Pool, Serial, Threads
 from echodistill.seeds import rng
 from echodistill.stages import corpus as corpus_stage
@@ -50,8 +52,18 @@ def write_recordings(folder: Path) -> Path:
     for number in range(RECORDINGS):
         samples = 0.1 * rng("scale out", number).standard_normal((5 * 44_100, 2))
         soundfile.write(folder / f"{number}.wav", samples, 44_100)
-        rows.append({"id": str(number), "audio_path": f"{number}.wav", "question": "Which?", "choices": ["a", "b"], "answer": "a"})
-    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        rows.append(
+            {
+                "id": str(number),
+                "audio_path": f"{number}.wav",
+                "question": "Which?",
+                "choices": ["a", "b"],
+                "answer": "a",
+            }
+        )
+    (folder / "manifest.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
     return folder
 
 
@@ -63,7 +75,9 @@ def cpu_s() -> float:
 
 def digest(folder: Path) -> str:
     """sha256 over the files of a folder."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.iterdir()))).hexdigest()
+    return hashlib.sha256(
+        b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+    ).hexdigest()
 
 
 def measure(name: str, stage: ModuleType, run: Callable[[Path], None], scratch: Path) -> None:
@@ -80,21 +94,40 @@ def measure(name: str, stage: ModuleType, run: Callable[[Path], None], scratch: 
     if len(digests) > 1:
         sys.exit(f"error: the results of {name} differ")
     best = {pool: min(found) for pool, found in seconds.items()}
-    cells = [f"{wall:.1f} s (× {best['serial'][0] / wall:.2f}), CPU {cpu:.1f} s" for wall, cpu in best.values()]
+    cells = [
+        f"{wall:.1f} s (× {best['serial'][0] / wall:.2f}), CPU {cpu:.1f} s"
+        for wall, cpu in best.values()
+    ]
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
 def main() -> None:
     params = load_params(Path("params.yaml"))
-    print(f"{worker_count()} cores\n\n| | " + " | ".join(POOLS) + " |\n|---|---|---|---|", flush=True)
+    print(
+        f"{worker_count()} cores\n\n| | " + " | ".join(POOLS) + " |\n|---|---|---|---|", flush=True
+    )
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         (scratch / "raw").mkdir()
-        changes = {"source": "folder", "path": str(write_recordings(scratch / "raw")), "max_duration_s": 6.0}
+        changes = {
+            "source": "folder",
+            "path": str(write_recordings(scratch / "raw")),
+            "max_duration_s": 6.0,
+        }
         source = CorpusParams.model_validate(params.corpus.model_dump() | changes)
         recorded: Params = params.model_copy(update={"corpus": source})
-        measure(f"corpus, {RECORDINGS} recordings of 5 s", corpus_stage, lambda out: corpus_stage.corpus(recorded, out), scratch)
-        measure("mixes", mixes_stage, lambda out: mixes_stage.mixes(params, out, Path("data/corpus")), scratch)
+        measure(
+            f"corpus, {RECORDINGS} recordings of 5 s",
+            corpus_stage,
+            lambda out: corpus_stage.corpus(recorded, out),
+            scratch,
+        )
+        measure(
+            "mixes",
+            mixes_stage,
+            lambda out: mixes_stage.mixes(params, out, Path("data/corpus")),
+            scratch,
+        )
 
 
 if __name__ == "__main__":

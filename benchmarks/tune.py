@@ -1,9 +1,11 @@
 """Choose the methods' settings on the validation split; the test split is never looked at.
 
-``python -m benchmarks.tune`` trains every setting of ``benchmarks/search.yaml`` once on the corpus, base and references of the last run
-and appends its accuracy on the validation mixes to ``benchmarks/tuning.jsonl``. Trials that stand there for the same artifacts and the
-same parameters are not run again, so a stopped search goes on; it exits with 1 where a trial failed.
-``python -m benchmarks.tune METHOD`` runs the trials of some methods, ``python -m benchmarks.tune table`` prints the file as a table.
+``python -m benchmarks.tune`` trains every setting of ``benchmarks/search.yaml`` once on the corpus,
+base and references of the last run and appends its accuracy on the validation mixes to
+``benchmarks/tuning.jsonl``. Trials that stand there for the same artifacts and the same parameters
+are not run again, so a stopped search goes on; it exits with 1 where a trial failed.
+``python -m benchmarks.tune METHOD`` runs the trials of some methods,
+``python -m benchmarks.tune table`` prints the file as a table.
 """
 
 import hashlib
@@ -33,17 +35,22 @@ from echodistill.models.layout import WEIGHTS, content_hash
 from echodistill.models.response_limit import corpus_limit
 from echodistill.models.responses import respond
 from echodistill.overrides import apply_overrides
-from echodistill.params import Params, validate_params
+from echodistill.params.whole import Params, validate_params
 from echodistill.records import Question, read_rows
-from echodistill.teacher.hearing import Hearing
 from echodistill.teacher.references import open_references
+from echodistill.teacher.views import View
 from echodistill.training.device import one_thread
-from echodistill.training.rollouts import RolloutSource
 from echodistill.training.train import train_student
+from echodistill.training.training_rows import TrainingRows
 from echodistill.yaml12 import load_yaml
 
 SEARCH, RESULTS = Path("benchmarks/search.yaml"), Path("benchmarks/tuning.jsonl")
-CORPUS, MIXES, BASE, REFERENCES = Path("data/corpus"), Path("data/mixes"), Path("models/base"), Path("data/references")
+CORPUS, MIXES, BASE, REFERENCES = (
+    Path("data/corpus"),
+    Path("data/mixes"),
+    Path("models/base"),
+    Path("data/references"),
+)
 BATCH = 96
 DIGITS = 16  # of a sha256 in an identity
 AT_A_TIME = 2  # trials, each on one core
@@ -63,7 +70,9 @@ class Accuracy:
     noisy_forced: float
 
 
-def trials(search: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+def trials(
+    search: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the method and the overrides of every trial."""
     for method, settings in search.items():
         for setting in settings:
@@ -71,7 +80,9 @@ def trials(search: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[tuple[
 
 
 def artifacts_id() -> str:
-    """Return what identifies the artifacts a trial is trained on: the base's weights, which come from the corpus."""
+    """Return what identifies the artifacts a trial is trained on: the base's weights, which come
+    from the corpus.
+    """
     return content_hash(BASE, WEIGHTS)[:DIGITS]
 
 
@@ -83,23 +94,35 @@ def parameters_of(method: str, settings: Mapping[str, Any]) -> Params:
 
 
 def parameters_id(params: Params) -> str:
-    """Return what identifies all parameters that a training and its validation depend on; of the methods, those of the chosen one."""
+    """Return what identifies all parameters that a training and its validation depend on; of the
+    methods, those of the chosen one.
+    """
     train = params.train.model_dump(exclude={"methods", "checkpoint_every"})
     method = getattr(params.train.methods, params.train.method).model_dump()
     parts = {"train": train, "method": method, "seed": params.seed}
-    parts["mixes"] = params.mixes.model_dump(exclude={"decision_snrs_db"})  # no mix of training or validation
+    # no mix of training or validation
+    parts["mixes"] = params.mixes.model_dump(exclude={"decision_snrs_db"})
     parts["generation"] = params.generation.model_dump()
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
-def accuracy(llm: AudioLLM, corpus: Corpus, mixes: Sequence[Mix], noise: NoiseLibrary, limit: int) -> tuple[float, float]:
-    """Return the shares of right free answers and of right forced choices to the questions about the mixes' clips."""
-    of_clip: dict[str, Question] = {question.clip_id: question for question in corpus.questions_of("validation")}
+def accuracy(
+    llm: AudioLLM, corpus: Corpus, mixes: Sequence[Mix], noise: NoiseLibrary, limit: int
+) -> tuple[float, float]:
+    """Return the shares of right free answers and of right forced choices to the questions about
+    the mixes' clips.
+    """
+    of_clip: dict[str, Question] = {
+        question.clip_id: question for question in corpus.questions_of("validation")
+    }
     free = forced = 0
     for part in batches(mixes, BATCH):
         asked = [of_clip[mix.clip_id] for mix in part]
         waveforms = [noise.render(mix, corpus.waveform(mix.clip_id)).noisy for mix in part]
-        prompts = [Prompt(wave, row.question, row.choices) for wave, row in zip(waveforms, asked, strict=True)]
+        prompts = [
+            Prompt(wave, row.question, row.choices)
+            for wave, row in zip(waveforms, asked, strict=True)
+        ]
         for row, response in zip(asked, respond(llm, prompts, limit), strict=True):
             free += parse_choice(decode(llm, response.token_ids), row.choices) == row.answer_index
             scores = response.choice_log_probs
@@ -111,9 +134,17 @@ def judge(llm: AudioLLM, corpus: Corpus, noise: NoiseLibrary, limit: int) -> Acc
     """Return the model's accuracy on the validation mixes."""
     mixes = [mix for mix in read_rows(MIXES / "mixes.parquet", Mix) if mix.split == "validation"]
     if not mixes:
-        raise UserError("there is no validation split to choose settings on: raise corpus.validation_share")
+        raise UserError(
+            "there is no validation split to choose settings on: raise corpus.validation_share"
+        )
     clean = accuracy(llm, corpus, [mix for mix in mixes if mix.snr_db is None], noise, limit)
-    noisy = accuracy(llm, corpus, [mix for mix in mixes if mix.snr_db is not None and mix.snr_db <= 0], noise, limit)
+    noisy = accuracy(
+        llm,
+        corpus,
+        [mix for mix in mixes if mix.snr_db is not None and mix.snr_db <= 0],
+        noise,
+        limit,
+    )
     return Accuracy(clean[0], noisy[0], clean[1], noisy[1])
 
 
@@ -122,24 +153,45 @@ def run_trial(params: Params) -> dict[str, Any]:
     one_thread()
     corpus, llm = Corpus(CORPUS), open_base(BASE)
     noise = NoiseLibrary(corpus.waveform)
-    views = open_references(REFERENCES)
-    drawer = Drawer(params.seed, params.mixes, sources_of(corpus, noise_settings(params.seed, params.mixes)))
+    targets = open_references(REFERENCES)
+    drawer = Drawer(
+        params.seed, params.mixes, sources_of(corpus, noise_settings(params.seed, params.mixes))
+    )
     training = [mix for clip in corpus.clips_of("train") for mix in drawer((clip.clip_id, "train"))]
-    source = RolloutSource(Hearing(corpus, "matched", params.seed), training, noise, views, llm.tokenizer.pad_token_id)
+    source = TrainingRows(
+        View(corpus, "clean", params.seed), training, noise, targets, llm.tokenizer.pad_token_id
+    )
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     before = judge(llm, corpus, noise, limit)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        train_student(llm, source, params.train, limit, params.seed, Path(folder), lambda _step, _metrics: None)
+        train_student(
+            llm,
+            source,
+            params.train,
+            limit,
+            params.seed,
+            Path(folder),
+            lambda _step, _metrics: None,
+        )
     seconds = round(time.monotonic() - started)
-    return {"base": asdict(before), "student": asdict(judge(llm, corpus, noise, limit)), "seconds": seconds}
+    return {
+        "base": asdict(before),
+        "student": asdict(judge(llm, corpus, noise, limit)),
+        "seconds": seconds,
+    }
 
 
 def search(only: Sequence[str]) -> None:
-    """Run all trials that have no result yet, each in a process of its own. Raises ``UserError`` where any failed."""
+    """Run all trials that have no result yet, each in a process of its own. Raises ``UserError``
+    where any failed.
+    """
     wanted_by_method = load_yaml(SEARCH.read_text(encoding="utf-8"))
     if unknown := set(only) - set(wanted_by_method):
-        raise UserError(f"{SEARCH} has no trials for {sorted(unknown)}; it has them for {sorted(wanted_by_method)}")
+        raise UserError(
+            f"{SEARCH} has no trials for {sorted(unknown)}; it has them for"
+            f" {sorted(wanted_by_method)}"
+        )
     artifacts = artifacts_id()
     done = {(row["artifacts"], row["parameters"]) for row in results()}
     wanted = []
@@ -151,13 +203,25 @@ def search(only: Sequence[str]) -> None:
 
     def one(trial: tuple[str, dict[str, Any], str]) -> bool:
         method, settings, parameters = trial
-        command = [sys.executable, "-m", "benchmarks.tune", "trial", method, *(f"{key}={value}" for key, value in settings.items())]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.tune",
+            "trial",
+            method,
+            *(f"{key}={value}" for key, value in settings.items()),
+        ]
         ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if ended.returncode != 0:
             print(f"FAILED {method} {settings}", flush=True)
             return False
         found = json.loads(ended.stdout.splitlines()[-1])
-        row = {"artifacts": artifacts, "parameters": parameters, "method": method, "settings": settings} | found
+        row = {
+            "artifacts": artifacts,
+            "parameters": parameters,
+            "method": method,
+            "settings": settings,
+        } | found
         with RESULTS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(described(row), flush=True)
@@ -171,32 +235,60 @@ def search(only: Sequence[str]) -> None:
 
 def results() -> list[dict[str, Any]]:
     """Return all recorded trials."""
-    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()] if RESULTS.is_file() else []
+    return (
+        [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+        if RESULTS.is_file()
+        else []
+    )
 
 
 def described(row: Mapping[str, Any]) -> str:
     """Return one trial as a row of a Markdown table."""
     settings = ", ".join(
-        f"{key.removeprefix('train.')}={value:g}" if isinstance(value, float) else f"{key.removeprefix('train.')}={value}"
+        (
+            f"{key.removeprefix('train.')}={value:g}"
+            if isinstance(value, float)
+            else f"{key.removeprefix('train.')}={value}"
+        )
         for key, value in row["settings"].items()
     )
-    figures = (f"{100 * row['student'][name]:.1f}" for name in ("clean", "noisy", "clean_forced", "noisy_forced"))
-    return f"| {row['method']} | {settings or 'as in params.yaml'} | {' | '.join(figures)} | {row['seconds']} |"
+    figures = (
+        f"{100 * row['student'][name]:.1f}"
+        for name in ("clean", "noisy", "clean_forced", "noisy_forced")
+    )
+    return (
+        f"| {row['method']} | {settings or 'as in params.yaml'} | {' | '.join(figures)} |"
+        f" {row['seconds']} |"
+    )
 
 
 def table() -> None:
     """Print all trials, those on each base together, that base first."""
     rows = results()
-    print("| method | what differs | clean | ≤ 0 dB | clean, forced | ≤ 0 dB, forced | s |\n|---|---|---|---|---|---|---|")
+    print(
+        "| method | what differs | clean | ≤ 0 dB | clean, forced | ≤ 0 dB, forced | s"
+        " |\n|---|---|---|---|---|---|---|"
+    )
     for artifacts in dict.fromkeys(row["artifacts"] for row in rows):
         of_base = [row for row in rows if row["artifacts"] == artifacts]
-        print(described({"method": f"base {artifacts}", "settings": {}, "student": of_base[0]["base"], "seconds": 0}))
+        print(
+            described(
+                {
+                    "method": f"base {artifacts}",
+                    "settings": {},
+                    "student": of_base[0]["base"],
+                    "seconds": 0,
+                }
+            )
+        )
         for row in sorted(of_base, key=lambda row: (row["method"], json.dumps(row["settings"]))):
             print(described(row))
 
 
 def main() -> None:
-    """Run the command line: nothing or method names, ``table``, or ``trial METHOD KEY=VALUE ...``; a fault is one line."""
+    """Run the command line: nothing or method names, ``table``, or ``trial METHOD KEY=VALUE ...``;
+    a fault is one line.
+    """
     try:
         _run()
     except UserError as error:

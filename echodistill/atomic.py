@@ -1,4 +1,6 @@
-"""Files that appear whole or not at all: write to a temporary name beside the target, then rename."""
+"""Files that appear whole or not at all: write to a temporary name beside the target, then
+rename.
+"""
 
 import os
 import shutil
@@ -10,17 +12,23 @@ from uuid import uuid4
 from echodistill.errors import UserError
 
 TEMPORARY, RETIRED = "tmp", "old"
-"""Ends of the names ``.TARGET.TWELVE-HEX-DIGITS.END`` of what is being written, and of a folder that steps aside for it."""
+"""Ends of the names ``.TARGET.TWELVE-HEX-DIGITS.END`` of what is being written, and of a folder
+that steps aside for it.
+"""
 
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a temporary path; on success it replaces ``target`` (a file or a folder), on any error it is removed.
+    """Yield a temporary path; on success it replaces ``target`` (a file or a folder), on any error
+    it is removed.
 
-    Raises ``UserError`` when the place cannot be written or the disk is full; ``target`` is then what it was before.
+    Raises ``UserError`` when the place cannot be written or the disk is full; ``target`` is then
+    what it was before.
     """
     # not the process number: two containers that share a folder have the same ones
-    temporary, retired = (target.with_name(f".{target.name}.{uuid4().hex[:12]}.{end}") for end in (TEMPORARY, RETIRED))
+    temporary, retired = (
+        target.with_name(f".{target.name}.{uuid4().hex[:12]}.{end}") for end in (TEMPORARY, RETIRED)
+    )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -32,7 +40,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
     except Exception as error:
         if (fault := write_fault(error)) is None:
             raise
-        raise UserError(f"cannot write {target}: {fault}. Free space or choose a writable place") from error
+        raise UserError(
+            f"cannot write {target}: {fault}. Free space or choose a writable place"
+        ) from error
     finally:
         remove(temporary)
 
@@ -53,7 +63,9 @@ def write_fault(error: Exception) -> str | None:
 
 
 def _replace_folder(new: Path, target: Path, retired: Path) -> None:
-    """A folder cannot be renamed over a full one, so the old one steps aside and comes back if the new one cannot take its place."""
+    """A folder cannot be renamed over a full one, so the old one steps aside and comes back if the
+    new one cannot take its place.
+    """
     os.replace(target, retired)
     try:
         os.replace(new, target)
@@ -68,12 +80,18 @@ def remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
         return
-    with suppress(OSError):  # where nothing could be written nothing need be removed, and the first error must not be hidden
+    with suppress(
+        OSError
+        # where nothing could be written nothing need be removed, and the first error must stay
+        # visible
+    ):
         path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
-    """Force a file's or a folder's bytes and names to disk, so that a rename never publishes a hole after a power cut."""
+    """Force a file's or a folder's bytes and names to disk, so that a rename never publishes a hole
+    after a power cut.
+    """
     for part in [*path.rglob("*"), path]:
         if part.is_file():
             _fsync(part)

@@ -1,4 +1,6 @@
-"""The folder of the champion's answers to the decision split: the answers, and why there are none where there are none."""
+"""The folder of the champion's answers to the decision split: the answers, and why there are none
+where there are none.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -50,4 +52,6 @@ def read_status(folder: Path) -> ChampionStatus:
     try:
         return ChampionStatus(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is missing or damaged ({error}): delete {folder} and run `echodistill run`") from error
+        raise UserError(
+            f"{path} is missing or damaged ({error}): delete {folder} and run `echodistill run`"
+        ) from error

@@ -1,4 +1,6 @@
-"""The folder ``models/champion``: the champion's files as they were registered, and what is known of it."""
+"""The folder ``models/champion``: the champion's files as they were registered, and what is known
+of it.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -39,16 +41,22 @@ def read_facts(folder: Path) -> ChampionFacts:
     try:
         return ChampionFacts(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is missing or damaged ({error}): say `echodistill run champion`") from error
+        raise UserError(
+            f"{path} is missing or damaged ({error}): say `echodistill run champion`"
+        ) from error
 
 
 def files_hash(folder: Path) -> str:
     """Return the hash of all model files of the folder."""
-    return "".join(content_hash(folder / part, "**/*") for part in (STUDENT, BASE) if (folder / part).is_dir())
+    return "".join(
+        content_hash(folder / part, "**/*") for part in (STUDENT, BASE) if (folder / part).is_dir()
+    )
 
 
 def fault_of_files(folder: Path, weights_sha256: str) -> str:
-    """Return what is wrong with the files of a champion whose weights had this hash; empty where nothing is."""
+    """Return what is wrong with the files of a champion whose weights had this hash; empty where
+    nothing is.
+    """
     student = folder / STUDENT
     if not (student / RUN).is_file() or not list(student.glob(WEIGHTS)):
         return "MLflow keeps no student of it that `echodistill register` entered"
@@ -65,4 +73,8 @@ def fault_of_files(folder: Path, weights_sha256: str) -> str:
 
 def is_whole(folder: Path, facts: ChampionFacts) -> bool:
     """Return whether the model files are those that the facts speak of."""
-    return not facts.reason and bool(facts.content_sha256) and files_hash(folder) == facts.content_sha256
+    return (
+        not facts.reason
+        and bool(facts.content_sha256)
+        and files_hash(folder) == facts.content_sha256
+    )

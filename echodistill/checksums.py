@@ -1,7 +1,8 @@
-"""Checksums that travel with a folder: what is read is what was written, however long it has lain on a disk.
+"""Checksums that travel with a folder: what is read is what was written, however long it has lain
+on a disk.
 
-DVC knows a file by its size and time, so that it does not notice a bit that has changed by itself. ``SHA256SUMS`` is written last,
-and ``sha256sum -c SHA256SUMS`` reads it too.
+DVC knows a file by its size and time, so that it does not notice a bit that has changed by itself.
+``SHA256SUMS`` is written last, and ``sha256sum -c SHA256SUMS`` reads it too.
 """
 
 import hashlib
@@ -25,7 +26,9 @@ def sha256_of(path: Path) -> str:
 
 
 def with_digest(payload: bytes) -> bytes:
-    """Return the content of a file that tells by itself whether it is damaged: the SHA-256 of ``payload``, then ``payload``."""
+    """Return the content of a file that tells by itself whether it is damaged: the SHA-256 of
+    ``payload``, then ``payload``.
+    """
     return hashlib.sha256(payload).digest() + payload
 
 
@@ -43,24 +46,33 @@ def shown(names: Collection[str]) -> str:
 
 def write_checksums(folder: Path) -> None:
     """Write ``SHA256SUMS`` of all files that stand below ``folder``."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    names = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != SUMS
+    )
     lines = [f"{digest}  {name}\n" for name, digest in _digests(folder, names).items()]
     with atomic_path(folder / SUMS) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
 
 
-def verify_checksums(folder: Path, cure: str, names: Collection[str] | None = None, required: bool = True) -> None:
+def verify_checksums(
+    folder: Path, cure: str, names: Collection[str] | None = None, required: bool = True
+) -> None:
     """Raise ``UserError`` with ``cure`` where a file is not the one that ``SHA256SUMS`` speaks of.
 
-    Only ``names`` are read where they are given, so that nobody hashes weights for the sake of a small file beside them. Without
-    ``SHA256SUMS`` nothing is verified where it is not ``required``: models of earlier versions have none.
+    Only ``names`` are read where they are given, so that nobody hashes weights for the sake of a
+    small file beside them. Without ``SHA256SUMS`` nothing is verified where it is not ``required``:
+    models of earlier versions have none.
     """
     if (required or (folder / SUMS).is_file()) and (fault := folder_fault(folder, names)):
         raise UserError(f"{folder} is damaged ({fault}): {cure}")
 
 
 def folder_fault(folder: Path, names: Collection[str] | None = None) -> str:
-    """Return what tells that files of ``folder``, or ``names`` of them, are not those that were written; empty where they are."""
+    """Return what tells that files of ``folder``, or ``names`` of them, are not those that were
+    written; empty where they are.
+    """
     try:
         recorded = _read_sums(folder / SUMS)
     except FileNotFoundError:
@@ -81,7 +93,9 @@ def folder_fault(folder: Path, names: Collection[str] | None = None) -> str:
 
 
 def _read_sums(path: Path) -> dict[str, str]:
-    """Return the hash of each file by its name. Raises ``ValueError`` when a line is damaged or there is none."""
+    """Return the hash of each file by its name. Raises ``ValueError`` when a line is damaged or
+    there is none.
+    """
     recorded = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         digest, separator, name = line.partition("  ")

@@ -1,30 +1,36 @@
-"""``echodistill``: one command a user's intention. Heavy imports stand inside the commands, so that ``--help`` is quick."""
+"""``echodistill``: one command a user's intention. Heavy imports stand inside the commands, so that
+``--help`` is quick.
+"""
 
 import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from echodistill.clip_commands import ask, export_audio, listen
 from echodistill.errors import UserError
+from echodistill.project import BASE, COMPARED_MODELS, REPORTS, STUDENT, in_repository
 from echodistill.services.cli import app as services_app
 from echodistill.services.loopback import direct
 from echodistill.storage.place import place_from_environment
 from echodistill.terminal import accept_any_text, reader_may_leave
 
 if TYPE_CHECKING:
-    from echodistill.params import Params
+    from echodistill.params.whole import Params
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Make audio language models noise-robust.")
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Make audio language models noise-robust.",
+)
 app.add_typer(services_app, name="services")
 
-REPORTS = Path("reports")
 COMPARISON, COMPARED = Path("comparison/dvc.yaml"), REPORTS / "compare.json"
 EVALUATION = Path("evaluation/dvc.yaml")
-COMPARED_MODELS = Path("models/compared")
 QUICK = (
     "comparison.seeds=[1]",
     "comparison.systems=[sft, grpo, distill, echodistill]",
@@ -35,8 +41,6 @@ QUICK = (
 )
 STAGE_MEMORY = 2 * 2**30
 """Bytes to allow for a stage of the comparison; with the default model one takes up to 1.4 GB."""
-STUDENT, BASE = Path("models/student"), Path("models/base")
-CORPUS, MIXES = Path("data/corpus"), Path("data/mixes")
 
 
 def main() -> None:
@@ -52,15 +56,22 @@ def main() -> None:
 
 @app.command()
 def run(
-    stages: Annotated[list[str] | None, typer.Argument(help="Stages to bring up to date; all when none is named.")] = None,
+    stages: Annotated[
+        list[str] | None, typer.Argument(help="Stages to bring up to date; all when none is named.")
+    ] = None,
     override: Annotated[
         list[str] | None,
-        typer.Option("-S", metavar="KEY=VALUE", help="Override a parameter for this run, e.g. -S train.method=grpo."),
+        typer.Option(
+            "-S",
+            metavar="KEY=VALUE",
+            help="Override a parameter for this run, e.g. -S train.method=grpo.",
+        ),
     ] = None,
 ) -> None:
     """Bring the pipeline up to date (dvc repro) and print the closing table.
 
-    Where the corpus is a test alone, as a benchmark is, the base is evaluated on it and nothing is trained.
+    Where the corpus is a test alone, as a benchmark is, the base is evaluated on it and nothing is
+    trained.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN, check_evaluation
     from echodistill.report import closing
@@ -84,12 +95,16 @@ def run(
 
 
 def _bring_up(
-    stages: list[str], overrides: list[str], jobs: int = 1, check: "Callable[[Params], list[str] | None]" = lambda _params: None
+    stages: list[str],
+    overrides: list[str],
+    jobs: int = 1,
+    check: "Callable[[Params], list[str] | None]" = lambda _params: None,
 ) -> None:
-    """Run DVC with parameters overridden for the time, ``jobs`` stages at a time. Exits with status 1 where a stage failed.
+    """Run DVC with parameters overridden for the time, ``jobs`` stages at a time. Exits with status
+    1 where a stage failed.
 
-    ``check`` comes before anything is changed: it may return other stages to run, and raises ``UserError`` for parameters that are
-    valid, and yet none to start with.
+    ``check`` comes before anything is changed: it may return other stages to run, and raises
+    ``UserError`` for parameters that are valid, and yet none to start with.
     """
     from echodistill.dvc_lock import set_damaged_aside
     from echodistill.leftovers import remove_leftovers
@@ -99,13 +114,14 @@ def _bring_up(
     from echodistill.teacher.location import cache_folder
     from echodistill.workplace import workplace_cure
 
-    params = _in_repository()
+    params = in_repository()
     with only_run_here() as held:
         if said := restore(params):
             print(said)
         for line in remove_leftovers(Path(), cache_folder()):
             print(line)
-        changed = applied(params, overrides)  # all of it: DVC looks only at the keys that stages name
+        # all of it: DVC looks only at the keys that stages name
+        changed = applied(params, overrides)
         check_inputs(changed)
         stages = check(changed) or stages
         _check_store()
@@ -122,28 +138,45 @@ def _bring_up(
 
 @app.command()
 def compare(
-    quick: Annotated[bool, typer.Option(help="One seed, the four methods, few steps: a first look in minutes.")] = False,
+    quick: Annotated[
+        bool, typer.Option(help="One seed, the four methods, few steps: a first look in minutes.")
+    ] = False,
     override: Annotated[
         list[str] | None,
-        typer.Option("-S", metavar="KEY=VALUE", help="Override a parameter for this run, e.g. -S comparison.seeds=[1,2]."),
+        typer.Option(
+            "-S",
+            metavar="KEY=VALUE",
+            help="Override a parameter for this run, e.g. -S comparison.seeds=[1,2].",
+        ),
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Stages at a time, each on one core.  [default: as cores and memory allow, up to 8; 1 with a GPU]"),
+        typer.Option(
+            min=1,
+            help=(
+                "Stages at a time, each on one core.  [default: as cores and memory allow, up to 8;"
+                " 1 with a GPU]"
+            ),
+        ),
     ] = None,
 ) -> None:
-    """Train every system of the section `comparison` with every seed, evaluate them beside the base, and print the table."""
-    from echodistill.comparison_entry import enter_comparison
+    """Train every system of the section `comparison` with every seed, evaluate them beside the
+    base, and print the table.
+    """
     from echodistill.evaluating import NOTHING_TO_TRAIN
     from echodistill.mixes.folds import check_folds
     from echodistill.report.closing import console
     from echodistill.report.comparison_table import print_comparison
     from echodistill.systems import check_distinct
-    from echodistill.tracking import make_store
+    from echodistill.tracking.client import make_store
+    from echodistill.tracking.log_comparison import enter_comparison
 
     def check(params: "Params") -> None:
         if params.corpus.is_test_alone:
-            raise UserError(f"{NOTHING_TO_TRAIN}: say `echodistill run`, or give a comparison something to train on")
+            raise UserError(
+                f"{NOTHING_TO_TRAIN}: say `echodistill run`, or give a comparison something to"
+                " train on"
+            )
         check_distinct(params)
         check_folds(params.mixes, params.comparison.folds)
         try:
@@ -151,13 +184,17 @@ def compare(
         except UserError as error:  # training goes on without it
             print(f"warning: {error}", file=sys.stderr)
 
-    _bring_up([str(COMPARISON)], [*(QUICK if quick else []), *(override or [])], jobs or _cores(), check)
+    _bring_up(
+        [str(COMPARISON)], [*(QUICK if quick else []), *(override or [])], jobs or _cores(), check
+    )
     print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), console())
     print(enter_comparison(REPORTS, COMPARED_MODELS))
 
 
 def _cores() -> int:
-    """How many stages compute at a time: one where a GPU does it, else no more than memory bears."""
+    """How many stages compute at a time: one where a GPU does it, else no more than memory
+    bears.
+    """
     import torch
 
     from echodistill.workers import worker_count
@@ -168,14 +205,10 @@ def _cores() -> int:
     return max(1, min(8, worker_count(), memory // STAGE_MEMORY))
 
 
-def _in_repository() -> Path:
-    if not Path("dvc.yaml").is_file():
-        raise UserError(f"{Path.cwd()} holds no dvc.yaml: run in the repository's root")
-    return Path("params.yaml")
-
-
 def _check_store() -> None:
-    """A store that is asked for must work before anything is computed for it. Raises ``UserError``."""
+    """A store that is asked for must work before anything is computed for it. Raises
+    ``UserError``.
+    """
     if place := place_from_environment():
         from echodistill.storage.client import check
 
@@ -184,13 +217,18 @@ def _check_store() -> None:
 
 @app.command()
 def publish(
-    stages: Annotated[list[str] | None, typer.Argument(help="Stages whose outputs to publish; all when none is named.")] = None,
+    stages: Annotated[
+        list[str] | None,
+        typer.Argument(help="Stages whose outputs to publish; all when none is named."),
+    ] = None,
 ) -> None:
-    """Publish what the stages made to S3, under the address of its content; prints path and address of each."""
+    """Publish what the stages made to S3, under the address of its content; prints path and address
+    of each.
+    """
     from echodistill.publishing import publish_stages
     from echodistill.run_lock import at_work
 
-    _in_repository()
+    in_repository()
     with at_work():
         for path, url in publish_stages(STUDENT, stages or None).items():
             print(f"{path}  {url}")
@@ -198,19 +236,22 @@ def publish(
 
 @app.command()
 def register(
-    comparison: Annotated[bool, typer.Option("--comparison", help="Enter what `echodistill compare` made instead.")] = False,
+    comparison: Annotated[
+        bool, typer.Option("--comparison", help="Enter what `echodistill compare` made instead.")
+    ] = False,
 ) -> None:
-    """Enter the student into the MLflow registry: alias `candidate`, and `champion` on a positive decision.
+    """Enter the student into the MLflow registry: alias `candidate`, and `champion` on a positive
+    decision.
 
     With ECHODISTILL_S3 set, all outputs are published first and linked with the MLflow run.
     """
-    from echodistill.comparison_entry import enter_comparison
     from echodistill.evaluating import NOTHING_TO_TRAIN
-    from echodistill.params import load_params
+    from echodistill.params.whole import load_params
     from echodistill.publishing import publish
     from echodistill.run_lock import at_work
+    from echodistill.tracking.log_comparison import enter_comparison
 
-    params = _in_repository()
+    params = in_repository()
     with at_work():
         if comparison:
             print(enter_comparison(REPORTS, COMPARED_MODELS))
@@ -224,15 +265,22 @@ def register(
 @app.command()
 def champion(
     rollback: Annotated[
-        bool, typer.Option("--rollback", help="Give the alias back to the champion before, and bar the present one.")
+        bool,
+        typer.Option(
+            "--rollback",
+            help="Give the alias back to the champion before, and bar the present one.",
+        ),
     ] = False,
     set_to: Annotated[
-        str | None, typer.Option("--set", metavar="VERSION", help="Make this version champion, also a barred one.")
+        str | None,
+        typer.Option(
+            "--set", metavar="VERSION", help="Make this version champion, also a barred one."
+        ),
     ] = None,
 ) -> None:
     """Print the registry's champion, since when it is, and the history; or change it."""
-    from echodistill.champion import championship, roll_back, set_champion
     from echodistill.publishing import forget_registered
+    from echodistill.tracking.champion import championship, roll_back, set_champion
 
     if rollback and set_to is not None:
         raise UserError("--rollback and --set both name the champion: give one of them")
@@ -245,16 +293,25 @@ def champion(
     if rollback or set_to is not None:
         forget_registered()
     found = championship()
-    print(f"champion of echodistill: version {found.version}" + (f", since {found.since}" if found.since else ""))
+    print(
+        f"champion of echodistill: version {found.version}"
+        + (f", since {found.since}" if found.since else "")
+    )
     for change in found.changes:
         print(f"  {change.since}  {change.how} version {change.version}")
 
 
 @app.command()
 def provenance(
-    version: Annotated[str, typer.Argument(metavar="MODEL@alias", help="A registered model: MODEL@alias or MODEL/version.")],
+    version: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL@alias", help="A registered model: MODEL@alias or MODEL/version."
+        ),
+    ],
 ) -> None:
-    """Print where a registered model comes from, down to the raw clips, and whether all of it still is what it was.
+    """Print where a registered model comes from, down to the raw clips, and whether all of it still
+    is what it was.
 
     Every object is read. Exits with 1 when something is missing, damaged or changed.
     """
@@ -264,107 +321,16 @@ def provenance(
         raise typer.Exit(1)
 
 
-@app.command()
-def ask(
-    clip: Annotated[Path, typer.Argument(help="An audio file: wav, flac, ogg or mp3; - reads it from standard input.")],
-    question: Annotated[str, typer.Argument(help="What to ask about it.")],
-    choices: Annotated[list[str] | None, typer.Option(help="Choices: once, with commas between; or once for each choice.")] = None,
-    model: Annotated[str | None, typer.Option(help="student, base, a model folder or a hub id.  [default: student]")] = None,
-    both: Annotated[bool, typer.Option("--both", help="Ask base and student, and print both answers.")] = False,
-    noise: Annotated[str, typer.Option(help="Put the clip in noise of this kind first, e.g. crowd.")] = "",
-    snr: Annotated[float | None, typer.Option(help="With --noise: its level, dB; the lower the louder.  [default: 0]")] = None,
-    max_new_tokens: Annotated[
-        int | None,
-        typer.Option(min=1, help="Longest answer, in tokens.  [default: as the longest choice needs, and 16; without choices 256]"),
-    ] = None,
-) -> None:
-    """Ask a model about a clip."""
-    from echodistill.params_types import HIGHEST_SNR_DB, LOWEST_SNR_DB
-
-    if both and model is not None:
-        raise UserError("--both asks base and student: leave --model out")
-    if snr is not None and not noise:
-        raise UserError(f"--snr {snr:g} needs a --noise, e.g. --noise crowd")
-    if snr is not None and not LOWEST_SNR_DB <= snr <= HIGHEST_SNR_DB:  # so it is for NaN too
-        raise UserError(f"--snr {snr:g}: give a level from {LOWEST_SNR_DB:g} to {HIGHEST_SNR_DB:g} dB")
-    # only now, as these load the model libraries, which takes seconds
-    from echodistill.asking import answer, in_noise, read_clip
-    from echodistill.models.prompts import check_asked
-
-    options = [part.strip() for part in choices[0].split(",")] if choices and len(choices) == 1 else choices or []
-    check_asked(question, options)
-    waveform = read_clip(clip)
-    if noise:
-        _in_repository()
-        waveform = in_noise(waveform, noise, snr or 0.0, CORPUS, MIXES)
-    if not both:
-        print(answer(_open_named(model or "student"), waveform, question, options, max_new_tokens))
-        return
-    for name in ("base", "student"):
-        print(f"{name + ':':<9}{answer(_open_named(name), waveform, question, options, max_new_tokens)}")
-
-
-@app.command()
-def listen(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the page is served, on loopback; 0 takes a free one.")] = 8490,
-) -> None:
-    """Serve a small page on this machine and print its address: record or upload a clip, slide the noise, read both answers."""
-    from echodistill.listen.server import Asker, serve
-
-    _in_repository()
-
-    def load() -> Asker:
-        from echodistill.asking import answer, in_noise
-        from echodistill.listen.example import example_of
-        from echodistill.mixes.noise_settings import read_noise
-
-        student, base = _open_named("student"), _open_named("base")  # first what may not have been made yet
-        models = {"base": base, "student": student}
-        return Asker(
-            lambda clip, question, choices: {name: answer(llm, clip, question, choices, None) for name, llm in models.items()},
-            lambda clip, kind, snr_db: in_noise(clip, kind, snr_db, CORPUS, MIXES),
-            read_noise(MIXES).kinds,
-            example_of(CORPUS),
-            min(llm.family.window_s(llm.processor) for llm in models.values()),
-        )
-
-    serve(load, port, typer.echo)
-
-
-def _open_named(name: str) -> Any:
-    from echodistill.models.audio_llm import load
-    from echodistill.models.checkpoint import open_base, open_model
-    from echodistill.models.layout import RUN
-
-    if name == "student":
-        return open_model(STUDENT, BASE)
-    if name == "base":
-        return open_base(BASE)
-    folder = Path(name)
-    return open_model(folder, BASE) if (folder / RUN).is_file() else load(name)
-
-
-@app.command("export-audio")
-def export_audio(
-    out: Annotated[Path, typer.Argument(help="Folder for the wavs.")],
-    mix: Annotated[list[str] | None, typer.Option(help="A mix id, as in data/mixes/mixes.parquet; may be repeated.")] = None,
-    condition: Annotated[str, typer.Option(help="Or: test mixes of one condition, e.g. crowd@-10.")] = "",
-    count: Annotated[int, typer.Option(min=1, help="How many of that condition.")] = 3,
-) -> None:
-    """Write the clean and the noisy wav of chosen mixes, to listen to."""
-    from echodistill.export import export_mixes
-
-    _in_repository()
-    written, asked = export_mixes(CORPUS, MIXES, out, mix or [], condition, count)
-    for path in written:
-        print(path)
-    for line in asked:
-        print(line, file=sys.stderr)
+app.command()(ask)
+app.command()(listen)
+app.command("export-audio")(export_audio)
 
 
 @app.command()
 def doctor() -> None:
-    """Check versions, devices, cache and tools; say what is missing and the cure. Exits with 1 when something must be mended."""
+    """Check versions, devices, cache and tools; say what is missing and the cure. Exits with 1 when
+    something must be fixed.
+    """
     from echodistill.doctor import examine
 
     findings = examine()

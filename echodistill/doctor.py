@@ -38,12 +38,24 @@ class Finding:
     cure: str = ""
 
     def line(self) -> str:
-        return f"{'!!' if self.cure else 'ok'}  {self.what:<18} {self.state}" + (f"\n      cure: {self.cure}" if self.cure else "")
+        return f"{'!!' if self.cure else 'ok'}  {self.what:<18} {self.state}" + (
+            f"\n      cure: {self.cure}" if self.cure else ""
+        )
 
 
 def examine() -> list[Finding]:
     """All findings, in the order a person would look."""
-    return [_python(), *_packages(), *_unwanted(), _device(), _torchaudio(), *_tools(), _cache(), _disk(), _repository()]
+    return [
+        _python(),
+        *_packages(),
+        *_unwanted(),
+        _device(),
+        _torchaudio(),
+        *_tools(),
+        _cache(),
+        _disk(),
+        _repository(),
+    ]
 
 
 def _python() -> Finding:
@@ -77,9 +89,14 @@ def _device() -> Finding:
     except (ImportError, OSError) as error:
         return Finding("device", f"torch cannot be imported: {error}", "make setup")
     if torch.cuda.is_available():
-        names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+        names = ", ".join(
+            torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
+        )
         return Finding("device", f"{torch.cuda.device_count()} GPU: {names}")
-    return Finding("device", f"CPU, {torch.get_num_threads()} threads (enough for nano; a 7B model wants a GPU)")
+    return Finding(
+        "device",
+        f"CPU, {torch.get_num_threads()} threads (enough for nano; a 7B model wants a GPU)",
+    )
 
 
 def _torchaudio() -> Finding:
@@ -101,18 +118,30 @@ def _cache() -> Finding:
     folder = cache_folder()
     files = list(folder.rglob("*.safetensors")) if folder.exists() else []
     size_mb = sum(path.stat().st_size for path in files) / 1e6
-    standing = next(place for place in [folder.absolute(), *folder.absolute().parents] if place.exists())
+    standing = next(
+        place for place in [folder.absolute(), *folder.absolute().parents] if place.exists()
+    )
     writable = os.access(standing, os.W_OK)
     state = f"{folder}: {len(files)} references, {size_mb:.1f} MB"
-    return Finding("reference cache", state, "" if writable else "make it writable or set ECHODISTILL_CACHE")
+    return Finding(
+        "reference cache", state, "" if writable else "make it writable or set ECHODISTILL_CACHE"
+    )
 
 
 def _disk() -> Finding:
     free_gb = shutil.disk_usage(".").free / 1e9
-    return Finding("free disk", f"{free_gb:.1f} GB", "" if free_gb >= MIN_FREE_GB else f"free at least {MIN_FREE_GB:g} GB")
+    return Finding(
+        "free disk",
+        f"{free_gb:.1f} GB",
+        "" if free_gb >= MIN_FREE_GB else f"free at least {MIN_FREE_GB:g} GB",
+    )
 
 
 def _repository() -> Finding:
     here = Path("dvc.yaml").is_file() and Path(".dvc").is_dir()
-    cure = workplace_cure(Path()) if here else "run in the root of a clone: dvc.yaml and .dvc must be here"
+    cure = (
+        workplace_cure(Path())
+        if here
+        else "run in the root of a clone: dvc.yaml and .dvc must be here"
+    )
     return Finding("repository", str(Path.cwd()), cure)

@@ -1,4 +1,6 @@
-"""``dvc.lock``: what every stage ran, read and made, by content. DVC writes it; here it is read, and its hashes are taken again."""
+"""``dvc.lock``: what every stage ran, read and made, by content. DVC writes it; here it is read,
+and its hashes are taken again.
+"""
 
 import hashlib
 import json
@@ -43,20 +45,34 @@ class Lock:
         return hashlib.sha256(self.content).hexdigest()
 
     def outputs(self, stages: Sequence[str] | None = None) -> dict[str, str]:
-        """DVC's hash by path of what these stages made, all when ``None``; ``gate`` stands for every ``gate@…`` too.
+        """DVC's hash by path of what these stages made, all when ``None``; ``gate`` stands for
+        every ``gate@…`` too.
 
         Raises ``UserError`` for a stage that is not there.
         """
         chosen = set(self.stages)
         if stages is not None:
-            of_name = {wanted: {name for name in self.stages if wanted in (name, name.split("@")[0])} for wanted in stages}
+            of_name = {
+                wanted: {name for name in self.stages if wanted in (name, name.split("@")[0])}
+                for wanted in stages
+            }
             if unknown := [wanted for wanted, names in of_name.items() if not names]:
-                raise UserError(f"{LOCK} has no stage {unknown[0]!r}, it has {', '.join(self.stages)}: run `echodistill run` first")
+                raise UserError(
+                    f"{LOCK} has no stage {unknown[0]!r}, it has {', '.join(self.stages)}: run"
+                    " `echodistill run` first"
+                )
             chosen = set().union(*of_name.values())
-        return {path: md5 for name, stage in self.stages.items() if name in chosen for path, md5 in stage.outs.items()}
+        return {
+            path: md5
+            for name, stage in self.stages.items()
+            if name in chosen
+            for path, md5 in stage.outs.items()
+        }
 
     def stale(self) -> str | None:
-        """An output that a stage read in another state than it has now, with that stage; ``None`` when all fit together."""
+        """An output that a stage read in another state than it has now, with that stage; ``None``
+        when all fit together.
+        """
         made = self.outputs()
         for name, stage in self.stages.items():
             for path, md5 in stage.deps.items():
@@ -84,7 +100,10 @@ def parse_lock(content: bytes, name: str) -> Lock:
         stages = lock.get("stages") or {}
         return Lock(content, {stage: _stage(entry) for stage, entry in stages.items()})
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{name} is not a lock that DVC wrote ({type(error).__name__}): delete it and run `echodistill run`") from error
+        raise UserError(
+            f"{name} is not a lock that DVC wrote ({type(error).__name__}): delete it and run"
+            " `echodistill run`"
+        ) from error
 
 
 def _stage(entry: Mapping[str, Any]) -> LockedStage:
@@ -96,7 +115,10 @@ def _stage(entry: Mapping[str, Any]) -> LockedStage:
     return LockedStage(
         "; ".join(command) if isinstance(command, list) else command,
         {file: dict(values.items()) for file, values in params.items()},
-        *({_path(row): str(row.get("md5", "unknown")) for row in entry.get(kind, [])} for kind in ("deps", "outs")),
+        *(
+            {_path(row): str(row.get("md5", "unknown")) for row in entry.get(kind, [])}
+            for kind in ("deps", "outs")
+        ),
     )
 
 
@@ -108,7 +130,8 @@ def _path(row: Mapping[str, Any]) -> str:
 
 
 def set_damaged_aside(folder: Path) -> str | None:
-    """Rename a lock that cannot be read, as a process that was killed while DVC wrote it leaves one; what to say of it, if so.
+    """Rename a lock that cannot be read, as a process that was killed while DVC wrote it leaves
+    one; what to say of it, if so.
 
     Nothing is computed again for it: the run cache knows what every stage made.
     """
@@ -120,7 +143,10 @@ def set_damaged_aside(folder: Path) -> str | None:
         return None
     damaged = path.with_name(f"{LOCK}.damaged")
     path.replace(damaged)
-    return f"{path} was damaged: it is {damaged.name} now, and what stages made comes from DVC's run cache"
+    return (
+        f"{path} was damaged: it is {damaged.name} now, and what stages made comes from DVC's run"
+        " cache"
+    )
 
 
 def _is_damaged(path: Path) -> bool:
@@ -134,23 +160,33 @@ def _is_damaged(path: Path) -> bool:
 
 
 def check_outputs(lock: Lock, parts: Sequence[Path]) -> None:
-    """Raise ``UserError`` where an output that lies in one of ``parts``, or is one, is not what its stage made."""
+    """Raise ``UserError`` where an output that lies in one of ``parts``, or is one, is not what its
+    stage made.
+    """
     for path, md5 in lock.outputs().items():
         if any(Path(path).is_relative_to(part) for part in parts) and dvc_md5(Path(path)) != md5:
             raise UserError(
-                f"{path} is not what its stage made: run `echodistill run`, which makes it again or takes it from DVC's cache"
+                f"{path} is not what its stage made: run `echodistill run`, which makes it again or"
+                " takes it from DVC's cache"
             )
 
 
 def dvc_md5(path: Path) -> str | None:
-    """The hash DVC has of a file or folder (``….dir``), taken from its bytes, links followed; ``None`` when it is not there."""
+    """The hash DVC has of a file or folder (``….dir``), taken from its bytes, links followed;
+    ``None`` when it is not there.
+    """
     if path.is_file():
         return _md5(path)
     if not path.is_dir():
         return None
-    files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
+    files = sorted(
+        (file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file()
+    )
     rows = [{"md5": _md5(file), "relpath": name} for name, file in files]
-    return hashlib.md5(json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    return (
+        hashlib.md5(json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+        + ".dir"
+    )
 
 
 def _md5(path: Path) -> str:
@@ -158,4 +194,6 @@ def _md5(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}. Make it a readable file") from error
+        raise UserError(
+            f"{path} cannot be read: {error.strerror or error}. Make it a readable file"
+        ) from error

@@ -12,7 +12,11 @@ OF_JOB_MANAGERS = (
     "PMI_RANK",
     "MPI_LOCALNRANKS",
     "MPI_LOCALRANKID",
-    *(f"{library}_COMM_WORLD_{what}" for library in ("OMPI", "MV2") for what in ("SIZE", "RANK", "LOCAL_SIZE", "LOCAL_RANK")),
+    *(
+        f"{library}_COMM_WORLD_{what}"
+        for library in ("OMPI", "MV2")
+        for what in ("SIZE", "RANK", "LOCAL_SIZE", "LOCAL_RANK")
+    ),
 )
 DEVICE_BATCH = "ECHODISTILL_DEVICE_BATCH"
 DEFAULT_DEVICE_BATCH = 96
@@ -24,7 +28,8 @@ def is_launched() -> bool:
 
 
 def forget_job_manager() -> None:
-    """Remove what a job manager tells its jobs: accelerate would take it for a training of several processes.
+    """Remove what a job manager tells its jobs: accelerate would take it for a training of several
+    processes.
 
     Those that train together are started by a launcher, whose variables stay.
     """
@@ -33,7 +38,9 @@ def forget_job_manager() -> None:
 
 
 def device_batch() -> int:
-    """Rows a device takes at once: ``ECHODISTILL_DEVICE_BATCH``, or 96. Raises ``UserError`` where it is no such number."""
+    """Rows a device takes at once: ``ECHODISTILL_DEVICE_BATCH``, or 96. Raises ``UserError`` where
+    it is no such number.
+    """
     value = os.environ.get(DEVICE_BATCH) or str(DEFAULT_DEVICE_BATCH)
     try:
         rows = int(value)

@@ -1,4 +1,6 @@
-"""The folder ``data/evaluation/student``: a copy of the student that is evaluated beside the base, or a note that there is none."""
+"""The folder ``data/evaluation/student``: a copy of the student that is evaluated beside the base,
+or a note that there is none.
+"""
 
 import json
 import shutil
@@ -24,9 +26,13 @@ def write_none(out: Path) -> None:
 
 
 def is_copy(out: Path, student: Path) -> bool:
-    """Return whether ``out`` holds the files of ``student`` that loading reads, and how it was trained."""
+    """Return whether ``out`` holds the files of ``student`` that loading reads, and how it was
+    trained.
+    """
     return (
-        (out / RUN).is_file() and (out / RUN).read_bytes() == (student / RUN).read_bytes() and file_hashes(out) == file_hashes(student)
+        (out / RUN).is_file()
+        and (out / RUN).read_bytes() == (student / RUN).read_bytes()
+        and file_hashes(out) == file_hashes(student)
     )
 
 
@@ -39,5 +45,7 @@ def copy_student(out: Path, student: Path) -> None:
 
 
 def method_of(folder: Path) -> str:
-    """Return the method that the student was trained with, for tables. Raises ``UserError`` when its ``run.json`` is damaged."""
+    """Return the method that the student was trained with, for tables. Raises ``UserError`` when
+    its ``run.json`` is damaged.
+    """
     return str(read_run(folder).get("method", METHOD_UNKNOWN))

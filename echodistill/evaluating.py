@@ -1,25 +1,30 @@
-"""What a run does with a corpus that is a test alone: it evaluates the base, and a student where one is named, and trains nothing."""
+"""What a run does with a corpus that is a test alone: it evaluates the base, and a student where
+one is named, and trains nothing.
+"""
 
 from pathlib import Path
 from typing import Final
 
 from echodistill.errors import UserError
 from echodistill.models.layout import RUN
-from echodistill.params import Params
+from echodistill.params.whole import Params
 
 NANO: Final = "nano"
 NOTHING_TO_TRAIN: Final = (
-    "the corpus is a test alone: nothing is trained, registered or promoted; the base is evaluated, and a student where "
-    "evaluation.student names one"
+    "the corpus is a test alone: nothing is trained, registered or promoted; the base is evaluated,"
+    " and a student where evaluation.student names one"
 )
 NANO_NEEDS_CLIPS: Final = (
-    "base.model: nano is pre-trained on training clips, and a test alone has none. Name the model to evaluate (-S base.model=FOLDER, "
-    "or a hub id), or train on another source and test on this one: name this one in corpus.test.source, .path and .manifest"
+    "base.model: nano is pre-trained on training clips, and a test alone has none. Name the model"
+    " to evaluate (-S base.model=FOLDER, or a hub id), or train on another source and test on this"
+    " one: name this one in corpus.test.source, .path and .manifest"
 )
 
 
 def check_evaluation(params: Params) -> None:
-    """Raise ``UserError`` where the parameters name no model to evaluate, or a student that is not there."""
+    """Raise ``UserError`` where the parameters name no model to evaluate, or a student that is not
+    there.
+    """
     if params.base.model == NANO:
         raise UserError(NANO_NEEDS_CLIPS)
     if params.evaluation.student is not None:
@@ -30,6 +35,7 @@ def check_student(folder: Path) -> None:
     """Raise ``UserError`` where ``folder`` holds no trained student."""
     if not (folder / RUN).is_file():
         raise UserError(
-            f"evaluation.student: {folder} holds no trained student ({RUN} is missing): name a folder as `echodistill run train` makes "
-            "it, or null to evaluate the base alone; a whole model of another kind is named in base.model"
+            f"evaluation.student: {folder} holds no trained student ({RUN} is missing): name a"
+            " folder as `echodistill run train` makes it, or null to evaluate the base alone; a"
+            " whole model of another kind is named in base.model"
         )

@@ -22,25 +22,41 @@ MAX_NAME_BYTES = 160
 
 
 def export_mixes(
-    corpus_folder: Path, mixes_folder: Path, out: Path, mix_ids: Sequence[str], condition: str, count: int
+    corpus_folder: Path,
+    mixes_folder: Path,
+    out: Path,
+    mix_ids: Sequence[str],
+    condition: str,
+    count: int,
 ) -> tuple[list[Path], list[str]]:
-    """Write ``<mix>.clean.wav`` and ``<mix>.noisy.wav`` for each chosen mix; the paths, and commands that ask about them.
+    """Write ``<mix>.clean.wav`` and ``<mix>.noisy.wav`` for each chosen mix; the paths, and
+    commands that ask about them.
 
     Raises ``UserError`` when none matches.
     """
     corpus = Corpus(corpus_folder)
     rows = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     if unknown := [mix_id for mix_id in mix_ids if mix_id not in rows]:
-        raise UserError(f"no mix {unknown[0]!r} in {mixes_folder}; a mix id looks like {next(iter(rows))!r}")
+        raise UserError(
+            f"no mix {unknown[0]!r} in {mixes_folder}; a mix id looks like {next(iter(rows))!r}"
+        )
     chosen = [rows[mix_id] for mix_id in mix_ids]
     if condition:
-        fitting = [m for m in rows.values() if m.split == "test" and condition_name(m.noise_kind, m.snr_db) == condition]
+        fitting = [
+            m
+            for m in rows.values()
+            if m.split == "test" and condition_name(m.noise_kind, m.snr_db) == condition
+        ]
         if not fitting:
-            known = sorted({condition_name(m.noise_kind, m.snr_db) for m in rows.values() if m.split == "test"})
+            known = sorted(
+                {condition_name(m.noise_kind, m.snr_db) for m in rows.values() if m.split == "test"}
+            )
             raise UserError(f"no test mix under condition {condition!r}; known: {', '.join(known)}")
         chosen += fitting[:count]
     if not chosen:
-        raise UserError("name mixes with --mix, or a condition with --condition, e.g. --condition crowd@-10")
+        raise UserError(
+            "name mixes with --mix, or a condition with --condition, e.g. --condition crowd@-10"
+        )
     noise, names = open_noise(mixes_folder, corpus), file_names(rows)
     written, asked = [], []
     for mix in dict.fromkeys(chosen):
@@ -50,19 +66,28 @@ def export_mixes(
             with atomic_path(path) as temporary:
                 write_wav(temporary, getattr(rendered, view))
             written.append(path)
-        asked += [_ask(path, row) for row in corpus.questions.values() if row.clip_id == mix.clip_id]
+        asked += [
+            _ask(path, row) for row in corpus.questions.values() if row.clip_id == mix.clip_id
+        ]
     return written, asked
 
 
 def file_names(mix_ids: Iterable[str]) -> dict[str, str]:
-    """Return a file name for each mix, no two alike: its id, and digits of the id's hash where others would look the same.
+    """Return a file name for each mix, no two alike: its id, and digits of the id's hash where
+    others would look the same.
 
-    File systems know no ``/`` in a name, and some tell neither upper from lower case nor the two forms of an accent.
+    File systems know no ``/`` in a name, and some tell neither upper from lower case nor the two
+    forms of an accent.
     """
-    plain = {mix_id: re.sub(r"[/\\\x00-\x1f\x7f]", "_", mix_id).encode(errors="replace").decode() for mix_id in mix_ids}
+    plain = {
+        mix_id: re.sub(r"[/\\\x00-\x1f\x7f]", "_", mix_id).encode(errors="replace").decode()
+        for mix_id in mix_ids
+    }
     alike = Counter(map(_as_compared, plain.values()))
     return {
-        mix_id: name if alike[_as_compared(name)] == 1 and len(name.encode()) <= MAX_NAME_BYTES else _with_hash(name, mix_id)
+        mix_id: name
+        if alike[_as_compared(name)] == 1 and len(name.encode()) <= MAX_NAME_BYTES
+        else _with_hash(name, mix_id)
         for mix_id, name in plain.items()
     }
 
@@ -82,5 +107,11 @@ def _ask(wav: Path, row: Question) -> str:
     if not any("," in choice for choice in row.choices):
         choices = [f"--choices {shlex.quote(','.join(row.choices))}"] if choices else []
     return " ".join(
-        ["echodistill ask", shlex.quote(str(wav)), shlex.quote(row.question), *choices, f"   # right: {' '.join(row.answer.split())}"]
+        [
+            "echodistill ask",
+            shlex.quote(str(wav)),
+            shlex.quote(row.question),
+            *choices,
+            f"   # right: {' '.join(row.answer.split())}",
+        ]
     )

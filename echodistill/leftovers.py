@@ -1,4 +1,6 @@
-"""Temporary files and folders that killed writers left (``atomic.atomic_path``), removed before anything else is written."""
+"""Temporary files and folders that killed writers left (``atomic.atomic_path``), removed before
+anything else is written.
+"""
 
 import os
 import re
@@ -10,19 +12,27 @@ from echodistill.atomic import RETIRED, TEMPORARY, remove
 from echodistill.errors import UserError
 
 WRITTEN = ("data", "models", "reports", ".echodistill", "comparison")
-"""Folders of a repository below which something is written; and the repository itself, without what else is below it."""
-OTHERS = ("workspaces", "elsewhere", "cache", "services")
-"""Folders in ``.echodistill`` that others write to while this repository is locked: clones, the reference cache, services."""
+"""Folders of a repository below which something is written; and the repository itself, without what
+else is below it.
+"""
+OTHERS = ("workspaces", "remote", "cache", "services")
+"""Folders in ``.echodistill`` that others write to while this repository is locked: clones, the
+reference cache, services.
+"""
 OWN = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{12}}\.(?P<end>{TEMPORARY}|{RETIRED})")
 DVC_OWN = re.compile(r"\.[\w-]{22}\.tmp")
 ABANDONED_S = 24 * 3600.0
-"""Where others may be writing now, what nobody has touched for so long was left by a killed writer."""
+"""Where others may be writing now, what nobody has touched for so long was left by a killed
+writer.
+"""
 
 
 def remove_leftovers(repository: Path, cache: Path) -> list[str]:
-    """Remove what killed writers left in a repository that is locked, and what is old in the reference cache and DVC's cache.
+    """Remove what killed writers left in a repository that is locked, and what is old in the
+    reference cache and DVC's cache.
 
-    A folder that had stepped aside for a new one which never took its place comes back. Return a sentence for each that was there.
+    A folder that had stepped aside for a new one which never took its place comes back. Return a
+    sentence for each that was there.
     """
     said = [_cleared(path) for path in _own(repository)]
     for folder, pattern in ((cache, OWN), (repository / ".dvc/cache", DVC_OWN)):
@@ -39,7 +49,9 @@ def _own(repository: Path) -> list[Path]:
 
 
 def _matching(folder: Path, pattern: re.Pattern[str]) -> Iterator[Path]:
-    """Files and folders below ``folder`` with such a name; what is inside one of them goes with it."""
+    """Files and folders below ``folder`` with such a name; what is inside one of them goes with
+    it.
+    """
     for parent, folders, files in os.walk(folder):
         if Path(parent).name == ".echodistill":
             folders[:] = [name for name in folders if name not in OTHERS]
@@ -57,10 +69,16 @@ def _is_abandoned(path: Path) -> bool:
 def _cleared(path: Path) -> str:
     """Raises ``UserError`` when it cannot be removed."""
     own = OWN.fullmatch(path.name)
-    if own and own["end"] == RETIRED and not os.path.lexists(target := path.with_name(own["target"])):
+    if (
+        own
+        and own["end"] == RETIRED
+        and not os.path.lexists(target := path.with_name(own["target"]))
+    ):
         path.rename(target)
         return f"{target} is back: a killed process had moved it aside as {path.name}"
     remove(path)
     if os.path.lexists(path):
-        raise UserError(f"{path}, which a killed process left, cannot be removed: remove it by hand")
+        raise UserError(
+            f"{path}, which a killed process left, cannot be removed: remove it by hand"
+        )
     return f"{path} was left by a killed process: removed"

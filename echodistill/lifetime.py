@@ -11,8 +11,8 @@ PR_SET_PDEATHSIG = 1
 def end_with_parent(started_by: int | None = None) -> None:
     """Have the kernel kill this process when its parent ends, ``kill -9`` of the parent included.
 
-    ``started_by`` is the process that started this one: where that has ended before the kernel was asked, this process ends at once.
-    Only Linux can do this; elsewhere nothing happens.
+    ``started_by`` is the process that started this one: where that has ended before the kernel was
+    asked, this process ends at once. Only Linux can do this; elsewhere nothing happens.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,4 +1,6 @@
-"""Which code and data a result comes from, and its headline figures: what the registry records about a model."""
+"""Which code and data a result comes from, and its headline figures: what the registry records
+about a model.
+"""
 
 import os
 from collections.abc import Mapping
@@ -9,7 +11,10 @@ from typing import Any
 from echodistill.dvc_lock import LOCK, read_lock
 from echodistill.errors import UserError
 
-FLOW_RUN = {"prefect.flow_run_id": "ECHODISTILL_FLOW_RUN_ID", "prefect.flow_run_url": "ECHODISTILL_FLOW_RUN_URL"}
+FLOW_RUN = {
+    "prefect.flow_run_id": "ECHODISTILL_FLOW_RUN_ID",
+    "prefect.flow_run_url": "ECHODISTILL_FLOW_RUN_URL",
+}
 """Tags by the variables that a flow sets for what it starts."""
 
 
@@ -26,11 +31,15 @@ class Lineage:
 
 
 def read_lineage(folder: Path, stage: str, tags: Mapping[str, str] | None = None) -> Lineage:
-    """What ``dvc.lock`` in ``folder`` knows about a stage's inputs; code files are left out, the git revision stands for them."""
+    """What ``dvc.lock`` in ``folder`` knows about a stage's inputs; code files are left out, the
+    git revision stands for them.
+    """
     lock = read_lock(folder)
     if stage not in lock.stages:
         raise UserError(f"{folder / LOCK} has no stage {stage!r}: run `echodistill run`")
-    inputs = {path: md5 for path, md5 in lock.stages[stage].deps.items() if not path.endswith(".py")}
+    inputs = {
+        path: md5 for path, md5 in lock.stages[stage].deps.items() if not path.endswith(".py")
+    }
     return Lineage(lock.sha256, inputs, tags or {})
 
 
@@ -40,13 +49,19 @@ def flow_run_tags() -> dict[str, str]:
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The top figures of ``reports/metrics.json`` as flat numbers: ``student.acc``, ``difference.acc``, ``difference.acc.low``."""
+    """The top figures of ``reports/metrics.json`` as flat numbers: ``student.acc``,
+    ``difference.acc``, ``difference.acc.low``.
+    """
     flat: dict[str, float] = {}
     for system in ("base", "student"):
-        numbers = {name: value for name, value in metrics[system].items() if isinstance(value, int | float)}
+        numbers = {
+            name: value for name, value in metrics[system].items() if isinstance(value, int | float)
+        }
         flat |= {f"{system}.{name}": float(value) for name, value in numbers.items()}
     for name, interval in metrics["difference"].items():
         for end, value in interval.items():
             if isinstance(value, int | float):
-                flat[f"difference.{name}" if end == "value" else f"difference.{name}.{end}"] = float(value)
+                flat[f"difference.{name}" if end == "value" else f"difference.{name}.{end}"] = (
+                    float(value)
+                )
     return flat

@@ -1,4 +1,6 @@
-"""Parameters overridden for one run: ``params.yaml`` is changed for its time only and put back byte for byte."""
+"""Parameters overridden for one run: ``params.yaml`` is changed for its time only and put back byte
+for byte.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,8 +12,8 @@ import yaml
 
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
-from echodistill.params import Params, load_params, validate_params
-from echodistill.params_faults import did_you_mean, holds_text, keys_of
+from echodistill.params.faults import did_you_mean, holds_text, keys_of
+from echodistill.params.whole import Params, load_params, validate_params
 from echodistill.paths import check_hashable
 from echodistill.yaml12 import dump_yaml, load_yaml
 
@@ -26,30 +28,46 @@ MADE_BASE = Path("models/base")
 
 
 def applied(path: Path, overrides: Sequence[str]) -> Params:
-    """The parameters in the file ``path`` with ``overrides``, which stays as it is. Raises ``UserError``."""
+    """The parameters in the file ``path`` with ``overrides``, which stays as it is. Raises
+    ``UserError``.
+    """
     load_params(path)
-    return validate_params(apply_overrides(load_yaml(path.read_text(encoding="utf-8")), overrides), str(path))
+    return validate_params(
+        apply_overrides(load_yaml(path.read_text(encoding="utf-8")), overrides), str(path)
+    )
 
 
 def check_inputs(params: Params) -> None:
-    """Raises ``UserError`` where a folder that the graph starts from is not there, or holds what DVC cannot hash: DVC would say
-    no more than its path, or wait for ever. And where the base would be made from itself."""
+    """Raises ``UserError`` where a folder that the graph starts from is not there, or holds what
+    DVC cannot hash: DVC would say no more than its path, or wait for ever. And where the base would
+    be made from itself.
+    """
     corpus, mixes = params.corpus, params.mixes
-    for key, folder in (("corpus.path", corpus.path), ("corpus.test.path", corpus.test.path), ("mixes.recordings", mixes.recordings)):
+    for key, folder in (
+        ("corpus.path", corpus.path),
+        ("corpus.test.path", corpus.test.path),
+        ("mixes.recordings", mixes.recordings),
+    ):
         if not Path(folder).is_dir():
-            raise UserError(f"{key}: there is no folder {folder}: name the one that holds the recordings, or any where none are needed")
+            raise UserError(
+                f"{key}: there is no folder {folder}: name the one that holds the recordings, or"
+                " any where none are needed"
+            )
         check_hashable(key, Path(folder))
     if Path(params.base.model).resolve() == MADE_BASE.resolve():
         raise UserError(
-            f"base.model: {params.base.model} is where the pipeline puts the base, so it cannot be made from itself: copy it, e.g. "
-            f"`cp -r {MADE_BASE} models/mine`, and say base.model=models/mine"
+            f"base.model: {params.base.model} is where the pipeline puts the base, so it cannot be"
+            f" made from itself: copy it, e.g. `cp -r {MADE_BASE} models/mine`, and say"
+            " base.model=models/mine"
         )
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """``raw`` with each ``section.key=value`` set. Raises ``UserError`` for an unknown key or no ``=``.
+    """``raw`` with each ``section.key=value`` set. Raises ``UserError`` for an unknown key or no
+    ``=``.
 
-    The value of a key that holds a text is taken as it is written, in quotes or without; all others are YAML.
+    The value of a key that holds a text is taken as it is written, in quotes or without; all others
+    are YAML.
     """
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -61,16 +79,23 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
         for part in outer:
             node = node.get(part) if isinstance(node, dict) else None
         if not isinstance(node, dict) or last not in node:
-            raise UserError(f"-S {override}: params.yaml has no key {key!r}{did_you_mean(key, list(keys_of(Params)))}")
+            raise UserError(
+                f"-S {override}: params.yaml has no key"
+                f" {key!r}{did_you_mean(key, list(keys_of(Params)))}"
+            )
         try:
             node[last] = _value(text, key)
         except yaml.YAMLError as error:
-            raise UserError(f"-S {override}: the value is not valid YAML: put texts within it in quotes") from error
+            raise UserError(
+                f"-S {override}: the value is not valid YAML: put texts within it in quotes"
+            ) from error
     return raw
 
 
 def _value(text: str, key: str) -> Any:
-    """Read the value of ``key``. In YAML a pattern such as ``*/x.csv`` would be an error, and ``a #b`` be cut."""
+    """Read the value of ``key``. In YAML a pattern such as ``*/x.csv`` would be an error, and
+    ``a #b`` be cut.
+    """
     text = text.strip()
     if not holds_text(Params, key) or text in NOTHING or text[0] in QUOTES:
         return load_yaml(text)
@@ -78,14 +103,22 @@ def _value(text: str, key: str) -> Any:
 
 
 def restore(params: Path) -> str | None:
-    """Put back what a killed run left changed; what was done, or ``None`` when there was nothing to do."""
+    """Put back what a killed run left changed; what was done, or ``None`` when there was nothing to
+    do.
+    """
     if not SAVED.exists():
         return None
-    return f"{params} was left changed by a killed run: put back" if _put_back(params) else _kept(params)
+    return (
+        f"{params} was left changed by a killed run: put back"
+        if _put_back(params)
+        else _kept(params)
+    )
 
 
 def _put_back(params: Path) -> bool:
-    """The original again, unless the file is not as the run left it: then somebody edited it, and it stays."""
+    """The original again, unless the file is not as the run left it: then somebody edited it, and
+    it stays.
+    """
     known = [path.read_bytes() for path in (SAVED, OVERRIDDEN) if path.is_file()]
     ours = not params.is_file() or params.read_bytes() in known
     if ours:
@@ -97,19 +130,28 @@ def _put_back(params: Path) -> bool:
 
 
 def _kept(params: Path) -> str:
-    return f"{params} was edited during a run with -S and stays as it is now; as it was before the run it is in {EDITED}"
+    return (
+        f"{params} was edited during a run with -S and stays as it is now; as it was before the run"
+        f" it is in {EDITED}"
+    )
 
 
 def own_params(repository: Path) -> str:
-    """The text of ``params.yaml`` without what a run with ``-S``, under way or killed, has changed in it."""
+    """The text of ``params.yaml`` without what a run with ``-S``, under way or killed, has changed
+    in it.
+    """
     params, saved, overridden = (repository / name for name in ("params.yaml", SAVED, OVERRIDDEN))
-    ours = saved.is_file() and overridden.is_file() and params.read_bytes() == overridden.read_bytes()
+    ours = (
+        saved.is_file() and overridden.is_file() and params.read_bytes() == overridden.read_bytes()
+    )
     return (saved if ours else params).read_text(encoding="utf-8")
 
 
 @contextmanager
 def overridden(params: Path, overrides: Sequence[str]) -> Iterator[None]:
-    """Change ``params`` while the block runs. All overrides are validated before anything is written."""
+    """Change ``params`` while the block runs. All overrides are validated before anything is
+    written.
+    """
     if not overrides:
         yield
         return

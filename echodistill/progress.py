@@ -1,4 +1,6 @@
-"""Progress of long work: a bar with rate and remaining time on a terminal, a line now and then elsewhere (logs, CI)."""
+"""Progress of long work: a bar with rate and remaining time on a terminal, a line now and then
+elsewhere (logs, CI).
+"""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,12 +12,12 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def bar(total: int, says: str, unit: str) -> tqdm:
+def bar(total: int, label: str, unit: str) -> tqdm:
     """A progress bar to be advanced with ``update``. Shows nothing in the first two seconds."""
     interactive = sys.stderr.isatty()
     return tqdm(
         total=total,
-        desc=says,
+        desc=label,
         unit=f" {unit}",
         delay=2.0,
         dynamic_ncols=interactive,
@@ -25,9 +27,9 @@ def bar(total: int, says: str, unit: str) -> tqdm:
     )
 
 
-def track(items: Iterable[Item], total: int, says: str, unit: str) -> Iterator[Item]:
+def track(items: Iterable[Item], total: int, label: str, unit: str) -> Iterator[Item]:
     """Yield ``items`` under a progress bar."""
-    with bar(total, says, unit) as shown:
+    with bar(total, label, unit) as shown:
         for item in items:
             yield item
             shown.update()

@@ -1,6 +1,8 @@
-"""After the graph: publish what the stages made, complete the training's MLflow run and enter the student into the registry.
+"""After the graph: publish what the stages made, complete the training's MLflow run and enter the
+student into the registry.
 
-Leaves no bytes DVC would own. Each side names the other: the run has the S3 addresses, the objects have the run's id.
+Leaves no bytes DVC would own. Each side names the other: the run has the S3 addresses, the objects
+have the run's id.
 """
 
 import hashlib
@@ -13,15 +15,22 @@ from echodistill.atomic import atomic_path
 from echodistill.dvc_lock import Lock, check_outputs, read_lock
 from echodistill.errors import UserError
 from echodistill.lineage import flow_run_tags, headline, read_lineage
-from echodistill.local_store import database_of, digest_of
 from echodistill.models.layout import RUN, read_run
 from echodistill.outputs import publish_outputs
 from echodistill.provenance.record import FILE, locations, make_record, record_text
-from echodistill.registry import has_version, log_lineage, log_run, register, run_tags
 from echodistill.revision import revision_tags
 from echodistill.run_reports import Reports
 from echodistill.storage.place import Place, place_from_environment
-from echodistill.tracking import find_or_create_run, log_missing_metrics, run_page, tracking_uri, without_credentials
+from echodistill.tracking.client import (
+    find_or_create_run,
+    log_missing_metrics,
+    run_page,
+    tracking_uri,
+    without_credentials,
+)
+from echodistill.tracking.local_store import database_of, digest_of
+from echodistill.tracking.registry import has_version, register
+from echodistill.tracking.runs import log_lineage, log_run, run_tags
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.run_folder import RUNS, SHOWN
 from echodistill.yaml12 import dump_yaml, load_yaml
@@ -30,24 +39,35 @@ RUN_PARAMS = Path(".echodistill/run_params.yaml")
 REGISTERED = Path(".echodistill/registered.json")
 
 
-def publish(student: Path, base: Path, reports_folder: Path, answers_folder: Path, lock: Path) -> str:
-    """Register the student, with ``ECHODISTILL_S3`` set publish all outputs first; one line that says what was entered.
+def publish(
+    student: Path, base: Path, reports_folder: Path, answers_folder: Path, lock: Path
+) -> str:
+    """Register the student, with ``ECHODISTILL_S3`` set publish all outputs first; one line that
+    says what was entered.
 
-    Raises ``UserError`` when the pipeline has not run or not to its end, or a service cannot be used.
+    Raises ``UserError`` when the pipeline has not run or not to its end, or a service cannot be
+    used.
     """
     for path in (student / RUN, lock):
         if not path.is_file():
             raise UserError(f"{path} is missing: run `echodistill run` first")
     reports = Reports.of(reports_folder, answers_folder)
     place, flow = place_from_environment(), _flow_run()
-    # new services at an old address know nothing of what was registered with those before: their passwords are new too
-    accounts = [os.environ.get(name, "") for name in ("MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY")]
-    state = hashlib.sha256("\n".join([_hash(lock), tracking_uri(), _named(place), *accounts]).encode()).hexdigest()
+    # new services at an old address know nothing of what was registered with those before: their
+    # passwords are new too
+    accounts = [
+        os.environ.get(name, "") for name in ("MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY")
+    ]
+    state = hashlib.sha256(
+        "\n".join([_hash(lock), tracking_uri(), _named(place), *accounts]).encode()
+    ).hexdigest()
     if (said := _stands(state, bool(flow))) is not None:
         return said
     locked = read_lock(lock.parent)
     if stale := locked.stale():
-        raise UserError(f"dvc.lock does not fit together ({stale}): run `echodistill run` to its end first")
+        raise UserError(
+            f"dvc.lock does not fit together ({stale}): run `echodistill run` to its end first"
+        )
     check_outputs(locked, (student, base, reports_folder, answers_folder))
     if place is not None:
         from echodistill.storage.client import check
@@ -57,21 +77,25 @@ def publish(student: Path, base: Path, reports_folder: Path, answers_folder: Pat
     decision = json.loads(reports.promotion.read_text(encoding="utf-8"))
     figures_of = headline(json.loads(reports.metrics.read_text(encoding="utf-8")))
     run_id = find_or_create_run(run["fingerprint"], run["method"])
-    # the run's own log has the timings too, which an artifact leaves out; it is gone where the student came from a cache
+    # the run's own log has the timings too, which an artifact leaves out; it is gone where the
+    # student came from a cache
     own = RUNS / f"train-{run['fingerprint'][:SHOWN]}" / "metrics.jsonl"
     log_missing_metrics(run_id, read_metrics(own if own.is_file() else student / "metrics.jsonl"))
     log_run(run_id, _params_of_the_run(lock), read_lineage(lock.parent, "train", flow), reports)
     published = _link(run_id, locked, student, place, lock.parent)
     entered = register(student, base, decision, run_id, figures_of, reports)
     aliases = "candidate, champion" if entered.is_champion else "candidate"
-    says = f"registered echodistill version {entered.number} ({aliases}), MLflow run {run_id}{published}"
+    message = (
+        f"registered echodistill version {entered.number} ({aliases}), MLflow run"
+        f" {run_id}{published}"
+    )
     if entered.refusal:  # not remembered: it may be champion the next time
-        return f"{says}; not made champion: {entered.refusal}"
-    entry = {"state": state, "flow": bool(flow), "says": says, "page": run_page(run_id)}
+        return f"{message}; not made champion: {entered.refusal}"
+    entry = {"state": state, "flow": bool(flow), "message": message, "page": run_page(run_id)}
     entry |= {"run": run_id, "version": entered.number, "store": _store()}
     with atomic_path(REGISTERED) as temporary:
         temporary.write_text(json.dumps(entry) + "\n", encoding="utf-8")
-    return says
+    return message
 
 
 def forget_registered() -> None:
@@ -91,7 +115,8 @@ def _link(run_id: str, lock: Lock, student: Path, place: Place | None, folder: P
 
 
 def publish_stages(student: Path, stages: Sequence[str] | None) -> dict[str, str]:
-    """Publish what some stages made, all when ``None``, and mend what is damaged in the store; the S3 address by path.
+    """Publish what some stages made, all when ``None``, and replace what is damaged in the store;
+    the S3 address by path.
 
     Raises ``UserError`` without ``ECHODISTILL_S3``.
     """
@@ -99,7 +124,10 @@ def publish_stages(student: Path, stages: Sequence[str] | None) -> dict[str, str
 
     place = checked_place()
     if place is None:
-        cure = 'set it to s3://BUCKET/PREFIX, or with the local services say eval "$(echodistill services env)"'
+        cure = (
+            'set it to s3://BUCKET/PREFIX, or with the local services say eval "$(echodistill'
+            ' services env)"'
+        )
         raise UserError(f"ECHODISTILL_S3 is not set, so there is nowhere to publish to: {cure}")
     lock, run_id, tags = read_lock(Path()), None, revision_tags(Path()) | _flow_run()
     # only where all fits together is it certain that the student was made from these outputs
@@ -113,7 +141,11 @@ def publish_stages(student: Path, stages: Sequence[str] | None) -> dict[str, str
 
 def _origin(lock: Lock, tags: Mapping[str, str], run_id: str | None) -> dict[str, str]:
     """What the objects say of where they come from."""
-    known = {"mlflow-run": run_id, "prefect-flow-run": tags.get("prefect.flow_run_id"), "git-rev": tags.get("git.rev")}
+    known = {
+        "mlflow-run": run_id,
+        "prefect-flow-run": tags.get("prefect.flow_run_id"),
+        "git-rev": tags.get("git.rev"),
+    }
     return {name: value for name, value in known.items() if value} | {"dvc-lock": lock.sha256}
 
 
@@ -130,17 +162,23 @@ def _named(place: Place | None) -> str:
 
 
 def _stands(state: str, in_flow: bool) -> str | None:
-    """What was said when just this was registered and nothing was done to the store since; else ``None``.
+    """What was said when just this was registered and nothing was done to the store since; else
+    ``None``.
 
     What no flow run registered is registered again by the first one, which links itself.
     """
     try:
         known = json.loads(REGISTERED.read_text(encoding="utf-8"))
-        if known["state"] != state or not (known["flow"] or not in_flow) or known["store"] != (store := _store()):
+        if (
+            known["state"] != state
+            or not (known["flow"] or not in_flow)
+            or known["store"] != (store := _store())
+        ):
             return None
-        # a local store is known by its bytes; a server is asked, since another may answer at its address
+        # a local store is known by its bytes; a server is asked, since another may answer at its
+        # address
         there = bool(store) or has_version(known["version"], known["run"])
-        return str(known["says"]) if there else None
+        return str(known["message"]) if there else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -152,7 +190,9 @@ def _store() -> str:
 
 
 def _params_of_the_run(lock: Path) -> Path:
-    """The parameters the artifacts were made with, as DVC locked them: params.yaml may have been overridden for the run."""
+    """The parameters the artifacts were made with, as DVC locked them: params.yaml may have been
+    overridden for the run.
+    """
     params = load_yaml(Path("params.yaml").read_text(encoding="utf-8"))
     for stage in load_yaml(lock.read_text(encoding="utf-8"))["stages"].values():
         for key, value in stage.get("params", {}).get("params.yaml", {}).items():

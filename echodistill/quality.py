@@ -1,7 +1,7 @@
 """Great Expectations, and nowhere else: judge what a gate expects, and say it in a verdict.
 
-Verdicts hold no time and no random id, so that the same data gives the same bytes: stages depend on them. Data Docs, the site for
-people, do hold times and are kept apart.
+Verdicts hold no time and no random id, so that the same data gives the same bytes: stages depend on
+them. Data Docs, the site for people, do hold times and are kept apart.
 """
 
 import json
@@ -30,7 +30,7 @@ DIGITS = 6  # of floats in a verdict: machines differ in the last ones
 class Result:
     """One expectation, judged."""
 
-    says: str
+    description: str
     table: str
     column: str
     passed: bool
@@ -39,7 +39,9 @@ class Result:
     ids: tuple[str, ...]
     """The first ten offending ids, sorted."""
     observed: float | str | None
-    """Of numbers the range, or the value of a table of one row; of texts the first; ``no rows`` for an empty table."""
+    """Of numbers the range, or the value of a table of one row; of texts the first; ``no rows`` for
+    an empty table.
+    """
     bound: float | None
     """What a number was held against."""
     cure: str = ""
@@ -59,7 +61,9 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """One line a failed expectation: what was expected, how many rows offend, the first of them; then what helps, once each."""
+        """One line a failed expectation: what was expected, how many rows offend, the first of
+        them; then what helps, once each.
+        """
         failed = [result for result in self.results if not result.passed]
         cures = dict.fromkeys(result.cure for result in failed if result.cure)
         return "\n".join([*map(_line, failed), *(f"what helps: {cure}" for cure in cures)])
@@ -68,18 +72,24 @@ class Verdict:
 def _line(result: Result) -> str:
     found = "" if result.observed is None else f", found {_rounded(result.observed)}"
     ids = ", ".join(result.ids) + (", …" if result.unexpected_count > len(result.ids) else "")
-    return f"not so: {result.says} ({result.unexpected_count} in {result.table}.{result.column}{found})" + (f": {ids}" if ids else "")
+    where = f"{result.unexpected_count} in {result.table}.{result.column}{found}"
+    return f"failed: {result.description} ({where})" + (f": {ids}" if ids else "")
 
 
-def validate(artifact: str, checks: Sequence[Expect], docs: Path | None, notes: Sequence[str] = ()) -> Verdict:
-    """Judge all ``checks``; build the Data Docs site into the folder ``docs``, in place of what is there, unless it is ``None``.
+def validate(
+    artifact: str, checks: Sequence[Expect], docs: Path | None, notes: Sequence[str] = ()
+) -> Verdict:
+    """Judge all ``checks``; build the Data Docs site into the folder ``docs``, in place of what is
+    there, unless it is ``None``.
 
-    ``notes`` go into the verdict as they are.
-    A table without rows and a missing value pass nothing, though Great Expectations by itself would let them.
+    ``notes`` go into the verdict as they are. A table without rows and a missing value pass
+    nothing, though Great Expectations by itself would let them.
     """
     if not checks:
-        raise ValueError(f"nothing is expected of {artifact}: an empty gate would let everything pass")
-    if len({check.says for check in checks}) < len(checks):
+        raise ValueError(
+            f"nothing is expected of {artifact}: an empty gate would let everything pass"
+        )
+    if len({check.description for check in checks}) < len(checks):
         raise ValueError(f"two expectations of {artifact} say the same")
     judged: dict[str, Result] = {}
     with warnings.catch_warnings():
@@ -91,10 +101,10 @@ def validate(artifact: str, checks: Sequence[Expect], docs: Path | None, notes: 
         for table in dict.fromkeys(check.table for check in checks):
             of_table = [check for check in checks if check.table == table]
             outcomes = _run(gx, context, source, of_table)
-            judged |= {check.says: _result(check, outcomes) for check in of_table}
+            judged |= {check.description: _result(check, outcomes) for check in of_table}
         if docs is not None:
             _build_docs(context, docs)
-    results = tuple(judged[check.says] for check in checks)
+    results = tuple(judged[check.description] for check in checks)
     return Verdict(artifact, all(result.passed for result in results), results, tuple(notes))
 
 
@@ -106,12 +116,18 @@ def _great_expectations() -> ModuleType:
 
 
 def _run(gx: ModuleType, context: Any, source: Any, checks: Sequence[Expect]) -> list[Any]:
-    """Run all expectations of one table through a checkpoint. An outcome's ``meta`` holds the sentence it belongs to, if any."""
+    """Run all expectations of one table through a checkpoint. An outcome's ``meta`` holds the
+    sentence it belongs to, if any.
+    """
     table, frame, id_column = checks[0].table, checks[0].frame, checks[0].id_column
     if any(check.frame is not frame for check in checks):
         raise ValueError(f"two frames are called {table}")
-    rows = gx.expectations.ExpectTableRowCountToBeBetween(min_value=1, description=f"{table} has rows")
-    suite = gx.ExpectationSuite(name=table, expectations=[rows, *(part for check in checks for part in _compile(gx, check))])
+    rows = gx.expectations.ExpectTableRowCountToBeBetween(
+        min_value=1, description=f"{table} has rows"
+    )
+    suite = gx.ExpectationSuite(
+        name=table, expectations=[rows, *(part for check in checks for part in _compile(gx, check))]
+    )
     batch = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("all rows")
     definition = gx.ValidationDefinition(name=table, data=batch, suite=context.suites.add(suite))
     checkpoint = gx.Checkpoint(
@@ -125,21 +141,32 @@ def _run(gx: ModuleType, context: Any, source: Any, checks: Sequence[Expect]) ->
 
 
 def _compile(gx: ModuleType, check: Expect) -> list[Any]:
-    """The library's expectations for one of ours. Its own rules skip missing values, so where there are any one against them joins."""
-    shared = {"column": check.column, "meta": {"says": check.says}}
-    rule = _rule(gx, check.rule, {"description": check.says, **shared})
+    """The library's expectations for one of ours. Its own rules skip missing values, so where there
+    are any one against them joins.
+    """
+    shared = {"column": check.column, "meta": {"description": check.description}}
+    rule = _rule(gx, check.rule, {"description": check.description, **shared})
     if isinstance(check.rule, NotNull) or not check.frame[check.column].isna().any():
         return [rule]
-    return [rule, _rule(gx, NotNull(), {"description": f"{check.says} (no value missing)", **shared})]
+    return [
+        rule,
+        _rule(gx, NotNull(), {"description": f"{check.description} (no value missing)", **shared}),
+    ]
 
 
 def _rule(gx: ModuleType, rule: Rule, shared: dict[str, Any]) -> Any:
     match rule:
         case Between():
-            bounds = {"min_value": rule.minimum, "max_value": rule.maximum, "strict_min": rule.strict_minimum}
+            bounds = {
+                "min_value": rule.minimum,
+                "max_value": rule.maximum,
+                "strict_min": rule.strict_minimum,
+            }
             return gx.expectations.ExpectColumnValuesToBeBetween(**bounds, **shared)
         case InSet():
-            return gx.expectations.ExpectColumnValuesToBeInSet(value_set=list(rule.values), **shared)
+            return gx.expectations.ExpectColumnValuesToBeInSet(
+                value_set=list(rule.values), **shared
+            )
         case Unique():
             return gx.expectations.ExpectColumnValuesToBeUnique(**shared)
         case NotNull():
@@ -147,14 +174,28 @@ def _rule(gx: ModuleType, rule: Rule, shared: dict[str, Any]) -> Any:
 
 
 def _result(check: Expect, outcomes: Sequence[Any]) -> Result:
-    own = [outcome for outcome in outcomes if (outcome.expectation_config.meta or {}).get("says") == check.says]
-    if faults := [outcome.exception_info for outcome in own if "unexpected_count" not in outcome.result]:
+    own = [
+        outcome
+        for outcome in outcomes
+        if (outcome.expectation_config.meta or {}).get("description") == check.description
+    ]
+    if faults := [
+        outcome.exception_info for outcome in own if "unexpected_count" not in outcome.result
+    ]:
         raise RuntimeError(f"{check.table}.{check.column} could not be judged: {faults[0]}")
-    (has_rows,) = (outcome for outcome in outcomes if outcome.expectation_config.type == "expect_table_row_count_to_be_between")
-    offending = [row[check.id_column] for outcome in own for row in outcome.result.get("unexpected_index_list") or ()]
+    (has_rows,) = (
+        outcome
+        for outcome in outcomes
+        if outcome.expectation_config.type == "expect_table_row_count_to_be_between"
+    )
+    offending = [
+        row[check.id_column]
+        for outcome in own
+        for row in outcome.result.get("unexpected_index_list") or ()
+    ]
     passed = bool(has_rows.success and all(outcome.success for outcome in own))
     return Result(
-        says=check.says,
+        description=check.description,
         table=check.table,
         column=check.column,
         passed=passed,
@@ -184,7 +225,10 @@ def _observed(values: pd.Series, rule: Rule) -> float | str | None:
 
 def _build_docs(context: Any, docs: Path) -> None:
     with atomic_path(docs) as temporary:
-        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(temporary.absolute())}
+        store = {
+            "class_name": "TupleFilesystemStoreBackend",
+            "base_directory": str(temporary.absolute()),
+        }
         index = {"class_name": "DefaultSiteIndexBuilder"}
         site = {"class_name": "SiteBuilder", "store_backend": store, "site_index_builder": index}
         context.add_data_docs_site(site_name="verdict", site_config=site)
@@ -193,22 +237,34 @@ def _build_docs(context: Any, docs: Path) -> None:
 
 def write_verdict(path: Path, verdict: Verdict) -> None:
     """Write ``verdict`` as JSON: the same bytes for the same verdict, whole or not at all."""
-    rows = [{name: _rounded(value) for name, value in asdict(result).items() if name != "cure" or value} for result in verdict.results]
+    rows = [
+        {name: _rounded(value) for name, value in asdict(result).items() if name != "cure" or value}
+        for result in verdict.results
+    ]
     content = {"artifact": verdict.artifact, "passed": verdict.passed, "results": rows}
     if verdict.notes:
         content["notes"] = list(verdict.notes)
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+            encoding="utf-8",
+        )
 
 
 def open_gate(
-    artifact: str, path: Path, checks: Sequence[Expect], verdict: Path, notes: Sequence[str] = (), told: bool = False
+    artifact: str,
+    path: Path,
+    checks: Sequence[Expect],
+    verdict: Path,
+    notes: Sequence[str] = (),
+    told: bool = False,
 ) -> None:
-    """Judge the artifact at ``path`` and write the verdict; Data Docs go to ``data_docs/ARTIFACT`` beside the verdicts' folder.
+    """Judge the artifact at ``path`` and write the verdict; Data Docs go to ``data_docs/ARTIFACT``
+    beside the verdicts' folder.
 
-    ``told``: the stage that made the artifact has printed the notes, so that they are counted here. A negative verdict is written
-    beside, as ``NAME.failed.json``, and raised as ``UserError``: what depends on a verdict never finds
-    one that says no.
+    ``told``: the stage that made the artifact has printed the notes, so that they are counted here.
+    A negative verdict is written beside, as ``NAME.failed.json``, and raised as ``UserError``: what
+    depends on a verdict never finds one that says no.
     """
     failed = verdict.with_suffix(".failed.json")
     verdict.unlink(missing_ok=True)
@@ -221,7 +277,7 @@ def open_gate(
     for note in () if told else judged.notes:
         print(f"{artifact}: {note}")
     if not judged.passed:
-        head = f"the gate of {artifact} ({path}) stays shut; all of it: {failed}, {docs / 'index.html'}"
+        head = f"gate {artifact} failed ({path}); full report: {failed}, {docs / 'index.html'}"
         raise UserError(f"{head}\n{judged.text}\n{next_step(artifact)}")
     print(f"{artifact}: {len(judged.results)} expectations met")
 

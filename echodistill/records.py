@@ -1,7 +1,7 @@
 """The rows that pass between stages, each with its parquet schema.
 
-One word per concept: *clip* (audio), *question* (about a clip), *mix* (clip + noise recipe), *reference* (the clean teacher's
-answer), *answer* (a model's reply in evaluation).
+One word per concept: *clip* (audio), *question* (about a clip), *mix* (clip + noise recipe),
+*reference* (the clean teacher's answer), *answer* (a model's reply in evaluation).
 """
 
 import hashlib
@@ -21,7 +21,9 @@ from echodistill.errors import UserError
 SPLITS = ("train", "validation", "decision", "test")
 """In the order of their use: to train, to choose settings, to decide on a promotion, to report."""
 GRIDS = {"test": "grid.parquet", "decision": "decision_grid.parquet"}
-"""The splits that every system must answer, and the file below the mixes folder that lists what is asked."""
+"""The splits that every system must answer, and the file below the mixes folder that lists what is
+asked.
+"""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,9 @@ class Answer:
     response_tokens: int
     """Number of tokens of the response, its end token included."""
     choice_log_probs: tuple[float, ...]
-    """Log-probability in nats of each choice's text with its end token, given the prompt; empty for open questions."""
+    """Log-probability in nats of each choice's text with its end token, given the prompt; empty for
+    open questions.
+    """
     choice_tokens: tuple[int, ...]
     """Number of tokens of each choice, its end token included."""
 
@@ -146,7 +150,9 @@ def _arrow_type(hint: Any) -> tuple[pa.DataType, bool]:
 
 
 def schema_of(row_type: type) -> pa.Schema:
-    """The parquet schema of a row type: one column a field, nullable only where the annotation says so."""
+    """The parquet schema of a row type: one column a field, nullable only where the annotation says
+    so.
+    """
     hints = get_type_hints(row_type)
     columns = []
     for field in fields(row_type):
@@ -156,7 +162,9 @@ def schema_of(row_type: type) -> pa.Schema:
 
 
 def write_rows(path: Path, row_type: type[Row], rows: Iterable[Row]) -> None:
-    """Write rows to parquet, byte for byte the same for the same rows. The file appears whole or not at all."""
+    """Write rows to parquet, byte for byte the same for the same rows. The file appears whole or
+    not at all.
+    """
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema_of(row_type))  # type: ignore[call-overload]
     table = table.replace_schema_metadata({DIGEST: _digest(table.to_pylist())})
     with atomic_path(path) as temporary:
@@ -164,26 +172,44 @@ def write_rows(path: Path, row_type: type[Row], rows: Iterable[Row]) -> None:
 
 
 def _digest(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return a hash of rows as they are read: parquet's own checksums cover the pages, but not what says how to read them."""
+    """Return a hash of rows as they are read: parquet's own checksums cover the pages, but not what
+    says how to read them.
+    """
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
 def read_rows(path: Path, row_type: type[Row]) -> list[Row]:
-    """Read rows back. Raises ``UserError`` when the file is missing, damaged or has other columns."""
+    """Read rows back. Raises ``UserError`` when the file is missing, damaged or has other
+    columns.
+    """
     if not path.is_file():
         raise UserError(f"{path} is missing: run the stage that makes it with `echodistill run`")
     try:
         # one file as it is: `read_table` would take "a=b" in a folder's name for a column
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # what damage in different places gives
-        raise UserError(f"{path} is damaged or cannot be read ({error}): delete it and run `echodistill run`") from error
+    except (
+        pa.ArrowException,
+        OSError,
+        UnicodeDecodeError,
+    ) as error:  # what damage in different places gives
+        raise UserError(
+            f"{path} is damaged or cannot be read ({error}): delete it and run `echodistill run`"
+        ) from error
     schema = schema_of(row_type)
     if table.schema != schema:
-        found, wanted = (", ".join(f"{field.name} {field.type}" for field in part) for part in (table.schema, schema))
-        raise UserError(f"{path} has columns {found}; expected {wanted}: delete it and run `echodistill run`")
+        found, wanted = (
+            ", ".join(f"{field.name} {field.type}" for field in part)
+            for part in (table.schema, schema)
+        )
+        raise UserError(
+            f"{path} has columns {found}; expected {wanted}: delete it and run `echodistill run`"
+        )
     rows = table.to_pylist()
     recorded = (table.schema.metadata or {}).get(DIGEST)  # files of earlier versions have none
     if recorded is not None and recorded.decode(errors="replace") != _digest(rows):
-        raise UserError(f"{path} is damaged (its rows are not those that were written): delete it and run `echodistill run`")
+        raise UserError(
+            f"{path} is damaged (its rows are not those that were written): delete it and run"
+            " `echodistill run`"
+        )
     lists = [field.name for field in schema if pa.types.is_list(field.type)]
     return [row_type(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in rows]

@@ -1,4 +1,6 @@
-"""Starts DVC as a tree of processes that ends with the command that started it, whatever ends that."""
+"""Starts DVC as a tree of processes that ends with the command that started it, whatever ends
+that.
+"""
 
 import os
 import signal
@@ -15,9 +17,11 @@ from echodistill.threads import SLEEPING
 
 
 def repro(stages: list[str], jobs: int, held: IO[str]) -> int:
-    """Run DVC in a tree that ends with this process, however it ends, and before the parameters are put back.
+    """Run DVC in a tree that ends with this process, however it ends, and before the parameters are
+    put back.
 
-    The tree holds ``held``, the lock of this folder, too: while any of it lives, no other run starts here.
+    The tree holds ``held``, the lock of this folder, too: while any of it lives, no other run
+    starts here.
     """
     environment = SLEEPING | {
         **os.environ,
@@ -28,30 +32,46 @@ def repro(stages: list[str], jobs: int, held: IO[str]) -> int:
     }
     # what the team has computed from the same inputs is pulled from DVC's remote
     pull = ["--pull"] if place_from_environment() else []
-    module = ["flows.repro", *pull, *stages] if jobs == 1 else ["flows.side_by_side", *stages, str(jobs)]
+    module = (
+        ["flows.repro", *pull, *stages]
+        if jobs == 1
+        else ["flows.parallel_repro", *stages, str(jobs)]
+    )
     python = [sys.executable, "-m"]
-    command = [*python, "flows.leash", *python, *module]
+    command = [*python, "flows.supervisor", *python, *module]
     with (
         _exit_on(signal.SIGTERM, signal.SIGHUP),
-        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, pass_fds=[held.fileno()], start_new_session=True) as tree,
+        subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            pass_fds=[held.fileno()],
+            start_new_session=True,
+        ) as tree,
     ):
         try:
             return tree.wait()
         except BaseException:
             assert tree.stdin
-            tree.stdin.close()  # the leash ends the tree
+            tree.stdin.close()  # the supervisor ends the tree
             tree.wait()
             raise
 
 
 @contextmanager
 def _exit_on(*numbers: signal.Signals) -> Iterator[None]:
-    """Turn these signals into ``SystemExit`` while the block runs; one that is ignored, as under nohup, stays ignored."""
+    """Turn these signals into ``SystemExit`` while the block runs; one that is ignored, as under
+    nohup, stays ignored.
+    """
 
     def leave(number: int, _frame: object) -> None:
         sys.exit(128 + number)
 
-    previous = {number: signal.signal(number, leave) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
+    previous = {
+        number: signal.signal(number, leave)
+        for number in numbers
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
         yield
     finally:

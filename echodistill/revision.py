@@ -12,7 +12,8 @@ NO_SCM = re.compile(r"^\s*no_scm\s*=\s*true\s*$", re.MULTILINE | re.IGNORECASE)
 def git_facts(folder: Path) -> dict[str, str]:
     """``rev`` and ``dirty`` (``true``, ``false``) of a work tree; ``unknown`` outside git.
 
-    ``dvc.lock`` changes with every pipeline run and has a tag of its own, so it does not make a tree dirty.
+    ``dvc.lock`` changes with every pipeline run and has a tag of its own, so it does not make a
+    tree dirty.
     """
     try:
         rev = _git(folder, "rev-parse", "HEAD").strip()
@@ -23,7 +24,9 @@ def git_facts(folder: Path) -> dict[str, str]:
 
 
 def git_cure(folder: Path) -> str:
-    """Return what to do where ``folder`` is in no git repository, which DVC needs; empty where all is well, or git is not there."""
+    """Return what to do where ``folder`` is in no git repository, which DVC needs; empty where all
+    is well, or git is not there.
+    """
     try:
         _git(folder, "rev-parse", "--git-dir")
         return ""
@@ -31,17 +34,26 @@ def git_cure(folder: Path) -> str:
         return ""
     except subprocess.CalledProcessError as error:
         configs = [folder / ".dvc" / name for name in ("config", "config.local")]
-        if any(NO_SCM.search(config.read_text(encoding="utf-8")) for config in configs if config.is_file()):
+        if any(
+            NO_SCM.search(config.read_text(encoding="utf-8"))
+            for config in configs
+            if config.is_file()
+        ):
             return ""
         if "not a git repository" in error.stderr:
-            return "this is no git repository, and a downloaded archive is none: run `git init` here, or clone the repository"
+            return (
+                "this is no git repository, and a downloaded archive is none: run `git init` here,"
+                " or clone the repository"
+            )
         return f"git does not read this repository: {' '.join(error.stderr.split())}"
 
 
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     english = os.environ | {"LC_ALL": "C"}
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, env=english).stdout
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=60, env=english
+    ).stdout
 
 
 def revision_tags(folder: Path) -> dict[str, str]:

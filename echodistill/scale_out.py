@@ -1,7 +1,8 @@
-"""Where a stage's CPU work is computed: this process, a Dask cluster of this machine's cores, or one at an address.
+"""Where a stage's CPU work is computed: this process, a Dask cluster of this machine's cores, or
+one at an address.
 
-The results are the same bytes in the same order everywhere. Workers at an address read no file of ours: what goes there holds all
-it needs.
+The results are the same bytes in the same order everywhere. Workers at an address read no file of
+ours: what goes there holds all it needs.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -26,20 +27,34 @@ class Pool(Protocol):
         """Whether the workers can read this machine's files. Sending them is then a waste."""
         ...
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item], size: Callable[[Item], int] = no_size) -> Iterator[Result]:
-        """``map`` with results in the order of ``items``; an exception is raised at its item's place.
+    def map(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        size: Callable[[Item], int] = no_size,
+    ) -> Iterator[Result]:
+        """``map`` with results in the order of ``items``; an exception is raised at its item's
+        place.
 
-        ``size`` gives an item's bytes, so that what is under way stays bounded. ``function`` must be importable, not a lambda.
+        ``size`` gives an item's bytes, so that what is under way stays bounded. ``function`` must
+        be importable, not a lambda.
         """
         ...
 
 
 class Serial:
-    """One item after another: for small numpy work, where threads only take the interpreter from each other."""
+    """One item after another: for small numpy work, where threads only take the interpreter from
+    each other.
+    """
 
     shares_files = True
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item], size: Callable[[Item], int] = no_size) -> Iterator[Result]:
+    def map(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        size: Callable[[Item], int] = no_size,
+    ) -> Iterator[Result]:
         return map(function, items)
 
 
@@ -48,25 +63,35 @@ class Threads:
 
     shares_files = True
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item], size: Callable[[Item], int] = no_size) -> Iterator[Result]:
+    def map(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        size: Callable[[Item], int] = no_size,
+    ) -> Iterator[Result]:
         return ordered_map(function, items)
 
 
 @dataclass(frozen=True)
-class Pays:
-    """From where on a cluster of this machine's cores is faster than this process, though it takes seconds to start."""
+class ClusterThreshold:
+    """From where on a cluster of this machine's cores is faster than this process, though it takes
+    seconds to start.
+    """
 
     items: int
     cores: int
 
 
 @contextmanager
-def open_pool(address: str | None, here: Pool, count: int, local: Pays, probe: Callable[[], str]) -> Iterator[Pool]:
-    """The pool for ``count`` items of work: the cluster at ``address``, or without one a cluster of this machine's cores where
-    that pays, and ``here``, in this process, where it does not.
+def open_pool(
+    address: str | None, here: Pool, count: int, local: ClusterThreshold, probe: Callable[[], str]
+) -> Iterator[Pool]:
+    """The pool for ``count`` items of work: the cluster at ``address``, or without one a cluster of
+    this machine's cores where that pays, and ``here``, in this process, where it does not.
 
-    ``probe`` computes a digest of results that another processor or library could change; a worker whose digest is not ours is
-    refused. Raises ``UserError`` naming ``workers.address`` when a cluster cannot be used.
+    ``probe`` computes a digest of results that another processor or library could change; a worker
+    whose digest is not ours is refused. Raises ``UserError`` naming ``workers.address`` when a
+    cluster cannot be used.
     """
     if address is None and (count < local.items or worker_count() < local.cores):
         yield here

@@ -1,8 +1,9 @@
 """The model as MLflow serves it: code in a file, weights as artifacts, nothing pickled.
 
-Input columns: ``audio`` (a file's path, or base64 of an audio file's bytes), ``question``, ``choices`` (a list, JSON text of one, or
-null). Output columns: ``answer`` (the text of the choice that was named, or null) and ``response`` (all the model said). The parameter
-``max_new_tokens`` is the longest response; without it each row has the limit that its own choices need.
+Input columns: ``audio`` (a file's path, or base64 of an audio file's bytes), ``question``,
+``choices`` (a list, JSON text of one, or null). Output columns: ``answer`` (the text of the choice
+that was named, or null) and ``response`` (all the model said). The parameter ``max_new_tokens`` is
+the longest response; without it each row has the limit that its own choices need.
 """
 
 import base64
@@ -23,34 +24,50 @@ from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
 from echodistill.models.audio_llm import Prompt, decode, encode, generate
 from echodistill.models.checkpoint import open_model
-from echodistill.models.prompts import check_asked
+from echodistill.models.prompts import validate_question
 from echodistill.models.response_limit import asked_limit, check_context
 
 BATCH = 16
-MAX_DURATION_S = 600.0  # what is decoded at all; the model's own window is shorter and checked when encoding
+MAX_DURATION_S = (
+    600.0  # what is decoded at all; the model's own window is shorter and checked when encoding
+)
 MAX_PATH = 4096  # characters: longer text can only be base64
 
 
 class ServedModel(PythonModel):
-    """A student behind MLflow's pyfunc interface. Artifacts: ``student``, and ``base`` where the student is an adapter."""
+    """A student behind MLflow's pyfunc interface. Artifacts: ``student``, and ``base`` where the
+    student is an adapter.
+    """
 
     def load_context(self, context: Any) -> None:
         base = context.artifacts.get("base")
         self._llm = open_model(Path(context.artifacts["student"]), Path(base) if base else None)
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One answer a row. Raises ``MlflowException`` (a server answers 400) that names every row that cannot be used."""
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """One answer a row. Raises ``MlflowException`` (a server answers 400) that names every row
+        that cannot be used.
+        """
         given = (params or {}).get("max_new_tokens")
         try:
             prompts = _prompts(model_input)
             limits = [
-                _named(row, asked_limit, self._llm.tokenizer, prompt.choices, given, "max_new_tokens")
+                _named(
+                    row, asked_limit, self._llm.tokenizer, prompt.choices, given, "max_new_tokens"
+                )
                 for row, prompt in enumerate(prompts)
             ]
-            responses = [text for start in range(0, len(prompts), BATCH) for text in self._respond(prompts, start, limits)]
+            responses = [
+                text
+                for start in range(0, len(prompts), BATCH)
+                for text in self._respond(prompts, start, limits)
+            ]
         except UserError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
-        answers = [_answer(text, prompt.choices) for text, prompt in zip(responses, prompts, strict=True)]
+        answers = [
+            _answer(text, prompt.choices) for text, prompt in zip(responses, prompts, strict=True)
+        ]
         return pd.DataFrame({"answer": answers, "response": responses}, dtype=object)
 
     def _respond(self, prompts: Sequence[Prompt], start: int, limits: Sequence[int]) -> list[str]:
@@ -62,10 +79,15 @@ class ServedModel(PythonModel):
                 _named(row, self._check, prompt, max(allowed))
             raise
         # each row is cut at its own limit: what else was asked with it must not show in its answer
-        return [decode(self._llm, tokens[:limit]) for tokens, limit in zip(responses, allowed, strict=True)]
+        return [
+            decode(self._llm, tokens[:limit])
+            for tokens, limit in zip(responses, allowed, strict=True)
+        ]
 
     def _check(self, prompt: Prompt, limit: int) -> None:
-        """Raise ``UserError`` if the model cannot take ``prompt`` with a response of ``limit`` tokens."""
+        """Raise ``UserError`` if the model cannot take ``prompt`` with a response of ``limit``
+        tokens.
+        """
         check_context(self._llm.model, encode(self._llm, [prompt]).input_ids.shape[1], limit)
 
 
@@ -80,10 +102,14 @@ def _named(row: int, function: Any, *arguments: Any) -> Any:
 def _prompts(table: pd.DataFrame) -> list[Prompt]:
     prompts, faults = [], []
     lists = table["choices"] if "choices" in table else [None] * len(table)
-    for row, (audio, question, choices) in enumerate(zip(table["audio"], table["question"], lists, strict=True)):
+    for row, (audio, question, choices) in enumerate(
+        zip(table["audio"], table["question"], lists, strict=True)
+    ):
         try:
-            prompts.append(Prompt(_named(row, _waveform, audio), str(question), _named(row, _choices, choices)))
-            _named(row, check_asked, prompts[-1].question, prompts[-1].choices)
+            prompts.append(
+                Prompt(_named(row, _waveform, audio), str(question), _named(row, _choices, choices))
+            )
+            _named(row, validate_question, prompts[-1].question, prompts[-1].choices)
         except UserError as error:
             faults.append(str(error))
     if faults:
@@ -100,7 +126,9 @@ def _waveform(audio: Any) -> Waveform:
     try:
         content = base64.b64decode(audio.rpartition("base64,")[2], validate=True)
     except (binascii.Error, ValueError) as error:
-        raise UserError(f"audio {audio[:60]!r} is neither a file here nor base64 of an audio file") from error
+        raise UserError(
+            f"audio {audio[:60]!r} is neither a file here nor base64 of an audio file"
+        ) from error
     return decode_bytes(content, f"audio {audio[:20]!r}", MAX_DURATION_S).waveform
 
 

@@ -1,7 +1,8 @@
 """What a stage runs with, fixed at its start and held against what is there at its end.
 
-DVC records what it finds when a stage has ended. If that is no longer what the stage ran with, the stage must fail, or its output
-would stand in ``dvc.lock`` and in the run cache under inputs that it was not made from.
+DVC records what it finds when a stage has ended. If that is no longer what the stage ran with, the
+stage must fail, or its output would stand in ``dvc.lock`` and in the run cache under inputs that it
+was not made from.
 """
 
 import hashlib
@@ -13,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from echodistill import STARTED_S
-from echodistill.closure import PACKAGE, ROOT, STARTED_BY
 from echodistill.errors import UserError
-from echodistill.params import Params
+from echodistill.import_graph import PACKAGE, ROOT, STARTED_BY
+from echodistill.params.whole import Params
 
 FOLDERS = ("corpus.path", "corpus.test.path", "mixes.recordings")
 """Parameters that name a folder which no stage makes."""
@@ -24,10 +25,14 @@ FOLDERS = ("corpus.path", "corpus.test.path", "mixes.recordings")
 class StageInputs:
     """The parameters, modules and folders of the user's own that this process works with."""
 
-    def __init__(self, read_params: Callable[[], Params], sections: Sequence[str], reads_folders: bool) -> None:
-        """``read_params`` returns what the parameters are now; ``sections`` are those that the stage is given.
+    def __init__(
+        self, read_params: Callable[[], Params], sections: Sequence[str], reads_folders: bool
+    ) -> None:
+        """``read_params`` returns what the parameters are now; ``sections`` are those that the
+        stage is given.
 
-        Raises ``UserError`` where a module was edited while Python loaded it: nobody knows which of its texts runs.
+        Raises ``UserError`` where a module was edited while Python loaded it: nobody knows which of
+        its texts runs.
         """
         self.params = read_params()
         self._read_params = read_params
@@ -44,7 +49,8 @@ class StageInputs:
         changed = [*self._changed_params(), *self._changed_modules(), *self._changed_folders()]
         if changed:
             raise UserError(
-                f"{', '.join(changed)} changed while this stage ran: what it made is of neither state and is not recorded. Run it again"
+                f"{', '.join(changed)} changed while this stage ran: what it made is of neither"
+                " state and is not recorded. Run it again"
             )
 
     def _changed_params(self) -> list[str]:
@@ -52,7 +58,11 @@ class StageInputs:
             now = self._read_params()
         except UserError:  # an editor is just writing it
             return ["params.yaml"]
-        changed = [section for section in self._sections if _value(now, section) != _value(self.params, section)]
+        changed = [
+            section
+            for section in self._sections
+            if _value(now, section) != _value(self.params, section)
+        ]
         return [f"params.yaml ({', '.join(changed)})"] if changed else []
 
     def _changed_modules(self) -> list[str]:
@@ -61,12 +71,20 @@ class StageInputs:
         return [_named(changed)] if changed else []
 
     def _changed_folders(self) -> list[str]:
-        return [f"{key} ({folder})" for key, folder in self._folders.items() if _files(folder) != self._files[key]]
+        return [
+            f"{key} ({folder})"
+            for key, folder in self._folders.items()
+            if _files(folder) != self._files[key]
+        ]
 
 
 def watched_folders(sections: Sequence[str]) -> list[str]:
     """Return the parameters in ``sections`` that name a folder of the user's own."""
-    return [key for key in FOLDERS if any(key == section or key.startswith(f"{section}.") for section in sections)]
+    return [
+        key
+        for key in FOLDERS
+        if any(key == section or key.startswith(f"{section}.") for section in sections)
+    ]
 
 
 def _value(params: Params, section: str) -> Any:
@@ -81,10 +99,19 @@ def _named(paths: Iterable[Path]) -> str:
 
 
 def _loaded() -> list[Path]:
-    """Files of this package that this process runs, those that it starts as processes of their own included."""
+    """Files of this package that this process runs, those that it starts as processes of their own
+    included.
+    """
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     own = {Path(file) for file in files if file and Path(file).is_relative_to(ROOT / PACKAGE)}
-    return sorted(own | {ROOT / other for path in own for other in STARTED_BY.get(path.relative_to(ROOT).as_posix(), [])})
+    return sorted(
+        own
+        | {
+            ROOT / other
+            for path in own
+            for other in STARTED_BY.get(path.relative_to(ROOT).as_posix(), [])
+        }
+    )
 
 
 def _hashes(paths: Iterable[Path]) -> dict[Path, str | None]:
@@ -106,7 +133,9 @@ def _edited_since(start_s: float, paths: Iterable[Path]) -> list[Path]:
 
 
 def _files(folder: Path) -> Mapping[str, tuple[int, int]]:
-    """Return the size and the time of the last change of every file below ``folder``: reading all of them twice would take long."""
+    """Return the size and the time of the last change of every file below ``folder``: reading all
+    of them twice would take long.
+    """
     found = {}
     for parent, _, names in os.walk(folder):
         for name in names:

@@ -1,6 +1,7 @@
 """Standard output as it is found: in any encoding, and with a reader that may stop early.
 
-A sign that the encoding lacks would otherwise end a command at its first print of it, and ``| head -1`` would end in a traceback.
+A sign that the encoding lacks would otherwise end a command at its first print of it, and
+``| head -1`` would end in a traceback.
 """
 
 import codecs
@@ -12,8 +13,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, TextIO
 
-PLAIN: Final = {"≤": "<=", "≥": ">=", "–": "-", "—": "-", "−": "-", "×": "x", "…": "...", "‘": "'", "’": "'", "“": '"', "”": '"'}
-"""What stands for the signs of our own texts where the encoding lacks them; other characters are escaped, so that names stay clear."""
+PLAIN: Final = {
+    "≤": "<=",
+    "≥": ">=",
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "×": "x",
+    "…": "...",
+    "‘": "'",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+}
+"""What stands for the signs of our own texts where the encoding lacks them; other characters are
+escaped, so that names stay clear.
+"""
 HANDLER: Final = "echodistill_plain"
 
 
@@ -22,7 +37,9 @@ def _plainer(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
-    return "".join(PLAIN.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in lacking), error.end
+    return "".join(
+        PLAIN.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in lacking
+    ), error.end
 
 
 def accept_any_text() -> None:
@@ -34,8 +51,14 @@ def accept_any_text() -> None:
 
 
 def child_environment() -> dict[str, str]:
-    """Return what makes other Python programs, which know nothing of ``accept_any_text``, print in this process's encoding."""
-    return {"PYTHONIOENCODING": f"{sys.stdout.encoding}:backslashreplace"} if isinstance(sys.stdout, io.TextIOWrapper) else {}
+    """Return what makes other Python programs, which know nothing of ``accept_any_text``, print in
+    this process's encoding.
+    """
+    return (
+        {"PYTHONIOENCODING": f"{sys.stdout.encoding}:backslashreplace"}
+        if isinstance(sys.stdout, io.TextIOWrapper)
+        else {}
+    )
 
 
 @contextmanager
@@ -46,7 +69,9 @@ def reader_may_leave() -> Iterator[None]:
             yield
         finally:
             if sys.stdout is not None:
-                sys.stdout.flush()  # what is still buffered would fail at the interpreter's exit, where nobody can handle it
+                # what is still buffered would fail at the interpreter's exit, where nobody can
+                # handle it
+                sys.stdout.flush()
     except BrokenPipeError:
         if not _is_broken(sys.stdout):  # the pipe was another one
             raise

@@ -1,4 +1,6 @@
-"""Ordered work on several threads: for work that waits on other processes, or leaves Python for a C library."""
+"""Ordered work on several threads: for work that waits on other processes, or leaves Python for a C
+library.
+"""
 
 import os
 from collections import deque
@@ -18,10 +20,14 @@ def worker_count() -> int:
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map``, several items at once, results in the order of ``items``. An exception is raised at its item's place."""
+    """``map``, several items at once, results in the order of ``items``. An exception is raised at
+    its item's place.
+    """
     count, remaining = worker_count(), iter(items)
     with ThreadPoolExecutor(count) as pool:
-        pending: deque[Future[Result]] = deque(pool.submit(function, item) for item in islice(remaining, count * AHEAD))
+        pending: deque[Future[Result]] = deque(
+            pool.submit(function, item) for item in islice(remaining, count * AHEAD)
+        )
         try:
             while pending:
                 result = pending.popleft().result()

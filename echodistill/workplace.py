@@ -8,5 +8,8 @@ from echodistill.revision import git_cure
 def workplace_cure(folder: Path) -> str:
     """Return what to do where DVC cannot work in the repository ``folder``; empty where it can."""
     if braces := [part for part in folder.resolve().parts if "{" in part or "}" in part]:
-        return f"DVC cannot work below a folder with braces in its name: rename {braces[0]!r} or move the repository"
+        return (
+            f"DVC cannot work below a folder with braces in its name: rename {braces[0]!r} or move"
+            " the repository"
+        )
     return git_cure(folder)

@@ -29,7 +29,9 @@ The patterns are those of ruamel.yaml, which DVC reads with.
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with these scalars; it also refuses a key that stands twice in a mapping."""
+    """PyYAML's safe loader with these scalars; it also refuses a key that stands twice in a
+    mapping.
+    """
 
 
 class _Dumper(yaml.SafeDumper):
@@ -50,7 +52,9 @@ def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
     try:
         return int(text, _BASES.get(text.lstrip("+-")[:2], 10))
     except ValueError as error:
-        raise yaml.YAMLError(f"{node.value!r} in line {node.start_mark.line + 1} is no whole number") from error
+        raise yaml.YAMLError(
+            f"{node.value!r} in line {node.start_mark.line + 1} is no whole number"
+        ) from error
 
 
 def _construct_float(loader: _Loader, node: yaml.ScalarNode) -> float:
@@ -58,14 +62,18 @@ def _construct_float(loader: _Loader, node: yaml.ScalarNode) -> float:
     try:
         return float(text.replace(".inf", "inf").replace(".nan", "nan"))
     except ValueError as error:
-        raise yaml.YAMLError(f"{node.value!r} in line {node.start_mark.line + 1} is no number") from error
+        raise yaml.YAMLError(
+            f"{node.value!r} in line {node.start_mark.line + 1} is no number"
+        ) from error
 
 
 def _construct_unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = [loader.construct_object(key) for key, _ in node.value]
     for index, (key_node, _) in enumerate(node.value):
         if keys[index] in keys[:index]:
-            raise yaml.YAMLError(f"key {keys[index]!r} stands twice, again in line {key_node.start_mark.line + 1}")
+            raise yaml.YAMLError(
+                f"key {keys[index]!r} stands twice, again in line {key_node.start_mark.line + 1}"
+            )
     return loader.construct_mapping(node, deep=True)
 
 
@@ -75,7 +83,9 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _constru
 
 
 def load_yaml(text: str | bytes) -> Any:
-    """Return the values in ``text``. Raises ``yaml.YAMLError``, also for a key that stands twice."""
+    """Return the values in ``text``. Raises ``yaml.YAMLError``, also for a key that stands
+    twice.
+    """
     return yaml.load(text, Loader=_Loader)  # a safe loader
 
 

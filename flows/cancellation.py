@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 
 
 class Watch:
-    """``with Watch(run_ids, end):`` calls ``end`` when one of the flow runs is being cancelled, and again at every look after that:
-    what was about to start then ends too.
+    """``with Watch(run_ids, end):`` calls ``end`` when one of the flow runs is being cancelled, and
+    again at every look after that: what was about to start then ends too.
 
     A server that cannot be reached for a while is no reason to end anything.
     """
@@ -33,7 +33,12 @@ class Watch:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._over.set()
 
     def _look(self) -> None:

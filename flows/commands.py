@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from echodistill.errors import UserError
-from echodistill.tracking import without_credentials
+from echodistill.tracking.client import without_credentials
 
 DVC = (sys.executable, "-m", "dvc")
 

@@ -1,4 +1,6 @@
-"""The flow ``echodistill``: one task a DVC stage. DVC decides whether it runs; Prefect decides where and when, retries and shows it."""
+"""The flow ``echodistill``: one task a DVC stage. DVC decides whether it runs; Prefect decides
+where and when, retries and shows it.
+"""
 
 import threading
 from collections import defaultdict
@@ -26,13 +28,38 @@ from echodistill.teacher.location import cache_folder
 from flows.cancellation import Watch
 from flows.commands import DVC
 from flows.dvc_repo import locked
-from flows.elsewhere import run_elsewhere
-from flows.graph import EVALUATION, PIPELINE, Meta, Node, inputs_of_graph, read_graph, unchanged, whole_graph
+from flows.graph import (
+    EVALUATION,
+    PIPELINE,
+    Meta,
+    Node,
+    inputs_of_graph,
+    note_code,
+    read_graph,
+    unchanged,
+    whole_graph,
+)
 from flows.remote import use_remote
+from flows.remote_stage import run_remote_stage
 from flows.reporting import StageProgress, report_result
-from flows.stage_run import RAN, StageCrashed, StageRefused, StageRun, StageUnknown, end_all, run_command, run_stage
-from flows.turn import alone_in
-from flows.workspace import environment, experiment_name, keep_reports, open_workspace, save_experiment
+from flows.stage_process import (
+    RAN,
+    StageCrashed,
+    StageRefused,
+    StageRun,
+    StageUnknown,
+    end_all,
+    run_command,
+    run_stage,
+)
+from flows.workspace import (
+    environment,
+    experiment_name,
+    keep_reports,
+    open_workspace,
+    save_experiment,
+)
+from flows.workspace_lock import workspace_lock
 
 Method = Literal["echodistill", "grpo", "distill", "sft"]
 MAX_SIDE_BY_SIDE = 8
@@ -58,7 +85,10 @@ class Site:
     @property
     def shared(self) -> dict[str, str]:
         """Environment of every command."""
-        return environment(self.repository, self.workspace) | {RUN_ID: self.run_id, RUN_URL: self.run_url}
+        return environment(self.repository, self.workspace) | {
+            RUN_ID: self.run_id,
+            RUN_URL: self.run_url,
+        }
 
 
 def _may_retry(_task: Any, _run: Any, state: State) -> bool:
@@ -72,40 +102,67 @@ def _may_retry(_task: Any, _run: Any, state: State) -> bool:
     return False
 
 
-@task(cache_policy=NO_CACHE, persist_result=False, retry_delay_seconds=RETRY_DELAY_S, retry_condition_fn=_may_retry)
-def stage(node: Node, site: Site, force: bool, skipped: str | None, turn: threading.Semaphore) -> StageRun:
-    """Bring one stage up to date. ``skipped`` is DVC's reason when it is known to have nothing to do."""
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retry_delay_seconds=RETRY_DELAY_S,
+    retry_condition_fn=_may_retry,
+)
+def stage(
+    node: Node, site: Site, force: bool, skipped: str | None, slot: threading.Semaphore
+) -> StageRun:
+    """Bring one stage up to date. ``skipped`` is DVC's reason when it is known to have nothing to
+    do.
+    """
     logger = get_run_logger()
     if skipped and not force:
         logger.info("%s: %s", node.name, skipped)
         return StageRun(node.name, f"cached: {skipped}", 0.0)
-    with turn:
+    with slot:
         if site.watch.cancelled:
             raise StageRefused("cancelled")
         try:
             done = _bring_up(node, site, force, lambda line: logger.info("%s", line))
         except StageCrashed as error:
-            if site.watch.cancelled:  # it takes its stages along: that is no crash to try again after
+            # it takes its stages along: that is no crash to try again after
+            if site.watch.cancelled:
                 raise StageRefused("cancelled") from error
             raise
     logger.info("%s: %s in %.0f s", done.name, done.decision, done.seconds)
     return done
 
 
-def _bring_up(node: Node, site: Site, force: bool, say: Any) -> StageRun:
-    here = partial(run_stage, node.name, site.workspace, environment=site.shared, say=say, progress=StageProgress(node.name, say))
+def _bring_up(node: Node, site: Site, force: bool, log: Any) -> StageRun:
+    here = partial(
+        run_stage,
+        node.name,
+        site.workspace,
+        environment=site.shared,
+        log=log,
+        progress=StageProgress(node.name, log),
+    )
     if node.meta.pool == OWN_POOL:
         return here("always" if force else "if changed", node.meta.timeout_s)
     if site.store is None:
-        raise UserError(f"{node.name} wants pool {node.meta.pool}, which gets its inputs from S3: set ECHODISTILL_S3 for the worker")
+        raise UserError(
+            f"{node.name} wants pool {node.meta.pool}, which gets its inputs from S3: set"
+            " ECHODISTILL_S3 for the worker"
+        )
     if not force:
         try:
             return here("if known", None)
         except StageUnknown:
             pass
     if node.needs:
-        run_command([*DVC, "--wait-for-lock", "push", *node.needs], site.workspace, site.shared, lambda _line: None)
-    return run_elsewhere(site.store, site.repository, site.workspace, node, force, site.run_id, say)
+        run_command(
+            [*DVC, "--wait-for-lock", "push", *node.needs],
+            site.workspace,
+            site.shared,
+            lambda _line: None,
+        )
+    return run_remote_stage(
+        site.store, site.repository, site.workspace, node, force, site.run_id, log
+    )
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -114,18 +171,29 @@ def register(site: Site, pipeline: str) -> str:
     logger = get_run_logger()
     options = [] if pipeline == PIPELINE else ["--comparison"]
     with locked(site.workspace):  # dvc.lock is what it enters
-        return run_command(["echodistill", "register", *options], site.workspace, site.shared, partial(logger.info, "%s"))[-1]
+        return run_command(
+            ["echodistill", "register", *options],
+            site.workspace,
+            site.shared,
+            partial(logger.info, "%s"),
+        )[-1]
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def push(names: list[str], site: Site) -> None:
     """Give the team what was computed: DVC's bytes and its run cache."""
     logger = get_run_logger()
-    lines = run_command([*DVC, "--wait-for-lock", "push", "--run-cache", *names], site.workspace, site.shared, lambda _line: None)
+    lines = run_command(
+        [*DVC, "--wait-for-lock", "push", "--run-cache", *names],
+        site.workspace,
+        site.shared,
+        lambda _line: None,
+    )
     logger.info("%s", lines[-1] if lines else "pushed")
 
 
-RUNNER: Any = ThreadPoolTaskRunner(max_workers=MAX_SIDE_BY_SIDE)  # narrower in its type parameter than `flow` declares
+# narrower in its type parameter than `flow` declares
+RUNNER: Any = ThreadPoolTaskRunner(max_workers=MAX_SIDE_BY_SIDE)
 
 
 @flow(name="echodistill", task_runner=RUNNER, persist_result=False)
@@ -136,11 +204,13 @@ def echodistill(
     force: bool = False,
     pipeline: str = PIPELINE,
 ) -> State[Any]:
-    """Bring the graph of the file ``pipeline`` up to date, or the part that leads to the stage ``target``.
+    """Bring the graph of the file ``pipeline`` up to date, or the part that leads to the stage
+    ``target``.
 
-    ``overrides`` are parameters as ``section.key=value``; with any (``method`` is short for ``train.method=``) the run is a DVC
-    experiment with a workspace of its own. ``force`` runs stages that have not changed. Where the corpus is a test alone, the base is
-    evaluated on it and nothing is trained.
+    ``overrides`` are parameters as ``section.key=value``; with any (``method`` is short for
+    ``train.method=``) the run is a DVC experiment with a workspace of its own. ``force`` runs
+    stages that have not changed. Where the corpus is a test alone, the base is evaluated on it and
+    nothing is trained.
     """
     repository = Path.cwd()
     changes = [*([f"train.method={method}"] if method else []), *(overrides or [])]
@@ -150,7 +220,7 @@ def echodistill(
         try:
             store = _store()
             workspace = open_workspace(repository, name, changes) if changes else repository
-            with alone_in(workspace, lambda: watch.cancelled, get_run_logger().info):
+            with workspace_lock(workspace, lambda: watch.cancelled, get_run_logger().info):
                 if workspace == repository and (said := restore(Path("params.yaml"))):
                     get_run_logger().warning(said)
                 for line in remove_leftovers(workspace, repository / cache_folder()):
@@ -158,33 +228,63 @@ def echodistill(
                 if store:
                     use_remote(workspace, store.place)
                 with locked(workspace):
-                    for folder in [workspace, *(graph.parent for graph in workspace.glob("*/dvc.yaml"))]:
+                    for folder in [
+                        workspace,
+                        *(graph.parent for graph in workspace.glob("*/dvc.yaml")),
+                    ]:
                         if said := set_damaged_aside(folder):
                             get_run_logger().warning(said)
                 for folder in filter(Path.is_dir, inputs_of_graph(workspace)):
                     check_hashable(PIPELINE, folder)
-                if pipeline == PIPELINE and target is None and (pipeline := whole_graph(workspace)) == EVALUATION:
+                if (
+                    pipeline == PIPELINE
+                    and target is None
+                    and (pipeline := whole_graph(workspace)) == EVALUATION
+                ):
                     get_run_logger().info(NOTHING_TO_TRAIN)
-                site = Site(repository, workspace, store, run_id, flow_run.get_flow_run_ui_url() or "", watch)
+                site = Site(
+                    repository,
+                    workspace,
+                    store,
+                    run_id,
+                    flow_run.get_flow_run_ui_url() or "",
+                    watch,
+                )
                 results = _run_graph(site, target, force, pipeline)
                 if target is None:
-                    registered = NOTHING_TO_TRAIN if pipeline == EVALUATION else register(site, pipeline)
-                    reports = keep_reports(repository, workspace, name) if changes else workspace.resolve() / "reports"
+                    registered = (
+                        NOTHING_TO_TRAIN if pipeline == EVALUATION else register(site, pipeline)
+                    )
+                    reports = (
+                        keep_reports(repository, workspace, name)
+                        if changes
+                        else workspace.resolve() / "reports"
+                    )
                     report_result(workspace, reports, results, registered, pipeline)
                 if store:
                     push([done.name for done in results], site)
                 if changes and target is None:  # DVC saves experiments that are whole
                     save_experiment(repository, workspace, name, pipeline)
-                    get_run_logger().info("experiment %s: see `dvc exp show`, take it over with `dvc exp apply %s`", name, name)
+                    get_run_logger().info(
+                        "experiment %s: see `dvc exp show`, take it over with `dvc exp apply %s`",
+                        name,
+                        name,
+                    )
         except (UserError, StageRefused, StageCrashed) as error:
             return Cancelled(message="cancelled") if watch.cancelled else Failed(message=str(error))
         finally:
             end_all()
-    return Completed(message=f"{sum(done.decision.startswith(RAN) for done in results)} of {len(results)} stages ran")
+    return Completed(
+        message=(
+            f"{sum(done.decision.startswith(RAN) for done in results)} of {len(results)} stages ran"
+        )
+    )
 
 
 def _store() -> Store | None:
-    """The team's store, found to work before anything is done. Raises ``UserError`` when it does not."""
+    """The team's store, found to work before anything is done. Raises ``UserError`` when it does
+    not.
+    """
     place = checked_place()
     return open_store(place) if place else None
 
@@ -192,20 +292,23 @@ def _store() -> Store | None:
 def _run_graph(site: Site, target: str | None, force: bool, pipeline: str) -> list[StageRun]:
     """Submit every stage behind those it needs. Raises what the first failed stage raised."""
     nodes = read_graph(site.workspace, target, pipeline)
+    note_code(site.workspace)
     skipped = {} if force else unchanged(site.workspace, nodes, pipeline)
     places: dict[str, int] = defaultdict(lambda: 1)
     for node in nodes:
         places[node.meta.pool] = max(places[node.meta.pool], node.meta.concurrency)
-    turns = {pool: threading.Semaphore(count) for pool, count in places.items()}
+    slots = {pool: threading.Semaphore(count) for pool, count in places.items()}
     futures: dict[str, PrefectFuture[StageRun]] = {}
     for node in nodes:
-        task_of_node = stage.with_options(name=node.name, task_run_name=node.name, retries=node.meta.retries)
+        task_of_node = stage.with_options(
+            name=node.name, task_run_name=node.name, retries=node.meta.retries
+        )
         futures[node.name] = task_of_node.submit(
             node,
             site,
             force,
             skipped.get(node.name),
-            turns[node.meta.pool],
+            slots[node.meta.pool],
             return_state=False,
             wait_for=[futures[name] for name in node.needs],
         )

@@ -1,4 +1,6 @@
-"""DVC's caches: one for all clones on a machine, and the team's remote, in the same store as everything else."""
+"""DVC's caches: one for all clones on a machine, and the team's remote, in the same store as
+everything else.
+"""
 
 from pathlib import Path
 
@@ -15,7 +17,9 @@ def share_cache(repository: Path, clone: Path) -> None:
 
 
 def use_remote(repository: Path, place: Place) -> None:
-    """Make ``PLACE/dvc`` the default remote, in the configuration that git does not hold; one that somebody else has set stays."""
+    """Make ``PLACE/dvc`` the default remote, in the configuration that git does not hold; one that
+    somebody else has set stays.
+    """
     from dvc.config import Config
 
     config = Config(str(repository / ".dvc"))
@@ -23,7 +27,9 @@ def use_remote(repository: Path, place: Place) -> None:
     is_ours = own.get("core", {}).get("remote") == NAME
     if config.get("core", {}).get("remote") and not is_ours:
         return
-    settings = {"url": place.url(place.below("dvc"))} | ({"endpointurl": place.endpoint} if place.endpoint else {})
+    settings = {"url": place.url(place.below("dvc"))} | (
+        {"endpointurl": place.endpoint} if place.endpoint else {}
+    )
     if is_ours and dict(own.get("remote", {}).get(NAME, {})) == settings:
         return
     with config.edit("local") as local:

@@ -1,4 +1,6 @@
-"""What the Prefect UI shows: progress of a stage while it runs, and the result table with its links at the end."""
+"""What the Prefect UI shows: progress of a stage while it runs, and the result table with its links
+at the end.
+"""
 
 import io
 import json
@@ -9,20 +11,28 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
 from rich.console import Console
 
 from echodistill.outputs import COMPARISON_PUBLISHED, PUBLISHED
 from echodistill.publishing import REGISTERED
 from echodistill.report.comparison_table import legend, markdown, tables
-from echodistill.report.evaluation_table import evaluation_legend, evaluation_sentence, evaluation_tables
+from echodistill.report.evaluation_table import (
+    evaluation_legend,
+    evaluation_sentence,
+    evaluation_tables,
+)
 from echodistill.report.page import headline, sentence
 from echodistill.report.sentences import few_units_warning
 from echodistill.report.table import result_table
 from echodistill.storage.place import parse_place
-from echodistill.tracking import tracking_uri, without_credentials
+from echodistill.tracking.client import tracking_uri, without_credentials
 from flows.graph import EVALUATION, PIPELINE
-from flows.stage_run import StageRun
+from flows.stage_process import StageRun
 
 SECONDS_BETWEEN_UPDATES = 2.0
 SECONDS_AFTER_A_FAILURE = 60.0  # each try may wait for the server as long
@@ -34,35 +44,36 @@ class StageProgress:
     That a server cannot be reached is said once; the stage goes on.
     """
 
-    def __init__(self, stage: str, say: Callable[[str], None]) -> None:
+    def __init__(self, stage: str, log: Callable[[str], None]) -> None:
         self._stage = stage
-        self._say = say
+        self._log = log
         self._failed = False
         self._artifacts: dict[str, UUID] = {}
         self._next_s = 0.0
 
-    def __call__(self, says: str, percent: float) -> None:
+    def __call__(self, label: str, percent: float) -> None:
         resting = time.monotonic() < self._next_s
-        if resting and (self._failed or (says in self._artifacts and percent < 100)):
+        if resting and (self._failed or (label in self._artifacts and percent < 100)):
             return
         try:
-            self._show(says, percent)
+            self._show(label, percent)
             self._failed = False
             self._next_s = time.monotonic() + SECONDS_BETWEEN_UPDATES
-        except Exception as error:  # whatever the client meets, from a refused connection to an answer it does not know
+        # whatever the client meets, from a refused connection to an answer it does not know
+        except Exception as error:
             if not self._failed:
-                self._say(f"progress of {self._stage} cannot be shown: {error}")
+                self._log(f"progress of {self._stage} cannot be shown: {error}")
             self._failed = True
             self._next_s = time.monotonic() + SECONDS_AFTER_A_FAILURE
 
-    def _show(self, says: str, percent: float) -> None:
-        if says in self._artifacts:
-            update_progress_artifact(self._artifacts[says], progress=percent)
+    def _show(self, label: str, percent: float) -> None:
+        if label in self._artifacts:
+            update_progress_artifact(self._artifacts[label], progress=percent)
             return
         key = artifact_key(f"{self._stage}-progress")
-        made = create_progress_artifact(progress=percent, key=key, description=says)
+        made = create_progress_artifact(progress=percent, key=key, description=label)
         assert isinstance(made, UUID)  # a coroutine only where the caller is one
-        self._artifacts[says] = made
+        self._artifacts[label] = made
 
 
 def artifact_key(name: str) -> str:
@@ -70,16 +81,22 @@ def artifact_key(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def report_result(workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, pipeline: str) -> None:
-    """The result table as a markdown artifact, with what ran and where everything is; ``reports`` is where they will stay.
+def report_result(
+    workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, pipeline: str
+) -> None:
+    """The result table as a markdown artifact, with what ran and where everything is; ``reports``
+    is where they will stay.
 
-    ``registered`` is what was said when it was entered into MLflow; ``pipeline`` is the graph that ran.
+    ``registered`` is what was said when it was entered into MLflow; ``pipeline`` is the graph that
+    ran.
     """
     markdown = result_markdown(workspace, reports, runs, registered, pipeline)
     create_markdown_artifact(markdown=markdown, key="result", description="EchoDistill result")
 
 
-def result_markdown(workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, pipeline: str) -> str:
+def result_markdown(
+    workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, pipeline: str
+) -> str:
     """The artifact's text."""
     one_student = pipeline == PIPELINE
     shown = {PIPELINE: _result, EVALUATION: _evaluation}.get(pipeline, _comparison)
@@ -88,7 +105,9 @@ def result_markdown(workspace: Path, reports: Path, runs: Sequence[StageRun], re
     pages = sorted(page for page in reports.glob("data_docs/*/index.html"))
     docs = "\n".join(f"- Data Docs: `{page}`" for page in pages)
     stored = "\n".join(
-        f"- S3: `{path}` is `{address}`" for path, address in _addresses(workspace, one_student).items() if pipeline != EVALUATION
+        f"- S3: `{path}` is `{address}`"
+        for path, address in _addresses(workspace, one_student).items()
+        if pipeline != EVALUATION
     )
     return (
         f"{shown(workspace)}\n\n{registered}\n\n"
@@ -102,24 +121,46 @@ def _result(workspace: Path) -> str:
     """The closing table, as in the terminal."""
     plain = io.StringIO()
     decision = _read(workspace / "reports/promotion.json")
-    result_table(_read(workspace / "reports/metrics.json"), decision, Console(file=plain, width=100, no_color=True))
+    result_table(
+        _read(workspace / "reports/metrics.json"),
+        decision,
+        Console(file=plain, width=100, no_color=True),
+    )
     return f"```\n{plain.getvalue().rstrip()}\n```"
 
 
 def _evaluation(workspace: Path) -> str:
     """The tables of an evaluation without training, below what came out."""
     table = _read(workspace / "reports/evaluation.json")
-    parts = [f"**{shown.caption}**\n\n{markdown(shown.heads, shown.rows)}" for shown in evaluation_tables(table)]
+    parts = [
+        f"**{shown.caption}**\n\n{markdown(shown.heads, shown.rows)}"
+        for shown in evaluation_tables(table)
+    ]
     warning = few_units_warning(table)
-    return "\n\n".join([evaluation_sentence(table), *([warning] if warning else []), *parts, " ".join(evaluation_legend(table))])
+    return "\n\n".join(
+        [
+            evaluation_sentence(table),
+            *([warning] if warning else []),
+            *parts,
+            " ".join(evaluation_legend(table)),
+        ]
+    )
 
 
 def _comparison(workspace: Path) -> str:
     """The tables of a comparison, below what came out."""
     table = _read(workspace / "reports/compare.json")
-    parts = [f"**{shown.caption}**\n\n{markdown(shown.heads, shown.rows)}" for shown in tables(table)]
+    parts = [
+        f"**{shown.caption}**\n\n{markdown(shown.heads, shown.rows)}" for shown in tables(table)
+    ]
     warning = few_units_warning(table)
-    said = [headline(table), sentence(table), *([warning] if warning else []), *parts, " ".join(legend(table))]
+    said = [
+        headline(table),
+        sentence(table),
+        *([warning] if warning else []),
+        *parts,
+        " ".join(legend(table)),
+    ]
     return "\n\n".join(said)
 
 

@@ -1,6 +1,7 @@
 """``dvc repro`` that records only what is true: ``python -m flows.repro [OPTION…] [STAGE…]``.
 
-Inputs are fixed at a stage's start, what a killed DVC left locked or in its run cache is cleared, and damage in the cache is said.
+Inputs are fixed at a stage's start, what a killed DVC left locked or in its run cache is cleared,
+and damage in the cache is said.
 """
 
 import sys

@@ -1,4 +1,6 @@
-"""What a killed DVC left in its run cache, and objects of its cache that were damaged: cleared, and said."""
+"""What a killed DVC left in its run cache, and objects of its cache that were damaged: cleared, and
+said.
+"""
 
 import logging
 import re
@@ -19,9 +21,11 @@ CLEARED = re.compile(r"of DVC's (run )?cache was ")
 
 
 def clear_run_cache(repo: Any) -> list[str]:
-    """Remove what stands in the run cache and is no entry; return a sentence for each stage's folder that was cleared.
+    """Remove what stands in the run cache and is no entry; return a sentence for each stage's
+    folder that was cleared.
 
-    DVC fails at a folder without an entry whenever it is to run that stage with those inputs. ``repo`` must be locked.
+    DVC fails at a folder without an entry whenever it is to run that stage with those inputs.
+    ``repo`` must be locked.
     """
     said = []
     for folder in Path(repo.stage_cache.cache_dir).glob("*/*"):
@@ -34,7 +38,10 @@ def clear_run_cache(repo: Any) -> list[str]:
         if not good:
             folder.rmdir()
         if len(good) < max(1, len(entries)):
-            said.append(f"{folder} of DVC's run cache was {_state(entries)}, as a killed process leaves it: cleared")
+            said.append(
+                f"{folder} of DVC's run cache was {_state(entries)}, as a killed process leaves it:"
+                " cleared"
+            )
     return said
 
 
@@ -43,7 +50,9 @@ def _state(entries: list[Path]) -> str:
 
 
 def _is_entry(path: Path) -> bool:
-    """Return whether DVC can read it as text; whether it is what DVC wrote is looked at where it is used (``damage_said``)."""
+    """Return whether DVC can read it as text; whether it is what DVC wrote is looked at where it is
+    used (``damage_said``).
+    """
     if len(path.name) != ENTRY_LENGTH or not path.is_file():
         return False
     try:
@@ -61,10 +70,12 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def damage_said() -> Iterator[None]:
-    """While the block runs, print a line for each damaged object that DVC finds in its cache and removes: DVC itself says nothing.
+    """While the block runs, print a line for each damaged object that DVC finds in its cache and
+    removes: DVC itself says nothing.
 
-    It also looks at objects that nobody may write, which DVC hands out unseen; one that was not changed since it was hashed is not
-    read for it. And an entry of the run cache is used only if it is called by the hash of its content, as DVC wrote it.
+    It also looks at objects that nobody may write, which DVC hands out unseen; one that was not
+    changed since it was hashed is not read for it. And an entry of the run cache is used only if it
+    is called by the hash of its content, as DVC wrote it.
     """
     from dvc.stage.cache import StageCache
     from dvc_data.hashfile.db import HashFileDB
@@ -78,7 +89,10 @@ def damage_said() -> Iterator[None]:
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     try:
-        with patch.object(LocalHashFileDB, "check", HashFileDB.check), patch.object(StageCache, "_load_cache", load_whole):
+        with (
+            patch.object(LocalHashFileDB, "check", HashFileDB.check),
+            patch.object(StageCache, "_load_cache", load_whole),
+        ):
             yield
     finally:
         logger.removeHandler(handler)
@@ -86,8 +100,12 @@ def damage_said() -> Iterator[None]:
         logger.propagate = propagates
 
 
-def _whole_entry(load: Callable[[Any, str, str], dict[str, Any] | None]) -> Callable[[Any, str, str], dict[str, Any] | None]:
-    """Return DVC's function that loads an entry of the run cache, without those that are not as they were written."""
+def _whole_entry(
+    load: Callable[[Any, str, str], dict[str, Any] | None],
+) -> Callable[[Any, str, str], dict[str, Any] | None]:
+    """Return DVC's function that loads an entry of the run cache, without those that are not as
+    they were written.
+    """
     from dvc.stage.cache import _get_cache_hash
 
     def load_whole(cache: Any, key: str, value: str) -> dict[str, Any] | None:
@@ -108,4 +126,8 @@ class _Said(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if str(record.msg).startswith(DAMAGED) and record.args:
             path = record.args[0] if isinstance(record.args, tuple) else record.args
-            print(f"{path} of DVC's cache was damaged: removed; what it held is fetched or computed again", flush=True)
+            print(
+                f"{path} of DVC's cache was damaged: removed; what it held is fetched or computed"
+                " again",
+                flush=True,
+            )

@@ -1,4 +1,6 @@
-"""The flow ``stage``: one stage, handed over by another machine. Deployed once for each pool as ``stage/POOL``."""
+"""The flow ``stage``: one stage, handed over by another machine. Deployed once for each pool as
+``stage/POOL``.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -16,23 +18,25 @@ from echodistill.errors import UserError
 from echodistill.storage.client import checked_place, open_store
 from flows.cancellation import Watch
 from flows.commands import DVC
-from flows.elsewhere import HANDED_BACK, REFUSED, SECONDS_BETWEEN_SIGNS
-from flows.handover import Handback, lock_entry, publish, read_handover, unpacked
+from flows.remote_stage import REFUSED, RESULT_KEY, SECONDS_BETWEEN_SIGNS
 from flows.reporting import StageProgress
-from flows.stage_run import How, StageCrashed, StageRefused, end_all, run_command, run_stage
+from flows.stage_process import How, StageCrashed, StageRefused, end_all, run_command, run_stage
+from flows.stage_request import StageResult, lock_entry, publish, read_request, unpacked
 from flows.workspace import environment
 
 
 @contextmanager
-def signs_of_life(stage: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Say now and then that the stage is worked on: who waits takes a long silence for a dead machine."""
+def signs_of_life(stage: str, log: Callable[[str], None]) -> Iterator[None]:
+    """Log now and then that the stage is worked on: who waits takes a long silence for a dead
+    machine.
+    """
     over = threading.Event()
 
     def signs() -> None:
         minutes = 0.0
         while not over.wait(SECONDS_BETWEEN_SIGNS):
             minutes += SECONDS_BETWEEN_SIGNS / 60
-            say(f"{stage}: at work for {minutes:.0f} min")
+            log(f"{stage}: at work for {minutes:.0f} min")
 
     thread = threading.Thread(target=signs, name="signs of life", daemon=True)
     thread.start()
@@ -44,8 +48,9 @@ def signs_of_life(stage: str, say: Callable[[str], None]) -> Iterator[None]:
 
 
 @flow(name="stage", persist_result=False)
-def stage(handover: str, works_for: str | None = None) -> State[Any]:
-    """Run the stage that ``handover``, an object key, describes: clone, pull its inputs, run, push its outputs.
+def stage(request: str, works_for: str | None = None) -> State[Any]:
+    """Run the stage that ``request``, an object key, describes: clone, pull its inputs, run, push
+    its outputs.
 
     ``works_for`` is the flow run that waits for it: when that is cancelled, so is this.
     """
@@ -55,25 +60,39 @@ def stage(handover: str, works_for: str | None = None) -> State[Any]:
         try:
             place = checked_place()
             if place is None:
-                raise UserError("ECHODISTILL_S3 is not set where this worker runs: set it and start the worker again")
+                raise UserError(
+                    "ECHODISTILL_S3 is not set where this worker runs: set it and start the worker"
+                    " again"
+                )
             store = open_store(place)
-            given = read_handover(store, handover)
-            say = partial(logger.info, "%s")
-            progress = StageProgress(given.stage, say)
+            given = read_request(store, request)
+            log = partial(logger.info, "%s")
+            progress = StageProgress(given.stage, log)
             logger.info("%s: getting its inputs", given.stage)
-            with signs_of_life(given.stage, say), unpacked(store, Path.cwd(), given, say) as clone:
+            with signs_of_life(given.stage, log), unpacked(store, Path.cwd(), given, log) as clone:
                 shared = environment(Path.cwd(), clone)
                 if watch.cancelled:
                     raise StageRefused("cancelled")
                 how: How = "always" if given.force else "if changed"
-                done = run_stage(given.stage, clone, how, given.timeout_s, shared, say, progress)
-                run_command([*DVC, "--wait-for-lock", "push", "--run-cache", given.stage], clone, shared, logger.debug)
-                back = Handback(given.stage, done.decision, done.seconds, lock_entry(clone, given.stage))
+                done = run_stage(given.stage, clone, how, given.timeout_s, shared, log, progress)
+                run_command(
+                    [*DVC, "--wait-for-lock", "push", "--run-cache", given.stage],
+                    clone,
+                    shared,
+                    logger.debug,
+                )
+                back = StageResult(
+                    given.stage, done.decision, done.seconds, lock_entry(clone, given.stage)
+                )
             key = publish(store, back, {"prefect-flow-run": str(here)})
         except StageRefused as error:
-            return Cancelled(message="cancelled") if watch.cancelled else Failed(name=REFUSED, message=str(error))
+            return (
+                Cancelled(message="cancelled")
+                if watch.cancelled
+                else Failed(name=REFUSED, message=str(error))
+            )
         except (UserError, StageCrashed) as error:
             return Cancelled(message="cancelled") if watch.cancelled else Failed(message=str(error))
         finally:
             end_all()
-    return Completed(message=f"{done.decision} in {done.seconds:.0f} s{HANDED_BACK}{key}")
+    return Completed(message=f"{done.decision} in {done.seconds:.0f} s{RESULT_KEY}{key}")

@@ -1,4 +1,6 @@
-"""A workspace of its own for a run with overrides: a clone that shares DVC's cache and ends as a DVC experiment of the repository."""
+"""A workspace of its own for a run with overrides: a clone that shares DVC's cache and ends as a
+DVC experiment of the repository.
+"""
 
 import os
 import re
@@ -7,9 +9,9 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
-from echodistill.local_store import NAME, uri_of
 from echodistill.overrides import apply_overrides, own_params
-from echodistill.params import validate_params
+from echodistill.params.whole import validate_params
+from echodistill.tracking.local_store import NAME, uri_of
 from echodistill.yaml12 import dump_yaml, load_yaml
 from flows.commands import DVC, output_of
 from flows.dvc_repo import locked
@@ -26,9 +28,11 @@ def experiment_name(flow_run_name: str) -> str:
 
 
 def open_workspace(repository: Path, name: str, overrides: list[str]) -> Path:
-    """Clone ``repository`` at its present commit and write the overridden parameters there; the clone's folder.
+    """Clone ``repository`` at its present commit and write the overridden parameters there; the
+    clone's folder.
 
-    An interrupted run finds its clone again, unless something was committed since. Raises ``UserError`` for overrides that do not fit.
+    An interrupted run finds its clone again, unless something was committed since. Raises
+    ``UserError`` for overrides that do not fit.
     """
     raw = load_yaml(own_params(repository))
     changed = apply_overrides(raw, overrides)
@@ -37,7 +41,15 @@ def open_workspace(repository: Path, name: str, overrides: list[str]) -> Path:
     if not _is_clone_of_now(workspace, repository):
         shutil.rmtree(workspace, ignore_errors=True)
         workspace.parent.mkdir(parents=True, exist_ok=True)
-        output_of("git", "clone", "--quiet", "--local", str(repository.resolve()), str(workspace), cwd=repository)
+        output_of(
+            "git",
+            "clone",
+            "--quiet",
+            "--local",
+            str(repository.resolve()),
+            str(workspace),
+            cwd=repository,
+        )
         share_cache(repository, workspace)
     with locked(repository):
         for lock in [repository / "dvc.lock", *repository.glob("*/dvc.lock")]:
@@ -52,20 +64,27 @@ def open_workspace(repository: Path, name: str, overrides: list[str]) -> Path:
 def _is_clone_of_now(workspace: Path, repository: Path) -> bool:
     if not (workspace / ".dvc" / "config.local").is_file():
         return False
-    theirs, ours = (output_of("git", "rev-parse", "HEAD", cwd=folder) for folder in (workspace, repository))
+    theirs, ours = (
+        output_of("git", "rev-parse", "HEAD", cwd=folder) for folder in (workspace, repository)
+    )
     return theirs == ours
 
 
 def _bring_inputs(repository: Path, workspace: Path) -> None:
-    """Recordings the graph starts from are not in git: link them in, as the overridden parameters name them.
+    """Recordings the graph starts from are not in git: link them in, as the overridden parameters
+    name them.
 
-    Raises ``UserError`` for a path that leads out of the repository, and so elsewhere from the workspace.
+    Raises ``UserError`` for a path that leads out of the repository, and so elsewhere from the
+    workspace.
     """
     for target in inputs_of_graph(workspace):
         if not target.is_relative_to(workspace):
             if not target.exists():
                 named = os.path.relpath(target, workspace)
-                raise UserError(f"{named} leads out of the repository: a run with overrides works in a clone, so name it absolutely")
+                raise UserError(
+                    f"{named} leads out of the repository: a run with overrides works in a clone,"
+                    " so name it absolutely"
+                )
             continue
         path = repository / target.relative_to(workspace)
         if path.is_dir():
@@ -85,16 +104,24 @@ def _link_unless_there(source: str, target: str) -> str:
 
 
 def environment(repository: Path, workspace: Path) -> dict[str, str]:
-    """What a workspace shares with its repository: the reference cache and the MLflow store, both found by content."""
+    """What a workspace shares with its repository: the reference cache and the MLflow store, both
+    found by content.
+    """
     repository = repository.resolve()
     return {
-        "ECHODISTILL_CACHE": os.environ.get("ECHODISTILL_CACHE") or str(repository / ".echodistill" / "cache"),
-        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or uri_of(repository / NAME, workspace.resolve()),
+        "ECHODISTILL_CACHE": (
+            os.environ.get("ECHODISTILL_CACHE") or str(repository / ".echodistill" / "cache")
+        ),
+        "MLFLOW_TRACKING_URI": (
+            os.environ.get("MLFLOW_TRACKING_URI") or uri_of(repository / NAME, workspace.resolve())
+        ),
     }
 
 
 def keep_reports(repository: Path, workspace: Path, name: str) -> Path:
-    """Copy a workspace's reports, Data Docs among them, to where they stay when it is removed; that folder."""
+    """Copy a workspace's reports, Data Docs among them, to where they stay when it is removed; that
+    folder.
+    """
     kept = (repository / EXPERIMENTS / name / "reports").resolve()
     with atomic_path(kept) as temporary:
         shutil.copytree(workspace / "reports", temporary)
@@ -102,8 +129,22 @@ def keep_reports(repository: Path, workspace: Path, name: str) -> Path:
 
 
 def save_experiment(repository: Path, workspace: Path, name: str, pipeline: str = PIPELINE) -> None:
-    """Make the workspace's state an experiment of the repository (``dvc exp show``, ``dvc exp apply``) and remove the workspace."""
-    lock = str(Path(pipeline).with_name("dvc.lock"))  # of itself DVC saves only the root's, and shows no figure without it
-    output_of(*DVC, "exp", "save", "--force", "--name", name, "--include-untracked", lock, pipeline, cwd=workspace)
+    """Make the workspace's state an experiment of the repository (``dvc exp show``,
+    ``dvc exp apply``) and remove the workspace.
+    """
+    # of itself DVC saves only the root's, and shows no figure without it
+    lock = str(Path(pipeline).with_name("dvc.lock"))
+    output_of(
+        *DVC,
+        "exp",
+        "save",
+        "--force",
+        "--name",
+        name,
+        "--include-untracked",
+        lock,
+        pipeline,
+        cwd=workspace,
+    )
     output_of(*DVC, "exp", "push", "--no-cache", "--force", "origin", name, cwd=workspace)
     shutil.rmtree(workspace)

@@ -1,4 +1,6 @@
-"""Make the bucket unless it is there; endpoint, region and credentials come from the standard AWS variables."""
+"""Make the bucket unless it is there; endpoint, region and credentials come from the standard AWS
+variables.
+"""
 
 import os
 
@@ -11,7 +13,10 @@ def main() -> None:
     try:
         boto3.client("s3").create_bucket(Bucket=bucket)
     except ClientError as error:
-        if error.response["Error"]["Code"] not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+        if error.response["Error"]["Code"] not in (
+            "BucketAlreadyOwnedByYou",
+            "BucketAlreadyExists",
+        ):
             raise
     # somebody else's bucket of that name ends the job here
     boto3.client("s3").head_bucket(Bucket=bucket)

@@ -1,4 +1,6 @@
-"""Hard answers by hand: a response, the choices, and the index that a careful reader gives, or ``None``."""
+"""Hard answers by hand: a response, the choices, and the index that a careful reader gives, or
+``None``.
+"""
 
 ANIMALS = ("cat", "dog", "bird", "fish")
 YES_NO = ("Yes", "No")
@@ -193,7 +195,11 @@ HARD = [
     ("【答案】B", ANIMALS, 1),
     ("[Answer] B", ANIMALS, 1),
     ("[ANSWER]: B", ANIMALS, 1),
-    ("The correct answer is **(B) dog**.\n\nHere's why: the clip has barking, not meowing.", ANIMALS, 1),
+    (
+        "The correct answer is **(B) dog**.\n\nHere's why: the clip has barking, not meowing.",
+        ANIMALS,
+        1,
+    ),
     ("Yes, it is a dog, not a cat.", YES_NO, 0),
     ("There are 3.", COUNTS, 2),
     ("There are 3 dogs.", COUNTS, 2),

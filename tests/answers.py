@@ -1,4 +1,6 @@
-"""Answers as tests need them: the scores of the choices follow from the response, unless they are given."""
+"""Answers as tests need them: the scores of the choices follow from the response, unless they are
+given.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -17,14 +19,28 @@ def answer(
     truncated: bool = False,
     response_tokens: int = 2,
 ) -> Answer:
-    """Return an answer whose most likely choice is ``forced``: by default the one the response names, else the last."""
+    """Return an answer whose most likely choice is ``forced``: by default the one the response
+    names, else the last.
+    """
     if forced is None:
         named = parse_choice(response, choices) if choices else None
         forced = len(choices) - 1 if named is None else named
     scores = tuple(-1.0 if index == forced else -4.0 for index in range(len(choices)))
-    return Answer(mix_id, question_id, noise_kind, snr_db, response, truncated, response_tokens, scores, (2,) * len(choices))
+    return Answer(
+        mix_id,
+        question_id,
+        noise_kind,
+        snr_db,
+        response,
+        truncated,
+        response_tokens,
+        scores,
+        (2,) * len(choices),
+    )
 
 
 def units_of(questions: Iterable[Question]) -> dict[str, int]:
     """Return the units of the questions' clips where each clip is one by itself."""
-    return {clip_id: number for number, clip_id in enumerate(sorted({one.clip_id for one in questions}))}
+    return {
+        clip_id: number for number, clip_id in enumerate(sorted({one.clip_id for one in questions}))
+    }

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import soundfile
 
 from echodistill.gates.expect import Between, Expect
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 from tests.corpus_params import corpus_params
 
 Row = dict[str, Any]
@@ -34,7 +34,10 @@ MMAU: list[Row] = [
     for number, (choices, answer) in enumerate(
         [
             (["G", "A#", "D", "E"], "D"),  # a text that is another choice's letter
-            (["A minor", "G major", "F major"], "(C) F major"),  # a letter, though the choices bear none
+            (
+                ["A minor", "G major", "F major"],
+                "(C) F major",
+            ),  # a letter, though the choices bear none
             (["1", "2", "0"], "0"),
             (["(A) Rain", "(B) Rattle"], "(B) Rattle"),
         ]
@@ -118,14 +121,20 @@ AVQA: list[Row] = [
     for number in range(4)
 ]
 PROMPT = (
-    "The fork is\nA. left\nB. right\nC. B\nD. A\nWhat is the answer to the above multiple choice question? Select one: A, B, C, or D."
+    "The fork is\nA. left\nB. right\nC. B\nD. A\nWhat is the answer to the above multiple choice"
+    " question? Select one: A, B, C, or D."
 )
 VOICEBENCH: list[Row] = [{"prompt": PROMPT, "reference": letter} for letter in "ABCD"]
 ECHODISTILL: list[Row] = [
     {
         "id": 100 * clip + noise,
-        "prompt": 'What sound is it?\nChoices: "bell", "drum"\nPlease answer the question based on the audio.',
-        "noisy_audio_path": f"noise/water/snr_{noise}/audio_noise/v{clip // 2}_00-00-0{clip}_00-00-09.wav",
+        "prompt": (
+            'What sound is it?\nChoices: "bell", "drum"\nPlease answer the question based on the'
+            " audio."
+        ),
+        "noisy_audio_path": (
+            f"noise/water/snr_{noise}/audio_noise/v{clip // 2}_00-00-0{clip}_00-00-09.wav"
+        ),
         "clean_audio_path": f"audio/v{clip // 2}_00-00-0{clip}_00-00-09.wav",
         "choices": ["bell", "drum"] if clip % 2 else ["drum", "bell"],
         "target": "bell" if clip % 2 else "drum",  # always the first choice, as in the release
@@ -175,7 +184,11 @@ def params_of(root: Path, source: str, manifest: str, **changes: object) -> Corp
 def write_json(path: Path, rows: list[Row]) -> None:
     """A JSON list, or one row a line where the name says so."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row) + "\n" for row in rows) if path.suffix == ".jsonl" else json.dumps(rows, indent=1)
+    text = (
+        "".join(json.dumps(row) + "\n" for row in rows)
+        if path.suffix == ".jsonl"
+        else json.dumps(rows, indent=1)
+    )
     path.write_text(text, encoding="utf-8")
 
 
@@ -186,18 +199,24 @@ def write_csv(path: Path, rows: list[Row]) -> None:
         writer.writerows(rows)
 
 
-def write_parquet(path: Path, column: str, rows: list[Row], recordings: list[bytes | None], rows_a_group: int = 2) -> None:
+def write_parquet(
+    path: Path, column: str, rows: list[Row], recordings: list[bytes | None], rows_a_group: int = 2
+) -> None:
     """Rows with their recordings in ``column``, as the hub keeps them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     cells = [{"bytes": content, "path": None} for content in recordings]
     audio = pa.array(cells, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
-    pq.write_table(pa.Table.from_pylist(rows).append_column(column, audio), path, row_group_size=rows_a_group)
+    pq.write_table(
+        pa.Table.from_pylist(rows).append_column(column, audio), path, row_group_size=rows_a_group
+    )
 
 
 def wav(number: int) -> bytes:
     """Half a second of noise, another one for each number."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, np.random.default_rng(number).uniform(-0.1, 0.1, 8_000), 16_000, format="WAV")
+    soundfile.write(
+        buffer, np.random.default_rng(number).uniform(-0.1, 0.1, 8_000), 16_000, format="WAV"
+    )
     return buffer.getvalue()
 
 
@@ -207,10 +226,14 @@ def write_wavs(root: Path, *names: str) -> None:
         (root / name).write_bytes(wav(number))
 
 
-def offenders(checks: list[Expect], says: str) -> list[str]:
-    """Names of the rows that break one expectation about numbers, judged without Great Expectations, which takes seconds."""
-    (check,) = (check for check in checks if check.says.startswith(says))
+def offenders(checks: list[Expect], message: str) -> list[str]:
+    """Names of the rows that break one expectation about numbers, judged without Great
+    Expectations, which takes seconds.
+    """
+    (check,) = (check for check in checks if check.description.startswith(message))
     assert isinstance(check.rule, Between)
     low, high = check.rule.minimum, check.rule.maximum
-    bad = (check.frame[check.column] < (low or 0)) | (check.frame[check.column] > (high if high is not None else float("inf")))
+    bad = (check.frame[check.column] < (low or 0)) | (
+        check.frame[check.column] > (high if high is not None else float("inf"))
+    )
     return list(check.frame[bad][check.id_column])

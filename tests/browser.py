@@ -43,7 +43,9 @@ def binary() -> str:
         return named
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
-        pytest.skip(f"{NO_CHROMIUM}: none of {', '.join(NAMES)} is on PATH, and CHROMIUM names none")
+        pytest.skip(
+            f"{NO_CHROMIUM}: none of {', '.join(NAMES)} is on PATH, and CHROMIUM names none"
+        )
     return found
 
 
@@ -58,9 +60,13 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Tab"]:
 def chromium(profile: Path) -> Iterator["Tab"]:
     """A browser with one empty tab; ended with all its processes."""
     command = [binary(), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
         try:
-            with connect(_address(profile / "DevToolsActivePort", process), max_size=None) as socket:
+            with connect(
+                _address(profile / "DevToolsActivePort", process), max_size=None
+            ) as socket:
                 yield Tab(socket)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
@@ -74,12 +80,16 @@ def _address(told: Path, process: subprocess.Popen[bytes]) -> str:
         assert time.monotonic() < until, f"Chromium opened no port within {PATIENCE_S:g} s"
         time.sleep(0.05)
     port = told.read_text().splitlines()[0]
-    with urlopen(Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT"), timeout=PATIENCE_S) as answer:
+    with urlopen(
+        Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT"), timeout=PATIENCE_S
+    ) as answer:
         return str(json.loads(answer.read())["webSocketDebuggerUrl"])
 
 
 class Tab:
-    """What a person does with a page, and what the page says to the console and asks of the net meanwhile."""
+    """What a person does with a page, and what the page says to the console and asks of the net
+    meanwhile.
+    """
 
     def __init__(self, socket: Connection) -> None:
         self._socket = socket
@@ -105,9 +115,17 @@ class Tab:
         return message
 
     def open(self, address: str, width: int, dark: bool = False) -> None:
-        """Load a page as a screen of this width and scheme shows it, with ``checks``; what was heard before is forgotten."""
+        """Load a page as a screen of this width and scheme shows it, with ``checks``; what was
+        heard before is forgotten.
+        """
         # not "mobile": there a page that is too wide widens the viewport, and nothing would show
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
         self._events.clear()
@@ -118,12 +136,18 @@ class Tab:
         self.run(CHECKS)
 
     def faults(self) -> list[str]:
-        """What a reviewer would object to in the page as it stands: too wide, illegible, nameless, in disorder, or a complaint."""
-        found = self.run("[...checks.wide(), ...checks.faint(), ...checks.nameless(), ...checks.headings()]")
+        """What a reviewer would object to in the page as it stands: too wide, illegible, nameless,
+        in disorder, or a complaint.
+        """
+        found = self.run(
+            "[...checks.wide(), ...checks.faint(), ...checks.nameless(), ...checks.headings()]"
+        )
         return [*found, *self.complaints()]
 
     def tabbed(self) -> list[int]:
-        """Places, among all controls, of those that get the focus one after another. Each must show that it has it."""
+        """Places, among all controls, of those that get the focus one after another. Each must show
+        that it has it.
+        """
         found: list[int] = []
         for _ in range(200):
             self.press("Tab")
@@ -132,12 +156,20 @@ class Tab:
                 break
             if not found or found[-1] != place:  # a player has several stops inside
                 found.append(place)
-                assert self.run("checks.marked(document.activeElement)"), f"control {place} does not show its focus"
+                assert self.run("checks.marked(document.activeElement)"), (
+                    f"control {place} does not show its focus"
+                )
         return found
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression, awaited where it is a promise."""
-        told = self.send("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, userGesture=True)
+        told = self.send(
+            "Runtime.evaluate",
+            expression=expression,
+            awaitPromise=True,
+            returnByValue=True,
+            userGesture=True,
+        )
         assert "exceptionDetails" not in told, f"{expression}: {told['exceptionDetails']}"
         return told["result"].get("value")
 
@@ -145,14 +177,22 @@ class Tab:
         """Until the JavaScript condition holds."""
         until = time.monotonic() + PATIENCE_S
         while not self.run(condition):
-            assert time.monotonic() < until, f"{condition}: never within {PATIENCE_S:g} s; the console has {self.complaints()}"
+            assert time.monotonic() < until, (
+                f"{condition}: never within {PATIENCE_S:g} s; the console has {self.complaints()}"
+            )
             time.sleep(0.05)
 
     def press(self, key: str) -> None:
         """One key, down and up."""
         text = {"Enter": "\r", " ": " "}.get(key, "")
-        known = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": KEYS[key]}
-        self.send("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **known)
+        known = {
+            "key": key,
+            "code": "Space" if key == " " else key,
+            "windowsVirtualKeyCode": KEYS[key],
+        }
+        self.send(
+            "Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **known
+        )
         self.send("Input.dispatchKeyEvent", type="keyUp", **known)
 
     def choose_file(self, selector: str, path: Path) -> None:
@@ -169,14 +209,25 @@ class Tab:
             given = event["params"]
             if event["method"] == "Runtime.exceptionThrown":
                 found.append(json.dumps(given["exceptionDetails"]))
-            elif event["method"] == "Runtime.consoleAPICalled" and given["type"] in ("error", "warning", "assert"):
+            elif event["method"] == "Runtime.consoleAPICalled" and given["type"] in (
+                "error",
+                "warning",
+                "assert",
+            ):
                 found.append(json.dumps(given["args"]))
-            elif event["method"] == "Log.entryAdded" and given["entry"]["level"] in ("error", "warning"):
+            elif event["method"] == "Log.entryAdded" and given["entry"]["level"] in (
+                "error",
+                "warning",
+            ):
                 found.append(f"{given['entry']['text']} ({given['entry'].get('url', '')})")
         return found
 
     def requests(self) -> set[str]:
         """Addresses that the page asked for, without what it holds itself."""
         self.run("0")
-        sent = [event["params"]["request"]["url"] for event in self._events if event["method"] == "Network.requestWillBeSent"]
+        sent = [
+            event["params"]["request"]["url"]
+            for event in self._events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
         return {url for url in sent if not url.startswith(("data:", "blob:"))}

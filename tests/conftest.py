@@ -1,4 +1,6 @@
-"""Small real things that many tests need: a corpus of synthetic clips and a nano with random weights."""
+"""Small real things that many tests need: a corpus of synthetic clips and a nano with random
+weights.
+"""
 
 import hashlib
 import os
@@ -6,7 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # threads that fight over a core make torch ten times slower; read when torch is imported
+# threads that fight over a core make torch ten times slower; read when torch is imported
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -30,24 +33,40 @@ from tests.storage_fixtures import weed as weed
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.update(direct(os.environ))  # tests talk to servers of their own
-LONGEST_FIRST = ("test_platform.py", "test_e2e.py", "test_services.py", "test_remote_checkpoints.py")
+LONGEST_FIRST = (
+    "test_platform.py",
+    "test_e2e.py",
+    "test_services.py",
+    "test_remote_checkpoints.py",
+)
 WORDS = ("low", "middle", "high")
 PITCH_HZ = {"low": 200.0, "middle": 700.0, "high": 2000.0}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take minutes go first: side by side with the others they cost little."""
-    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.name) if item.path.name in LONGEST_FIRST else len(LONGEST_FIRST))
+    items.sort(
+        key=lambda item: (
+            LONGEST_FIRST.index(item.path.name)
+            if item.path.name in LONGEST_FIRST
+            else len(LONGEST_FIRST)
+        )
+    )
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in the last lines what a green run does not show: pages that no browser opened."""
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_CHROMIUM in str(report.longrepr)]
+    skipped = [
+        report
+        for report in terminalreporter.stats.get("skipped", [])
+        if NO_CHROMIUM in str(report.longrepr)
+    ]
     if skipped:
         cure = "install it (`apt-get install chromium`), or name it in CHROMIUM"
         terminalreporter.write_line(
-            f"WARNING: {len(skipped)} browser tests were skipped, so the pages are not tested: {NO_CHROMIUM}; {cure}"
+            f"WARNING: {len(skipped)} browser tests were skipped, so the pages are not tested:"
+            f" {NO_CHROMIUM}; {cure}"
         )
 
 
@@ -91,7 +110,9 @@ def write_corpus(folder: Path, clips_by_split: dict[str, int]) -> Corpus:
                 turn = number // 3 % 3  # the right answer stands at each place alike
                 choices = WORDS[turn:] + WORDS[:turn]
                 index = choices.index(word)
-                questions.append(Question(f"{clip_id}-q", clip_id, split, "Which tone?", choices, word, index))
+                questions.append(
+                    Question(f"{clip_id}-q", clip_id, split, "Which tone?", choices, word, index)
+                )
     write_rows(folder / "clips.parquet", Clip, clips)
     write_rows(folder / "questions.parquet", Question, questions)
     return Corpus(folder)
@@ -99,7 +120,9 @@ def write_corpus(folder: Path, clips_by_split: dict[str, int]) -> Corpus:
 
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return write_corpus(tmp_path_factory.mktemp("corpus") / "corpus", {"train": 18, "validation": 6, "test": 9})
+    return write_corpus(
+        tmp_path_factory.mktemp("corpus") / "corpus", {"train": 18, "validation": 6, "test": 9}
+    )
 
 
 @pytest.fixture(scope="session")
@@ -107,9 +130,13 @@ def tiny_llm(tiny_corpus: Corpus) -> AudioLLM:
     """A nano of some ten thousand parameters, random weights."""
     from echodistill.models import nano
 
-    texts = [question_text(question.question, question.choices) for question in tiny_corpus.questions.values()]
+    texts = [
+        question_text(question.question, question.choices)
+        for question in tiny_corpus.questions.values()
+    ]
     llm = nano.build(texts, 0.6, width=48, encoder_layers=1, decoder_layers=1, seed=0)
-    with torch.no_grad():  # random weights hardly hear: make the audio matter and the answers decided
+    # random weights hardly hear: make the audio matter and the answers decided
+    with torch.no_grad():
         llm.model.model.multi_modal_projector.linear.weight *= 20
         llm.model.lm_head.weight *= 10
     llm.model.eval()

@@ -1,10 +1,12 @@
-"""The corpus section of the repository's parameters with some keys changed, as the sources' readers take it."""
+"""The corpus section of the repository's parameters with some keys changed, as the sources' readers
+take it.
+"""
 
 from pathlib import Path
 
 import yaml
 
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 

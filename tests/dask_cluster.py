@@ -1,4 +1,6 @@
-"""A Dask cluster as one stands on other machines: a scheduler and workers as processes of their own, started in another folder."""
+"""A Dask cluster as one stands on other machines: a scheduler and workers as processes of their
+own, started in another folder.
+"""
 
 import os
 import subprocess
@@ -11,7 +13,7 @@ from pathlib import Path
 import psutil
 from distributed import Client
 
-from echodistill.closure import ROOT
+from echodistill.import_graph import ROOT
 
 
 class DaskCluster:
@@ -27,7 +29,9 @@ class DaskCluster:
         self.address = str(self.client.scheduler_info()["address"])
 
     def start_workers(self, count: int, code: Path = ROOT) -> list[subprocess.Popen[bytes]]:
-        """Workers of one thread that run the package found in ``code``; no nanny starts a killed one again."""
+        """Workers of one thread that run the package found in ``code``; no nanny starts a killed
+        one again.
+        """
         options = ("--nthreads", "1", "--no-nanny", "--local-directory", str(self.folder))
         there = len(self.client.nthreads())
         started = [self._start("dask_worker", code, self.address, *options) for _ in range(count)]
@@ -48,11 +52,23 @@ class DaskCluster:
             process.wait()
 
     def _start(self, program: str, code: Path, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", f"distributed.cli.{program}", *arguments, "--host", "127.0.0.1", "--no-dashboard"]
+        command = [
+            sys.executable,
+            "-m",
+            f"distributed.cli.{program}",
+            *arguments,
+            "--host",
+            "127.0.0.1",
+            "--no-dashboard",
+        ]
         # in its own folder: a relative path of ours leads nowhere there
         with (self.folder / f"{program}.log").open("ab") as log:
             process = subprocess.Popen(
-                command, cwd=self.folder, env=os.environ | {"PYTHONPATH": str(code)}, stdout=log, stderr=subprocess.STDOUT
+                command,
+                cwd=self.folder,
+                env=os.environ | {"PYTHONPATH": str(code)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
         self._processes.append(process)
         return process

@@ -13,7 +13,9 @@ from echodistill.errors import UserError
 from echodistill.listen.example import Example
 from echodistill.listen.server import Asker, Server, open_server
 
-EXAMPLE = Example("Is it <b>red</b> & {{kinds}}?", ("red, or rose", "blue", '"green" & </textarea>'))
+EXAMPLE = Example(
+    "Is it <b>red</b> & {{kinds}}?", ("red, or rose", "blue", '"green" & </textarea>')
+)
 TROUBLE = "What is wrong with you?"
 """At this question the models fail."""
 

@@ -18,8 +18,10 @@ class Proxy:
 
     endpoint: str
     faults: list[tuple[str, str]] = field(default_factory=list)
-    """``(pattern, fault)``: the first whose pattern is in ``METHOD path`` is used up by that request. Faults: a status such as
-    ``503``, ``reset``, ``lost`` (it is done, the answer reset), ``cut`` (half the answer), ``hang`` (until the client is gone)."""
+    """``(pattern, fault)``: the first whose pattern is in ``METHOD path`` is used up by that
+    request. Faults: a status such as ``503``, ``reset``, ``lost`` (it is done, the answer reset),
+    ``cut`` (half the answer), ``hang`` (until the client is gone).
+    """
     seen: list[tuple[str, int]] = field(default_factory=list)
     """``METHOD path`` and status of each request answered by the store."""
     hooks: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
@@ -66,7 +68,11 @@ def faulty_proxy(target: str) -> Iterator[Proxy]:
 
         def forward(self, line: str, body: bytes, fault: object) -> None:
             upstream = http.client.HTTPConnection(urlsplit(target).netloc, timeout=30)
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in ("expect", "connection")}
+            headers = {
+                name: value
+                for name, value in self.headers.items()
+                if name.lower() not in ("expect", "connection")
+            }
             upstream.request(self.command, self.path, body, headers)
             answer = upstream.getresponse()
             content = answer.read()
@@ -76,10 +82,16 @@ def faulty_proxy(target: str) -> Iterator[Proxy]:
                 self.reset()
                 return
             skipped = ("connection", "transfer-encoding", "content-length")
-            kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in skipped]
-            length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
+            kept = [
+                (name, value) for name, value in answer.getheaders() if name.lower() not in skipped
+            ]
+            length = (
+                answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
+            )
             kept.append(("Content-Length", length or "0"))
-            self.answer(answer.status, kept, content[: len(content) // 2] if fault == "cut" else content)
+            self.answer(
+                answer.status, kept, content[: len(content) // 2] if fault == "cut" else content
+            )
             self.close_connection = fault == "cut"
             upstream.close()
 
@@ -109,7 +121,9 @@ def faulty_proxy(target: str) -> Iterator[Proxy]:
 
     server = Server(("127.0.0.1", 0), Handler)
     proxy = Proxy(f"http://127.0.0.1:{server.server_address[1]}")
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    ).start()
     try:
         yield proxy
     finally:

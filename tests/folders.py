@@ -14,7 +14,13 @@ from echodistill.datasets.sources import SourceClips, SourceQuestion
 from tests.corpus_params import corpus_params
 
 COLOURS = ["red", "blue", "green"]
-ROW: dict[str, Any] = {"id": "q1", "audio_path": "a.wav", "question": "Which?", "choices": COLOURS, "answer": "blue"}
+ROW: dict[str, Any] = {
+    "id": "q1",
+    "audio_path": "a.wav",
+    "question": "Which?",
+    "choices": COLOURS,
+    "answer": "blue",
+}
 
 
 def hum(level: float, samples: int = 8_000) -> Waveform:
@@ -39,7 +45,12 @@ def read(root: Path, manifest: str = "manifest.jsonl", seed: int = 1) -> SourceC
         "decision_share": 0.0,
         "test_share": 0.4,
     }
-    return folder.read(corpus_params(**settings, min_duration_s=0.1, max_duration_s=1.0, max_quarantined_share=0.5), seed)
+    return folder.read(
+        corpus_params(
+            **settings, min_duration_s=0.1, max_duration_s=1.0, max_quarantined_share=0.5
+        ),
+        seed,
+    )
 
 
 def read_jsonl(root: Path, *rows: object) -> SourceClips:

@@ -21,28 +21,62 @@ from echodistill.evaluation.comparison import compare_systems
 from echodistill.evaluation.scores import score_answers
 from echodistill.evaluation.skill import Skill
 from echodistill.evaluation.units import unit_of
-from echodistill.params import Params, validate_params
-from echodistill.records import GRIDS, Answer, Clip, GridRow, MixCheck, Quarantined, Question, Reference, read_rows, write_rows
+from echodistill.params.whole import Params, validate_params
+from echodistill.records import (
+    GRIDS,
+    Answer,
+    Clip,
+    GridRow,
+    MixCheck,
+    Quarantined,
+    Question,
+    Reference,
+    read_rows,
+    write_rows,
+)
 from echodistill.stages.mixes import mixes as make_mixes
 from echodistill.stages.promote import promote
 from tests.answers import answer
 from tests.conftest import write_corpus
 
-CLIPS, QUESTIONS, QUARANTINE = "corpus/clips.parquet", "corpus/questions.parquet", "corpus/quarantine.parquet"
+CLIPS, QUESTIONS, QUARANTINE = (
+    "corpus/clips.parquet",
+    "corpus/questions.parquet",
+    "corpus/quarantine.parquet",
+)
 MIXES, CHECKS, GRID = "mixes/mixes.parquet", "mixes/checks.parquet", "mixes/grid.parquet"
 DECISION_GRID = "mixes/decision_grid.parquet"
 DECISION = "decision"
-BASE_DECISION, STUDENT_DECISION, CHAMPION_DECISION = "decision/base.parquet", "decision/student.parquet", "decision/champion"
+BASE_DECISION, STUDENT_DECISION, CHAMPION_DECISION = (
+    "decision/base.parquet",
+    "decision/student.parquet",
+    "decision/champion",
+)
 CHAMPION = "champion"
 REFERENCES, ANSWERS = "references/references.parquet", "answers.parquet"
-BASE, RUN, METRICS, PROMOTION = "base/base.json", "student/run.json", "metrics.json", "promotion.json"
+BASE, RUN, METRICS, PROMOTION = (
+    "base/base.json",
+    "student/run.json",
+    "metrics.json",
+    "promotion.json",
+)
 
 
 def _params() -> Params:
     raw = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
     raw["corpus"] |= {"min_duration_s": 0.2, "max_duration_s": 1.2, "max_quarantined_share": 0.1}
-    raw["mixes"] |= {"kinds": ["gauss", "crowd", "wind"], "unseen": ["wind"], "noise": "procedural", "train_draws": 1}
-    raw["mixes"] |= {"snrs_db": [-10, 5], "train_snrs_db": [-10, 5], "decision_snrs_db": [-10, 0], "train_clean_share": 0.0}
+    raw["mixes"] |= {
+        "kinds": ["gauss", "crowd", "wind"],
+        "unseen": ["wind"],
+        "noise": "procedural",
+        "train_draws": 1,
+    }
+    raw["mixes"] |= {
+        "snrs_db": [-10, 5],
+        "train_snrs_db": [-10, 5],
+        "decision_snrs_db": [-10, 0],
+        "train_clean_share": 0.0,
+    }
     raw["compare"] |= {"headline_max_snr_db": 0, "bootstrap_draws": 100}
     raw["promote"] |= {"clean_acc_margin": 0.02}
     raw["gates"] |= {
@@ -59,27 +93,46 @@ PARAMS = _params()
 
 
 def make_world(world: Path) -> None:
-    """Made by the stages' own code, where that needs no model: what a stage writes is what its gate reads."""
-    corpus = write_corpus(world / "corpus", {"train": 24, "validation": 2, "decision": 4, "test": 3})
+    """Made by the stages' own code, where that needs no model: what a stage writes is what its gate
+    reads.
+    """
+    corpus = write_corpus(
+        world / "corpus", {"train": 24, "validation": 2, "decision": 4, "test": 3}
+    )
     write_rows(world / QUARANTINE, Quarantined, [Quarantined("x.wav", "empty")])
     make_mixes(PARAMS, world / "mixes", world / "corpus")
     losses = [3.0 - 0.1 * step for step in range(20)]
-    skill = Skill(0.9, 40, "validation", 0.25, unparsed=0.0, truncated=0.0, train_acc=0.95, train_n=80)
+    skill = Skill(
+        0.9, 40, "validation", 0.25, unparsed=0.0, truncated=0.0, train_acc=0.95, train_n=80
+    )
     write_json(world / BASE, {"model": "nano", "parameters": 9, "losses": losses, **asdict(skill)})
     trained = corpus.questions_of("train")
-    references = [Reference(row.question_id, "k", row.answer, (1,), False, row.answer_index, True) for row in trained]
+    references = [
+        Reference(row.question_id, "k", row.answer, (1,), False, row.answer_index, True)
+        for row in trained
+    ]
     (world / "references").mkdir()
     write_rows(world / REFERENCES, Reference, references)
     write_json(world / RUN, {"steps": 3})
-    write_log(world, [{"step": step, "loss": 1.0 / step, "reward_std": 0.1 * (step - 1)} for step in (1, 2, 3)])
+    write_log(
+        world,
+        [{"step": step, "loss": 1.0 / step, "reward_std": 0.1 * (step - 1)} for step in (1, 2, 3)],
+    )
     answers = _answers(world, corpus, GRID, right_in_noise=False)
     write_rows(world / ANSWERS, Answer, answers)
     units = unit_of(corpus.clips.values())
     base = score_answers(answers, answers, corpus.questions, units)
-    student = score_answers(_answers(world, corpus, GRID, right_in_noise=True), answers, corpus.questions, units)
-    write_json(world / METRICS, compare_systems("echodistill", base, student, PARAMS.compare, PARAMS.mixes.unseen, 1))
+    student = score_answers(
+        _answers(world, corpus, GRID, right_in_noise=True), answers, corpus.questions, units
+    )
+    write_json(
+        world / METRICS,
+        compare_systems("echodistill", base, student, PARAMS.compare, PARAMS.mixes.unseen, 1),
+    )
     write_champion(world / CHAMPION)
-    poor, good = (_answers(world, corpus, DECISION_GRID, right_in_noise=right) for right in (False, True))
+    poor, good = (
+        _answers(world, corpus, DECISION_GRID, right_in_noise=right) for right in (False, True)
+    )
     (world / CHAMPION_DECISION).mkdir(parents=True)
     write_rows(world / BASE_DECISION, Answer, poor)
     write_rows(world / STUDENT_DECISION, Answer, good)
@@ -119,7 +172,16 @@ def _answers(world: Path, corpus: Corpus, grid: str, right_in_noise: bool) -> li
         mix, question = mixes[cell.mix_id], corpus.questions[cell.question_id]
         right = right_in_noise or mix.snr_db is None
         response = question.choices[question.answer_index if right else question.answer_index - 1]
-        answers.append(answer(cell.mix_id, cell.question_id, mix.noise_kind, mix.snr_db, response, question.choices))
+        answers.append(
+            answer(
+                cell.mix_id,
+                cell.question_id,
+                mix.noise_kind,
+                mix.snr_db,
+                response,
+                question.choices,
+            )
+        )
     return answers
 
 
@@ -190,7 +252,12 @@ def log(edit: Callable[[list[dict[str, Any]]], object]) -> Break:
     """Edit the training log's rows in place."""
 
     def break_it(world: Path) -> None:
-        found = [json.loads(line) for line in (world / "student" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        found = [
+            json.loads(line)
+            for line in (world / "student" / "metrics.jsonl")
+            .read_text(encoding="utf-8")
+            .splitlines()
+        ]
         edit(found)
         write_log(world, found)
 
@@ -203,12 +270,21 @@ def stored(name: str, content: bytes, duration_s: float = 0.4) -> Break:
     def break_it(world: Path) -> None:
         (world / "corpus" / "audio-other.tar").write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
-        clip(name, shard="audio-other.tar", offset=0, size=len(content), sha256=digest, duration_s=duration_s)(world)
+        clip(
+            name,
+            shard="audio-other.tar",
+            offset=0,
+            size=len(content),
+            sha256=digest,
+            duration_s=duration_s,
+        )(world)
 
     return break_it
 
 
-def flac(duration_s: float = 0.4, rate: int = 16_000, channels: int = 1, gain: float = 0.1) -> bytes:
+def flac(
+    duration_s: float = 0.4, rate: int = 16_000, channels: int = 1, gain: float = 0.1
+) -> bytes:
     """FLAC bytes of white noise."""
     shape = (int(duration_s * rate), channels)
     wave: NDArray[np.float64] = gain * np.random.default_rng(0).uniform(-1, 1, shape)
@@ -230,11 +306,20 @@ def flip_stored_bit(world: Path) -> None:
 def share_audio(world: Path) -> None:
     """Give ``test-0`` the audio of ``train-0``."""
     one = Corpus(world / "corpus").clips["train-0"]
-    clip("test-0", shard=one.shard, offset=one.offset, size=one.size, sha256=one.sha256, duration_s=one.duration_s)(world)
+    clip(
+        "test-0",
+        shard=one.shard,
+        offset=one.offset,
+        size=one.size,
+        sha256=one.sha256,
+        duration_s=one.duration_s,
+    )(world)
 
 
 def share_source(world: Path) -> None:
-    """Say that ``test-0`` was made from the recording of ``train-0``, though it is stored otherwise."""
+    """Say that ``test-0`` was made from the recording of ``train-0``, though it is stored
+    otherwise.
+    """
     clip("test-0", source_sha256=Corpus(world / "corpus").clips["train-0"].source_sha256)(world)
 
 
@@ -243,11 +328,21 @@ def more_mix(of: str, **changes: Any) -> Break:
 
     def break_it(world: Path) -> None:
         found = read_rows(world / MIXES, Mix)
-        mix = replace(next(one for one in found if one.clip_id == of and one.snr_db is not None), mix_id="odd", **changes)
+        mix = replace(
+            next(one for one in found if one.clip_id == of and one.snr_db is not None),
+            mix_id="odd",
+            **changes,
+        )
         write_rows(world / MIXES, Mix, [*found, mix])
-        rows(CHECKS, MixCheck, lambda checks: [*checks, MixCheck("odd", mix.snr_db, 1.0, 0.5)])(world)
+        rows(CHECKS, MixCheck, lambda checks: [*checks, MixCheck("odd", mix.snr_db, 1.0, 0.5)])(
+            world
+        )
         if mix.split in GRIDS:
-            rows(f"mixes/{GRIDS[mix.split]}", GridRow, lambda cells: [*cells, GridRow("odd", f"{of}-q")])(world)
+            rows(
+                f"mixes/{GRIDS[mix.split]}",
+                GridRow,
+                lambda cells: [*cells, GridRow("odd", f"{of}-q")],
+            )(world)
 
     return break_it
 
@@ -263,11 +358,15 @@ def without_mix(name: str) -> Break:
 
 
 def front_load(found: list[Any]) -> list[Any]:
-    """Bring the right answers of 18 of the 24 training questions to the front: 75 %, beside what stood there by turn."""
+    """Bring the right answers of 18 of the 24 training questions to the front: 75 %, beside what
+    stood there by turn.
+    """
     order = []
     for number, one in enumerate(found):
         turn = 0 if number < 18 else 1 + number % 2
         others = [choice for choice in one.choices if choice != one.answer]
         choices = (*others[:turn], one.answer, *others[turn:])
-        order.append(replace(one, choices=choices, answer_index=turn) if one.split == "train" else one)
+        order.append(
+            replace(one, choices=choices, answer_index=turn) if one.split == "train" else one
+        )
     return order

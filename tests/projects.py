@@ -1,4 +1,6 @@
-"""A small project as a user would have it: the repository's files, recordings of tones, parameters that run in a minute or two."""
+"""A small project as a user would have it: the repository's files, recordings of tones, parameters
+that run in a minute or two.
+"""
 
 import json
 import shutil
@@ -17,7 +19,13 @@ CLIPS = 15  # a speaker
 
 def small_project(folder: Path) -> None:
     """A copy of the tracked files, its own git and DVC, a folder of tones and small parameters."""
-    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     for name in files.stdout.splitlines():
         if (ROOT / name).is_file() and not name.startswith(("tests/", "dvc.lock")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -30,15 +38,36 @@ def small_project(folder: Path) -> None:
             soundfile.write(folder / "data/raw" / name, tone(word, name, 0.4), 16_000)
             turn = number // 3 % 3
             choices = [*WORDS[turn:], *WORDS[:turn]]
-            row = {"id": f"s{speaker}-{number}", "audio_path": name, "question": "Which tone?", "choices": choices, "answer": word}
+            row = {
+                "id": f"s{speaker}-{number}",
+                "audio_path": name,
+                "question": "Which tone?",
+                "choices": choices,
+                "answer": word,
+            }
             rows.append(row | {"group": f"s{speaker}"})
     (folder / "data/raw/broken.wav").write_text("no audio at all")
     rows.append(rows[0] | {"id": "broken", "audio_path": "broken.wav", "group": "s1"})
     (folder / "data/raw/manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["corpus"] |= {"source": "folder", "validation_share": 0.13, "decision_share": 0.25, "max_duration_s": 0.5}
-    params["mixes"] |= {"kinds": ["gauss", "crowd", "wind"], "unseen": ["wind"], "snrs_db": [-10, 0, 20]}
-    params["base"]["nano"] |= {"width": 96, "encoder_layers": 1, "decoder_layers": 1, "steps": 100, "batch": 24}
+    params["corpus"] |= {
+        "source": "folder",
+        "validation_share": 0.13,
+        "decision_share": 0.25,
+        "max_duration_s": 0.5,
+    }
+    params["mixes"] |= {
+        "kinds": ["gauss", "crowd", "wind"],
+        "unseen": ["wind"],
+        "snrs_db": [-10, 0, 20],
+    }
+    params["base"]["nano"] |= {
+        "width": 96,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "steps": 100,
+        "batch": 24,
+    }
     params["train"] |= {"steps": 4, "prompts_per_step": 4, "rollouts": 2, "checkpoint_every": 2}
     params["compare"]["bootstrap_draws"] = 500
     params["gates"] |= {"above_chance": 0.05, "min_parse_rate": 0.5}

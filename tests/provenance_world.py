@@ -1,4 +1,6 @@
-"""A pipeline's folder as it is after a run, small and made by hand but for the corpus: real recordings, real hashes, a real lock."""
+"""A pipeline's folder as it is after a run, small and made by hand but for the corpus: real
+recordings, real hashes, a real lock.
+"""
 
 import json
 from pathlib import Path
@@ -7,9 +9,9 @@ from typing import Any
 import yaml
 
 from echodistill.audio.files import write_wav
-from echodistill.closure import ROOT
 from echodistill.dvc_lock import dvc_md5
-from echodistill.params import validate_params
+from echodistill.import_graph import ROOT
+from echodistill.params.whole import validate_params
 from echodistill.publishing import publish
 from echodistill.stages.corpus import corpus
 from tests.folders import hum
@@ -22,12 +24,28 @@ FIGURES = {
 }
 STAGES: dict[str, tuple[list[str], list[str], list[str]]] = {
     "corpus": (["data/raw", "echodistill/seeds.py"], ["data/corpus"], ["seed", "corpus"]),
-    "gate@corpus": (["data/corpus", "data/corpus/clips.parquet"], ["reports/gates/corpus.json"], ["gates"]),
+    "gate@corpus": (
+        ["data/corpus", "data/corpus/clips.parquet"],
+        ["reports/gates/corpus.json"],
+        ["gates"],
+    ),
     "base": (["data/corpus", "reports/gates/corpus.json"], ["models/base"], ["base"]),
-    "train": (["data/corpus", "models/base", "reports/gates/corpus.json"], ["models/student"], ["seed", "train"]),
-    "compare": (["models/student/run.json"], ["reports/metrics.json", "reports/accuracy_by_snr.png"], ["compare"]),
+    "train": (
+        ["data/corpus", "models/base", "reports/gates/corpus.json"],
+        ["models/student"],
+        ["seed", "train"],
+    ),
+    "compare": (
+        ["models/student/run.json"],
+        ["reports/metrics.json", "reports/accuracy_by_snr.png"],
+        ["compare"],
+    ),
     "promote": (["reports/metrics.json"], ["reports/promotion.json"], ["promote"]),
-    "card": (["models/student/run.json", "reports/promotion.json"], ["reports/model_card.md"], ["mixes"]),
+    "card": (
+        ["models/student/run.json", "reports/promotion.json"],
+        ["reports/model_card.md"],
+        ["mixes"],
+    ),
 }
 """What each reads, makes, and its parameters."""
 
@@ -38,13 +56,23 @@ def write(path: Path, content: str) -> None:
 
 
 def make_world(folder: Path) -> None:
-    """Fill ``folder``, which must be the working folder: the corpus names its recordings from there."""
+    """Fill ``folder``, which must be the working folder: the corpus names its recordings from
+    there.
+    """
     raw = folder / "data/raw"
     raw.mkdir(parents=True)
     rows = []
     for number in range(CLIPS):
         write_wav(raw / f"{number}.wav", hum(0.1 + 0.1 * number))
-        rows.append({"id": f"q{number}", "audio_path": f"{number}.wav", "question": "?", "choices": ["a", "b"], "answer": "a"})
+        rows.append(
+            {
+                "id": f"q{number}",
+                "audio_path": f"{number}.wav",
+                "question": "?",
+                "choices": ["a", "b"],
+                "answer": "a",
+            }
+        )
     write(raw / "manifest.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     values["corpus"] |= {"source": "folder", "validation_share": 0.0, "decision_share": 0.0}
@@ -55,10 +83,16 @@ def make_world(folder: Path) -> None:
     write(folder / "reports/gates/corpus.json", "{}")
     write(folder / "models/base/model.safetensors", "base weights")
     write(folder / "models/student/model.safetensors", "student weights")
-    write(folder / "models/student/run.json", json.dumps({"fingerprint": "world", "method": "grpo", "steps": 3, "weights": "full"}))
+    write(
+        folder / "models/student/run.json",
+        json.dumps({"fingerprint": "world", "method": "grpo", "steps": 3, "weights": "full"}),
+    )
     write(folder / "models/student/metrics.jsonl", '{"step": 1, "loss": 1.0}\n')
     write(folder / "reports/metrics.json", json.dumps(FIGURES))
-    write(folder / "reports/promotion.json", json.dumps({"promote": True, "champion": {"version": None}, "criteria": []}))
+    write(
+        folder / "reports/promotion.json",
+        json.dumps({"promote": True, "champion": {"version": None}, "criteria": []}),
+    )
     write(folder / "reports/accuracy_by_snr.png", "no real picture")
     write(folder / "reports/model_card.md", "# A card")
     for name in ("base", "student"):
@@ -75,7 +109,10 @@ def write_lock(folder: Path) -> None:
 
     stages = {
         name: {
-            "cmd": f"python -m echodistill.stages.{name.split('@')[0]} {' '.join(outs)} {' '.join(deps)}",
+            "cmd": (
+                f"python -m echodistill.stages.{name.split('@')[0]} {' '.join(outs)}"
+                f" {' '.join(deps)}"
+            ),
             "deps": rows(deps),
             "params": {"params.yaml": {key: values[key] for key in keys}},
             "outs": rows(outs),
@@ -87,4 +124,10 @@ def write_lock(folder: Path) -> None:
 
 def register() -> str:
     """What ``echodistill register`` calls, in the working folder."""
-    return publish(Path("models/student"), Path("models/base"), Path("reports"), Path("data/answers"), Path("dvc.lock"))
+    return publish(
+        Path("models/student"),
+        Path("models/base"),
+        Path("reports"),
+        Path("data/answers"),
+        Path("dvc.lock"),
+    )

@@ -1,4 +1,6 @@
-"""A real S3 store for tests: SeaweedFS on free loopback ports with generated credentials, its processes ended at the end."""
+"""A real S3 store for tests: SeaweedFS on free loopback ports with generated credentials, its
+processes ended at the end.
+"""
 
 import ctypes
 import json
@@ -44,7 +46,9 @@ class Seaweed:
 
 
 def free_ports(count: int) -> list[int]:
-    """Free loopback ports below the range that is lent to outgoing connections; the gRPC port of a service is its port plus 10,000."""
+    """Free loopback ports below the range that is lent to outgoing connections; the gRPC port of a
+    service is its port plus 10,000.
+    """
     held: list[socket.socket] = []
     try:
         while len(held) < count:
@@ -64,24 +68,59 @@ def free_ports(count: int) -> list[int]:
 def seaweed(folder: Path) -> Iterator[Seaweed]:
     """Start a store below ``folder``; ready when entered, killed with all it started when left."""
     program = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
-    names = ("master", "master_grpc", "volume", "volume_grpc", "filer", "filer_grpc", "s3", "s3_grpc")
+    names = (
+        "master",
+        "master_grpc",
+        "volume",
+        "volume_grpc",
+        "filer",
+        "filer_grpc",
+        "s3",
+        "s3_grpc",
+    )
     port = dict(zip(names, free_ports(len(names)), strict=True))
     store = Seaweed(f"http://127.0.0.1:{port['s3']}", *(secrets.token_hex(16) for _ in range(4)))
     rights = (["Admin", "Read", "Write", "List", "Tagging"], ["Read", "List"])
     pairs = ((store.access_key, store.secret_key), (store.reader_key, store.reader_secret))
     identities = [
-        {"name": access, "credentials": [{"accessKey": access, "secretKey": secret}], "actions": actions}
+        {
+            "name": access,
+            "credentials": [{"accessKey": access, "secretKey": secret}],
+            "actions": actions,
+        }
         for (access, secret), actions in zip(pairs, rights, strict=True)
     ]
     config = folder / "s3.json"
     config.write_text(json.dumps({"identities": identities}), encoding="utf-8")
     (folder / "data").mkdir()
-    command = [program, "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={config}"]
-    command += [f"-{name.split('_')[0]}.port{'.grpc' if '_' in name else ''}={number}" for name, number in port.items()]
-    command += ["-s3.port.lance=0", "-s3.port.iceberg=0", "-master.volumeSizeLimitMB=64", "-volume.max=40", "-master.telemetry=false"]
+    command = [
+        program,
+        "server",
+        f"-dir={folder / 'data'}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-s3",
+        f"-s3.config={config}",
+    ]
+    command += [
+        f"-{name.split('_')[0]}.port{'.grpc' if '_' in name else ''}={number}"
+        for name, number in port.items()
+    ]
+    command += [
+        "-s3.port.lance=0",
+        "-s3.port.iceberg=0",
+        "-master.volumeSizeLimitMB=64",
+        "-volume.max=40",
+        "-master.telemetry=false",
+    ]
     with (folder / "weed.log").open("wb") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_parent
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
         )
     try:
         _wait(store.endpoint, process, folder / "weed.log")
@@ -92,7 +131,9 @@ def seaweed(folder: Path) -> Iterator[Seaweed]:
 
 
 def _die_with_parent() -> None:
-    """Also when the tests are killed by force: the kernel ends this process when the thread that started it ends (Linux only)."""
+    """Also when the tests are killed by force: the kernel ends this process when the thread that
+    started it ends (Linux only).
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
 

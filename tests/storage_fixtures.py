@@ -1,4 +1,6 @@
-"""Fixtures of the storage tests: one SeaweedFS a session, a prefix of its own for each test, a proxy that fails on purpose."""
+"""Fixtures of the storage tests: one SeaweedFS a session, a prefix of its own for each test, a
+proxy that fails on purpose.
+"""
 
 import hashlib
 import random
@@ -25,8 +27,13 @@ PART = 5 * 2**20
 @pytest.fixture(scope="session")
 def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     with seaweed(tmp_path_factory.mktemp("weed")) as running:
-        keys = {"aws_access_key_id": running.access_key, "aws_secret_access_key": running.secret_key}
-        boto3.client("s3", endpoint_url=running.endpoint, region_name="us-east-1", **keys).create_bucket(Bucket=BUCKET)
+        keys = {
+            "aws_access_key_id": running.access_key,
+            "aws_secret_access_key": running.secret_key,
+        }
+        boto3.client(
+            "s3", endpoint_url=running.endpoint, region_name="us-east-1", **keys
+        ).create_bucket(Bucket=BUCKET)
         yield running
 
 
@@ -58,7 +65,9 @@ def proxy(weed: Seaweed) -> Iterator[Proxy]:
 @pytest.fixture
 def proxied(place: Place, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Store:
     """The same bucket through the proxy; waits between attempts are cut short."""
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0.01)
+    monkeypatch.setattr(
+        "botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0.01
+    )
     return open_store(replace(place, endpoint=proxy.endpoint), part_bytes=PART)
 
 
@@ -70,12 +79,17 @@ def write(path: Path, size: int, seed: int = 0) -> Path:
 
 def keys_in(store: Store) -> list[str]:
     return [
-        row["Key"] for row in store.client.list_objects_v2(Bucket=store.place.bucket, Prefix=store.place.prefix).get("Contents", [])
+        row["Key"]
+        for row in store.client.list_objects_v2(
+            Bucket=store.place.bucket, Prefix=store.place.prefix
+        ).get("Contents", [])
     ]
 
 
 def uploads_in(store: Store) -> list[str]:
-    found = store.client.list_multipart_uploads(Bucket=store.place.bucket, Prefix=store.place.prefix)
+    found = store.client.list_multipart_uploads(
+        Bucket=store.place.bucket, Prefix=store.place.prefix
+    )
     return [row["UploadId"] for row in found.get("Uploads", [])]
 
 

@@ -18,17 +18,29 @@ from echodistill.audio.stored import decode_flac, encode_flac
 from echodistill.errors import UserError
 
 
-def sine(rate: int, duration_s: float = 0.5, pitch_hz: float = 440.0, peak: float = 0.5) -> Waveform:
-    return (peak * np.sin(2 * np.pi * pitch_hz * np.arange(int(rate * duration_s)) / rate)).astype(np.float32)
+def sine(
+    rate: int, duration_s: float = 0.5, pitch_hz: float = 440.0, peak: float = 0.5
+) -> Waveform:
+    return (peak * np.sin(2 * np.pi * pitch_hz * np.arange(int(rate * duration_s)) / rate)).astype(
+        np.float32
+    )
 
 
-def encoded(samples: np.ndarray, rate: int = 16_000, kind: str = "WAV", subtype: str = "PCM_16") -> bytes:
+def encoded(
+    samples: np.ndarray, rate: int = 16_000, kind: str = "WAV", subtype: str = "PCM_16"
+) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format=kind, subtype=subtype)
     return buffer.getvalue()
 
 
-def riff(channels: int = 1, rate: int = 16_000, data_size: int = 1_000, data: bytes = bytes(1_000), bits: int = 16) -> bytes:
+def riff(
+    channels: int = 1,
+    rate: int = 16_000,
+    data_size: int = 1_000,
+    data: bytes = bytes(1_000),
+    bits: int = 16,
+) -> bytes:
     """A PCM wav whose header may claim anything."""
     frame = channels * bits // 8
     header = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, rate * frame, frame, bits)
@@ -52,7 +64,10 @@ def fault_of(content: bytes) -> str:
 # what can be decoded
 
 
-@pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("FLAC", "PCM_16")])
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("FLAC", "PCM_16")],
+)
 def test_lossless_formats(kind: str, subtype: str) -> None:
     wave = sine(16_000)
     decoded = decode(encoded(wave, 16_000, kind, subtype))
@@ -128,12 +143,16 @@ def test_an_error_names_the_file(tmp_path: Path) -> None:
         decode_file(tmp_path / "a.wav", 1.0)
 
 
-@pytest.mark.parametrize("content", [b"id,question\n1,what?\n", b"\0" * 2_000, b"RIFF", b"\x9c" * 2_000])
+@pytest.mark.parametrize(
+    "content", [b"id,question\n1,what?\n", b"\0" * 2_000, b"RIFF", b"\x9c" * 2_000]
+)
 def test_what_is_no_audio(content: bytes) -> None:
     assert "not an audio file that can be decoded" in fault_of(content)
 
 
-@pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM_16")])
+@pytest.mark.parametrize(
+    ("kind", "subtype"), [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM_16")]
+)
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_a_truncated_file(kind: str, subtype: str, share: float) -> None:
     content = encoded(np.random.default_rng(1).uniform(-0.5, 0.5, 8_000), 16_000, kind, subtype)
@@ -141,7 +160,9 @@ def test_a_truncated_file(kind: str, subtype: str, share: float) -> None:
 
 
 def test_a_truncated_wav_says_so() -> None:
-    assert "truncated: the header claims 1000 bytes of samples, 999 are there" in fault_of(riff(data=bytes(999)))
+    assert "truncated: the header claims 1000 bytes of samples, 999 are there" in fault_of(
+        riff(data=bytes(999))
+    )
     assert "truncated: the wav has no sample data" in fault_of(riff()[:36])
 
 
@@ -172,7 +193,10 @@ def test_too_long() -> None:
 def test_what_would_not_fit_in_memory_is_refused_by_its_header() -> None:
     content = bytearray(encoded(np.zeros((1_000, 8)), 16_000, "FLAC"))
     content[22:26] = struct.pack(">I", 3 * 3_600 * 16_000)
-    with pytest.raises(UserError, match=r"^clip: 10800.0 s of 8 channels at 16000 Hz are 5.1 GiB when decoded, more than 2:"):
+    with pytest.raises(
+        UserError,
+        match=r"^clip: 10800.0 s of 8 channels at 16000 Hz are 5.1 GiB when decoded, more than 2:",
+    ):
         decode_bytes(bytes(content), "clip", 20_000.0)
 
 
@@ -199,11 +223,19 @@ def test_a_flac_header_of_three_hours_costs_no_memory() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_damage_gives_a_clip_or_one_clear_error(data: st.DataObject) -> None:
-    """Flipped and cut bytes never escape as another exception, and never as samples beyond full scale."""
-    kind, subtype = data.draw(st.sampled_from([("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")]))
+    """Flipped and cut bytes never escape as another exception, and never as samples beyond full
+    scale.
+    """
+    kind, subtype = data.draw(
+        st.sampled_from(
+            [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")]
+        )
+    )
     content = bytearray(encoded(sine(16_000, 0.05), 16_000, kind, subtype))
     for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, min(len(content) - 1, 80)))] = data.draw(st.integers(0, 255))
+        content[data.draw(st.integers(0, min(len(content) - 1, 80)))] = data.draw(
+            st.integers(0, 255)
+        )
     del content[data.draw(st.integers(0, len(content))) :]
     try:
         decoded = decode(bytes(content))
@@ -232,4 +264,5 @@ def test_a_written_wav_is_exact(tmp_path: Path) -> None:
     wave = sine(16_000)
     write_wav(tmp_path / "a.wav", wave)
     assert np.array_equal(soundfile.read(tmp_path / "a.wav", dtype="float32")[0], wave)
-    assert decode_file(tmp_path / "a.wav", 1.0).waveform == pytest.approx(wave, abs=1e-7)  # without its mean
+    # without its mean
+    assert decode_file(tmp_path / "a.wav", 1.0).waveform == pytest.approx(wave, abs=1e-7)

@@ -1,4 +1,6 @@
-"""Files that are no recording which can be read here: each is called what it is, with what to do about it."""
+"""Files that are no recording which can be read here: each is called what it is, with what to do
+about it.
+"""
 
 import gzip
 import io
@@ -64,7 +66,9 @@ def test_other_audio_is_to_be_converted(kind: str) -> None:
     for rest in (REST, b"", bytes(500)):
         message = fault_of(beginning + rest, f"data/raw/my clip.{kind}")
         assert f"it is {name}" in message
-        assert f"convert it: `ffmpeg -i 'data/raw/my clip.{kind}' 'data/raw/my clip.wav'`" in message
+        assert (
+            f"convert it: `ffmpeg -i 'data/raw/my clip.{kind}' 'data/raw/my clip.wav'`" in message
+        )
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,11 @@ def test_other_audio_is_to_be_converted(kind: str) -> None:
     [
         ("a.m4a", "a.m4a", "a.wav"),
         ("data/raw/it's.m4a", "data/raw/it's.m4a", "data/raw/it's.wav"),
-        ("data/raw/a.wav", "data/raw/a.wav", "data/raw/a.converted.wav"),  # ffmpeg does not write what it reads
+        (
+            "data/raw/a.wav",
+            "data/raw/a.wav",
+            "data/raw/a.converted.wav",
+        ),  # ffmpeg does not write what it reads
         ("A.WAV", "A.WAV", "A.converted.wav"),
         ("x/a.b.webm", "x/a.b.webm", "x/a.b.wav"),
     ],
@@ -95,17 +103,28 @@ def packed() -> bytes:
     return buffer.getvalue()
 
 
-LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d7a2146" * 8 + b"\nsize 12345\n"
+LFS = (
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d7a2146" * 8 + b"\nsize 12345\n"
+)
 NO_SOUND = {
     "lfs": (LFS, "it is a Git LFS pointer, which stands for the recording: run `git lfs pull`"),
-    "lfs of old": (b"version https://hawser.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer"),
+    "lfs of old": (
+        b"version https://hawser.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "Git LFS pointer",
+    ),
     "annex": (b"/annex/objects/SHA256E-s1--0.wav\n", "it is a git-annex pointer"),
     "html": (b"<!DOCTYPE html>\n<html><head><title>Sign in</title>", "it is a web page (HTML)"),
     "html upper": (b"\r\n  <HTML>\r\n<BODY>404</BODY>", "it is a web page (HTML)"),
     "html bom": (b"\xef\xbb\xbf<!doctype html><html>", "it is a web page (HTML)"),
     "html comment": (b"<!-- proxy -->\n<html>", "it is a web page (HTML)"),
-    "xml": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "it is text ('<?xml version="),
-    "json": (json.dumps({"error": "rate limited"}).encode(), 'it is text (\'{"error": "rate limited"}\')'),
+    "xml": (
+        b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
+        "it is text ('<?xml version=",
+    ),
+    "json": (
+        json.dumps({"error": "rate limited"}).encode(),
+        'it is text (\'{"error": "rate limited"}\')',
+    ),
     "not found": (b"Not Found", "it is text ('Not Found'), no sound: fetch the recording again"),
     "chinese": ("找不到文件\n".encode(), "it is text ('找不到文件')"),
     "utf-16": ("Not Found".encode("utf-16"), "it is text ('"),
@@ -120,18 +139,23 @@ NO_SOUND = {
     "parquet": (b"PAR1" + REST, "a parquet file: name it in corpus.manifest"),
     "png": (b"\x89PNG\r\n\x1a\n" + REST, "an image, a document or data"),
     "numpy": (b"\x93NUMPY\1\0" + REST, "an image, a document or data"),
-    "unknown": (b"\x9c\x01\x02\x03" + REST, "its beginning is that of no known format: if a player plays it, convert it: `ffmpeg"),
+    "unknown": (
+        b"\x9c\x01\x02\x03" + REST,
+        "its beginning is that of no known format: if a player plays it, convert it: `ffmpeg",
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", NO_SOUND)
 def test_what_is_no_sound_is_called_what_it_is(kind: str) -> None:
-    content, says = NO_SOUND[kind]
-    assert says in fault_of(content)
+    content, message = NO_SOUND[kind]
+    assert message in fault_of(content)
 
 
 def test_a_wav_of_a_codec_that_cannot_be_read() -> None:
-    """GSM 6.10 cannot seek, which ended the stage with a ValueError; a codec nobody here knows is to be converted."""
+    """GSM 6.10 cannot seek, which ended the stage with a ValueError; a codec nobody here knows is
+    to be converted.
+    """
     tone = 0.2 * np.sin(np.arange(16_000) / 7)
     for container in ("WAV", "W64", "AIFF"):
         buffer = io.BytesIO()
@@ -141,7 +165,13 @@ def test_a_wav_of_a_codec_that_cannot_be_read() -> None:
     soundfile.write(buffer, tone, 16_000, format="WAV")
     content = bytearray(buffer.getvalue())
     content[20:22] = b"\xff\0"  # AAC
-    with pytest.raises(UserError, match=r"^clip\.wav: not an audio file that can be decoded \(.*\): convert it: `ffmpeg -i clip\.wav"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"^clip\.wav: not an audio file that can be decoded \(.*\): convert it: `ffmpeg -i"
+            r" clip\.wav"
+        ),
+    ):
         decode_bytes(bytes(content), "clip.wav", 10.0)
 
 
@@ -156,20 +186,37 @@ def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
 
 @pytest.mark.parametrize(
     ("duration_s", "limit_s", "shown"),
-    [(30.04, 30.0, "30.04"), (31.42, 30.0, "31.4"), (30.0000625, 30.0, "30.0001"), (1.2, 1.25, "1.20"), (0.1999, 0.2, "0.1999")],
+    [
+        (30.04, 30.0, "30.04"),
+        (31.42, 30.0, "31.4"),
+        (30.0000625, 30.0, "30.0001"),
+        (1.2, 1.25, "1.20"),
+        (0.1999, 0.2, "0.1999"),
+    ],
 )
-def test_a_length_beyond_a_limit_is_not_shown_as_the_limit(duration_s: float, limit_s: float, shown: str) -> None:
+def test_a_length_beyond_a_limit_is_not_shown_as_the_limit(
+    duration_s: float, limit_s: float, shown: str
+) -> None:
     assert format_duration(duration_s, limit_s, 1) == shown
 
 
 @pytest.mark.parametrize("offset", [0.9, -0.3, 1e-3])
-@pytest.mark.parametrize(("before", "between", "behind"), [(4_000, 0, 0), (0, 0, 4_000), (3_000, 2_000, 1_000), (64, 0, 0)])
-def test_an_offset_beside_zeros_is_taken_from_the_rest(offset: float, before: int, between: int, behind: int) -> None:
+@pytest.mark.parametrize(
+    ("before", "between", "behind"),
+    [(4_000, 0, 0), (0, 0, 4_000), (3_000, 2_000, 1_000), (64, 0, 0)],
+)
+def test_an_offset_beside_zeros_is_taken_from_the_rest(
+    offset: float, before: int, between: int, behind: int
+) -> None:
     level = np.full(4_000, offset, dtype=np.float32)
-    padded = np.concatenate([np.zeros(before), level, np.zeros(between), level, np.zeros(behind)]).astype(np.float32)
+    padded = np.concatenate(
+        [np.zeros(before), level, np.zeros(between), level, np.zeros(behind)]
+    ).astype(np.float32)
     assert dbfs(decode_bytes(wav(padded, 16_000), "clip", 10.0).waveform) < SILENCE_DBFS
     tone = (0.05 * np.sin(np.arange(4_000) * 0.3 + 0.1)).astype(np.float32)
-    sounding = np.concatenate([np.zeros(before), level + tone, np.zeros(between), level + tone, np.zeros(behind)]).astype(np.float32)
+    sounding = np.concatenate(
+        [np.zeros(before), level + tone, np.zeros(between), level + tone, np.zeros(behind)]
+    ).astype(np.float32)
     plain = np.concatenate([np.zeros(before), tone, np.zeros(between), tone, np.zeros(behind)])
     found = decode_bytes(wav(sounding, 16_000), "clip", 10.0).waveform
     np.testing.assert_allclose(found, plain, atol=1e-3)  # the tone's own mean is gone too

@@ -17,7 +17,7 @@ from echodistill.datasets.layouts import LAYOUTS, SPOKEN
 from echodistill.datasets.parquet_rows import embedded_at, read_embedded
 from echodistill.datasets.sources import SourceClips, SourceQuestion
 from echodistill.errors import UserError
-from echodistill.params_corpus import EVALUATED
+from echodistill.params.corpus import EVALUATED
 from echodistill.provenance.clips import source_state
 from echodistill.records import Clip
 from tests import benchmark_rows as b
@@ -37,9 +37,16 @@ def test_mmau(tmp_path: Path) -> None:
     b.write_json(tmp_path / "mmau-test-mini.json", b.MMAU)
     found = read(tmp_path, "mmau", "mmau-test-mini.json")
     assert [question.answer for question in questions(found)] == b.MMAU_RIGHT
-    assert [question.question_id for question in questions(found)] == ["6f-0", "6f-1", "6f-2", "6f-3"]
+    assert [question.question_id for question in questions(found)] == [
+        "6f-0",
+        "6f-1",
+        "6f-2",
+        "6f-3",
+    ]
     assert questions(found)[3].choices == ("Rain", "Rattle")
-    assert [clip.clip_id for clip in found.clips] == [f"test-mini-audios/6f-{number}.wav" for number in range(4)]
+    assert [clip.clip_id for clip in found.clips] == [
+        f"test-mini-audios/6f-{number}.wav" for number in range(4)
+    ]
     assert set(found.splits.values()) == {"test"}
 
 
@@ -49,22 +56,34 @@ def test_mmau_as_parquet(tmp_path: Path) -> None:
             "instruction": "What is heard?",
             "choices": ["(A) Rain", "(B) Rattle"],
             "answer": "(B) Rattle",
-            "other_attributes": json.dumps({"id": f"6f-{number}", "task": "sound", "split": "test-mini"}),
+            "other_attributes": json.dumps(
+                {"id": f"6f-{number}", "task": "sound", "split": "test-mini"}
+            ),
         }
         for number in range(3)
     ]
     b.write_parquet(tmp_path / "test_mini.parquet", "context", rows, [b.wav(0), b.wav(1), None])
     found = read(tmp_path, "mmau", "test_mini.parquet")
-    assert questions(found)[1] == SourceQuestion("6f-1", "What is heard?", ("Rain", "Rattle"), "Rattle")
-    assert [clip.clip_id for clip in found.clips] == [f"test_mini.parquet#{number}" for number in (1, 2, 3)]
-    assert [clip.read()[1] for clip in found.clips[:2]] == [hashlib.sha256(b.wav(number)).hexdigest() for number in (0, 1)]
-    with pytest.raises(UserError, match=r"^no such audio file: .*test_mini\.parquet#3: column 'context' holds none"):
+    assert questions(found)[1] == SourceQuestion(
+        "6f-1", "What is heard?", ("Rain", "Rattle"), "Rattle"
+    )
+    assert [clip.clip_id for clip in found.clips] == [
+        f"test_mini.parquet#{number}" for number in (1, 2, 3)
+    ]
+    assert [clip.read()[1] for clip in found.clips[:2]] == [
+        hashlib.sha256(b.wav(number)).hexdigest() for number in (0, 1)
+    ]
+    with pytest.raises(
+        UserError, match=r"^no such audio file: .*test_mini\.parquet#3: column 'context' holds none"
+    ):
         found.clips[2].read()
 
 
 @pytest.mark.parametrize("attributes", ["{", "[]", "3"])
 def test_mmau_with_damaged_attributes(attributes: str, tmp_path: Path) -> None:
-    rows = [{"instruction": "?", "choices": ["a", "b"], "answer": "a", "other_attributes": attributes}]
+    rows = [
+        {"instruction": "?", "choices": ["a", "b"], "answer": "a", "other_attributes": attributes}
+    ]
     b.write_parquet(tmp_path / "x.parquet", "context", rows, [b.wav(0)])
     (row,) = read(tmp_path, "mmau", "x.parquet").quarantined
     assert "other_attributes" in row.reason
@@ -72,9 +91,16 @@ def test_mmau_with_damaged_attributes(attributes: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answer", [{}, {"answer": ""}, {"answer": None}])
 def test_a_part_without_answers_is_refused(answer: dict[str, Any], tmp_path: Path) -> None:
-    rows = [{name: value for name, value in row.items() if name != "answer"} | answer for row in b.MMAU]
+    rows = [
+        {name: value for name, value in row.items() if name != "answer"} | answer for row in b.MMAU
+    ]
     b.write_json(tmp_path / "mmau-test.json", rows)
-    with pytest.raises(UserError, match=r"mmau-test\.json: no row has a field 'answer', so mmau cannot be scored .* test-mini"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"mmau-test\.json: no row has a field 'answer', so mmau cannot be scored .* test-mini"
+        ),
+    ):
         read(tmp_path, "mmau", "mmau-test.json")
 
 
@@ -90,10 +116,14 @@ def test_mmar_keeps_a_video_together(tmp_path: Path) -> None:
 def test_mmsu(tmp_path: Path) -> None:
     b.write_wavs(tmp_path, *(row["audio_path"][1:] for row in b.MMSU))
     b.write_json(tmp_path / "question/mmsu.jsonl", b.MMSU)
-    b.write_parquet(tmp_path / "data/x.parquet", "audio", b.MMSU, [b.wav(number) for number in range(3)])
+    b.write_parquet(
+        tmp_path / "data/x.parquet", "audio", b.MMSU, [b.wav(number) for number in range(3)]
+    )
     for manifest in ("question/mmsu.jsonl", "data/*.parquet"):
         found = read(tmp_path, "mmsu", manifest)
-        asked = SourceQuestion("stress_0", "Which word is stressed?", ("tea", "green", "you", "want"), "want")
+        asked = SourceQuestion(
+            "stress_0", "Which word is stressed?", ("tea", "green", "you", "want"), "want"
+        )
         assert questions(found)[0] == asked
         assert set(found.splits.values()) == {"test"}
 
@@ -102,11 +132,16 @@ def test_air_bench(tmp_path: Path) -> None:
     b.write_wavs(tmp_path, "Speaker_Gender_ours/a.wav", "Audio_Grounding_ours/a.flac")
     b.write_json(tmp_path / "Foundation_meta.json", b.AIR_BENCH)
     found = read(tmp_path, "air-bench", "Foundation_meta.json")
-    assert [(question.question_id, question.choices, question.answer) for question in questions(found)] == [
+    assert [
+        (question.question_id, question.choices, question.answer) for question in questions(found)
+    ] == [
         ("Speaker_Gender_ours-7", ("male", "female"), "female"),
         ("Audio_Grounding_ours-7", ("[0, 2]", "[2, 4]", "[4, 6]", "[6, 8]"), "[4, 6]"),
     ]
-    assert [clip.clip_id for clip in found.clips] == ["Speaker_Gender_ours/a.wav", "Audio_Grounding_ours/a.flac"]
+    assert [clip.clip_id for clip in found.clips] == [
+        "Speaker_Gender_ours/a.wav",
+        "Audio_Grounding_ours/a.flac",
+    ]
     assert found.splits == {"ours/a.wav": "test"}
 
 
@@ -122,35 +157,57 @@ def test_avqa_as_r1_aqa_writes_it(tmp_path: Path) -> None:
     b.write_wavs(tmp_path, *(f"wavs/{Path(row['audio_path']).name}" for row in b.AVQA[:2]))
     b.write_wavs(tmp_path, *(Path(row["audio_path"]).name for row in b.AVQA[2:]))
     b.write_json(
-        tmp_path / "avqa.jsonl", [row | {"audio_path": row["audio_path"].replace("Path to wav dir", "wavs")} for row in b.AVQA]
+        tmp_path / "avqa.jsonl",
+        [
+            row | {"audio_path": row["audio_path"].replace("Path to wav dir", "wavs")}
+            for row in b.AVQA
+        ],
     )
     found = read(tmp_path, "avqa", "avqa.jsonl")
-    assert [(asked.question, asked.answer) for asked in questions(found)] == [("What happened in the audio?", "2")] * 4
+    assert [(asked.question, asked.answer) for asked in questions(found)] == [
+        ("What happened in the audio?", "2")
+    ] * 4
     assert [clip.group for clip in found.clips] == ["-HG0_x", "-HG0_x", "-HG1_x", "-HG1_x"]
     assert sorted(found.splits.values()) == ["test", "train"]
 
 
 def test_avqa_as_first_published(tmp_path: Path) -> None:
-    rows = [{name: value for name, value in row.items() if name not in ("audio_path", "dataset_name")} for row in b.AVQA]
+    rows = [
+        {name: value for name, value in row.items() if name not in ("audio_path", "dataset_name")}
+        for row in b.AVQA
+    ]
     b.write_wavs(tmp_path, *(f"{row['video_name']}.wav" for row in rows))
     b.write_json(tmp_path / "train_qa.json", rows)
-    assert [clip.clip_id for clip in read(tmp_path, "avqa", "train_qa.json").clips] == [f"{row['video_name']}.wav" for row in rows]
+    assert [clip.clip_id for clip in read(tmp_path, "avqa", "train_qa.json").clips] == [
+        f"{row['video_name']}.wav" for row in rows
+    ]
 
 
 def test_voicebench(tmp_path: Path) -> None:
     for part in ("law", "other"):
         recordings: list[bytes | None] = [b.wav(number) for number in range(4)]
-        b.write_parquet(tmp_path / f"mmsu/{part}.parquet", "audio", b.VOICEBENCH, recordings, rows_a_group=3)
+        b.write_parquet(
+            tmp_path / f"mmsu/{part}.parquet", "audio", b.VOICEBENCH, recordings, rows_a_group=3
+        )
     found = read(tmp_path, "voicebench", "mmsu/*.parquet")
     assert [asked.answer for asked in questions(found)] == ["left", "right", "B", "A"] * 2
-    assert questions(found)[4] == SourceQuestion("mmsu/other.parquet:row 1", SPOKEN, ("left", "right", "B", "A"), "left")
-    assert [clip.read()[1] for clip in found.clips] == [hashlib.sha256(b.wav(number)).hexdigest() for number in range(4)] * 2
+    assert questions(found)[4] == SourceQuestion(
+        "mmsu/other.parquet:row 1", SPOKEN, ("left", "right", "B", "A"), "left"
+    )
+    assert [clip.read()[1] for clip in found.clips] == [
+        hashlib.sha256(b.wav(number)).hexdigest() for number in range(4)
+    ] * 2
     assert set(found.splits.values()) == {"test"}
 
 
-@pytest.mark.parametrize("prompt", ["What is 2 + 2?", "A. one choice", "Which?\nB. red\nA. blue", "Which?\nA. red\nC. blue"])
+@pytest.mark.parametrize(
+    "prompt",
+    ["What is 2 + 2?", "A. one choice", "Which?\nB. red\nA. blue", "Which?\nA. red\nC. blue"],
+)
 def test_a_spoken_question_without_choices_is_put_aside(prompt: str, tmp_path: Path) -> None:
-    b.write_parquet(tmp_path / "x.parquet", "audio", [{"prompt": prompt, "reference": "A"}], [b.wav(0)])
+    b.write_parquet(
+        tmp_path / "x.parquet", "audio", [{"prompt": prompt, "reference": "A"}], [b.wav(0)]
+    )
     (row,) = read(tmp_path, "voicebench", "x.parquet").quarantined
     assert "no choices in lines" in row.reason
 
@@ -160,21 +217,36 @@ TEXTS = st.from_regex(r"[a-z][a-z .,:'-]{0,10}[a-z]", fullmatch=True)
 
 @settings(max_examples=60, deadline=None)
 @given(choices=st.lists(TEXTS, min_size=2, max_size=6, unique=True), data=st.data())
-def test_any_spoken_choices_are_found_in_the_prompt(choices: list[str], data: st.DataObject) -> None:
+def test_any_spoken_choices_are_found_in_the_prompt(
+    choices: list[str], data: st.DataObject
+) -> None:
     right = data.draw(st.integers(0, len(choices) - 1))
     lines = [f"{letter}. {choice}" for letter, choice in zip("ABCDEF", choices, strict=False)]
-    fields = {"audio": "x.wav", "prompt": "\n".join(["Which one?", *lines, "Select one."]), "reference": "ABCDEF"[right]}
+    fields = {
+        "audio": "x.wav",
+        "prompt": "\n".join(["Which one?", *lines, "Select one."]),
+        "reference": "ABCDEF"[right],
+    }
     row = LAYOUTS["voicebench"].to_folder(fields, "x:1")
     assert row["choices"] == choices
     assert row["choices"]["ABCDEF".index(row["answer"])] == choices[right]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+)
 @given(
-    choices=st.lists(st.sampled_from(["A", "B", "C", "D", "0", "1", "2", "3", "a b"]), min_size=2, max_size=4, unique=True),
+    choices=st.lists(
+        st.sampled_from(["A", "B", "C", "D", "0", "1", "2", "3", "a b"]),
+        min_size=2,
+        max_size=4,
+        unique=True,
+    ),
     data=st.data(),
 )
-def test_an_answer_is_read_as_its_benchmark_writes_it(tmp_path: Path, choices: list[str], data: st.DataObject) -> None:
+def test_an_answer_is_read_as_its_benchmark_writes_it(
+    tmp_path: Path, choices: list[str], data: st.DataObject
+) -> None:
     """Also where the text of one choice is the letter or the number of another."""
     right = data.draw(st.integers(0, len(choices) - 1))
     b.write_wavs(tmp_path, "a.wav")
@@ -188,7 +260,9 @@ def test_an_answer_is_read_as_its_benchmark_writes_it(tmp_path: Path, choices: l
         assert (asked.choices, asked.answer) == (tuple(choices), choices[right])
 
 
-def test_echodistills_release_is_read_once_a_question(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_echodistills_release_is_read_once_a_question(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     b.write_wavs(tmp_path, *{row["clean_audio_path"]: None for row in b.ECHODISTILL})
     b.write_json(tmp_path / "train.jsonl", b.ECHODISTILL[::2])
     b.write_json(tmp_path / "val.jsonl", b.ECHODISTILL[1::2])
@@ -216,7 +290,12 @@ def test_own_rows_in_seens_shape_are_split(tmp_path: Path) -> None:
     b.write_wavs(tmp_path, *(f"clean/raw/{number:03d}.wav" for number in range(4)))
     rows = [{name: value for name, value in row.items() if name != "split"} for row in b.seen(4)]
     b.write_csv(tmp_path / "metadata.csv", rows)
-    assert sorted(read(tmp_path, "seen", "metadata.csv").splits.values()) == ["test", "test", "train", "train"]
+    assert sorted(read(tmp_path, "seen", "metadata.csv").splits.values()) == [
+        "test",
+        "test",
+        "train",
+        "train",
+    ]
     b.write_csv(tmp_path / "metadata.csv", [row | {"split": "train"} for row in rows])
     assert set(read(tmp_path, "seen", "metadata.csv").splits.values()) == {"train"}
 
@@ -229,7 +308,11 @@ PUBLISHED = {
     "mmsu": ("rows.jsonl", b.MMSU, "audio_path"),
     "air-bench": ("rows.json", b.AIR_BENCH, "path"),
     "avqa": ("rows.jsonl", b.AVQA, "audio_path"),
-    "voicebench": ("rows.jsonl", [row | {"audio_path": f"{n}.wav"} for n, row in enumerate(b.VOICEBENCH)], "audio_path"),
+    "voicebench": (
+        "rows.jsonl",
+        [row | {"audio_path": f"{n}.wav"} for n, row in enumerate(b.VOICEBENCH)],
+        "audio_path",
+    ),
     "echodistill": ("rows.jsonl", b.ECHODISTILL, "clean_audio_path"),
     "seen": ("rows.json", b.seen(4), "audio_id"),
 }
@@ -237,7 +320,9 @@ PUBLISHED = {
 
 def test_every_benchmark_is_here() -> None:
     assert set(PUBLISHED) == set(LAYOUTS)
-    assert {name for name, layout in LAYOUTS.items() if layout.test_only} | {"seen"} == set(EVALUATED)
+    assert {name for name, layout in LAYOUTS.items() if layout.test_only} | {"seen"} == set(
+        EVALUATED
+    )
 
 
 @pytest.mark.parametrize("source", PUBLISHED)
@@ -245,14 +330,19 @@ def test_a_missing_manifest_names_what_is_published(source: str, tmp_path: Path)
     for manifest in ("manifest.jsonl", "*.nothing"):
         with pytest.raises(UserError) as caught:
             read(tmp_path, source, manifest)
-        assert f"corpus.manifest to the rows of {source}: {LAYOUTS[source].manifests[0]}" in str(caught.value)
+        assert f"corpus.manifest to the rows of {source}: {LAYOUTS[source].manifests[0]}" in str(
+            caught.value
+        )
 
 
 @pytest.mark.parametrize("source", PUBLISHED)
 def test_a_row_without_a_field_names_it_as_published(source: str, tmp_path: Path) -> None:
     manifest, rows, field = PUBLISHED[source]
     field = "video_name" if source == "avqa" else field  # it stands for the path
-    b.write_json(tmp_path / manifest, [rows[0], {name: value for name, value in rows[1].items() if name != field}])
+    b.write_json(
+        tmp_path / manifest,
+        [rows[0], {name: value for name, value in rows[1].items() if name != field}],
+    )
     reasons = [row.reason for row in read(tmp_path, source, manifest).quarantined]
     assert reasons[1] == f"no field {field!r}"
 
@@ -268,7 +358,9 @@ def test_a_missing_recording_is_named(source: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", [name for name, layout in LAYOUTS.items() if layout.test_only])
-def test_test_rows_are_trained_on_only_where_that_is_asked_for(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_rows_are_trained_on_only_where_that_is_asked_for(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     manifest, rows, audio = PUBLISHED[source]
     if source == "air-bench":
         rows = [rows[0], rows[0] | {"uniq_id": 8, "path": "b.wav"}]
@@ -277,7 +369,10 @@ def test_test_rows_are_trained_on_only_where_that_is_asked_for(source: str, tmp_
     b.write_json(tmp_path / manifest, rows)
     assert set(read(tmp_path, source, manifest).splits.values()) == {"test"}
     assert f"{source}: all rows are test rows, none is trained on" in capsys.readouterr().out
-    assert set(read(tmp_path, source, manifest, benchmark_rows="split").splits.values()) == {"train", "test"}
+    assert set(read(tmp_path, source, manifest, benchmark_rows="split").splits.values()) == {
+        "train",
+        "test",
+    }
     assert f"warning: {source} is a test set" in capsys.readouterr().out
 
 
@@ -292,7 +387,9 @@ def test_test_rows_are_trained_on_only_where_that_is_asked_for(source: str, tmp_
         ("../../x.wav", "y.wav", "x.wav"),
     ],
 )
-def test_a_recording_is_looked_for_below_the_folder_only(written: str, there: str, found: str, tmp_path: Path) -> None:
+def test_a_recording_is_looked_for_below_the_folder_only(
+    written: str, there: str, found: str, tmp_path: Path
+) -> None:
     root = tmp_path / "root"
     b.write_wavs(root, there)
     b.write_wavs(tmp_path, "x.wav")
@@ -303,8 +400,14 @@ def test_a_recording_is_looked_for_below_the_folder_only(written: str, there: st
 
 def test_another_recording_of_the_same_name_is_not_taken_for_a_missing_one(tmp_path: Path) -> None:
     b.write_wavs(tmp_path, "009.wav", *(f"raw/{number:03d}.wav" for number in range(3)))
-    rows = [(f"row {number}", {"audio_path": f"clean/raw/{number:03d}.wav"}) for number in (9, 0, 1, 2)]
-    found = [fields["audio_path"] for _, fields in benchmarks._placed(rows, tmp_path) if isinstance(fields, dict)]
+    rows = [
+        (f"row {number}", {"audio_path": f"clean/raw/{number:03d}.wav"}) for number in (9, 0, 1, 2)
+    ]
+    found = [
+        fields["audio_path"]
+        for _, fields in benchmarks._placed(rows, tmp_path)
+        if isinstance(fields, dict)
+    ]
     assert found == ["clean/raw/009.wav", "raw/000.wav", "raw/001.wav", "raw/002.wav"]
 
 
@@ -339,13 +442,31 @@ def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
 def test_a_recording_in_parquet_is_found_again_by_its_name(tmp_path: Path) -> None:
     """As the provenance of a clip does."""
     file = tmp_path / "x.parquet"
-    b.write_parquet(file, "audio", b.VOICEBENCH, [b.wav(number) for number in range(4)], rows_a_group=3)
+    b.write_parquet(
+        file, "audio", b.VOICEBENCH, [b.wav(number) for number in range(4)], rows_a_group=3
+    )
     clips = read(tmp_path, "voicebench", "x.parquet").clips
-    assert [read_embedded(recording) for clip in clips if (recording := embedded_at(clip.source))] == [b.wav(n) for n in range(4)]
+    assert [
+        read_embedded(recording) for clip in clips if (recording := embedded_at(clip.source))
+    ] == [b.wav(n) for n in range(4)]
     for name in (f"{file}#5", f"{file}#0", str(file), f"{tmp_path / 'gone.parquet'}#1", "a#1.wav"):
         assert embedded_at(name) is None
     digest = hashlib.sha256(b.wav(1)).hexdigest()
-    clip = Clip("c", "g", "test", None, clips[1].source, digest, "", 8_000, 1.0, -20.0, "audio-00000.tar", 0, 1)
+    clip = Clip(
+        "c",
+        "g",
+        "test",
+        None,
+        clips[1].source,
+        digest,
+        "",
+        8_000,
+        1.0,
+        -20.0,
+        "audio-00000.tar",
+        0,
+        1,
+    )
     assert source_state(clip, "voicebench") == "ok"
     assert source_state(replace(clip, source=clips[2].source), "voicebench") == "changed"
     assert source_state(replace(clip, source=f"{file}#9"), "voicebench") == "not here"

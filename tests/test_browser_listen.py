@@ -1,4 +1,6 @@
-"""The listening page as a person uses it in a browser: upload, record, slide, ask, hear, and be told what is wrong."""
+"""The listening page as a person uses it in a browser: upload, record, slide, ask, hear, and be
+told what is wrong.
+"""
 
 import re
 from collections.abc import Iterator
@@ -13,9 +15,14 @@ from tests.browser import tab as tab
 from tests.fake_asker import EXAMPLE, TROUBLE, served, wav
 
 REPORT_CSS = Path(__file__).parents[1] / "echodistill/report/page.css"
-SCREENS = pytest.mark.parametrize(("width", "dark"), [(375, False), (375, True), (1440, False), (1440, True)])
+SCREENS = pytest.mark.parametrize(
+    ("width", "dark"), [(375, False), (375, True), (1440, False), (1440, True)]
+)
 ERROR = "document.getElementById('error').textContent"
-DONE = "!document.getElementById('result').hidden && document.getElementById('status').textContent === ''"
+DONE = (
+    "!document.getElementById('result').hidden && document.getElementById('status').textContent"
+    " === ''"
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +44,16 @@ def ask(tab: Tab) -> None:
 
 def answers(tab: Tab) -> list[str]:
     tab.wait(DONE)
-    found: list[str] = tab.run("[...document.querySelectorAll('#answers > *')].map(one => one.textContent)")
+    found: list[str] = tab.run(
+        "[...document.querySelectorAll('#answers > *')].map(one => one.textContent)"
+    )
     return found
 
 
 @SCREENS
-def test_an_uploaded_clip_is_asked_about_in_noise_and_heard(tab: Tab, server: Server, clip: Path, width: int, dark: bool) -> None:
+def test_an_uploaded_clip_is_asked_about_in_noise_and_heard(
+    tab: Tab, server: Server, clip: Path, width: int, dark: bool
+) -> None:
     tab.open(server.address, width, dark)
     assert tab.faults() == []
     tab.choose_file("#file", clip)
@@ -52,11 +63,24 @@ def test_an_uploaded_clip_is_asked_about_in_noise_and_heard(tab: Tab, server: Se
     tab.run("document.getElementById('snr').focus()")
     for _ in range(7):
         tab.press("ArrowLeft")
-    assert tab.run("[document.getElementById('level').value, document.getElementById('snr').ariaValueText]") == ["-7 dB"] * 2
+    assert (
+        tab.run(
+            "[document.getElementById('level').value, document.getElementById('snr').ariaValueText]"
+        )
+        == ["-7 dB"] * 2
+    )
     tab.run("document.getElementById('question').focus()")
     tab.press("Enter")
-    assert answers(tab) == ["base", "16000 samples", "student", f"{EXAMPLE.question} {' | '.join(EXAMPLE.choices)}"]
-    assert tab.run("document.getElementById('heard-note').textContent") == "Your clip in noise: rain at -7 dB."
+    assert answers(tab) == [
+        "base",
+        "16000 samples",
+        "student",
+        f"{EXAMPLE.question} {' | '.join(EXAMPLE.choices)}",
+    ]
+    assert (
+        tab.run("document.getElementById('heard-note').textContent")
+        == "Your clip in noise: rain at -7 dB."
+    )
     assert tab.run("document.activeElement.id") == "result-title"
     assert tab.run("checks.mute()") == []
     peak = tab.run(
@@ -75,11 +99,16 @@ def test_the_page_asks_only_its_own_server(tab: Tab, server: Server) -> None:
 
 
 @SCREENS
-def test_what_is_wrong_is_told_in_words_that_can_be_read(tab: Tab, server: Server, clip: Path, width: int, dark: bool) -> None:
+def test_what_is_wrong_is_told_in_words_that_can_be_read(
+    tab: Tab, server: Server, clip: Path, width: int, dark: bool
+) -> None:
     tab.open(server.address, width, dark)
     ask(tab)
     assert tab.run(ERROR) == "Choose or record a clip first."
-    assert tab.run("[document.activeElement.id, document.activeElement.ariaInvalid]") == ["file", "true"]
+    assert tab.run("[document.activeElement.id, document.activeElement.ariaInvalid]") == [
+        "file",
+        "true",
+    ]
     assert tab.faults() == []
     tab.choose_file("#file", Path(__file__))
     assert tab.run(ERROR) == ""
@@ -88,7 +117,9 @@ def test_what_is_wrong_is_told_in_words_that_can_be_read(tab: Tab, server: Serve
     assert "the recording: not an audio file" in tab.run(ERROR)
     assert tab.run("document.getElementById('error').getAttribute('role')") == "alert"
     assert tab.run("document.getElementById('result').hidden")
-    assert [one for one in tab.faults() if " 400 " not in one] == []  # Chromium tells of the status itself
+    assert [
+        one for one in tab.faults() if " 400 " not in one
+    ] == []  # Chromium tells of the status itself
     tab.choose_file("#file", clip)
     tab.run("document.getElementById('question').value = ' '")
     ask(tab)
@@ -109,7 +140,9 @@ def test_models_that_fail_and_a_server_that_has_ended_are_told(tab: Tab, clip: P
     assert tab.run("document.getElementById('ask').ariaDisabled") == "false"
 
 
-def test_a_clip_that_is_too_large_is_told_before_it_is_sent(tab: Tab, server: Server, tmp_path: Path) -> None:
+def test_a_clip_that_is_too_large_is_told_before_it_is_sent(
+    tab: Tab, server: Server, tmp_path: Path
+) -> None:
     large = tmp_path / "large.wav"
     with large.open("wb") as file:
         file.truncate(50 * 2**20 + 1)
@@ -120,7 +153,9 @@ def test_a_clip_that_is_too_large_is_told_before_it_is_sent(tab: Tab, server: Se
     assert not [url for url in tab.requests() if "/answer" in url]
 
 
-def test_a_recording_is_asked_about_as_the_microphone_gave_it(tab: Tab, server: Server, clip: Path) -> None:
+def test_a_recording_is_asked_about_as_the_microphone_gave_it(
+    tab: Tab, server: Server, clip: Path
+) -> None:
     tab.open(server.address, 375)
     tab.choose_file("#file", clip)
     tab.run("document.getElementById('record').focus()")
@@ -132,7 +167,8 @@ def test_a_recording_is_asked_about_as_the_microphone_gave_it(tab: Tab, server: 
     said = tab.run("document.getElementById('recorded').textContent")
     seconds = float(re.fullmatch(r"(\d+\.\d) s recorded", said).group(1))  # type: ignore[union-attr]
     assert 0.5 < seconds < 30
-    assert tab.run("document.getElementById('file').files.length") == 0  # the recording has taken its place
+    # the recording has taken its place
+    assert tab.run("document.getElementById('file').files.length") == 0
     ask(tab)
     heard = answers(tab)[1]
     assert int(heard.split()[0]) == pytest.approx(16_000 * seconds, abs=1_000)
@@ -140,7 +176,9 @@ def test_a_recording_is_asked_about_as_the_microphone_gave_it(tab: Tab, server: 
     assert tab.complaints() == []
 
 
-def test_asking_ends_a_recording_and_a_file_replaces_it(tab: Tab, server: Server, clip: Path) -> None:
+def test_asking_ends_a_recording_and_a_file_replaces_it(
+    tab: Tab, server: Server, clip: Path
+) -> None:
     tab.open(server.address, 375)
     tab.run("document.getElementById('record').click()")
     tab.wait("document.getElementById('record').textContent === 'Stop'")
@@ -154,7 +192,9 @@ def test_asking_ends_a_recording_and_a_file_replaces_it(tab: Tab, server: Server
     assert tab.complaints() == []
 
 
-def test_every_control_is_reached_by_the_tabulator_key(tab: Tab, server: Server, clip: Path) -> None:
+def test_every_control_is_reached_by_the_tabulator_key(
+    tab: Tab, server: Server, clip: Path
+) -> None:
     tab.open(server.address, 1440)
     tab.choose_file("#file", clip)
     tab.run("noise.value = 'rain'; noise.onchange()")
@@ -166,11 +206,16 @@ def test_every_control_is_reached_by_the_tabulator_key(tab: Tab, server: Server,
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_the_page_has_the_colours_of_the_report(tab: Tab, server: Server, tmp_path: Path, dark: bool) -> None:
+def test_the_page_has_the_colours_of_the_report(
+    tab: Tab, server: Server, tmp_path: Path, dark: bool
+) -> None:
     report = tmp_path / "report.html"
     report.write_text(f"<style>{REPORT_CSS.read_text()}</style>")
     names = ["paper", "ink", "soft", "line", "card", "loss", "accent"]
-    palette = f"{names}.map(name => getComputedStyle(document.documentElement).getPropertyValue('--' + name))"
+    palette = (
+        f"{names}.map(name => getComputedStyle(document.documentElement).getPropertyValue('--' +"
+        " name))"
+    )
     tab.open(report.as_uri(), 1440, dark)
     expected = tab.run(palette)
     assert all(expected)

@@ -1,4 +1,6 @@
-"""The champion on a real SQLite registry: who becomes it, who comes back, and what the stages bring here of it."""
+"""The champion on a real SQLite registry: who becomes it, who comes back, and what the stages bring
+here of it.
+"""
 
 import json
 import shutil
@@ -13,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 
-from echodistill.champion import championship, roll_back, set_champion
 from echodistill.champion_answers import ANSWERS, ChampionStatus, read_status
 from echodistill.champion_folder import ChampionFacts, files_hash, read_facts, write_facts
 from echodistill.datasets.store import Corpus
@@ -23,13 +24,14 @@ from echodistill.models.audio_llm import AudioLLM
 from echodistill.publishing import REGISTERED
 from echodistill.quality import validate
 from echodistill.records import Answer, read_rows
-from echodistill.registry import Entered, register
 from echodistill.stages.champion import champion
 from echodistill.stages.entry import only
 from echodistill.stages.mixes import mixes as make_mixes
 from echodistill.stages.predict import predict
 from echodistill.stages.predict_champion import predict_champion
-from echodistill.tracking import find_or_create_run
+from echodistill.tracking.champion import championship, roll_back, set_champion
+from echodistill.tracking.client import find_or_create_run
+from echodistill.tracking.registry import Entered, register
 from tests.conftest import write_corpus
 from tests.provenance_world import make_world, write, write_lock
 from tests.provenance_world import register as register_world
@@ -65,22 +67,32 @@ class Registry:
         folder = self.folder / name / "student"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.safetensors").write_text(f"weights of {name}")
-        (folder / "run.json").write_text(json.dumps({"fingerprint": name, "method": "grpo", "steps": 3, "weights": "full"}))
+        (folder / "run.json").write_text(
+            json.dumps({"fingerprint": name, "method": "grpo", "steps": 3, "weights": "full"})
+        )
         return folder
 
     def enter(self, name: str, promote: bool = True, against: str | None = None) -> Entered:
         decision = {"promote": promote, "champion": {"version": against}, "criteria": []}
-        return register(self.student(name), self.folder, decision, find_or_create_run(name, "grpo"), {})
+        return register(
+            self.student(name), self.folder, decision, find_or_create_run(name, "grpo"), {}
+        )
 
     def bring(self, name: str) -> dict[str, bytes]:
         """What the stage makes of the champion that the student of this name is held against."""
         out = self.folder / "champion"
         champion(PARAMS, out, self.student(name))
-        return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+        return {
+            path.relative_to(out).as_posix(): path.read_bytes()
+            for path in sorted(out.rglob("*"))
+            if path.is_file()
+        }
 
 
 @pytest.fixture
-def registry(mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+def registry(
+    mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Registry]:
     import mlflow
 
     shutil.copy(mlflow_database, tmp_path / "mlflow.db")
@@ -91,7 +103,9 @@ def registry(mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     mlflow.set_tracking_uri(None)  # it is the whole process's
 
 
-def test_a_promoted_student_takes_the_place_of_the_champion_it_was_decided_against(registry: Registry) -> None:
+def test_a_promoted_student_takes_the_place_of_the_champion_it_was_decided_against(
+    registry: Registry,
+) -> None:
     assert registry.enter("first") == Entered("1", is_champion=True, refusal="")
     assert registry.enter("second", against="1") == Entered("2", is_champion=True, refusal="")
     assert registry.champion == "2"
@@ -99,7 +113,10 @@ def test_a_promoted_student_takes_the_place_of_the_champion_it_was_decided_again
     assert "echodistill.previous_champion" not in registry.tags("1")
     # again, nothing changes: the student is the champion itself
     assert registry.enter("second", against="1") == Entered("2", is_champion=True, refusal="")
-    assert [(change.version, change.how) for change in championship().changes] == [("1", "promoted"), ("2", "promoted")]
+    assert [(change.version, change.how) for change in championship().changes] == [
+        ("1", "promoted"),
+        ("2", "promoted"),
+    ]
     assert championship().since == championship().changes[-1].since != ""
 
 
@@ -116,7 +133,9 @@ def test_a_decision_against_another_champion_moves_nothing(registry: Registry) -
 
 def test_a_negative_decision_moves_nothing_and_refuses_nothing(registry: Registry) -> None:
     registry.enter("first")
-    assert registry.enter("second", promote=False, against="1") == Entered("2", is_champion=False, refusal="")
+    assert registry.enter("second", promote=False, against="1") == Entered(
+        "2", is_champion=False, refusal=""
+    )
     assert registry.champion == "1"
 
 
@@ -133,7 +152,12 @@ def test_a_rolled_back_champion_comes_back_by_hand_only(registry: Registry) -> N
     assert registry.champion == "2"
     assert "echodistill.rolled_back" not in registry.tags("2")
     assert registry.enter("second", against="1").is_champion
-    assert [change.how for change in championship().changes] == ["promoted", "promoted", "rolled back to", "set by hand to"]
+    assert [change.how for change in championship().changes] == [
+        "promoted",
+        "promoted",
+        "rolled back to",
+        "set by hand to",
+    ]
 
 
 def test_rolling_back_skips_what_was_rolled_back_before(registry: Registry) -> None:
@@ -145,14 +169,21 @@ def test_rolling_back_skips_what_was_rolled_back_before(registry: Registry) -> N
     roll_back()
     assert registry.champion == "3"
     assert roll_back() == ("1", "3")
-    with pytest.raises(UserError, match=r"version 1 .* took the place of no champion.*it has 1, 2, 3"):
+    with pytest.raises(
+        UserError, match=r"version 1 .* took the place of no champion.*it has 1, 2, 3"
+    ):
         roll_back()
     assert "echodistill.rolled_back" not in registry.tags("1")
 
 
 def test_what_cannot_be_done_is_one_clear_error(registry: Registry) -> None:
     for step in (championship, roll_back):
-        with pytest.raises(UserError, match=r"no version of model 'echodistill' with the alias 'champion'.*echodistill register"):
+        with pytest.raises(
+            UserError,
+            match=(
+                r"no version of model 'echodistill' with the alias 'champion'.*echodistill register"
+            ),
+        ):
             step()
     with pytest.raises(UserError, match="enter a version with `echodistill register`"):
         set_champion("1")
@@ -163,7 +194,9 @@ def test_what_cannot_be_done_is_one_clear_error(registry: Registry) -> None:
     assert registry.champion == "1"
 
 
-def test_the_command_tells_changes_and_refuses(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_tells_changes_and_refuses(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registry.enter("first")
     registry.enter("second", against="1")
     said = Path(".echodistill/registered.json")
@@ -172,24 +205,34 @@ def test_the_command_tells_changes_and_refuses(registry: Registry, monkeypatch: 
 
     def command(*options: str) -> subprocess.CompletedProcess[str]:
         asked = [sys.executable, "-m", "echodistill.cli", "champion", *options]
-        return subprocess.run(asked, capture_output=True, text=True, check=False, cwd=registry.folder)
+        return subprocess.run(
+            asked, capture_output=True, text=True, check=False, cwd=registry.folder
+        )
 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     shown = command().stdout.splitlines()
     assert shown[0].startswith("champion of echodistill: version 2, since 20")
-    assert [line.split()[1:] for line in shown[1:]] == [["promoted", "version", "1"], ["promoted", "version", "2"]]
+    assert [line.split()[1:] for line in shown[1:]] == [
+        ["promoted", "version", "1"],
+        ["promoted", "version", "2"],
+    ]
     assert said.exists()
     assert "version 2 was rolled back: version 1 is champion again" in command("--rollback").stdout
     assert not said.exists()
     assert "version 2 is champion" in command("--set", "2").stdout
-    for options, says in ((("--set", "9"), "has no version 9"), (("--set", "1", "--rollback"), "give one of them")):
+    for options, message in (
+        (("--set", "9"), "has no version 9"),
+        (("--set", "1", "--rollback"), "give one of them"),
+    ):
         refused = command(*options)
         assert refused.returncode == 1
-        assert says in refused.stderr
+        assert message in refused.stderr
         assert "Traceback" not in refused.stderr
 
 
-def test_without_a_store_none_is_made_for_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_store_none_is_made_for_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.chdir(tmp_path)
     champion(PARAMS, tmp_path / "champion", Registry(tmp_path).student("first"))
@@ -199,11 +242,15 @@ def test_without_a_store_none_is_made_for_asking(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     student = Registry(tmp_path).student("first")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(UserError, match=r"MLflow at http://127\.0\.0\.1:9 failed.*Check MLFLOW_TRACKING_URI"):
+    with pytest.raises(
+        UserError, match=r"MLflow at http://127\.0\.0\.1:9 failed.*Check MLFLOW_TRACKING_URI"
+    ):
         champion(PARAMS, tmp_path / "champion", student)
     assert not (tmp_path / "champion").exists()
 
@@ -229,7 +276,9 @@ def test_entering_a_student_leaves_its_own_champion_folder_as_it_was(registry: R
     assert registry.bring("third") == before
 
 
-def test_weights_that_are_here_are_not_fetched_again_and_damaged_ones_are(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_here_are_not_fetched_again_and_damaged_ones_are(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow.artifacts
 
     registry.enter("first")
@@ -249,7 +298,9 @@ def test_weights_that_are_here_are_not_fetched_again_and_damaged_ones_are(regist
     assert fetched
 
 
-def test_a_later_evaluation_of_the_champion_changes_nothing(registry: Registry, tmp_path: Path) -> None:
+def test_a_later_evaluation_of_the_champion_changes_nothing(
+    registry: Registry, tmp_path: Path
+) -> None:
     registry.enter("first")
     before = registry.bring("second")
     source = registry.client.get_model_version(NAME, "1").source.removeprefix("models:/")
@@ -264,8 +315,13 @@ def stored_weights(registry: Registry) -> list[Path]:
     return list((registry.folder / "mlartifacts").rglob("student/model.safetensors"))
 
 
-@pytest.mark.parametrize(("damage", "says"), [("changed", "are not those that were registered"), ("deleted", "keeps no student of it")])
-def test_a_champion_that_the_store_lost_is_said_and_stays_said(damage: str, says: str, registry: Registry) -> None:
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [("changed", "not those that were registered"), ("deleted", "keeps no student of it")],
+)
+def test_a_champion_that_the_store_lost_is_said_and_stays_said(
+    damage: str, message: str, registry: Registry
+) -> None:
     registry.enter("first")
     (weights,) = stored_weights(registry)
     if damage == "changed":
@@ -275,7 +331,7 @@ def test_a_champion_that_the_store_lost_is_said_and_stays_said(damage: str, says
     before = registry.bring("second")
     facts = read_facts(registry.folder / "champion")
     assert facts.version == "1"
-    assert says in facts.reason
+    assert message in facts.reason
     assert list(before) == ["champion.json"]
     assert registry.bring("second") == before
     assert validate("champion", champion_checks(registry.folder / "champion"), docs=None).passed
@@ -300,7 +356,14 @@ class Asked:
 def asked(tmp_path: Path, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch) -> Asked:
     monkeypatch.chdir(tmp_path)
     corpus = write_corpus(tmp_path / "corpus", {"train": 12, "decision": 4, "test": 2})
-    params = params_of(mixes={"kinds": ["gauss", "crowd"], "unseen": [], "snrs_db": [0, 20], "decision_snrs_db": [-5, 0]})
+    params = params_of(
+        mixes={
+            "kinds": ["gauss", "crowd"],
+            "unseen": [],
+            "snrs_db": [0, 20],
+            "decision_snrs_db": [-5, 0],
+        }
+    )
     make_mixes(params, tmp_path / "mixes", corpus.folder)
     return Asked(corpus, tmp_path / "mixes", only(params, ("generation",)), tiny_llm)
 
@@ -319,11 +382,22 @@ def test_the_champion_answers_as_any_model_does(asked: Asked, tmp_path: Path) ->
     assert len(answers) == 4 * 3
     assert {row.question_id.split("-")[0] for row in answers} == {"decision"}
     as_base = tmp_path / "base.parquet"
-    predict(asked.params, "base", "decision", as_base, asked.corpus.folder, asked.mixes, folder / "student", folder / "student")
+    predict(
+        asked.params,
+        "base",
+        "decision",
+        as_base,
+        asked.corpus.folder,
+        asked.mixes,
+        folder / "student",
+        folder / "student",
+    )
     assert read_rows(as_base, Answer) == answers
 
 
-def test_an_adapter_answers_on_the_base_it_was_registered_with(asked: Asked, tmp_path: Path) -> None:
+def test_an_adapter_answers_on_the_base_it_was_registered_with(
+    asked: Asked, tmp_path: Path
+) -> None:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(0)
@@ -353,30 +427,43 @@ def test_a_champion_that_cannot_be_opened_or_hears_too_little_is_said(
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     (folder / "student/config.json").unlink()
-    write_facts(folder, ChampionFacts("1", "f", "w", files_hash(folder)))  # it was registered without it
+    # it was registered without it
+    write_facts(folder, ChampionFacts("1", "f", "w", files_hash(folder)))
     status, answers = asked.answers(folder)
     assert "cannot be loaded" in status.reason
     assert "dvc repro --force predict_champion" in status.reason
     assert not answers
 
 
-def test_without_a_champion_there_are_no_answers_and_the_reason(asked: Asked, tmp_path: Path) -> None:
+def test_without_a_champion_there_are_no_answers_and_the_reason(
+    asked: Asked, tmp_path: Path
+) -> None:
     folder = tmp_path / "champion"
     folder.mkdir()
     write_facts(folder, ChampionFacts(None, reason="nobody yet"))
     assert asked.answers(folder) == (ChampionStatus(None, "nobody yet"), [])
 
 
-def test_what_was_not_made_champion_is_said_and_asked_again(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another student became champion after the decision of the world, which was made against none."""
+def test_what_was_not_made_champion_is_said_and_asked_again(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another student became champion after the decision of the world, which was made against
+    none.
+    """
     monkeypatch.delenv("ECHODISTILL_S3", raising=False)
     registry.enter("first")
     make_world(registry.folder)
     said = register_world()
     assert "registered echodistill version 2 (candidate), MLflow run" in said
-    assert "; not made champion: version 1 is champion now, and the decision was made against no version" in said
+    assert (
+        "; not made champion: version 1 is champion now, and the decision was made against no"
+        " version" in said
+    )
     assert not REGISTERED.exists()
-    write(registry.folder / "reports/promotion.json", json.dumps({"promote": True, "champion": {"version": "1"}, "criteria": []}))
+    write(
+        registry.folder / "reports/promotion.json",
+        json.dumps({"promote": True, "champion": {"version": "1"}, "criteria": []}),
+    )
     write_lock(registry.folder)
     assert "registered echodistill version 2 (candidate, champion), MLflow run" in register_world()
     assert registry.champion == "2"

@@ -1,4 +1,6 @@
-"""Whoever reads an artifact notices a bit that changed by itself, and says which file and what to do."""
+"""Whoever reads an artifact notices a bit that changed by itself, and says which file and what to
+do.
+"""
 
 import json
 import os
@@ -8,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.champion import identity_of
 from echodistill.checksums import SUMS, verify_checksums, write_checksums
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
@@ -19,12 +20,15 @@ from echodistill.models.layout import RUN, read_run
 from echodistill.stages import references as references_stage
 from echodistill.stages.entry import only
 from echodistill.stages.gate import gate
-from echodistill.teacher.references import ROWS, VIEWS, open_references
+from echodistill.teacher.references import ROWS, TARGETS, open_references
+from echodistill.tracking.champion import identity_of
 from tests.test_stages import params_of
 
 
 def flip(path: Path, at: float) -> None:
-    """Change one bit, a share ``at`` of the way through the file, and leave its time and size as they are."""
+    """Change one bit, a share ``at`` of the way through the file, and leave its time and size as
+    they are.
+    """
     before, content = path.stat(), bytearray(path.read_bytes())
     content[min(int(at * len(content)), len(content) - 1)] ^= 4
     path.write_bytes(content)
@@ -44,7 +48,9 @@ def base(tiny_llm: AudioLLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def student(tiny_llm: AudioLLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("student") / "student"
     tiny_llm.save(folder)
-    (folder / RUN).write_text(json.dumps({"fingerprint": "f", "method": "sft", "steps": 1, "weights": "full"}))
+    (folder / RUN).write_text(
+        json.dumps({"fingerprint": "f", "method": "sft", "steps": 1, "weights": "full"})
+    )
     write_checksums(folder)
     return folder
 
@@ -54,14 +60,18 @@ def references(base: Path, tiny_corpus: Corpus, tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("references")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECHODISTILL_CACHE", str(folder / "cache"))
-        params = only(params_of(generation={"max_new_tokens": 3}), ("seed", "generation", "references"))
+        params = only(
+            params_of(generation={"max_new_tokens": 3}), ("seed", "generation", "references")
+        )
         references_stage.references(params, folder / "references", tiny_corpus.folder, base)
     return folder / "references"
 
 
 @pytest.fixture
 def refused() -> Callable[[Path, Callable[[], object]], None]:
-    """Checks that a reader refuses the folder for each of its files, wherever in it the bit is, and takes it again afterwards."""
+    """Checks that a reader refuses the folder for each of its files, wherever in it the bit is, and
+    takes it again afterwards.
+    """
 
     def check(folder: Path, read: Callable[[], object]) -> None:
         read()
@@ -69,7 +79,9 @@ def refused() -> Callable[[Path, Callable[[], object]], None]:
             whole = path.read_bytes()
             for at in (0.0, 0.3, 0.6, 1.0):
                 flip(path, at)
-                with pytest.raises(UserError, match=rf"^{folder} is damaged \(.*: (delete it|restore it)") as raised:
+                with pytest.raises(
+                    UserError, match=rf"^{folder} is damaged \(.*: (delete it|restore it)"
+                ) as raised:
                     read()
                 assert path.name in str(raised.value) or path.name == SUMS
                 path.write_bytes(whole)
@@ -78,8 +90,10 @@ def refused() -> Callable[[Path, Callable[[], object]], None]:
     return check
 
 
-def test_readers_of_references_notice_every_bit(references: Path, refused: Callable[[Path, Callable[[], object]], None]) -> None:
-    assert {path.name for path in references.iterdir()} == {ROWS, VIEWS, SUMS}
+def test_readers_of_references_notice_every_bit(
+    references: Path, refused: Callable[[Path, Callable[[], object]], None]
+) -> None:
+    assert {path.name for path in references.iterdir()} == {ROWS, TARGETS, SUMS}
     refused(references, lambda: open_references(references))
     (references / SUMS).rename(references / "away")
     with pytest.raises(UserError, match="SHA256SUMS is missing"):
@@ -87,11 +101,15 @@ def test_readers_of_references_notice_every_bit(references: Path, refused: Calla
     (references / "away").rename(references / SUMS)
 
 
-def test_readers_of_a_base_notice_every_bit(base: Path, refused: Callable[[Path, Callable[[], object]], None]) -> None:
+def test_readers_of_a_base_notice_every_bit(
+    base: Path, refused: Callable[[Path, Callable[[], object]], None]
+) -> None:
     refused(base, lambda: open_base(base, "cpu"))
 
 
-def test_readers_of_a_student_notice_every_bit(student: Path, refused: Callable[[Path, Callable[[], object]], None]) -> None:
+def test_readers_of_a_student_notice_every_bit(
+    student: Path, refused: Callable[[Path, Callable[[], object]], None]
+) -> None:
     refused(student, lambda: open_model(student, None, "cpu"))
     refused(student, lambda: identity_of(student))
 
@@ -132,11 +150,17 @@ def test_a_damaged_student_of_a_comparison_is_named(tmp_path: Path) -> None:
         (folder / name).write_text('{"steps": 1}\n')
     write_checksums(folder)
     (folder / "metrics.jsonl").write_text('{"steps": 2}\n')
-    with pytest.raises(UserError, match=rf"{folder.name} is damaged \(changed since they were written: metrics\.jsonl\)"):
+    with pytest.raises(
+        UserError,
+        match=rf"{folder.name} is damaged \(changed since they were written: metrics\.jsonl\)",
+    ):
         students_checks(tmp_path, settings)
 
 
-@pytest.mark.parametrize("content", ["", "\n", "no digest  file\n", f"{'0' * 64} file\n", f"{'0' * 63}  file\n", f"{'0' * 64}  \n"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "\n", "no digest  file\n", f"{'0' * 64} file\n", f"{'0' * 63}  file\n", f"{'0' * 64}  \n"],
+)
 def test_damaged_sums_are_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("content")
     (tmp_path / SUMS).write_text(content)
@@ -155,7 +179,9 @@ def test_files_that_are_missing_are_named_and_others_may_be_there(tmp_path: Path
     subprocess.run(["sha256sum", "--quiet", "-c", SUMS], cwd=tmp_path, check=True)
     for path in tmp_path.glob("file*"):
         path.unlink()
-    with pytest.raises(UserError, match=r"\(missing: file 0, file 1, file 2, file 3, file 4 and 3 more\): mend it$"):
+    with pytest.raises(
+        UserError, match=r"\(missing: file 0, file 1, file 2, file 3, file 4 and 3 more\): mend it$"
+    ):
         verify_checksums(tmp_path, "mend it")
     with pytest.raises(UserError, match=r"does not list other"):
         verify_checksums(tmp_path, "mend it", ["other"])

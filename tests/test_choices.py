@@ -1,4 +1,6 @@
-"""The answer parser: a wrong guess is worse than a failure, so a doubtful response must give ``None``."""
+"""The answer parser: a wrong guess is worse than a failure, so a doubtful response must give
+``None``.
+"""
 
 import pytest
 from hypothesis import given
@@ -269,7 +271,19 @@ def test_parse_choice(response: str, choices: tuple[str, ...], expected: int | N
 
 @pytest.mark.parametrize("index", range(4))
 @pytest.mark.parametrize(
-    "form", ["{0}", "{0}.", "({0})", "The answer is {0}", "{0}. {1}", "{1}", "It's the {1}.", "Option {0}", "{0} because", "{0}\nbut"]
+    "form",
+    [
+        "{0}",
+        "{0}.",
+        "({0})",
+        "The answer is {0}",
+        "{0}. {1}",
+        "{1}",
+        "It's the {1}.",
+        "Option {0}",
+        "{0} because",
+        "{0}\nbut",
+    ],
 )
 def test_no_position_is_harder_to_name(form: str, index: int) -> None:
     """A form that is read for one letter and not for another would favour positions."""
@@ -284,7 +298,9 @@ def test_any_text_gives_a_choice_or_none(response: str, choices: list[str]) -> N
 
 
 @given(st.permutations(["cat", "dog", "bird", "fish", "red dog"]), st.integers(0, 4))
-def test_a_choice_repeated_is_that_choice_wherever_it_stands(choices: list[str], index: int) -> None:
+def test_a_choice_repeated_is_that_choice_wherever_it_stands(
+    choices: list[str], index: int
+) -> None:
     assert parse_choice(choices[index], choices) == index
     assert parse_choice(f"{LETTERS[index]}. {choices[index]}", choices) == index
     assert parse_choice(f"{LETTERS[index]}. {choices[index - 1]}", choices) is None
@@ -292,8 +308,18 @@ def test_a_choice_repeated_is_that_choice_wherever_it_stands(choices: list[str],
 
 @pytest.mark.parametrize(
     ("response", "answer_index", "expected"),
-    [("dog", 1, 1.0), ("B", 1, 1.0), ("cat", 1, -1.0), ("B", 0, -1.0), ("", 1, 0.0), ("cat dog", 1, 0.0), ("horse", 1, 0.0)],
+    [
+        ("dog", 1, 1.0),
+        ("B", 1, 1.0),
+        ("cat", 1, -1.0),
+        ("B", 0, -1.0),
+        ("", 1, 0.0),
+        ("cat dog", 1, 0.0),
+        ("horse", 1, 0.0),
+    ],
 )
 def test_reward(response: str, answer_index: int, expected: float) -> None:
-    """Right +1, another choice -1, nothing parsed 0: so guessing never beats silence in expectation below even odds."""
+    """Right +1, another choice -1, nothing parsed 0: so guessing never beats silence in expectation
+    below even odds.
+    """
     assert reward(response, WORDS, answer_index) == expected

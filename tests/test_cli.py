@@ -22,23 +22,48 @@ from tests.test_pipeline import ROOT
 def cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-m", "echodistill.cli", *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "echodistill.cli", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
     shown = cli("--help", cwd=tmp_path).stdout
     assert all(
-        name in shown for name in ("run", "ask", "listen", "export-audio", "doctor", "publish", "register", "champion", "provenance")
+        name in shown
+        for name in (
+            "run",
+            "ask",
+            "listen",
+            "export-audio",
+            "doctor",
+            "publish",
+            "register",
+            "champion",
+            "provenance",
+        )
     )
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys, echodistill.cli; print(sorted({'torch', 'transformers', 'mlflow', 'pandas', 'numpy'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.strip() == "[]"
+    code = (
+        "import sys, echodistill.cli; print(sorted({'torch', 'transformers', 'mlflow', 'pandas',"
+        " 'numpy'} & set(sys.modules)))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+        ).stdout.strip()
+        == "[]"
+    )
 
 
-@pytest.mark.parametrize("arguments", [("run",), ("publish",), ("register",), ("export-audio", "out"), ("listen",)])
+@pytest.mark.parametrize(
+    "arguments", [("run",), ("publish",), ("register",), ("export-audio", "out"), ("listen",)]
+)
 def test_outside_a_repository_it_says_so(arguments: tuple[str, ...], tmp_path: Path) -> None:
     result = cli(*arguments, cwd=tmp_path)
     assert result.returncode == 1
@@ -46,13 +71,19 @@ def test_outside_a_repository_it_says_so(arguments: tuple[str, ...], tmp_path: P
     assert "Traceback" not in result.stderr
 
 
-def test_a_store_that_does_not_work_is_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_work_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     for folder in ("raw", "test", "noise"):
         (tmp_path / "data" / folder).mkdir(parents=True)
     monkeypatch.setenv("ECHODISTILL_S3", "s3://bucket/prefix")
-    for name, value in {"ENDPOINT_URL_S3": "http://127.0.0.1:9", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "planted-secret"}.items():
+    for name, value in {
+        "ENDPOINT_URL_S3": "http://127.0.0.1:9",
+        "ACCESS_KEY_ID": "a",
+        "SECRET_ACCESS_KEY": "planted-secret",
+    }.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     result = cli("run", cwd=tmp_path)
     assert result.returncode == 1
@@ -63,7 +94,9 @@ def test_a_store_that_does_not_work_is_told_before_anything_runs(tmp_path: Path,
 
 @pytest.fixture
 def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The working folder is a repository with a folder of a benchmark; the overrides that name it."""
+    """The working folder is a repository with a folder of a benchmark; the overrides that name
+    it.
+    """
     shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     for folder in ("raw", "test", "noise", "mmau"):
@@ -74,25 +107,51 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("command", "more", "says"),
+    ("command", "more", "message"),
     [
-        ("run", [], r"base\.model: nano is pre-trained on training clips, and a test alone has none\. .*-S base\.model=FOLDER"),
-        ("run", ["base.model=x/y", "evaluation.student=gone"], r"evaluation\.student: gone holds no trained student"),
+        (
+            "run",
+            [],
+            (
+                r"base\.model: nano is pre-trained on training clips, and a test alone has none\."
+                r" .*-S base\.model=FOLDER"
+            ),
+        ),
+        (
+            "run",
+            ["base.model=x/y", "evaluation.student=gone"],
+            r"evaluation\.student: gone holds no trained student",
+        ),
         (
             "run",
             ["base.model=models/base"],
-            r"base\.model: models/base is where the pipeline puts the base.*cp -r models/base models/mine",
+            (
+                r"base\.model: models/base is where the pipeline puts the base.*cp -r models/base"
+                r" models/mine"
+            ),
         ),
-        ("compare", ["base.model=x/y"], r"the corpus is a test alone: nothing is trained.*say `echodistill run`"),
+        (
+            "compare",
+            ["base.model=x/y"],
+            r"the corpus is a test alone: nothing is trained.*say `echodistill run`",
+        ),
     ],
 )
 def test_what_a_test_alone_cannot_do_is_told_before_anything_runs(
-    command: str, more: list[str], says: str, benchmark: list[str], monkeypatch: pytest.MonkeyPatch
+    command: str,
+    more: list[str],
+    message: str,
+    benchmark: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("echodistill.repro.repro", lambda *_args: pytest.fail("it ran"))
     before = Path("params.yaml").read_bytes()
-    with pytest.raises(UserError, match=f"^{says}"):
-        commands.run(None, [*benchmark, *more]) if command == "run" else commands.compare(False, [*benchmark, *more], 1)
+    with pytest.raises(UserError, match=f"^{message}"):
+        (
+            commands.run(None, [*benchmark, *more])
+            if command == "run"
+            else commands.compare(False, [*benchmark, *more], 1)
+        )
     assert Path("params.yaml").read_bytes() == before
 
 
@@ -113,7 +172,10 @@ def test_a_test_alone_is_evaluated_and_stages_that_are_named_are_run_as_ever(
     assert "nothing is trained, registered or promoted" in capsys.readouterr().out
     commands.run(["corpus", "gate@corpus"], benchmark)
     commands.run(None, [])
-    assert (ran, shown) == ([["evaluation/dvc.yaml"], ["corpus", "gate@corpus"], []], ["evaluation", "closing"])
+    assert (ran, shown) == (
+        [["evaluation/dvc.yaml"], ["corpus", "gate@corpus"], []],
+        ["evaluation", "closing"],
+    )
 
 
 def test_listening_without_a_student_names_the_cure_and_opens_nothing(tmp_path: Path) -> None:
@@ -122,20 +184,27 @@ def test_listening_without_a_student_names_the_cure_and_opens_nothing(tmp_path: 
     result = cli("listen", "--port", "0", cwd=tmp_path)
     assert result.returncode == 1
     assert (
-        result.stderr == "error: models/student holds no trained model (run.json is missing): make one with `echodistill run train`\n"
+        result.stderr
+        == "error: models/student holds no trained model (run.json is missing): make one with"
+        " `echodistill run train`\n"
     )
     assert "loading base and student" in result.stdout
     assert "http" not in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("port", "says"), [("-1", "greater than or equal to 0"), ("65536", "less than or equal to 65535"), ("x", "integer")]
+    ("port", "message"),
+    [
+        ("-1", "greater than or equal to 0"),
+        ("65536", "less than or equal to 65535"),
+        ("x", "integer"),
+    ],
 )
-def test_listening_on_no_port_is_told(port: str, says: str, tmp_path: Path) -> None:
+def test_listening_on_no_port_is_told(port: str, message: str, tmp_path: Path) -> None:
     result = cli("listen", "--port", port, cwd=tmp_path)
     assert result.returncode == 2
     assert "--port" in result.stderr
-    assert says in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -147,7 +216,7 @@ def test_asking_without_a_student_names_the_cure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         (("--snr", "-5"), "--snr -5 needs a --noise"),
         (("--both", "--model", "base"), "leave --model out"),
@@ -158,10 +227,12 @@ def test_asking_without_a_student_names_the_cure(tmp_path: Path) -> None:
         (("--choices", "red,,blue"), "a choice is empty"),
     ],
 )
-def test_an_option_without_effect_or_sense_is_an_error(tmp_path: Path, options: tuple[str, ...], says: str) -> None:
+def test_an_option_without_effect_or_sense_is_an_error(
+    tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
     result = cli("ask", "clip.wav", "What?", *options, cwd=tmp_path)
     assert result.returncode == 1
-    assert says in result.stderr
+    assert message in result.stderr
 
 
 def test_overrides_are_yaml_and_checked() -> None:
@@ -192,7 +263,9 @@ def test_a_killed_override_is_put_back(tmp_path: Path, monkeypatch: pytest.Monke
         "import time; from pathlib import Path; from echodistill.overrides import overridden\n"
         "with overridden(Path('params.yaml'), ['seed=99']): time.sleep(60)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)})
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
     while not SAVED.exists() or params.read_bytes() == original:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
@@ -223,14 +296,22 @@ def test_two_runs_cannot_share_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
     with only_run_here():
         code = "from echodistill.run_lock import only_run_here\nwith only_run_here(): print('in')"
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        second = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+        second = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert second.returncode == 1
         assert "another `echodistill run` is under way" in second.stderr
     with only_run_here():
         pass
 
 
-def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_written_is_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".echodistill").write_text("in the way")
     with pytest.raises(UserError, match=r"run\.lock cannot be written"), only_run_here():
@@ -239,15 +320,24 @@ def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path, monkeypatc
 
 def test_the_doctor_works_without_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; sys.modules['torch'] = None\n"
-        "from echodistill.doctor import examine; print([f.cure for f in examine() if f.what == 'device'])"
+        "import sys; sys.modules['torch'] = None\nfrom echodistill.doctor import examine;"
+        " print([f.cure for f in examine() if f.what == 'device'])"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "make setup" in found.stdout
 
 
-def test_an_override_ends_with_the_run_also_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_override_ends_with_the_run_also_when_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     params = tmp_path / "params.yaml"
     params.write_bytes((ROOT / "params.yaml").read_bytes())
@@ -257,7 +347,9 @@ def test_an_override_ends_with_the_run_also_when_it_fails(tmp_path: Path, monkey
     assert params.read_bytes() == (ROOT / "params.yaml").read_bytes()
 
 
-def test_the_doctor_finds_what_is_here_and_names_cures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_finds_what_is_here_and_names_cures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     found = {finding.what: finding for finding in examine()}
     assert not found["torch"].cure

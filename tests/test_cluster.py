@@ -1,4 +1,6 @@
-"""Mapping over a Dask cluster keeps the order, raises in its place and does not run far ahead of whoever takes the results."""
+"""Mapping over a Dask cluster keeps the order, raises in its place and does not run far ahead of
+whoever takes the results.
+"""
 
 from collections.abc import Iterator
 

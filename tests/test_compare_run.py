@@ -1,4 +1,6 @@
-"""`echodistill compare` in a small project, from nothing to the page; then with nothing to do, and with one seed more."""
+"""`echodistill compare` in a small project, from nothing to the page; then with nothing to do, and
+with one seed more.
+"""
 
 import json
 from pathlib import Path
@@ -13,7 +15,7 @@ SMALL = (
     "-S",
     "comparison.systems=[distill, echodistill]",
     "-S",
-    "comparison.controls=[silent]",
+    "comparison.controls=[silence]",
     "-S",
     "comparison.denoisers=[wavelet]",
 )
@@ -22,10 +24,19 @@ SMALL = (
 def test_a_comparison_from_nothing_to_the_page(tmp_path: Path) -> None:
     small_project(tmp_path)
     environment = clean_environment(tmp_path)
-    said = run(tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "comparison.seeds=[1]").stdout
-    assert "echodistill - silent" in said
+    said = run(
+        tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "comparison.seeds=[1]"
+    ).stdout
+    assert "echodistill - silence" in said
     table = json.loads((tmp_path / "reports/compare.json").read_text())
-    assert set(table["systems"]) == {"base", "text", "constant", "distill", "echodistill", "silent"}
+    assert set(table["systems"]) == {
+        "base",
+        "text",
+        "constant",
+        "distill",
+        "echodistill",
+        "silence",
+    }
     assert table["systems"]["constant"]["gsr"]["value"] == 1.0
     assert table["systems"]["text"]["gsr"]["value"] == 1.0  # the same answer whatever is heard
     assert {"wavelet + base", "wavelet + student"} <= set(table["denoised"]["systems"])
@@ -33,13 +44,25 @@ def test_a_comparison_from_nothing_to_the_page(tmp_path: Path) -> None:
     assert "broken" in page  # the recording that is none is named
     unreadable = (tmp_path / "reports/unreadable_answers.csv").read_text().splitlines()
     assert f"<p>{len(unreadable) - 1:,} of" in page
-    runs = {name: json.loads((tmp_path / f"models/compared/{name}-1/run.json").read_text()) for name in ("echodistill", "silent")}
-    assert runs["echodistill"]["fingerprint"] != runs["silent"]["fingerprint"]
-    assert runs["echodistill"]["steps"] == runs["silent"]["steps"]
-    again = run(tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "comparison.seeds=[1]").stdout
+    runs = {
+        name: json.loads((tmp_path / f"models/compared/{name}-1/run.json").read_text())
+        for name in ("echodistill", "silence")
+    }
+    assert runs["echodistill"]["fingerprint"] != runs["silence"]["fingerprint"]
+    assert runs["echodistill"]["steps"] == runs["silence"]["steps"]
+    again = run(
+        tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "comparison.seeds=[1]"
+    ).stdout
     assert "Running stage" not in again
     assert (tmp_path / "reports/index.html").read_text() == page
-    more = run(tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "comparison.seeds=[1, 2]").stdout
+    more = run(
+        tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "comparison.seeds=[1, 2]"
+    ).stdout
     assert "train@distill-2" in more
     assert "Running stage 'comparison/dvc.yaml:train@distill-1'" not in more
-    assert json.loads((tmp_path / "reports/compare.json").read_text())["systems"]["echodistill"]["acc"]["seeds"] == 2
+    assert (
+        json.loads((tmp_path / "reports/compare.json").read_text())["systems"]["echodistill"][
+            "acc"
+        ]["seeds"]
+        == 2
+    )

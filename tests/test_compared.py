@@ -1,4 +1,6 @@
-"""The comparison's gates and its top figures: each expectation met by good artifacts and broken by one fault."""
+"""The comparison's gates and its top figures: each expectation met by good artifacts and broken by
+one fault.
+"""
 
 import copy
 import json
@@ -15,19 +17,29 @@ from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.headline import curve_points, top_figures
 from echodistill.gates.compared import compared_answers_checks, students_checks, table_checks
 from echodistill.gates.expect import Expect
-from echodistill.params import ComparisonParams
+from echodistill.params.comparison import ComparisonParams
 from echodistill.quality import validate
 from echodistill.records import Answer, GridRow, write_rows
 from tests.answers import answer
 from tests.test_evidence import SETTINGS, scored, system
 
-COMPARISON = ComparisonParams(seeds=(1, 2, 3), systems=("grpo", "echodistill"), controls=("silent",), denoisers=("wavelet",), folds=())
+COMPARISON = ComparisonParams(
+    seeds=(1, 2, 3),
+    systems=("grpo", "echodistill"),
+    controls=("silence",),
+    denoisers=("wavelet",),
+    folds=(),
+)
 NAMES = [f"{name}-{seed}" for name in COMPARISON.trained for seed in COMPARISON.seeds]
 
 
 def failed(checks: list[Expect]) -> dict[str, tuple[str, ...]]:
     """What is not met, with the rows that offend."""
-    return {result.says: result.ids for result in validate("it", checks, None).results if not result.passed}
+    return {
+        result.description: result.ids
+        for result in validate("it", checks, None).results
+        if not result.passed
+    }
 
 
 def students(folder: Path) -> Path:
@@ -35,7 +47,9 @@ def students(folder: Path) -> Path:
         (folder / name).mkdir(parents=True)
         (folder / name / "run.json").write_text(json.dumps({"steps": 2, "fingerprint": name}))
         rows = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.4}]
-        (folder / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (folder / name / "metrics.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows)
+        )
     return folder
 
 
@@ -44,7 +58,7 @@ def test_whole_trainings_of_one_length_pass(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "says"),
+    ("file", "content", "message"),
     [
         ("run.json", {"steps": 3, "fingerprint": "x"}, "equally many steps"),
         ("run.json", {"steps": 3, "fingerprint": "x"}, "every step of every training"),
@@ -52,9 +66,15 @@ def test_whole_trainings_of_one_length_pass(tmp_path: Path) -> None:
         ("metrics.jsonl", {"step": 1, "loss": math.nan}, "finite"),
     ],
 )
-def test_a_student_that_is_not_like_the_others_is_named(tmp_path: Path, file: str, content: dict[str, Any], says: str) -> None:
+def test_a_student_that_is_not_like_the_others_is_named(
+    tmp_path: Path, file: str, content: dict[str, Any], message: str
+) -> None:
     (students(tmp_path) / "echodistill-2" / file).write_text(json.dumps(content) + "\n")
-    (found,) = [ids for text, ids in failed(students_checks(tmp_path, COMPARISON)).items() if says in text]
+    (found,) = [
+        ids
+        for text, ids in failed(students_checks(tmp_path, COMPARISON)).items()
+        if message in text
+    ]
     assert "echodistill-2" in found
 
 
@@ -66,8 +86,14 @@ def answers_of(folder: Path) -> tuple[Path, Path]:
     ]
     (folder / "mixes").mkdir()
     write_rows(folder / "mixes/mixes.parquet", Mix, mixes)
-    write_rows(folder / "mixes/grid.parquet", GridRow, [GridRow(mix.mix_id, f"q-{mix.clip_id}") for mix in mixes])
-    rows = [answer(mix.mix_id, f"q-{mix.clip_id}", mix.noise_kind, mix.snr_db, "red") for mix in mixes]
+    write_rows(
+        folder / "mixes/grid.parquet",
+        GridRow,
+        [GridRow(mix.mix_id, f"q-{mix.clip_id}") for mix in mixes],
+    )
+    rows = [
+        answer(mix.mix_id, f"q-{mix.clip_id}", mix.noise_kind, mix.snr_db, "red") for mix in mixes
+    ]
     loud = [row for row in rows if row.snr_db != 20.0]
     (folder / "answers").mkdir()
     for name in [*NAMES, "text"]:
@@ -88,7 +114,10 @@ def test_answers_are_whole(tmp_path: Path, fault: str) -> None:
         "none": rows,
         "missing": rows[1:],
         "twice": [*rows, rows[0]],
-        "elsewhere": [*rows[:-1], answer(rows[-1].mix_id, rows[-1].question_id, "rain", 20.0, "red")],
+        "elsewhere": [
+            *rows[:-1],
+            answer(rows[-1].mix_id, rows[-1].question_id, "rain", 20.0, "red"),
+        ],
         "cut": [replace(rows[0], truncated=True, response_tokens=9), *rows[1:]],
     }[fault]
     write_rows(path, Answer, changed)
@@ -115,9 +144,11 @@ def table() -> dict[str, Any]:
         System("constant", (steady,)),
         system("grpo", 0.5),
         system("echodistill", 0.7),
-        system("silent", 0.4),
+        system("silence", 0.4),
     ]
-    made = table_of(systems, [("grpo", "base"), ("echodistill", "base"), ("echodistill", "grpo")], SETTINGS, 1)
+    made = table_of(
+        systems, [("grpo", "base"), ("echodistill", "base"), ("echodistill", "grpo")], SETTINGS, 1
+    )
     interval = {"value": 0.5, "low": 0.4, "high": 0.6}
     denoised = {"systems": {"wavelet + base": {"acc": interval}}}
     distortions = {"reverb": {"conditions": [{"severity": 0.5, "base": dict(interval)}]}}
@@ -125,7 +156,7 @@ def table() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "says"),
+    ("path", "value", "message"),
     [
         ((), None, ""),
         (("systems", "text"), None, "has its row"),
@@ -141,7 +172,9 @@ def table() -> dict[str, Any]:
         (("distortions", "reverb", "conditions", 0, "base", "low"), 0.9, "within its interval"),
     ],
 )
-def test_figures_can_be_true(tmp_path: Path, table: dict[str, Any], path: tuple[Any, ...], value: Any, says: str) -> None:
+def test_figures_can_be_true(
+    tmp_path: Path, table: dict[str, Any], path: tuple[Any, ...], value: Any, message: str
+) -> None:
     broken = copy.deepcopy(table)
     if path:
         *outer, last = path
@@ -154,28 +187,47 @@ def test_figures_can_be_true(tmp_path: Path, table: dict[str, Any], path: tuple[
             node[last] = value
     (tmp_path / "compare.json").write_text(json.dumps(broken))
     said = failed(table_checks(tmp_path / "compare.json", COMPARISON))
-    assert any(says in text for text in said) if says else not said
+    assert any(message in text for text in said) if message else not said
 
 
 def test_top_figures_and_curves_are_those_of_the_table(table: dict[str, Any]) -> None:
     top = top_figures(table)
     assert set(top) == {*table["systems"], *table["differences"]}
     assert top["echodistill"]["gsr"] == table["systems"]["echodistill"]["gsr"]["value"]
-    assert top["echodistill - grpo"]["acc"] == table["differences"]["echodistill - grpo"]["acc"]["value"]
+    assert (
+        top["echodistill - grpo"]["acc"]
+        == table["differences"]["echodistill - grpo"]["acc"]["value"]
+    )
     points = {(row["system"], row["snr_db"]): row for row in curve_points(table)}
     assert len(points) == 6 * 3
     found, wanted = points["grpo", -10.0], table["systems"]["grpo"]["noisy@-10"]
-    assert (found["noisy"], found["noisy_low"], found["noisy_high"]) == (wanted["value"], wanted["low"], wanted["high"])
+    assert (found["noisy"], found["noisy_low"], found["noisy_high"]) == (
+        wanted["value"],
+        wanted["low"],
+        wanted["high"],
+    )
 
 
 def test_a_budget_is_the_mean_of_the_seeds() -> None:
-    sampling = [[{"sampled_tokens": 90.0, "target_tokens": 20.0}] * 4, [{"sampled_tokens": 110.0, "target_tokens": 20.0}] * 4]
-    assert budget_of(sampling, 24) == {"steps": 4, "prompts": 96, "sampled_tokens": 400, "target_tokens": 80}
+    sampling = [
+        [{"sampled_tokens": 90.0, "target_tokens": 20.0}] * 4,
+        [{"sampled_tokens": 110.0, "target_tokens": 20.0}] * 4,
+    ]
+    assert budget_of(sampling, 24) == {
+        "steps": 4,
+        "prompts": 96,
+        "sampled_tokens": 400,
+        "target_tokens": 80,
+    }
     assert budget_of([[{"target_tokens": 30.0}]], 8)["sampled_tokens"] == 0
 
 
-def test_a_constant_answer_that_names_two_choices_is_steady_all_the_same(tmp_path: Path, table: dict[str, Any]) -> None:
-    """ "C" is the text of one choice and the letter of another: such a question counts as disagreement."""
+def test_a_constant_answer_that_names_two_choices_is_steady_all_the_same(
+    tmp_path: Path, table: dict[str, Any]
+) -> None:
+    """ "C" is the text of one choice and the letter of another: such a question counts as
+    disagreement.
+    """
     other = copy.deepcopy(table)
     for metric, rate in (("gsr", 0.8), ("unparsed", 0.2)):
         other["systems"]["constant"][metric] |= {"low": rate, "value": rate, "high": rate}

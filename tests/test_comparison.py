@@ -1,4 +1,6 @@
-"""comparison/dvc.yaml and what its stages do: declared imports and parameters, systems by name, answers with something in front."""
+"""comparison/dvc.yaml and what its stages do: declared imports and parameters, systems by name,
+answers with something in front.
+"""
 
 import ast
 import copy
@@ -12,25 +14,32 @@ import numpy as np
 import pytest
 import yaml
 
-from echodistill.answering.grid import answer_grid, grid_items, without_audio
-from echodistill.answering.journal import Item
-from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.denoise import DENOISERS
 from echodistill.audio.mixing import Mix, draw
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.closure import ROOT, closure
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.import_graph import ROOT
+from echodistill.inference.answer_grid import answer_grid, grid_items, without_audio
+from echodistill.inference.resumable import Item
+from echodistill.inference.sample import denoised_mixes
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate
-from echodistill.params import Control, Denoiser, System, TrainParams, validate_params
+from echodistill.params.comparison import Denoiser, System
+from echodistill.params.references import Control
+from echodistill.params.train import TrainParams
+from echodistill.params.whole import validate_params
 from echodistill.records import Answer, GridRow, read_rows, write_rows
 from echodistill.stages.train_system import train_system
 from echodistill.systems import SYSTEMS, check_distinct, settings_for
 from flows.graph import read_graph
 from tests.noise_cases import write_procedural
 
-GRAPH: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "comparison/dvc.yaml").read_text())["stages"]
-EVALUATION: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "evaluation/dvc.yaml").read_text())["stages"]
+GRAPH: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "comparison/dvc.yaml").read_text())[
+    "stages"
+]
+EVALUATION: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "evaluation/dvc.yaml").read_text())[
+    "stages"
+]
 BOTH = GRAPH | {f"evaluation: {name}": stage for name, stage in EVALUATION.items()}
 """Of a comparison, and of a test alone."""
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -41,14 +50,20 @@ def module_of(stage: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_a_stage_declares_every_module_it_imports(name: str) -> None:
-    assert sorted(dep for dep in BOTH[name]["deps"] if dep.endswith(".py")) == closure(module_of(BOTH[name]))
+def test_a_stage_depends_on_the_hash_of_its_own_code_and_on_no_file_of_it(name: str) -> None:
+    module = module_of(BOTH[name]).rpartition(".")[2]
+    of_code = [dep for dep in BOTH[name]["deps"] if dep.startswith("build/") or ".py" in dep]
+    assert of_code == [f"build/code/{module}.sha256"]
 
 
 @pytest.mark.parametrize("name", BOTH)
 def test_a_stage_declares_exactly_the_parameters_it_reads(name: str) -> None:
     source = (ROOT / f"{module_of(BOTH[name]).replace('.', '/')}.py").read_text()
-    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"]
+    calls = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"
+    ]
     (sections,) = [keyword.value for keyword in calls[0].keywords if keyword.arg == "sections"]
     assert sorted(BOTH[name]["params"]) == sorted(ast.literal_eval(sections))
 
@@ -76,15 +91,22 @@ def test_every_system_and_seed_of_the_parameters_is_a_stage_and_leads_to_the_rep
     leading = {node.name for node in read_graph(ROOT, "comparison/dvc.yaml:report")}
     for system in PARAMS["comparison"]["systems"]:
         for seed in PARAMS["comparison"]["seeds"]:
-            assert {f"comparison/dvc.yaml:{stage}@{system}-{seed}" for stage in ("train", "answer")} <= leading
+            assert {
+                f"comparison/dvc.yaml:{stage}@{system}-{seed}" for stage in ("train", "answer")
+            } <= leading
     for control in PARAMS["comparison"]["controls"]:
         assert f"comparison/dvc.yaml:control_references@{control}" in leading
         for seed in PARAMS["comparison"]["seeds"]:
-            assert {f"comparison/dvc.yaml:{stage}_control@{control}-{seed}" for stage in ("train", "answer")} <= leading
+            assert {
+                f"comparison/dvc.yaml:{stage}_control@{control}-{seed}"
+                for stage in ("train", "answer")
+            } <= leading
     for denoiser in PARAMS["comparison"]["denoisers"]:
         assert f"comparison/dvc.yaml:answer_denoised@{denoiser}" in leading
     assert {"corpus", "base", "predict@base"} <= leading
-    assert not [node.name for node in read_graph(ROOT) if "comparison" in node.name and ":" in node.name]
+    assert not [
+        node.name for node in read_graph(ROOT) if "comparison" in node.name and ":" in node.name
+    ]
 
 
 def test_the_names_that_parameters_may_have_are_those_of_the_tables() -> None:
@@ -104,8 +126,8 @@ def test_one_training_by_two_names_is_refused() -> None:
 
 def test_a_comparison_wants_the_matched_teacher() -> None:
     raw = copy.deepcopy(PARAMS)
-    raw["references"]["hears"] = "silent"
-    with pytest.raises(UserError, match=r"references\.hears: a comparison needs `matched`"):
+    raw["references"]["view"] = "silence"
+    with pytest.raises(UserError, match=r"references\.view: a comparison needs `clean`"):
         train_system(validate_params(raw, "params.yaml"), "sft", 1, *[Path("nowhere")] * 5)
 
 
@@ -129,16 +151,24 @@ def grid(tmp_path: Path, corpus: Corpus) -> tuple[Path, list[Mix]]:
     """Each test clip clean and in white noise at two levels."""
     clips = [clip.clip_id for clip in corpus.clips_of("test")][:2]
     mixes = [
-        draw(1, clip, "test", kind, snr, 0, ()) for clip in clips for kind, snr in (("clean", None), ("gauss", -5.0), ("gauss", 20.0))
+        draw(1, clip, "test", kind, snr, 0, ())
+        for clip in clips
+        for kind, snr in (("clean", None), ("gauss", -5.0), ("gauss", 20.0))
     ]
     write_rows(tmp_path / "mixes.parquet", Mix, mixes)
     write_procedural(tmp_path)
     of_clip = {question.clip_id: question.question_id for question in corpus.questions_of("test")}
-    write_rows(tmp_path / "grid.parquet", GridRow, [GridRow(mix.mix_id, of_clip[mix.clip_id]) for mix in mixes])
+    write_rows(
+        tmp_path / "grid.parquet",
+        GridRow,
+        [GridRow(mix.mix_id, of_clip[mix.clip_id]) for mix in mixes],
+    )
     return tmp_path, mixes
 
 
-def test_a_denoiser_stands_before_the_model_in_every_condition(tmp_path: Path, tiny_corpus: Corpus) -> None:
+def test_a_denoiser_stands_before_the_model_in_every_condition(
+    tmp_path: Path, tiny_corpus: Corpus
+) -> None:
     folder, mixes = grid(tmp_path, tiny_corpus)
     noise = NoiseLibrary(tiny_corpus.waveform)
     plain = grid_items(tiny_corpus, folder, noise)
@@ -169,7 +199,9 @@ def test_without_audio_the_answer_depends_on_the_question_alone(
     tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = grid(tmp_path, tiny_corpus)
-    items = without_audio(tiny_corpus, grid_items(tiny_corpus, folder, NoiseLibrary(tiny_corpus.waveform)))
+    items = without_audio(
+        tiny_corpus, grid_items(tiny_corpus, folder, NoiseLibrary(tiny_corpus.waveform))
+    )
     prompts = [item.prompt() for item in items]
     assert all(prompt.waveform is None for prompt in prompts)
     batch = encode(tiny_llm, prompts)

@@ -1,4 +1,6 @@
-"""Stated lengths in every container: truncated recordings are refused, those of programs that stated none are read whole."""
+"""Stated lengths in every container: truncated recordings are refused, those of programs that
+stated none are read whole.
+"""
 
 import io
 import struct
@@ -13,7 +15,21 @@ from echodistill.errors import UserError
 
 CONTAINERS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU", "NIST", "FLAC", "OGG", "MP3")
 SAMPLES = 8_001  # odd, so that some containers pad it
-RARE = ("AVR", "HTK", "SVX", "MAT4", "MAT5", "MPC2K", "PAF", "PVF", "SDS", "IRCAM", "VOC", "WVE", "XI")
+RARE = (
+    "AVR",
+    "HTK",
+    "SVX",
+    "MAT4",
+    "MAT5",
+    "MPC2K",
+    "PAF",
+    "PVF",
+    "SDS",
+    "IRCAM",
+    "VOC",
+    "WVE",
+    "XI",
+)
 UNREADABLE = ("DWVW_12", "DWVW_16", "DWVW_24")
 """libsndfile writes them, but cannot read them to the end."""
 
@@ -35,7 +51,9 @@ def all_kinds(containers: tuple[str, ...]) -> Iterator[tuple[str, str, bytes]]:
             for endian in ("FILE", "BIG", "LITTLE"):
                 for rate in (16_000, 8_000):
                     try:
-                        content = encoded(noise(), rate, format=container, subtype=codec, endian=endian)
+                        content = encoded(
+                            noise(), rate, format=container, subtype=codec, endian=endian
+                        )
                     except (soundfile.LibsndfileError, ValueError):
                         continue
                     if codec not in UNREADABLE:
@@ -64,7 +82,11 @@ def test_every_codec_is_read_whole_and_refused_when_cut(container: str) -> None:
     tried = 0
     for kind, codec, content in all_kinds((container,)):
         whole = samples_in(content)
-        rounded = 1_200 if container == "MP3" or codec.startswith(("G7", "GSM")) or "ADPCM" in codec else 1
+        rounded = (
+            1_200
+            if container == "MP3" or codec.startswith(("G7", "GSM")) or "ADPCM" in codec
+            else 1
+        )
         assert abs(whole - SAMPLES * 16_000 // int(kind.split()[-1])) <= 2 * rounded, kind
         for share in (0.1, 0.5, 0.97):
             assert "truncated" in fault_of(content[: int(share * len(content))]), (kind, share)
@@ -74,7 +96,9 @@ def test_every_codec_is_read_whole_and_refused_when_cut(container: str) -> None:
 
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_what_stands_behind(container: str) -> None:
-    """Tags and zeros are no sound; another recording is read too, and samples that no header counts are not passed over."""
+    """Tags and zeros are no sound; another recording is read too, and samples that no header counts
+    are not passed over.
+    """
     for kind, _, content in all_kinds((container,)):
         whole = samples_in(content)
         assert samples_in(content + b"TAG" + bytes(125)) == whole, kind
@@ -103,26 +127,47 @@ def test_what_follows_a_flac_is_read_or_refused(behind: str, channels: int) -> N
 
 
 def test_a_compressed_sphere_is_named_as_such() -> None:
-    content = encoded(noise(), format="NIST").replace(b"sample_coding -s3 pcm", b"sample_coding -s26 pcm,embedded-shorten-v2.00")
+    content = encoded(noise(), format="NIST").replace(
+        b"sample_coding -s3 pcm", b"sample_coding -s26 pcm,embedded-shorten-v2.00"
+    )
     assert b"embedded-shorten" in content
-    assert "NIST SPHERE compressed with shorten-v2.00, which is not read here: convert it" in fault_of(content[:9_000])
+    assert (
+        "NIST SPHERE compressed with shorten-v2.00, which is not read here: convert it"
+        in fault_of(content[:9_000])
+    )
 
 
 def test_joined_recordings_are_read_in_order_and_must_be_alike() -> None:
     first, second = noise(4_000), noise(6_000)
     for container in ("WAV", "AIFF", "FLAC", "W64", "CAF", "AU", "NIST", "RF64"):
         joined = encoded(first, format=container) + encoded(second, format=container)
-        parts = np.concatenate([decoded(encoded(part, format=container)) for part in (first, second)])
-        assert np.allclose(decoded(joined), parts, atol=0.01), container  # each is read at its own mean
+        parts = np.concatenate(
+            [decoded(encoded(part, format=container)) for part in (first, second)]
+        )
+        # each is read at its own mean
+        assert np.allclose(decoded(joined), parts, atol=0.01), container
         unlike = encoded(first, format=container) + encoded(second, 8_000, format=container)
-        assert "joined of recordings that differ (1 channels at 8000 Hz and 1 channels at 16000 Hz)" in fault_of(unlike)
+        assert (
+            "joined of recordings that differ (1 channels at 8000 Hz and 1 channels at 16000 Hz)"
+            in fault_of(unlike)
+        )
     with pytest.raises(UserError, match=r"0\.6 s is longer than the allowed 0\.5 s"):
         decode_bytes(joined, "clip", 0.5)
 
 
 # lengths that nobody filled in
 
-WAV32 = (0, 0x7FFFFFFF, 0x7FFFFFFF - 36, 0x7FFFF000, 0x7F000000, 0x80000000, 0x80000024, 0xFFFFFFFF, 0xFFFFFFFF - 44)
+WAV32 = (
+    0,
+    0x7FFFFFFF,
+    0x7FFFFFFF - 36,
+    0x7FFFF000,
+    0x7F000000,
+    0x80000000,
+    0x80000024,
+    0xFFFFFFFF,
+    0xFFFFFFFF - 44,
+)
 
 
 def with_length(container: str, length: int) -> bytes:
@@ -169,12 +214,16 @@ def test_an_unclosed_wav_states_zero_twice() -> None:
 def test_no_samples_and_other_chunks_behind_are_no_recording() -> None:
     empty = encoded(noise(0), format="WAV")
     assert "holds no samples" in fault_of(empty)
-    assert "holds no samples" in fault_of(empty + struct.pack("<4sI", b"LIST", 2_000) + b"INFO" + bytes(range(1, 250)) * 8 + bytes(4))
+    assert "holds no samples" in fault_of(
+        empty + struct.pack("<4sI", b"LIST", 2_000) + b"INFO" + bytes(range(1, 250)) * 8 + bytes(4)
+    )
 
 
 @pytest.mark.parametrize("container", ["WAV", "AIFF", "AU", "RF64", "CAF"])
 def test_a_length_that_is_too_small_is_not_believed(container: str) -> None:
-    assert "bytes stand behind the end that its header states" in fault_of(with_length(container, 4_000))
+    assert "bytes stand behind the end that its header states" in fault_of(
+        with_length(container, 4_000)
+    )
 
 
 def test_sphere_states_a_number_of_samples() -> None:
@@ -182,13 +231,20 @@ def test_sphere_states_a_number_of_samples() -> None:
     assert "truncated: the header claims 18000 bytes of samples, 16002 are there" in fault_of(
         content.replace(b"sample_count -i 8001", b"sample_count -i 9000")
     )
-    assert "bytes stand behind" in fault_of(content.replace(b"sample_count -i 8001", b"sample_count -i 1000"))
+    assert "bytes stand behind" in fault_of(
+        content.replace(b"sample_count -i 8001", b"sample_count -i 1000")
+    )
     assert samples_in(content.replace(b"sample_count -i 8001", b"sample_count -i 0000")) == SAMPLES
 
 
 def test_chunks_are_found_whether_padded_or_not() -> None:
     content = encoded(noise(), format="WAV")
-    for listed in (b"LIST\x03\0\0\0abc\0", b"LIST\x03\0\0\0abc", b"JUNK\x04\0\0\0abcd", b"bext\0\0\0\0"):
+    for listed in (
+        b"LIST\x03\0\0\0abc\0",
+        b"LIST\x03\0\0\0abc",
+        b"JUNK\x04\0\0\0abcd",
+        b"bext\0\0\0\0",
+    ):
         before = content[:36] + listed + content[36:]
         assert samples_in(content + b"\0" + listed) == SAMPLES
         if listed != b"LIST\x03\0\0\0abc":  # libsndfile finds it no more than padded
@@ -196,12 +252,16 @@ def test_chunks_are_found_whether_padded_or_not() -> None:
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_damaged_headers_give_a_clip_or_one_clear_error(container: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_damaged_headers_give_a_clip_or_one_clear_error(
+    container: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     stream = np.random.default_rng(0)
     kinds = [content for _, _, content in all_kinds((container,))]
     for _ in range(150):
         content = bytearray(kinds[stream.integers(len(kinds))])
-        for place in stream.integers(0, min(len(content), int(stream.choice([16, 64, 1_200]))), size=3):
+        for place in stream.integers(
+            0, min(len(content), int(stream.choice([16, 64, 1_200]))), size=3
+        ):
             content[place] = stream.choice([0, 1, 2, 0x7F, 0x80, 0xFF])
         try:
             samples_in(bytes(content))
@@ -226,7 +286,8 @@ def test_a_flac_of_unknown_length(codec: str, samples: int) -> None:
             content = encoded(noise(samples, channels), rate, format="FLAC", subtype=codec)
             whole = decoded(content)
             assert np.array_equal(decoded(with_total(content, 0)), whole), (channels, rate)
-            assert np.array_equal(decoded(with_total(content, samples // 2)), whole)  # too few are no more believed
+            # too few are no more believed
+            assert np.array_equal(decoded(with_total(content, samples // 2)), whole)
             assert "truncated" in fault_of(with_total(content, samples + 1))
             for cut in (1, 5):
                 assert "truncated" in fault_of(with_total(content, 0)[:-cut]), cut
@@ -242,16 +303,23 @@ def test_an_ogg_ends_with_its_last_page(codec: str) -> None:
     assert abs(samples_in(content) - 80_000) <= 1
     pages = [at for at in range(len(content)) if content.startswith(b"OggS", at)]
     for page in pages[1:]:
-        assert "truncated: its last Ogg page is not marked as the end; or its recorder was stopped" in fault_of(content[:page])
+        assert (
+            "truncated: its last Ogg page is not marked as the end; or its recorder was stopped"
+            in fault_of(content[:page])
+        )
         assert "truncated: its last Ogg page is cut off" in fault_of(content[: page + 10])
         assert "truncated: its last Ogg page is cut off" in fault_of(content[: page + 40])
     middle = pages[len(pages) // 2]
-    assert "is no Ogg page, though more pages follow" in fault_of(content[:middle] + b"junk" + content[middle:])
+    assert "is no Ogg page, though more pages follow" in fault_of(
+        content[:middle] + b"junk" + content[middle:]
+    )
     assert samples_in(content + b"\0junk" * 20) == samples_in(content)
 
 
 def test_one_ogg_behind_another_may_have_another_codec() -> None:
-    vorbis, opus = (encoded(noise(16_000), 48_000, format="OGG", subtype=codec) for codec in ("VORBIS", "OPUS"))
+    vorbis, opus = (
+        encoded(noise(16_000), 48_000, format="OGG", subtype=codec) for codec in ("VORBIS", "OPUS")
+    )
     assert abs(samples_in(vorbis + opus + vorbis) - 16_000) <= 3
 
 
@@ -270,14 +338,20 @@ def frames_of(content: bytes) -> list[bytes]:
         bits = int.from_bytes(content[position : position + 4], "big")
         version = bits >> 19 & 3
         rate = rates[version][bits >> 10 & 3]
-        size = (144 if version == 3 else 72) * 1000 * kilobits[version == 3][bits >> 12 & 15] // rate + (bits >> 9 & 1)
+        size = (144 if version == 3 else 72) * 1000 * kilobits[version == 3][
+            bits >> 12 & 15
+        ] // rate + (bits >> 9 & 1)
         starts.append(content[position : position + size])
         position += size
     return starts
 
 
-def mp3(rate: int, mode: str, channels: int = 1, loud_at_the_end: bool = True, seconds: float = 1.0) -> bytes:
-    """Quiet at first and loud at the end, or the other way round, so that a rate guessed from the first frame is wrong."""
+def mp3(
+    rate: int, mode: str, channels: int = 1, loud_at_the_end: bool = True, seconds: float = 1.0
+) -> bytes:
+    """Quiet at first and loud at the end, or the other way round, so that a rate guessed from the
+    first frame is wrong.
+    """
     samples = noise(int(rate * seconds), channels)
     samples[: len(samples) * 2 // 3] *= 1e-4
     samples = samples if loud_at_the_end else samples[::-1]
@@ -298,21 +372,40 @@ def test_an_mp3_is_read_whole_whether_it_states_its_length(rate: int, mode: str)
         assert b"Info" in first or b"Xing" in first
         bare = b"".join(sound)
         per_frame = 1_152 if rate >= 32_000 else 576
-        whole = (len(sound) * per_frame - 529) * 16_000 / rate  # the decoder itself begins 529 samples late
-        for variant in (bare, bare + b"TAG" + bytes(125), bare + b"APETAGEX" + struct.pack("<IIII", 2_000, 100, 1, 0) + bytes(2_008)):
+        # the decoder itself begins 529 samples late
+        whole = (len(sound) * per_frame - 529) * 16_000 / rate
+        for variant in (
+            bare,
+            bare + b"TAG" + bytes(125),
+            bare + b"APETAGEX" + struct.pack("<IIII", 2_000, 100, 1, 0) + bytes(2_008),
+        ):
             assert abs(samples_in(variant) - whole) <= 2
         assert abs(samples_in(bare + bare) - 2 * whole - 529 * 16_000 / rate) <= 3
         assert abs(samples_in(content + content) - 32_000) <= 4
         assert abs(samples_in(content + bare) - 2 * whole - 529 * 16_000 / rate) <= 3
-        for cut in (content[:-1], bare[:-1], content[: len(content) // 2], b"".join(sound[:10]) + sound[10][:30]):
+        for cut in (
+            content[:-1],
+            bare[:-1],
+            content[: len(content) // 2],
+            b"".join(sound[:10]) + sound[10][:30],
+        ):
             assert "truncated" in fault_of(cut)
         short = first + b"".join(sound[: len(sound) // 2])
-        assert f"truncated: the header claims {len(sound)} MPEG frames, {len(sound) // 2} are there" in fault_of(short)
+        assert (
+            f"truncated: the header claims {len(sound)} MPEG frames, {len(sound) // 2} are there"
+            in fault_of(short)
+        )
 
 
 def test_stray_bytes_between_mp3_frames_end_nothing() -> None:
     _, *sound = frames_of(mp3(44_100, "VARIABLE"))
     half = len(sound) // 2
-    between = b"".join(sound[:half]) + b"ID3\x04\0\0\0\0\x10\0" + bytes(2_048) + bytes(3_000) + b"".join(sound[half:])
+    between = (
+        b"".join(sound[:half])
+        + b"ID3\x04\0\0\0\0\x10\0"
+        + bytes(2_048)
+        + bytes(3_000)
+        + b"".join(sound[half:])
+    )
     assert abs(samples_in(between) - samples_in(b"".join(sound))) <= 1
     assert "bytes stand behind the end" in fault_of(b"".join(sound) + b"\x12\x34" * 1_000)

@@ -1,4 +1,6 @@
-"""A question that holds a control token of the very tokenizer that reads it is refused before anything is trained on it."""
+"""A question that holds a control token of the very tokenizer that reads it is refused before
+anything is trained on it.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +9,9 @@ import pytest
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
-from echodistill.asking import answer
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.inference.single_clip import answer
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.control_tokens import check_questions, control_tokens
 from echodistill.records import Question, write_rows
@@ -26,24 +28,32 @@ def tokenizer(tiny_llm: AudioLLM, tmp_path: Path) -> PreTrainedTokenizerFast:
     tiny_llm.tokenizer.save_pretrained(tmp_path / "tokenizer")
     made = PreTrainedTokenizerFast.from_pretrained(tmp_path / "tokenizer")
     made.add_special_tokens({"bos_token": "<s>", "unk_token": "[UNK]"})
-    made.add_tokens([AddedToken("<start_of_turn>", special=True), AddedToken("plain", special=False)])
+    made.add_tokens(
+        [AddedToken("<start_of_turn>", special=True), AddedToken("plain", special=False)]
+    )
     return made
 
 
 @pytest.mark.parametrize("token", ["<s>", "[UNK]", "<start_of_turn>", "<|im_end|>", "<|AUDIO|>"])
-def test_any_control_token_of_the_tokenizer_is_found(tokenizer: PreTrainedTokenizerFast, token: str) -> None:
+def test_any_control_token_of_the_tokenizer_is_found(
+    tokenizer: PreTrainedTokenizerFast, token: str
+) -> None:
     assert token in control_tokens(tokenizer)
     for row in (replace(ASKED, question=f"Which{token}?"), replace(ASKED, choices=("low", token))):
         with pytest.raises(UserError, match=r"question q1 holds .* a control token of the model"):
             check_questions(tokenizer, [ASKED, row])
 
 
-def test_what_is_a_word_to_the_tokenizer_is_none(tokenizer: PreTrainedTokenizerFast, tiny_llm: AudioLLM) -> None:
+def test_what_is_a_word_to_the_tokenizer_is_none(
+    tokenizer: PreTrainedTokenizerFast, tiny_llm: AudioLLM
+) -> None:
     check_questions(tokenizer, [replace(ASKED, question="A plain one?", choices=("<b>", "[x]"))])
     check_questions(tiny_llm.tokenizer, [replace(ASKED, question="<s> or [UNK]?")])
 
 
-def test_a_base_is_not_trained_on_it(tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_base_is_not_trained_on_it(
+    tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A corpus that was made before such rows were put aside."""
     monkeypatch.chdir(tmp_path)
     rows = [replace(row, question="Which <|AUDIO|>?") for row in tiny_corpus.questions.values()]
@@ -58,6 +68,9 @@ def test_a_base_is_not_trained_on_it(tiny_corpus: Corpus, tmp_path: Path, monkey
 
 def test_nor_is_a_model_asked(tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:
     waveform = tiny_corpus.waveform("test-0")
-    for question, choices in (("Which <|AUDIO|>?", ["low", "high"]), ("Which?", ["low", "<|im_end|>"])):
+    for question, choices in (
+        ("Which <|AUDIO|>?", ["low", "high"]),
+        ("Which?", ["low", "<|im_end|>"]),
+    ):
         with pytest.raises(UserError, match="a control token of the model"):
             answer(tiny_llm, waveform, question, choices, None)

@@ -1,4 +1,6 @@
-"""The decision on a promotion: its figures against hand-worked cases, and what it lets through when the truth is known."""
+"""The decision on a promotion: its figures against hand-worked cases, and what it lets through when
+the truth is known.
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,13 +12,21 @@ import pytest
 
 from echodistill.champion_answers import ANSWERS, ChampionStatus, write_status
 from echodistill.errors import UserError
-from echodistill.evaluation.criteria import AGAINST_BASE, CRITERIA, DecisionSize, Judged, judge, obstacles, remarks
+from echodistill.evaluation.criteria import (
+    AGAINST_BASE,
+    CRITERIA,
+    DecisionSize,
+    Judged,
+    judge,
+    obstacles,
+    remarks,
+)
 from echodistill.evaluation.decision import decision_size, paired_differences
 from echodistill.evaluation.explained import Faults, explain, next_steps
 from echodistill.evaluation.intervals import Interval
 from echodistill.evaluation.skill import Skill
 from echodistill.evaluation.units import unit_of
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, Clip, Question, write_rows
 from echodistill.report.sentences import decision_lines
 from echodistill.stages.promote import promote
@@ -49,7 +59,9 @@ def clip_of(number: int, groups: int = GROUPS) -> Clip:
 
 
 def question_of(clip: Clip) -> Question:
-    return Question(f"q-{clip.clip_id}", clip.clip_id, "decision", "Which colour?", CHOICES, CHOICES[0], 0)
+    return Question(
+        f"q-{clip.clip_id}", clip.clip_id, "decision", "Which colour?", CHOICES, CHOICES[0], 0
+    )
 
 
 CORPUS = {clip.clip_id: clip for clip in map(clip_of, range(CLIPS))}
@@ -63,7 +75,9 @@ Decide = Callable[..., dict[str, object]]
 
 
 def answers_of(is_right: IsRight, forced_right: IsRight | None = None) -> list[Answer]:
-    """Answers to every clip, clean and at each level, whose free answer and whose most likely choice are right or wrong."""
+    """Answers to every clip, clean and at each level, whose free answer and whose most likely
+    choice are right or wrong.
+    """
     forced_right = forced_right or is_right
     return [
         answer(
@@ -81,7 +95,9 @@ def answers_of(is_right: IsRight, forced_right: IsRight | None = None) -> list[A
 
 
 def first_right(clean: int, noisy: int, forced: int | None = None) -> list[Answer]:
-    """So many clips in a hundred are answered rightly, the same in every group; clean, in noise, and by forced choice in noise."""
+    """So many clips in a hundred are answered rightly, the same in every group; clean, in noise,
+    and by forced choice in noise.
+    """
 
     def share_of(number: int) -> int:
         return (number // GROUPS) * 100 // (CLIPS // GROUPS)
@@ -90,7 +106,9 @@ def first_right(clean: int, noisy: int, forced: int | None = None) -> list[Answe
         return share_of(number) < (clean if snr_db is None else noisy)
 
     def forced_right(number: int, snr_db: float | None) -> bool:
-        return right(number, snr_db) if snr_db is None or forced is None else share_of(number) < forced
+        return (
+            right(number, snr_db) if snr_db is None or forced is None else share_of(number) < forced
+        )
 
     return answers_of(right, forced_right)
 
@@ -105,16 +123,23 @@ def decide(tmp_path: Path) -> Decide:
     champion.mkdir()
 
     def of(
-        base: Sequence[Answer], student: Sequence[Answer], of_champion: Sequence[Answer] | None = None, reason: str = ""
+        base: Sequence[Answer],
+        student: Sequence[Answer],
+        of_champion: Sequence[Answer] | None = None,
+        reason: str = "",
     ) -> dict[str, object]:
         write_rows(tmp_path / "base.parquet", Answer, base)
         write_rows(tmp_path / "student.parquet", Answer, student)
         write_rows(champion / ANSWERS, Answer, of_champion or [])
         none = of_champion is None and not reason
-        write_status(champion, ChampionStatus(None if none else "3", "none yet" if none else reason))
+        write_status(
+            champion, ChampionStatus(None if none else "3", "none yet" if none else reason)
+        )
         (tmp_path / "base.json").write_text(json.dumps(asdict(SKILL)))
         answers = tmp_path / "base.parquet", tmp_path / "student.parquet", champion
-        promote(PARAMS, tmp_path / "out.json", tmp_path / "corpus", *answers, tmp_path / "base.json")
+        promote(
+            PARAMS, tmp_path / "out.json", tmp_path / "corpus", *answers, tmp_path / "base.json"
+        )
         found: dict[str, object] = json.loads((tmp_path / "out.json").read_text())
         return found
 
@@ -128,12 +153,16 @@ def unmet(decision: dict[str, object]) -> set[tuple[str, str]]:
 
 
 def test_the_differences_are_those_worked_out_by_hand() -> None:
-    base, student = first_right(clean=90, noisy=40, forced=50), first_right(clean=85, noisy=60, forced=55)
+    base, student = (
+        first_right(clean=90, noisy=40, forced=50),
+        first_right(clean=85, noisy=60, forced=55),
+    )
     found = paired_differences(student, base, QUESTIONS, UNITS, PARAMS.compare, 1)
     assert {name: round(each.value, 9) for name, each in found.items()} == {
         "acc": 0.2,
         "acc_forced": 0.05,
-        # agreement with the own clean answer: of base 40 right in both and 10 wrong in both, of the student 60 and 15
+        # agreement with the own clean answer: of base 40 right in both and 10 wrong in both, of the
+        # student 60 and 15
         "gsr": 0.25,
         "clean_acc": -0.05,
     }
@@ -142,10 +171,17 @@ def test_the_differences_are_those_worked_out_by_hand() -> None:
 
 
 def test_levels_above_the_headline_do_not_count() -> None:
-    base, student = first_right(clean=90, noisy=40), answers_of(lambda _number, snr_db: snr_db == 0.0)
+    base, student = (
+        first_right(clean=90, noisy=40),
+        answers_of(lambda _number, snr_db: snr_db == 0.0),
+    )
     settings = params_of(compare={"bootstrap_draws": 500, "headline_max_snr_db": -5}).compare
-    assert paired_differences(student, base, QUESTIONS, UNITS, settings, 1)["acc"].value == pytest.approx(-0.4)
-    assert paired_differences(student, base, QUESTIONS, UNITS, PARAMS.compare, 1)["acc"].value == pytest.approx(0.1)
+    assert paired_differences(student, base, QUESTIONS, UNITS, settings, 1)[
+        "acc"
+    ].value == pytest.approx(-0.4)
+    assert paired_differences(student, base, QUESTIONS, UNITS, PARAMS.compare, 1)[
+        "acc"
+    ].value == pytest.approx(0.1)
 
 
 def test_the_interval_is_that_of_an_independent_bootstrap_over_groups() -> None:
@@ -178,12 +214,19 @@ def test_a_better_student_is_promoted_where_there_is_no_champion(decide: Decide)
     decision = decide(first_right(95, 40), first_right(95, 60))
     assert decision["promote"] is True
     assert decision["champion"] == {"version": None, "reason": "none yet"}
-    assert decision["decided_on"] == {"clips": CLIPS, "groups": GROUPS, "headline_max_snr_db": 0.0, "confidence": 0.95}
+    assert decision["decided_on"] == {
+        "clips": CLIPS,
+        "groups": GROUPS,
+        "headline_max_snr_db": 0.0,
+        "confidence": 0.95,
+    }
     assert len(decision["criteria"]) == len(AGAINST_BASE)  # type: ignore[arg-type]
 
 
 def test_a_weaker_student_does_not_replace_a_stronger_champion(decide: Decide) -> None:
-    """GRPO's student gains 5 points on the base and EchoDistill's 15: the first one alone would be promoted."""
+    """GRPO's student gains 5 points on the base and EchoDistill's 15: the first one alone would be
+    promoted.
+    """
     base, grpo, echodistill = first_right(95, 45), first_right(95, 50), first_right(95, 60)
     assert decide(base, grpo)["promote"] is True
     decision = decide(base, grpo, echodistill)
@@ -209,13 +252,21 @@ def test_what_it_loses_without_noise_counts_against_base_and_champion(decide: De
     assert unmet(decision) == {("champion", "clean_acc")}
 
 
-def test_a_champion_that_cannot_answer_stands_in_the_way(decide: Decide, capsys: pytest.CaptureFixture[str]) -> None:
-    decision = decide(first_right(95, 40), first_right(95, 60), None, reason="version 3 cannot answer: its window is 1 s")
+def test_a_champion_that_cannot_answer_stands_in_the_way(
+    decide: Decide, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decision = decide(
+        first_right(95, 40),
+        first_right(95, 60),
+        None,
+        reason="version 3 cannot answer: its window is 1 s",
+    )
     assert decision["promote"] is False
     assert not unmet(decision)
     assert decision["obstacles"] == [
-        "the champion cannot be compared with: version 3 cannot answer: its window is 1 s. To replace it all the same, enter the "
-        "student with `echodistill register` and say `echodistill champion --set VERSION`"
+        "the champion cannot be compared with: version 3 cannot answer: its window is 1 s. To"
+        " replace it all the same, enter the student with `echodistill register` and say"
+        " `echodistill champion --set VERSION`"
     ]
     assert "its window is 1 s" in capsys.readouterr().out
 
@@ -255,7 +306,8 @@ def test_a_margin_that_cannot_be_reached_is_told_with_the_cure() -> None:
     (remark,) = remarks(DecisionSize(100, 20), [judged("clean_acc", -0.001, -0.032)])
     assert "reaches 3.1 points below its value, more than the margin of 2" in remark
     assert "corpus.clips.decision" in remark
-    assert not remarks(DecisionSize(100, 20), [judged("clean_acc", -0.03, -0.045)])  # it lost something
+    # it lost something
+    assert not remarks(DecisionSize(100, 20), [judged("clean_acc", -0.03, -0.045)])
     assert not remarks(DecisionSize(100, 20), [judged("clean_acc", 0.05, 0.02)])
     (remark,) = remarks(DecisionSize(100, 9), [])
     assert "9 groups" in remark
@@ -275,7 +327,13 @@ GOOD = Skill(0.9, 400, "validation", 0.25, 0.0, 0.0, train_acc=0.95, train_n=240
             "may be luck; a difference like this would be told apart by about 40 groups",
             "decide on more",
         ),
-        (judged("acc", 0.001, -0.05), WHOLE, GOOD, "on 100 clips of 10 groups may be luck", "decide on more"),
+        (
+            judged("acc", 0.001, -0.05),
+            WHOLE,
+            GOOD,
+            "on 100 clips of 10 groups may be luck",
+            "decide on more",
+        ),
         (judged("acc", -0.05, -0.1), WHOLE, GOOD, None, "train longer"),
         (judged("acc", 0.0, -0.1), WHOLE, GOOD, None, "train longer"),
         (judged("clean_acc", -0.04, -0.06), WHOLE, GOOD, None, "keep clean skill"),
@@ -286,7 +344,13 @@ GOOD = Skill(0.9, 400, "validation", 0.25, 0.0, 0.0, train_acc=0.95, train_n=240
             "may be luck; a difference like this would be told apart by about 23 groups",
             "decide on more",
         ),
-        (judged("acc", -0.05, -0.1), Faults(0.2, 0.0), GOOD, "20.0 % of the student's answers were cut", "generation.max_new_tokens"),
+        (
+            judged("acc", -0.05, -0.1),
+            Faults(0.2, 0.0),
+            GOOD,
+            "20.0 % of the student's answers were cut",
+            "generation.max_new_tokens",
+        ),
         (
             judged("acc", -0.05, -0.1),
             Faults(0.0, 0.3),
@@ -294,7 +358,13 @@ GOOD = Skill(0.9, 400, "validation", 0.25, 0.0, 0.0, train_acc=0.95, train_n=240
             "30.0 % of the student's answers name no choice, and 0.0 %",
             "train longer",
         ),
-        (judged("acc", -0.05, -0.1), WHOLE, SKILL, "100.0 % of 240 training questions, 70.0 % of 400 questions", "more training clips"),
+        (
+            judged("acc", -0.05, -0.1),
+            WHOLE,
+            SKILL,
+            "100.0 % of 240 training questions, 70.0 % of 400 questions",
+            "more training clips",
+        ),
     ],
 )
 def test_what_lies_behind_a_refusal_is_said_with_what_to_try(
@@ -307,11 +377,19 @@ def test_what_lies_behind_a_refusal_is_said_with_what_to_try(
 
 def test_nothing_is_explained_where_all_is_met() -> None:
     one = judged("acc", 0.1, 0.05)
-    assert explain(DecisionSize(100, 10), [one], WHOLE, WHOLE, GOOD) == next_steps([one], WHOLE, GOOD) == []
+    assert (
+        explain(DecisionSize(100, 10), [one], WHOLE, WHOLE, GOOD)
+        == next_steps([one], WHOLE, GOOD)
+        == []
+    )
 
 
-def test_a_refusal_prints_its_reasons_and_the_next_command(decide: Decide, capsys: pytest.CaptureFixture[str]) -> None:
-    cut = [replace(row, truncated=number % 5 == 0) for number, row in enumerate(first_right(90, 40))]
+def test_a_refusal_prints_its_reasons_and_the_next_command(
+    decide: Decide, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = [
+        replace(row, truncated=number % 5 == 0) for number, row in enumerate(first_right(90, 40))
+    ]
     decision = decide(first_right(95, 40), cut)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-len(decision_lines(decision)) :] == decision_lines(decision)
@@ -334,7 +412,8 @@ def test_one_group_decides_nothing() -> None:
 
 
 def test_a_true_loss_of_four_points_hardly_ever_passes_the_clean_margin() -> None:
-    """Simulated decisions on 600 clips of 10 speakers of different difficulty; the student truly loses 4 points without noise.
+    """Simulated decisions on 600 clips of 10 speakers of different difficulty; the student truly
+    loses 4 points without noise.
 
     By the value alone, as it was decided before on the test's 120 clips, one in six would pass.
     """
@@ -347,17 +426,31 @@ def test_a_true_loss_of_four_points_hardly_ever_passes_the_clean_margin() -> Non
     for _ in range(decisions):
         easy = np.clip(stream.normal(0.93, 0.02, groups), 0.0, 1.0)[np.arange(clips) % groups]
         base = stream.random(clips) < easy
-        # of the right answers some are lost and of the wrong ones some are won, four points more lost than won
-        student = np.where(base, stream.random(clips) >= 0.065, stream.random(clips) < 0.0205 / 0.07)
+        # of the right answers some are lost and of the wrong ones some are won, four points more
+        # lost than won
+        student = np.where(
+            base, stream.random(clips) >= 0.065, stream.random(clips) < 0.0205 / 0.07
+        )
         rows = [
             [
-                answer(f"{name}@{snr}", f"q-{name}", kind, snr, CHOICES[0] if right else CHOICES[1], CHOICES)
+                answer(
+                    f"{name}@{snr}",
+                    f"q-{name}",
+                    kind,
+                    snr,
+                    CHOICES[0] if right else CHOICES[1],
+                    CHOICES,
+                )
                 for number, (name, right) in enumerate(zip(corpus, given, strict=True))
-                for kind, snr in ((("clean", None), ("gauss", 0.0)) if number < groups else (("clean", None),))
+                for kind, snr in (
+                    (("clean", None), ("gauss", 0.0)) if number < groups else (("clean", None),)
+                )
             ]
             for given in (student, base)
         ]
-        found = paired_differences(rows[0], rows[1], questions, unit_of(corpus.values()), settings, 1)["clean_acc"]
+        found = paired_differences(
+            rows[0], rows[1], questions, unit_of(corpus.values()), settings, 1
+        )["clean_acc"]
         passed += judged_clean(found)
         few = student[:120].mean() - base[:120].mean()
         by_value += bool(few >= -PARAMS.promote.clean_acc_margin)

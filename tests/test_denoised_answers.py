@@ -1,4 +1,6 @@
-"""Denoise-first baselines: each clip is cleaned once, and both models hear what the denoiser gave."""
+"""Denoise-first baselines: each clip is cleaned once, and both models hear what the denoiser
+gave.
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -9,19 +11,19 @@ import numpy as np
 import pytest
 import yaml
 
-from echodistill.answering.grid import answer_grid, grid_items
-from echodistill.answering.remembered import Remembered
 from echodistill.audio.denoise import DENOISERS
 from echodistill.audio.levels import Waveform
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.closure import ROOT
 from echodistill.datasets.store import Corpus
+from echodistill.import_graph import ROOT
+from echodistill.inference.answer_grid import answer_grid, grid_items
+from echodistill.inference.disk_cached_denoiser import DiskCachedDenoiser
 from echodistill.models.audio_llm import AudioLLM, Prompt
-from echodistill.models.checkpoint import open_either
+from echodistill.models.checkpoint import load_base_or_student
 from echodistill.models.response_limit import corpus_limit
 from echodistill.models.responses import Response, respond
-from echodistill.params import validate_params
+from echodistill.params.whole import validate_params
 from echodistill.records import Answer, read_rows, write_rows
 from echodistill.stages import answer_denoised as stage
 from tests.conftest import tone
@@ -36,8 +38,8 @@ def test_a_waveform_is_cleaned_once_and_comes_back_bit_for_bit(tmp_path: Path) -
         return (waveform / 3).astype(np.float32)
 
     first, other = tone("low", "a", 0.4), tone("high", "b", 0.4)
-    kept = Remembered(front, tmp_path)
-    given = [kept(first), kept(other), kept(first), Remembered(front, tmp_path)(first)]
+    kept = DiskCachedDenoiser(front, tmp_path)
+    given = [kept(first), kept(other), kept(first), DiskCachedDenoiser(front, tmp_path)(first)]
     assert len(cleaned) == 2
     for path in tmp_path.iterdir():  # a bit that changed by itself, and a file that was cut
         content = bytearray(path.read_bytes())
@@ -45,13 +47,17 @@ def test_a_waveform_is_cleaned_once_and_comes_back_bit_for_bit(tmp_path: Path) -
         path.write_bytes(content if len(cleaned) == 2 else content[:-7])
         given += [kept(first), kept(other)]
     assert len(cleaned) == 4
-    for found, waveform in zip(given, (first, other, first, first, first, other, first, other), strict=True):
+    for found, waveform in zip(
+        given, (first, other, first, first, first, other, first, other), strict=True
+    ):
         assert found.dtype == np.float32
         assert found.tobytes() == (waveform / 3).astype(np.float32).tobytes()
 
 
 @pytest.fixture
-def asked(tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Path]]:
+def asked(
+    tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], list[Path]]:
     """Run the stage in a folder of its own with the student of this name; its outputs."""
     (tmp_path / "mixes").mkdir()
     mixes, _ = grid(tmp_path / "mixes", tiny_corpus)
@@ -59,14 +65,23 @@ def asked(tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM, monkeypatch: 
         tiny_llm.save(tmp_path / name)
         (tmp_path / name / "run.json").write_text(json.dumps({"weights": "full", "name": name}))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stage, "one_thread", lambda: None)  # of this process, which has other tests to run
+    # of this process, which has other tests to run
+    monkeypatch.setattr(stage, "one_thread", lambda: None)
     params = validate_params(yaml.safe_load((ROOT / "params.yaml").read_text()), "params.yaml")
 
     def run(student: str) -> list[Path]:
         outs = Path("base.parquet"), Path("student.parquet")
         for out in outs:
             out.unlink(missing_ok=True)  # as DVC does
-        stage.answer_denoised(params, "wavelet", *outs, tiny_corpus.folder, mixes, tmp_path / "base", tmp_path / student)
+        stage.answer_denoised(
+            params,
+            "wavelet",
+            *outs,
+            tiny_corpus.folder,
+            mixes,
+            tmp_path / "base",
+            tmp_path / student,
+        )
         return list(outs)
 
     return run
@@ -76,7 +91,9 @@ def test_base_and_student_answer_what_the_denoiser_gave(
     asked: Callable[[str], list[Path]], tmp_path: Path, tiny_corpus: Corpus, tiny_llm: AudioLLM
 ) -> None:
     outs = asked("student")
-    items = grid_items(tiny_corpus, tmp_path / "mixes", NoiseLibrary(tiny_corpus.waveform), DENOISERS["wavelet"])
+    items = grid_items(
+        tiny_corpus, tmp_path / "mixes", NoiseLibrary(tiny_corpus.waveform), DENOISERS["wavelet"]
+    )
     items = [item for item in items if item.snr_db is None or item.snr_db <= 0]
     assert len(items) == 4
     limit = corpus_limit(tiny_llm.tokenizer, tiny_corpus.questions.values(), None)
@@ -86,7 +103,10 @@ def test_base_and_student_answer_what_the_denoiser_gave(
 
 
 def test_what_a_slow_denoiser_gave_is_there_for_other_students_and_gone_with_its_clips(
-    asked: Callable[[str], list[Path]], tmp_path: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    asked: Callable[[str], list[Path]],
+    tmp_path: Path,
+    tiny_corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cleaned: list[Waveform] = []
 
@@ -101,7 +121,11 @@ def test_what_a_slow_denoiser_gave_is_there_for_other_students_and_gone_with_its
     assert [path.read_bytes() for path in asked("other")] == before
     assert len(cleaned) == 4
     rows = read_rows(tmp_path / "mixes/mixes.parquet", Mix)
-    write_rows(tmp_path / "mixes/mixes.parquet", Mix, [replace(rows[0], noise_seed=rows[0].noise_seed + 1), *rows[1:]])
+    write_rows(
+        tmp_path / "mixes/mixes.parquet",
+        Mix,
+        [replace(rows[0], noise_seed=rows[0].noise_seed + 1), *rows[1:]],
+    )
     asked("other")
     assert len(cleaned) == 8
     assert len(list(Path(".echodistill").rglob("*.f32"))) == 4
@@ -117,14 +141,14 @@ def test_a_kill_while_the_student_answers_loses_nothing_of_the_base(
         opened.append(folder.name)
         if opened == ["base", "student"]:
             raise KeyboardInterrupt
-        return open_either(folder, base)
+        return load_base_or_student(folder, base)
 
     def counted(llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Response]:
         answered.append(len(prompts))
         return respond(llm, prompts, max_new_tokens)
 
-    monkeypatch.setattr("echodistill.answering.grid.open_either", killed)
-    monkeypatch.setattr("echodistill.answering.journal.respond", counted)
+    monkeypatch.setattr("echodistill.inference.answer_grid.load_base_or_student", killed)
+    monkeypatch.setattr("echodistill.inference.resumable.respond", counted)
     with pytest.raises(KeyboardInterrupt):
         asked("student")
     assert not Path("base.parquet").exists()

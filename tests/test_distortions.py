@@ -1,4 +1,6 @@
-"""Distortions: what each does, measured; the same bytes for the same recipe; nothing that upsets them."""
+"""Distortions: what each does, measured; the same bytes for the same recipe; nothing that upsets
+them.
+"""
 
 import hashlib
 import subprocess
@@ -44,14 +46,18 @@ def tone(hz: float, samples: int = SAMPLE_RATE) -> Waveform:
 def test_every_kind_is_rendered_and_its_defaults_are_valid() -> None:
     assert set(RENDERERS) == set(KINDS)
     assert (
-        len({distortion.name for distortion in defaults()}) == len(defaults()) == sum(len(kind.severities) for kind in KINDS.values())
+        len({distortion.name for distortion in defaults()})
+        == len(defaults())
+        == sum(len(kind.severities) for kind in KINDS.values())
     )
     for distortion in defaults():
         assert from_name(distortion.name) == distortion
     assert from_name("reverb@0.7").display == "Reverberation 0.7 s"
 
 
-@pytest.mark.parametrize("name", ["echo@1", "reverb@0.01", "packet_loss@100", "codec@3", "low_pass@nan"])
+@pytest.mark.parametrize(
+    "name", ["echo@1", "reverb@0.01", "packet_loss@100", "codec@3", "low_pass@nan"]
+)
 def test_what_is_not_defined_is_one_clear_error(name: str) -> None:
     with pytest.raises(UserError, match=r"choose from reverb|is not between"):
         from_name(name)
@@ -64,7 +70,12 @@ def test_a_name_that_cannot_be_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(data=st.data(), content=st.sampled_from(AWKWARD), samples=st.integers(1, 6_000), seed=st.integers(0, 99))
+@given(
+    data=st.data(),
+    content=st.sampled_from(AWKWARD),
+    samples=st.integers(1, 6_000),
+    seed=st.integers(0, 99),
+)
 @settings(max_examples=40, deadline=None)
 def test_any_clip(kind: str, data: st.DataObject, content: str, samples: int, seed: int) -> None:
     severity = float(f"{data.draw(severities(kind)):.3g}")
@@ -73,7 +84,9 @@ def test_any_clip(kind: str, data: st.DataObject, content: str, samples: int, se
     clean.flags.writeable = False  # writing into the input raises
     with np.errstate(all="raise", under="ignore"):
         distorted = render(distortion, clean, seed, "clip")
-    assert distorted.shape == ((round(samples * distortion.severity),) if kind == "time_stretch" else (samples,))
+    assert distorted.shape == (
+        (round(samples * distortion.severity),) if kind == "time_stretch" else (samples,)
+    )
     assert distorted.dtype == np.float32
     assert np.isfinite(distorted).all()
     assert np.max(np.abs(distorted), initial=0.0) <= 1.0
@@ -86,7 +99,9 @@ def test_any_clip(kind: str, data: st.DataObject, content: str, samples: int, se
 @pytest.mark.parametrize("distortion", defaults(), ids=lambda distortion: distortion.name)
 def test_a_voice_is_changed_and_is_still_there(distortion: Distortion) -> None:
     clean = noisy(voice(0), 20)
-    rendered = [render(distortion, clean, seed, "clip") for seed in range(6)]  # a few packets lost may be none
+    rendered = [
+        render(distortion, clean, seed, "clip") for seed in range(6)
+    ]  # a few packets lost may be none
     assert max(abs(dbfs(distorted) - dbfs(clean)) for distorted in rendered) < 6
     assert np.mean([distorted.tobytes() != clean.tobytes() for distorted in rendered]) > 0.5
 
@@ -97,7 +112,9 @@ def test_a_severer_one_leaves_less(kind: str) -> None:
     clean = noisy(voice(0), 20)
     wrong = []  # as a share of the power
     for severity in KINDS[kind].severities:
-        ratios_db = [si_sdr_db(clean, render(Distortion(kind, severity), clean, seed)) for seed in range(8)]
+        ratios_db = [
+            si_sdr_db(clean, render(Distortion(kind, severity), clean, seed)) for seed in range(8)
+        ]
         wrong.append(np.mean([1 / (1 + 10 ** (ratio / 10)) for ratio in ratios_db]))
     assert wrong == sorted(wrong)
     assert wrong[-1] > 1.5 * wrong[0]
@@ -105,10 +122,14 @@ def test_a_severer_one_leaves_less(kind: str) -> None:
 
 def test_streams_have_names() -> None:
     loss, clean = Distortion("packet_loss", 20), voice(0)
-    rendered = {names: render(loss, clean, *names).tobytes() for names in [(1, "a"), (2, "a"), (1, "b")]}
+    rendered = {
+        names: render(loss, clean, *names).tobytes() for names in [(1, "a"), (2, "a"), (1, "b")]
+    }
     assert len(set(rendered.values())) == 3
     np.random.seed(0)
-    assert {names: render(loss, clean, *names).tobytes() for names in reversed(rendered)} == rendered
+    assert {
+        names: render(loss, clean, *names).tobytes() for names in reversed(rendered)
+    } == rendered
 
 
 def sha_of_all() -> str:
@@ -128,8 +149,12 @@ def test_another_process_gives_the_same_bytes() -> None:
 
 def test_levels() -> None:
     assert within_full_scale(np.array([0.5, -1.0])).tolist() == [0.5, -1.0]
-    np.testing.assert_allclose(within_full_scale(np.array([0.5, -2.0])), [0.25 * MAX_PEAK, -MAX_PEAK], rtol=1e-6)
-    assert at_power_of(np.array([3.0, 0.0]), np.array([1.0, 1.0])).tolist() == pytest.approx([2**0.5, 0.0])
+    np.testing.assert_allclose(
+        within_full_scale(np.array([0.5, -2.0])), [0.25 * MAX_PEAK, -MAX_PEAK], rtol=1e-6
+    )
+    assert at_power_of(np.array([3.0, 0.0]), np.array([1.0, 1.0])).tolist() == pytest.approx(
+        [2**0.5, 0.0]
+    )
 
 
 # Reverberation
@@ -149,10 +174,14 @@ def test_rooms_ring_as_long_as_asked(t60_s: float) -> None:
         response, direct = room_response(room, t60_s)
         assert schroeder_t60(response[direct:]) == pytest.approx(t60_s, rel=0.08), room
         assert np.argmax(np.abs(response)) == direct
-        assert not response[: direct - 40].any()  # nothing before the direct sound and its interpolation
+        assert not response[
+            : direct - 40
+        ].any()  # nothing before the direct sound and its interpolation
         # no hole and no step where noise takes over from images, 80 ms after the sound was made
         middle = direct + int(0.07 * SAMPLE_RATE)
-        before, after = (power(response[start : start + 400]) for start in (middle - 400, middle + 400))
+        before, after = (
+            power(response[start : start + 400]) for start in (middle - 400, middle + 400)
+        )
         fall_db = 60 * 800 / SAMPLE_RATE / t60_s
         assert 10 * np.log10(before / after) == pytest.approx(fall_db, abs=4), room
 
@@ -167,8 +196,11 @@ def test_all_early_reflections_are_there(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_absorption_by_hand() -> None:
-    # 5 x 4 x 3 m: V = 60, S = 94; T60 = 55.26 * 60 / (343 * 94 * -ln(1 - a)) = 0.5 gives -ln(1 - a) = 0.20568
-    assert absorption(np.array([5.0, 4.0, 3.0]), 0.5) == pytest.approx(1 - np.exp(-0.20568), abs=1e-5)
+    # 5 x 4 x 3 m: V = 60, S = 94; T60 = 55.26 * 60 / (343 * 94 * -ln(1 - a)) = 0.5 gives -ln(1 - a)
+    # = 0.20568
+    assert absorption(np.array([5.0, 4.0, 3.0]), 0.5) == pytest.approx(
+        1 - np.exp(-0.20568), abs=1e-5
+    )
 
 
 def test_a_room_depends_on_its_number_and_t60_alone() -> None:
@@ -206,7 +238,10 @@ def test_without_pyroomacoustics(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_opus_is_in_time_and_gives_up_high_bands_at_low_rates() -> None:
     clean = noisy(voice(0), 20)
     coded = {kbit_s: codec(clean, kbit_s, STREAM) for kbit_s in KINDS["codec"].severities}
-    high = {kbit_s: band_power(wave, 5_000, 8_000) / band_power(clean, 5_000, 8_000) for kbit_s, wave in coded.items()}
+    high = {
+        kbit_s: band_power(wave, 5_000, 8_000) / band_power(clean, 5_000, 8_000)
+        for kbit_s, wave in coded.items()
+    }
     assert high[24.0] > 0.3
     assert high[6.0] < 0.01
     for kbit_s, wave in coded.items():
@@ -226,7 +261,11 @@ def test_the_band_above_the_cutoff_is_gone_and_the_one_below_untouched(cutoff_hz
     limited = low_pass(noise, cutoff_hz, STREAM)
     ratio_db = {
         band: 10 * np.log10(band_power(limited, *band) / band_power(noise, *band))
-        for band in [(0.0, 0.94 * cutoff_hz), (0.99 * cutoff_hz, 1.01 * cutoff_hz), (1.07 * cutoff_hz, 8001.0)]
+        for band in [
+            (0.0, 0.94 * cutoff_hz),
+            (0.99 * cutoff_hz, 1.01 * cutoff_hz),
+            (1.07 * cutoff_hz, 8001.0),
+        ]
     }
     below, at, above = ratio_db.values()
     assert below == pytest.approx(0, abs=0.05)

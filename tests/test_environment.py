@@ -1,4 +1,6 @@
-"""What an environment says: a number that is none is refused, and a job manager makes no training of several processes."""
+"""What an environment says: a number that is none is refused, and a job manager makes no training
+of several processes.
+"""
 
 import os
 import subprocess
@@ -10,10 +12,11 @@ import pytest
 from echodistill.environment import OF_JOB_MANAGERS, OF_LAUNCHERS, device_batch, forget_job_manager
 from echodistill.errors import UserError
 from echodistill.teacher.location import cache_folder
-from echodistill.training.ranks import is_main, processes
+from echodistill.training.distributed import is_main, processes
 
 ROOT = Path(__file__).parents[1]
-# accelerate looks at the variables of Intel MPI, Open MPI, MVAPICH and PyTorch when it is first asked
+# accelerate looks at the variables of Intel MPI, Open MPI, MVAPICH and PyTorch when it is first
+# asked
 STAGE = """
 import sys
 from pathlib import Path
@@ -27,10 +30,17 @@ run_stage(stage, sections=())
 """
 
 
-@pytest.mark.parametrize("value", ["²", "0", "-1", "many", "9.5", "1e2", "8 rows", "½", "٣x", "9" * 5000, "inf", "nan", "0x10"])
-def test_a_device_batch_that_is_no_number_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "value",
+    ["²", "0", "-1", "many", "9.5", "1e2", "8 rows", "½", "٣x", "9" * 5000, "inf", "nan", "0x10"],
+)
+def test_a_device_batch_that_is_no_number_is_refused(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ECHODISTILL_DEVICE_BATCH", value)
-    with pytest.raises(UserError, match=r"^ECHODISTILL_DEVICE_BATCH='.*': give a whole number above 0$"):
+    with pytest.raises(
+        UserError, match=r"^ECHODISTILL_DEVICE_BATCH='.*': give a whole number above 0$"
+    ):
         device_batch()
 
 
@@ -46,7 +56,9 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("size", ["4", "many", ""])
-def test_a_job_managers_variables_make_no_training_of_several_processes(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_managers_variables_make_no_training_of_several_processes(
+    size: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in OF_JOB_MANAGERS + OF_LAUNCHERS:
         monkeypatch.setenv(name, size)
     assert processes() == 1
@@ -56,7 +68,12 @@ def test_a_job_managers_variables_make_no_training_of_several_processes(size: st
 
 
 def test_a_launchers_variables_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"TORCHELASTIC_RUN_ID": "7", "WORLD_SIZE": "2", "RANK": "1", "PMI_SIZE": "4"}.items():
+    for name, value in {
+        "TORCHELASTIC_RUN_ID": "7",
+        "WORLD_SIZE": "2",
+        "RANK": "1",
+        "PMI_SIZE": "4",
+    }.items():
         monkeypatch.setenv(name, value)
     forget_job_manager()
     assert "PMI_SIZE" not in os.environ
@@ -65,13 +82,31 @@ def test_a_launchers_variables_stay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_plain_stage_under_a_job_manager_stays_a_plain_one() -> None:
-    environment = os.environ | dict.fromkeys((*OF_JOB_MANAGERS, *OF_LAUNCHERS), "4") | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", STAGE], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    environment = (
+        os.environ
+        | dict.fromkeys((*OF_JOB_MANAGERS, *OF_LAUNCHERS), "4")
+        | {"PYTHONPATH": str(ROOT)}
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", STAGE],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.stdout == "processes 1\n", done.stderr[-2000:]
 
 
 def test_a_stage_refuses_a_wrong_device_batch_before_any_work() -> None:
     environment = os.environ | {"ECHODISTILL_DEVICE_BATCH": "²", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", STAGE], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", STAGE],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: ECHODISTILL_DEVICE_BATCH='²': give a whole number above 0\n"

@@ -1,4 +1,6 @@
-"""A test alone, from every source: the base answers it, a student where one is named; table and report come out."""
+"""A test alone, from every source: the base answers it, a student where one is named; table and
+report come out.
+"""
 
 import io
 import json
@@ -11,7 +13,6 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from echodistill.asking import in_noise
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluated_student import is_absent
@@ -19,10 +20,11 @@ from echodistill.evaluating import check_evaluation
 from echodistill.gates.base import base_checks
 from echodistill.gates.evaluation import evaluated_checks, evaluation_checks
 from echodistill.gates.mixes import mixes_checks
+from echodistill.inference.single_clip import in_noise
 from echodistill.mixes.noise_settings import noise_settings, write_noise
 from echodistill.mixes.sources import babble_split, sources_of
 from echodistill.models.audio_llm import AudioLLM
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.quality import validate
 from echodistill.records import Answer, read_rows
 from echodistill.report.evaluation_table import print_evaluation
@@ -50,10 +52,17 @@ def _mmau(root: Path) -> str:
 
 def _mmau_parquet(root: Path) -> str:
     rows = [
-        {"instruction": row["question"], "choices": row["choices"], "answer": row["answer"], "other_attributes": json.dumps(row)}
+        {
+            "instruction": row["question"],
+            "choices": row["choices"],
+            "answer": row["answer"],
+            "other_attributes": json.dumps(row),
+        }
         for row in b.MMAU
     ]
-    b.write_parquet(root / "test_mini.parquet", "context", rows, [b.wav(number) for number in range(len(rows))])
+    b.write_parquet(
+        root / "test_mini.parquet", "context", rows, [b.wav(number) for number in range(len(rows))]
+    )
     return "test_mini.parquet"
 
 
@@ -70,13 +79,23 @@ def _mmsu(root: Path) -> str:
 
 
 def _air_bench(root: Path) -> str:
-    b.write_wavs(root, "Speaker_Gender_ours/a.wav", "Audio_Grounding_ours/a.flac", "Speaker_Gender_ours/b.wav")
-    b.write_json(root / "Foundation_meta.json", [*b.AIR_BENCH, b.AIR_BENCH[0] | {"path": "b.wav", "uniq_id": 8}])
+    b.write_wavs(
+        root,
+        "Speaker_Gender_ours/a.wav",
+        "Audio_Grounding_ours/a.flac",
+        "Speaker_Gender_ours/b.wav",
+    )
+    b.write_json(
+        root / "Foundation_meta.json",
+        [*b.AIR_BENCH, b.AIR_BENCH[0] | {"path": "b.wav", "uniq_id": 8}],
+    )
     return "Foundation_meta.json"
 
 
 def _voicebench(root: Path) -> str:
-    b.write_parquet(root / "mmsu/x.parquet", "audio", b.VOICEBENCH, [b.wav(number) for number in range(4)])
+    b.write_parquet(
+        root / "mmsu/x.parquet", "audio", b.VOICEBENCH, [b.wav(number) for number in range(4)]
+    )
     return "mmsu/*.parquet"
 
 
@@ -104,7 +123,13 @@ def _tones(root: Path, **fields: str) -> str:
         word = WORDS[number % 3]
         root.mkdir(exist_ok=True)
         soundfile.write(root / f"{number}.wav", tone(word, number), 16_000)
-        row = {"id": str(number), "audio_path": f"{number}.wav", "question": "Which tone?", "choices": list(WORDS), "answer": word}
+        row = {
+            "id": str(number),
+            "audio_path": f"{number}.wav",
+            "question": "Which tone?",
+            "choices": list(WORDS),
+            "answer": word,
+        }
         rows.append(row | fields)
     b.write_json(root / "manifest.jsonl", rows)
     return "manifest.jsonl"
@@ -118,7 +143,11 @@ def _fsdd(root: Path) -> str:
     (root / "recordings").mkdir(parents=True)
     for speaker in ("anna", "ben", "cleo"):
         for digit in (1, 2, 3):
-            soundfile.write(root / f"recordings/{digit}_{speaker}_0.wav", tone(WORDS[digit - 1], f"{speaker}{digit}", 0.1), 8_000)
+            soundfile.write(
+                root / f"recordings/{digit}_{speaker}_0.wav",
+                tone(WORDS[digit - 1], f"{speaker}{digit}", 0.1),
+                8_000,
+            )
     return "none"
 
 
@@ -150,11 +179,15 @@ class World:
 
     @property
     def table(self) -> dict[str, Any]:
-        loaded: dict[str, Any] = json.loads((self.folder / "evaluation.json").read_text(encoding="utf-8"))
+        loaded: dict[str, Any] = json.loads(
+            (self.folder / "evaluation.json").read_text(encoding="utf-8")
+        )
         return loaded
 
 
-def params_for(root: Path, source: str, manifest: str, model: Path, student: Path | None = None, **changes: Any) -> Params:
+def params_for(
+    root: Path, source: str, manifest: str, model: Path, student: Path | None = None, **changes: Any
+) -> Params:
     return params_of(
         corpus={"source": source, "path": str(root), "manifest": manifest, "max_duration_s": 0.6}
         | {"clips": {"train": 1, "validation": 1, "decision": 1, "test": 5}}
@@ -177,8 +210,19 @@ def run(params: Params, folder: Path) -> World:
     predict(params, "student", "test", folder / "student.parquet", *made, folder / "student")
     answers = folder / "base.parquet", folder / "student.parquet"
     out = folder / "evaluation.json"
-    evaluate(params, out, folder / "top.json", folder / "curves.csv", made[0], folder / "base/base.json", *answers, folder / "student")
-    evaluation_report(params, folder / "evaluation.html", folder / "unreadable.csv", made[0], out, *answers)
+    evaluate(
+        params,
+        out,
+        folder / "top.json",
+        folder / "curves.csv",
+        made[0],
+        folder / "base/base.json",
+        *answers,
+        folder / "student",
+    )
+    evaluation_report(
+        params, folder / "evaluation.html", folder / "unreadable.csv", made[0], out, *answers
+    )
     return World(params, folder)
 
 
@@ -203,8 +247,15 @@ def test_every_source_is_evaluated_end_to_end(name: str, model: Path, tmp_path: 
     world = run(params, tmp_path)
     assert {clip.split for clip in world.corpus.clips.values()} == {"test"}
     facts = json.loads((tmp_path / "base/base.json").read_text())
-    assert (facts["clean_acc"], facts["clean_n"], facts["judged_on"], facts["train_acc"]) == (None, 0, None, None)
-    assert [check.says for check in base_checks(tmp_path / "base", params)] == ["the base has parameters"]
+    assert (facts["clean_acc"], facts["clean_n"], facts["judged_on"], facts["train_acc"]) == (
+        None,
+        0,
+        None,
+        None,
+    )
+    assert [check.description for check in base_checks(tmp_path / "base", params)] == [
+        "the base has parameters"
+    ]
     assert is_absent(tmp_path / "student")
     assert read_rows(tmp_path / "student.parquet", Answer) == []
     table = world.table
@@ -247,8 +298,12 @@ def test_the_gates_pass_what_is_whole_and_nothing_else(model: Path, tmp_path: Pa
     run(params, tmp_path)
     answers = (tmp_path / "student.parquet", tmp_path / "mixes", tmp_path / "student", params)
     assert validate("evaluated", evaluated_checks(*answers), docs=None).passed
-    assert validate("mixes", mixes_checks(tmp_path / "mixes", tmp_path / "corpus", params), docs=None).passed
-    assert validate("evaluation", evaluation_checks(tmp_path / "evaluation.json", params), docs=None).passed
+    assert validate(
+        "mixes", mixes_checks(tmp_path / "mixes", tmp_path / "corpus", params), docs=None
+    ).passed
+    assert validate(
+        "evaluation", evaluation_checks(tmp_path / "evaluation.json", params), docs=None
+    ).passed
     (tmp_path / "student.parquet").write_bytes((tmp_path / "base.parquet").read_bytes())
     assert not validate("evaluated", evaluated_checks(*answers), docs=None).passed
     table = json.loads((tmp_path / "evaluation.json").read_text())
@@ -261,7 +316,9 @@ def test_the_gates_pass_what_is_whole_and_nothing_else(model: Path, tmp_path: Pa
         found = json.loads(json.dumps(table))
         spoil(found)
         (tmp_path / "evaluation.json").write_text(json.dumps(found))
-        assert not validate("evaluation", evaluation_checks(tmp_path / "evaluation.json", params), docs=None).passed
+        assert not validate(
+            "evaluation", evaluation_checks(tmp_path / "evaluation.json", params), docs=None
+        ).passed
 
 
 def test_a_crowd_is_of_other_groups_where_nobody_was_trained_on(tmp_path: Path) -> None:
@@ -285,7 +342,13 @@ def test_a_crowd_is_of_other_groups_where_nobody_was_trained_on(tmp_path: Path) 
 def test_one_group_alone_has_no_crowd_and_says_what_to_do(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", {"test": 1})
     params = params_of(mixes={"kinds": ["gauss", "crowd"], "unseen": [], "snrs_db": [0]})
-    with pytest.raises(UserError, match=r"^mixes\.kinds: there are no clips of other groups than 'test-speaker-0'.*leave `crowd` out"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"^mixes\.kinds: there are no clips of other groups than 'test-speaker-0'.*leave"
+            r" `crowd` out"
+        ),
+    ):
         mixes(only(params, ("seed", "mixes")), tmp_path / "mixes", tmp_path / "corpus")
     quiet = params_of(mixes={"kinds": ["gauss"], "unseen": [], "snrs_db": [0]})
     mixes(only(quiet, ("seed", "mixes")), tmp_path / "mixes", tmp_path / "corpus")
@@ -293,7 +356,13 @@ def test_one_group_alone_has_no_crowd_and_says_what_to_do(tmp_path: Path) -> Non
 
 def test_nano_needs_training_clips_and_says_so_before_and_in_its_stage(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", {"test": 4})
-    with pytest.raises(UserError, match=r"^base\.model: nano is pre-trained on training clips.*-S base\.model=FOLDER.*corpus\.test"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"^base\.model: nano is pre-trained on training clips.*-S"
+            r" base\.model=FOLDER.*corpus\.test"
+        ),
+    ):
         base(params_of(), tmp_path / "base", tmp_path / "corpus")
     with pytest.raises(UserError, match=r"^base\.model: nano is pre-trained on training clips"):
         check_evaluation(params_of(corpus={"source": "mmau"}))
@@ -319,12 +388,22 @@ def test_without_training_questions_there_are_no_references(model: Path, tmp_pat
         ({}, False),
         ({"test_share": 1.0}, True),
         ({"source": "folder", "test_share": 1.0}, True),
-        ({"source": "folder", "test_share": 1.0, "validation_share": 0.0, "decision_share": 0.0}, True),
+        (
+            {"source": "folder", "test_share": 1.0, "validation_share": 0.0, "decision_share": 0.0},
+            True,
+        ),
         ({"source": "mmau"}, True),
         ({"source": "mmau", "benchmark_rows": "split"}, False),
         ({"source": "avqa"}, False),
         ({"source": "avqa", "test_share": 1.0}, True),
-        ({"source": "avqa", "test_share": 1.0, "test": {"source": "mmau", "path": "x", "manifest": "y"}}, False),
+        (
+            {
+                "source": "avqa",
+                "test_share": 1.0,
+                "test": {"source": "mmau", "path": "x", "manifest": "y"},
+            },
+            False,
+        ),
     ],
 )
 def test_which_parameters_make_a_test_alone(changes: dict[str, Any], alone: bool) -> None:

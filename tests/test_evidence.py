@@ -1,4 +1,6 @@
-"""The table of many systems and seeds: its figures are plain means, its differences paired, its tests corrected together."""
+"""The table of many systems and seeds: its figures are plain means, its differences paired, its
+tests corrected together.
+"""
 
 from typing import Any
 
@@ -10,7 +12,7 @@ from echodistill.errors import UserError
 from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.scores import Outcomes, Scored
 from echodistill.evaluation.units import Sample
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.seeds import rng
 
 CLIPS, KINDS, SNRS = 40, ("crowd", "wind"), (-10.0, 0.0, 20.0)
@@ -18,7 +20,9 @@ SETTINGS = CompareParams(headline_max_snr_db=0.0, bootstrap_draws=400, confidenc
 
 
 def scored(name: str, skill: float, seed: int = 1, clips: int = CLIPS) -> Scored:
-    """A system that is right with probability ``skill``, on rows in the order of clip, kind, SNR."""
+    """A system that is right with probability ``skill``, on rows in the order of clip, kind,
+    SNR.
+    """
     rows = [(clip, kind, snr) for clip in range(clips) for kind in KINDS for snr in SNRS]
     stream = rng(name, seed)
     right = stream.random(len(rows)) < skill
@@ -36,7 +40,9 @@ def scored(name: str, skill: float, seed: int = 1, clips: int = CLIPS) -> Scored
     )
 
 
-def outcomes(right: NDArray[np.bool_], unit: NDArray[np.int64], stream: np.random.Generator) -> Outcomes:
+def outcomes(
+    right: NDArray[np.bool_], unit: NDArray[np.int64], stream: np.random.Generator
+) -> Outcomes:
     """Some wrong answers name no choice, and forced choice has some of those right."""
     unparsed = ~right & (stream.random(right.size) < 0.3)
     forced = right | (unparsed & (stream.random(right.size) < 0.5))
@@ -64,16 +70,26 @@ def test_figures_are_plain_means_over_seeds(table: dict[str, Any]) -> None:
     assert good["acc"]["value"] == pytest.approx(mean("good", 0.7, 3, one.snr_db <= 0))
     assert (good["acc"]["n"], good["acc"]["seeds"]) == (CLIPS * 4, 3)
     assert good["acc@20"]["value"] == pytest.approx(mean("good", 0.7, 3, one.snr_db == 20))
-    assert good["acc/wind"]["value"] == pytest.approx(mean("good", 0.7, 3, (one.snr_db <= 0) & (one.noise_kind == "wind")))
+    assert good["acc/wind"]["value"] == pytest.approx(
+        mean("good", 0.7, 3, (one.snr_db <= 0) & (one.noise_kind == "wind"))
+    )
     assert table["systems"]["base"]["acc"]["seeds"] == 1
-    assert table["cells"]["good"]["wind"]["20"] == pytest.approx(mean("good", 0.7, 3, (one.snr_db == 20) & (one.noise_kind == "wind")))
+    assert table["cells"]["good"]["wind"]["20"] == pytest.approx(
+        mean("good", 0.7, 3, (one.snr_db == 20) & (one.noise_kind == "wind"))
+    )
     assert (good["clean_acc"]["n"], good["gsr@0"]["n"]) == (CLIPS, CLIPS * 2)
-    assert all(0 <= one["low"] <= one["value"] <= one["high"] <= 1 for found in table["systems"].values() for one in found.values())
+    assert all(
+        0 <= one["low"] <= one["value"] <= one["high"] <= 1
+        for found in table["systems"].values()
+        for one in found.values()
+    )
 
 
 def test_differences_are_paired_and_tested(table: dict[str, Any]) -> None:
     found = table["differences"]["good - base"]
-    assert found["acc"]["value"] == pytest.approx(table["systems"]["good"]["acc"]["value"] - table["systems"]["base"]["acc"]["value"])
+    assert found["acc"]["value"] == pytest.approx(
+        table["systems"]["good"]["acc"]["value"] - table["systems"]["base"]["acc"]["value"]
+    )
     assert found["acc"]["low"] > 0.1
     assert found["test"]["cohens_g"] > 0.15
     assert found["test"]["p_holm"] < 0.01
@@ -81,7 +97,9 @@ def test_differences_are_paired_and_tested(table: dict[str, Any]) -> None:
     assert equal["acc"]["low"] < 0 < equal["acc"]["high"]
     assert equal["test"]["p"] > 0.05
     p = [one["test"]["p"] for one in table["differences"].values()]
-    assert min(one["test"]["p_holm"] for one in table["differences"].values()) == pytest.approx(min(1.0, 3 * min(p)))
+    assert min(one["test"]["p_holm"] for one in table["differences"].values()) == pytest.approx(
+        min(1.0, 3 * min(p))
+    )
 
 
 def test_the_standard_deviation_over_seeds_stands_beside_each_figure(table: dict[str, Any]) -> None:
@@ -98,37 +116,54 @@ def test_the_standard_deviation_over_seeds_stands_beside_each_figure(table: dict
 
 
 def test_forced_choice_and_unreadable_answers_have_intervals_too(table: dict[str, Any]) -> None:
-    names = ("acc_forced", "acc_forced_norm", "clean_acc_forced", "unparsed@20", "acc_forced/wind", "truncated")
+    names = (
+        "acc_forced",
+        "acc_forced_norm",
+        "clean_acc_forced",
+        "unparsed@20",
+        "acc_forced/wind",
+        "truncated",
+    )
     for found in (table["systems"]["good"], table["differences"]["good - base"]):
-        assert all(found[name]["low"] <= found[name]["value"] <= found[name]["high"] for name in names)
+        assert all(
+            found[name]["low"] <= found[name]["value"] <= found[name]["high"] for name in names
+        )
     rows = scored("good", 0.7, 0).snr_db <= 0
     forced = np.mean([scored("good", 0.7, seed).noisy.forced[rows] for seed in range(3)])
     assert table["systems"]["good"]["acc_forced"]["value"] == pytest.approx(forced)
 
 
 def test_p_speaks_of_the_methods_and_not_of_the_trained_models() -> None:
-    """Three seeds that differ by 30 points: each model's difference is sure, the methods' is not."""
+    """Three seeds that differ by 30 points: each model's difference is sure, the methods' is
+    not.
+    """
     base = System("base", (scored("base", 0.5),))
-    apart = System("apart", tuple(scored("apart", skill, seed) for seed, skill in enumerate((0.5, 0.65, 0.8))))
+    apart = System(
+        "apart", tuple(scored("apart", skill, seed) for seed, skill in enumerate((0.5, 0.65, 0.8)))
+    )
     found = table_of([base, apart], [("apart", "base")], SETTINGS, 1)["differences"]["apart - base"]
     assert found["acc"]["seed_sd"] > 0.1
     assert found["acc"]["low"] < 0 < found["acc"]["value"]
     assert found["test"]["p"] > 0.05
-    for name, one in table_of([base, apart, system("good", 0.9)], [("apart", "base"), ("good", "base")], SETTINGS, 1)[
-        "differences"
-    ].items():
+    for name, one in table_of(
+        [base, apart, system("good", 0.9)], [("apart", "base"), ("good", "base")], SETTINGS, 1
+    )["differences"].items():
         assert (one["test"]["p"] < 0.05) == (one["acc"]["low"] > 0 or one["acc"]["high"] < 0), name
 
 
 def test_a_system_against_itself_has_no_difference_and_no_p() -> None:
-    found = table_of([system("a", 0.5), System("b", system("a", 0.5).scored)], [("a", "b")], SETTINGS, 1)["differences"]["a - b"]
+    found = table_of(
+        [system("a", 0.5), System("b", system("a", 0.5).scored)], [("a", "b")], SETTINGS, 1
+    )["differences"]["a - b"]
     assert (found["acc"]["low"], found["acc"]["value"], found["acc"]["high"]) == (0.0, 0.0, 0.0)
     assert found["test"]["p"] == 1.0
 
 
 def test_the_table_is_the_same_every_time() -> None:
     systems = [system("base", 0.4, 1), system("good", 0.7)]
-    assert table_of(systems, [("good", "base")], SETTINGS, 1) == table_of(systems, [("good", "base")], SETTINGS, 1)
+    assert table_of(systems, [("good", "base")], SETTINGS, 1) == table_of(
+        systems, [("good", "base")], SETTINGS, 1
+    )
 
 
 def test_systems_that_answered_other_mixes_are_refused() -> None:

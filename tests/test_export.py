@@ -35,7 +35,11 @@ PAIRS = [
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)
 def test_no_two_mixes_have_one_file(one: str, other: str, tmp_path: Path) -> None:
-    mixes = [f"{clip}/{condition}" for clip in (one, other, "third") for condition in ("clean", "crowd@-10", "crowd@-10/1")]
+    mixes = [
+        f"{clip}/{condition}"
+        for clip in (one, other, "third")
+        for condition in ("clean", "crowd@-10", "crowd@-10/1")
+    ]
     names = file_names(mixes)
     compared = {unicodedata.normalize("NFC", name).casefold() for name in names.values()}
     assert len(compared) == len(mixes)
@@ -54,18 +58,34 @@ def test_kinds_and_clips_that_run_together_are_told_apart() -> None:
     assert all(name.startswith("a_b_gauss@5-") for name in names.values())
 
 
-@pytest.mark.parametrize(("one", "other"), [("a/b.wav", "a_b.wav"), ("Clip", "clip"), ("n" * 200, "n" * 201)])
+@pytest.mark.parametrize(
+    ("one", "other"), [("a/b.wav", "a_b.wav"), ("Clip", "clip"), ("n" * 200, "n" * 201)]
+)
 def test_each_of_two_clips_is_exported(one: str, other: str, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     write_corpus(corpus, {"train": 4, "test": 2})
     ids = {"test-0": one, "test-1": other}
     clips = read_rows(corpus / "clips.parquet", Clip)
-    write_rows(corpus / "clips.parquet", Clip, [replace(row, clip_id=ids.get(row.clip_id, row.clip_id)) for row in clips])
+    write_rows(
+        corpus / "clips.parquet",
+        Clip,
+        [replace(row, clip_id=ids.get(row.clip_id, row.clip_id)) for row in clips],
+    )
     questions = read_rows(corpus / "questions.parquet", Question)
-    write_rows(corpus / "questions.parquet", Question, [replace(row, clip_id=ids.get(row.clip_id, row.clip_id)) for row in questions])
-    make_mixes(params_of(mixes={"kinds": ["gauss"], "unseen": [], "snrs_db": [0]}), tmp_path / "mixes", corpus)
+    write_rows(
+        corpus / "questions.parquet",
+        Question,
+        [replace(row, clip_id=ids.get(row.clip_id, row.clip_id)) for row in questions],
+    )
+    make_mixes(
+        params_of(mixes={"kinds": ["gauss"], "unseen": [], "snrs_db": [0]}),
+        tmp_path / "mixes",
+        corpus,
+    )
     wanted = [f"{one}/gauss@0", f"{other}/gauss@0", f"{one}/gauss@0"]
-    written, asked = export_mixes(corpus, tmp_path / "mixes", tmp_path / "wavs", wanted, "gauss@0", 2)
+    written, asked = export_mixes(
+        corpus, tmp_path / "mixes", tmp_path / "wavs", wanted, "gauss@0", 2
+    )
     assert len(written) == len(set(written)) == len(list((tmp_path / "wavs").iterdir())) == 4
     assert len(asked) == 2
     lengths = {len(soundfile.read(path)[0]) for path in written if path.name.endswith("clean.wav")}

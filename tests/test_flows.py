@@ -1,4 +1,6 @@
-"""The flows read DVC's graph and drive it: order, reasons, refusals and crashes, workspaces, and nothing left running."""
+"""The flows read DVC's graph and drive it: order, reasons, refusals and crashes, workspaces, and
+nothing left running.
+"""
 
 import csv
 import os
@@ -18,28 +20,64 @@ from echodistill.errors import UserError
 from echodistill.storage.place import Place
 from flows.commands import output_of
 from flows.dvc_repo import locked
-from flows.graph import EVALUATION, PIPELINE, Meta, inputs_of_graph, read_graph, unchanged, whole_graph
+from flows.graph import (
+    EVALUATION,
+    PIPELINE,
+    Meta,
+    inputs_of_graph,
+    read_graph,
+    unchanged,
+    whole_graph,
+)
 from flows.remote import use_remote
-from flows.stage_run import How, StageCrashed, StageRefused, StageUnknown, run_command, run_stage
-from flows.turn import alone_in
+from flows.stage_process import (
+    How,
+    StageCrashed,
+    StageRefused,
+    StageUnknown,
+    run_command,
+    run_stage,
+)
 from flows.workspace import experiment_name, keep_reports, open_workspace, save_experiment
+from flows.workspace_lock import workspace_lock
 
 ROOT = Path(__file__).parents[1]
 DVC = [sys.executable, "-m", "dvc"]
 STAGES = {
-    "first": {"cmd": "cp raw.txt first.txt", "deps": ["raw.txt"], "params": ["seed"], "outs": ["first.txt"], "meta": {"pool": "gpu"}},
+    "first": {
+        "cmd": "cp raw.txt first.txt",
+        "deps": ["raw.txt"],
+        "params": ["seed"],
+        "outs": ["first.txt"],
+        "meta": {"pool": "gpu"},
+    },
     "refusing": {
-        "cmd": f"{sys.executable} -c \"import sys; print('working'); sys.exit('error: the gate of x stays shut: 3 of 4')\"",
+        "cmd": (
+            f"{sys.executable} -c \"import sys; print('working'); sys.exit('error: gate x failed: 3"
+            " of 4')\""
+        ),
         "deps": ["first.txt"],
         "outs": ["refusing.txt"],
     },
-    "crashing": {"cmd": "kill -9 $$", "deps": ["first.txt"], "outs": ["crashing.txt"], "meta": {"retries": 2}},
+    "crashing": {
+        "cmd": "kill -9 $$",
+        "deps": ["first.txt"],
+        "outs": ["crashing.txt"],
+        "meta": {"retries": 2},
+    },
     "slow": {
-        "cmd": f"{sys.executable} -c \"import time; print('slow:  40%| 2/5', flush=True); time.sleep(300)\"",
+        "cmd": (
+            f"{sys.executable} -c \"import time; print('slow:  40%| 2/5', flush=True);"
+            ' time.sleep(300)"'
+        ),
         "deps": ["first.txt"],
         "outs": ["slow.txt"],
     },
-    "last": {"cmd": "cat first.txt first.txt > last.txt", "deps": ["first.txt"], "outs": ["last.txt"]},
+    "last": {
+        "cmd": "cat first.txt first.txt > last.txt",
+        "deps": ["first.txt"],
+        "outs": ["last.txt"],
+    },
 }
 ALWAYS_CHANGED = {
     # as stage champion: what it asks is nothing that DVC watches
@@ -49,7 +87,12 @@ ALWAYS_CHANGED = {
         "outs": [{"asked.txt": {"persist": True}}],
         "always_changed": True,
     },
-    "behind": {"cmd": "cp asked.txt behind.txt", "deps": ["asked.txt"], "outs": ["behind.txt"], "meta": {"pool": "gpu"}},
+    "behind": {
+        "cmd": "cp asked.txt behind.txt",
+        "deps": ["asked.txt"],
+        "outs": ["behind.txt"],
+        "meta": {"pool": "gpu"},
+    },
 }
 
 
@@ -65,8 +108,12 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shell(folder, "git", "init", "--quiet")
     for name, value in (("user.name", "a"), ("user.email", "a@example.org")):
         shell(folder, "git", "config", name, value)
-        monkeypatch.setenv({"user.name": "GIT_AUTHOR_NAME", "user.email": "GIT_AUTHOR_EMAIL"}[name], value)
-        monkeypatch.setenv({"user.name": "GIT_COMMITTER_NAME", "user.email": "GIT_COMMITTER_EMAIL"}[name], value)
+        monkeypatch.setenv(
+            {"user.name": "GIT_AUTHOR_NAME", "user.email": "GIT_AUTHOR_EMAIL"}[name], value
+        )
+        monkeypatch.setenv(
+            {"user.name": "GIT_COMMITTER_NAME", "user.email": "GIT_COMMITTER_EMAIL"}[name], value
+        )
     shell(folder, *DVC, "init", "--quiet")
     shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
     (folder / "raw.txt").write_text("raw\n")
@@ -77,11 +124,21 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def bring_up(name: str, folder: Path, force: bool = False, timeout_s: float | None = None) -> tuple[str, list[str], list[float]]:
+def bring_up(
+    name: str, folder: Path, force: bool = False, timeout_s: float | None = None
+) -> tuple[str, list[str], list[float]]:
     lines: list[str] = []
     percents: list[float] = []
     how: How = "always" if force else "if changed"
-    done = run_stage(name, folder, how, timeout_s, {}, lines.append, lambda _says, percent: percents.append(percent))
+    done = run_stage(
+        name,
+        folder,
+        how,
+        timeout_s,
+        {},
+        lines.append,
+        lambda _says, percent: percents.append(percent),
+    )
     return done.decision, lines, percents
 
 
@@ -112,7 +169,10 @@ def test_the_graph_is_not_read_while_dvc_writes_its_lock(repository: Path) -> No
     written = (repository / "dvc.lock").read_text()
     with ThreadPoolExecutor() as pool, locked(repository):
         (repository / "dvc.lock").write_text(written[: written.index("outs")])
-        graph, inputs = pool.submit(read_graph, repository), pool.submit(inputs_of_graph, repository)
+        graph, inputs = (
+            pool.submit(read_graph, repository),
+            pool.submit(inputs_of_graph, repository),
+        )
         time.sleep(1)
         (repository / "dvc.lock").write_text(written)
         assert not graph.done()
@@ -137,15 +197,18 @@ def test_runs_in_one_workspace_take_turns(tmp_path: Path) -> None:
     order: list[str] = []
 
     def second() -> None:
-        with alone_in(tmp_path, lambda: False, said.append):
+        with workspace_lock(tmp_path, lambda: False, said.append):
             order.append("second")
 
     with ThreadPoolExecutor() as pool:
-        with alone_in(tmp_path, lambda: False, said.append):
+        with workspace_lock(tmp_path, lambda: False, said.append):
             waiting = pool.submit(second)
             time.sleep(0.5)
             order.append("first")
-            with pytest.raises(StageRefused, match="cancelled"), alone_in(tmp_path, lambda: True, print):
+            with (
+                pytest.raises(StageRefused, match="cancelled"),
+                workspace_lock(tmp_path, lambda: True, print),
+            ):
                 pass
         waiting.result()
     assert order == ["first", "second"]
@@ -185,7 +248,9 @@ def test_dvc_says_what_ran_and_what_did_not(repository: Path) -> None:
 
 
 def test_a_stage_that_always_runs_runs_nothing_behind_it_without_need(repository: Path) -> None:
-    (repository / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"first": STAGES["first"]} | ALWAYS_CHANGED}))
+    (repository / "dvc.yaml").write_text(
+        yaml.safe_dump({"stages": {"first": STAGES["first"]} | ALWAYS_CHANGED})
+    )
     outside = repository / ".echodistill/outside.txt"
     outside.parent.mkdir(exist_ok=True)
     outside.write_text("champion 1\n")
@@ -194,11 +259,19 @@ def test_a_stage_that_always_runs_runs_nothing_behind_it_without_need(repository
     known = unchanged(repository, read_graph(repository))
     assert "first" in known
     assert not {"asking", "behind"} & set(known)  # what it will come to is not known before
-    assert [bring_up(name, repository)[0] for name in names] == ["cached: nothing changed", "ran", "cached: nothing changed"]
+    assert [bring_up(name, repository)[0] for name in names] == [
+        "cached: nothing changed",
+        "ran",
+        "cached: nothing changed",
+    ]
     handed_over = run_stage("behind", repository, "if known", None, {}, print, lambda *_: None)
     assert handed_over.decision == "cached: nothing changed"
     outside.write_text("champion 2\n")
-    assert [bring_up(name, repository)[0] for name in names] == ["cached: nothing changed", "ran", "ran"]
+    assert [bring_up(name, repository)[0] for name in names] == [
+        "cached: nothing changed",
+        "ran",
+        "ran",
+    ]
     assert (repository / "behind.txt").read_text() == "champion 2\n"
 
 
@@ -240,12 +313,16 @@ def test_what_a_colleague_computed_is_pulled(repository: Path, tmp_path: Path) -
 def test_a_remote_of_the_repositorys_own_stays(repository: Path) -> None:
     shell(repository, *DVC, "remote", "add", "--default", "ours", "s3://elsewhere")
     use_remote(repository, Place("bucket", "team", "http://127.0.0.1:1"))
-    assert shell(repository, *DVC, "remote", "list").split() == ["ours", "s3://elsewhere", "(default)"]
+    assert shell(repository, *DVC, "remote", "list").split() == [
+        "ours",
+        "s3://elsewhere",
+        "(default)",
+    ]
 
 
 def test_a_refusal_carries_its_message_and_a_crash_its_status(repository: Path) -> None:
     bring_up("first", repository)
-    with pytest.raises(StageRefused, match=r"^the gate of x stays shut: 3 of 4$"):
+    with pytest.raises(StageRefused, match=r"^gate x failed: 3 of 4$"):
         bring_up("refusing", repository)
     with pytest.raises(StageCrashed, match="crashing ended with status"):
         bring_up("crashing", repository)
@@ -257,7 +334,11 @@ def test_a_stage_past_its_time_is_ended_with_its_tree(repository: Path) -> None:
     with pytest.raises(StageCrashed, match="timeout of 12 s"):
         bring_up("slow", repository, timeout_s=12.0)
     assert time.monotonic() - started < 22
-    assert not [process for process in psutil.process_iter(["cmdline"]) if "slow:  40%" in " ".join(process.info["cmdline"] or [])]
+    assert not [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "slow:  40%" in " ".join(process.info["cmdline"] or [])
+    ]
     assert bring_up("last", repository)[0] == "ran"  # the workspace is usable
 
 
@@ -266,7 +347,15 @@ def test_a_bar_becomes_progress_and_no_line(repository: Path) -> None:
     percents: list[float] = []
     bring_up("first", repository)
     with pytest.raises(StageCrashed):
-        run_stage("slow", repository, "if changed", 12.0, {}, lines.append, lambda _says, percent: percents.append(percent))
+        run_stage(
+            "slow",
+            repository,
+            "if changed",
+            12.0,
+            {},
+            lines.append,
+            lambda _says, percent: percents.append(percent),
+        )
     assert percents == [40.0]
     assert not [line for line in lines if line.startswith("slow:")]
 
@@ -276,10 +365,13 @@ def test_a_killed_flow_takes_its_stages_along(tmp_path: Path) -> None:
     mark = tmp_path / "child"
     child = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(300)"
     code = (
-        "import sys, time; from pathlib import Path; from flows.stage_run import Leashed\n"
-        f"leashed = Leashed([sys.executable, '-c', {child!r}], Path('.'), {{}})\ntime.sleep(300)"
+        "import sys, time; from pathlib import Path; from flows.stage_process import"
+        f" SupervisedProcess\nprocess = SupervisedProcess([sys.executable, '-c', {child!r}],"
+        " Path('.'), {})\ntime.sleep(300)"
     )
-    flow = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    flow = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
     while not (mark.exists() and mark.read_text()):
         time.sleep(0.05)
     pid = int(mark.read_text())
@@ -320,9 +412,15 @@ def test_a_workspace_of_its_own_ends_as_an_experiment(repository: Path) -> None:
 
 @pytest.mark.parametrize("pipeline", ["dvc.yaml", "comparison/dvc.yaml"])
 def test_an_experiment_shows_its_figures(repository: Path, pipeline: str) -> None:
-    judge = {"wdir": os.path.relpath(".", Path(pipeline).parent), "cmd": "cat params.yaml > metrics.yaml", "params": ["seed"]}
+    judge = {
+        "wdir": os.path.relpath(".", Path(pipeline).parent),
+        "cmd": "cat params.yaml > metrics.yaml",
+        "params": ["seed"],
+    }
     (repository / pipeline).parent.mkdir(exist_ok=True)
-    (repository / pipeline).write_text(yaml.safe_dump({"stages": {"judge": judge | {"metrics": ["metrics.yaml"]}}}))
+    (repository / pipeline).write_text(
+        yaml.safe_dump({"stages": {"judge": judge | {"metrics": ["metrics.yaml"]}}})
+    )
     (repository / ".git/info/exclude").write_text("metrics.yaml\n")
     shell(repository, "git", "add", pipeline)
     shell(repository, "git", "commit", "--quiet", "-m", "judge")
@@ -331,11 +429,17 @@ def test_an_experiment_shows_its_figures(repository: Path, pipeline: str) -> Non
     save_experiment(repository, workspace, "warm-hare", pipeline)
     shown = csv.DictReader(shell(repository, *DVC, "exp", "show", "--csv").splitlines())
     figures = [row for row in shown if row["Experiment"] == "warm-hare"]
-    assert [{key: row[key] for key in row if key.endswith("metrics.yaml:seed")} for row in figures] == [{"metrics.yaml:seed": "7"}]
+    assert [
+        {key: row[key] for key in row if key.endswith("metrics.yaml:seed")} for row in figures
+    ] == [{"metrics.yaml:seed": "7"}]
 
 
 def test_inputs_that_an_override_names_are_brought_along(repository: Path, tmp_path: Path) -> None:
-    stage = {"cmd": "cat ${corpus.path}/raw.txt > out.txt", "deps": ["${corpus.path}"], "outs": ["out.txt"]}
+    stage = {
+        "cmd": "cat ${corpus.path}/raw.txt > out.txt",
+        "deps": ["${corpus.path}"],
+        "outs": ["out.txt"],
+    }
     (repository / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"first": stage}}))
     shell(repository, "git", "commit", "--quiet", "-am", "the parameters name the input")
     for folder in (repository / "other", tmp_path / "outside"):
@@ -345,23 +449,39 @@ def test_inputs_that_an_override_names_are_brought_along(repository: Path, tmp_p
     workspace = open_workspace(repository, "within", ["corpus.path=other"])
     bring_up("first", workspace)
     assert (workspace / "out.txt").read_text() == "of other\n"
-    with pytest.raises(UserError, match=r"^\.\./outside leads out of the repository.*name it absolutely"):
+    with pytest.raises(
+        UserError, match=r"^\.\./outside leads out of the repository.*name it absolutely"
+    ):
         open_workspace(repository, "without", ["corpus.path=../outside"])
     workspace = open_workspace(repository, "absolute", [f"corpus.path={tmp_path / 'outside'}"])
     bring_up("first", workspace)
     assert (workspace / "out.txt").read_text() == "of outside\n"
 
 
-@pytest.mark.parametrize(("given", "passed"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
-def test_threads_of_a_stage_sleep_while_they_wait(given: dict[str, str], passed: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "passed"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")]
+)
+def test_threads_of_a_stage_sleep_while_they_wait(
+    given: dict[str, str], passed: str, tmp_path: Path
+) -> None:
     lines: list[str] = []
-    run_command([sys.executable, "-c", "import os; print(os.environ['OMP_WAIT_POLICY'])"], tmp_path, given, lines.append)
+    run_command(
+        [sys.executable, "-c", "import os; print(os.environ['OMP_WAIT_POLICY'])"],
+        tmp_path,
+        given,
+        lines.append,
+    )
     assert lines == [passed]
 
 
 def test_a_command_that_refuses_is_told_from_one_that_crashes(tmp_path: Path) -> None:
     def ends_with(last: str) -> list[str]:
-        return run_command([sys.executable, "-c", f"import sys; print('first'); sys.exit({last})"], tmp_path, {}, lines.append)
+        return run_command(
+            [sys.executable, "-c", f"import sys; print('first'); sys.exit({last})"],
+            tmp_path,
+            {},
+            lines.append,
+        )
 
     lines: list[str] = []
     assert ends_with("0") == lines == ["first"]
@@ -387,7 +507,11 @@ def test_a_test_alone_has_a_graph_of_its_own_and_needs_a_model(tmp_path: Path) -
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
         return whole_graph(tmp_path)
 
-    assert [graph("builtin", "nano"), graph("avqa", "x/y"), graph("mmau", "x/y")] == [PIPELINE, PIPELINE, EVALUATION]
+    assert [graph("builtin", "nano"), graph("avqa", "x/y"), graph("mmau", "x/y")] == [
+        PIPELINE,
+        PIPELINE,
+        EVALUATION,
+    ]
     with pytest.raises(UserError, match=r"^base\.model: nano"):
         graph("mmau", "nano")
 
@@ -402,6 +526,8 @@ def test_inputs_outside_git_are_found(repository: Path) -> None:
     assert inputs_of_graph(repository) == [repository / "raw.txt"]
 
 
-@pytest.mark.parametrize(("given", "name"), [("warm-hare", "warm-hare"), ("a b/c", "a-b-c"), ("--", "run")])
+@pytest.mark.parametrize(
+    ("given", "name"), [("warm-hare", "warm-hare"), ("a b/c", "a-b-c"), ("--", "run")]
+)
 def test_experiment_names_are_what_git_accepts(given: str, name: str) -> None:
     assert experiment_name(given) == name

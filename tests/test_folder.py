@@ -7,7 +7,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.folders import COLOURS, ROW, only_question, only_reason, read, read_csv, read_jsonl, without, write_recordings
+from tests.folders import (
+    COLOURS,
+    ROW,
+    only_question,
+    only_reason,
+    read,
+    read_csv,
+    read_jsonl,
+    without,
+    write_recordings,
+)
 
 
 @pytest.fixture
@@ -41,10 +51,20 @@ def test_forms_of_choices(root: Path, choices: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "choices", [["A. red", "blue"], ["B. red", "A. blue"], ["A. red", "A. blue"], ["A.M.", "B.M."], ["A", "B"], ["a cat", "b cat"]]
+    "choices",
+    [
+        ["A. red", "blue"],
+        ["B. red", "A. blue"],
+        ["A. red", "A. blue"],
+        ["A.M.", "B.M."],
+        ["A", "B"],
+        ["a cat", "b cat"],
+    ],
 )
 def test_what_is_not_a_label_on_every_choice_stays(root: Path, choices: list[str]) -> None:
-    assert only_question(read_jsonl(root, ROW | {"choices": choices, "answer": choices[1]})).choices == tuple(choices)
+    assert only_question(
+        read_jsonl(root, ROW | {"choices": choices, "answer": choices[1]})
+    ).choices == tuple(choices)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +111,13 @@ def test_forms_of_answers(root: Path, answer: object, right: str) -> None:
         (["J. Bach", "W. Mozart", "A. Vivaldi"], "W. Mozart", "W. Mozart"),
     ],
 )
-def test_choices_that_look_like_numbers_or_letters(root: Path, choices: object, answer: object, right: str) -> None:
-    assert only_question(read_jsonl(root, ROW | {"choices": choices, "answer": answer})).answer == right
+def test_choices_that_look_like_numbers_or_letters(
+    root: Path, choices: object, answer: object, right: str
+) -> None:
+    assert (
+        only_question(read_jsonl(root, ROW | {"choices": choices, "answer": answer})).answer
+        == right
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +130,9 @@ def test_choices_that_look_like_numbers_or_letters(root: Path, choices: object, 
         (["2. rain", "3. crowd"], 1),
     ],
 )
-def test_a_label_that_is_another_choices_place_is_not_guessed_at(root: Path, choices: list[str], answer: object) -> None:
+def test_a_label_that_is_another_choices_place_is_not_guessed_at(
+    root: Path, choices: list[str], answer: object
+) -> None:
     assert "label" in only_reason(read_jsonl(root, ROW | {"choices": choices, "answer": answer}))
 
 
@@ -129,16 +156,27 @@ def test_choices_in_columns(root: Path, columns: tuple[str, ...], answer: str, r
 def test_a_gap_between_choice_columns(root: Path) -> None:
     row = without("choices") | {"choice_a": "red", "choice_b": "", "choice_c": "blue"}
     assert "choice_a, choice_c: one between is empty" in only_reason(read_csv(root, row))
-    row = without("choices") | {"choice_1": "red", "choice_2": "blue", "choice_3": "", "answer": "3"}
+    row = without("choices") | {
+        "choice_1": "red",
+        "choice_2": "blue",
+        "choice_3": "",
+        "answer": "3",
+    }
     assert "not among" in only_reason(read_csv(root, row))
 
 
-TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(lambda text: text.strip())
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(
+    lambda text: text.strip()
+)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+)
 @given(choices=st.lists(TEXTS, min_size=2, max_size=5), data=st.data())
-def test_any_choices_keep_their_answer_or_are_put_aside(root: Path, choices: list[str], data: st.DataObject) -> None:
+def test_any_choices_keep_their_answer_or_are_put_aside(
+    root: Path, choices: list[str], data: st.DataObject
+) -> None:
     index = data.draw(st.integers(0, len(choices) - 1))
     row = ROW | {"choices": choices, "answer": choices[index]}
     for found in (read_jsonl(root, row), read_csv(root, row | {"choices": json.dumps(choices)})):
@@ -160,14 +198,20 @@ def test_rows_of_one_file_are_one_clip(root: Path) -> None:
         ROW | {"id": 5, "audio_path": "b.wav"},
     ]
     found = read_jsonl(root, *rows)
-    assert [[question.question_id for question in clip.questions] for clip in found.clips] == [["q1", "2", "3", "4"], ["5"]]
+    assert [[question.question_id for question in clip.questions] for clip in found.clips] == [
+        ["q1", "2", "3", "4"],
+        ["5"],
+    ]
     assert set(found.splits) == {"a.wav", "b.wav"}
 
 
 @pytest.mark.parametrize("field", ["group", "speaker"])
 def test_groups_are_never_divided(root: Path, field: str) -> None:
     names = ("a.wav", "b.wav", "c.wav", "d.wav", "sub/e.wav")
-    rows = [ROW | {"id": name, "audio_path": name, field: f"s{number // 2}"} for number, name in enumerate(names)]
+    rows = [
+        ROW | {"id": name, "audio_path": name, field: f"s{number // 2}"}
+        for number, name in enumerate(names)
+    ]
     found = read_jsonl(root, *rows)
     assert [clip.group for clip in found.clips] == ["s0", "s0", "s1", "s1", "s2"]
     assert sorted(found.splits) == ["s0", "s1", "s2"]
@@ -182,22 +226,51 @@ def test_a_recording_in_two_groups(root: Path) -> None:
 
 
 def test_a_split_column_counts(root: Path) -> None:
-    splits = {"a.wav": "train", "b.wav": "Val", "c.wav": "Decision", "d.wav": "validation", "sub/e.wav": "TEST"}
-    found = read_jsonl(root, *(ROW | {"id": name, "audio_path": name, "split": split} for name, split in splits.items()))
+    splits = {
+        "a.wav": "train",
+        "b.wav": "Val",
+        "c.wav": "Decision",
+        "d.wav": "validation",
+        "sub/e.wav": "TEST",
+    }
+    found = read_jsonl(
+        root,
+        *(ROW | {"id": name, "audio_path": name, "split": split} for name, split in splits.items()),
+    )
     assert list(found.splits.values()) == ["train", "validation", "decision", "validation", "test"]
 
 
 def test_a_group_in_two_splits_is_quarantined_whole(root: Path) -> None:
-    rows = [("a.wav", "train", "x"), ("b.wav", "test", "x"), ("c.wav", "dev", "y"), ("d.wav", "val", "y"), ("sub/e.wav", "test", "z")]
-    found = read_jsonl(root, *(ROW | {"id": name, "audio_path": name, "split": split, "group": group} for name, split, group in rows))
+    rows = [
+        ("a.wav", "train", "x"),
+        ("b.wav", "test", "x"),
+        ("c.wav", "dev", "y"),
+        ("d.wav", "val", "y"),
+        ("sub/e.wav", "test", "z"),
+    ]
+    found = read_jsonl(
+        root,
+        *(
+            ROW | {"id": name, "audio_path": name, "split": split, "group": group}
+            for name, split, group in rows
+        ),
+    )
     assert found.splits == {"y": "validation", "z": "test"}
     assert [clip.clip_id for clip in found.clips] == ["c.wav", "d.wav", "sub/e.wav"]
-    assert [row.row for row in found.quarantined] == ["manifest.jsonl:1 (id a.wav)", "manifest.jsonl:2 (id b.wav)"]
+    assert [row.row for row in found.quarantined] == [
+        "manifest.jsonl:1 (id a.wav)",
+        "manifest.jsonl:2 (id b.wav)",
+    ]
     assert "group 'x' stands in several splits: ['test', 'train']" in found.quarantined[0].reason
 
 
 @pytest.mark.parametrize("split", ["", "holdout"])
 def test_a_row_without_a_known_split_among_others(root: Path, split: str) -> None:
-    found = read_jsonl(root, ROW | {"split": "train"}, ROW | {"id": "q2", "audio_path": "b.wav", "split": split})
+    found = read_jsonl(
+        root, ROW | {"split": "train"}, ROW | {"id": "q2", "audio_path": "b.wav", "split": split}
+    )
     assert found.splits == {"a.wav": "train"}
-    assert f"split {split!r} is none of train, validation, decision, test" in found.quarantined[0].reason
+    assert (
+        f"split {split!r} is none of train, validation, decision, test"
+        in found.quarantined[0].reason
+    )

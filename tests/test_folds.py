@@ -1,4 +1,6 @@
-"""The rotation over held-out kinds of noise: each kind is held out once, and a fold that cannot be made is refused."""
+"""The rotation over held-out kinds of noise: each kind is held out once, and a fold that cannot be
+made is refused.
+"""
 
 from pathlib import Path
 
@@ -10,7 +12,8 @@ from echodistill.audio.kinds import KINDS
 from echodistill.audio.mixing import Mix
 from echodistill.errors import UserError
 from echodistill.mixes.folds import check_folds, held_out_kinds, with_held_out
-from echodistill.params import MixesParams, load_params
+from echodistill.params.mixes import MixesParams
+from echodistill.params.whole import load_params
 from echodistill.records import read_rows
 from echodistill.stages.entry import only
 from echodistill.stages.fold_mixes import fold_mixes
@@ -35,14 +38,18 @@ def test_over_all_folds_each_kind_is_held_out_once(unseen: set[str], folds: int)
     assert all(with_held_out(settings, kinds).seen for kinds in held_out)
 
 
-def test_a_folds_mixes_have_none_of_its_kinds_and_all_else_is_as_in_the_pipeline(tmp_path: Path) -> None:
+def test_a_folds_mixes_have_none_of_its_kinds_and_all_else_is_as_in_the_pipeline(
+    tmp_path: Path,
+) -> None:
     write_corpus(tmp_path / "corpus", {"train": 200, "test": 3})
     params = only(PARAMS, ("seed", "mixes", "comparison.folds"))
     fold_mixes(params, 2, tmp_path / "fold", tmp_path / "corpus")
     found = read_rows(tmp_path / "fold/mixes.parquet", Mix)
     kinds = {mix.noise_kind for mix in found} - {"clean"}
     assert {mix.split for mix in found} == {"train"}
-    assert kinds == set(PARAMS.mixes.kinds) - set(held_out_kinds(PARAMS.mixes, 2, len(PARAMS.comparison.folds) + 1))
+    assert kinds == set(PARAMS.mixes.kinds) - set(
+        held_out_kinds(PARAMS.mixes, 2, len(PARAMS.comparison.folds) + 1)
+    )
     again = tmp_path / "again"
     fold_mixes(params, 2, again, tmp_path / "corpus")
     assert (again / "mixes.parquet").read_bytes() == (tmp_path / "fold/mixes.parquet").read_bytes()
@@ -53,5 +60,11 @@ def test_folds_that_cannot_be_made_are_refused_before_anything_is_trained() -> N
     check_folds(mixes_with(("gauss",)), ())
     one_seen = mixes_with(tuple(kind for kind in PARAMS.mixes.kinds if kind != "gauss"))
     check_folds(one_seen, (2,))
-    with pytest.raises(UserError, match=r"comparison\.folds: 3 folds cannot be made of 10 kinds of noise, 9 of them in mixes\.unseen"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"comparison\.folds: 3 folds cannot be made of 10 kinds of noise, 9 of them in"
+            r" mixes\.unseen"
+        ),
+    ):
         check_folds(one_seen, (2, 3))

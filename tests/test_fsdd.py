@@ -1,4 +1,6 @@
-"""Source ``fsdd``: digits of one speaker joined to clips, on small folders of synthetic recordings."""
+"""Source ``fsdd``: digits of one speaker joined to clips, on small folders of synthetic
+recordings.
+"""
 
 import hashlib
 import os
@@ -11,7 +13,7 @@ import soundfile
 from echodistill.datasets import fsdd
 from echodistill.datasets.sources import SourceClip
 from echodistill.errors import UserError
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 from tests.corpus_params import corpus_params
 
 RATE = 8_000
@@ -35,18 +37,28 @@ def params(path: Path, **changes: object) -> CorpusParams:
 
 def write_take(folder: Path, name: str, duration_s: float, peak: float, pitch_hz: float) -> None:
     time_s = np.arange(int(duration_s * RATE)) / RATE
-    soundfile.write(folder / name, peak * np.sin(2 * np.pi * pitch_hz * time_s), RATE, subtype="PCM_16")
+    soundfile.write(
+        folder / name, peak * np.sin(2 * np.pi * pitch_hz * time_s), RATE, subtype="PCM_16"
+    )
 
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    """Five speakers, three digits, two takes; a digit is told by its pitch, takes differ in length and level."""
+    """Five speakers, three digits, two takes; a digit is told by its pitch, takes differ in length
+    and level.
+    """
     folder = tmp_path / "recordings"
     folder.mkdir()
     for number, speaker in enumerate(SPEAKERS):
         for digit in (0, 3, 7):
             for take in range(2):
-                write_take(folder, f"{digit}_{speaker}_{take}.wav", 0.1 + 0.05 * take, 0.1 + 0.15 * number, 200.0 + 100 * digit)
+                write_take(
+                    folder,
+                    f"{digit}_{speaker}_{take}.wav",
+                    0.1 + 0.05 * take,
+                    0.1 + 0.15 * number,
+                    200.0 + 100 * digit,
+                )
     return folder
 
 
@@ -63,7 +75,11 @@ def test_splits_hold_different_speakers_and_share_clips_evenly(recordings: Path)
         split = clip.clip_id.split("-")[0]
         assert found.splits[clip.group] == split
         by_split.setdefault(split, []).append(clip.group)
-    assert {split: len(groups) for split, groups in by_split.items()} == {"train": 13, "validation": 4, "test": 5}
+    assert {split: len(groups) for split, groups in by_split.items()} == {
+        "train": 13,
+        "validation": 4,
+        "test": 5,
+    }
     for split, groups in by_split.items():
         counts = [groups.count(speaker) for speaker in SPEAKERS if found.splits[speaker] == split]
         assert max(counts) - min(counts) <= 1
@@ -77,7 +93,11 @@ def test_a_clip_joins_two_different_digits_of_its_speaker(recordings: Path) -> N
         assert clip.transcript == " ".join(words)
         assert words[0] != words[1]
         (question,) = clip.questions
-        right = {"What is said?": " ".join(words), "Which word is first?": words[0], "Which word is second?": words[1]}
+        right = {
+            "What is said?": " ".join(words),
+            "Which word is first?": words[0],
+            "Which word is second?": words[1],
+        }
         assert question.answer == right[question.question]
         assert question.answer in question.choices
         assert len(set(question.choices)) == 4
@@ -100,7 +120,9 @@ def test_digits_have_one_level_and_a_gap_between(recordings: Path) -> None:
         assert not parts[1].any()
         for path, part in zip(files, (parts[0], parts[2]), strict=True):
             crossings = np.count_nonzero(np.diff(np.signbit(part))) / 2
-            assert crossings / (part.size / 16_000) == pytest.approx(200 + 100 * int(path.name[0]), rel=0.15)
+            assert crossings / (part.size / 16_000) == pytest.approx(
+                200 + 100 * int(path.name[0]), rel=0.15
+            )
     assert min(gaps) >= 0.0199
     assert max(gaps) <= 0.1
     assert len(set(gaps)) > 5
@@ -108,12 +130,21 @@ def test_digits_have_one_level_and_a_gap_between(recordings: Path) -> None:
 
 def test_the_seed_alone_decides(recordings: Path) -> None:
     def plan(seed: int) -> list[tuple[str, str, object]]:
-        return [(clip.clip_id, clip.source, clip.questions) for clip in fsdd.read(params(recordings.parent), seed).clips]
+        return [
+            (clip.clip_id, clip.source, clip.questions)
+            for clip in fsdd.read(params(recordings.parent), seed).clips
+        ]
 
     assert plan(1) == plan(1)
     assert plan(1) != plan(2)
     words = [
-        [clip.transcript for clip in fsdd.read(params(recordings, test_share=0.0, validation_share=0.0), seed).clips] for seed in (1, 2)
+        [
+            clip.transcript
+            for clip in fsdd.read(
+                params(recordings, test_share=0.0, validation_share=0.0), seed
+            ).clips
+        ]
+        for seed in (1, 2)
     ]
     assert words[0] != words[1]  # with the same speakers in the same order
 
@@ -125,7 +156,9 @@ def test_the_folder_itself_may_hold_the_recordings(recordings: Path) -> None:
 
 def test_more_clips_leave_the_first_ones_alone(recordings: Path) -> None:
     few = fsdd.read(params(recordings), 1).clips
-    many = fsdd.read(params(recordings, clips={"train": 20, "validation": 4, "decision": 3, "test": 5}), 1).clips
+    many = fsdd.read(
+        params(recordings, clips={"train": 20, "validation": 4, "decision": 3, "test": 5}), 1
+    ).clips
     assert [clip.source for clip in many[:13]] == [clip.source for clip in few[:13]]
 
 
@@ -160,7 +193,16 @@ def test_a_split_without_speakers_has_no_clips(recordings: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["notes.txt", "x_anna_0.wav", "12_anna_0.wav", "3_anna.wav", "3_anna_x.wav", "3_anna_0.mp3", "٣_anna_0.wav"]
+    "name",
+    [
+        "notes.txt",
+        "x_anna_0.wav",
+        "12_anna_0.wav",
+        "3_anna.wav",
+        "3_anna_x.wav",
+        "3_anna_0.mp3",
+        "٣_anna_0.wav",
+    ],
 )
 def test_other_names_are_quarantined(recordings: Path, name: str) -> None:
     (recordings / name).write_bytes(b"x")
@@ -174,7 +216,9 @@ def test_a_speaker_of_one_digit_is_quarantined(recordings: Path) -> None:
     write_take(recordings, "4_finn_0.wav", 0.1, 0.5, 300.0)
     found = fsdd.read(params(recordings), 1)
     assert "finn" not in found.splits
-    assert [(row.row, "only four" in row.reason) for row in found.quarantined] == [("speaker finn", True)]
+    assert [(row.row, "only four" in row.reason) for row in found.quarantined] == [
+        ("speaker finn", True)
+    ]
 
 
 @pytest.mark.parametrize(("keep", "fault"), [(0, "empty"), (30, "truncated"), (-101, "truncated")])
@@ -219,10 +263,19 @@ def test_no_recordings(tmp_path: Path) -> None:
         fsdd.read(params(tmp_path), 1)
 
 
-@pytest.mark.skipif("ECHODISTILL_FSDD" not in os.environ, reason="ECHODISTILL_FSDD names no copy of the data set")
+@pytest.mark.skipif(
+    "ECHODISTILL_FSDD" not in os.environ, reason="ECHODISTILL_FSDD names no copy of the data set"
+)
 def test_the_real_data_set() -> None:
     path = Path(os.environ["ECHODISTILL_FSDD"])
-    found = fsdd.read(params(path, clips={"train": 40, "validation": 4, "decision": 3, "test": 10}, max_duration_s=1.2), 1)
+    found = fsdd.read(
+        params(
+            path,
+            clips={"train": 40, "validation": 4, "decision": 3, "test": 10},
+            max_duration_s=1.2,
+        ),
+        1,
+    )
     assert len(found.splits) >= 5
     assert not found.quarantined
     assert len({clip.clip_id for clip in found.clips}) == len(found.clips)

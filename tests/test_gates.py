@@ -1,4 +1,6 @@
-"""Every gate: a healthy artifact passes, and for each expectation a broken one makes exactly that expectation fail."""
+"""Every gate: a healthy artifact passes, and for each expectation a broken one makes exactly that
+expectation fail.
+"""
 
 import json
 import shutil
@@ -54,21 +56,27 @@ def checks_of(artifact: str, world: Path) -> list[Expect]:
 
 
 @pytest.mark.parametrize("artifact", ARTIFACTS)
-def test_a_healthy_artifact_passes_and_every_expectation_has_a_breaking_case(artifact: str, healthy: Path) -> None:
+def test_a_healthy_artifact_passes_and_every_expectation_has_a_breaking_case(
+    artifact: str, healthy: Path
+) -> None:
     checks = checks_of(artifact, healthy)
     verdict = validate(artifact, checks, docs=None)
     assert verdict.passed, verdict.text
-    assert {result.says for result in verdict.results} == {case.says for case in CASES if case.artifact == artifact}
+    assert {result.description for result in verdict.results} == {
+        case.description for case in CASES if case.artifact == artifact
+    }
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.artifact}: {case.says}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.artifact}: {case.description}")
 def test_a_broken_artifact_fails_its_one_expectation(case: Case, world: Path) -> None:
     case.break_it(world)
     verdict = validate(case.artifact, checks_of(case.artifact, world), docs=None)
     assert not verdict.passed
     failed = [result for result in verdict.results if not result.passed]
-    assert [(result.says, "; ".join(result.ids)) for result in failed] == [(case.says, case.ids)]
-    assert case.says in verdict.text
+    assert [(result.description, "; ".join(result.ids)) for result in failed] == [
+        (case.description, case.ids)
+    ]
+    assert case.description in verdict.text
     assert case.ids.split("; ")[0] in verdict.text
 
 
@@ -97,7 +105,9 @@ def test_a_champion_that_did_not_answer_passes_its_gate_where_it_is_said_why(wor
     assert not validate("answers", checks_of("answers_champion_decision", world), docs=None).passed
 
 
-def test_a_source_without_a_decision_split_passes_and_promotes_nobody(world: Path, tmp_path: Path) -> None:
+def test_a_source_without_a_decision_split_passes_and_promotes_nobody(
+    world: Path, tmp_path: Path
+) -> None:
     shutil.rmtree(world / "corpus")
     write_corpus(world / "corpus", {"train": 24, "validation": 2, "test": 3})
     make_mixes(PARAMS, world / "mixes", world / "corpus")
@@ -108,7 +118,10 @@ def test_a_source_without_a_decision_split_passes_and_promotes_nobody(world: Pat
         assert validate(artifact, checks_of(artifact, world), docs=None).passed, artifact
     decision = json.loads((world / w.PROMOTION).read_text(encoding="utf-8"))
     assert not decision["promote"]
-    assert "there is no decision split: give the source four groups or more" in decision["obstacles"][0]
+    assert (
+        "there is no decision split: give the source four groups or more"
+        in decision["obstacles"][0]
+    )
 
 
 RULES: list[tuple[Rule, list[object], str]] = [
@@ -122,30 +135,41 @@ RULES: list[tuple[Rule, list[object], str]] = [
 
 
 @pytest.mark.parametrize(("rule", "values", "ids"), RULES)
-def test_rules_name_offending_rows_and_let_no_missing_value_pass(rule: Rule, values: list[object], ids: str) -> None:
+def test_rules_name_offending_rows_and_let_no_missing_value_pass(
+    rule: Rule, values: list[object], ids: str
+) -> None:
     table = Table.of("t", "id", {"id": list("abcde"), "value": values})
     (result,) = validate("x", [table.expect("value", rule, "so")], docs=None).results
     assert ("; ".join(result.ids), result.unexpected_count, result.passed) == (ids, 3, False)
-    (result,) = validate("x", [replace(table.expect("value", rule, "so"), frame=table.frame.iloc[:2])], docs=None).results
+    (result,) = validate(
+        "x", [replace(table.expect("value", rule, "so"), frame=table.frame.iloc[:2])], docs=None
+    ).results
     assert result.passed
 
 
 UNASKED = [
-    ("student", w.log(lambda rows: [row.pop("reward_std") for row in rows]), {"the rewards are not all equal over the whole run"}),
+    (
+        "student",
+        w.log(lambda rows: [row.pop("reward_std") for row in rows]),
+        {"the rewards are not all equal over the whole run"},
+    ),
     (
         "base",
         w.json_file(w.BASE, lambda facts: facts.update(asdict(Skill()), model="other", losses=[])),
-        {case.says for case in CASES if case.artifact == "base"} - {"the base has parameters"},
+        {case.description for case in CASES if case.artifact == "base"}
+        - {"the base has parameters"},
     ),
 ]
 
 
 @pytest.mark.parametrize(("artifact", "edit", "unasked"), UNASKED)
-def test_nothing_is_asked_where_nothing_can_be_known(artifact: str, edit: Break, unasked: set[str], world: Path) -> None:
-    before = {check.says for check in checks_of(artifact, world)}
+def test_nothing_is_asked_where_nothing_can_be_known(
+    artifact: str, edit: Break, unasked: set[str], world: Path
+) -> None:
+    before = {check.description for check in checks_of(artifact, world)}
     edit(world)
     after = checks_of(artifact, world)
-    assert before - {check.says for check in after} == unasked
+    assert before - {check.description for check in after} == unasked
     assert validate(artifact, after, docs=None).passed
 
 
@@ -158,22 +182,40 @@ def test_nothing_is_asked_where_nothing_can_be_known(artifact: str, edit: Break,
         (2, [0] * 10, True),
         (2, [0] * 13 + [1] * 7, False),  # 65 % of 20 yes/no questions
         (2, [0] * 650 + [1] * 350, True),
-        (3, [1] * 50 + [0] * 25 + [2] * 25, False),  # beyond chance, but not above the allowed share
+        (
+            3,
+            [1] * 50 + [0] * 25 + [2] * 25,
+            False,
+        ),  # beyond chance, but not above the allowed share
     ],
 )
-def test_a_few_answers_in_one_place_are_chance_and_many_are_not(choices: int, places: list[int], suspicious: bool, world: Path) -> None:
+def test_a_few_answers_in_one_place_are_chance_and_many_are_not(
+    choices: int, places: list[int], suspicious: bool, world: Path
+) -> None:
     options = tuple("abcd"[:choices])
 
     def placed(found: list[Any]) -> list[Any]:
         train = next(one for one in found if one.split == "train")
         return [
-            replace(train, question_id=f"q{number}", choices=options, answer=options[place], answer_index=place)
+            replace(
+                train,
+                question_id=f"q{number}",
+                choices=options,
+                answer=options[place],
+                answer_index=place,
+            )
             for number, place in enumerate(places)
         ]
 
     w.rows(w.QUESTIONS, Question, placed)(world)
-    failed = {result.says for result in validate("corpus", checks_of("corpus", world), docs=None).results if not result.passed}
-    assert ("no position of the choices holds more than 60 % of the right answers" in failed) == suspicious
+    failed = {
+        result.description
+        for result in validate("corpus", checks_of("corpus", world), docs=None).results
+        if not result.passed
+    }
+    assert (
+        "no position of the choices holds more than 60 % of the right answers" in failed
+    ) == suspicious
 
 
 def test_a_verdict_names_the_first_ten_ids_in_order() -> None:
@@ -181,7 +223,7 @@ def test_a_verdict_names_the_first_ten_ids_in_order() -> None:
     table = Table.of("t", "line", {"line": lines, "value": [2.5] * 13})
     verdict = validate("x", [table.expect("value", Between(0.0, 1.0), "small")], docs=None)
     assert verdict.results[0].ids == tuple(str(1009 * number) for number in range(1, 11))
-    assert verdict.text.startswith("not so: small (13 in t.value, found 2.5 to 2.5): 1009, 2018, ")
+    assert verdict.text.startswith("failed: small (13 in t.value, found 2.5 to 2.5): 1009, 2018, ")
     assert verdict.text.endswith(", 10090, …")
 
 
@@ -196,7 +238,9 @@ def test_the_same_rows_in_any_order_give_the_same_bytes(world: Path) -> None:
     w.clip("train-3", group="test-speaker-0")(world)
     written = []
     for turn in (1, -1):
-        frames: dict[str, pd.DataFrame] = {check.table: check.frame.iloc[::turn] for check in checks_of("corpus", world)}
+        frames: dict[str, pd.DataFrame] = {
+            check.table: check.frame.iloc[::turn] for check in checks_of("corpus", world)
+        }
         checks = [replace(check, frame=frames[check.table]) for check in checks_of("corpus", world)]
         write_verdict(world / "verdict.json", validate("corpus", checks, docs=world / "docs"))
         written.append((world / "verdict.json").read_bytes())
@@ -204,18 +248,29 @@ def test_the_same_rows_in_any_order_give_the_same_bytes(world: Path) -> None:
 
 
 def test_the_stage_leaves_only_a_positive_verdict_where_others_look(world: Path) -> None:
-    verdict, failed = world / "reports/gates/corpus.json", world / "reports/gates/corpus.failed.json"
+    verdict, failed = (
+        world / "reports/gates/corpus.json",
+        world / "reports/gates/corpus.failed.json",
+    )
     docs = world / "reports/data_docs/corpus"
     stage.gate(PARAMS, "corpus", verdict, world / "corpus")
     assert verdict.is_file()
     assert (docs / "index.html").is_file()
     good = (world / w.CLIPS).read_bytes()
     w.stored("train-3", w.flac(gain=0.0))(world)
-    with pytest.raises(UserError, match=r"(?s)corpus\.failed\.json.*not so: no clip is silent .*-inf.*: train-3\nnext: .*corpus"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"(?s)corpus\.failed\.json.*failed: no clip is silent .*-inf.*: train-3\nnext: .*corpus"
+        ),
+    ):
         stage.gate(PARAMS, "corpus", verdict, world / "corpus")
     assert not verdict.exists()
     assert '"passed": false' in failed.read_text(encoding="utf-8")
-    assert any("no clip is silent" in page.read_text(encoding="utf-8") for page in docs.glob("validations/**/*.html"))
+    assert any(
+        "no clip is silent" in page.read_text(encoding="utf-8")
+        for page in docs.glob("validations/**/*.html")
+    )
     (world / w.CLIPS).write_bytes(good)
     stage.gate(PARAMS, "corpus", verdict, world / "corpus")
     assert verdict.is_file()

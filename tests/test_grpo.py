@@ -1,4 +1,6 @@
-"""GRPO's reference and advantages, and sampling and scoring without dropout, against independent computations."""
+"""GRPO's reference and advantages, and sampling and scoring without dropout, against independent
+computations.
+"""
 
 import copy
 import math
@@ -40,7 +42,9 @@ def other_folder(tiny_llm: AudioLLM, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def telling_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rewards that differ within groups: a random model names no choice, and so would get the same for all it writes."""
+    """Rewards that differ within groups: a random model names no choice, and so would get the same
+    for all it writes.
+    """
     monkeypatch.setattr(
         "echodistill.training.trainer.task_reward",
         lambda completions, **_columns: [float(len(text) % 2) for text in completions],
@@ -53,7 +57,9 @@ def settings_with(learning_rate: float, kl_weight: float, **changes: Any) -> Any
     return settings_of(**{"method": "grpo", "methods": methods} | changes)
 
 
-def watch_loss(monkeypatch: pytest.MonkeyPatch, seen: Callable[[AudioGRPOTrainer, Inputs], None]) -> None:
+def watch_loss(
+    monkeypatch: pytest.MonkeyPatch, seen: Callable[[AudioGRPOTrainer, Inputs], None]
+) -> None:
     """Call ``seen`` with the inputs of each loss, before it is computed."""
     original = AudioGRPOTrainer._compute_loss
 
@@ -65,16 +71,32 @@ def watch_loss(monkeypatch: pytest.MonkeyPatch, seen: Callable[[AudioGRPOTrainer
 
 
 def sample_log_probs(model: Any, inputs: Inputs, never_sample: list[int]) -> torch.Tensor:
-    """Return the log-probability of each sampled token (B, T), in float64, through no code of the trainer."""
+    """Return the log-probability of each sampled token (B, T), in float64, through no code of the
+    trainer.
+    """
     ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
     mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-    features = {name.removeprefix(FEATURE): value for name, value in inputs.items() if name.startswith(FEATURE)}
+    features = {
+        name.removeprefix(FEATURE): value
+        for name, value in inputs.items()
+        if name.startswith(FEATURE)
+    }
     features["input_features"] = features["input_features"].double()
     with torch.no_grad():
-        logits = model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0), **features).logits
+        logits = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            **features,
+        ).logits
     logits[..., never_sample] = -torch.inf
     wanted = inputs["completion_ids"]
-    return logits[:, -wanted.shape[1] - 1 : -1].double().log_softmax(-1).gather(-1, wanted[..., None])[..., 0]
+    return (
+        logits[:, -wanted.shape[1] - 1 : -1]
+        .double()
+        .log_softmax(-1)
+        .gather(-1, wanted[..., None])[..., 0]
+    )
 
 
 @pytest.mark.parametrize("place", ["nowhere", "other weights"])
@@ -88,14 +110,20 @@ def test_the_kl_is_measured_against_the_very_weights_training_starts_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     llm = load(str(model_folder), device="cpu")
-    llm.model.config._name_or_path = str(other_folder) if place == "other weights" else "/nowhere/at/all"
+    llm.model.config._name_or_path = (
+        str(other_folder) if place == "other weights" else "/nowhere/at/all"
+    )
     initial = load(str(model_folder), device="cpu").model.double().eval()
     expected: list[float] = []
 
     def measure(_trainer: AudioGRPOTrainer, inputs: Inputs) -> None:
         now = copy.deepcopy(initial)
-        now.load_state_dict({name: value.double() for name, value in llm.model.state_dict().items()})
-        difference = sample_log_probs(initial, inputs, llm.never_sample) - sample_log_probs(now, inputs, llm.never_sample)
+        now.load_state_dict(
+            {name: value.double() for name, value in llm.model.state_dict().items()}
+        )
+        difference = sample_log_probs(initial, inputs, llm.never_sample) - sample_log_probs(
+            now, inputs, llm.never_sample
+        )
         per_token, mask = difference.exp() - difference - 1, inputs["completion_mask"]
         expected.append(float((per_token.nan_to_num() * mask).sum() / mask.sum()))
 
@@ -110,7 +138,9 @@ def test_the_kl_is_measured_against_the_very_weights_training_starts_from(
 
 
 @pytest.mark.usefixtures("telling_rewards")
-def test_a_resumed_training_keeps_the_reference_it_started_with(model_folder: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
+def test_a_resumed_training_keeps_the_reference_it_started_with(
+    model_folder: Path, tiny_corpus: Corpus, tmp_path: Path
+) -> None:
     settings = settings_with(learning_rate=1e-3, kl_weight=0.5, steps=4)
 
     def trained(folder: Path, stops_at: int = 0) -> list[float]:
@@ -130,13 +160,25 @@ def test_a_resumed_training_keeps_the_reference_it_started_with(model_folder: Pa
     assert whole[2] > 1e-4
 
 
-def test_without_a_penalty_no_reference_is_kept(model_folder: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
+def test_without_a_penalty_no_reference_is_kept(
+    model_folder: Path, tiny_corpus: Corpus, tmp_path: Path
+) -> None:
     llm = load(str(model_folder), device="cpu")
-    train_student(llm, source_of(tiny_corpus, llm), settings_with(1e-4, kl_weight=0.0, steps=1), LIMIT, 1, tmp_path, lambda *_: None)
+    train_student(
+        llm,
+        source_of(tiny_corpus, llm),
+        settings_with(1e-4, kl_weight=0.0, steps=1),
+        LIMIT,
+        1,
+        tmp_path,
+        lambda *_: None,
+    )
     assert "kl" not in read_metrics(tmp_path / "metrics.jsonl")[0]
 
 
-@pytest.mark.parametrize(("method", "objective"), [("grpo", {}), ("echodistill", {"shaping": "off"})])
+@pytest.mark.parametrize(
+    ("method", "objective"), [("grpo", {}), ("echodistill", {"shaping": "off"})]
+)
 def test_advantages_divide_by_the_groups_population_deviation(
     method: str,
     objective: dict[str, str],
@@ -145,11 +187,14 @@ def test_advantages_divide_by_the_groups_population_deviation(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Rewards 1, 0, 0, 0 have mean 1/4 and deviation √3/4: advantages √3 and three times -1/√3. Equal rewards have none."""
+    """Rewards 1, 0, 0, 0 have mean 1/4 and deviation √3/4: advantages √3 and three times -1/√3.
+    Equal rewards have none.
+    """
     groups = [[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.5, 0.5], [1.0, 1.0, 0.0, 0.0]]
     worked = [math.sqrt(3), *[-1 / math.sqrt(3)] * 3, *[0.0] * 4, 1.0, 1.0, -1.0, -1.0]
     monkeypatch.setattr(
-        "echodistill.training.trainer.task_reward", lambda *_given, **_columns: [one for group in groups for one in group]
+        "echodistill.training.trainer.task_reward",
+        lambda *_given, **_columns: [one for group in groups for one in group],
     )
     seen: list[list[float]] = []
 
@@ -170,7 +215,9 @@ def test_advantages_divide_by_the_groups_population_deviation(
 
 @pytest.fixture
 def live_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Adapters that act from the first step: as they usually begin, they add nothing, and their dropout would not show."""
+    """Adapters that act from the first step: as they usually begin, they add nothing, and their
+    dropout would not show.
+    """
     original = train._adapter
 
     def adapter(settings: Any) -> Any:
@@ -182,13 +229,19 @@ def live_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def dropout_settings(method: str, dropout: float, **changes: Any) -> Any:
-    return settings_of(method=method, weights="lora", lora={"rank": 4, "alpha": 8, "dropout": dropout}, **changes)
+    return settings_of(
+        method=method, weights="lora", lora={"rank": 4, "alpha": 8, "dropout": dropout}, **changes
+    )
 
 
 @pytest.mark.parametrize("method", ["grpo", "echodistill"])
 @pytest.mark.usefixtures("live_adapters")
 def test_samples_of_the_first_step_are_those_without_dropout(
-    method: str, model_folder: Path, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str,
+    model_folder: Path,
+    tiny_corpus: Corpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     samples: list[torch.Tensor] = []
     watch_loss(monkeypatch, lambda _trainer, inputs: samples.append(inputs["completion_ids"]))
@@ -201,7 +254,10 @@ def test_samples_of_the_first_step_are_those_without_dropout(
     assert samples[0].unique().numel() > 4
 
 
-@pytest.mark.parametrize(("method", "objective"), [("grpo", {}), ("echodistill", {}), ("echodistill", {"shaping": "candidate"})])
+@pytest.mark.parametrize(
+    ("method", "objective"),
+    [("grpo", {}), ("echodistill", {}), ("echodistill", {"shaping": "candidate"})],
+)
 @pytest.mark.usefixtures("live_adapters")
 def test_scoring_is_without_dropout_and_the_loss_is_with_it(
     method: str,
@@ -237,7 +293,9 @@ def test_scoring_is_without_dropout_and_the_loss_is_with_it(
 
 
 def test_dropout_is_back_after_an_error() -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.5), torch.nn.Identity().eval())
+    model = torch.nn.Sequential(
+        torch.nn.Linear(2, 2), torch.nn.Dropout(0.5), torch.nn.Identity().eval()
+    )
     with pytest.raises(RuntimeError, match="inside"), without_dropout(model):
         assert model.training
         assert not any(module.training for module in model)

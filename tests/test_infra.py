@@ -1,4 +1,6 @@
-"""infra/: held to the tools' own schemas, and to what no schema says: nothing unpinned, public, unguarded or secret."""
+"""infra/: held to the tools' own schemas, and to what no schema says: nothing unpinned, public,
+unguarded or secret.
+"""
 
 import json
 import re
@@ -22,17 +24,37 @@ NOT_SECRET = re.compile(r".*_SECRET_(NAME|KEY)")
 """Where a secret is, not what it is."""
 PINNED = re.compile(r"[a-z0-9/-]+:\d+\.\d+[\w.-]*")
 """A tag with a version, of an image without a registry's host."""
-QUIET = {"DO_NOT_TRACK", "PREFECT_SERVER_ANALYTICS_ENABLED", "GX_ANALYTICS_ENABLED", "MLFLOW_DISABLE_TELEMETRY"}
+QUIET = {
+    "DO_NOT_TRACK",
+    "PREFECT_SERVER_ANALYTICS_ENABLED",
+    "GX_ANALYTICS_ENABLED",
+    "MLFLOW_DISABLE_TELEMETRY",
+}
 OURS = ("prefect", "mlflow", "seaweedfs", "127.0.0.1")
 
 COMPOSE: dict[str, Any] = yaml.safe_load((INFRA / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
-MANIFESTS = sorted(path for path in (INFRA / "kubernetes").glob("*.yaml") if path.name != "kustomization.yaml")
-RESOURCES: list[dict[str, Any]] = [one for path in MANIFESTS for one in yaml.safe_load_all(path.read_text())]
-WORKLOADS = {one["metadata"]["name"]: one for one in RESOURCES if one["kind"] in ("Deployment", "StatefulSet", "Job")}
-POOLS: dict[str, Any] = {name: json.loads((INFRA / "kubernetes" / f"{name}-pool.json").read_text()) for name in ("cpu", "gpu")}
+MANIFESTS = sorted(
+    path for path in (INFRA / "kubernetes").glob("*.yaml") if path.name != "kustomization.yaml"
+)
+RESOURCES: list[dict[str, Any]] = [
+    one for path in MANIFESTS for one in yaml.safe_load_all(path.read_text())
+]
+WORKLOADS = {
+    one["metadata"]["name"]: one
+    for one in RESOURCES
+    if one["kind"] in ("Deployment", "StatefulSet", "Job")
+}
+POOLS: dict[str, Any] = {
+    name: json.loads((INFRA / "kubernetes" / f"{name}-pool.json").read_text())
+    for name in ("cpu", "gpu")
+}
 PODS = [*WORKLOADS, *(f"{name}-pool" for name in POOLS)]
-TEXTS = [path for path in [*INFRA.rglob("*"), ROOT / ".dockerignore"] if path.is_file() and path.name != ".env"]
+TEXTS = [
+    path
+    for path in [*INFRA.rglob("*"), ROOT / ".dockerignore"]
+    if path.is_file() and path.name != ".env"
+]
 
 
 def call(*command: str | Path) -> str:
@@ -44,7 +66,9 @@ def call(*command: str | Path) -> str:
 def pods() -> dict[str, Any]:
     """Pod specifications by name: of the workloads, and of the jobs that the pools make."""
     found = {name: one["spec"]["template"]["spec"] for name, one in WORKLOADS.items()}
-    return found | {f"{name}-pool": job_of(pool)["spec"]["template"]["spec"] for name, pool in POOLS.items()}
+    return found | {
+        f"{name}-pool": job_of(pool)["spec"]["template"]["spec"] for name, pool in POOLS.items()
+    }
 
 
 def defaults(pool: dict[str, Any]) -> dict[str, Any]:
@@ -52,10 +76,18 @@ def defaults(pool: dict[str, Any]) -> dict[str, Any]:
 
 
 def job_of(pool: dict[str, Any], **values: Any) -> dict[str, Any]:
-    """The job that Prefect makes of a pool's template; what its Kubernetes worker fills in later is filled in here."""
+    """The job that Prefect makes of a pool's template; what its Kubernetes worker fills in later is
+    filled in here.
+    """
     from prefect.utilities.templating import apply_values
 
-    filled = {**defaults(pool), "name": "run", "command": ["prefect", "flow-run", "execute"], "env": [], **values}
+    filled = {
+        **defaults(pool),
+        "name": "run",
+        "command": ["prefect", "flow-run", "execute"],
+        "env": [],
+        **values,
+    }
     manifest: dict[str, Any] = apply_values(pool["job_configuration"], filled)["job_manifest"]
     # the API makes a name of generateName; kubernetes-validate wants one
     manifest["metadata"]["name"] = manifest["metadata"].pop("generateName") + "1"
@@ -67,7 +99,9 @@ def job_of(pool: dict[str, Any], **values: Any) -> dict[str, Any]:
 
 def stages() -> dict[str, list[tuple[str, str]]]:
     """Instructions of each stage of the Dockerfile, the image it starts from first."""
-    text = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", (INFRA / "Dockerfile").read_text(), flags=re.M))
+    text = re.sub(
+        r"\\\n", " ", re.sub(r"^\s*#.*\n", "", (INFRA / "Dockerfile").read_text(), flags=re.M)
+    )
     found: dict[str, list[tuple[str, str]]] = {"": []}
     name = ""
     for line in filter(None, text.splitlines()):
@@ -104,12 +138,18 @@ def test_no_secret_and_no_host_is_a_build_argument() -> None:
 
 
 def test_the_build_context_holds_what_is_copied_and_nothing_else() -> None:
-    first, *rest = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    first, *rest = [
+        line
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if not line.startswith("#")
+    ]
     assert first == "*"
     let_in = {line[1:] for line in rest if line.startswith("!")}
     copied = set()
     for instructions in stages().values():
-        for _, arguments in (one for one in instructions if one[0] == "COPY" and "--from" not in one[1]):
+        for _, arguments in (
+            one for one in instructions if one[0] == "COPY" and "--from" not in one[1]
+        ):
             copied |= {word for word in arguments.split()[:-1] if not word.startswith("--")}
     assert copied == let_in
     assert not [name for name in copied if not (ROOT / name).exists()]
@@ -117,12 +157,18 @@ def test_the_build_context_holds_what_is_copied_and_nothing_else() -> None:
 
 def test_packages_of_the_servers_are_pinned_beside_the_lock() -> None:
     def pins(path: Path) -> dict[str, str]:
-        lines = [line.split(" ;")[0] for line in path.read_text().splitlines() if not line.startswith("#")]
+        lines = [
+            line.split(" ;")[0]
+            for line in path.read_text().splitlines()
+            if not line.startswith("#")
+        ]
         return dict(line.split("==") for line in lines)
 
     servers, lock = pins(INFRA / "requirements-services.txt"), pins(ROOT / "requirements.lock")
     assert not set(servers) & set(lock)
-    (install,) = re.findall(r"requirements-services.txt \\\n\s+([a-z0-9 -]+)\n", (INFRA / "Dockerfile").read_text())
+    (install,) = re.findall(
+        r"requirements-services.txt \\\n\s+([a-z0-9 -]+)\n", (INFRA / "Dockerfile").read_text()
+    )
     assert set(install.split()) <= set(lock)
 
 
@@ -130,7 +176,14 @@ def test_packages_of_the_servers_are_pinned_beside_the_lock() -> None:
 
 
 def test_compose_follows_the_compose_specification() -> None:
-    call(sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", INFRA / "compose.yaml")
+    call(
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.compose-spec",
+        INFRA / "compose.yaml",
+    )
 
 
 def one_shots() -> set[str]:
@@ -149,12 +202,18 @@ def test_a_service_is_pinned_watched_and_confined(name: str) -> None:
     for port in service.get("ports", []):
         assert re.fullmatch(r"127\.0\.0\.1:\$\{\w+:-\d+\}:\d+", port)
     for needed, wait in service.get("depends_on", {}).items():
-        assert wait["condition"] == ("service_completed_successfully" if needed in one_shots() else "service_healthy")
+        assert wait["condition"] == (
+            "service_completed_successfully" if needed in one_shots() else "service_healthy"
+        )
     if name != "postgres":
         assert set(service["environment"]) >= QUIET
     for volume in service.get("volumes", []):
         source = volume.rsplit(":/", 1)[0]
-        assert source in COMPOSE["volumes"] or source == "${ECHODISTILL_REPOSITORY:-..}" or (INFRA / source).is_file()
+        assert (
+            source in COMPOSE["volumes"]
+            or source == "${ECHODISTILL_REPOSITORY:-..}"
+            or (INFRA / source).is_file()
+        )
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -165,7 +224,11 @@ def test_a_password_of_compose_comes_from_the_environment_or_stops_it(name: str)
 
 
 def test_only_the_servers_reach_postgresql() -> None:
-    assert {name for name, one in SERVICES.items() if "database" in one["networks"]} == {"postgres", "mlflow", "prefect"}
+    assert {name for name, one in SERVICES.items() if "database" in one["networks"]} == {
+        "postgres",
+        "mlflow",
+        "prefect",
+    }
     assert COMPOSE["networks"]["database"] == {"internal": True}
 
 
@@ -210,7 +273,11 @@ def test_the_kustomization_holds_every_file() -> None:
     made = {one["name"]: one for one in kustomization["configMapGenerator"]}
     assert made["work-pools"]["files"] == ["cpu-pool.json", "gpu-pool.json"]
     assert {line.split("=")[0] for line in made["echodistill"]["literals"]} >= QUIET
-    asked = set(re.findall(r"configMap(?:Ref)?: \{name: ([\w-]+)", "".join(path.read_text() for path in MANIFESTS)))
+    asked = set(
+        re.findall(
+            r"configMap(?:Ref)?: \{name: ([\w-]+)", "".join(path.read_text() for path in MANIFESTS)
+        )
+    )
     assert asked == {*made, "postgres-init"}
 
 
@@ -218,7 +285,9 @@ def test_the_kustomization_holds_every_file() -> None:
 def test_kubectl_renders_the_kustomization() -> None:
     rendered = list(yaml.safe_load_all(call("kubectl", "kustomize", INFRA / "kubernetes")))
     assert len(rendered) == len(RESOURCES) + 3
-    assert {one["metadata"].get("namespace") for one in rendered if one["kind"] != "Namespace"} == {"echodistill"}
+    assert {one["metadata"].get("namespace") for one in rendered if one["kind"] != "Namespace"} == {
+        "echodistill"
+    }
 
 
 @pytest.mark.parametrize("name", PODS)
@@ -249,7 +318,10 @@ def test_a_pod_is_confined(name: str) -> None:
 @pytest.mark.parametrize("name", PODS)
 def test_a_pod_takes_its_passwords_from_the_secrets_of_the_readme(name: str) -> None:
     commands = (INFRA / "README.md").read_text().split("create secret generic ")[1:]
-    documented = {command.split()[0]: re.findall(r"--from-literal=(\w+)=", command.split("kubectl")[0]) for command in commands}
+    documented = {
+        command.split()[0]: re.findall(r"--from-literal=(\w+)=", command.split("kubectl")[0])
+        for command in commands
+    }
     for container in pods()[name]["containers"]:
         for variable in container.get("env", []):
             if SECRET_NAME.search(variable["name"]) and not NOT_SECRET.fullmatch(variable["name"]):
@@ -265,7 +337,9 @@ def test_the_manifests_hold_no_secret_object() -> None:
 
 
 def test_every_conversation_is_named() -> None:
-    policies = {one["metadata"]["name"]: one["spec"] for one in RESOURCES if one["kind"] == "NetworkPolicy"}
+    policies = {
+        one["metadata"]["name"]: one["spec"] for one in RESOURCES if one["kind"] == "NetworkPolicy"
+    }
     assert policies["nothing"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     labels = [one["spec"]["template"]["metadata"]["labels"] for one in WORKLOADS.values()]
     labels += [job_of(pool)["spec"]["template"]["metadata"]["labels"] for pool in POOLS.values()]
@@ -276,13 +350,18 @@ def test_every_conversation_is_named() -> None:
         name = service["metadata"]["name"]
         assert service["spec"]["selector"] in labels
         (ingress,) = policies[name]["ingress"]
-        assert [port["port"] for port in ingress["ports"]] == [port["port"] for port in service["spec"]["ports"]]
+        assert [port["port"] for port in ingress["ports"]] == [
+            port["port"] for port in service["spec"]["ports"]
+        ]
         # who may come in may also go out
         for source in ingress["from"]:
             selector = source["podSelector"]
             named = selector.get("matchLabels", {}).get("app")
             for caller in [named] if named else selector["matchExpressions"][0]["values"]:
-                way_out = {"to": [{"podSelector": {"matchLabels": {"app": name}}}], "ports": ingress["ports"]}
+                way_out = {
+                    "to": [{"podSelector": {"matchLabels": {"app": name}}}],
+                    "ports": ingress["ports"],
+                }
                 assert way_out in policies[caller]["egress"]
 
 
@@ -290,7 +369,9 @@ def test_compose_and_kubernetes_start_the_servers_alike() -> None:
     bucket = {"${ECHODISTILL_BUCKET:-echodistill}": "BUCKET", "$(ECHODISTILL_BUCKET)": "BUCKET"}
     for name in ("seaweedfs", "mlflow", "prefect", "bucket"):
         container = pods()[name]["containers"][0]
-        here, there = (json.dumps(command) for command in (SERVICES[name]["command"], container["command"]))
+        here, there = (
+            json.dumps(command) for command in (SERVICES[name]["command"], container["command"])
+        )
         for old, new in bucket.items():
             here, there = here.replace(old, new), there.replace(old, new)
         assert here == there
@@ -320,14 +401,20 @@ def test_prefect_makes_a_job_that_kubernetes_takes(name: str, tmp_path: Path) ->
     job = job_of(POOLS[name])
     assert "{{" not in json.dumps(job)
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
-    assert "WARN" not in call(BIN / "kubernetes-validate", "--strict", "-k", KUBERNETES, tmp_path / "job.yaml")
+    assert "WARN" not in call(
+        BIN / "kubernetes-validate", "--strict", "-k", KUBERNETES, tmp_path / "job.yaml"
+    )
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert {"secretRef": {"name": "echodistill-client"}} in container["envFrom"]
 
 
 def test_gpus_are_a_variable_of_the_gpu_pool_alone() -> None:
     (container,) = job_of(POOLS["gpu"], gpu_count=3)["spec"]["template"]["spec"]["containers"]
-    assert container["resources"]["requests"]["nvidia.com/gpu"] == container["resources"]["limits"]["nvidia.com/gpu"] == 3
+    assert (
+        container["resources"]["requests"]["nvidia.com/gpu"]
+        == container["resources"]["limits"]["nvidia.com/gpu"]
+        == 3
+    )
     assert container["image"] == SERVICES["worker-gpu"]["image"]
     (container,) = job_of(POOLS["cpu"])["spec"]["template"]["spec"]["containers"]
     assert "nvidia.com/gpu" not in json.dumps(container)
@@ -355,6 +442,14 @@ def test_scripts_are_posix_and_executable(name: str) -> None:
 
 def test_every_file_is_in_the_readme() -> None:
     readme = (INFRA / "README.md").read_text()
-    ours = [path for path in TEXTS if path.is_relative_to(INFRA) and path.parent.name != "kubernetes" and path.name != "README.md"]
+    ours = [
+        path
+        for path in TEXTS
+        if path.is_relative_to(INFRA)
+        and path.parent.name != "kubernetes"
+        and path.name != "README.md"
+    ]
     assert not [path.name for path in ours if path.name not in readme]
-    assert not set(re.findall(r"\$\{(\w+):-", (INFRA / "compose.yaml").read_text())) - set(re.findall(r"`(\w+)`", readme))
+    assert not set(re.findall(r"\$\{(\w+):-", (INFRA / "compose.yaml").read_text())) - set(
+        re.findall(r"`(\w+)`", readme)
+    )

@@ -1,4 +1,6 @@
-"""Intervals over units and seeds cover what they promise where the truth is known, and p is that of the interval."""
+"""Intervals over units and seeds cover what they promise where the truth is known, and p is that of
+the interval.
+"""
 
 import numpy as np
 import pytest
@@ -8,16 +10,30 @@ from numpy.typing import NDArray
 from scipy.stats import norm, ttest_1samp
 
 from benchmarks.null_rejection import SEED_DEVIATIONS, rejection_rate
-from echodistill.evaluation.intervals import SMALLEST_P, mean_interval, p_value, rate_interval, resamples
+from echodistill.evaluation.intervals import (
+    SMALLEST_P,
+    mean_interval,
+    p_value,
+    rate_interval,
+    resamples,
+)
 from echodistill.seeds import rng
 
 TRIALS, DRAWS = 1000, 500
 
 
 def answers(
-    stream: np.random.Generator, seeds: int, clips: int, rows: int, threshold: float, of_clip: float, of_seed: float
+    stream: np.random.Generator,
+    seeds: int,
+    clips: int,
+    rows: int,
+    threshold: float,
+    of_clip: float,
+    of_seed: float,
 ) -> NDArray[np.float64]:
-    """Right or wrong, (seeds, clips * rows): a clip is hard, a seed good or bad, the rest is chance. Probit, so the truth is known."""
+    """Right or wrong, (seeds, clips * rows): a clip is hard, a seed good or bad, the rest is
+    chance. Probit, so the truth is known.
+    """
     clip = of_clip * stream.standard_normal((1, clips, 1))
     seed = of_seed * stream.standard_normal((seeds, 1, 1))
     chance = stream.standard_normal((seeds, clips, rows))
@@ -48,7 +64,10 @@ def test_a_95_percent_interval_covers_93_to_97_percent_of_the_time(
     for trial in range(TRIALS):
         stream = rng("coverage", seeds, clips, threshold, of_seed, trial)
         found = mean_interval(
-            answers(stream, seeds, clips, rows, threshold, of_clip, of_seed), clip, resamples(clips, DRAWS, stream), 0.95
+            answers(stream, seeds, clips, rows, threshold, of_clip, of_seed),
+            clip,
+            resamples(clips, DRAWS, stream),
+            0.95,
         )
         hits += found.low <= wanted <= found.high
     assert 0.93 <= hits / TRIALS <= 0.97, hits
@@ -63,9 +82,14 @@ def test_a_paired_difference_covers_too() -> None:
         clip = stream.standard_normal((1, 100, 1))
         sides = []
         for threshold in (0.4, 0.0):
-            seed, chance = 0.2 * stream.standard_normal((3, 1, 1)), stream.standard_normal((3, 100, 4))
+            seed, chance = (
+                0.2 * stream.standard_normal((3, 1, 1)),
+                stream.standard_normal((3, 100, 4)),
+            )
             sides.append((clip + seed + chance < threshold).reshape(3, -1).astype(np.float64))
-        found = mean_interval(sides[0] - sides[1], np.repeat(np.arange(100), 4), resamples(100, DRAWS, stream), 0.95)
+        found = mean_interval(
+            sides[0] - sides[1], np.repeat(np.arange(100), 4), resamples(100, DRAWS, stream), 0.95
+        )
         hits += found.low <= wanted <= found.high
     assert 0.93 <= hits / TRIALS <= 0.97, hits
 
@@ -79,19 +103,29 @@ def test_one_seed_is_the_bootstrap_by_unit() -> None:
     of_unit = values[0].reshape(200, 4)
     draws = [of_unit[stream.integers(0, 200, 200)].mean() for _ in range(4000)]
     low, high = np.percentile(draws, [2.5, 97.5])
-    assert (found.value, found.low, found.high) == pytest.approx((values.mean(), low, high), abs=0.003)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (values.mean(), low, high), abs=0.003
+    )
 
 
 def test_rows_of_one_unit_are_no_new_evidence() -> None:
     values = rng("rows").random((1, 30)) < 0.6
     drawn = resamples(30, 2000, rng("same"))
     once = mean_interval(values.astype(float), np.arange(30), drawn, 0.95)
-    repeated = mean_interval(np.repeat(values.astype(float), 10, axis=1), np.repeat(np.arange(30), 10), drawn, 0.95)
-    assert (once.value, once.low, once.high) == pytest.approx((repeated.value, repeated.low, repeated.high))
+    repeated = mean_interval(
+        np.repeat(values.astype(float), 10, axis=1), np.repeat(np.arange(30), 10), drawn, 0.95
+    )
+    assert (once.value, once.low, once.high) == pytest.approx(
+        (repeated.value, repeated.low, repeated.high)
+    )
 
 
 def test_of_one_unit_nothing_is_known() -> None:
-    values, unit, drawn = np.array([[1.0, 1.0, 0.0, 1.0]]), np.zeros(4, dtype=np.int64), resamples(1, 100, rng("one"))
+    values, unit, drawn = (
+        np.array([[1.0, 1.0, 0.0, 1.0]]),
+        np.zeros(4, dtype=np.int64),
+        resamples(1, 100, rng("one")),
+    )
     found = rate_interval(values, unit, drawn, 0.95)
     assert (found.low, found.value, found.high) == (0.0, 0.75, 1.0)
     assert p_value(values, unit, drawn, 0.95) == 1.0
@@ -99,9 +133,13 @@ def test_of_one_unit_nothing_is_known() -> None:
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3]), st.sampled_from([0.9, 0.95, 0.99]))
 @settings(deadline=None, max_examples=60)
-def test_p_is_small_exactly_where_the_interval_leaves_out_zero(seed: int, seeds: int, confidence: float) -> None:
+def test_p_is_small_exactly_where_the_interval_leaves_out_zero(
+    seed: int, seeds: int, confidence: float
+) -> None:
     stream = np.random.default_rng(seed)
-    gain = stream.normal(stream.uniform(-0.3, 0.3), 1.0, (seeds, 80)) + 0.1 * stream.normal(size=(seeds, 1))
+    gain = stream.normal(stream.uniform(-0.3, 0.3), 1.0, (seeds, 80)) + 0.1 * stream.normal(
+        size=(seeds, 1)
+    )
     unit, drawn = np.repeat(np.arange(20), 4), resamples(20, 300, stream)
     found = mean_interval(gain, unit, drawn, confidence)
     p = p_value(gain, unit, drawn, confidence)
@@ -109,7 +147,9 @@ def test_p_is_small_exactly_where_the_interval_leaves_out_zero(seed: int, seeds:
 
 
 def test_p_of_one_seed_is_that_of_the_t_test_where_units_are_many_and_alike() -> None:
-    """Against scipy's t test of the units' means: the bootstrap's shape is then that of a normal distribution."""
+    """Against scipy's t test of the units' means: the bootstrap's shape is then that of a normal
+    distribution.
+    """
     gain = rng("t test").normal(0.1, 1.0, (1, 400))
     found = p_value(gain, np.arange(400), resamples(400, 20_000, rng("draws")), 0.95)
     assert found == pytest.approx(float(ttest_1samp(gain[0], 0.0).pvalue), rel=0.25)
@@ -132,7 +172,10 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     same = np.tile((clip % 2 == 0).astype(float), (3, 1))
     # three seeds of accuracies 0.4, 0.5 and 0.6
     apart = np.stack([(clip % 10 < share).astype(float) for share in (4, 5, 6)])
-    narrow, wide = (mean_interval(values, clip, resamples(400, 2000, rng("widen")), 0.95) for values in (same, apart))
+    narrow, wide = (
+        mean_interval(values, clip, resamples(400, 2000, rng("widen")), 0.95)
+        for values in (same, apart)
+    )
     assert narrow.value == wide.value == 0.5
     assert narrow.high - narrow.low == pytest.approx(2 * 1.966 * np.sqrt(0.25 / 399), rel=0.06)
     # by hand: s.d. of the seeds' means 0.1, three of them; 4.30 is t with two degrees of freedom
@@ -141,11 +184,15 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
 
 def test_clips_of_unequal_rows_weigh_by_their_rows() -> None:
     clip = np.array([7, 7, 7, 9])
-    found = mean_interval(np.array([[1.0, 1.0, 1.0, 0.0]]), clip, resamples(10, 500, rng("unequal")), 0.95)
+    found = mean_interval(
+        np.array([[1.0, 1.0, 1.0, 0.0]]), clip, resamples(10, 500, rng("unequal")), 0.95
+    )
     assert found.value == 0.75
     assert found.low < 0.75 < found.high
 
 
 def test_all_alike_has_no_width() -> None:
-    found = mean_interval(np.ones((2, 6)), np.repeat(np.arange(3), 2), resamples(3, 100, rng("alike")), 0.95)
+    found = mean_interval(
+        np.ones((2, 6)), np.repeat(np.arange(3), 2), resamples(3, 100, rng("alike")), 0.95
+    )
     assert (found.low, found.value, found.high) == (1.0, 1.0, 1.0)

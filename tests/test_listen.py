@@ -1,4 +1,6 @@
-"""The listening page, over HTTP as a browser asks: answers of both, noise at the level asked for, and nobody else is served."""
+"""The listening page, over HTTP as a browser asks: answers of both, noise at the level asked for,
+and nobody else is served.
+"""
 
 import json
 import re
@@ -37,7 +39,9 @@ def server() -> Iterator[Server]:
 def ask(server: Server, body: bytes, **query: Any) -> tuple[int, dict[str, Any]]:
     address = f"http://{HOST}:{server.server_port}/answer?" + urlencode({"key": server.key} | query)
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, body, method="POST"), timeout=20) as found:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, body, method="POST"), timeout=20
+        ) as found:
             return found.status, json.loads(found.read())
     except urllib.error.HTTPError as error:
         content = error.read()
@@ -52,7 +56,12 @@ def post(server: Server, *lines: str, body: bytes = b"", host: str = HOST) -> by
     """What comes back for a request with these header lines, after which nothing more is sent."""
     with connect(server) as line:
         query = urlencode({"key": server.key, "question": "Which?"})
-        line.sendall("\r\n".join([f"POST /answer?{query} HTTP/1.1", f"Host: {host}", *lines, "", ""]).encode() + body)
+        line.sendall(
+            "\r\n".join(
+                [f"POST /answer?{query} HTTP/1.1", f"Host: {host}", *lines, "", ""]
+            ).encode()
+            + body
+        )
         return b"".join(iter(lambda: line.recv(65_536), b""))
 
 
@@ -68,18 +77,28 @@ def test_the_page_is_for_who_has_its_address(server: Server) -> None:
     with urllib.request.urlopen(server.address, timeout=20) as found:
         text = found.read().decode()
         policy = found.headers["Content-Security-Policy"]
-        assert (found.headers["Referrer-Policy"], found.headers["Cache-Control"]) == ("no-referrer", "no-store")
+        assert (found.headers["Referrer-Policy"], found.headers["Cache-Control"]) == (
+            "no-referrer",
+            "no-store",
+        )
         assert "Python" not in found.headers["Server"]
     assert '<option value="rain">rain</option>' in text
     assert "&lt;b&gt;&amp;amp;" in text  # names of noises are no markup
     question = re.findall(r'<input id="question".* value="(.*)">', text)
     choices = re.findall(r'<textarea id="choices".*?>(.*)</textarea>', text, re.DOTALL)
-    assert [unescape(found) for found in question] == [EXAMPLE.question]  # as it is, though it looks like markup and like a field
+    assert [unescape(found) for found in question] == [
+        EXAMPLE.question
+    ]  # as it is, though it looks like markup and like a field
     assert [unescape(found).split("\n") for found in choices] == [list(EXAMPLE.choices)]
     assert text.count("{{") == 1
     assert policy.startswith("default-src 'none'; script-src 'self'; ")
     assert "unsafe" not in policy
-    for wrong in (address, f"{address}?key=x", f"{address}other?key={server.key}", f"{address}../server.py?key={server.key}"):
+    for wrong in (
+        address,
+        f"{address}?key=x",
+        f"{address}other?key={server.key}",
+        f"{address}../server.py?key={server.key}",
+    ):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(wrong, timeout=20)
     assert ask(server, b"", key="x")[0] == 404
@@ -93,58 +112,92 @@ def test_a_name_that_was_made_to_lead_here_is_not_answered(server: Server) -> No
 
 
 def test_a_recording_is_answered_by_both_and_given_back(server: Server) -> None:
-    status, found = ask(server, wav(hum(0.1, 44_100)), question="Which?", choices=" red, or rose\r\n\n blue \n")
+    status, found = ask(
+        server, wav(hum(0.1, 44_100)), question="Which?", choices=" red, or rose\r\n\n blue \n"
+    )
     assert status == 200
     assert found["answers"] == {"base": "16000 samples", "student": "Which? red, or rose | blue"}
     heard = decode_bytes(b64decode(found["heard"]), "heard", 10.0).waveform
     assert heard.size == 16_000
-    loud = ask(server, wav(tone("low", 1), 16_000), question="Which?", noise="rain", snr=-20)[1]["heard"]
+    loud = ask(server, wav(tone("low", 1), 16_000), question="Which?", noise="rain", snr=-20)[1][
+        "heard"
+    ]
     quiet = decode_bytes(b64decode(loud), "heard", 10.0).waveform
     assert np.abs(quiet).max() == pytest.approx(0.1 * np.abs(tone("low", 1)).max(), rel=0.02)
-    assert ask(server, CLIP, question="Which?", choices=" \n ")[1]["answers"]["student"] == "Which? "
+    assert (
+        ask(server, CLIP, question="Which?", choices=" \n ")[1]["answers"]["student"] == "Which? "
+    )
 
 
 @pytest.mark.parametrize(
-    ("body", "query", "says"),
+    ("body", "query", "message"),
     [
         (b"no audio", {"question": "Which?"}, "the recording"),
         (b"", {"question": "Which?"}, "empty"),
         (CLIP, {"question": "  "}, "the question is empty"),
         (CLIP, {"question": "Which?", "noise": "hum"}, "no noise 'hum'"),
-        (CLIP, {"question": "Which?", "noise": "rain", "snr": "loud"}, "'loud' dB: give a number from -20 to 30"),
+        (
+            CLIP,
+            {"question": "Which?", "noise": "rain", "snr": "loud"},
+            "'loud' dB: give a number from -20 to 30",
+        ),
         (CLIP, {"question": "Which?", "noise": "rain", "snr": "nan"}, "'nan' dB"),
         (CLIP, {"question": "Which?", "noise": "rain", "snr": "-inf"}, "'-inf' dB"),
         (CLIP, {"question": "Which?", "noise": "rain", "snr": "1e9"}, "'1e9' dB"),
-        (CLIP, {"question": "Which?", "choices": "\n".join("abcdefghijklmnopqrstuvwxyz0")}, "27 choices: give 2 to 26, or none"),
-        (wav(np.zeros(601 * 500), 500), {"question": "Which?"}, "601.0 s is longer than the allowed 600 s"),
+        (
+            CLIP,
+            {"question": "Which?", "choices": "\n".join("abcdefghijklmnopqrstuvwxyz0")},
+            "27 choices: give 2 to 26, or none",
+        ),
+        (
+            wav(np.zeros(601 * 500), 500),
+            {"question": "Which?"},
+            "601.0 s is longer than the allowed 600 s",
+        ),
     ],
 )
-def test_what_cannot_be_answered_says_why(server: Server, body: bytes, query: dict[str, Any], says: str) -> None:
+def test_what_cannot_be_answered_says_why(
+    server: Server, body: bytes, query: dict[str, Any], message: str
+) -> None:
     status, found = ask(server, body, **query)
     assert status == 400
-    assert says in found["error"]
+    assert message in found["error"]
 
 
 @pytest.mark.parametrize(
     ("header", "status"),
-    [("Content-Length: x", 400), ("Content-Length: -1", 400), ("Content-Length: ١", 400), ("Transfer-Encoding: chunked", 411)],
+    [
+        ("Content-Length: x", 400),
+        ("Content-Length: -1", 400),
+        ("Content-Length: ١", 400),
+        ("Transfer-Encoding: chunked", 411),
+    ],
 )
-def test_a_length_that_is_none_is_refused(server: Server, header: str, status: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_length_that_is_none_is_refused(
+    server: Server, header: str, status: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert f" {status} ".encode() in post(server, header).split(b"\r\n")[0]
     assert capfd.readouterr().err == ""
 
 
-def test_a_recording_that_is_too_large_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_that_is_too_large_is_refused(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(listen, "MAX_BYTES", 2**20)
     status, found = ask(server, bytes(2**20 + 1), question="Which?")
     assert (status, found) == (413, {"error": "the recording is larger than 1 MiB"})
 
 
-def test_a_recording_that_does_not_come_in_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_that_does_not_come_in_is_given_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(listen, "PATIENCE_S", 0.3)
     assert b" 408 " in post(server, "Content-Length: 100", body=b"RIFF")
     with connect(server) as line:  # drop by drop is no better
-        line.sendall(f"POST /answer?key={server.key} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 9999\r\n\r\n".encode())
+        line.sendall(
+            f"POST /answer?key={server.key} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length:"
+            " 9999\r\n\r\n".encode()
+        )
         line.settimeout(0.1)
         told = b""
         for _ in range(50):
@@ -154,17 +207,23 @@ def test_a_recording_that_does_not_come_in_is_given_up(server: Server, monkeypat
             line.sendall(b"R")
         assert b" 408 " in told
     with connect(server) as line:
-        line.sendall(f"POST /answer?key={server.key} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 100\r\n\r\nRIFF".encode())
+        line.sendall(
+            f"POST /answer?key={server.key} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length:"
+            " 100\r\n\r\nRIFF".encode()
+        )
         line.shutdown(socket.SHUT_WR)
         assert b" 400 " in line.recv(4096)
 
 
-def test_models_that_fail_are_told_to_the_page_and_shown_in_the_terminal(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+def test_models_that_fail_are_told_to_the_page_and_shown_in_the_terminal(
+    server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
     status, found = ask(server, CLIP, question=TROUBLE)
     assert status == 500
     assert "out of memory" in found["error"]
     assert ask(server, CLIP, question="Which?")[0] == 200  # the turn was given back
-    time.sleep(0.5)  # it is written after the answer; what is written while it is read would be lost
+    # it is written after the answer; what is written while it is read would be lost
+    time.sleep(0.5)
     shown = ""
     for _ in range(200):
         shown += capfd.readouterr().err
@@ -175,7 +234,9 @@ def test_models_that_fail_are_told_to_the_page_and_shown_in_the_terminal(server:
     assert server.key not in shown
 
 
-def test_a_client_that_goes_away_leaves_no_trace_and_its_turn_is_skipped(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_client_that_goes_away_leaves_no_trace_and_its_turn_is_skipped(
+    server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
     asked: list[str] = []
 
     def answers(clip: Any, question: str, choices: Any) -> dict[str, str]:
@@ -187,11 +248,16 @@ def test_a_client_that_goes_away_leaves_no_trace_and_its_turn_is_skipped(server:
     def leave(question: str, rudely: bool) -> None:
         with connect(server) as line:
             query = urlencode({"key": server.key, "question": question})
-            line.sendall(f"POST /answer?{query} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {len(CLIP)}\r\n\r\n".encode() + CLIP)
+            line.sendall(
+                f"POST /answer?{query} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length:"
+                f" {len(CLIP)}\r\n\r\n".encode()
+                + CLIP
+            )
             while rudely and question not in asked:
                 time.sleep(0.01)
             if rudely:
-                line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no farewell
+                # a reset, no farewell
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     leave("first", True)  # while it is answered
     with server.turn:
@@ -210,7 +276,9 @@ def test_a_port_that_cannot_be_used_is_told_before_anything_is_loaded(server: Se
         serve(load, server.server_port, print)
 
 
-def test_the_terminal_tells_that_models_are_loaded_and_where_the_page_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_terminal_tells_that_models_are_loaded_and_where_the_page_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     said: list[str] = []
 
     def load() -> Asker:

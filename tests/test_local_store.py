@@ -1,4 +1,6 @@
-"""MLflow's store on this machine: made whole or not at all, moved with its artifacts, and clear about what is wrong with it."""
+"""MLflow's store on this machine: made whole or not at all, moved with its artifacts, and clear
+about what is wrong with it.
+"""
 
 import os
 import shutil
@@ -11,20 +13,33 @@ from pathlib import Path
 
 import pytest
 
-from echodistill import local_store
 from echodistill.errors import UserError
-from echodistill.local_store import bring_artifacts_along, database_of, fault_of, is_in_memory, make_whole, uri_of
-from echodistill.tracking import connected, find_or_create_run
+from echodistill.tracking import local_store
+from echodistill.tracking.client import connected, find_or_create_run
+from echodistill.tracking.local_store import (
+    bring_artifacts_along,
+    database_of,
+    fault_of,
+    is_in_memory,
+    make_whole,
+    uri_of,
+)
 from tests.provenance_world import make_world
 from tests.test_pipeline import ROOT
 
-TRACK = "from echodistill.tracking import find_or_create_run; print(find_or_create_run('one', 'grpo'))"
+TRACK = (
+    "from echodistill.tracking.client import find_or_create_run as find\nprint(find('one', 'grpo'))"
+)
 REGISTER = "from tests.provenance_world import register; print(register())"
 
 
 def start(code: str, folder: Path) -> "subprocess.Popen[str]":
     """Start Python in ``folder``, where the default store is."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "ECHODISTILL_"))}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MLFLOW_", "ECHODISTILL_"))
+    }
     return subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=folder,
@@ -63,7 +78,9 @@ def count(*_):
 
 
 @pytest.mark.parametrize("statements", [250, 900])
-def test_a_kill_while_the_store_is_made_leaves_nothing_that_stands_in_the_way(statements: int, tmp_path: Path) -> None:
+def test_a_kill_while_the_store_is_made_leaves_nothing_that_stands_in_the_way(
+    statements: int, tmp_path: Path
+) -> None:
     process = start(KILLED.format(statements) + TRACK, tmp_path)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -81,7 +98,11 @@ def test_a_store_appears_under_its_name_when_it_is_made(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         make_whole(database, fail)
     assert list(tmp_path.rglob("*")) == [database.parent]
-    for text in ("first", "second"):  # the second by a process that began before the first was there
+    # the second by a process that began before the first was there
+    for text in (
+        "first",
+        "second",
+    ):
 
         def make(made: Path, text: str = text) -> None:
             made.write_text(text)
@@ -114,7 +135,9 @@ def test_which_file_an_address_names(uri: str, file: str | None, in_memory: bool
     assert is_in_memory(uri) is in_memory
 
 
-@pytest.mark.parametrize("name", ["plain", "a b", "q?x", "h#x", "p%20x", "$HOME", "ü", "it's", "a&b", "a;b", "[a]"])
+@pytest.mark.parametrize(
+    "name", ["plain", "a b", "q?x", "h#x", "p%20x", "$HOME", "ü", "it's", "a&b", "a;b", "[a]"]
+)
 def test_the_default_store_is_in_the_working_folder_whatever_its_name(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,22 +155,33 @@ def test_the_default_store_is_in_the_working_folder_whatever_its_name(
 
 
 def with_locations(database: Path, *locations: str) -> None:
-    """Write the part of MLflow's schema that has addresses, an experiment and what belongs to it for each location."""
+    """Write the part of MLflow's schema that has addresses, an experiment and what belongs to it
+    for each location.
+    """
     database.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(database)) as store, store:
         for table, column in local_store.LOCATIONS:
             store.execute(f"CREATE TABLE {table} ({column} TEXT)")
             for location in locations:
-                store.execute(f"INSERT INTO {table} VALUES (?)", (location + ("" if table == "experiments" else f"/{table}/1"),))
+                store.execute(
+                    f"INSERT INTO {table} VALUES (?)",
+                    (location + ("" if table == "experiments" else f"/{table}/1"),),
+                )
 
 
 def locations(database: Path) -> set[str]:
-    return {row for table, column in local_store.LOCATIONS for row in rows(database, f"SELECT {column} FROM {table}")}
+    return {
+        row
+        for table, column in local_store.LOCATIONS
+        for row in rows(database, f"SELECT {column} FROM {table}")
+    }
 
 
 @pytest.mark.parametrize("new", ["new", "n e w", "n%20w", "ü", "n?w"])
 @pytest.mark.parametrize("copied", [True, False])
-def test_artifacts_come_along_where_a_store_is_moved_or_copied(new: str, copied: bool, tmp_path: Path) -> None:
+def test_artifacts_come_along_where_a_store_is_moved_or_copied(
+    new: str, copied: bool, tmp_path: Path
+) -> None:
     database = tmp_path / "old" / "mlflow.db"
     old = local_store.artifacts_of(database)
     with_locations(database, old)
@@ -156,7 +190,9 @@ def test_artifacts_come_along_where_a_store_is_moved_or_copied(new: str, copied:
     moved = tmp_path / new / "mlflow.db"
     before = locations(moved)
     bring_artifacts_along(moved)
-    assert locations(moved) == {place.replace(old, (tmp_path / new / "mlartifacts").as_uri()) for place in before}
+    assert locations(moved) == {
+        place.replace(old, (tmp_path / new / "mlartifacts").as_uri()) for place in before
+    }
     again = moved.read_bytes()
     bring_artifacts_along(moved)
     assert moved.read_bytes() == again
@@ -166,7 +202,13 @@ def test_artifacts_come_along_where_a_store_is_moved_or_copied(new: str, copied:
 
 @pytest.mark.parametrize(
     "location",
-    ["s3://bucket/mlartifacts", "mlflow-artifacts:/1", "file:///elsewhere/mine", "/elsewhere/mlartifacts2", "file:///x/mlartifacts2"],
+    [
+        "s3://bucket/mlartifacts",
+        "mlflow-artifacts:/1",
+        "file:///elsewhere/mine",
+        "/elsewhere/mlartifacts2",
+        "file:///x/mlartifacts2",
+    ],
 )
 def test_artifacts_elsewhere_are_left_where_they_are(location: str, tmp_path: Path) -> None:
     with_locations(tmp_path / "mlflow.db", location)
@@ -191,7 +233,11 @@ def damaged(database: Path, how: str, whole: Path) -> None:
     if how == "folder":
         database.mkdir()
     elif how in ("text", "html", "pointer", "gzip"):
-        begins = {"text": b"not a store\n", "html": b"<!DOCTYPE html>", "pointer": b"version https://git-lfs.github.com/spec/v1\n"}
+        begins = {
+            "text": b"not a store\n",
+            "html": b"<!DOCTYPE html>",
+            "pointer": b"version https://git-lfs.github.com/spec/v1\n",
+        }
         database.write_bytes(begins.get(how, b"\x1f\x8b\x08\x00") * 100)
     elif how == "truncated":
         database.write_bytes(content[: len(content) // 2])
@@ -211,12 +257,22 @@ def damaged(database: Path, how: str, whole: Path) -> None:
             store.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
 
 
-SAYS = {
+MESSAGES = {
     "folder": "it is no file",
     "first tables": "making it was cut short",
     "half migrated": "making it was cut short",
 }
-HOW = ("folder", "text", "html", "pointer", "gzip", "truncated", "zeros inside", "no header", *list(SAYS)[1:])
+HOW = (
+    "folder",
+    "text",
+    "html",
+    "pointer",
+    "gzip",
+    "truncated",
+    "zeros inside",
+    "no header",
+    *list(MESSAGES)[1:],
+)
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -228,17 +284,22 @@ def test_what_is_wrong_with_a_store_is_one_line_with_the_cure(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     found = fault_of(database)
     assert found
-    assert found[0].startswith(SAYS.get(how, "it is damaged"))
+    assert found[0].startswith(MESSAGES.get(how, "it is damaged"))
     before = None if database.is_dir() else database.read_bytes()
     with pytest.raises(UserError) as caught:
         find_or_create_run("one", "grpo")
     said = str(caught.value)
-    assert SAYS.get(how, "it is damaged") in said
+    assert MESSAGES.get(how, "it is damaged") in said
     assert "\n" not in said
     assert said.endswith(found[1])
     if how != "folder":
         assert f"`mv {database} {database}.damaged`" in said
-    assert before is None or how == "half migrated" or how == "first tables" or database.read_bytes() == before
+    assert (
+        before is None
+        or how == "half migrated"
+        or how == "first tables"
+        or database.read_bytes() == before
+    )
 
 
 def test_a_store_that_another_program_writes_to_is_named(
@@ -270,7 +331,9 @@ def test_a_store_that_another_program_writes_to_is_named(
         "sqlite:///:memory:",
     ],
 )
-def test_a_store_of_a_kind_that_cannot_be_used_is_one_line(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_of_a_kind_that_cannot_be_used_is_one_line(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(UserError, match=r"unset it to use mlflow\.db") as caught:
@@ -311,12 +374,17 @@ def test_what_is_registered_already_asks_mlflow_only_where_the_store_changed(
     assert list((folder / "mlartifacts").rglob("model_card.md"))
 
 
-def test_where_the_repository_moved_artifacts_are_in_the_new_place(registered: Path, tmp_path: Path) -> None:
+def test_where_the_repository_moved_artifacts_are_in_the_new_place(
+    registered: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(registered, tmp_path / "old"))
     run(REGISTER, folder)  # its addresses are those of the old place now
     shutil.move(folder, tmp_path / "new")
     (tmp_path / "new/models/student/model.safetensors").write_text("other weights")
-    assert "version 2" in run("from tests.provenance_world import write_lock, Path; write_lock(Path())\n" + REGISTER, tmp_path / "new")
+    assert "version 2" in run(
+        "from tests.provenance_world import write_lock, Path; write_lock(Path())\n" + REGISTER,
+        tmp_path / "new",
+    )
     assert not folder.exists()
     assert len(weights(tmp_path / "new")) == 2
     assert len(weights(registered)) == 1

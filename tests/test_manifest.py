@@ -1,4 +1,6 @@
-"""Manifests as people and benchmarks write them. A bad row is put aside with its reason, never dropped."""
+"""Manifests as people and benchmarks write them. A bad row is put aside with its reason, never
+dropped.
+"""
 
 import hashlib
 import json
@@ -13,7 +15,16 @@ from echodistill.audio.files import write_wav
 from echodistill.datasets.sources import SourceQuestion
 from echodistill.errors import UserError
 from echodistill.records import Quarantined, write_rows
-from tests.folders import ROW, hum, only_question, only_reason, read, read_jsonl, without, write_recordings
+from tests.folders import (
+    ROW,
+    hum,
+    only_question,
+    only_reason,
+    read,
+    read_jsonl,
+    without,
+    write_recordings,
+)
 
 
 @pytest.fixture
@@ -65,26 +76,45 @@ def test_an_ignored_split_is_said(root: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_mmar(root: Path) -> None:
-    row = ROW | {"audio_path": "./sub/e.wav", "modality": "speech", "category": "Signal Layer", "url": "x", "timestamp": "00:01,00:02"}
+    row = ROW | {
+        "audio_path": "./sub/e.wav",
+        "modality": "speech",
+        "category": "Signal Layer",
+        "url": "x",
+        "timestamp": "00:01,00:02",
+    }
     found = read_jsonl(root, row)
     assert only_question(found).answer == "blue"
     assert found.clips[0].clip_id == "sub/e.wav"
 
 
 def test_seen_like(root: Path) -> None:
-    """``metadata.csv``: choices as Python text, a letter as answer, audio without its suffix, a byte-order mark, CRLF."""
-    text = 'id,audio_id,question,choices,answer\r\n7,a,"Which, of\nthese?","[\'red\', ""it\'s blue""]",B\r\n'
+    """``metadata.csv``: choices as Python text, a letter as answer, audio without its suffix, a
+    byte-order mark, CRLF.
+    """
+    text = (
+        'id,audio_id,question,choices,answer\r\n7,a,"Which, of\nthese?","[\'red\', ""it\'s'
+        ' blue""]",B\r\n'
+    )
     (root / "metadata.csv").write_bytes(text.encode("utf-8-sig"))
     question = only_question(read(root, "metadata.csv"))
     assert question == SourceQuestion("7", "Which, of\nthese?", ("red", "it's blue"), "it's blue")
 
 
 def test_field_names_in_any_case(root: Path) -> None:
-    assert only_question(read_jsonl(root, {key.upper(): value for key, value in ROW.items()})).answer == "blue"
+    assert (
+        only_question(read_jsonl(root, {key.upper(): value for key, value in ROW.items()})).answer
+        == "blue"
+    )
 
 
 def test_a_line_separator_inside_a_text_ends_no_row(root: Path) -> None:
-    assert only_question(read_jsonl(root, json.dumps(ROW | {"question": "a\u2028b"}, ensure_ascii=False))).question == "a\u2028b"
+    assert (
+        only_question(
+            read_jsonl(root, json.dumps(ROW | {"question": "a\u2028b"}, ensure_ascii=False))
+        ).question
+        == "a\u2028b"
+    )
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff", "[]"])
@@ -124,7 +154,8 @@ def test_a_manifest_of_another_format(root: Path) -> None:
 
 def test_an_open_quotation_mark_swallows_no_rows(root: Path) -> None:
     (root / "m.csv").write_text(
-        'id,audio_path,question,choices,answer\n1,a,Q,"[1,2]",1\n2,a,"Q,"[1,2]",1\n3,a,Q,x,1\n', encoding="utf-8"
+        'id,audio_path,question,choices,answer\n1,a,Q,"[1,2]",1\n2,a,"Q,"[1,2]",1\n3,a,Q,x,1\n',
+        encoding="utf-8",
     )
     with pytest.raises(UserError, match=r"m\.csv:3: .*quotation marks"):
         read(root, "m.csv")
@@ -175,8 +206,14 @@ def test_an_open_quotation_mark_swallows_no_rows(root: Path) -> None:
         (ROW | {"answer": ["blue"]}, "field 'answer' is a list"),
         (ROW | {"answer": "(A) blue"}, "the letter is not that choice's"),
         (ROW | {"answer": "(E) blue"}, "the letter is not that choice's"),
-        (ROW | {"choices": ["C", "A", "B"], "answer": "A"}, "the text of one choice and the letter or number of another"),
-        (ROW | {"choices": ["2", "3", "1"], "answer": 2}, "the text of one choice and the letter or number of another"),
+        (
+            ROW | {"choices": ["C", "A", "B"], "answer": "A"},
+            "the text of one choice and the letter or number of another",
+        ),
+        (
+            ROW | {"choices": ["2", "3", "1"], "answer": 2},
+            "the text of one choice and the letter or number of another",
+        ),
     ],
 )
 def test_a_bad_row_is_quarantined(root: Path, tmp_path: Path, row: object, reason: str) -> None:
@@ -197,7 +234,10 @@ def test_an_id_that_stands_twice(root: Path) -> None:
 
 
 def test_csv_rows_are_named_by_their_first_line(root: Path) -> None:
-    text = 'id,audio_path,question,choices,answer\n1,a,"two\nlines","[1, 2]",1\n\n2,a,Q,"[1, 2]",7\n3,a,Q,[1, 2],1\n4,a\n'
+    text = (
+        'id,audio_path,question,choices,answer\n1,a,"two\nlines","[1, 2]",1\n\n2,a,Q,"[1,'
+        ' 2]",7\n3,a,Q,[1, 2],1\n4,a\n'
+    )
     (root / "m.csv").write_text(text, encoding="utf-8")
     found = read(root, "m.csv")
     assert [row.row for row in found.quarantined] == ["m.csv:5 (id 2)", "m.csv:6", "m.csv:7 (id 4)"]
@@ -223,10 +263,14 @@ def test_a_neighbour_whose_name_begins_alike_is_outside(root: Path) -> None:
     beside = root.with_name(root.name + "-more")
     beside.mkdir()
     write_wav(beside / "a.wav", np.full(8_000, 0.1, dtype=np.float32))
-    assert "leaves the folder" in only_reason(read_jsonl(root, ROW | {"audio_path": f"../{beside.name}/a.wav"}))
+    assert "leaves the folder" in only_reason(
+        read_jsonl(root, ROW | {"audio_path": f"../{beside.name}/a.wav"})
+    )
 
 
-def test_links_inside_the_folder_are_followed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_links_inside_the_folder_are_followed(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Data version tools link files into the folder from a cache."""
     elsewhere = tmp_path_factory.mktemp("cache") / "x"
     os.replace(root / "a.wav", elsewhere)
@@ -235,19 +279,29 @@ def test_links_inside_the_folder_are_followed(root: Path, tmp_path_factory: pyte
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "says"),
+    ("name", "text", "message"),
     [
-        ("m.json", '{\n "id": "q1",\n "question": "Which?"\n}', "holds one object over several lines"),
+        (
+            "m.json",
+            '{\n "id": "q1",\n "question": "Which?"\n}',
+            "holds one object over several lines",
+        ),
         ("m.json", '{"data": [{"id": "q1"}]}', "holds its rows under the key 'data'"),
-        ("m.csv", "id;question;answer\nq1;Which?;red\n", "its columns stand apart by ';': save it with commas"),
+        (
+            "m.csv",
+            "id;question;answer\nq1;Which?;red\n",
+            "its columns stand apart by ';': save it with commas",
+        ),
         ("m.csv", "id\tquestion\tanswer\nq1\tWhich?\tred\n", r"its columns stand apart by '\t'"),
     ],
 )
-def test_a_manifest_of_another_form_is_told_with_the_cure(root: Path, name: str, text: str, says: str) -> None:
+def test_a_manifest_of_another_form_is_told_with_the_cure(
+    root: Path, name: str, text: str, message: str
+) -> None:
     (root / name).write_text(text)
     with pytest.raises(UserError, match=re.escape(f"{root / name}")) as caught:
         read(root, manifest=name)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("row", ["5", "null", '"x"', "true"])

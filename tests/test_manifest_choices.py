@@ -1,4 +1,6 @@
-"""Choices as NumPy prints them, and texts that no model may be given: control tokens, half characters."""
+"""Choices as NumPy prints them, and texts that no model may be given: control tokens, half
+characters.
+"""
 
 import json
 from pathlib import Path
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from echodistill.errors import UserError
-from echodistill.models.prompts import check_asked, control_token
+from echodistill.models.prompts import control_token, validate_question
 from tests.folders import ROW, only_question, only_reason, read_csv, read_jsonl, write_recordings
 
 
@@ -41,7 +43,10 @@ def root(tmp_path: Path) -> Path:
 )
 def test_a_list_as_numpy_prints_it(root: Path, choices: str, texts: tuple[str, ...]) -> None:
     for read in (read_jsonl, read_csv):
-        assert only_question(read(root, ROW | {"choices": choices, "answer": texts[0]})).choices == texts
+        assert (
+            only_question(read(root, ROW | {"choices": choices, "answer": texts[0]})).choices
+            == texts
+        )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +66,9 @@ def test_a_list_as_numpy_prints_it(root: Path, choices: str, texts: tuple[str, .
         ("[" * 300, "is no list of texts"),
     ],
 )
-def test_a_list_that_can_be_read_in_two_ways_is_put_aside(root: Path, choices: str, reason: str) -> None:
+def test_a_list_that_can_be_read_in_two_ways_is_put_aside(
+    root: Path, choices: str, reason: str
+) -> None:
     assert reason in only_reason(read_jsonl(root, ROW | {"choices": choices, "answer": 1}))
 
 
@@ -79,14 +86,21 @@ TOKENS = [
 
 @pytest.mark.parametrize("token", TOKENS)
 def test_a_control_token_is_never_given_to_a_model(root: Path, token: str) -> None:
-    for field in ({"question": f"What{token} is it?"}, {"question": token}, {"choices": ["red", f"blue {token}"], "answer": "red"}):
+    for field in (
+        {"question": f"What{token} is it?"},
+        {"question": token},
+        {"choices": ["red", f"blue {token}"], "answer": "red"},
+    ):
         assert f"{token!r} is a control token" in only_reason(read_jsonl(root, ROW | field))
     for question, choices in ((f"What {token}?", []), ("What?", ["red", token])):
         with pytest.raises(UserError, match="is a control token"):
-            check_asked(question, choices)
+            validate_question(question, choices)
 
 
-@pytest.mark.parametrize("text", ["a < b | c > d", "<unk>", "</s> in HTML", "|x|", "<||>", "5 <|> 3", "(A)|(B)", "<b>|</b>"])
+@pytest.mark.parametrize(
+    "text",
+    ["a < b | c > d", "<unk>", "</s> in HTML", "|x|", "<||>", "5 <|> 3", "(A)|(B)", "<b>|</b>"],
+)
 def test_what_is_no_control_token_stays(root: Path, text: str) -> None:
     assert control_token(text) is None
     assert only_question(read_jsonl(root, ROW | {"question": text})).question == text
@@ -98,7 +112,9 @@ def test_half_a_character_is_put_aside_wherever_it_stands(root: Path, half: str)
         assert "half a character" in only_reason(read_jsonl(root, ROW | {field: half}))
     assert "half a character" in only_reason(read_jsonl(root, ROW | {"choices": ["blue", half]}))
     only_reason(read_jsonl(root, json.dumps({half: 1}))).encode("utf-8")
-    assert not read_jsonl(root, ROW | {half: half}).quarantined  # fields that are not read may hold anything
+    assert not read_jsonl(
+        root, ROW | {half: half}
+    ).quarantined  # fields that are not read may hold anything
     for question, choices in ((half, []), ("What?", ["red", half])):
         with pytest.raises(UserError, match="no valid text"):
-            check_asked(question, choices)
+            validate_question(question, choices)

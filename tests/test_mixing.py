@@ -1,4 +1,6 @@
-"""Noise recipes: exact SNR, one gain for both views, the same bytes in any order and any process."""
+"""Noise recipes: exact SNR, one gain for both views, the same bytes in any order and any
+process.
+"""
 
 import hashlib
 import math
@@ -29,7 +31,9 @@ CLIPS = tuple(f"clip-{number}" for number in range(12))
 
 def clip(clip_id: str, samples: int = 8_000, level_db: float = -20.0) -> Waveform:
     """A clip of its own colour at a level in dBFS."""
-    wave = np.convolve(rng("clip", clip_id).standard_normal(samples + 8), np.hanning(9), mode="valid")
+    wave = np.convolve(
+        rng("clip", clip_id).standard_normal(samples + 8), np.hanning(9), mode="valid"
+    )
     return (wave * 10 ** (level_db / 20) / np.sqrt(power(wave))).clip(-1, 1).astype(np.float32)
 
 
@@ -37,7 +41,9 @@ def sources_of(kind: str) -> tuple[str, ...]:
     return CLIPS if kind == "crowd" else ()
 
 
-def recipe(kind: str, snr: float | None = 0.0, clip_id: str = "clip-0", repeat: int = 0, seed: int = 1) -> Mix:
+def recipe(
+    kind: str, snr: float | None = 0.0, clip_id: str = "clip-0", repeat: int = 0, seed: int = 1
+) -> Mix:
     return draw(seed, clip_id, "train", kind, snr, repeat, sources_of(kind), BABBLE_VOICES)
 
 
@@ -60,7 +66,9 @@ def sha_of_all_kinds() -> str:
     seed=st.integers(0, 10**6),
 )
 @settings(max_examples=150, deadline=None)
-def test_realised_snr_and_peak(kind: str, snr: float, samples: int, level: float, seed: int) -> None:
+def test_realised_snr_and_peak(
+    kind: str, snr: float, samples: int, level: float, seed: int
+) -> None:
     clean = clip("clip-0", samples, level)
     rendered = NoiseLibrary(clip).render(recipe(kind, snr, seed=seed), clean)
     added = rendered.noisy.astype(np.float64) - rendered.clean.astype(np.float64)
@@ -72,7 +80,11 @@ def test_realised_snr_and_peak(kind: str, snr: float, samples: int, level: float
 
 
 def test_gain_scales_both_views_only_against_clipping() -> None:
-    library, quiet, loud = NoiseLibrary(clip), clip("clip-0", level_db=-40), clip("clip-0", level_db=-3)
+    library, quiet, loud = (
+        NoiseLibrary(clip),
+        clip("clip-0", level_db=-40),
+        clip("clip-0", level_db=-3),
+    )
     untouched = library.render(recipe("gauss", 10), quiet)
     assert untouched.gain == 1.0
     np.testing.assert_array_equal(untouched.clean, quiet)
@@ -101,12 +113,22 @@ def test_a_draw_depends_on_its_arguments_only(order: list[tuple[str, str, float,
     drawn = {item: recipe(item[0], item[2], item[1], item[3]) for item in order}
     np.random.seed(0)
     assert drawn == {item: recipe(item[0], item[2], item[1], item[3]) for item in sorted(order)}
-    assert len({mix.noise_seed for mix in drawn.values()}) == len({mix.mix_id for mix in drawn.values()}) == len(order)
+    assert (
+        len({mix.noise_seed for mix in drawn.values()})
+        == len({mix.mix_id for mix in drawn.values()})
+        == len(order)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_repeat_seed_condition_or_clip_is_other_noise(kind: str) -> None:
-    mixes = [recipe(kind), recipe(kind, repeat=1), recipe(kind, seed=2), recipe(kind, 5.0), recipe(kind, clip_id="clip-1")]
+    mixes = [
+        recipe(kind),
+        recipe(kind, repeat=1),
+        recipe(kind, seed=2),
+        recipe(kind, 5.0),
+        recipe(kind, clip_id="clip-1"),
+    ]
     library = NoiseLibrary(clip)
     assert len({library.noise(mix, 4_000).tobytes() for mix in mixes}) == len(mixes)
     if kind == "crowd":
@@ -119,7 +141,14 @@ def test_same_bytes_in_every_process() -> None:
     code = "from tests.test_mixing import sha_of_all_kinds; print(sha_of_all_kinds())"
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     root = Path(__file__).parents[1]
-    other = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=True)
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert other.stdout.split()[-1] == here
 
 
@@ -141,7 +170,9 @@ def test_voices_of_a_crowd_have_equal_power() -> None:
     loud, quiet = clip("clip-1", level_db=-3), clip("clip-2", level_db=-60)
     babble = crowd(rng("crowd"), 8_000, [loud, quiet])
     loops = [fit_length(voice, 16_000, 0) for voice in (loud, quiet)]
-    projected = [max(np.correlate(loop, babble, "valid")) / np.sqrt(power(loop)) / 8_000 for loop in loops]
+    projected = [
+        max(np.correlate(loop, babble, "valid")) / np.sqrt(power(loop)) / 8_000 for loop in loops
+    ]
     assert projected == pytest.approx([1.0, 1.0], abs=0.1)
 
 
@@ -174,7 +205,9 @@ def test_a_loop_fades_its_end_into_its_beginning() -> None:
     loop = [c * 6, c * 1 + s * 7, 2, 3, 4, 5]
     for offset, first in ((5, 5), (6, 0), (13, 5)):
         wanted = (loop * 4)[first : first + 12]
-        np.testing.assert_allclose(fit_length(np.arange(8.0), 12, offset), wanted, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(
+            fit_length(np.arange(8.0), 12, offset), wanted, rtol=0, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -183,8 +216,15 @@ def test_tiny_recordings_repeat_as_they_are(size: int) -> None:
     np.testing.assert_array_equal(fit_length(tiny, 10, 1), np.tile(tiny, 11)[1 % size :][:10])
 
 
-@given(st.integers(1, 3_000), st.integers(0, 8_000), st.integers(0, 8_000), st.sampled_from([np.float32, np.float64]))
-def test_a_loop_has_its_length_type_and_period_and_a_cut_is_exact(size: int, samples: int, offset: int, dtype: type) -> None:
+@given(
+    st.integers(1, 3_000),
+    st.integers(0, 8_000),
+    st.integers(0, 8_000),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_a_loop_has_its_length_type_and_period_and_a_cut_is_exact(
+    size: int, samples: int, offset: int, dtype: type
+) -> None:
     noise: NDArray[np.floating] = rng("loop", size).standard_normal(size).astype(dtype)
     before = noise.copy()
     found = fit_length(noise, samples, offset)
@@ -201,17 +241,29 @@ def test_a_loop_has_its_length_type_and_period_and_a_cut_is_exact(size: int, sam
     np.testing.assert_array_equal(found, np.resize(full[start % period :][:period], samples))
 
 
-@given(st.integers(16, 6_000), st.lists(st.tuples(st.floats(1, 400), st.floats(0, 6.3)), min_size=1, max_size=4), st.integers(0, 9_999))
-def test_a_smooth_recording_loops_without_a_click(size: int, tones: list[tuple[float, float]], offset: int) -> None:
+@given(
+    st.integers(16, 6_000),
+    st.lists(st.tuples(st.floats(1, 400), st.floats(0, 6.3)), min_size=1, max_size=4),
+    st.integers(0, 9_999),
+)
+def test_a_smooth_recording_loops_without_a_click(
+    size: int, tones: list[tuple[float, float]], offset: int
+) -> None:
     """Gains move by at most pi / 2 / F a sample, and their sum is at most the square root of 2."""
-    noise = np.sum([np.sin(2 * np.pi * hz * np.arange(size) / SAMPLE_RATE + phase) for hz, phase in tones], axis=0)
+    noise = np.sum(
+        [np.sin(2 * np.pi * hz * np.arange(size) / SAMPLE_RATE + phase) for hz, phase in tones],
+        axis=0,
+    )
     step, peak, fade = np.abs(np.diff(noise)).max(), np.abs(noise).max(), min(320, size // 4)
     found = fit_length(noise, 2 * size + 1, offset)
     assert np.abs(np.diff(found)).max() <= np.sqrt(2) * (step + np.pi / 2 / fade * peak)
 
 
 def test_the_seam_of_looped_noise_is_as_loud_as_the_rest() -> None:
-    seams = [fit_length(rng("seam", number).standard_normal(4_000), 4_000, 4_000 - 320)[:320] for number in range(20)]
+    seams = [
+        fit_length(rng("seam", number).standard_normal(4_000), 4_000, 4_000 - 320)[:320]
+        for number in range(20)
+    ]
     assert 10 * np.log10(np.mean([power(seam) for seam in seams])) == pytest.approx(0, abs=0.5)
 
 
@@ -231,7 +283,10 @@ def recordings(tmp_path: Path) -> Path:
     """Two kinds: one recording shorter than a clip, and one that is mostly digital silence."""
     bark = np.zeros(80_000, np.float32)
     bark[41_000:41_400] = clip("bark", 400)
-    for name, wave in {"rain/short.wav": np.linspace(-0.5, 0.5, 1_000, dtype=np.float32), "dog/bark.WAV": bark}.items():
+    for name, wave in {
+        "rain/short.wav": np.linspace(-0.5, 0.5, 1_000, dtype=np.float32),
+        "dog/bark.WAV": bark,
+    }.items():
         (tmp_path / name).parent.mkdir()
         write_wav(tmp_path / name, wave)
     (tmp_path / "rain" / "notes.txt").write_text("not a recording")
@@ -252,11 +307,16 @@ def test_a_short_recording_loops_from_a_random_place(recordings: Path) -> None:
 
 
 def test_silence_around_a_sound_does_not_stop_the_run(recordings: Path) -> None:
-    library, clean = NoiseLibrary(clip, heard_by_train(recordings, {"dog/bark.WAV": "dog"})), clip("clip-0", 3_200)
+    library, clean = (
+        NoiseLibrary(clip, heard_by_train(recordings, {"dog/bark.WAV": "dog"})),
+        clip("clip-0", 3_200),
+    )
     for repeat in range(20):
         mix = draw(1, "clip-0", "train", "dog", 0, repeat, ("dog/bark.WAV",))
         rendered = library.render(mix, clean)
-        assert snr_db(rendered.clean, rendered.noisy.astype(np.float64) - rendered.clean) == pytest.approx(0, abs=0.01)
+        assert snr_db(
+            rendered.clean, rendered.noisy.astype(np.float64) - rendered.clean
+        ) == pytest.approx(0, abs=0.01)
     click = np.zeros(10**6)
     click[777] = 1.0  # so short that no random place hits it
     assert dbfs(excerpt(rng("click"), click, 100)) == pytest.approx(-20)
@@ -275,7 +335,9 @@ def test_an_offset_of_a_recording_is_no_noise(recordings: Path, offset: float) -
         library = NoiseLibrary(clip, heard_by_train(recordings, {f"rain/{name}.wav": "rain"}))
         clean = clip("clip-0", 1_600)
         for repeat in range(10):
-            rendered = library.render(draw(1, "clip-0", "train", "rain", 0, repeat, (f"rain/{name}.wav",)), clean)
+            rendered = library.render(
+                draw(1, "clip-0", "train", "rain", 0, repeat, (f"rain/{name}.wav",)), clean
+            )
             added = rendered.noisy.astype(np.float64) - rendered.clean
             assert abs(added.mean()) < 1e-6
             assert snr_db(rendered.clean, added - added.mean()) == pytest.approx(0, abs=0.01)
@@ -312,13 +374,17 @@ def flicker(wave: NDArray[np.float64]) -> float:
 
 
 def test_kinds_sound_different() -> None:
-    """Coarsely: a kind's mean spectrum and level movement lie nearer to each other over seeds than to any other kind's."""
+    """Coarsely: a kind's mean spectrum and level movement lie nearer to each other over seeds than
+    to any other kind's.
+    """
     profiles = {}
     for kind in PROCEDURAL:
         for half in range(2):
             waves = [PROCEDURAL[kind](rng(kind, half, seed), 2 * SAMPLE_RATE) for seed in range(8)]
             spectrum = np.mean([third_octaves(wave) for wave in waves], axis=0)
-            profiles[kind, half] = np.append(spectrum, 3 * np.mean([flicker(wave) for wave in waves]))
+            profiles[kind, half] = np.append(
+                spectrum, 3 * np.mean([flicker(wave) for wave in waves])
+            )
     for kind in PROCEDURAL:
         distance = {other: math.dist(profiles[kind, 0], profiles[other, 1]) for other in PROCEDURAL}
         assert 1.4 * distance.pop(kind) < min(distance.values()), (kind, distance)

@@ -1,4 +1,6 @@
-"""A model is loaded whole or not at all: its keys, its numbers, its files, and the tokens that it needs."""
+"""A model is loaded whole or not at all: its keys, its numbers, its files, and the tokens that it
+needs.
+"""
 
 import json
 import re
@@ -25,10 +27,24 @@ from tests.test_model_seam import _prompt
 
 Tensors = dict[str, torch.Tensor]
 WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
-HEAD, BIAS, PROJECTOR = "language_model.lm_head.weight", "audio_tower.conv1.bias", "multi_modal_projector.linear.weight"
-LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32\nsize 12345\n"
+HEAD, BIAS, PROJECTOR = (
+    "language_model.lm_head.weight",
+    "audio_tower.conv1.bias",
+    "multi_modal_projector.linear.weight",
+)
+LFS = (
+    b"version https://git-lfs.github.com/spec/v1\noid"
+    b" sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32\nsize 12345\n"
+)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-FILES = (WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json", "processor_config.json", "generation_config.json")
+FILES = (
+    WEIGHTS,
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "processor_config.json",
+    "generation_config.json",
+)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +99,19 @@ def with_number(name: str, number: float) -> Callable[[Tensors], Tensors]:
     return change
 
 
-@pytest.mark.parametrize("part", ["lm_head", "embed_tokens", BIAS, "embed_positions", "projector", "model.norm", "audio_tower", ""])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "lm_head",
+        "embed_tokens",
+        BIAS,
+        "embed_positions",
+        "projector",
+        "model.norm",
+        "audio_tower",
+        "",
+    ],
+)
 def test_missing_keys_are_named(part: str, model: Path) -> None:
     missing = len([name for name in load_file(model / WEIGHTS) if part in name])
     said = refusal(rewritten(model, without(part)))
@@ -91,7 +119,17 @@ def test_missing_keys_are_named(part: str, model: Path) -> None:
     assert (part or "conv1") in said
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "base_model.model.", "model.model.", "student.", "_fsdp_wrapped_module."])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "module.",
+        "_orig_mod.",
+        "base_model.model.",
+        "model.model.",
+        "student.",
+        "_fsdp_wrapped_module.",
+    ],
+)
 def test_prefixed_keys_are_named(prefix: str, model: Path) -> None:
     said = refusal(rewritten(model, under(prefix)))
     assert "are missing (" in said
@@ -100,7 +138,9 @@ def test_prefixed_keys_are_named(prefix: str, model: Path) -> None:
 
 def test_unexpected_and_mismatched_keys_are_named_with_their_shapes(model: Path) -> None:
     extra = {name: torch.zeros(3) for name in ("extra.weight", "more.bias")}
-    said = refusal(rewritten(model, lambda tensors: tensors | extra | {HEAD: tensors[HEAD].T.contiguous()}))
+    said = refusal(
+        rewritten(model, lambda tensors: tensors | extra | {HEAD: tensors[HEAD].T.contiguous()})
+    )
     assert "2 do not belong to the model (extra.weight, more.bias)" in said
     assert "1 have another shape (lm_head.weight is [48, 282] and must be [282, 48])" in said
 
@@ -124,32 +164,51 @@ def in_memory(name: str) -> str:
     "change",
     [
         lambda tensors: {in_memory(name): value for name, value in tensors.items()},
-        lambda tensors: tensors | {"language_model.model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(24)},
+        lambda tensors: (
+            tensors
+            | {"language_model.model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(24)}
+        ),
         lambda tensors: {name: value.to(torch.bfloat16) for name, value in tensors.items()},
         lambda tensors: {name: value.double() for name, value in tensors.items()},
     ],
     ids=["names in memory", "a buffer of old versions", "bfloat16", "float64"],
 )
-def test_what_is_whole_in_another_form_is_taken(change: Callable[[Tensors], Tensors], model: Path) -> None:
+def test_what_is_whole_in_another_form_is_taken(
+    change: Callable[[Tensors], Tensors], model: Path
+) -> None:
     load(str(rewritten(model, change)), device="cpu")
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("name", [HEAD, BIAS, PROJECTOR])
-def test_a_number_that_is_none_is_refused_by_its_tensor(name: str, number: float, model: Path) -> None:
+def test_a_number_that_is_none_is_refused_by_its_tensor(
+    name: str, number: float, model: Path
+) -> None:
     said = refusal(rewritten(model, with_number(name, number)))
     assert f"1 of its weights hold NaN or infinite numbers ({in_memory(name)})" in said
 
 
 def test_numbers_too_large_for_the_format_in_memory_are_refused(model: Path) -> None:
-    said = refusal(rewritten(model, lambda tensors: tensors | {BIAS: torch.full((48,), 1e300, dtype=torch.float64)}))
+    said = refusal(
+        rewritten(
+            model, lambda tensors: tensors | {BIAS: torch.full((48,), 1e300, dtype=torch.float64)}
+        )
+    )
     assert "infinite numbers" in said
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_file_that_is_not_what_its_name_says_is_named_with_the_cure(file: str, model: Path) -> None:
+def test_a_file_that_is_not_what_its_name_says_is_named_with_the_cure(
+    file: str, model: Path
+) -> None:
     whole = (model / file).read_bytes()
-    damages = {"lfs": LFS, "empty": b"", "half": whole[: len(whole) // 2], "zeros": bytes(len(whole)), "page": b"<!DOCTYPE html>"}
+    damages = {
+        "lfs": LFS,
+        "empty": b"",
+        "half": whole[: len(whole) // 2],
+        "zeros": bytes(len(whole)),
+        "page": b"<!DOCTYPE html>",
+    }
     for damage, content in damages.items():
         (model / file).write_bytes(content)
         said = refusal(model)
@@ -161,10 +220,16 @@ def test_a_shard_that_is_damaged_or_not_there_is_named(model: Path) -> None:
     tensors = load_file(model / WEIGHTS)
     (model / WEIGHTS).unlink()
     names, half = sorted(tensors), len(tensors) // 2
-    shards = {"model-00001-of-00002.safetensors": names[:half], "model-00002-of-00002.safetensors": names[half:]}
+    shards = {
+        "model-00001-of-00002.safetensors": names[:half],
+        "model-00002-of-00002.safetensors": names[half:],
+    }
     for shard, part in shards.items():
         save_file({name: tensors[name] for name in part}, model / shard, metadata={"format": "pt"})
-    index = {"metadata": {}, "weight_map": {name: shard for shard, part in shards.items() for name in part}}
+    index = {
+        "metadata": {},
+        "weight_map": {name: shard for shard, part in shards.items() for name in part},
+    }
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
     load(str(model), device="cpu")
     second = model / "model-00002-of-00002.safetensors"
@@ -178,18 +243,27 @@ def test_a_shard_that_is_damaged_or_not_there_is_named(model: Path) -> None:
 
 
 @pytest.mark.parametrize("template", [LFS, b"", b"{% for", b"{{ messages }}", b"hello"])
-def test_a_chat_template_without_the_audio_or_the_question_is_refused(template: bytes, model: Path) -> None:
+def test_a_chat_template_without_the_audio_or_the_question_is_refused(
+    template: bytes, model: Path
+) -> None:
     (model / "chat_template.jinja").write_bytes(template)
     assert "chat_template.jinja" in refusal(model)
 
 
 @pytest.mark.parametrize("pad", [None, "<PAD>"])
-def test_a_tokenizer_without_a_padding_token_of_the_model_pads_with_the_end_token(pad: str | None, model: Path, sound: Path) -> None:
+def test_a_tokenizer_without_a_padding_token_of_the_model_pads_with_the_end_token(
+    pad: str | None, model: Path, sound: Path
+) -> None:
     edited(model / "tokenizer_config.json", pad_token=pad)
     llm, whole = load(str(model), device="cpu"), load(str(sound), device="cpu")
     assert llm.tokenizer.pad_token_id == llm.tokenizer.eos_token_id
-    prompts = [_prompt(tone("low", 1)), _prompt(tone("high", 2), ("a longer choice", "high", "low"))]
-    answers = [[response.token_ids for response in respond(each, prompts, 4)] for each in (llm, whole)]
+    prompts = [
+        _prompt(tone("low", 1)),
+        _prompt(tone("high", 2), ("a longer choice", "high", "low")),
+    ]
+    answers = [
+        [response.token_ids for response in respond(each, prompts, 4)] for each in (llm, whole)
+    ]
     assert answers[0] == answers[1]
 
 
@@ -207,10 +281,16 @@ def test_an_end_token_comes_from_the_generation_config_or_is_asked_for(model: Pa
 
 
 MISFITS: dict[str, tuple[str, Callable[[Path], None]]] = {
-    "mel bins": ("gives 40 mel bins, and the model takes", lambda model: edit_extractor(model, feature_size=40)),
+    "mel bins": (
+        "gives 40 mel bins, and the model takes",
+        lambda model: edit_extractor(model, feature_size=40),
+    ),
     "window": ("gives 300.* frames a window", lambda model: edit_extractor(model, chunk_length=3)),
     "rate": ("wants 8000 Hz", lambda model: edit_extractor(model, sampling_rate=8_000)),
-    "tokenizer": (r"the tokenizer knows \d+ tokens, and the model \d+", lambda model: add_tokens(model)),
+    "tokenizer": (
+        r"the tokenizer knows \d+ tokens, and the model \d+",
+        lambda model: add_tokens(model),
+    ),
 }
 
 
@@ -225,7 +305,9 @@ def add_tokens(model: Path) -> None:
     last = max(token["id"] for token in content["added_tokens"])
     last = max(last, *content["model"]["vocab"].values())
     token = dict(content["added_tokens"][0])
-    content["added_tokens"] += [token | {"id": last + number, "content": f"<new{number}>"} for number in range(1, 200)]
+    content["added_tokens"] += [
+        token | {"id": last + number, "content": f"<new{number}>"} for number in range(1, 200)
+    ]
     (model / "tokenizer.json").write_text(json.dumps(content))
 
 
@@ -238,24 +320,40 @@ def test_files_of_two_models_are_refused(part: str, model: Path) -> None:
 
 def test_quantised_and_empty_weights_are_refused(model: Path, tmp_path: Path) -> None:
     whole = Path(shutil.copytree(model, tmp_path / "whole"))
-    quantised = rewritten(model, lambda tensors: tensors | {PROJECTOR: tensors[PROJECTOR].round().to(torch.int8)})
-    assert f"1 of its weights are whole numbers ({PROJECTOR}), as of a quantised model" in refusal(quantised)
-    empty = rewritten(whole, lambda tensors: tensors | {PROJECTOR: torch.zeros_like(tensors[PROJECTOR])})
+    quantised = rewritten(
+        model, lambda tensors: tensors | {PROJECTOR: tensors[PROJECTOR].round().to(torch.int8)}
+    )
+    assert f"1 of its weights are whole numbers ({PROJECTOR}), as of a quantised model" in refusal(
+        quantised
+    )
+    empty = rewritten(
+        whole, lambda tensors: tensors | {PROJECTOR: torch.zeros_like(tensors[PROJECTOR])}
+    )
     assert "1 of its weights are all zero (" in refusal(empty)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"model": 3}', b'{"model": "a", "trust_remote_code": false}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"model": 3}', b'{"model": "a", "trust_remote_code": false}', b"\xff\xfe"],
+)
 def test_a_damaged_pointer_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / POINTER).write_bytes(content)
-    with pytest.raises(UserError, match=rf"{POINTER} is damaged .*restore it, or run `dvc repro --force base`"):
+    with pytest.raises(
+        UserError, match=rf"{POINTER} is damaged .*restore it, or run `dvc repro --force base`"
+    ):
         open_base(tmp_path, "cpu")
 
 
 def test_an_adapter_of_another_base_is_refused(adapter: Path, sound: Path, tmp_path: Path) -> None:
     (adapter / RUN).write_text(json.dumps({"weights": "lora", BASE_REVISION: base_revision(sound)}))
     open_model(adapter, sound, "cpu")
-    other = rewritten(Path(shutil.copytree(sound, tmp_path / "other")), lambda tensors: tensors | {HEAD: 2 * tensors[HEAD]})
-    with pytest.raises(UserError, match=rf"of another base than the one in {other} \(it was trained from revision"):
+    other = rewritten(
+        Path(shutil.copytree(sound, tmp_path / "other")),
+        lambda tensors: tensors | {HEAD: 2 * tensors[HEAD]},
+    )
+    with pytest.raises(
+        UserError, match=rf"of another base than the one in {other} \(it was trained from revision"
+    ):
         open_model(adapter, other, "cpu")
 
 
@@ -263,7 +361,9 @@ def test_an_adapter_of_another_base_is_refused(adapter: Path, sound: Path, tmp_p
 def adapter(tiny_llm: AudioLLM, sound: Path, tmp_path: Path) -> Path:
     """The folder of a LoRA student, without checksums: as a user may have it."""
     llm = load(str(sound), device="cpu")
-    config = LoraConfig(r=2, target_modules="all-linear", exclude_modules=["lm_head"], task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=2, target_modules="all-linear", exclude_modules=["lm_head"], task_type="CAUSAL_LM"
+    )
     get_peft_model(llm.model, config).save_pretrained(tmp_path / "student")
     (tmp_path / "student" / RUN).write_text(json.dumps({"weights": "lora"}))
     return tmp_path / "student"
@@ -275,9 +375,13 @@ def test_half_an_adapter_is_refused(adapter: Path, sound: Path, tmp_path: Path) 
     one = next(name for name in whole if "lora_B" in name)
     changes: dict[str, Callable[[Tensors], Tensors]] = {
         r"38 are missing|are missing": lambda tensors: {},
-        r"1 are missing \(.*lora_B": lambda tensors: {name: value for name, value in tensors.items() if name != one},
+        r"1 are missing \(.*lora_B": lambda tensors: {
+            name: value for name, value in tensors.items() if name != one
+        },
         r"are missing .* do not belong": under("module."),
-        r"1 do not belong to the model \(extra\)": lambda tensors: tensors | {"extra": torch.ones(1)},
+        r"1 do not belong to the model \(extra\)": lambda tensors: (
+            tensors | {"extra": torch.ones(1)}
+        ),
         r"1 have another shape": lambda tensors: tensors | {one: torch.zeros(7, 2)},
         r"hold NaN": with_number(one, float("nan")),
         r"hold NaN or infinite": with_number(one, float("inf")),
@@ -327,7 +431,9 @@ def _renamed(cached: Path, change: Callable[[Tensors], Tensors]) -> str:
     return "owner/name"
 
 
-def test_a_hub_models_files_are_those_that_stage_base_has_used(cached: Path, tmp_path: Path) -> None:
+def test_a_hub_models_files_are_those_that_stage_base_has_used(
+    cached: Path, tmp_path: Path
+) -> None:
     base = tmp_path / "base"
     base.mkdir()
     load("owner/name", device="cpu")
@@ -336,10 +442,16 @@ def test_a_hub_models_files_are_those_that_stage_base_has_used(cached: Path, tmp
     assert {WEIGHTS, "config.json"} <= pointer["files"].keys()
     (base / POINTER).write_text(json.dumps(pointer))
     (base / FACTS).write_text("{}")
-    (cached / "added_later.json").write_text("{}")  # another version of transformers fetches other files
+    # another version of transformers fetches other files
+    (cached / "added_later.json").write_text("{}")
     open_base(base, "cpu")
     content = bytearray((cached / WEIGHTS).read_bytes())
     content[-3] ^= 1
     (cached / WEIGHTS).write_bytes(content)
-    with pytest.raises(UserError, match=rf"the files of owner/name in .*{COMMIT} are damaged \({WEIGHTS}\): delete this folder"):
+    with pytest.raises(
+        UserError,
+        match=(
+            rf"the files of owner/name in .*{COMMIT} are damaged \({WEIGHTS}\): delete this folder"
+        ),
+    ):
         open_base(base, "cpu")

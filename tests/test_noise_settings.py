@@ -1,4 +1,6 @@
-"""What mixes were drawn with stands beside them: whoever renders one reads that, whatever params.yaml says by then."""
+"""What mixes were drawn with stands beside them: whoever renders one reads that, whatever
+params.yaml says by then.
+"""
 
 import os
 import shutil
@@ -9,12 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from echodistill.answering.grid import grid_items
-from echodistill.asking import in_noise
 from echodistill.audio.files import write_wav
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.export import export_mixes
+from echodistill.inference.answer_grid import grid_items
+from echodistill.inference.single_clip import in_noise
 from echodistill.mixes.noise_settings import FILE, open_noise, read_noise
 from echodistill.stages.mixes import mixes as make_mixes
 from tests.conftest import tone, write_corpus
@@ -24,20 +26,35 @@ from tests.test_pipeline import ROOT
 from tests.test_stages import params_of
 
 KINDS = {
-    "recorded": {"kinds": ["wind", "rain"], "unseen": ["rain"], "noise": "recordings", "procedural": []},
-    "beside": {"kinds": ["wind", "gauss", "crowd"], "unseen": ["wind"], "noise": "recordings", "procedural": ["gauss", "crowd"]},
+    "recorded": {
+        "kinds": ["wind", "rain"],
+        "unseen": ["rain"],
+        "noise": "recordings",
+        "procedural": [],
+    },
+    "beside": {
+        "kinds": ["wind", "gauss", "crowd"],
+        "unseen": ["wind"],
+        "noise": "recordings",
+        "procedural": ["gauss", "crowd"],
+    },
     "procedural": {"kinds": ["wind", "gauss", "crowd"], "unseen": ["wind"], "noise": "procedural"},
 }
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose params.yaml has the repository's own settings, which no mixes here are drawn with."""
+    """A folder whose params.yaml has the repository's own settings, which no mixes here are drawn
+    with.
+    """
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
     write_corpus(tmp_path / "data/corpus", {"train": 12, "decision": 2, "test": 2})
-    write_sounds(tmp_path / "sounds", *[f"{kind}/{number}.wav" for kind in ("wind", "rain") for number in range(4)])
+    write_sounds(
+        tmp_path / "sounds",
+        *[f"{kind}/{number}.wav" for kind in ("wind", "rain") for number in range(4)],
+    )
     return tmp_path
 
 
@@ -48,7 +65,9 @@ def draw(project: Path, which: str) -> None:
 
 def noise_of(project: Path, mix_id: str) -> np.ndarray:
     """Noise of an exported mix, at the level of a recording."""
-    (clean, noisy), _ = export_mixes(project / "data/corpus", project / "data/mixes", project / "wavs", [mix_id], "", 1)
+    (clean, noisy), _ = export_mixes(
+        project / "data/corpus", project / "data/mixes", project / "wavs", [mix_id], "", 1
+    )
     return soundfile.read(noisy)[0] - soundfile.read(clean)[0]
 
 
@@ -57,7 +76,12 @@ def test_every_kind_is_exported_and_asked_about_as_it_was_drawn(which: str, proj
     draw(project, which)
     for kind in KINDS[which]["kinds"]:
         assert np.abs(noise_of(project, f"test-0/{kind}@0")).max() > 0
-        assert in_noise(tone("low", 1), kind, 0.0, project / "data/corpus", project / "data/mixes").size == tone("low", 1).size
+        assert (
+            in_noise(
+                tone("low", 1), kind, 0.0, project / "data/corpus", project / "data/mixes"
+            ).size
+            == tone("low", 1).size
+        )
     corpus = Corpus(project / "data/corpus")
     items = grid_items(corpus, project / "data/mixes", open_noise(project / "data/mixes", corpus))
     assert all(item.prompt().waveform is not None for item in items)
@@ -101,7 +125,9 @@ def to_pipe(path: Path) -> None:
 
 SPOILT: dict[str, Callable[[Path], object]] = {
     "changed": lambda path: write_wav(path, sound("another")),
-    "one bit changed": lambda path: path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1])),
+    "one bit changed": lambda path: path.write_bytes(
+        path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1])
+    ),
     "cut": lambda path: path.write_bytes(path.read_bytes()[:-400]),
     "empty": lambda path: path.write_bytes(b""),
     "gone": lambda path: path.unlink(),
@@ -118,18 +144,24 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 def test_a_changed_or_missing_recording_is_one_clear_error(how: str, project: Path) -> None:
     draw(project, "recorded")
     segments = read_noise(project / "data/mixes").segments
-    (name,) = {segment.name for segment in segments if (segment.kind, segment.split) == ("wind", "test")}
+    (name,) = {
+        segment.name for segment in segments if (segment.kind, segment.split) == ("wind", "test")
+    }
     SPOILT[how](project / "sounds" / name)
     for read in (
         lambda: noise_of(project, "test-0/wind@0"),
-        lambda: in_noise(tone("low", 1), "wind", 0.0, project / "data/corpus", project / "data/mixes"),
+        lambda: in_noise(
+            tone("low", 1), "wind", 0.0, project / "data/corpus", project / "data/mixes"
+        ),
     ):
         with pytest.raises(UserError) as caught:
             read()
         said = str(caught.value)
         assert said.startswith("noise recording sounds/")
         assert name in said
-        assert said.endswith("put it back as it was, or run `echodistill run`, which draws the mixes anew")
+        assert said.endswith(
+            "put it back as it was, or run `echodistill run`, which draws the mixes anew"
+        )
         assert "\n" not in said
     assert not list((project / "wavs").glob("*")) if (project / "wavs").exists() else True
 
@@ -140,8 +172,8 @@ def test_mixes_without_their_settings_are_told(content: bytes | None, project: P
     (project / "data/mixes" / FILE).unlink()
     if content is not None:
         (project / "data/mixes" / FILE).write_bytes(content)
-    says = "is missing: run `echodistill run`" if content is None else "is damaged"
-    with pytest.raises(UserError, match=rf"data/mixes/noise\.json {says}"):
+    message = "is missing: run `echodistill run`" if content is None else "is damaged"
+    with pytest.raises(UserError, match=rf"data/mixes/noise\.json {message}"):
         noise_of(project, "test-0/gauss@0")
 
 
@@ -156,7 +188,10 @@ def test_mixes_of_another_corpus_are_told(project: Path) -> None:
     draw(project, "procedural")
     shutil.rmtree(project / "data/corpus")
     write_corpus(project / "data/corpus", {"train": 12, "test": 1})
-    with pytest.raises(UserError, match=r"data/corpus has no clip 'test-1', it was made anew since: run `echodistill run`"):
+    with pytest.raises(
+        UserError,
+        match=r"data/corpus has no clip 'test-1', it was made anew since: run `echodistill run`",
+    ):
         noise_of(project, "test-1/gauss@0")
 
 
@@ -165,5 +200,9 @@ def test_only_who_draws_mixes_opens_noise_without_what_stands_beside_them() -> N
     built = set()
     for path in (ROOT / "echodistill").rglob("*.py"):
         text = path.read_text(encoding="utf-8").replace("class NoiseLibrary", "")
-        built |= {path.relative_to(ROOT / "echodistill").as_posix()} if "NoiseLibrary(" in text else set()
+        built |= (
+            {path.relative_to(ROOT / "echodistill").as_posix()}
+            if "NoiseLibrary(" in text
+            else set()
+        )
     assert built == {"mixes/noise_settings.py", "mixes/checking.py", "stages/mixes.py"}

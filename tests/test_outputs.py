@@ -1,4 +1,6 @@
-"""Publishing what the stages made: complete, by content, once, and only what fits to ``dvc.lock``."""
+"""Publishing what the stages made: complete, by content, once, and only what fits to
+``dvc.lock``.
+"""
 
 import hashlib
 import json
@@ -35,22 +37,32 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_every_output_and_the_lock_are_published_with_the_run_id(store: Store, folder: Path, tmp_path: Path) -> None:
+def test_every_output_and_the_lock_are_published_with_the_run_id(
+    store: Store, folder: Path, tmp_path: Path
+) -> None:
     keys = publish_outputs(store.place, folder, LABELS)
     assert set(keys) == OUTS | {"dvc.lock"}
     assert all(metadata_of(store, key) == LABELS for key in keys_in(store))
-    kinds = {path: key.removeprefix(f"{store.place.prefix}/").split("/")[0] for path, key in keys.items()}
+    kinds = {
+        path: key.removeprefix(f"{store.place.prefix}/").split("/")[0] for path, key in keys.items()
+    }
     assert kinds["data/corpus"] == "datasets"
     assert kinds["models/student"] == "models"
     assert kinds["reports/gates/corpus.json"] == "reports"
     assert kinds["dvc.lock"] == "locks"
     assert hashlib.sha256((folder / "dvc.lock").read_bytes()).hexdigest() in keys["dvc.lock"]
-    assert {entry.path for entry in read_manifest(store, keys["models/student"])} == {"model.safetensors", "run.json", "metrics.jsonl"}
+    assert {entry.path for entry in read_manifest(store, keys["models/student"])} == {
+        "model.safetensors",
+        "run.json",
+        "metrics.jsonl",
+    }
     fetch_folder(store, keys["data/corpus"], tmp_path / "back")
     assert dvc_md5(tmp_path / "back") == read_lock(folder).stages["corpus"].outs["data/corpus"]
 
 
-def test_the_second_time_nothing_is_asked_or_sent(proxied: Store, proxy: Proxy, folder: Path) -> None:
+def test_the_second_time_nothing_is_asked_or_sent(
+    proxied: Store, proxy: Proxy, folder: Path
+) -> None:
     keys = publish_outputs(proxied.place, folder, LABELS)
     sent = len(proxy.seen)
     assert sent > 0
@@ -62,23 +74,33 @@ def test_the_second_time_nothing_is_asked_or_sent(proxied: Store, proxy: Proxy, 
     write(folder / "reports/promotion.json", '{"promote": false}')
     write_lock(folder)
     again = publish_outputs(proxied.place, folder, LABELS)
-    assert {path for path in again if again[path] != keys[path]} == {"reports/promotion.json", "dvc.lock"}
+    assert {path for path in again if again[path] != keys[path]} == {
+        "reports/promotion.json",
+        "dvc.lock",
+    }
     assert sum(line.startswith("PUT") for line, _ in proxy.seen[sent:]) == 2
 
 
 def test_another_store_gets_everything(store: Store, folder: Path) -> None:
     keys = publish_outputs(store.place, folder, LABELS)
-    there = publish_outputs(replace(store.place, prefix=f"{store.place.prefix}/other"), folder, LABELS)
+    there = publish_outputs(
+        replace(store.place, prefix=f"{store.place.prefix}/other"), folder, LABELS
+    )
     assert set(there) == set(keys)
     assert all(key.startswith(f"{store.place.prefix}/other/") for key in there.values())
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"place": 1}', b'{"outputs": {"data/corpus": 3}}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"\xff", b'{"place": 1}', b'{"outputs": {"data/corpus": 3}}']
+)
 def test_a_damaged_memory_is_made_anew(store: Store, folder: Path, content: bytes) -> None:
     keys = publish_outputs(store.place, folder, LABELS, ["promote"])
     (folder / PUBLISHED).write_bytes(content)
     assert publish_outputs(store.place, folder, LABELS, ["promote"]) == keys
-    assert json.loads((folder / PUBLISHED).read_text())["outputs"]["reports/promotion.json"]["key"] == keys["reports/promotion.json"]
+    assert (
+        json.loads((folder / PUBLISHED).read_text())["outputs"]["reports/promotion.json"]["key"]
+        == keys["reports/promotion.json"]
+    )
 
 
 def test_stages_can_be_chosen(store: Store, folder: Path) -> None:
@@ -91,13 +113,17 @@ def test_stages_can_be_chosen(store: Store, folder: Path) -> None:
         publish_outputs(store.place, folder, LABELS, ["nonsense"])
 
 
-def test_what_is_missing_or_changed_stops_it_before_anything_is_sent(store: Store, folder: Path) -> None:
+def test_what_is_missing_or_changed_stops_it_before_anything_is_sent(
+    store: Store, folder: Path
+) -> None:
     (folder / "reports/promotion.json").rename(folder / "elsewhere")
     with pytest.raises(UserError, match=r"reports/promotion.json is missing.*echodistill run"):
         publish_outputs(store.place, folder, LABELS)
     (folder / "elsewhere").rename(folder / "reports/promotion.json")
     write(folder / "models/student/notes.txt", "added by hand")
-    with pytest.raises(UserError, match=r"models/student is not what dvc.lock says.*echodistill run"):
+    with pytest.raises(
+        UserError, match=r"models/student is not what dvc.lock says.*echodistill run"
+    ):
         publish_outputs(store.place, folder, LABELS)
     assert keys_in(store) == []
     (folder / "dvc.lock").unlink()
@@ -119,12 +145,20 @@ def test_links_are_followed(store: Store, folder: Path, tmp_path: Path) -> None:
 
 
 def test_hashes_are_those_of_dvc(tmp_path: Path) -> None:
-    for name, content in {"b.txt": "b", "a/c.txt": "c", "a.txt": "", "ä b.txt": "\r\n", "B.txt": "x"}.items():
+    for name, content in {
+        "b.txt": "b",
+        "a/c.txt": "c",
+        "a.txt": "",
+        "ä b.txt": "\r\n",
+        "B.txt": "x",
+    }.items():
         write(tmp_path / "data" / name, content)
     write(tmp_path / "one.bin", "one")
     environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
     for command in (["init", "--no-scm", "-q"], ["add", "-q", "data", "one.bin"]):
-        subprocess.run([sys.executable, "-m", "dvc", *command], cwd=tmp_path, env=environment, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "dvc", *command], cwd=tmp_path, env=environment, check=True
+        )
     for name in ("data", "one.bin"):
         (row,) = yaml.safe_load((tmp_path / f"{name}.dvc").read_text())["outs"]
         assert dvc_md5(tmp_path / name) == row["md5"]
@@ -138,7 +172,16 @@ def test_a_lock_of_another_form_is_told() -> None:
 
 
 def test_the_kind_is_in_the_path() -> None:
-    assert [kind_of(path) for path in ("data/references", "data/answers/base.parquet", "data/mixes", "models/x", "made")] == [
+    assert [
+        kind_of(path)
+        for path in (
+            "data/references",
+            "data/answers/base.parquet",
+            "data/mixes",
+            "models/x",
+            "made",
+        )
+    ] == [
         "references",
         "answers",
         "datasets",
@@ -150,10 +193,17 @@ def test_the_kind_is_in_the_path() -> None:
 def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).parents[1]
     command = [sys.executable, "-m", "echodistill.cli", *arguments]
-    return subprocess.run(command, env=os.environ | {"PYTHONPATH": str(root)} | environment, capture_output=True, text=True)
+    return subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": str(root)} | environment,
+        capture_output=True,
+        text=True,
+    )
 
 
-def test_the_command_prints_a_line_an_output_and_keeps_the_secret(place: Place, weed: Seaweed, folder: Path) -> None:
+def test_the_command_prints_a_line_an_output_and_keeps_the_secret(
+    place: Place, weed: Seaweed, folder: Path
+) -> None:
     without = cli("publish")
     assert without.returncode == 1
     assert "ECHODISTILL_S3 is not set" in without.stderr
@@ -168,7 +218,9 @@ def test_the_command_prints_a_line_an_output_and_keeps_the_secret(place: Place, 
         assert weed.secret_key not in text
 
 
-def test_a_wrong_store_is_told_before_any_work(place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_store_is_told_before_any_work(
+    place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ECHODISTILL_S3", "s3://no-such-bucket-here/x")
     with pytest.raises(UserError, match="no-such-bucket-here"):
         publish_stages(Path("models/student"), None)
@@ -187,7 +239,10 @@ def test_objects_name_the_run_only_of_a_student_made_from_them(
     write(folder / "dvc.lock", yaml.safe_dump(lock))
     publish_stages(Path("models/student"), ["base"])
     first = {key: metadata_of(store, key) for key in keys_in(store)}
-    assert all(found and found["prefect-flow-run"] == "f-1" and "mlflow-run" not in found for found in first.values())
+    assert all(
+        found and found["prefect-flow-run"] == "f-1" and "mlflow-run" not in found
+        for found in first.values()
+    )
     write_lock(folder)
     publish_stages(Path("models/student"), ["promote"])
     later = [metadata_of(store, key) for key in keys_in(store) if key not in first]

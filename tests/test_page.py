@@ -1,4 +1,6 @@
-"""The report's page: what its charts draw, what it says, what it lets one hear, and how a browser takes it."""
+"""The report's page: what its charts draw, what it says, what it lets one hear, and how a browser
+takes it.
+"""
 
 import io
 import math
@@ -15,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echodistill.evaluation.domains import by_domain
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.records import Quarantined
+from echodistill.report.audio_examples import draw_examples
 from echodistill.report.charts import Series, bars, heat_map, line_chart, nice_range
 from echodistill.report.comparison_table import headings, kinds_table, print_comparison, system_rows
-from echodistill.report.listening import examples
 from echodistill.report.page import Page, headline, render
 from echodistill.report.sentences import points
 from echodistill.report.spectrogram import BANDS, png, spectrogram
@@ -29,7 +31,7 @@ from tests.made_up_page import KINDS, QUESTIONS, answers, made_up_page
 
 def test_examples_are_of_both_kinds_and_one_a_clip() -> None:
     base, student = answers({0: "red", 1: "red"}), answers({2: "red", 3: "red", 4: "red", 5: "A."})
-    found = examples(base, student, QUESTIONS, 0.0, 1, 3)
+    found = draw_examples(base, student, QUESTIONS, 0.0, 1, 3)
     assert [one.outcome for one in found] == ["fixed"] * 3 + ["broken"] * 2
     fixed = [one for one in found if one.outcome == "fixed"]
     assert {one.question.question_id for one in fixed} <= {"q2", "q3", "q4", "q5"}
@@ -37,14 +39,19 @@ def test_examples_are_of_both_kinds_and_one_a_clip() -> None:
     assert {one.noise_kind for one in fixed} == set(KINDS)
     assert {one.question.question_id for one in found if one.outcome == "broken"} == {"q0", "q1"}
     assert all((one.snr_db, one.clean) == (0.0, "red") for one in found)
-    assert examples(base, student, QUESTIONS, 0.0, 1, 3) == found
-    assert examples(base, base, QUESTIONS, 0.0, 1, 3) == []
+    assert draw_examples(base, student, QUESTIONS, 0.0, 1, 3) == found
+    assert draw_examples(base, base, QUESTIONS, 0.0, 1, 3) == []
 
 
 def test_domains_are_questions_of_one_wording() -> None:
     settings = CompareParams(headline_max_snr_db=0.0, bootstrap_draws=200, confidence=0.95)
-    asked = {name: replace(one, question="Which?" if name < "q5" else "What?") for name, one in QUESTIONS.items()}
-    ((name, value, low, high),) = by_domain(answers({0: "red", 1: "red"}), asked, units_of(asked.values()), 0.0, settings, 1)
+    asked = {
+        name: replace(one, question="Which?" if name < "q5" else "What?")
+        for name, one in QUESTIONS.items()
+    }
+    ((name, value, low, high),) = by_domain(
+        answers({0: "red", 1: "red"}), asked, units_of(asked.values()), 0.0, settings, 1
+    )
     assert (name, value) == ("Which?", pytest.approx(40.0))
     assert 0.0 <= low < 40.0 < high <= 100.0
 
@@ -62,10 +69,16 @@ def test_axes_have_round_numbers_around_all_values(low: float, span: float) -> N
 
 
 def test_a_line_goes_through_its_points() -> None:
-    series = [Series("a & b", (-10, 0, 30), (20.0, 60.0, 100.0), (10.0, 50.0, 95.0), (30.0, 70.0, 100.0), 1)]
-    svg, legend = re.split(r"(?<=</svg>)(?=<ul)", line_chart("says <so>", "SNR (dB)", "%", series, (-10, 0, 30)))
+    series = [
+        Series(
+            "a & b", (-10, 0, 30), (20.0, 60.0, 100.0), (10.0, 50.0, 95.0), (30.0, 70.0, 100.0), 1
+        )
+    ]
+    svg, legend = re.split(
+        r"(?<=</svg>)(?=<ul)", line_chart("title <so>", "SNR (dB)", "%", series, (-10, 0, 30))
+    )
     root = ElementTree.fromstring(svg)
-    assert root.attrib["aria-label"] == "says <so>"
+    assert root.attrib["aria-label"] == "title <so>"
     (line,) = root.findall("polyline")
     places = [tuple(map(float, place.split(","))) for place in line.attrib["points"].split()]
     across = [x for x, _ in places]
@@ -78,9 +91,15 @@ def test_a_line_goes_through_its_points() -> None:
 
 
 def test_a_heat_map_is_a_table_with_the_numbers() -> None:
-    table = ElementTree.fromstring(heat_map("noise", ["0 dB", "5 dB"], [("rain", [10.0, -5.0]), ("<x>", [None, 0.0])], 10.0))
+    table = ElementTree.fromstring(
+        heat_map("noise", ["0 dB", "5 dB"], [("rain", [10.0, -5.0]), ("<x>", [None, 0.0])], 10.0)
+    )
     cells = [
-        [(cell.text, cell.attrib.get("class"), cell.attrib.get("style")) for cell in row.findall("td")] for row in table.iter("tr")
+        [
+            (cell.text, cell.attrib.get("class"), cell.attrib.get("style"))
+            for cell in row.findall("td")
+        ]
+        for row in table.iter("tr")
     ]
     assert cells[1] == [("+10", "gain", "--v:100%"), ("-5", "loss", "--v:50%")]
     assert cells[2][0] == ("–", None, None)
@@ -89,7 +108,9 @@ def test_a_heat_map_is_a_table_with_the_numbers() -> None:
 
 def test_a_spectrogram_shows_a_tone_where_it_is() -> None:
     time_s = np.arange(16_000) / 16_000
-    low, high = (spectrogram(np.sin(2 * np.pi * hz * time_s).astype(np.float32)) for hz in (200.0, 4000.0))
+    low, high = (
+        spectrogram(np.sin(2 * np.pi * hz * time_s).astype(np.float32)) for hz in (200.0, 4000.0)
+    )
     assert low.shape == high.shape == (BANDS, 201)
     assert low[:, 100].argmax() > high[:, 100].argmax()  # high tones on top
     # 2595 log10(1 + f / 700): 4000 Hz lies at 76 % of the mel scale up to 8000 Hz
@@ -108,7 +129,10 @@ def page() -> Page:
 
 def test_the_page_says_what_came_out(page: Page) -> None:
     text = render(page)
-    assert re.search(r"<h1>In noise of 0 dB and louder, EchoDistill answers \d+\.\d points more questions right", text)
+    assert re.search(
+        r"<h1>In noise of 0 dB and louder, EchoDistill answers \d+\.\d points more questions right",
+        text,
+    )
     assert "50 of 900 answers name no choice, or more than one (of all systems" in text
     assert "95 % intervals over 40 clips and 3 seeds" in text
     assert "At SNR ≤ 0 dB accuracy rises from" in text
@@ -116,7 +140,8 @@ def test_the_page_says_what_came_out(page: Page) -> None:
     few = render(replace(page, table={**page.table, "units": 4, "unit": "group"}))
     assert "intervals over 4 groups and 3 seeds" in few
     assert '<p class="warning">Warning: the test has only 4 groups' in few
-    assert text.count("&lt;b&gt;neither&lt;/b&gt;") == 40  # the first forty, and nothing from data is markup
+    # the first forty, and nothing from data is markup
+    assert text.count("&lt;b&gt;neither&lt;/b&gt;") == 40
     assert "<b>neither" not in text
     assert text.count("<audio") == 4
     assert "Which &lt;colour&gt;?" in text
@@ -127,26 +152,43 @@ def test_the_page_says_what_came_out(page: Page) -> None:
     assert "Every row of the corpus could be used" in text
     assert not re.search(r'(?:src|href)="(?!data:|#)', text)  # nothing is fetched
     assert render(page) == text
-    aside = render(replace(page, quarantined=[Quarantined("manifest.jsonl:3", "no such audio file: a.wav")]))
+    aside = render(
+        replace(page, quarantined=[Quarantined("manifest.jsonl:3", "no such audio file: a.wav")])
+    )
     assert "no such audio file: a.wav" in aside
-    broken = replace(page, training={"echodistill": [{"step": 1, "loss": math.nan}, {"step": 2, "loss": 0.5}]})
+    broken = replace(
+        page, training={"echodistill": [{"step": 1, "loss": math.nan}, {"step": 2, "loss": 0.5}]}
+    )
     assert not re.search(r'[>,"\s]nan[<,"\s]', render(broken))
 
 
 def changed(table: dict[str, Any], low: float, value: float, high: float) -> dict[str, Any]:
-    acc = table["differences"]["echodistill - base"]["acc"] | {"low": low, "value": value, "high": high}
+    acc = table["differences"]["echodistill - base"]["acc"] | {
+        "low": low,
+        "value": value,
+        "high": high,
+    }
     return table | {"differences": {"echodistill - base": {"acc": acc}}}
 
 
 def forced(table: dict[str, Any], low: float, value: float, high: float) -> dict[str, Any]:
     gain = table["differences"]["echodistill - base"]
-    return table | {"differences": {"echodistill - base": gain | {"acc_forced": {"low": low, "value": value, "high": high}}}}
+    return table | {
+        "differences": {
+            "echodistill - base": gain | {"acc_forced": {"low": low, "value": value, "high": high}}
+        }
+    }
 
 
 def test_the_headline_never_claims_what_the_interval_does_not(page: Page) -> None:
     table = dict(page.table)
-    more, none, fewer = (changed(table, *ends) for ends in ((0.01, 0.05, 0.1), (-0.01, 0.05, 0.1), (-0.03, -0.02, -0.01)))
-    assert headline(more).endswith("EchoDistill answers 5.0 points more questions right than its base.")
+    more, none, fewer = (
+        changed(table, *ends)
+        for ends in ((0.01, 0.05, 0.1), (-0.01, 0.05, 0.1), (-0.03, -0.02, -0.01))
+    )
+    assert headline(more).endswith(
+        "EchoDistill answers 5.0 points more questions right than its base."
+    )
     assert "EchoDistill cannot be told apart from its base (+5.0 points)" in headline(none)
     assert "EchoDistill answers 2.0 points fewer questions right" in headline(fewer)
     for ends, said in (
@@ -154,7 +196,9 @@ def test_the_headline_never_claims_what_the_interval_does_not(page: Page) -> Non
         ((0.01, 0.02, 0.03), "2.0 points more"),
         ((-0.03, -0.02, -0.01), "2.0 points fewer"),
     ):
-        assert headline(forced(more, *ends)).endswith(f"than its base; by forced choice among the offered texts {said}.")
+        assert headline(forced(more, *ends)).endswith(
+            f"than its base; by forced choice among the offered texts {said}."
+        )
 
 
 def test_the_gain_by_kind_stands_beside_the_bases_accuracy(page: Page) -> None:
@@ -165,9 +209,17 @@ def test_the_gain_by_kind_stands_beside_the_bases_accuracy(page: Page) -> None:
     for kind, _, before, _, difference in shown.rows:
         assert before.startswith(f"{100 * base[f'acc/{kind}']['value']:.1f} [")
         assert difference == points(gain[f"acc/{kind}"])
-    assert [row[0] for row in shown.rows] == sorted(("crowd", "wind"), key=lambda kind: base[f"acc/{kind}"]["value"])
+    assert [row[0] for row in shown.rows] == sorted(
+        ("crowd", "wind"), key=lambda kind: base[f"acc/{kind}"]["value"]
+    )
     assert shown.caption in render(page)
-    rows = dict(zip(headings(page.table)[0], next(row for row in system_rows(page.table) if row[0] == "grpo"), strict=True))
+    rows = dict(
+        zip(
+            headings(page.table)[0],
+            next(row for row in system_rows(page.table) if row[0] == "grpo"),
+            strict=True,
+        )
+    )
     assert rows["s.d."] == f"{100 * page.table['systems']['grpo']['acc']['seed_sd']:.1f}"
 
 
@@ -183,7 +235,10 @@ def test_the_terminal_shows_the_same_figures(page: Page) -> None:
     acc = page.table["systems"]["echodistill"]["acc"]
     figure = f"{100 * acc['value']:.1f}"
     assert f"{figure} [{100 * acc['low']:.0f}, {100 * acc['high']:.0f}]" in shown
-    assert f'<td>{figure}<span class="range">[{100 * acc["low"]:.0f}, {100 * acc["high"]:.0f}]</span></td>' in html
+    assert (
+        f'<td>{figure}<span class="range">[{100 * acc["low"]:.0f},'
+        f" {100 * acc['high']:.0f}]</span></td>" in html
+    )
 
 
 def test_the_style_knows_light_dark_and_keyboard() -> None:

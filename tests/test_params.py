@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from echodistill.errors import UserError
 from echodistill.overrides import apply_overrides
-from echodistill.params import load_params, validate_params
+from echodistill.params.whole import load_params, validate_params
 from echodistill.yaml12 import dump_yaml, load_yaml
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -59,7 +59,7 @@ def test_frozen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "says"),
+    ("key", "value", "message"),
     [
         ("train.objective.clipp", 0.2, "unknown key"),
         ("mixin", {}, "unknown key"),
@@ -86,7 +86,14 @@ def test_frozen() -> None:
         ("base.trust_remote_code", "maybe", "valid boolean"),
         ("train.lora", 16, "valid dictionary"),
         ("corpus.path", 5, "valid string"),
-        ("corpus.source", "mmmu", "'fsdd', 'mmau', 'mmar', 'mmsu', 'air-bench', 'avqa', 'voicebench', 'echodistill' or 'seen'"),
+        (
+            "corpus.source",
+            "mmmu",
+            (
+                "'fsdd', 'mmau', 'mmar', 'mmsu', 'air-bench', 'avqa', 'voicebench', 'echodistill'"
+                " or 'seen'"
+            ),
+        ),
         ("corpus.benchmark_rows", "train", "'test' or 'split'"),
         ("corpus.test", None, "valid dictionary"),
         ("corpus.test.manifest", MISSING, "required"),
@@ -105,7 +112,11 @@ def test_frozen() -> None:
         ("train.objective.dual_clip", math.inf, "finite"),
         ("train.temperature", math.inf, "finite"),
         ("base.nano.width", 100, "multiple of 48"),
-        ("mixes.kinds", ["gauss", "shower", "traffic", "laugh", "hum"], r"\['hum'\] have no procedural noise; known: gauss, crowd"),
+        (
+            "mixes.kinds",
+            ["gauss", "shower", "traffic", "laugh", "hum"],
+            r"\['hum'\] have no procedural noise; known: gauss, crowd",
+        ),
         ("mixes.kinds", ["gauss", "shower", "traffic", "laugh", "gauss"], "twice"),
         ("mixes.snrs_db", [-10, 0, -10.0], "twice"),
         ("mixes.unseen", ["hum"], r"\['hum'\] are not in kinds"),
@@ -120,11 +131,11 @@ def test_frozen() -> None:
         ("mixes.decision_snrs_db", [-10, -10], "twice"),
     ],
 )
-def test_a_fault_is_named_by_its_dotted_key(key: str, value: object, says: str) -> None:
+def test_a_fault_is_named_by_its_dotted_key(key: str, value: object, message: str) -> None:
     fault = fault_of(changed(key, value))
     assert fault.startswith(f"{key}: ")
     assert "; " not in fault.replace("; known:", "")  # one fault, not its echoes
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
         validate_params(changed(key, value), "params.yaml")
 
 
@@ -144,13 +155,19 @@ def test_a_fault_is_named_by_its_dotted_key(key: str, value: object, says: str) 
     ],
 )
 def test_an_unknown_key_is_told_with_the_one_that_was_meant(key: str, meant: str) -> None:
-    with pytest.raises(UserError, match=re.escape(f"params.yaml has no key {key!r}: did you mean {meant}")):
+    with pytest.raises(
+        UserError, match=re.escape(f"params.yaml has no key {key!r}: did you mean {meant}")
+    ):
         apply_overrides(changed("seed", 1), [f"{key}=1"])
 
 
 @pytest.mark.parametrize(
     ("key", "meant"),
-    [("train.metod", "train.method"), ("corpus.max_duration", "corpus.max_duration_s"), ("comparisons", "comparison")],
+    [
+        ("train.metod", "train.method"),
+        ("corpus.max_duration", "corpus.max_duration_s"),
+        ("comparisons", "comparison"),
+    ],
 )
 def test_an_unknown_key_of_the_file_is_told_so_too(key: str, meant: str) -> None:
     assert fault_of(changed(key, 1)) == f"{key}: unknown key: did you mean {meant}?"
@@ -199,9 +216,18 @@ def test_a_text_is_taken_as_it_is_written(written: str, value: str | None) -> No
 
 
 def test_values_that_are_no_texts_are_yaml() -> None:
-    overrides = ["mixes.snrs_db=[0, 1e1]", "train.steps=0x10", "mixes.kinds=['*a', b]", "corpus.test.source=null"]
+    overrides = [
+        "mixes.snrs_db=[0, 1e1]",
+        "train.steps=0x10",
+        "mixes.kinds=['*a', b]",
+        "corpus.test.source=null",
+    ]
     raw = apply_overrides(changed("seed", 1), overrides)
-    assert (raw["mixes"]["snrs_db"], raw["train"]["steps"], raw["mixes"]["kinds"]) == ([0, 10.0], 16, ["*a", "b"])
+    assert (raw["mixes"]["snrs_db"], raw["train"]["steps"], raw["mixes"]["kinds"]) == (
+        [0, 10.0],
+        16,
+        ["*a", "b"],
+    )
     assert raw["corpus"]["test"]["source"] is None
     with pytest.raises(UserError, match="not valid YAML: put texts within it in quotes"):
         apply_overrides(raw, ["mixes.kinds=[*a]"])
@@ -215,18 +241,51 @@ def test_a_kind_of_noise_cannot_have_a_name_that_means_something_else(name: str)
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", "rain ", "\train", "a/b", "../up", "..", ".", ".git", "/etc", "a\\b", "rain@5", "a\nb", "a\0b", "\ud800"]
+    "name",
+    [
+        "",
+        " ",
+        "rain ",
+        "\train",
+        "a/b",
+        "../up",
+        "..",
+        ".",
+        ".git",
+        "/etc",
+        "a\\b",
+        "rain@5",
+        "a\nb",
+        "a\0b",
+        "\ud800",
+    ],
 )
 def test_a_kind_of_noise_has_a_name_that_a_folder_can_have(name: str) -> None:
     raw = changed("mixes.kinds", [name, "hail"])
     raw["mixes"] |= {"unseen": ["hail"], "noise": "recordings"}
     with pytest.raises(UserError) as caught:
         validate_params(raw, "params.yaml")
-    assert str(caught.value).startswith(f"params.yaml: mixes.kinds: {name!r} cannot name a kind of noise: write a word without")
+    assert str(caught.value).startswith(
+        f"params.yaml: mixes.kinds: {name!r} cannot name a kind of noise: write a word without"
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["rain", "Bäche", "machine gun", "clean room", "rain, heavy", "雨", "kind-1.b", "(x)", "seen", "unseen", "none", "all"]
+    "name",
+    [
+        "rain",
+        "Bäche",
+        "machine gun",
+        "clean room",
+        "rain, heavy",
+        "雨",
+        "kind-1.b",
+        "(x)",
+        "seen",
+        "unseen",
+        "none",
+        "all",
+    ],
 )
 def test_any_other_name_is_one(name: str) -> None:
     raw = changed("mixes.kinds", [name, "hail"])
@@ -269,7 +328,9 @@ def test_an_element_of_a_list_is_named_by_its_place() -> None:
 
 def test_every_kind_unseen() -> None:
     kinds = load_params(PARAMS).mixes.kinds
-    assert fault_of(changed("mixes.unseen", list(kinds))).startswith("mixes.unseen: every kind is unseen")
+    assert fault_of(changed("mixes.unseen", list(kinds))).startswith(
+        "mixes.unseen: every kind is unseen"
+    )
 
 
 def test_kinds_of_recordings_are_free() -> None:
@@ -295,7 +356,7 @@ def test_no_mapping_at_all(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("seed: 1\ntrain:\n  steps: 1\n  steps: 2\n", "'steps' stands twice, again in line 4"),
         ("seed: 1\nlora: {rank: 1, rank: 2}\n", "'rank' stands twice, again in line 2"),
@@ -306,10 +367,10 @@ def test_no_mapping_at_all(tmp_path: Path, text: str) -> None:
         ("seed: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
     ],
 )
-def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, says: str) -> None:
+def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    with pytest.raises(UserError, match=says) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         load_params(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)

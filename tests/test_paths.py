@@ -1,4 +1,6 @@
-"""Paths that are no recordings, and folders that DVC cannot hash or does not watch: each is named, none hangs."""
+"""Paths that are no recordings, and folders that DVC cannot hash or does not watch: each is named,
+none hangs.
+"""
 
 import os
 import re
@@ -15,7 +17,7 @@ from echodistill.audio.recordings import list_recordings
 from echodistill.datasets import benchmarks, fsdd
 from echodistill.errors import UserError
 from echodistill.overrides import check_inputs
-from echodistill.params import load_params
+from echodistill.params.whole import load_params
 from echodistill.paths import check_hashable, fault_of_path, unwatched
 from tests.corpus_params import corpus_params
 from tests.folders import ROW, hum, only_question, read, read_jsonl, write_recordings
@@ -59,21 +61,30 @@ def test_what_is_no_file_is_named_and_loses_its_row_alone(kind: str, tmp_path: P
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device", "broken link", "link to itself"])
 @pytest.mark.parametrize("place", ["x.wav", "sub/x.wav", "sub/deep/x"])
-def test_what_dvc_cannot_hash_is_named_before_it_tries(kind: str, place: str, tmp_path: Path) -> None:
+def test_what_dvc_cannot_hash_is_named_before_it_tries(
+    kind: str, place: str, tmp_path: Path
+) -> None:
     path = tmp_path / "raw" / place
     path.parent.mkdir(parents=True)
     NO_FILES[kind][0](path)
-    says = rf"^corpus\.path: {re.escape(str(path))}: a .*: DVC hashes all of .*: put a file there, or remove it$"
-    with pytest.raises(UserError, match=says):
+    message = (
+        rf"^corpus\.path: {re.escape(str(path))}: a .*: DVC hashes all of .*: put a file there, or"
+        r" remove it$"
+    )
+    with pytest.raises(UserError, match=message):
         check_hashable("corpus.path", tmp_path / "raw")
 
 
-@pytest.mark.parametrize("name", [b"\xff\xfe.wav", b"caf\xe9.wav", b"\xed\xa0\x80.wav", b"sub\xff/a.wav"])
+@pytest.mark.parametrize(
+    "name", [b"\xff\xfe.wav", b"caf\xe9.wav", b"\xed\xa0\x80.wav", b"sub\xff/a.wav"]
+)
 def test_a_name_that_is_not_utf_8_is_shown(name: bytes, tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"the name .*\\x[0-9a-f]{2}.* is not UTF-8, which DVC needs: rename it") as error:
+    with pytest.raises(
+        UserError, match=r"the name .*\\x[0-9a-f]{2}.* is not UTF-8, which DVC needs: rename it"
+    ) as error:
         check_hashable("corpus.path", tmp_path)
     str(error.value).encode("utf-8")
 
@@ -90,13 +101,17 @@ def test_what_dvc_can_hash_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["corpus.path", "corpus.test.path", "mixes.recordings"])
-def test_a_run_looks_at_every_folder_that_it_starts_from(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_looks_at_every_folder_that_it_starts_from(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     params = load_params(Path("params.yaml"))
     monkeypatch.chdir(tmp_path)
     for folder in (params.corpus.path, params.corpus.test.path, params.mixes.recordings):
         (tmp_path / folder).mkdir(parents=True)
     check_inputs(params)
-    folder = {"corpus.path": params.corpus.path, "corpus.test.path": params.corpus.test.path}.get(key, params.mixes.recordings)
+    folder = {"corpus.path": params.corpus.path, "corpus.test.path": params.corpus.test.path}.get(
+        key, params.mixes.recordings
+    )
     os.mkfifo(tmp_path / folder / "x")
     with pytest.raises(UserError, match=rf"^{re.escape(key)}: .*x: a named pipe"):
         check_inputs(params)
@@ -119,7 +134,9 @@ def linked(tmp_path: Path) -> Path:
     return tmp_path / "raw"
 
 
-@pytest.mark.parametrize("written", ["far/deep/a.wav", "far/deep/a", "./far/deep/a.wav", "sub/../far/deep/a.wav"])
+@pytest.mark.parametrize(
+    "written", ["far/deep/a.wav", "far/deep/a", "./far/deep/a.wav", "sub/../far/deep/a.wav"]
+)
 def test_a_recording_behind_a_linked_folder_is_put_aside(linked: Path, written: str) -> None:
     found = read_jsonl(linked, ROW, ROW | {"id": "q2", "audio_path": written})
     assert len(found.clips) == 1
@@ -135,7 +152,9 @@ def test_the_cure_works(linked: Path) -> None:
     assert only_question(read_jsonl(linked, row)).answer == "blue"
 
 
-def test_manifests_noises_and_digits_behind_linked_folders_are_refused(linked: Path, tmp_path: Path) -> None:
+def test_manifests_noises_and_digits_behind_linked_folders_are_refused(
+    linked: Path, tmp_path: Path
+) -> None:
     (tmp_path / "elsewhere" / "m.jsonl").write_text("{}")
     with pytest.raises(UserError, match=LINKED):
         read(linked, "far/m.jsonl")
@@ -170,7 +189,15 @@ def test_dvc_looks_at_nothing_behind_a_linked_folder(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "raw" / "far").symlink_to(tmp_path / "elsewhere")
-    script = "import sys; from dvc.repo import Repo; from dvc.fs import LocalFileSystem as F;print(sorted(F().find(sys.argv[1])))"
+    script = (
+        "import sys; from dvc.repo import Repo; from dvc.fs import LocalFileSystem as"
+        " F;print(sorted(F().find(sys.argv[1])))"
+    )
     (tmp_path / "elsewhere" / "a.wav").write_bytes(b"")
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "raw")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "raw")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "a.wav" not in done.stdout

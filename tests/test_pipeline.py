@@ -1,4 +1,6 @@
-"""dvc.yaml against the code: declared imports, gates before every use, parameters, what an edit runs again."""
+"""dvc.yaml against the code: declared imports, gates before every use, parameters, what an edit
+runs again.
+"""
 
 import ast
 import re
@@ -9,10 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from echodistill.closure import ROOT, closure
-from echodistill.errors import UserError
+from echodistill.code_hash import STAGES, files_with_effect, stage_modules
 from echodistill.gates.next_step import next_step
-from echodistill.module_lists import with_module_lists
+from echodistill.import_graph import ROOT, closure
 from echodistill.stage_inputs import FOLDERS, watched_folders
 from flows.graph import read_graph
 
@@ -23,12 +24,16 @@ PATHS = re.compile(r"\$\{(paths\.\w+|corpus\.path|corpus\.test\.path|mixes\.reco
 
 @cache
 def stages() -> dict[str, dict[str, Any]]:
-    """Every stage with templates filled in, ``foreach`` stages one by one."""
+    """Every stage but ``code`` with templates filled in, ``foreach`` stages one by one."""
     document = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     values = {f"paths.{name}": path for name, path in document["vars"][0]["paths"].items()}
     corpus, mixes = params["corpus"], params["mixes"]
-    values |= {"corpus.path": corpus["path"], "corpus.test.path": corpus["test"]["path"], "mixes.recordings": mixes["recordings"]}
+    values |= {
+        "corpus.path": corpus["path"],
+        "corpus.test.path": corpus["test"]["path"],
+        "mixes.recordings": mixes["recordings"],
+    }
 
     def fill(node: Any, more: dict[str, str]) -> Any:
         if isinstance(node, dict):
@@ -41,11 +46,15 @@ def stages() -> dict[str, dict[str, Any]]:
 
     found = {}
     for name, stage in document["stages"].items():
+        if name == "code":
+            continue
         if "foreach" not in stage:
             found[name] = fill(stage, {})
             continue
         for key, item in stage["foreach"].items():
-            item_values = {"key": key} | {f"item.{field}": fill(value, {}) for field, value in item.items()}
+            item_values = {"key": key} | {
+                f"item.{field}": fill(value, {}) for field, value in item.items()
+            }
             found[f"{name}@{key}"] = fill(stage["do"], item_values)
     return found
 
@@ -71,31 +80,19 @@ def upstream(name: str) -> set[str]:
     """All stages that must have run before a stage."""
     deps = stages()[name]["deps"]
     direct = {
-        other for other, stage in stages().items() for out in outs_of(stage) if any(d == out or d.startswith(out + "/") for d in deps)
+        other
+        for other, stage in stages().items()
+        for out in outs_of(stage)
+        if any(d == out or d.startswith(out + "/") for d in deps)
     }
     return direct.union(*(upstream(other) for other in direct))
 
 
 @pytest.mark.parametrize("name", stages())
-def test_a_stage_declares_every_module_it_imports(name: str) -> None:
-    declared = sorted(dep for dep in stages()[name]["deps"] if dep.endswith(".py"))
-    assert declared == closure(f"echodistill.stages.{module_of(name)}")
-
-
-def test_module_lists_are_written_where_they_are_wrong_and_nothing_else() -> None:
-    for path in (ROOT / "dvc.yaml", ROOT / "comparison/dvc.yaml", ROOT / "evaluation/dvc.yaml"):
-        assert with_module_lists(path.read_text()) == path.read_text()
-    right = (ROOT / "dvc.yaml").read_text()
-    lacking = re.sub(r"echodistill/(errors|seeds)\.py, ", "", right).replace(
-        '["${paths.student}", reports/gates', '[gone.py, "${paths.student}", reports/gates'
-    )
-    assert lacking != right
-    assert with_module_lists(lacking) == right
-    with pytest.raises(UserError, match=r"^1 of 12 stages have `deps:` without"):
-        with_module_lists(right.replace('deps:\n      ["${paths.student}"', 'deps: ["${paths.student}"', 1))
-    new = "stages:\n  a:\n    cmd: python -m echodistill.stages.promote x\n    deps:\n      []\n    outs:\n      - x\n"
-    deps = yaml.safe_load(with_module_lists(new))["stages"]["a"]
-    assert deps == {"cmd": "python -m echodistill.stages.promote x", "deps": closure("echodistill.stages.promote"), "outs": ["x"]}
+def test_a_stage_depends_on_the_hash_of_its_own_code_and_on_no_file_of_it(name: str) -> None:
+    deps = stages()[name]["deps"]
+    of_code = [dep for dep in deps if dep.startswith("build/") or dep.endswith(".py")]
+    assert of_code == [f"build/code/{module_of(name)}.sha256"]
 
 
 def test_the_closure_finds_imports_inside_functions(tmp_path: Path) -> None:
@@ -105,14 +102,23 @@ def test_the_closure_finds_imports_inside_functions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in stages() if not name.startswith("gate@")])
 def test_every_artifact_has_a_gate(name: str) -> None:
-    ungated = [out for out in outs_of(stages()[name]) if gate_of(out) is None and not out.startswith(FOR_PEOPLE)]
+    ungated = [
+        out
+        for out in outs_of(stages()[name])
+        if gate_of(out) is None and not out.startswith(FOR_PEOPLE)
+    ]
     assert not ungated, f"{ungated} of stage {name} has no gate in dvc.yaml"
 
 
 @pytest.mark.parametrize("name", [name for name in stages() if not name.startswith("gate@")])
 def test_whoever_uses_an_artifact_waits_for_its_verdict(name: str) -> None:
     deps = stages()[name]["deps"]
-    made = [out for stage, spec in stages().items() if not stage.startswith("gate@") for out in outs_of(spec)]
+    made = [
+        out
+        for stage, spec in stages().items()
+        if not stage.startswith("gate@")
+        for out in outs_of(spec)
+    ]
     for artifact in made:
         used = any(dep == artifact or dep.startswith(artifact + "/") for dep in deps)
         if used and (gate := gate_of(artifact)):
@@ -122,7 +128,11 @@ def test_whoever_uses_an_artifact_waits_for_its_verdict(name: str) -> None:
 @pytest.mark.parametrize("name", stages())
 def test_a_stage_declares_exactly_the_parameters_it_reads(name: str) -> None:
     source = (ROOT / f"echodistill/stages/{module_of(name)}.py").read_text()
-    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"]
+    calls = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"
+    ]
     (sections,) = [keyword.value for keyword in calls[0].keywords if keyword.arg == "sections"]
     assert sorted(stages()[name]["params"]) == sorted(ast.literal_eval(sections))
 
@@ -134,28 +144,47 @@ def test_a_stage_watches_the_folders_it_depends_on_and_no_others() -> None:
             entry = stage.get("do", stage)
             # with the shell between them a stage would outlive a killed DVC
             assert entry["cmd"].startswith("exec python -m echodistill.stages."), name
-            source = (ROOT / f"echodistill/stages/{entry['cmd'].split()[3].rpartition('.')[2]}.py").read_text()
+            if name == "code":
+                continue
+            source = (
+                ROOT / f"echodistill/stages/{entry['cmd'].split()[3].rpartition('.')[2]}.py"
+            ).read_text()
             nodes = ast.walk(ast.parse(source))
-            (call,) = [node for node in nodes if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"]
+            (call,) = [
+                node
+                for node in nodes
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"
+            ]
             given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
             assert sorted(entry["params"]) == sorted(given["sections"]), name
             declared = {key for key in FOLDERS if f"${{{key}}}" in entry["deps"]}
-            watched = set(watched_folders(given["sections"])) if given.get("reads_folders", True) else set()
-            # a stage that is given mixes holds each recording that it reads against its hash in their noise.json
+            watched = (
+                set(watched_folders(given["sections"]))
+                if given.get("reads_folders", True)
+                else set()
+            )
+            # a stage that is given mixes holds each recording that it reads against its hash in
+            # their noise.json
             verified = set() if "mixes" in given["sections"] else {"mixes.recordings"}
             # the report draws some examples and is done in seconds: it does without
             assert watched == (set() if name == "report" else declared - verified), name
 
 
 def test_where_work_is_computed_makes_no_stage_run_again() -> None:
-    """``workers.address`` changes no byte: DVC watches it for nobody, and only the stages that map over workers are given it."""
+    """``workers.address`` changes no byte: DVC watches it for nobody, and only the stages that map
+    over workers are given it.
+    """
     watched = {param.split(".")[0] for stage in stages().values() for param in stage["params"]}
     assert "workers" not in watched
     given = set()
     for path in (ROOT / "echodistill/stages").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage":
-                given |= {path.stem for keyword in node.keywords if keyword.arg == "on_workers" and ast.literal_eval(keyword.value)}
+                given |= {
+                    path.stem
+                    for keyword in node.keywords
+                    if keyword.arg == "on_workers" and ast.literal_eval(keyword.value)
+                }
         if path.stem != "entry":
             assert "params.workers" not in path.read_text(), path
     assert given == {"corpus", "mixes"}
@@ -174,19 +203,31 @@ def test_a_shut_gate_names_the_stage_that_makes_its_artifact(name: str) -> None:
     command = re.search(r"`(?:dvc repro --force|echodistill run) (\S+)", next_step(artifact))
     assert command
     assert any(
-        dep == out or dep.startswith(out + "/") for dep in stages()[name]["deps"] for out in outs_of(stages()[command[1].rstrip("`")])
+        dep == out or dep.startswith(out + "/")
+        for dep in stages()[name]["deps"]
+        for out in outs_of(stages()[command[1].rstrip("`")])
     )
+
+
+def hashes_with(edited: str) -> set[str]:
+    """The code hashes that a file is part of."""
+    return {
+        f"build/code/{name}.sha256"
+        for name in stage_modules()
+        if edited in files_with_effect(f"{STAGES}.{name}")
+    }
 
 
 def reruns(edited: str) -> set[str]:
     """Stages that run again when a file is edited, if each of them gave other bytes."""
     stale: set[str] = set()
-    changed = {edited}
+    changed = hashes_with(edited)
     while True:
         more = {
             name
             for name, stage in stages().items()
-            if name not in stale and any(dep == c or dep.startswith(c + "/") for dep in stage["deps"] for c in changed)
+            if name not in stale
+            and any(dep == c or dep.startswith(c + "/") for dep in stage["deps"] for c in changed)
         }
         if not more:
             return stale
@@ -197,30 +238,52 @@ def reruns(edited: str) -> set[str]:
 def test_touching_the_plots_retrains_nothing() -> None:
     stale = reruns("echodistill/report/curves.py")
     assert "compare" in stale
-    assert not stale & {"corpus", "mixes", "base", "references", "train", "predict@base", "predict@student"}
+    assert not stale & {
+        "corpus",
+        "mixes",
+        "base",
+        "references",
+        "train",
+        "predict@base",
+        "predict@student",
+    }
 
 
 def test_touching_the_mixing_runs_the_mixes_but_not_the_base() -> None:
-    directly = {name for name, stage in stages().items() if "echodistill/audio/mixing.py" in stage["deps"]}
+    hashes = hashes_with("echodistill/audio/mixing.py")
+    directly = {name for name, stage in stages().items() if hashes & {*stage["deps"]}}
     assert {"mixes", "train", "predict@base"} <= directly
     assert not directly & {"corpus", "base", "references", "compare", "promote"}
 
 
 def test_the_method_is_read_by_training_only() -> None:
-    readers = {name for name, stage in stages().items() if any(p in ("train", "train.method") for p in stage["params"])}
+    readers = {
+        name
+        for name, stage in stages().items()
+        if any(p in ("train", "train.method") for p in stage["params"])
+    }
     assert readers == {"train"}
 
 
 def test_comparison_parameters_are_read_by_what_compares_only() -> None:
-    assert {name for name, stage in stages().items() if "compare" in stage["params"]} == {"compare", "promote"}
+    assert {name for name, stage in stages().items() if "compare" in stage["params"]} == {
+        "compare",
+        "promote",
+    }
 
 
 def test_the_decision_reads_nothing_of_the_test() -> None:
-    """What is reported and what is decided on are different clips: no figure and no answer of the test may reach the decision."""
+    """What is reported and what is decided on are different clips: no figure and no answer of the
+    test may reach the decision.
+    """
     of_test = {"data/answers/base.parquet", "data/answers/student.parquet", "reports/metrics.json"}
     assert of_test <= {out for stage in stages().values() for out in outs_of(stage)}
     for name in ("promote", "gate@promotion"):
-        assert not of_test & {path for each in (name, *upstream(name)) for path in (*outs_of(stages()[each]), *stages()[each]["deps"])}
+        assert not of_test & {
+            path
+            for each in (name, *upstream(name))
+            for path in (*outs_of(stages()[each]), *stages()[each]["deps"])
+        }
 
 
 def test_what_is_handed_to_another_machine_needs_the_champion() -> None:

@@ -1,4 +1,6 @@
-"""What a nano is pre-trained on: mild coloured noise of no kind in particular, and towards the end clips that tell nothing."""
+"""What a nano is pre-trained on: mild coloured noise of no kind in particular, and towards the end
+clips that tell nothing.
+"""
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import pytest
 from echodistill.audio.levels import SAMPLE_RATE
 from echodistill.audio.noises import coloured
 from echodistill.datasets.store import Corpus
-from echodistill.params import NanoParams
+from echodistill.params.base import NanoParams
 from echodistill.training.pretrain import MildlyNoisy
 
 SETTINGS = NanoParams(
@@ -28,19 +30,25 @@ def test_coloured_noise_falls_by_its_slope_an_octave(slope_db: float) -> None:
     noise = coloured(np.random.default_rng(1), 60 * SAMPLE_RATE, slope_db)
     density = np.abs(np.fft.rfft(noise)) ** 2
     hz = np.fft.rfftfreq(noise.size, 1.0 / SAMPLE_RATE)
-    octaves = [density[(hz >= low) & (hz < 2 * low)].mean() for low in (100, 200, 400, 800, 1600, 3200)]
+    octaves = [
+        density[(hz >= low) & (hz < 2 * low)].mean() for low in (100, 200, 400, 800, 1600, 3200)
+    ]
     falls_db = np.diff(10.0 * np.log10(octaves))
     assert falls_db == pytest.approx(np.full(5, slope_db), abs=0.3)
 
 
-def test_all_clips_are_audible_at_first_and_the_given_share_is_not_later(tiny_corpus: Corpus) -> None:
+def test_all_clips_are_audible_at_first_and_the_given_share_is_not_later(
+    tiny_corpus: Corpus,
+) -> None:
     data = MildlyNoisy(tiny_corpus, SETTINGS, 1)
     audible = [data.example(number).audible for number in range(len(data))]
     assert all(audible[:600])
     assert 0.4 < np.mean(audible[600:]) < 0.6
 
 
-def test_an_audible_clip_is_at_a_mild_snr_and_an_inaudible_one_is_not_there(tiny_corpus: Corpus) -> None:
+def test_an_audible_clip_is_at_a_mild_snr_and_an_inaudible_one_is_not_there(
+    tiny_corpus: Corpus,
+) -> None:
     data = MildlyNoisy(tiny_corpus, SETTINGS, 1)
     for number in range(560, 700):
         example = data.example(number)

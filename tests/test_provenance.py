@@ -1,4 +1,6 @@
-"""From a registered version back to the recordings: real S3, real MLflow, and everything that can go wrong with either."""
+"""From a registered version back to the recordings: real S3, real MLflow, and everything that can
+go wrong with either.
+"""
 
 import hashlib
 import io
@@ -14,20 +16,23 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from echodistill.closure import ROOT
 from echodistill.errors import UserError
+from echodistill.import_graph import ROOT
 from echodistill.outputs import PUBLISHED, publish_outputs
 from echodistill.provenance.report import show
 from echodistill.publishing import REGISTERED
-from echodistill.registry import read_run_file, run_tags, tag_name
 from echodistill.storage.client import Store, open_store
 from echodistill.storage.folders import read_manifest, verify_file
 from echodistill.storage.place import parse_place
+from echodistill.tracking.runs import read_run_file, run_tags, tag_name
 from tests.provenance_world import CLIPS, STAGES, make_world, register, write, write_lock
 from tests.seaweed import Seaweed
 from tests.storage_fixtures import BUCKET, LOADER, keys_in, metadata_of, overwrite
 
-FLOW = {"ECHODISTILL_FLOW_RUN_ID": "flow-77", "ECHODISTILL_FLOW_RUN_URL": "http://admin:hush@prefect.team/runs/flow-77"}
+FLOW = {
+    "ECHODISTILL_FLOW_RUN_ID": "flow-77",
+    "ECHODISTILL_FLOW_RUN_URL": "http://admin:hush@prefect.team/runs/flow-77",
+}
 OUTS = [out for _, outs, _ in STAGES.values() for out in outs]
 
 
@@ -38,10 +43,17 @@ class World:
         self.folder, self.store, self.said = folder, store, said
         self.run_id = said.split("MLflow run ")[1].split(",")[0]
         self.tags = run_tags(self.run_id)
-        self.keys = {path: self.tags[f"s3.{path}"].removeprefix(f"s3://{BUCKET}/") for path in [*OUTS, "dvc.lock"]}
+        self.keys = {
+            path: self.tags[f"s3.{path}"].removeprefix(f"s3://{BUCKET}/")
+            for path in [*OUTS, "dvc.lock"]
+        }
 
     def key_in(self, folder: str, name: str) -> str:
-        return next(entry.key for entry in read_manifest(self.store, self.keys[folder]) if entry.path == name)
+        return next(
+            entry.key
+            for entry in read_manifest(self.store, self.keys[folder])
+            if entry.path == name
+        )
 
     @contextmanager
     def broken(self, key: str, content: bytes | None) -> Iterator[None]:
@@ -82,17 +94,31 @@ def told(reference: str = "echodistill@champion") -> tuple[bool, str]:
 
 def test_the_run_carries_everything_that_leads_on(world: World) -> None:
     assert f"outputs in {world.store.place.url(world.store.place.prefix)}" in world.said
-    assert world.tags["dvc.lock"] == hashlib.sha256((world.folder / "dvc.lock").read_bytes()).hexdigest()
+    assert (
+        world.tags["dvc.lock"]
+        == hashlib.sha256((world.folder / "dvc.lock").read_bytes()).hexdigest()
+    )
     assert {"git.rev", "git.dirty", "input.data/corpus", "input.models/base"} <= world.tags.keys()
     assert world.tags["prefect.flow_run_id"] == "flow-77"
     assert world.tags["prefect.flow_run_url"] == "http://prefect.team/runs/flow-77"
-    assert all(verify_file(world.store, key) == "ok" for path, key in world.keys.items() if not key.endswith(".manifest.json"))
-    origin = {"mlflow-run": world.run_id, "prefect-flow-run": "flow-77", "git-rev": "unknown", "dvc-lock": world.tags["dvc.lock"]}
+    assert all(
+        verify_file(world.store, key) == "ok"
+        for path, key in world.keys.items()
+        if not key.endswith(".manifest.json")
+    )
+    origin = {
+        "mlflow-run": world.run_id,
+        "prefect-flow-run": "flow-77",
+        "git-rev": "unknown",
+        "dvc-lock": world.tags["dvc.lock"],
+    }
     published = keys_in(world.store)
     assert len(published) > len(OUTS)
     assert all(metadata_of(world.store, key) == origin for key in published)
     record = json.loads(read_run_file(world.run_id, "lineage.json") or b"")
-    assert record["stages"]["train"]["outs"]["models/student"]["s3"] == world.tags["s3.models/student"]
+    assert (
+        record["stages"]["train"]["outs"]["models/student"]["s3"] == world.tags["s3.models/student"]
+    )
     assert record["stages"]["corpus"]["params"]["params.yaml"]["corpus"]["source"] == "folder"
     assert record["flow_run"] == {"id": "flow-77", "url": "http://prefect.team/runs/flow-77"}
     assert read_run_file(world.run_id, "nothing.json") is None
@@ -107,12 +133,21 @@ def test_the_whole_chain_matches(world: World) -> None:
     assert "weights in MLflow: the same as published" in text
     for path, key in world.keys.items():
         assert f"s3://{BUCKET}/{key}" in text, path
-    # back from the model: what was read stands behind what was made from it, what judges it comes last
-    places = [text.index(f"\n{name}\n") for name in ("train", "base", "gate@corpus", "corpus", "compare", "promote")]
+    # back from the model: what was read stands behind what was made from it, what judges it comes
+    # last
+    places = [
+        text.index(f"\n{name}\n")
+        for name in ("train", "base", "gate@corpus", "corpus", "compare", "promote")
+    ]
     assert places == sorted(places)
     assert text.index("reads data/raw") < text.index("the same here")
-    assert "seeds.py" not in text.replace("$ python -m echodistill.stages.corpus data/corpus data/raw echodistill/seeds.py", "")
-    raw = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in Path("data/raw").glob("*.wav")}
+    assert "seeds.py" not in text.replace(
+        "$ python -m echodistill.stages.corpus data/corpus data/raw echodistill/seeds.py", ""
+    )
+    raw = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in Path("data/raw").glob("*.wav")
+    }
     for name, sha256 in raw.items():
         assert any(
             line.split() == ["ok", name, split, sha256, "ok", f"data/raw/{name}"]
@@ -123,7 +158,11 @@ def test_the_whole_chain_matches(world: World) -> None:
             )
         )
     objects = len([line for line in text.splitlines() if line.startswith("  ok ")]) - CLIPS
-    assert text.splitlines()[-1] == f"matches: {objects} objects: {objects} ok; {CLIPS} clips: {CLIPS} ok; {CLIPS} sources: {CLIPS} ok"
+    assert (
+        text.splitlines()[-1]
+        == f"matches: {objects} objects: {objects} ok; {CLIPS} clips: {CLIPS} ok; {CLIPS} sources:"
+        f" {CLIPS} ok"
+    )
     assert told("echodistill/1") == (fine, text)
 
 
@@ -139,7 +178,9 @@ def test_the_whole_chain_matches(world: World) -> None:
         ("data/corpus", "questions.parquet"),
     ],
 )
-def test_an_object_that_is_gone_or_overwritten_is_named(world: World, folder: str, name: str, state: str) -> None:
+def test_an_object_that_is_gone_or_overwritten_is_named(
+    world: World, folder: str, name: str, state: str
+) -> None:
     key = world.key_in(folder, name) if name else world.keys[folder]
     with world.broken(key, None if state == "missing" else b"other bytes"):
         fine, text = told()
@@ -183,7 +224,11 @@ def test_a_damaged_shard_is_told_clip_by_clip(world: World) -> None:
     with world.broken(key, bytes(shard)):
         fine, text = told()
     assert not fine
-    assert [line.split()[1] for line in text.splitlines() if line.startswith("  damaged") and ".wav" in line] == [clip["clip_id"]]
+    assert [
+        line.split()[1]
+        for line in text.splitlines()
+        if line.startswith("  damaged") and ".wav" in line
+    ] == [clip["clip_id"]]
     assert f"{CLIPS} clips: {CLIPS - 1} ok, 1 damaged" in text
     with world.broken(key, bytes(shard[: clip["offset"]])):
         assert f"{CLIPS} clips: 2 ok, {CLIPS - 2} damaged" in told()[1]
@@ -211,7 +256,9 @@ def test_a_changed_recording_is_named(world: World) -> None:
     gone = told()
     recording.write_bytes(before)
     assert not fine
-    assert [line.split()[1] for line in text.splitlines() if "changed  data/raw/3.wav" in line] == ["3.wav"]
+    assert [line.split()[1] for line in text.splitlines() if "changed  data/raw/3.wav" in line] == [
+        "3.wav"
+    ]
     assert f"{CLIPS} sources: {CLIPS - 1} ok, 1 changed" in text
     assert "data/raw  md5" in text
     assert "has other content here now" in text
@@ -260,17 +307,27 @@ def test_a_run_that_names_another_lock_is_noticed(world: World) -> None:
 
 def run_command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Through the command line, outside the repository."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ECHODISTILL_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("ECHODISTILL_")
+    }
     environment |= {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-m", "echodistill.cli", *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "echodistill.cli", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
 
 
-def test_another_machine_needs_mlflow_and_s3_alone(world: World, tmp_path: Path, weed: Seaweed) -> None:
+def test_another_machine_needs_mlflow_and_s3_alone(
+    world: World, tmp_path: Path, weed: Seaweed
+) -> None:
     shown = run_command("provenance", "echodistill@candidate", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.splitlines()[-1].endswith(f"{CLIPS} clips: {CLIPS} ok; {CLIPS} sources: {CLIPS} not here")
+    assert shown.stdout.splitlines()[-1].endswith(
+        f"{CLIPS} clips: {CLIPS} ok; {CLIPS} sources: {CLIPS} not here"
+    )
     assert list(tmp_path.iterdir()) == []
     with world.broken(world.keys["reports/metrics.json"], None):
         failed = run_command("provenance", "echodistill@candidate", cwd=tmp_path)
@@ -281,7 +338,9 @@ def test_another_machine_needs_mlflow_and_s3_alone(world: World, tmp_path: Path,
 
 def test_no_secret_is_kept_or_printed(world: World, weed: Seaweed) -> None:
     kept = (world.folder / PUBLISHED).read_text() + (world.folder / REGISTERED).read_text()
-    recorded = (read_run_file(world.run_id, "lineage.json") or b"").decode() + json.dumps(run_tags(world.run_id))
+    recorded = (read_run_file(world.run_id, "lineage.json") or b"").decode() + json.dumps(
+        run_tags(world.run_id)
+    )
     labels = json.dumps([metadata_of(world.store, key) for key in keys_in(world.store)])
     for text in (kept, recorded, labels, told()[1], world.said):
         assert weed.secret_key not in text
@@ -295,7 +354,11 @@ def test_doing_it_again_asks_nobody(world: World, monkeypatch: pytest.MonkeyPatc
         "from tests.provenance_world import register; print(register())"
     )
     again = subprocess.run(
-        [sys.executable, "-c", code], cwd=world.folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=world.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
     )
     assert again.stdout.strip() == world.said, again.stderr
     # nor does a run without a flow
@@ -305,7 +368,9 @@ def test_doing_it_again_asks_nobody(world: World, monkeypatch: pytest.MonkeyPatc
     assert register() == world.said
 
 
-@pytest.mark.parametrize("path", ["models/student/model.safetensors", "reports/metrics.json", "reports/promotion.json"])
+@pytest.mark.parametrize(
+    "path", ["models/student/model.safetensors", "reports/metrics.json", "reports/promotion.json"]
+)
 def test_what_was_changed_after_its_stage_is_not_registered(world: World, path: str) -> None:
     file = world.folder / path
     before = file.read_bytes()
@@ -320,7 +385,9 @@ def test_what_was_changed_after_its_stage_is_not_registered(world: World, path: 
     assert register() == world.said
 
 
-def test_without_s3_the_addresses_of_the_same_lock_stay(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_s3_the_addresses_of_the_same_lock_stay(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("ECHODISTILL_S3")
     before = read_run_file(world.run_id, "lineage.json")
     assert "outputs in" not in register()
@@ -329,7 +396,7 @@ def test_without_s3_the_addresses_of_the_same_lock_stay(world: World, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("reference", "says"),
+    ("reference", "message"),
     [
         ("echodistill", "MODEL@alias or MODEL/version"),
         ("echodistill@", "MODEL@alias or MODEL/version"),
@@ -340,28 +407,42 @@ def test_without_s3_the_addresses_of_the_same_lock_stay(world: World, monkeypatc
         ("echodistill/9", "no version 9; it has 1"),
     ],
 )
-def test_what_does_not_exist_is_told_with_what_does(world: World, reference: str, says: str) -> None:
+def test_what_does_not_exist_is_told_with_what_does(
+    world: World, reference: str, message: str
+) -> None:
     with pytest.raises(UserError) as caught:
         told(reference)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_store_that_is_away_is_one_clear_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_away_is_one_clear_error(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    monkeypatch.setattr("echodistill.provenance.verify.open_store", lambda place: open_store(place, attempts=1))
+    monkeypatch.setattr(
+        "echodistill.provenance.verify.open_store", lambda place: open_store(place, attempts=1)
+    )
     with pytest.raises(UserError, match=r"127.0.0.1:9 cannot be reached"):
         told()
 
 
-def test_a_lock_that_does_not_fit_together_is_not_registered(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_does_not_fit_together_is_not_registered(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("data", "models", "reports", "params.yaml", "dvc.lock", "dvc.yaml"):
         source = world.folder / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     lock = (tmp_path / "dvc.lock").read_text()
-    base = next(line for line in lock.splitlines() if "md5: " in line and world.tags["input.models/base"] in line)
+    base = next(
+        line
+        for line in lock.splitlines()
+        if "md5: " in line and world.tags["input.models/base"] in line
+    )
     write(tmp_path / "dvc.lock", lock.replace(base, "      md5: 00.dir", 1))
-    with pytest.raises(UserError, match=r"stage train read another models/base than there is now.*echodistill run"):
+    with pytest.raises(
+        UserError, match=r"stage train read another models/base than there is now.*echodistill run"
+    ):
         register()
 
 
@@ -372,7 +453,9 @@ def test_without_a_store_the_hashes_are_told_and_the_way_to_publish(
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     make_world(tmp_path)
-    run = json.loads((tmp_path / "models/student/run.json").read_text()) | {"fingerprint": "unpublished"}
+    run = json.loads((tmp_path / "models/student/run.json").read_text()) | {
+        "fingerprint": "unpublished"
+    }
     write(tmp_path / "models/student/run.json", json.dumps(run))
     write_lock(tmp_path)
     assert "version 2 " in register()
@@ -393,7 +476,19 @@ def test_without_a_store_the_hashes_are_told_and_the_way_to_publish(
 def test_tags_of_unusual_paths_are_taken_by_mlflow(world: World) -> None:
     from mlflow import MlflowClient
 
-    paths = ["data/ä b.parquet", "a/../b", "/abs", "a%b", "a&b", "x" * 300, "x" * 299 + "y", "a//b", "", "./a", "data/corpus"]
+    paths = [
+        "data/ä b.parquet",
+        "a/../b",
+        "/abs",
+        "a%b",
+        "a&b",
+        "x" * 300,
+        "x" * 299 + "y",
+        "a//b",
+        "",
+        "./a",
+        "data/corpus",
+    ]
     names = [tag_name("s3", path) for path in paths]
     assert len(set(names)) == len(paths)
     assert names[-1] == "s3.data/corpus"

@@ -1,4 +1,6 @@
-"""The parts provenance is made of, each by itself: the chain of stages, parameters, hashes of ranges, sources of clips."""
+"""The parts provenance is made of, each by itself: the chain of stages, parameters, hashes of
+ranges, sources of clips.
+"""
 
 import hashlib
 import json
@@ -19,10 +21,23 @@ from tests.provenance_world import write
 
 def record_of(**stages: tuple[list[str], list[str]]) -> Record:
     made = {
-        name: {"cmd": "", "params": {}, "deps": dict.fromkeys(deps, "1"), "outs": {out: {"md5": "1", "s3": None} for out in outs}}
+        name: {
+            "cmd": "",
+            "params": {},
+            "deps": dict.fromkeys(deps, "1"),
+            "outs": {out: {"md5": "1", "s3": None} for out in outs},
+        }
         for name, (deps, outs) in stages.items()
     }
-    whole: dict[str, Any] = {"model": "m", "git": {}, "flow_run": {}, "place": None, "server": None, "lock": {}, "stages": made}
+    whole: dict[str, Any] = {
+        "model": "m",
+        "git": {},
+        "flow_run": {},
+        "place": None,
+        "server": None,
+        "lock": {},
+        "stages": made,
+    }
     return parse_record(json.dumps(whole | {"lock": {"sha256": "", "s3": None}}).encode(), "r")
 
 
@@ -45,8 +60,13 @@ def test_the_chain_puts_every_stage_before_all_it_read_from() -> None:
 
 
 def test_parameters_are_found_as_the_lock_writes_them() -> None:
-    stage = Stage("", {"params.yaml": {"corpus": {"source": "fsdd"}, "mixes.kinds": [1], "seed": 3}}, {}, {})
-    assert [parameter(stage, name) for name in ("corpus.source", "mixes.kinds", "seed", "seed.x", "corpus.path", "no")] == [
+    stage = Stage(
+        "", {"params.yaml": {"corpus": {"source": "fsdd"}, "mixes.kinds": [1], "seed": 3}}, {}, {}
+    )
+    assert [
+        parameter(stage, name)
+        for name in ("corpus.source", "mixes.kinds", "seed", "seed.x", "corpus.path", "no")
+    ] == [
         "fsdd",
         [1],
         3,
@@ -60,7 +80,9 @@ def test_ranges_are_hashed_alike_however_the_stream_is_cut() -> None:
     stream = random.Random(1)
     content = stream.randbytes(500)
     ranges = [(0, 500), (10, 0), (490, 50), (100, 7), (103, 90), (0, 1), (600, 5), (100, 7)]
-    wanted = [hashlib.sha256(content[offset : offset + size]).hexdigest() for offset, size in ranges]
+    wanted = [
+        hashlib.sha256(content[offset : offset + size]).hexdigest() for offset, size in ranges
+    ]
     for longest in (1, 7, 100, 1000):
         blocks, position = [], 0
         while position < len(content):
@@ -73,7 +95,9 @@ def test_ranges_are_hashed_alike_however_the_stream_is_cut() -> None:
 def test_sources_are_found_as_each_kind_of_source_names_them(tmp_path: Path) -> None:
     def state(source: str, content: bytes, kind: str) -> str:
         digest = hashlib.sha256(content).hexdigest()
-        clip = Clip("c", "g", "test", None, source, digest, "", 8_000, 1.0, -20.0, "audio-00000.tar", 0, 1)
+        clip = Clip(
+            "c", "g", "test", None, source, digest, "", 8_000, 1.0, -20.0, "audio-00000.tar", 0, 1
+        )
         return source_state(clip, kind)
 
     write(tmp_path / "1_ann_0.wav", "one")

@@ -12,25 +12,32 @@ from echodistill.audio.files import write_wav
 from echodistill.datasets.reasons import kinds_of
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.params import validate_params
+from echodistill.params.whole import validate_params
 from echodistill.records import Quarantined
 from echodistill.stages.corpus import SHOWN, corpus
 from echodistill.stages.entry import only
 from echodistill.stages.gate import gate
 from tests import benchmark_rows as b
 from tests.corpus_params import PARAMS
-from tests.test_own_test import rows_of, write_folder
+from tests.test_separate_test_source import rows_of, write_folder
 
 
 def make(root: Path, **changes: object) -> Corpus:
     raw = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-    raw["corpus"] |= {"source": "folder", "path": str(root / "raw"), "max_quarantined_share": 1.0} | changes
+    raw["corpus"] |= {
+        "source": "folder",
+        "path": str(root / "raw"),
+        "max_quarantined_share": 1.0,
+    } | changes
     corpus(only(validate_params(raw, "test"), ("seed", "corpus")), root / "out")
     return Corpus(root / "out")
 
 
 def lasting(path: Path, seconds: float) -> None:
-    write_wav(path, np.random.default_rng(1).uniform(-0.1, 0.1, round(16_000 * seconds)).astype(np.float32))
+    write_wav(
+        path,
+        np.random.default_rng(1).uniform(-0.1, 0.1, round(16_000 * seconds)).astype(np.float32),
+    )
 
 
 @pytest.fixture
@@ -60,7 +67,9 @@ LINES = [
 ]
 
 
-def test_reasons_are_counted_with_their_cures(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reasons_are_counted_with_their_cures(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make(world)
     printed = capsys.readouterr().out.splitlines()
     start = next(number for number, line in enumerate(printed) if "13 rows quarantined" in line)
@@ -69,12 +78,16 @@ def test_reasons_are_counted_with_their_cures(world: Path, capsys: pytest.Captur
     assert len(named) == len(set(named)) == SHOWN + 3 + 2 + 1 + 1
 
 
-def test_too_many_bad_rows_stop_with_all_reasons_in_one_line(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_many_bad_rows_stop_with_all_reasons_in_one_line(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(UserError) as caught:
         make(world, max_quarantined_share=0.2)
-    assert str(caught.value) == (
-        "13 of 40 rows of folder are bad, more than corpus.max_quarantined_share = 0.2 allows: mend them, or allow more. "
-        f"{'; '.join(LINES)}. .echodistill/quarantined.txt lists them all"
+    assert (
+        str(caught.value)
+        == "13 of 40 rows of folder are bad, more than corpus.max_quarantined_share = 0.2 allows:"
+        f" fix these rows, or allow more. {'; '.join(LINES)}. .echodistill/quarantined.txt lists"
+        " them all"
     )
     assert len(Path(".echodistill/quarantined.txt").read_text(encoding="utf-8").splitlines()) == 13
 
@@ -86,7 +99,9 @@ def test_the_cures_cure(world: Path) -> None:
     assert len(make(world, min_duration_s=0.09).clips) == 30
 
 
-def test_every_row_that_is_missing_is_in_the_verdict_and_printed_once(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_row_that_is_missing_is_in_the_verdict_and_printed_once(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make(world)
     raw = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     raw["corpus"] |= {"max_quarantined_share": 0.5}
@@ -98,7 +113,9 @@ def test_every_row_that_is_missing_is_in_the_verdict_and_printed_once(world: Pat
 
 
 @pytest.mark.parametrize("excess", [1, 320, 800])
-def test_a_small_excess_is_cut_where_that_is_stated(tmp_path: Path, excess: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_small_excess_is_cut_where_that_is_stated(
+    tmp_path: Path, excess: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_folder(tmp_path / "raw", rows_of(12))
     samples = np.random.default_rng(1).uniform(-0.1, 0.1, 19_200 + excess).astype(np.float32)
     write_wav(tmp_path / "raw/3.wav", samples)
@@ -108,7 +125,10 @@ def test_a_small_excess_is_cut_where_that_is_stated(tmp_path: Path, excess: int,
     made = make(tmp_path, trim_excess_s=0.05)
     assert made.clips["3.wav"].duration_s == 1.2
     assert made.waveform("3.wav") == pytest.approx((samples - samples.mean())[:19_200], abs=1e-6)
-    assert "2 clips were longer than corpus.max_duration_s by up to corpus.trim_excess_s, and cut to it" in capsys.readouterr().out
+    assert (
+        "2 clips were longer than corpus.max_duration_s by up to corpus.trim_excess_s, and cut"
+        " to it" in capsys.readouterr().out
+    )
     lasting(tmp_path / "raw/3.wav", 1.2501)
     assert "3.wav" not in make(tmp_path, trim_excess_s=0.05).clips
 
@@ -116,7 +136,10 @@ def test_a_small_excess_is_cut_where_that_is_stated(tmp_path: Path, excess: int,
 @pytest.mark.parametrize(
     ("reasons", "lines"),
     [
-        (["30.0 s is longer than the allowed 30 s (corpus.max_duration_s)"] * 3, ["3 too long: corpus.max_duration_s=31, or"]),
+        (
+            ["30.0 s is longer than the allowed 30 s (corpus.max_duration_s)"] * 3,
+            ["3 too long: corpus.max_duration_s=31, or"],
+        ),
         (
             ["31.4 s is longer than the allowed 30 s", "95.0 s is longer than the allowed 30 s"],
             ["2 too long: corpus.max_duration_s=96"],
@@ -125,24 +148,45 @@ def test_a_small_excess_is_cut_where_that_is_stated(tmp_path: Path, excess: int,
         (["silent (-120 dBFS)", "silent (-80 dBFS)"], ["2 silent: "]),
         (["the id stands twice"] * 2, ["2 with an id that stands before: give each"]),
         (["x 'a' is odd: write 'b'", "x 'c' is odd: write 'b'"], ["2 (x … is odd): write 'b'"]),
-        (["truncated: 5 of 9 frames are there", "truncated: 7 of 8 frames are there"], ["2 (truncated): 5 of 9 frames are there"]),
         (
-            [f"truncated: {n} of 9 frames are there: fetch it again, or keep what is there: `ffmpeg -i {n}.wav`" for n in (5, 7)]
-            + ["truncated: its last Ogg page is cut off: fetch it again, or keep what is there: `ffmpeg -i c.ogg`"]
+            ["truncated: 5 of 9 frames are there", "truncated: 7 of 8 frames are there"],
+            ["2 (truncated): 5 of 9 frames are there"],
+        ),
+        (
+            [
+                f"truncated: {n} of 9 frames are there: fetch it again, or keep what is there:"
+                f" `ffmpeg -i {n}.wav`"
+                for n in (5, 7)
+            ]
+            + [
+                "truncated: its last Ogg page is cut off: fetch it again, or keep what is there:"
+                " `ffmpeg -i c.ogg`"
+            ]
             + ["no audio (x): convert it: `ffmpeg -i d.bin d.wav`, and name the new file"],
             [
-                "2 (truncated: … of … frames are there): fetch it again, or keep what is there with ffmpeg, the list has",
+                (
+                    "2 (truncated: … of … frames are there): fetch it again, or keep what is there"
+                    " with ffmpeg, the list has"
+                ),
                 "1 (truncated: its last Ogg page is cut off): fetch it again",
                 "1 (no audio (x)): convert it with ffmpeg, the list has the command for each",
             ],
         ),
         (["field 'group' is a list, not text"], ["1 (field … is a list, not text)"]),
-        (["no wav (`a b.m4a`): say `ffmpeg a`", "no wav (`c.m4a`): say `ffmpeg c`"], ["2 (no wav (…)): say `ffmpeg a`"]),
+        (
+            ["no wav (`a b.m4a`): say `ffmpeg a`", "no wav (`c.m4a`): say `ffmpeg c`"],
+            ["2 (no wav (…)): say `ffmpeg a`"],
+        ),
         (["one", "two", "two"], ["2 (two)", "1 (one)"]),
     ],
 )
 def test_kinds_of_reasons(reasons: list[str], lines: list[str]) -> None:
-    found = [kind.line for kind in kinds_of([Quarantined(str(number), reason) for number, reason in enumerate(reasons)], 1)]
+    found = [
+        kind.line
+        for kind in kinds_of(
+            [Quarantined(str(number), reason) for number, reason in enumerate(reasons)], 1
+        )
+    ]
     assert len(found) == len(lines)
     for line, beginning in zip(found, lines, strict=True):
         assert line.startswith(beginning)

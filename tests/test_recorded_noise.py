@@ -1,4 +1,6 @@
-"""Recorded noise: which recordings a folder holds of each kind, and what of them each split hears."""
+"""Recorded noise: which recordings a folder holds of each kind, and what of them each split
+hears.
+"""
 
 import os
 import shutil
@@ -22,7 +24,7 @@ from echodistill.gates.expect import Expect
 from echodistill.gates.mixes import mixes_checks, mixes_notes
 from echodistill.mixes.division import divide_recordings
 from echodistill.mixes.noise_settings import NoiseSettings, open_noise, read_noise, write_noise
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.quality import validate
 from echodistill.records import SPLITS, Clip, read_rows, write_rows
 from echodistill.stages.fold_mixes import fold_mixes
@@ -50,12 +52,25 @@ def splits_of(segments: tuple[Segment, ...]) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_recordings_of_each_format_are_found_in_folders_and_named_after_their_kind(suffix: str, tmp_path: Path) -> None:
-    for name in (f"rain/a.{suffix}", f"rain/deep/b.{suffix}", f"rain.{suffix}", f"rain_2.{suffix}", f"hail.{suffix}"):
+def test_recordings_of_each_format_are_found_in_folders_and_named_after_their_kind(
+    suffix: str, tmp_path: Path
+) -> None:
+    for name in (
+        f"rain/a.{suffix}",
+        f"rain/deep/b.{suffix}",
+        f"rain.{suffix}",
+        f"rain_2.{suffix}",
+        f"hail.{suffix}",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     found = list_recordings(tmp_path, ("rain", "hail"))
-    assert found["rain"] == (f"rain.{suffix}", f"rain/a.{suffix}", f"rain/deep/b.{suffix}", f"rain_2.{suffix}")
+    assert found["rain"] == (
+        f"rain.{suffix}",
+        f"rain/a.{suffix}",
+        f"rain/deep/b.{suffix}",
+        f"rain_2.{suffix}",
+    )
     assert found["hail"] == (f"hail.{suffix}",)
 
 
@@ -82,7 +97,9 @@ def test_recordings_of_each_format_are_found_in_folders_and_named_after_their_ki
         (unicodedata.normalize("NFD", "Bäche 2.wav"), "Bäche"),
     ],
 )
-def test_a_flat_file_is_of_the_kind_it_is_named_after(name: str, kind: str | None, tmp_path: Path) -> None:
+def test_a_flat_file_is_of_the_kind_it_is_named_after(
+    name: str, kind: str | None, tmp_path: Path
+) -> None:
     kinds = ("alarm", "factory1", "alarm clock", "Bäche")
     write_sounds(tmp_path, *[f"{one}/x.wav" for one in kinds], duration_s=0.01)
     (tmp_path / name).touch()
@@ -96,22 +113,40 @@ def test_a_folder_in_the_other_form_of_its_accent_is_found(tmp_path: Path) -> No
     assert list_recordings(tmp_path, ("Bäche",)) == {"Bäche": (f"{name}/a.wav",)}
 
 
-def test_a_link_to_a_file_is_a_recording_and_hidden_files_and_texts_are_none(tmp_path: Path) -> None:
-    write_sounds(tmp_path / "noise", "rain/a.wav", "rain/._b.wav", "rain/.trash/c.wav", ".rain/d.wav", duration_s=0.01)
+def test_a_link_to_a_file_is_a_recording_and_hidden_files_and_texts_are_none(
+    tmp_path: Path,
+) -> None:
+    write_sounds(
+        tmp_path / "noise",
+        "rain/a.wav",
+        "rain/._b.wav",
+        "rain/.trash/c.wav",
+        ".rain/d.wav",
+        duration_s=0.01,
+    )
     write_sounds(tmp_path / "elsewhere", "e.wav", duration_s=0.01)
     (tmp_path / "noise/rain/notes.txt").touch()
     for name in ("rain/e.wav", "hail.wav"):
         (tmp_path / "noise" / name).symlink_to(tmp_path / "elsewhere/e.wav")
-    assert list_recordings(tmp_path / "noise", ("rain", "hail")) == {"rain": ("rain/a.wav", "rain/e.wav"), "hail": ("hail.wav",)}
+    assert list_recordings(tmp_path / "noise", ("rain", "hail")) == {
+        "rain": ("rain/a.wav", "rain/e.wav"),
+        "hail": ("hail.wav",),
+    }
 
 
 def test_a_kind_without_recordings_is_told_with_what_is_there(tmp_path: Path) -> None:
     write_sounds(tmp_path, "rain/a.wav", "Wind/a.wav", duration_s=0.01)
     with pytest.raises(
-        UserError, match=r"holds no recordings of 'wind', .* it holds Wind, rain\. .*, or name wind in mixes\.procedural$"
+        UserError,
+        match=(
+            r"holds no recordings of 'wind', .* it holds Wind, rain\. .*, or name wind in"
+            r" mixes\.procedural$"
+        ),
     ):
         list_recordings(tmp_path, ("rain", "wind"))
-    with pytest.raises(UserError, match=r"holds no recordings of 'hail', .* take 'hail' out of mixes\.kinds$"):
+    with pytest.raises(
+        UserError, match=r"holds no recordings of 'hail', .* take 'hail' out of mixes\.kinds$"
+    ):
         list_recordings(tmp_path, ("rain", "hail"))
     with pytest.raises(UserError, match=r"mixes\.recordings: there is no folder .*nowhere"):
         list_recordings(tmp_path / "nowhere", ("rain",))
@@ -141,12 +176,16 @@ def test_from_four_on_each_split_has_recordings_of_its_own(count: int, tmp_path:
         (3, [{"decision"}, {"test"}, {"train", "validation"}]),
     ],
 )
-def test_fewer_recordings_are_cut_in_time(count: int, shared: list[set[str]], tmp_path: Path) -> None:
+def test_fewer_recordings_are_cut_in_time(
+    count: int, shared: list[set[str]], tmp_path: Path
+) -> None:
     write_sounds(tmp_path, *names("rain", count), duration_s=2.0)
     segments = divide_recordings(tmp_path, ("rain",), 1)
     assert sorted(splits_of(segments).values(), key=sorted) == shared
     for name, splits in splits_of(segments).items():
-        parts = sorted((segment.start, segment.stop) for segment in segments if segment.name == name)
+        parts = sorted(
+            (segment.start, segment.stop) for segment in segments if segment.name == name
+        )
         assert parts[0][0] == 0
         assert parts[-1][1] == 32_000
         assert all(before[1] == after[0] for before, after in pairwise(parts))
@@ -163,12 +202,21 @@ def test_silence_around_a_sound_is_no_part_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wave", [sound("short", 0.3), np.concatenate([sound("a", 0.1), np.zeros(40_000, np.float32), sound("b", 0.1)])]
+    "wave",
+    [
+        sound("short", 0.3),
+        np.concatenate([sound("a", 0.1), np.zeros(40_000, np.float32), sound("b", 0.1)]),
+    ],
 )
 def test_what_cannot_be_cut_is_told_with_the_cure(wave: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "rain").mkdir()
     write_wav(tmp_path / "rain/a.wav", wave)
-    with pytest.raises(UserError, match=r"rain has 1 recording for 4 splits, and rain/a\.wav is too short .* until there are 4"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"rain has 1 recording for 4 splits, and rain/a\.wav is too short .* until there are 4"
+        ),
+    ):
         divide_recordings(tmp_path, ("rain",), 1)
 
 
@@ -178,10 +226,17 @@ def test_a_recordings_split_depends_on_its_content_and_not_on_its_name(tmp_path:
     for number in range(12):
         shutil.copy(tmp_path / f"a/rain/{number}.wav", tmp_path / f"b/rain/z{11 - number:02d}.wav")
     of_audio = [
-        {segment.audio_sha256: segment.split for segment in divide_recordings(tmp_path / folder, ("rain",), 1)} for folder in ("a", "b")
+        {
+            segment.audio_sha256: segment.split
+            for segment in divide_recordings(tmp_path / folder, ("rain",), 1)
+        }
+        for folder in ("a", "b")
     ]
     assert of_audio[0] == of_audio[1]
-    other = {segment.audio_sha256: segment.split for segment in divide_recordings(tmp_path / "a", ("rain",), 2)}
+    other = {
+        segment.audio_sha256: segment.split
+        for segment in divide_recordings(tmp_path / "a", ("rain",), 2)
+    }
     assert other != of_audio[0]
 
 
@@ -217,9 +272,14 @@ def test_all_recordings_that_cannot_be_used_are_named_at_once(tmp_path: Path) ->
         divide_recordings(tmp_path, ("rain",), 1)
     said = str(caught.value)
     assert "\n" not in said
-    assert said.startswith("mixes.recordings: 6 of 10 noise recordings cannot be used, mend or remove them: ")
+    assert said.startswith(
+        "mixes.recordings: 6 of 10 noise recordings cannot be used, fix or remove them: "
+    )
     assert said.endswith("; and 1 more")
-    assert all(name in said for name in ("broken.wav", "empty.wav", "phone.m4a", "pipe.wav", "silent.wav: is silent"))
+    assert all(
+        name in said
+        for name in ("broken.wav", "empty.wav", "phone.m4a", "pipe.wav", "silent.wav: is silent")
+    )
 
 
 # the stage and its gate
@@ -228,7 +288,14 @@ def test_all_recordings_that_cannot_be_used_are_named_at_once(tmp_path: Path) ->
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
     write_corpus(tmp_path / "corpus", {"train": 40, "validation": 4, "decision": 8, "test": 4})
-    write_sounds(tmp_path / "noise", *names("rain", 8), *names("crowd", 5), *names("hail", 4), "alarm.wav", duration_s=1.5)
+    write_sounds(
+        tmp_path / "noise",
+        *names("rain", 8),
+        *names("crowd", 5),
+        *names("hail", 4),
+        "alarm.wav",
+        duration_s=1.5,
+    )
     return tmp_path
 
 
@@ -252,8 +319,12 @@ def made(world: Path, **changes: object) -> tuple[list[Mix], NoiseSettings]:
 
 
 def verdict(world: Path, checks: list[Expect]) -> dict[str, tuple[str, ...]]:
-    """By sentence that is not so: the offending ids."""
-    return {result.says: result.ids for result in validate("mixes", checks, docs=None).results if not result.passed}
+    """By failed expectation: the offending ids."""
+    return {
+        result.description: result.ids
+        for result in validate("mixes", checks, docs=None).results
+        if not result.passed
+    }
 
 
 def checks(world: Path, **changes: object) -> list[Expect]:
@@ -268,12 +339,19 @@ def test_no_mix_of_the_test_has_a_recording_that_training_hears(world: Path) -> 
     for kind in ("rain", "crowd"):
         assert heard[kind, "test"]
         assert heard[kind, "train"]
-        assert not heard[kind, "train"] & (heard[kind, "test"] | heard[kind, "decision"] | heard[kind, "validation"])
+        assert not heard[kind, "train"] & (
+            heard[kind, "test"] | heard[kind, "decision"] | heard[kind, "validation"]
+        )
         assert not heard[kind, "test"] & (heard[kind, "decision"] | heard[kind, "validation"])
     assert ("hail", "train") not in heard
     assert heard["alarm", "train"] == heard["alarm", "test"] == {"alarm.wav"}  # each its own part
     assert all(not mix.noise_sources for mix in mixes if mix.noise_kind in ("gauss", CLEAN))
-    assert len({(segment.start, segment.stop) for segment in noise.segments if segment.kind == "alarm"}) == 4
+    assert (
+        len(
+            {(segment.start, segment.stop) for segment in noise.segments if segment.kind == "alarm"}
+        )
+        == 4
+    )
     assert verdict(world, checks(world)) == {}
 
 
@@ -296,11 +374,19 @@ def test_each_split_hears_its_own_part_of_a_recording_that_is_cut(world: Path) -
 
 def test_a_fold_trains_with_nothing_that_the_pipelines_test_hears(world: Path) -> None:
     _, noise = made(world)
-    of_test = {segment.audio_sha256 for segment in noise.segments if segment.split == "test" and segment.kind != "alarm"}
+    of_test = {
+        segment.audio_sha256
+        for segment in noise.segments
+        if segment.split == "test" and segment.kind != "alarm"
+    }
     for fold in (2, 3):
         fold_mixes(settings(world), fold, world / f"fold{fold}", world / "corpus")
         own = read_noise(world / f"fold{fold}")
-        heard = {segment.name: segment.audio_sha256 for segment in own.segments if segment.split == "train"}
+        heard = {
+            segment.name: segment.audio_sha256
+            for segment in own.segments
+            if segment.split == "train"
+        }
         trained = {mix.noise_kind for mix in read_rows(world / f"fold{fold}/mixes.parquet", Mix)}
         assert "hail" in trained
         assert own == noise
@@ -309,7 +395,9 @@ def test_a_fold_trains_with_nothing_that_the_pipelines_test_hears(world: Path) -
 
 @pytest.mark.parametrize("copy", ["same bytes", "another name and format"])
 @pytest.mark.parametrize("kind", ["rain", "crowd"])
-def test_the_same_recording_under_a_seen_and_an_unseen_kind_fails_the_gate(kind: str, copy: str, world: Path) -> None:
+def test_the_same_recording_under_a_seen_and_an_unseen_kind_fails_the_gate(
+    kind: str, copy: str, world: Path
+) -> None:
     if copy == "same bytes":
         shutil.copy(world / f"noise/{kind}/0.wav", world / "noise/hail/same.wav")
     else:
@@ -318,11 +406,17 @@ def test_the_same_recording_under_a_seen_and_an_unseen_kind_fails_the_gate(kind:
         soundfile.write(world / "noise/hail/other.flac", samples, 16_000)
     made(world)
     failed = verdict(world, checks(world))
-    says = "no noise recording is under a seen and an unseen kind: keep it under one"
-    assert says in failed
-    (ids,) = failed[says]
-    assert set(ids.split(" = ")) == {f"{kind}/0.wav", "hail/same.wav" if copy == "same bytes" else "hail/other.flac"}
-    assert set(failed) <= {says, "no part of a noise recording is in two splits: keep it under one kind"}
+    message = "no noise recording is under a seen and an unseen kind: keep it under one"
+    assert message in failed
+    (ids,) = failed[message]
+    assert set(ids.split(" = ")) == {
+        f"{kind}/0.wav",
+        "hail/same.wav" if copy == "same bytes" else "hail/other.flac",
+    }
+    assert set(failed) <= {
+        message,
+        "no part of a noise recording is in two splits: keep it under one kind",
+    }
 
 
 def test_the_same_recording_under_two_unseen_kinds_leaks_nothing(world: Path) -> None:
@@ -334,40 +428,78 @@ def test_the_same_recording_under_two_unseen_kinds_leaks_nothing(world: Path) ->
 
 def test_a_recording_that_two_splits_hear_fails_the_gate(world: Path) -> None:
     _, noise = made(world)
-    of_train = next(segment for segment in noise.segments if (segment.kind, segment.split) == ("rain", "train"))
-    of_test = next(segment for segment in noise.segments if (segment.kind, segment.split) == ("rain", "test"))
+    of_train = next(
+        segment for segment in noise.segments if (segment.kind, segment.split) == ("rain", "train")
+    )
+    of_test = next(
+        segment for segment in noise.segments if (segment.kind, segment.split) == ("rain", "test")
+    )
     changed = [
-        replace(segment, audio_sha256=of_train.audio_sha256) if segment.name == of_test.name else segment for segment in noise.segments
+        (
+            replace(segment, audio_sha256=of_train.audio_sha256)
+            if segment.name == of_test.name
+            else segment
+        )
+        for segment in noise.segments
     ]
     write_noise(world / "mixes", noise.model_copy(update={"segments": tuple(changed)}))
     names_of_both = " = ".join(sorted((of_train.name, of_test.name)))
-    assert verdict(world, checks(world)) == {"no part of a noise recording is in two splits: keep it under one kind": (names_of_both,)}
+    assert verdict(world, checks(world)) == {
+        "no part of a noise recording is in two splits: keep it under one kind": (names_of_both,)
+    }
 
 
 def test_overlapping_parts_fail_the_gate(world: Path) -> None:
     _, noise = made(world)
-    changed = [replace(one, start=one.start - 1) if (one.kind, one.split) == ("alarm", "test") else one for one in noise.segments]
+    changed = [
+        replace(one, start=one.start - 1) if (one.kind, one.split) == ("alarm", "test") else one
+        for one in noise.segments
+    ]
     write_noise(world / "mixes", noise.model_copy(update={"segments": tuple(changed)}))
-    assert verdict(world, checks(world)) == {"no part of a noise recording is in two splits: keep it under one kind": ("alarm.wav",)}
+    assert verdict(world, checks(world)) == {
+        "no part of a noise recording is in two splits: keep it under one kind": ("alarm.wav",)
+    }
 
 
-@pytest.mark.parametrize("change", ["of another split", "of another kind", "unknown", "none", "two"])
-def test_a_mix_with_a_recording_that_it_must_not_have_fails_the_gate(change: str, world: Path) -> None:
+@pytest.mark.parametrize(
+    "change", ["of another split", "of another kind", "unknown", "none", "two"]
+)
+def test_a_mix_with_a_recording_that_it_must_not_have_fails_the_gate(
+    change: str, world: Path
+) -> None:
     mixes, noise = made(world)
-    index = next(index for index, mix in enumerate(mixes) if (mix.noise_kind, mix.split) == ("rain", "test"))
-    of_train = next(one.name for one in noise.segments if (one.kind, one.split) == ("rain", "train"))
-    of_crowd = next(one.name for one in noise.segments if (one.kind, one.split) == ("crowd", "test"))
+    index = next(
+        index for index, mix in enumerate(mixes) if (mix.noise_kind, mix.split) == ("rain", "test")
+    )
+    of_train = next(
+        one.name for one in noise.segments if (one.kind, one.split) == ("rain", "train")
+    )
+    of_crowd = next(
+        one.name for one in noise.segments if (one.kind, one.split) == ("crowd", "test")
+    )
     own = mixes[index].noise_sources
-    sources = {"of another split": (of_train,), "of another kind": (of_crowd,), "unknown": ("x.wav",), "none": (), "two": own * 2}
+    sources = {
+        "of another split": (of_train,),
+        "of another kind": (of_crowd,),
+        "unknown": ("x.wav",),
+        "none": (),
+        "two": own * 2,
+    }
     mixes[index] = replace(mixes[index], noise_sources=sources[change])
     write_rows(world / "mixes/mixes.parquet", Mix, mixes)
-    assert verdict(world, checks(world)) == {"every recorded noise is one of its kind that its split may hear": (mixes[index].mix_id,)}
+    assert verdict(world, checks(world)) == {
+        "every recorded noise is one of its kind that its split may hear": (mixes[index].mix_id,)
+    }
 
 
 def test_a_recording_that_is_named_like_a_clip_is_no_part_of_it(world: Path) -> None:
     name = "rain/0.wav"
     clips = read_rows(world / "corpus/clips.parquet", Clip)
-    write_rows(world / "corpus/clips.parquet", Clip, [replace(one, clip_id=name) if one.clip_id == "train-0" else one for one in clips])
+    write_rows(
+        world / "corpus/clips.parquet",
+        Clip,
+        [replace(one, clip_id=name) if one.clip_id == "train-0" else one for one in clips],
+    )
     for number in range(1, 8):
         (world / f"noise/rain/{number}.wav").unlink()
     changes = {"kinds": ["rain", "hail"], "procedural": [], "train_clean_share": 0.0}
@@ -379,27 +511,40 @@ def test_splits_that_share_a_recording_are_told(world: Path) -> None:
     made(world)
     unseen = ("hail",)
     (note,) = mixes_notes(world / "mixes", world / "corpus", unseen)
-    assert note == (
-        "warning: alarm has 1 recording, cut in time for train + validation + decision + test; "
-        "the test hears the recording that training hears, in another place: from 4 on each split has its own"
+    assert (
+        note
+        == "warning: alarm has 1 recording, cut in time for train + validation + decision + test;"
+        " the test hears the recording that training hears, in another place: from 4 on each"
+        " split has its own"
     )
     write_sounds(world / "noise", "alarm_2.wav")
     made(world)
     (note,) = mixes_notes(world / "mixes", world / "corpus", unseen)
-    assert note == (
-        "warning: alarm has 2 recordings, cut in time for train + validation and for decision + test: from 4 on each split has its own"
+    assert (
+        note
+        == "warning: alarm has 2 recordings, cut in time for train + validation and for decision +"
+        " test: from 4 on each split has its own"
     )
 
 
 @pytest.mark.parametrize(("transcript", "told"), [("low", 0), ("", 40), (None, 40)])
-def test_babble_of_clips_that_may_be_no_speech_is_told(transcript: str | None, told: int, world: Path) -> None:
+def test_babble_of_clips_that_may_be_no_speech_is_told(
+    transcript: str | None, told: int, world: Path
+) -> None:
     clips = read_rows(world / "corpus/clips.parquet", Clip)
-    write_rows(world / "corpus/clips.parquet", Clip, [replace(clip, transcript=transcript) for clip in clips])
+    write_rows(
+        world / "corpus/clips.parquet",
+        Clip,
+        [replace(clip, transcript=transcript) for clip in clips],
+    )
     made(world, kinds=["crowd", "gauss"], unseen=[], noise="procedural")
     notes = mixes_notes(world / "mixes", world / "corpus", ())
-    assert [note.startswith(f"warning: crowd is babble of training clips, and {told} of 40 have no transcript") for note in notes] == (
-        [True] if told else []
-    )
+    assert [
+        note.startswith(
+            f"warning: crowd is babble of training clips, and {told} of 40 have no transcript"
+        )
+        for note in notes
+    ] == ([True] if told else [])
     made(world, kinds=["crowd", "gauss"], unseen=[])  # a recorded crowd is one
     assert mixes_notes(world / "mixes", world / "corpus", ()) == []
     made(world, kinds=["gauss"], unseen=[], noise="procedural")

@@ -1,4 +1,6 @@
-"""Recordings whose name the manifest spells in another case or Unicode form, or with another system's strokes; long names."""
+"""Recordings whose name the manifest spells in another case or Unicode form, or with another
+system's strokes; long names.
+"""
 
 import unicodedata
 from pathlib import Path
@@ -62,17 +64,27 @@ def test_the_file_that_is_called_so_is_taken_first(root: Path) -> None:
 
 def test_two_spellings_of_one_file_are_one_clip(root: Path) -> None:
     put(root, "rain.wav")
-    found = read_jsonl(root, ROW | {"audio_path": "Rain.wav"}, ROW | {"id": "q2", "audio_path": "rain"})
+    found = read_jsonl(
+        root, ROW | {"audio_path": "Rain.wav"}, ROW | {"id": "q2", "audio_path": "rain"}
+    )
     assert [len(clip.questions) for clip in found.clips] == [2]
 
 
 def test_where_several_are_alike_none_is_taken(root: Path) -> None:
     put(root, "rain.wav", "Rain.wav")
     reason = only_reason(read_jsonl(root, ROW | {"audio_path": "RAIN.wav"}))
-    assert reason == "no such audio file: RAIN.wav: Rain.wav and rain.wav are there: write the one that is meant"
+    assert (
+        reason
+        == "no such audio file: RAIN.wav: Rain.wav and rain.wav are there: write the one that is"
+        " meant"
+    )
 
 
-@pytest.mark.parametrize("written", ["rian.wav", "Rain.flac", "sub/rain.wav", "..\\rain.wav", "rain\\x.wav", "x" * 300])
+@pytest.mark.parametrize(
+    "written", ["rian.wav", "Rain.flac", "sub/rain.wav", "..\\rain.wav", "rain\\x.wav", "x" * 300]
+)
 def test_other_names_are_other_files(root: Path, written: str) -> None:
     put(root, "rain.wav")
-    assert only_reason(read_jsonl(root, ROW | {"audio_path": written})).startswith(("no such audio file: ", "audio path"))
+    assert only_reason(read_jsonl(root, ROW | {"audio_path": written})).startswith(
+        ("no such audio file: ", "audio path")
+    )

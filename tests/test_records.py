@@ -16,10 +16,22 @@ import pytest
 from echodistill.atomic import atomic_path
 from echodistill.audio.mixing import Mix
 from echodistill.errors import UserError
-from echodistill.records import Answer, Clip, MixCheck, Question, Reference, read_rows, schema_of, write_rows
+from echodistill.records import (
+    Answer,
+    Clip,
+    MixCheck,
+    Question,
+    Reference,
+    read_rows,
+    schema_of,
+    write_rows,
+)
 from tests.answers import answer
 
-QUESTIONS = [Question(f"q{n}", f"c{n}", "train", "What is said? ünïcödé", ("a, b", "", "c"), "c", 2) for n in range(40)]
+QUESTIONS = [
+    Question(f"q{n}", f"c{n}", "train", "What is said? ünïcödé", ("a, b", "", "c"), "c", 2)
+    for n in range(40)
+]
 MIXES = [
     Mix("c/gauss@-5", "c", "test", "gauss", -5.0, 2**63 - 1, ()),
     Mix("c/clean", "c", "test", "clean", None, 0, ()),
@@ -34,7 +46,10 @@ DISK_FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         QUESTIONS,
         MIXES,
         [MixCheck("m", None, 1.0, 0.5), MixCheck("n", -9.999, 0.25, 0.999)],
-        [Reference("q", "k", "B", (5, 1), False, 1, True), Reference("r", "k", "", (), True, None, False)],
+        [
+            Reference("q", "k", "B", (5, 1), False, 1, True),
+            Reference("r", "k", "", (), True, None, False),
+        ],
         [answer("m", "q", "wind", 5.0, "A", ("red", "blue")), answer("m", "q", "clean", None, "")],
     ],
     ids=lambda rows: type(rows[0]).__name__,
@@ -61,10 +76,26 @@ def test_null_only_where_the_annotation_says_so(tmp_path: Path) -> None:
 def test_same_rows_same_bytes_also_in_another_process(tmp_path: Path) -> None:
     write_rows(tmp_path / "a.parquet", Mix, MIXES)
     write_rows(tmp_path / "b.parquet", Mix, MIXES)
-    code = "import sys, pathlib; from tests.test_records import *; write_rows(pathlib.Path(sys.argv[1]), Mix, MIXES)"
+    code = (
+        "import sys, pathlib; from tests.test_records import *;"
+        " write_rows(pathlib.Path(sys.argv[1]), Mix, MIXES)"
+    )
     command = [sys.executable, "-c", code, str(tmp_path / "c.parquet")]
-    subprocess.run(command, cwd=Path(__file__).parents[1], env={**os.environ, "PYTHONHASHSEED": "3"}, check=True)
-    assert len({hashlib.sha256((tmp_path / f"{name}.parquet").read_bytes()).hexdigest() for name in "abc"}) == 1
+    subprocess.run(
+        command,
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "PYTHONHASHSEED": "3"},
+        check=True,
+    )
+    assert (
+        len(
+            {
+                hashlib.sha256((tmp_path / f"{name}.parquet").read_bytes()).hexdigest()
+                for name in "abc"
+            }
+        )
+        == 1
+    )
 
 
 def test_a_folder_named_like_a_partition(tmp_path: Path) -> None:
@@ -81,7 +112,9 @@ def test_missing_file_is_named_with_its_cure(tmp_path: Path) -> None:
 def test_other_columns_or_types_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     write_rows(path, Mix, MIXES)
-    with pytest.raises(UserError, match=r"has columns mix_id string, .*; expected question_id string"):
+    with pytest.raises(
+        UserError, match=r"has columns mix_id string, .*; expected question_id string"
+    ):
         read_rows(path, Question)
     pq.write_table(pa.table({name: ["1"] for name in schema_of(MixCheck).names}), path)
     with pytest.raises(UserError, match=r"gain string.*expected.*gain double"):
@@ -126,8 +159,12 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", [False, True])
-@pytest.mark.parametrize("error", [ValueError("wrong"), KeyboardInterrupt(), UserError("mine"), DISK_FULL])
-def test_nothing_is_left_of_a_failed_write(tmp_path: Path, folder: bool, error: BaseException) -> None:
+@pytest.mark.parametrize(
+    "error", [ValueError("wrong"), KeyboardInterrupt(), UserError("mine"), DISK_FULL]
+)
+def test_nothing_is_left_of_a_failed_write(
+    tmp_path: Path, folder: bool, error: BaseException
+) -> None:
     target = tmp_path / "target"
     _write(target, folder, "old")
     with pytest.raises(UserError if isinstance(error, OSError) else type(error)):
@@ -138,7 +175,9 @@ def test_nothing_is_left_of_a_failed_write(tmp_path: Path, folder: bool, error: 
 
 @pytest.mark.parametrize("folder", [False, True])
 @pytest.mark.parametrize("failing", [1, 2])
-def test_a_full_disk_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: bool, failing: int) -> None:
+def test_a_full_disk_leaves_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: bool, failing: int
+) -> None:
     """The first or the second rename fails; a file needs one, a folder two."""
     target = tmp_path / "target"
     _write(target, folder, "old")
@@ -155,7 +194,9 @@ def test_a_full_disk_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.
         _write(target, folder, "new")
         assert _read(target, folder) == "new"
     else:
-        with pytest.raises(UserError, match=r"cannot write .*target: No space left on device\. Free space"):
+        with pytest.raises(
+            UserError, match=r"cannot write .*target: No space left on device\. Free space"
+        ):
             _write(target, folder, "new")
         assert _read(target, folder) == "old"
     assert list(tmp_path.iterdir()) == [target]
@@ -194,7 +235,9 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
 def test_an_unwritable_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(UserError, match=r"cannot write .*Permission denied.*choose a writable place"):
+        with pytest.raises(
+            UserError, match=r"cannot write .*Permission denied.*choose a writable place"
+        ):
             write_rows(tmp_path / "rows.parquet", Mix, MIXES)
     finally:
         tmp_path.chmod(0o700)
@@ -216,7 +259,9 @@ def _read(path: Path, folder: bool) -> str:
 def test_no_bit_of_a_file_changes_rows_silently(tmp_path: Path) -> None:
     """Parquet's checksums cover the pages; how they are read stands in the footer."""
     path = tmp_path / "rows.parquet"
-    rows = [Reference(f"q{n}", f"key {n}", "red dog", (1, 2, 3), False, n % 4, True) for n in range(60)]
+    rows = [
+        Reference(f"q{n}", f"key {n}", "red dog", (1, 2, 3), False, n % 4, True) for n in range(60)
+    ]
     write_rows(path, Reference, rows)
     whole, refused = path.read_bytes(), 0
     for bit in range(0, 8 * len(whole), 7):

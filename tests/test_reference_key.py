@@ -1,4 +1,6 @@
-"""A reference's key and a base's revision: each part that an answer depends on changes them, and nothing else does."""
+"""A reference's key and a base's revision: each part that an answer depends on changes them, and
+nothing else does.
+"""
 
 import copy
 import dataclasses
@@ -21,16 +23,16 @@ from echodistill.models.audio_llm import AudioLLM, load
 from echodistill.models.checkpoint import open_base
 from echodistill.models.identity import model_identity
 from echodistill.models.layout import FACTS, POINTER, file_hashes, revision_of
-from echodistill.params import ReferencesParams
+from echodistill.params.references import ReferencesParams
 from echodistill.stages import base as base_stage
 from echodistill.stages.base import _pointer
 from echodistill.stages.entry import only
 from echodistill.teacher.folder import Teacher, _decoding, _request
-from echodistill.teacher.hearing import Hearing
+from echodistill.teacher.views import View
 from tests.test_stages import params_of
 
 ROOT = Path(__file__).parents[1]
-SETTINGS = ReferencesParams(hears="matched", top_k=64, full_vocabulary_up_to=4096)
+SETTINGS = ReferencesParams(view="clean", top_k=64, full_vocabulary_up_to=4096)
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +63,16 @@ def edited(path: Path, change: Callable[[Any], object]) -> None:
     path.write_text(json.dumps(content))
 
 
-def teacher_of(llm: AudioLLM, revision: str = "r1", settings: ReferencesParams = SETTINGS, limit: int = 8) -> Teacher:
+def teacher_of(
+    llm: AudioLLM, revision: str = "r1", settings: ReferencesParams = SETTINGS, limit: int = 8
+) -> Teacher:
     return Teacher(llm, revision, model_identity(llm), _decoding(settings, limit))
 
 
-def test_what_is_asked_and_how_it_is_decoded_are_in_the_key(tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:
-    matched, teacher = Hearing(tiny_corpus, "matched", 1), teacher_of(tiny_llm)
+def test_what_is_asked_and_how_it_is_decoded_are_in_the_key(
+    tiny_llm: AudioLLM, tiny_corpus: Corpus
+) -> None:
+    clean, teacher = View(tiny_corpus, "clean", 1), teacher_of(tiny_llm)
     first, second = tiny_corpus.questions_of("train")[:2]
     questions = [
         first,
@@ -74,28 +80,36 @@ def test_what_is_asked_and_how_it_is_decoded_are_in_the_key(tiny_llm: AudioLLM, 
         dataclasses.replace(first, question="Which sound?"),
         dataclasses.replace(first, choices=first.choices[::-1]),
     ]
-    keys = [_request(question, matched, teacher).key for question in questions]
-    keys += [_request(first, Hearing(tiny_corpus, hears, 1), teacher).key for hears in ("random", "silent")]
-    keys.append(_request(first, matched, teacher_of(tiny_llm, revision="r2")).key)
-    keys.append(_request(first, matched, teacher_of(tiny_llm, limit=9)).key)
-    for field in ReferencesParams.model_fields.keys() - {"hears"}:
+    keys = [_request(question, clean, teacher).key for question in questions]
+    keys += [
+        _request(first, View(tiny_corpus, view, 1), teacher).key for view in ("noise", "silence")
+    ]
+    keys.append(_request(first, clean, teacher_of(tiny_llm, revision="r2")).key)
+    keys.append(_request(first, clean, teacher_of(tiny_llm, limit=9)).key)
+    for field in ReferencesParams.model_fields.keys() - {"view"}:
         other = SETTINGS.model_copy(update={field: getattr(SETTINGS, field) + 1})
-        keys.append(_request(first, matched, teacher_of(tiny_llm, settings=other)).key)
+        keys.append(_request(first, clean, teacher_of(tiny_llm, settings=other)).key)
     for part in teacher.identity:
         other_model = dataclasses.replace(teacher, identity={**teacher.identity, part: "other"})
-        keys.append(_request(first, matched, other_model).key)
+        keys.append(_request(first, clean, other_model).key)
     assert len(set(keys)) == len(keys)
     renamed = dataclasses.replace(first, question_id="another", split="test")
-    assert _request(renamed, matched, teacher).key == keys[0]
+    assert _request(renamed, clean, teacher).key == keys[0]
     assert len(keys[0]) == 64
 
 
-def test_the_rendered_prompt_is_in_the_key(tiny_llm: AudioLLM, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    question, hearing, teacher = tiny_corpus.questions_of("train")[0], Hearing(tiny_corpus, "matched", 1), teacher_of(tiny_llm)
-    before = _request(question, hearing, teacher).key
+def test_the_rendered_prompt_is_in_the_key(
+    tiny_llm: AudioLLM, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question, view, teacher = (
+        tiny_corpus.questions_of("train")[0],
+        View(tiny_corpus, "clean", 1),
+        teacher_of(tiny_llm),
+    )
+    before = _request(question, view, teacher).key
     render = tiny_llm.family.render
     monkeypatch.setattr(tiny_llm.family, "render", lambda *given: "Listen. " + render(*given))
-    assert _request(question, hearing, teacher).key != before
+    assert _request(question, view, teacher).key != before
 
 
 CHANGES: dict[str, tuple[str, Callable[[Any], object], set[str]]] = {
@@ -139,7 +153,9 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], set[str]]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_changed_file_changes_its_part_and_the_revision(name: str, model_folder: Path, own_copy: Path) -> None:
+def test_a_changed_file_changes_its_part_and_the_revision(
+    name: str, model_folder: Path, own_copy: Path
+) -> None:
     file, change, parts = CHANGES[name]
     edited(own_copy / file, change)
     assert differing(identity_of(model_folder), identity_of(own_copy)) == parts
@@ -152,7 +168,9 @@ def test_a_changed_chat_template_changes_its_part(model_folder: Path, own_copy: 
     assert differing(identity_of(model_folder), identity_of(own_copy)) == {"chat_template"}
 
 
-def test_what_a_model_is_computed_with_is_a_part(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_model_is_computed_with_is_a_part(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     llm = load(str(model_folder), device="cpu")
     before = model_identity(llm)
     half = load(str(model_folder), device="cpu", dtype=torch.bfloat16)
@@ -167,12 +185,18 @@ def test_what_a_model_is_computed_with_is_a_part(model_folder: Path, monkeypatch
     assert differing(before, model_identity(llm)) == {"never_sample"}
 
 
-def test_the_same_model_has_the_same_parts_in_another_place_and_process(model_folder: Path, own_copy: Path) -> None:
+def test_the_same_model_has_the_same_parts_in_another_place_and_process(
+    model_folder: Path, own_copy: Path
+) -> None:
     (own_copy / "README.md").write_text("rewritten")
     llm = load(str(own_copy), device="cpu")
-    llm.tokenizer(["a", "a longer one"], padding=True, truncation=True, max_length=3)  # leaves its state in the tokenizer
+    # leaves its state in the tokenizer
+    llm.tokenizer(["a", "a longer one"], padding=True, truncation=True, max_length=3)
     assert model_identity(llm) == identity_of(model_folder)
-    script = "import json, sys, tests.test_reference_key as t; print(json.dumps(t.identity_of(t.Path(sys.argv[1]))))"
+    script = (
+        "import json, sys, tests.test_reference_key as t;"
+        " print(json.dumps(t.identity_of(t.Path(sys.argv[1]))))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script, str(model_folder)],
         cwd=ROOT,
@@ -190,14 +214,20 @@ def pointing_at(folder: Path, base: Path) -> Path:
     return base
 
 
-def test_a_base_whose_files_have_changed_is_refused_by_their_names(own_copy: Path, tmp_path: Path) -> None:
+def test_a_base_whose_files_have_changed_is_refused_by_their_names(
+    own_copy: Path, tmp_path: Path
+) -> None:
     base = pointing_at(own_copy, tmp_path / "base")
     read = sorted(path.name for path in own_copy.iterdir() if path.name != "README.md")
-    assert {"config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja"} < set(read)
+    assert {"config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja"} < set(
+        read
+    )
     for name in read:
         whole = (own_copy / name).read_bytes()
         (own_copy / name).write_bytes(whole + b" ")
-        with pytest.raises(UserError, match=rf"has changed since stage base \({name}\): restore it, or run"):
+        with pytest.raises(
+            UserError, match=rf"has changed since stage base \({name}\): restore it, or run"
+        ):
             open_base(base, "cpu")
         (own_copy / name).unlink()
         with pytest.raises(UserError, match=rf"\({name}\)"):
@@ -211,7 +241,9 @@ def test_a_base_whose_files_have_changed_is_refused_by_their_names(own_copy: Pat
     open_base(base, "cpu")
 
 
-def test_the_stage_pins_a_local_model_with_all_its_files(own_copy: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
+def test_the_stage_pins_a_local_model_with_all_its_files(
+    own_copy: Path, tiny_corpus: Corpus, tmp_path: Path
+) -> None:
     params = only(params_of(base={"model": str(own_copy)}), ("base", "generation"))
     base_stage.base(params, tmp_path / "one", tiny_corpus.folder)
     open_base(tmp_path / "one", "cpu")
@@ -222,13 +254,17 @@ def test_the_stage_pins_a_local_model_with_all_its_files(own_copy: Path, tiny_co
     open_base(tmp_path / "two", "cpu")
     revisions = []
     for name in ("one", "two"):
-        facts, pointer = (json.loads((tmp_path / name / file).read_text()) for file in (FACTS, POINTER))
+        facts, pointer = (
+            json.loads((tmp_path / name / file).read_text()) for file in (FACTS, POINTER)
+        )
         assert facts["revision"] == pointer["revision"] == revision_of(pointer["files"])
         revisions.append(facts["revision"])
     assert revisions[0] != revisions[1]
 
 
-def test_files_that_loading_does_not_read_are_not_part_of_a_base(own_copy: Path, tmp_path: Path) -> None:
+def test_files_that_loading_does_not_read_are_not_part_of_a_base(
+    own_copy: Path, tmp_path: Path
+) -> None:
     base = pointing_at(own_copy, tmp_path / "base")
     (own_copy / "README.md").write_text("rewritten")
     for name in ("base.json", "run.json", "pointer.json", "metrics.jsonl", "training_args.bin"):

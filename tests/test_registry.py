@@ -12,9 +12,9 @@ import pytest
 from echodistill.audio.stored import encode_flac
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM
-from echodistill.registry import register
 from echodistill.run_reports import Reports
-from echodistill.tracking import find_or_create_run
+from echodistill.tracking.client import find_or_create_run
+from echodistill.tracking.registry import register
 from tests.conftest import tone
 
 CHOICES = ["low", "middle", "high"]
@@ -40,16 +40,27 @@ def _student(folder: Path, llm: AudioLLM, fingerprint: str, **facts: object) -> 
 
 
 def _decision(promote: bool, against: str | None = None) -> dict[str, Any]:
-    criterion = {"name": "accuracy in noise rose", "value": 0.1, "low": 0.05, "high": 0.15, "bound": 0.0, "met": promote}
+    criterion = {
+        "name": "accuracy in noise rose",
+        "value": 0.1,
+        "low": 0.05,
+        "high": 0.15,
+        "bound": 0.0,
+        "met": promote,
+    }
     return {"promote": promote, "champion": {"version": against}, "criteria": [criterion]}
 
 
 @pytest.fixture(scope="module")
-def entered(mlflow_store: Path, tiny_llm: AudioLLM, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def entered(
+    mlflow_store: Path, tiny_llm: AudioLLM, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
     """A student and its version, entered on a negative decision."""
     student = _student(tmp_path_factory.mktemp("models") / "student", tiny_llm, "first")
     run_id = find_or_create_run("first", "grpo")
-    return student, register(student, student.parent, _decision(False), run_id, {"student.acc": 0.5}).number
+    return student, register(
+        student, student.parent, _decision(False), run_id, {"student.acc": 0.5}
+    ).number
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +88,21 @@ def test_the_logged_model_is_code_and_weights_with_its_requirements(served: Any)
     assert "python_model" not in flavor  # where a pickle would be named
     folder = Path(served._model_impl.context.artifacts["student"]).parents[1]
     requirements = (folder / "requirements.txt").read_text().split()
-    assert {line.partition("==")[0] for line in requirements} >= {"torch", "transformers", "soundfile", "mlflow"}
+    assert {line.partition("==")[0] for line in requirements} >= {
+        "torch",
+        "transformers",
+        "soundfile",
+        "mlflow",
+    }
     assert not [line for line in requirements if "+" in line or "==" not in line]
     assert not list(folder.rglob("*.pkl"))
-    assert not list((folder / "code").rglob("__pycache__"))  # of served_model.py itself Python may make one
+    assert not list((folder / "code").rglob("__pycache__"))
     assert (folder / "code/echodistill/audio/files.py").is_file()
 
 
-def test_a_loaded_model_answers_alike_for_a_path_and_for_base64(served: Any, tmp_path: Path, tiny_llm: AudioLLM) -> None:
+def test_a_loaded_model_answers_alike_for_a_path_and_for_base64(
+    served: Any, tmp_path: Path, tiny_llm: AudioLLM
+) -> None:
     from echodistill.models.audio_llm import Prompt, decode, encode, generate
 
     content = encode_flac(tone("low", 1))
@@ -100,25 +118,37 @@ def test_a_loaded_model_answers_alike_for_a_path_and_for_base64(served: Any, tmp
     answers = served.predict(rows, params={"max_new_tokens": 6})
     assert list(answers.columns) == ["answer", "response"]
     assert len(set(answers["response"][:3])) == 1
-    (tokens,) = generate(tiny_llm, encode(tiny_llm, [Prompt(tone("low", 1), "Which tone?", CHOICES)]), 6)
+    (tokens,) = generate(
+        tiny_llm, encode(tiny_llm, [Prompt(tone("low", 1), "Which tone?", CHOICES)]), 6
+    )
     assert answers["response"][0] == decode(tiny_llm, tokens)
     assert answers["answer"][3] is None
     # a row has the limit of its own choices, whatever else is asked with it
-    together, alone = served.predict(rows), [served.predict(rows[row : row + 1])["response"].item() for row in range(4)]
+    together, alone = (
+        served.predict(rows),
+        [served.predict(rows[row : row + 1])["response"].item() for row in range(4)],
+    )
     assert together["response"].tolist() == alone
     longest = max(len(tiny_llm.tokenizer(choice)["input_ids"]) for choice in CHOICES) + 1
-    with pytest.raises(Exception, match=rf"row 0: max_new_tokens: 1 is too short: the choice '\w+' takes {longest} tokens"):
+    with pytest.raises(
+        Exception,
+        match=rf"row 0: max_new_tokens: 1 is too short: the choice '\w+' takes {longest} tokens",
+    ):
         served.predict(rows, params={"max_new_tokens": 1})
     # the column may be left out, and the example logged with the model is usable
     assert len(served.predict(rows[["audio", "question"]][:1])) == 1
     assert len(served.predict(served.input_example)) == 1
 
 
-def test_the_answer_is_the_choice_that_was_named(monkeypatch: pytest.MonkeyPatch, served: Any) -> None:
+def test_the_answer_is_the_choice_that_was_named(
+    monkeypatch: pytest.MonkeyPatch, served: Any
+) -> None:
     model = served.unwrap_python_model()
     monkeypatch.setattr(model, "_respond", lambda prompts, start, limits: ["B. middle", "no idea"])
     audio = base64.b64encode(encode_flac(tone("low", 1))).decode()
-    rows = pd.DataFrame({"audio": [audio] * 2, "question": ["Which tone?"] * 2, "choices": [CHOICES] * 2})
+    rows = pd.DataFrame(
+        {"audio": [audio] * 2, "question": ["Which tone?"] * 2, "choices": [CHOICES] * 2}
+    )
     assert model.predict(None, rows)["answer"].tolist() == ["middle", None]
 
 
@@ -144,8 +174,12 @@ def test_rows_that_cannot_be_used_are_all_named(served: Any) -> None:
 
 
 def test_a_clip_beyond_the_models_window_is_named_by_its_row(served: Any) -> None:
-    short, long = (base64.b64encode(encode_flac(tone("low", 1, seconds))).decode() for seconds in (0.3, 0.9))
-    rows = pd.DataFrame({"audio": [short, long], "question": ["Which tone?"] * 2, "choices": [CHOICES] * 2})
+    short, long = (
+        base64.b64encode(encode_flac(tone("low", 1, seconds))).decode() for seconds in (0.3, 0.9)
+    )
+    rows = pd.DataFrame(
+        {"audio": [short, long], "question": ["Which tone?"] * 2, "choices": [CHOICES] * 2}
+    )
     with pytest.raises(Exception, match=r"row 1: .*window"):
         served.predict(rows)
 
@@ -161,7 +195,9 @@ def test_entering_again_makes_no_new_version_and_only_a_positive_decision_moves_
     assert _alias("champion") == first
     # another training with a negative decision is the candidate; the champion stays
     other = _student(tmp_path / "other", tiny_llm, "second")
-    second = register(other, student.parent, _decision(False), find_or_create_run("second", "grpo"), {}).number
+    second = register(
+        other, student.parent, _decision(False), find_or_create_run("second", "grpo"), {}
+    ).number
     assert second != first
     assert (_alias("candidate"), _alias("champion")) == (second, first)
     assert len(_client().search_model_versions("name = 'echodistill'")) == 2
@@ -172,25 +208,49 @@ def test_the_same_student_evaluated_anew_keeps_the_later_card_answers_and_figure
 ) -> None:
     import mlflow
 
-    student, run_id = _student(tmp_path / "student", tiny_llm, "evaluated"), find_or_create_run("evaluated", "grpo")
-    names = ("metrics.json", "promotion.json", "card.md", "curves.png", "base.parquet", "student.parquet")
+    student, run_id = (
+        _student(tmp_path / "student", tiny_llm, "evaluated"),
+        find_or_create_run("evaluated", "grpo"),
+    )
+    names = (
+        "metrics.json",
+        "promotion.json",
+        "card.md",
+        "curves.png",
+        "base.parquet",
+        "student.parquet",
+    )
     paths = metrics, promotion, card, curves, *answers = [tmp_path / name for name in names]
     reports = Reports(metrics, promotion, card, curves, tuple(answers))
 
-    def enter(says: str, accuracy: float) -> str:
+    def enter(message: str, accuracy: float) -> str:
         for path in paths:
-            path.write_text(f"{path.name} {says}")
-        return register(student, student.parent, _decision(False), run_id, {"student.acc": accuracy}, reports).number
+            path.write_text(f"{path.name} {message}")
+        return register(
+            student, student.parent, _decision(False), run_id, {"student.acc": accuracy}, reports
+        ).number
 
     version = enter("before", 0.5)
     assert enter("after", 0.625) == version
-    kept = Path(mlflow.artifacts.download_artifacts(f"models:/echodistill/{version}", dst_path=str(tmp_path / "kept"))) / "artifacts"
+    kept = (
+        Path(
+            mlflow.artifacts.download_artifacts(
+                f"models:/echodistill/{version}", dst_path=str(tmp_path / "kept")
+            )
+        )
+        / "artifacts"
+    )
     assert (kept / "student/README.md").read_text() == "card.md after"
     assert (kept / "base.parquet").read_text() == "base.parquet after"
     assert (kept / "student.parquet").read_text() == "student.parquet after"
     assert list((kept / "student").glob("*.safetensors"))
-    logged = _client().get_logged_model(_client().get_model_version("echodistill", version).source.removeprefix("models:/"))
-    accuracies = sorted((metric for metric in logged.metrics if metric.key == "student.acc"), key=lambda metric: metric.timestamp)
+    logged = _client().get_logged_model(
+        _client().get_model_version("echodistill", version).source.removeprefix("models:/")
+    )
+    accuracies = sorted(
+        (metric for metric in logged.metrics if metric.key == "student.acc"),
+        key=lambda metric: metric.timestamp,
+    )
     assert accuracies[-1].value == 0.625
 
 
@@ -201,17 +261,27 @@ def test_files_that_the_store_has_lost_are_entered_again(
     """It said "registered" as long as the description of the model was there."""
     import mlflow
 
-    student, run_id = _student(tmp_path / "student", tiny_llm, damage), find_or_create_run(damage, "grpo")
+    student, run_id = (
+        _student(tmp_path / "student", tiny_llm, damage),
+        find_or_create_run(damage, "grpo"),
+    )
     version = register(student, student.parent, _decision(False), run_id, {}).number
-    logged = _client().get_logged_model(_client().get_model_version("echodistill", version).source.removeprefix("models:/"))
-    kept = Path(logged.artifact_location.removeprefix("file://")) / "artifacts/student/model.safetensors"
+    logged = _client().get_logged_model(
+        _client().get_model_version("echodistill", version).source.removeprefix("models:/")
+    )
+    kept = (
+        Path(logged.artifact_location.removeprefix("file://"))
+        / "artifacts/student/model.safetensors"
+    )
     whole = kept.read_bytes()
     if damage == "gone":
         kept.unlink()
     elif damage == "all gone":
         shutil.rmtree(kept.parents[2])
     else:
-        kept.write_bytes(whole[:-9] if damage == "cut" else whole[:-9] + bytes(byte ^ 1 for byte in whole[-9:]))
+        kept.write_bytes(
+            whole[:-9] if damage == "cut" else whole[:-9] + bytes(byte ^ 1 for byte in whole[-9:])
+        )
     assert register(student, student.parent, _decision(False), run_id, {}).number == version
     assert kept.read_bytes() == whole
     assert mlflow.pyfunc.load_model(f"models:/echodistill/{version}")
@@ -220,7 +290,9 @@ def test_files_that_the_store_has_lost_are_entered_again(
     assert kept.stat().st_mtime_ns == before  # what is whole is not copied again
 
 
-def test_an_adapter_takes_its_base_along(entered: tuple[Path, str], tiny_llm: AudioLLM, tmp_path: Path) -> None:
+def test_an_adapter_takes_its_base_along(
+    entered: tuple[Path, str], tiny_llm: AudioLLM, tmp_path: Path
+) -> None:
     from copy import deepcopy
 
     import mlflow

@@ -1,4 +1,6 @@
-"""Checkpoints in a real S3 store: a training killed here goes on elsewhere, and nothing that is wrong there harms it."""
+"""Checkpoints in a real S3 store: a training killed here goes on elsewhere, and nothing that is
+wrong there harms it.
+"""
 
 import os
 import pickle
@@ -27,10 +29,15 @@ from echodistill.stages.train import train
 from echodistill.storage.client import Store
 from echodistill.storage.folders import read_manifest, verify_folder
 from echodistill.storage.run_pointers import pointers_of
+from echodistill.training.checkpoint_uploader import CheckpointUploader, snapshot
 from echodistill.training.checkpoints import MARKER, latest_complete, mark_complete
 from echodistill.training.metrics_file import METRICS, read_metrics
-from echodistill.training.mirror import Mirror, hold
-from echodistill.training.remote_checkpoints import Run, fetch_newest, mirrored, publish_checkpoint
+from echodistill.training.remote_checkpoints import (
+    Run,
+    fetch_newest,
+    publish_checkpoint,
+    uploaded_checkpoints,
+)
 from echodistill.training.train import train_student
 from tests.faulty_proxy import Proxy
 from tests.seaweed import free_ports
@@ -40,7 +47,8 @@ from tests.test_trainer import LIMIT, settings_of, source_of
 
 ROOT = Path(__file__).parents[1]
 RUN = Run("train", "0f" * 16)
-# a process of its own, so that it can be killed; sleeps after each step, so that a checkpoint is sent meanwhile
+# a process of its own, so that it can be killed; sleeps after each step, so that a checkpoint is
+# sent meanwhile
 SCRIPT = """
 import sys, time
 from pathlib import Path
@@ -48,14 +56,17 @@ import tests.test_trainer as t
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import load
 from echodistill.storage.place import place_from_environment
-from echodistill.training.remote_checkpoints import Run, mirrored
+from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.train import train_student
 folder, model, corpus, fingerprint = sys.argv[1:]
 llm = load(model, device="cpu")
-with mirrored(place_from_environment(), Run("train", fingerprint), Path(folder), lambda: "run-7") as callbacks:
+run = Run("train", fingerprint)
+place = place_from_environment()
+with uploaded_checkpoints(place, run, Path(folder), lambda: "run-7") as callbacks:
     settings = t.settings_of(method="echodistill", steps=6, checkpoint_every=2)
     source = t.source_of(Corpus(Path(corpus)), llm)
-    train_student(llm, source, settings, t.LIMIT, 1, Path(folder), lambda *_: time.sleep(0.5), callbacks)
+    slow = lambda *_: time.sleep(0.5)
+    train_student(llm, source, settings, t.LIMIT, 1, Path(folder), slow, callbacks)
 """
 
 
@@ -76,14 +87,31 @@ def wait_for(condition: Callable[[], Any], seconds: float = 100.0) -> None:
 
 
 def test_a_training_killed_here_goes_on_elsewhere(
-    store: Store, tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus, one_thread: None, capsys: pytest.CaptureFixture[str]
+    store: Store,
+    tmp_path: Path,
+    tiny_llm: AudioLLM,
+    tiny_corpus: Corpus,
+    one_thread: None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    model, killed, elsewhere, whole = (tmp_path / name for name in ("model", "killed", "elsewhere", "whole"))
+    model, killed, elsewhere, whole = (
+        tmp_path / name for name in ("model", "killed", "elsewhere", "whole")
+    )
     tiny_llm.save(model)
     killed.mkdir()
-    arguments = [sys.executable, "-c", SCRIPT, str(killed), str(model), str(tiny_corpus.folder), RUN.fingerprint]
+    arguments = [
+        sys.executable,
+        "-c",
+        SCRIPT,
+        str(killed),
+        str(model),
+        str(tiny_corpus.folder),
+        RUN.fingerprint,
+    ]
     place = f"s3://{store.place.bucket}/{store.place.prefix}"
-    process = subprocess.Popen(arguments, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "ECHODISTILL_S3": place})
+    process = subprocess.Popen(
+        arguments, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "ECHODISTILL_S3": place}
+    )
     wait_for(lambda: pointers_of(store, RUN.name) and len(read_metrics(killed / METRICS)) >= 3)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -96,21 +124,28 @@ def test_a_training_killed_here_goes_on_elsewhere(
         folder.mkdir()
         llm = load(str(model), device="cpu")
         source = source_of(tiny_corpus, llm)
-        with mirrored(store.place if folder == elsewhere else None, RUN, folder, lambda: None) as callbacks:
+        with uploaded_checkpoints(
+            store.place if folder == elsewhere else None, RUN, folder, lambda: None
+        ) as callbacks:
             settings = settings_of(method="echodistill", steps=6, checkpoint_every=2)
             train_student(llm, source, settings, LIMIT, 1, folder, lambda *_: None, callbacks)
         llm.model.save_pretrained(folder / "final")
         final[folder] = (folder / "final/model.safetensors").read_bytes()
     assert f"the checkpoint of step {step} is used, fetched from" in capsys.readouterr().out
     assert final[elsewhere] == final[whole]
-    losses = [[(row["step"], row["loss"]) for row in read_metrics(folder / METRICS)] for folder in (elsewhere, whole)]
+    losses = [
+        [(row["step"], row["loss"]) for row in read_metrics(folder / METRICS)]
+        for folder in (elsewhere, whole)
+    ]
     assert losses[0] == losses[1]
     assert not (elsewhere / "outgoing").exists()
     # the last one stays published, with where it comes from, and without what nobody reads
     last = pointers_of(store, RUN.name)[0]
     assert last.step == 6
     assert {state.state for state in verify_folder(store, last.manifest, read=True)} == {"ok"}
-    assert {"training_args.bin", MARKER} & {entry.path for entry in read_manifest(store, last.manifest)} == set()
+    assert {"training_args.bin", MARKER} & {
+        entry.path for entry in read_manifest(store, last.manifest)
+    } == set()
     facts = metadata_of(store, pointers_of(store, RUN.name)[-1].manifest)
     assert facts is not None
     assert facts["fingerprint"] == RUN.fingerprint
@@ -126,7 +161,9 @@ def checkpoint(folder: Path, step: int) -> Path:
         torch.save({"name": name, "step": step, "state": torch.ones(2)}, made / name)
     (made / "trainer_state.json").write_text(f'{{"global_step": {step}}}')
     (made / "training_args.bin").write_bytes(b"never read")
-    (folder / METRICS).write_text("".join(f'{{"step": {number}, "loss": 1.0}}\n' for number in range(1, step + 4)))
+    (folder / METRICS).write_text(
+        "".join(f'{{"step": {number}, "loss": 1.0}}\n' for number in range(1, step + 4))
+    )
     mark_complete(made)
     return made
 
@@ -134,21 +171,37 @@ def checkpoint(folder: Path, step: int) -> Path:
 def published(store: Store, tmp_path: Path, *steps: int) -> None:
     for step in steps:
         made = checkpoint(tmp_path / "origin", step)
-        publish_checkpoint(store, RUN, step, hold(made, made.parent / METRICS, tmp_path / "held" / made.name), None)
+        publish_checkpoint(
+            store,
+            RUN,
+            step,
+            snapshot(made, made.parent / METRICS, tmp_path / "held" / made.name),
+            None,
+        )
 
 
 def object_key(store: Store, step: int, name: str) -> str:
     (pointer,) = [one for one in pointers_of(store, RUN.name) if one.step == step]
-    return next((entry.key for entry in read_manifest(store, pointer.manifest) if entry.path == name), pointer.manifest)
+    return next(
+        (entry.key for entry in read_manifest(store, pointer.manifest) if entry.path == name),
+        pointer.manifest,
+    )
 
 
 def steps_here(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("checkpoint-*"))
 
 
-@pytest.mark.parametrize(("name", "damage"), [("optimizer.pt", b"x" * 1000), ("weights.safetensors", None), ("manifest", b"{}")])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("optimizer.pt", b"x" * 1000), ("weights.safetensors", None), ("manifest", b"{}")],
+)
 def test_instead_of_a_damaged_one_the_next_older_is_taken(
-    name: str, damage: bytes | None, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    damage: bytes | None,
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     published(store, tmp_path, 2, 4)
     key = object_key(store, 4, name)
@@ -168,7 +221,9 @@ def test_instead_of_a_damaged_one_the_next_older_is_taken(
     assert [row["step"] for row in read_metrics(here / METRICS)] == [1, 2]
 
 
-def test_what_cannot_be_used_at_all_is_said(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_used_at_all_is_said(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     published(store, tmp_path, 2)
     overwrite(store, object_key(store, 2, "rng_state.pth"), b"nothing")
     here = tmp_path / "here"
@@ -187,7 +242,8 @@ def test_only_what_is_newer_than_here_is_fetched(store: Store, tmp_path: Path) -
     assert (here / "checkpoint-4/optimizer.pt").stat().st_ino == before
     published(store, tmp_path, 6)
     assert fetch_newest(store, RUN, here) == 6
-    assert fetch_newest(store, Run("train", "1e" * 16), here) == 0  # another training's are not its own
+    # another training's are not its own
+    assert fetch_newest(store, Run("train", "1e" * 16), here) == 0
 
 
 def test_a_kill_while_fetching_leaves_nothing_that_counts(store: Store, tmp_path: Path) -> None:
@@ -201,7 +257,9 @@ def test_a_kill_while_fetching_leaves_nothing_that_counts(store: Store, tmp_path
     assert latest_complete(here) == here / "checkpoint-4"
 
 
-def test_a_store_that_is_away_at_the_start_stops_the_training(proxied: Store, proxy: Proxy, store: Store, tmp_path: Path) -> None:
+def test_a_store_that_is_away_at_the_start_stops_the_training(
+    proxied: Store, proxy: Proxy, store: Store, tmp_path: Path
+) -> None:
     """It must not start from the beginning only because nobody could be asked."""
     published(store, tmp_path, 4)
     here = tmp_path / "here"
@@ -224,13 +282,15 @@ class Planted:
 
 
 @pytest.mark.parametrize("as_torch", [True, False])
-@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"])
+@pytest.mark.parametrize(
+    "name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"]
+)
 def test_a_planted_pickle_is_never_run(
     name: str, as_torch: bool, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     published(store, tmp_path, 2)
     made, canary = checkpoint(tmp_path / "origin", 4), tmp_path / "canary"
-    held = hold(made, made.parent / METRICS, tmp_path / "held/checkpoint-4")
+    held = snapshot(made, made.parent / METRICS, tmp_path / "held/checkpoint-4")
     (held / name).unlink(missing_ok=True)
     if as_torch:
         torch.save({"state": Planted(canary)}, held / name)
@@ -243,13 +303,19 @@ def test_a_planted_pickle_is_never_run(
     assert name in capsys.readouterr().err
     assert not canary.exists()
     assert steps_here(here) == ["checkpoint-2"]
-    torch.load(held / name, weights_only=False) if as_torch else pickle.loads((held / name).read_bytes())
+    (
+        torch.load(held / name, weights_only=False)
+        if as_torch
+        else pickle.loads((held / name).read_bytes())
+    )
     assert canary.exists(), "the test plants nothing that could be run"
 
 
-def test_a_file_that_no_checkpoint_has_is_refused(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_no_checkpoint_has_is_refused(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = checkpoint(tmp_path / "origin", 4)
-    held = hold(made, made.parent / METRICS, tmp_path / "held/checkpoint-4")
+    held = snapshot(made, made.parent / METRICS, tmp_path / "held/checkpoint-4")
     for name in ("sitecustomize.py", "below/optimizer.pt"):
         (held / name).parent.mkdir(exist_ok=True)
         (held / name).write_text("")
@@ -261,7 +327,9 @@ def test_a_file_that_no_checkpoint_has_is_refused(store: Store, tmp_path: Path, 
     assert list(here.iterdir()) == []
 
 
-def test_resuming_itself_runs_no_pickle(tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:
+def test_resuming_itself_runs_no_pickle(
+    tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus
+) -> None:
     """The second line of defence: how transformers reads a checkpoint."""
     tiny_llm.save(tmp_path / "model")
     canary = tmp_path / "canary"
@@ -269,7 +337,9 @@ def test_resuming_itself_runs_no_pickle(tmp_path: Path, tiny_llm: AudioLLM, tiny
     source = source_of(tiny_corpus, llm)
 
     def train_up_to(steps: int, folder: Path) -> None:
-        train_student(llm, source, settings_of(method="sft", steps=steps), LIMIT, 1, folder, lambda *_: None)
+        train_student(
+            llm, source, settings_of(method="sft", steps=steps), LIMIT, 1, folder, lambda *_: None
+        )
 
     (tmp_path / "sound").mkdir()
     train_up_to(1, tmp_path / "sound")
@@ -286,7 +356,9 @@ def saved(callbacks: Any, made: Path) -> None:
     """What the trainer calls after a checkpoint."""
     step = int(made.name.rpartition("-")[2])
     for callback in callbacks:
-        callback.on_save(SimpleNamespace(output_dir=str(made.parent)), SimpleNamespace(global_step=step), None)
+        callback.on_save(
+            SimpleNamespace(output_dir=str(made.parent)), SimpleNamespace(global_step=step), None
+        )
 
 
 def test_an_outage_is_one_warning_and_made_good_later(
@@ -294,7 +366,7 @@ def test_an_outage_is_one_warning_and_made_good_later(
 ) -> None:
     here = tmp_path / "here"
     here.mkdir()
-    with mirrored(proxied.place, RUN, here, lambda: None) as callbacks:
+    with uploaded_checkpoints(proxied.place, RUN, here, lambda: None) as callbacks:
         proxy.faults = [("(HEAD|PUT)", "503")] * 200
         for step in (2, 4):
             made = checkpoint(here, step)
@@ -302,23 +374,30 @@ def test_an_outage_is_one_warning_and_made_good_later(
             wait_for(lambda name=made.name: not (here / "outgoing" / name).exists())  # type: ignore[misc]
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "warning: the checkpoint of step 2 was not mirrored" in said
+    assert "warning: the checkpoint of step 2 was not uploaded_checkpoints" in said
     proxy.faults = []
     assert pointers_of(store, RUN.name) == []
-    with mirrored(proxied.place, RUN, here, lambda: None):  # started again where the local ones are
+    # started again where the local ones are
+    with uploaded_checkpoints(proxied.place, RUN, here, lambda: None):
         pass
     assert [pointer.step for pointer in pointers_of(store, RUN.name)] == [4]
 
 
-def test_a_checkpoint_that_cannot_be_held_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    mirror = Mirror(tmp_path, lambda _step, _held: None)
+def test_a_checkpoint_that_cannot_be_held_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uploader = CheckpointUploader(tmp_path, lambda _step, _held: None)
     (tmp_path / "outgoing").write_text("in the way")
-    mirror.offer(checkpoint(tmp_path, 2))
-    mirror.close(wait_s=30)
-    assert "warning: the checkpoint of step 2 was not mirrored" in capsys.readouterr().err
+    uploader.submit(checkpoint(tmp_path, 2))
+    uploader.close(wait_s=30)
+    assert (
+        "warning: the checkpoint of step 2 was not uploaded_checkpoints" in capsys.readouterr().err
+    )
 
 
-def test_a_checkpoint_removed_while_it_is_sent_arrives_whole(proxied: Store, proxy: Proxy, store: Store, tmp_path: Path) -> None:
+def test_a_checkpoint_removed_while_it_is_sent_arrives_whole(
+    proxied: Store, proxy: Proxy, store: Store, tmp_path: Path
+) -> None:
     here = tmp_path / "here"
     here.mkdir()
     sending, removed = threading.Event(), threading.Event()
@@ -328,7 +407,7 @@ def test_a_checkpoint_removed_while_it_is_sent_arrives_whole(proxied: Store, pro
         assert removed.wait(30)
 
     proxy.hooks = [("PUT", hook)]
-    with mirrored(proxied.place, RUN, here, lambda: None) as callbacks:
+    with uploaded_checkpoints(proxied.place, RUN, here, lambda: None) as callbacks:
         made = checkpoint(here, 2)
         saved(callbacks, made)
         assert sending.wait(30)
@@ -340,35 +419,48 @@ def test_a_checkpoint_removed_while_it_is_sent_arrives_whole(proxied: Store, pro
     assert len(read_manifest(store, pointer.manifest)) == 6
 
 
-def test_training_never_waits_and_the_newest_wins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_never_waits_and_the_newest_wins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     let_go, sent = threading.Event(), []
 
     def send(step: int, held: Path) -> None:
         assert let_go.wait(30)
         sent.append((step, sorted(path.name for path in held.iterdir())))
 
-    mirror, start = Mirror(tmp_path, send), time.monotonic()
+    uploader, start = CheckpointUploader(tmp_path, send), time.monotonic()
     for step in (2, 4, 6, 8):
-        mirror.offer(checkpoint(tmp_path, step))
+        uploader.submit(checkpoint(tmp_path, step))
         if step == 2:
-            wait_for(lambda: mirror._pending is None)
+            wait_for(lambda: uploader._pending is None)
     assert time.monotonic() - start < 5
-    mirror.close(wait_s=0.1)
-    assert "could not be mirrored in time" in capsys.readouterr().err
+    uploader.close(wait_s=0.1)
+    assert "could not be uploaded_checkpoints in time" in capsys.readouterr().err
     let_go.set()
-    mirror.close(wait_s=30)
+    uploader.close(wait_s=30)
     assert [step for step, _ in sent] == [2, 8]
-    assert sent[0][1] == [METRICS, "optimizer.pt", "rng_state.pth", "scheduler.pt", "trainer_state.json", "weights.safetensors"]
+    assert sent[0][1] == [
+        METRICS,
+        "optimizer.pt",
+        "rng_state.pth",
+        "scheduler.pt",
+        "trainer_state.json",
+        "weights.safetensors",
+    ]
     assert not (tmp_path / "outgoing").exists()
 
 
 @pytest.mark.parametrize("stage", [train, base])
-def test_the_store_is_tried_before_any_work(stage: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_is_tried_before_any_work(
+    stage: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ECHODISTILL_S3", "s3://bucket/prefix")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_ports(1)[0]}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0.01)
+    monkeypatch.setattr(
+        "botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0.01
+    )
     params: Any = params_of()
     nothing = [tmp_path / name for name in ("out", "corpus", "mixes", "base", "references")]
     with pytest.raises(UserError, match="cannot be reached"):

@@ -1,4 +1,6 @@
-"""One length limit for all responses: a perfect model's answers come out whole, everywhere, whatever the choices."""
+"""One length limit for all responses: a perfect model's answers come out whole, everywhere,
+whatever the choices.
+"""
 
 import json
 from dataclasses import replace
@@ -9,14 +11,14 @@ import pytest
 import torch
 from transformers import Qwen2AudioForConditionalGeneration
 
-from echodistill.asking import answer
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
+from echodistill.inference.single_clip import answer
 from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
 from echodistill.models.response_limit import asked_limit, check_context, corpus_limit
 from echodistill.models.responses import respond
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, Question, Reference, read_rows, write_rows
 from echodistill.stages import predict as predict_stage
 from echodistill.stages.base import base
@@ -68,7 +70,9 @@ def test_a_given_limit_holds_if_every_choice_fits() -> None:
     assert asked_limit(Words(), ("a", "b c"), 3, "x") == 3
     assert asked_limit(Words(), (), 1, "x") == 1
     short = r"2 is too short: the choice 'b c' takes 3 tokens with its end token: give 3 or more"
-    with pytest.raises(UserError, match=rf"^generation\.max_new_tokens: {short}, or null to derive it$"):
+    with pytest.raises(
+        UserError, match=rf"^generation\.max_new_tokens: {short}, or null to derive it$"
+    ):
         corpus_limit(Words(), rows, 2)
     with pytest.raises(UserError, match=rf"^--max-new-tokens: {short}, or leave it out$"):
         asked_limit(Words(), ("a", "b c"), 2, "--max-new-tokens")
@@ -83,8 +87,14 @@ def test_what_does_not_fit_the_context_is_refused_before_anything_is_generated(
     batch = encode(tiny_llm, [prompt])
     room = 4096 - batch.input_ids.shape[1]
     check_context(tiny_llm.model, batch.input_ids.shape[1], room)
-    monkeypatch.setattr(Qwen2AudioForConditionalGeneration, "generate", lambda *_args, **_options: pytest.fail("generated"))
-    fault = rf"a response of up to {room + 1} do not fit the model's context of 4096: lower the limit"
+    monkeypatch.setattr(
+        Qwen2AudioForConditionalGeneration,
+        "generate",
+        lambda *_args, **_options: pytest.fail("generated"),
+    )
+    fault = (
+        rf"a response of up to {room + 1} do not fit the model's context of 4096: lower the limit"
+    )
     with pytest.raises(UserError, match=fault):
         generate(tiny_llm, batch, room + 1)
     with pytest.raises(UserError, match=fault):
@@ -95,10 +105,16 @@ def test_what_does_not_fit_the_context_is_refused_before_anything_is_generated(
     monkeypatch.undo()
     source = source_of(tiny_corpus, tiny_llm)
     tiny_llm.save(tmp_path / "base")
-    monkeypatch.setattr(Qwen2AudioForConditionalGeneration, "generate", lambda *_args, **_options: pytest.fail("generated"))
+    monkeypatch.setattr(
+        Qwen2AudioForConditionalGeneration,
+        "generate",
+        lambda *_args, **_options: pytest.fail("generated"),
+    )
     llm = load(str(tmp_path / "base"), device="cpu")
     with pytest.raises(UserError, match="do not fit the model's context of 4096"):
-        train_student(llm, source, settings_of(method="grpo"), 4096, 1, tmp_path, lambda _step, _metrics: None)
+        train_student(
+            llm, source, settings_of(method="grpo"), 4096, 1, tmp_path, lambda _step, _metrics: None
+        )
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +136,9 @@ def sentences(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 class Perfect:
-    """Makes every model of the family answer right, in as many tokens as it is given; ``limits`` are those it was given."""
+    """Makes every model of the family answer right, in as many tokens as it is given; ``limits``
+    are those it was given.
+    """
 
     def __init__(self, corpus: Corpus, tokenizer: Any) -> None:
         self._gold = {row.question: row.answer for row in corpus.questions.values()}
@@ -137,35 +155,59 @@ class Perfect:
         return self._generate(
             model,
             input_ids=input_ids,
-            prefix_allowed_tokens_fn=lambda row, ids: [rows[row][min(len(ids) - width, len(rows[row]) - 1)]],
+            prefix_allowed_tokens_fn=lambda row, ids: [
+                rows[row][min(len(ids) - width, len(rows[row]) - 1)]
+            ],
             **options,
         )
 
     def _answer(self, prompt: list[int]) -> list[int]:
-        (found,) = [gold for asked, gold in self._gold.items() if asked in self._tokenizer.decode(prompt)]
-        return [*self._tokenizer(found, add_special_tokens=False)["input_ids"], self._tokenizer.eos_token_id]
+        (found,) = [
+            gold for asked, gold in self._gold.items() if asked in self._tokenizer.decode(prompt)
+        ]
+        return [
+            *self._tokenizer(found, add_special_tokens=False)["input_ids"],
+            self._tokenizer.eos_token_id,
+        ]
 
 
 @pytest.fixture
 def perfect(sentences: Corpus, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch) -> Perfect:
     made = Perfect(sentences, tiny_llm.tokenizer)
-    monkeypatch.setattr(Qwen2AudioForConditionalGeneration, "generate", lambda model, *args, **opts: made(model, *args, **opts))
+    monkeypatch.setattr(
+        Qwen2AudioForConditionalGeneration,
+        "generate",
+        lambda model, *args, **opts: made(model, *args, **opts),
+    )
     return made
 
 
 def prompts_of(corpus: Corpus) -> list[Prompt]:
-    return [Prompt(corpus.waveform(row.clip_id), row.question, row.choices) for row in corpus.questions_of("test")]
+    return [
+        Prompt(corpus.waveform(row.clip_id), row.question, row.choices)
+        for row in corpus.questions_of("test")
+    ]
 
 
-def test_eight_tokens_would_cut_every_sentence(perfect: Perfect, sentences: Corpus, tiny_llm: AudioLLM) -> None:
+def test_eight_tokens_would_cut_every_sentence(
+    perfect: Perfect, sentences: Corpus, tiny_llm: AudioLLM
+) -> None:
     prompts = prompts_of(sentences)
     found = respond(tiny_llm, prompts, 8)
     assert all(one.truncated for one in found)
-    assert all(parse_choice(decode(tiny_llm, one.token_ids), list(SENTENCES.values())) is None for one in found)
+    assert all(
+        parse_choice(decode(tiny_llm, one.token_ids), list(SENTENCES.values())) is None
+        for one in found
+    )
 
 
 def test_a_perfect_models_sentences_are_whole_everywhere(
-    mlflow_store: Path, perfect: Perfect, sentences: Corpus, tiny_llm: AudioLLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_store: Path,
+    perfect: Perfect,
+    sentences: Corpus,
+    tiny_llm: AudioLLM,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ECHODISTILL_CACHE", str(tmp_path / "cache"))
     tiny_llm.save(tmp_path / "model")
@@ -174,7 +216,12 @@ def test_a_perfect_models_sentences_are_whole_everywhere(
     wanted = longest + 1 + MARGIN
     params: Params = params_of(
         base={"model": str(tmp_path / "model")},
-        mixes={"kinds": ["gauss", "wind"], "unseen": ["wind"], "snrs_db": [0], "train_snrs_db": [0]},
+        mixes={
+            "kinds": ["gauss", "wind"],
+            "unseen": ["wind"],
+            "snrs_db": [0],
+            "train_snrs_db": [0],
+        },
         train={"steps": 1, "prompts_per_step": 2, "rollouts": 2, "method": "echodistill"},
     )
 
@@ -182,7 +229,10 @@ def test_a_perfect_models_sentences_are_whole_everywhere(
         given, perfect.limits = set(perfect.limits), []
         return given
 
-    corpus, made = sentences.folder, {name: tmp_path / name for name in ("mixes", "base", "references", "student")}
+    corpus, made = (
+        sentences.folder,
+        {name: tmp_path / name for name in ("mixes", "base", "references", "student")},
+    )
     mixes(only(params, ("seed", "mixes")), made["mixes"], corpus)
     base(params, made["base"], corpus)
     assert limits() == {wanted}
@@ -206,7 +256,9 @@ def test_a_perfect_models_sentences_are_whole_everywhere(
 
     monkeypatch.setattr(predict_stage, "fingerprint", noted)
     out = tmp_path / "answers.parquet"
-    predict_stage.predict(params, "student", "test", out, corpus, made["mixes"], made["base"], made["student"])
+    predict_stage.predict(
+        params, "student", "test", out, corpus, made["mixes"], made["base"], made["student"]
+    )
     assert limits() == {wanted}
     assert facts == [{"max_new_tokens": wanted, "split": "test"}]
     answers = read_rows(out, Answer)
@@ -216,13 +268,20 @@ def test_a_perfect_models_sentences_are_whole_everywhere(
 
     for prompt, asked in zip(prompts_of(sentences), sentences.questions_of("test"), strict=True):
         assert prompt.waveform is not None
-        assert answer(tiny_llm, prompt.waveform, prompt.question, prompt.choices, None) == asked.answer
+        assert (
+            answer(tiny_llm, prompt.waveform, prompt.question, prompt.choices, None) == asked.answer
+        )
     assert limits() == {wanted}
 
 
 @pytest.mark.parametrize(("limit", "share"), [(8, 1.0), (200, 0.0)])
 def test_cut_rollouts_are_counted(
-    limit: int, share: float, perfect: Perfect, sentences: Corpus, tiny_llm: AudioLLM, tmp_path: Path
+    limit: int,
+    share: float,
+    perfect: Perfect,
+    sentences: Corpus,
+    tiny_llm: AudioLLM,
+    tmp_path: Path,
 ) -> None:
     from echodistill.models.audio_llm import load
     from echodistill.training.train import train_student
@@ -230,6 +289,14 @@ def test_cut_rollouts_are_counted(
     tiny_llm.save(tmp_path / "base")
     llm = load(str(tmp_path / "base"), device="cpu")
     source = source_of(sentences, llm)
-    train_student(llm, source, settings_of(method="grpo", steps=1), limit, 1, tmp_path, lambda _step, _metrics: None)
+    train_student(
+        llm,
+        source,
+        settings_of(method="grpo", steps=1),
+        limit,
+        1,
+        tmp_path,
+        lambda _step, _metrics: None,
+    )
     (row,) = read_metrics(tmp_path / "metrics.jsonl")
     assert (row["truncated_share"], row["completions/clipped_ratio"]) == (share, share)

@@ -1,4 +1,6 @@
-"""A training killed with ``kill -9`` goes on from its last complete checkpoint, with the losses of an undisturbed one."""
+"""A training killed with ``kill -9`` goes on from its last complete checkpoint, with the losses of
+an undisturbed one.
+"""
 
 import json
 import os
@@ -20,7 +22,8 @@ from echodistill.training.train import train_student
 from tests.test_trainer import LIMIT, settings_of, source_of
 
 ROOT = Path(__file__).parents[1]
-# trains in a process of its own, so that it can be killed; sleeps after each step, so that the kill lands between two
+# trains in a process of its own, so that it can be killed; sleeps after each step, so that the kill
+# lands between two
 SCRIPT = """
 import sys, time
 from pathlib import Path
@@ -37,9 +40,20 @@ llm.model.save_pretrained(Path(folder) / "final")
 """
 
 
-def train(folder: Path, model: Path, corpus: Corpus, method: str, pause: float = 0.0) -> subprocess.Popen[bytes]:
+def train(
+    folder: Path, model: Path, corpus: Corpus, method: str, pause: float = 0.0
+) -> subprocess.Popen[bytes]:
     folder.mkdir(exist_ok=True, parents=True)
-    arguments = [sys.executable, "-c", SCRIPT, str(folder), str(model), str(corpus.folder), method, str(pause)]
+    arguments = [
+        sys.executable,
+        "-c",
+        SCRIPT,
+        str(folder),
+        str(model),
+        str(corpus.folder),
+        method,
+        str(pause),
+    ]
     return subprocess.Popen(arguments, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
@@ -62,7 +76,8 @@ def test_a_killed_training_resumes_exactly(
     tiny_llm.save(model)
     assert train(whole, model, tiny_corpus, method).wait() == 0
     process = train(killed, model, tiny_corpus, method, pause=0.5)
-    # the checkpoint before is complete, this step is logged and will be done again; the corpus is seen once after 6 steps
+    # the checkpoint before is complete, this step is logged and will be done again; the corpus is
+    # seen once after 6 steps
     wait_for(lambda: len(losses(killed)) >= killed_at)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -71,10 +86,14 @@ def test_a_killed_training_resumes_exactly(
     (half_written / MARKER).unlink(missing_ok=True)
     assert train(killed, model, tiny_corpus, method).wait() == 0
     assert losses(killed) == losses(whole)
-    assert (killed / "final/model.safetensors").read_bytes() == (whole / "final/model.safetensors").read_bytes()
+    assert (killed / "final/model.safetensors").read_bytes() == (
+        whole / "final/model.safetensors"
+    ).read_bytes()
 
 
-def test_a_training_killed_after_its_last_step_trains_no_further(tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:
+def test_a_training_killed_after_its_last_step_trains_no_further(
+    tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus
+) -> None:
     model, folder = tmp_path / "model", tmp_path / "run"
     tiny_llm.save(model)
     assert train(folder, model, tiny_corpus, "distill").wait() == 0
@@ -98,14 +117,23 @@ def test_only_complete_checkpoints_count(tmp_path: Path) -> None:
 
 def test_metrics_past_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     log = tmp_path / "metrics.jsonl"
-    log.write_text("".join(json.dumps({"step": step, "loss": 1.0}) + "\n" for step in (1, 2, 3)) + '{"step": 4, "lo')
+    log.write_text(
+        "".join(json.dumps({"step": step, "loss": 1.0}) + "\n" for step in (1, 2, 3))
+        + '{"step": 4, "lo'
+    )
     trim_after(log, 2)
     assert [row["step"] for row in read_metrics(log)] == [1, 2]
 
 
 DAMAGES = {
-    "a bit of the weights": ("weights.safetensors", lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]),
-    "a bit of the optimizer": ("optimizer.pt", lambda content: content[:3000] + bytes([content[3000] ^ 1]) + content[3001:]),
+    "a bit of the weights": (
+        "weights.safetensors",
+        lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+    ),
+    "a bit of the optimizer": (
+        "optimizer.pt",
+        lambda content: content[:3000] + bytes([content[3000] ^ 1]) + content[3001:],
+    ),
     "half the optimizer": ("optimizer.pt", lambda content: content[: len(content) // 2]),
     "no weights": ("weights.safetensors", None),
     "empty state": ("trainer_state.json", lambda content: b""),
@@ -133,17 +161,28 @@ def in_process(folder: Path, model: Path, corpus: Corpus, steps: int, **changes:
 
 @pytest.mark.parametrize("weights", ["full", "lora"])
 def test_a_damaged_checkpoint_is_named_and_the_older_one_is_used(
-    weights: str, tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]
+    weights: str,
+    tmp_path: Path,
+    tiny_llm: AudioLLM,
+    tiny_corpus: Corpus,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     model, whole, cut = tmp_path / "model", tmp_path / "whole", tmp_path / "cut"
     tiny_llm.save(model)
     expected = in_process(whole, model, tiny_corpus, 4, weights=weights), losses(whole)
     with pytest.raises(KeyboardInterrupt):
         in_process(cut, model, tiny_corpus, 3, weights=weights)
-    assert sorted(path.name for path in cut.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-3"]
+    assert sorted(path.name for path in cut.glob("checkpoint-*")) == [
+        "checkpoint-2",
+        "checkpoint-3",
+    ]
     for number, (file, damage) in enumerate(DAMAGES.values()):
         here = Path(shutil.copytree(cut, tmp_path / f"damaged-{number}"))
-        file = "adapter_model.safetensors" if (weights, file) == ("lora", "weights.safetensors") else file
+        file = (
+            "adapter_model.safetensors"
+            if (weights, file) == ("lora", "weights.safetensors")
+            else file
+        )
         path = here / "checkpoint-3" / file
         if damage is None:
             path.unlink()
@@ -170,11 +209,18 @@ def test_without_a_sound_checkpoint_training_starts_anew(
         (checkpoint / "optimizer.pt").write_bytes(b"")
     capsys.readouterr()
     assert in_process(cut, model, tiny_corpus, 4) == expected
-    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
-    assert [line.partition(";")[2] for line in warnings] == [" checkpoint-2 is tried instead", " there is no older one here"]
+    warnings = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")
+    ]
+    assert [line.partition(";")[2] for line in warnings] == [
+        " checkpoint-2 is tried instead",
+        " there is no older one here",
+    ]
 
 
-def test_the_marker_comes_when_everything_else_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_marker_comes_when_everything_else_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     synced: list[tuple[str, bool]] = []
     fsync = os.fsync
 

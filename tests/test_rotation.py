@@ -13,21 +13,27 @@ from tests.test_evidence import SETTINGS, scored
 
 
 def with_right(base: Scored, right_in: dict[str, bool]) -> Scored:
-    """Return a student that is right in every answer to some kinds and wrong in every answer to the others."""
+    """Return a student that is right in every answer to some kinds and wrong in every answer to the
+    others.
+    """
     right = np.array([right_in[str(kind)] for kind in base.noise_kind])
     return replace(base, noisy=replace(base.noisy, right=right, forced=~right))
 
 
 def test_each_kind_is_judged_with_and_without_it_in_training() -> None:
     base = with_right(scored("base", 0.0), {"crowd": False, "wind": False})
-    # the first fold lacks wind and learns crowd alone; the second lacks crowd and learns both all the same
+    # the first fold lacks wind and learns crowd alone; the second lacks crowd and learns both all
+    # the same
     folds = [
         Fold(("wind",), with_right(base, {"crowd": True, "wind": False})),
         Fold(("crowd",), with_right(base, {"crowd": True, "wind": True})),
     ]
     table = rotation_table(base, folds, SETTINGS, 1)
     found = table["acc"]
-    values = {name: {part: one["value"] for part, one in row.items() if part != "n"} for name, row in found.items()}  # type: ignore[index]
+    values = {
+        name: {part: one["value"] for part, one in row.items() if part != "n"}  # type: ignore[index]
+        for name, row in found.items()
+    }
     assert values["wind"] == {"base": 0.0, "trained": 1.0, "held_out": 0.0, "difference": -1.0}
     assert values["crowd"] == {"base": 0.0, "trained": 1.0, "held_out": 1.0, "difference": 0.0}
     assert values[ALL_KINDS] == {"base": 0.0, "trained": 1.0, "held_out": 0.5, "difference": -0.5}
@@ -52,4 +58,6 @@ def test_with_three_folds_the_gain_of_trained_kinds_is_a_mean_of_two_students() 
 def test_folds_that_answered_other_mixes_are_refused() -> None:
     base = scored("base", 0.4)
     with pytest.raises(UserError, match="did not answer the same mixes"):
-        rotation_table(base, [Fold(("wind",), scored("x", 0.5, clips=3)), Fold(("crowd",), base)], SETTINGS, 1)
+        rotation_table(
+            base, [Fold(("wind",), scored("x", 0.5, clips=3)), Fold(("crowd",), base)], SETTINGS, 1
+        )

@@ -1,4 +1,6 @@
-"""The record of a run is of that run: inputs that change meanwhile, commands that are killed, what killed processes leave behind."""
+"""The record of a run is of that run: inputs that change meanwhile, commands that are killed, what
+killed processes leave behind.
+"""
 
 import os
 import shutil
@@ -22,9 +24,9 @@ from echodistill.overrides import overridden, own_params
 from echodistill.run_lock import at_work, only_run_here
 from echodistill.workplace import workplace_cure
 from flows.rwlock import is_running
-from flows.stage_run import StageRefused
-from flows.turn import alone_in
+from flows.stage_process import StageRefused
 from flows.workspace import environment as environment_of
+from flows.workspace_lock import workspace_lock
 
 ROOT = Path(__file__).parents[1]
 WORK = """\
@@ -40,12 +42,25 @@ while not Path("go").exists():
 Path("made").write_text(f"{seed} {source}")
 """
 DVC = [sys.executable, "-m", "dvc"]
-STAGE = {"cmd": "exec python work.py", "deps": ["work.py", "source", "data/raw"], "params": ["seed"], "outs": ["made"]}
+STAGE = {
+    "cmd": "exec python work.py",
+    "deps": ["work.py", "source", "data/raw"],
+    "params": ["seed"],
+    "outs": ["made"],
+}
 
 
 def environment() -> dict[str, str]:
-    paths = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
-    paths["SHELL"] = "/bin/sh"  # DVC starts stages through it; dash stays between DVC and a stage that is not told to `exec`
+    paths = {
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+    }
+    paths["SHELL"] = (
+        # DVC starts stages through it; dash stays between DVC and a stage that is not told to
+        # `exec`
+        "/bin/sh"
+    )
     return os.environ | paths
 
 
@@ -64,7 +79,11 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def started(project: Path, *options: str, command: tuple[str, ...] = ("-m", "echodistill.cli", "run", "make")) -> subprocess.Popen[str]:
+def started(
+    project: Path,
+    *options: str,
+    command: tuple[str, ...] = ("-m", "echodistill.cli", "run", "make"),
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *command, *options],
         cwd=project,
@@ -92,13 +111,19 @@ def stage_notes(project: Path) -> list[Path]:
 
 
 def locked_seed(project: Path) -> int:
-    return int(yaml.safe_load((project / "dvc.lock").read_text())["stages"]["make"]["params"]["params.yaml"]["seed"])
+    return int(
+        yaml.safe_load((project / "dvc.lock").read_text())["stages"]["make"]["params"][
+            "params.yaml"
+        ]["seed"]
+    )
 
 
 def edit(path: Path) -> None:
     """Change the file so that the stage would make something else, or make a new one."""
     before = path.read_text() if path.exists() else ""
-    path.write_text(before.replace("seed: ", "seed: 1") if path.name == "params.yaml" else f"{before}# more\n")
+    path.write_text(
+        before.replace("seed: ", "seed: 1") if path.name == "params.yaml" else f"{before}# more\n"
+    )
 
 
 @pytest.mark.parametrize("edited", ["params.yaml", "work.py", "source", "data/raw/new.txt"])
@@ -125,19 +150,33 @@ def test_what_no_stage_reads_may_be_edited(project: Path) -> None:
     run = started(project)
     wait_for(lambda: stage_notes(project))
     params = project / "params.yaml"
-    params.write_text(params.read_text().replace("\ntrain:\n", "\n# mine\ntrain:\n").replace("  steps: ", "  steps: 1"))
+    params.write_text(
+        params.read_text()
+        .replace("\ntrain:\n", "\n# mine\ntrain:\n")
+        .replace("  steps: ", "  steps: 1")
+    )
     (project / "source").touch()
     (project / "go").touch()
     status, said = finish(run)
     assert status == 0, said
 
 
-VICTIMS = [("command", "KILL"), ("command", "TERM"), ("command", "HUP"), ("flows.leash", "KILL"), ("flows.repro", "KILL")]
+VICTIMS = [
+    ("command", "KILL"),
+    ("command", "TERM"),
+    ("command", "HUP"),
+    ("flows.supervisor", "KILL"),
+    ("flows.repro", "KILL"),
+]
 
 
 @pytest.mark.parametrize(("victim", "how"), VICTIMS)
-def test_a_killed_run_leaves_nothing_that_another_could_record(project: Path, victim: str, how: str) -> None:
-    """At once after the kill the next run starts, with other parameters: it makes and records its own."""
+def test_a_killed_run_leaves_nothing_that_another_could_record(
+    project: Path, victim: str, how: str
+) -> None:
+    """At once after the kill the next run starts, with other parameters: it makes and records its
+    own.
+    """
     original = (project / "params.yaml").read_bytes()
     seed = yaml.safe_load(original)["seed"]
     run = started(project, "-S", "seed=99")
@@ -145,9 +184,11 @@ def test_a_killed_run_leaves_nothing_that_another_could_record(project: Path, vi
     command = psutil.Process(run.pid)
     tree = [command, *command.children(recursive=True)]
     assert len(tree) >= 4
-    named = {name: process for process in tree[1:] for name in process.cmdline()}  # the last one that has the word: the innermost
-    leash = next(process for process in tree if "flows.leash" in process.cmdline())
-    chosen = {"command": command, "flows.leash": leash}.get(victim) or named[victim]
+    named = {
+        name: process for process in tree[1:] for name in process.cmdline()
+    }  # the last one that has the word: the innermost
+    supervisor = next(process for process in tree if "flows.supervisor" in process.cmdline())
+    chosen = {"command": command, "flows.supervisor": supervisor}.get(victim) or named[victim]
     chosen.send_signal(getattr(signal, f"SIG{how}"))
     if victim == "command":  # else the command itself ends, and says so by its status
         command.wait(60)
@@ -155,7 +196,11 @@ def test_a_killed_run_leaves_nothing_that_another_could_record(project: Path, vi
     if victim != "command":
         assert run.wait(60) == 1
     _, living = psutil.wait_procs(tree, timeout=10)
-    assert not [process for process in living if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert not [
+        process
+        for process in living
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
     wait_for(lambda: len(stage_notes(project)) == 2)
     assert (project / "params.yaml").read_bytes() == original
     (project / "go").touch()
@@ -192,16 +237,27 @@ if __name__ == "__main__":
 
 
 def toy_project(project: Path) -> None:
-    """The package itself in the project, with a stage that reads parameters, a module and a folder, for ``dvc repro`` by hand."""
-    shutil.copytree(ROOT / "echodistill", project / "echodistill", ignore=shutil.ignore_patterns("__pycache__"))
+    """The package itself in the project, with a stage that reads parameters, a module and a folder,
+    for ``dvc repro`` by hand.
+    """
+    shutil.copytree(
+        ROOT / "echodistill", project / "echodistill", ignore=shutil.ignore_patterns("__pycache__")
+    )
     (project / "echodistill/stages/toy.py").write_text(TOY)
     deps = ["echodistill/seeds.py", "echodistill/stages/toy.py", "data/raw"]
-    stage = {"cmd": "exec python -m echodistill.stages.toy made", "deps": deps, "params": ["seed", "corpus"], "outs": ["made"]}
+    stage = {
+        "cmd": "exec python -m echodistill.stages.toy made",
+        "deps": deps,
+        "params": ["seed", "corpus"],
+        "outs": ["made"],
+    }
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"make": stage}}))
 
 
 @pytest.mark.parametrize("edited", ["params.yaml", "echodistill/seeds.py", "data/raw/new.txt"])
-def test_under_dvc_itself_a_stage_with_edited_inputs_fails(project: Path, edited: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_under_dvc_itself_a_stage_with_edited_inputs_fails(
+    project: Path, edited: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     toy_project(project)
     monkeypatch.setattr("tests.test_run_records.ROOT", project)
     run = started(project, command=("-m", "dvc", "repro"))
@@ -217,7 +273,9 @@ def test_under_dvc_itself_a_stage_with_edited_inputs_fails(project: Path, edited
     assert finish(again)[0] == 0
 
 
-def test_a_killed_dvc_takes_its_stage_along_and_no_run_starts_beside_a_stage(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_dvc_takes_its_stage_along_and_no_run_starts_beside_a_stage(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     toy_project(project)
     monkeypatch.setattr("tests.test_run_records.ROOT", project)
     by_hand = started(project, command=("-m", "dvc", "repro"))
@@ -226,7 +284,11 @@ def test_a_killed_dvc_takes_its_stage_along_and_no_run_starts_beside_a_stage(pro
     assert status == 1
     assert "a stage or a registration is at work in this folder" in said
     assert "seed: 99" not in (project / "params.yaml").read_text()
-    (stage,) = [each for each in psutil.Process(by_hand.pid).children(recursive=True) if "echodistill.stages.toy" in each.cmdline()]
+    (stage,) = [
+        each
+        for each in psutil.Process(by_hand.pid).children(recursive=True)
+        if "echodistill.stages.toy" in each.cmdline()
+    ]
     by_hand.kill()
     by_hand.wait()
     stage.wait(10)
@@ -257,10 +319,16 @@ def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
         tmp_path / "data/raw/.mine.tmp",
         tmp_path / "data/raw/a.tmp",
         tmp_path / f".echodistill/workspaces/other/models/.student.{digits}.tmp",
-        tmp_path / f".echodistill/elsewhere/train/models/.student.{digits}.tmp",
+        tmp_path / f".echodistill/remote/train/models/.student.{digits}.tmp",
     ]
-    shared = {age: tmp_path / f"cache/ab/.abcd.safetensors.{end}{digits[2:]}.tmp" for age, end in ((60, "00"), (30 * 3600, "ff"))}
-    dvc = {age: tmp_path / f".dvc/cache/files/md5/ab/.{'x' * 20}{end}.tmp" for age, end in ((60, "00"), (30 * 3600, "ff"))}
+    shared = {
+        age: tmp_path / f"cache/ab/.abcd.safetensors.{end}{digits[2:]}.tmp"
+        for age, end in ((60, "00"), (30 * 3600, "ff"))
+    }
+    dvc = {
+        age: tmp_path / f".dvc/cache/files/md5/ab/.{'x' * 20}{end}.tmp"
+        for age, end in ((60, "00"), (30 * 3600, "ff"))
+    }
     for path in [*left, *kept, *shared.values(), *dvc.values()]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
@@ -269,7 +337,13 @@ def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
         os.utime(path, (time.time() - age,) * 2)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     shutil.copy(ROOT / ".gitignore", tmp_path)
-    seen = subprocess.run(["git", "status", "--short", "-uall"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    seen = subprocess.run(
+        ["git", "status", "--short", "-uall"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert digits not in seen
     said = remove_leftovers(tmp_path, tmp_path / "cache")
     old = [places[30 * 3600] for places in (shared, dvc)]
@@ -288,7 +362,9 @@ def test_a_folder_that_was_moved_aside_and_never_replaced_comes_back(tmp_path: P
     assert not new.exists()
 
 
-def test_a_stage_runs_behind_an_empty_folder_of_the_run_cache_and_damage_in_the_cache_is_said(project: Path) -> None:
+def test_a_stage_runs_behind_an_empty_folder_of_the_run_cache_and_damage_in_the_cache_is_said(
+    project: Path,
+) -> None:
     (project / "go").touch()
     assert finish(started(project))[0] == 0
     (entry,) = (project / ".dvc/cache/runs").glob("*/*/*")
@@ -296,8 +372,14 @@ def test_a_stage_runs_behind_an_empty_folder_of_the_run_cache_and_damage_in_the_
     (project / "dvc.lock").unlink()
     status, said = finish(started(project))
     assert status == 0, said
-    assert f"{entry.parent.relative_to(project)} of DVC's run cache was empty" in said.replace(f"{project}/", "")
-    (cached,) = [path for path in (project / ".dvc/cache/files/md5").glob("*/*") if path.read_text().endswith("source")]
+    assert f"{entry.parent.relative_to(project)} of DVC's run cache was empty" in said.replace(
+        f"{project}/", ""
+    )
+    (cached,) = [
+        path
+        for path in (project / ".dvc/cache/files/md5").glob("*/*")
+        if path.read_text().endswith("source")
+    ]
     for mode in (0o644, 0o444):  # DVC does not look at what nobody may write
         cached.chmod(0o644)
         cached.write_text("rotten")
@@ -305,15 +387,22 @@ def test_a_stage_runs_behind_an_empty_folder_of_the_run_cache_and_damage_in_the_
         (project / "made").unlink()
         status, said = finish(started(project))
         assert status == 0, said
-        assert f"{cached.relative_to(project)} of DVC's cache was damaged" in said.replace(f"{project}/", "")
+        assert f"{cached.relative_to(project)} of DVC's cache was damaged" in said.replace(
+            f"{project}/", ""
+        )
         assert (project / "made").read_text().endswith("source")
 
 
-def test_without_a_git_repository_the_cure_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_git_repository_the_cure_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.rmtree(project / ".git")
     status, said = finish(started(project))
     assert status == 1
-    assert said == "error: this is no git repository, and a downloaded archive is none: run `git init` here, or clone the repository\n"
+    assert (
+        said == "error: this is no git repository, and a downloaded archive is none: run `git init`"
+        " here, or clone the repository\n"
+    )
     monkeypatch.chdir(project)
     (found,) = [finding for finding in examine() if finding.what == "repository"]
     assert "git init" in found.cure
@@ -326,20 +415,28 @@ def test_without_a_git_repository_the_cure_is_named(project: Path, monkeypatch: 
 
 @pytest.mark.parametrize("held", [only_run_here, at_work])
 def test_a_flow_waits_for_a_run_and_for_a_stage(
-    held: Callable[[], AbstractContextManager[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    held: Callable[[], AbstractContextManager[object]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     said: list[str] = []
-    with held(), pytest.raises(StageRefused), alone_in(tmp_path, lambda: True, said.append):
+    with held(), pytest.raises(StageRefused), workspace_lock(tmp_path, lambda: True, said.append):
         pass
-    with alone_in(tmp_path, lambda: bool(said), said.append), at_work():
+    with workspace_lock(tmp_path, lambda: bool(said), said.append), at_work():
         pass
-    with held(), pytest.raises(StageRefused), alone_in(tmp_path, lambda: bool(said), said.append):
+    with (
+        held(),
+        pytest.raises(StageRefused),
+        workspace_lock(tmp_path, lambda: bool(said), said.append),
+    ):
         pass
     assert said == [f"another run works in {tmp_path}: waiting for its end"]
 
 
-def test_the_parameters_of_the_user_are_known_while_a_run_overrides_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_parameters_of_the_user_are_known_while_a_run_overrides_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     params = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
     original = params.read_text()
@@ -357,10 +454,16 @@ def test_a_path_that_breaks_dvc_is_named(name: str, tmp_path: Path) -> None:
     folder = tmp_path / name / "repository"
     folder.mkdir(parents=True)
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    assert workplace_cure(folder) == (f"DVC cannot work below a folder with braces in its name: rename {name!r} or move the repository")
+    assert (
+        workplace_cure(folder)
+        == f"DVC cannot work below a folder with braces in its name: rename {name!r} or move the"
+        " repository"
+    )
 
 
-@pytest.mark.parametrize("name", ["a?b", "a$HOME", "a b", "a%20b", "a#b", "a'b", 'a"b', "a&b", "a?uri=true", "é"])
+@pytest.mark.parametrize(
+    "name", ["a?b", "a$HOME", "a b", "a%20b", "a#b", "a'b", 'a"b', "a&b", "a?uri=true", "é"]
+)
 def test_a_workspace_finds_the_store_of_its_repository_whatever_the_path(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

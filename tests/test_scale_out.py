@@ -1,4 +1,6 @@
-"""Corpus and mixes are the same bytes in this process, on a cluster of this machine's cores and on one at an address."""
+"""Corpus and mixes are the same bytes in this process, on a cluster of this machine's cores and on
+one at an address.
+"""
 
 import os
 import shutil
@@ -17,12 +19,12 @@ import pytest
 import soundfile
 
 from echodistill.audio.files import write_wav
-from echodistill.closure import ROOT
 from echodistill.cluster import agreement, mapping, session
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.import_graph import ROOT
 from echodistill.records import Quarantined, read_rows
-from echodistill.scale_out import Pays, Serial, Threads, open_pool
+from echodistill.scale_out import ClusterThreshold, Serial, Threads, open_pool
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage
 from echodistill.stages.entry import only
@@ -31,7 +33,18 @@ from tests.dask_cluster import DaskCluster, dask_cluster, worker_processes
 from tests.test_stages import add_row, folder_of, params_of
 
 Run = Callable[[Path, str | None], None]
-KINDS = ("gauss", "crowd", "alarm", "animal", "laugh", "machine", "shower", "traffic", "water", "wind")
+KINDS = (
+    "gauss",
+    "crowd",
+    "alarm",
+    "animal",
+    "laugh",
+    "machine",
+    "shower",
+    "traffic",
+    "water",
+    "wind",
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +64,19 @@ def cluster(running: DaskCluster) -> DaskCluster:
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a manifest, some of it bad; one like the Free Spoken Digit Dataset; noise recordings."""
+    """A folder with a manifest, some of it bad; one like the Free Spoken Digit Dataset; noise
+    recordings.
+    """
     root = tmp_path_factory.mktemp("sources")
     raw = folder_of(root, good=40)
     (raw / "text.wav").write_text("no audio")
     soundfile.write(raw / "silent.wav", np.zeros(8_000), 16_000)
     soundfile.write(raw / "long.wav", np.full(64_000, 0.1), 16_000)
-    soundfile.write(raw / "stereo.flac", np.stack([tone("low", "left", 1.5), tone("high", "right", 1.5)], axis=1), 44_100)
+    soundfile.write(
+        raw / "stereo.flac",
+        np.stack([tone("low", "left", 1.5), tone("high", "right", 1.5)], axis=1),
+        44_100,
+    )
     for name in ("missing.wav", "text.wav", "silent.wav", "long.wav", "stereo.flac"):
         add_row(raw, id=name, audio_path=name)
     takes = root / "fsdd"
@@ -65,11 +84,18 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for speaker in ("anna", "ben", "cleo", "dan"):
         for digit in range(4):
             for take in range(2):
-                soundfile.write(takes / f"{digit}_{speaker}_{take}.wav", tone(WORDS[digit % 3], (speaker, digit, take), 0.15), 8_000)
+                soundfile.write(
+                    takes / f"{digit}_{speaker}_{take}.wav",
+                    tone(WORDS[digit % 3], (speaker, digit, take), 0.15),
+                    8_000,
+                )
     for kind in ("rain", "wind"):
         for number in range(4):
             (root / "noise" / kind).mkdir(parents=True, exist_ok=True)
-            write_wav(root / "noise" / kind / f"{number}.wav", tone("middle", (kind, number), 0.2 + 0.3 * number))
+            write_wav(
+                root / "noise" / kind / f"{number}.wav",
+                tone("middle", (kind, number), 0.2 + 0.3 * number),
+            )
     return root
 
 
@@ -90,9 +116,19 @@ def run(request: pytest.FixtureRequest, sources: Path, tiny_corpus: Corpus) -> R
         "folder": corpus_of(source="folder", path=str(sources / "raw")),
         "fsdd": corpus_of(source="fsdd", path=str(sources / "fsdd"), clips=few),
         "builtin": corpus_of(clips=few),
-        "mixes": mixes_of(tiny_corpus, kinds=list(KINDS), unseen=["laugh"], snrs_db=[-10, 0], train_clean_share=0.2),
+        "mixes": mixes_of(
+            tiny_corpus,
+            kinds=list(KINDS),
+            unseen=["laugh"],
+            snrs_db=[-10, 0],
+            train_clean_share=0.2,
+        ),
         "recorded noise": mixes_of(
-            tiny_corpus, kinds=["rain", "wind"], unseen=["wind"], noise="recordings", recordings=str(sources / "noise")
+            tiny_corpus,
+            kinds=["rain", "wind"],
+            unseen=["wind"],
+            noise="recordings",
+            recordings=str(sources / "noise"),
         ),
     }
     return cases[request.param]
@@ -106,13 +142,15 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def always_a_local_cluster(monkeypatch: pytest.MonkeyPatch, small_batches: None) -> None:
     for stage in (corpus_stage, mixes_stage):
-        monkeypatch.setattr(stage, "LOCAL_CLUSTER", Pays(items=1, cores=1))
+        monkeypatch.setattr(stage, "LOCAL_CLUSTER", ClusterThreshold(items=1, cores=1))
     nothing_here(monkeypatch)
 
 
 def nothing_here(monkeypatch: pytest.MonkeyPatch) -> None:
     for pool in (Serial, Threads):
-        monkeypatch.setattr(pool, "map", lambda *_arguments: pytest.fail("computed in this process"))
+        monkeypatch.setattr(
+            pool, "map", lambda *_arguments: pytest.fail("computed in this process")
+        )
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -120,7 +158,11 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_cluster_at_an_address_gives_the_same_bytes(
-    run: Run, cluster: DaskCluster, small_batches: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    cluster: DaskCluster,
+    small_batches: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run(tmp_path / "here", None)
     nothing_here(monkeypatch)
@@ -144,18 +186,29 @@ def test_a_local_cluster_gives_the_same_bytes_and_leaves_nothing(
     assert not list(ROOT.glob("dask-*"))
 
 
-@pytest.mark.parametrize(("items", "cores", "here"), [(100, 4, False), (99, 4, True), (100, 3, True)])
-def test_small_work_and_few_cores_stay_in_this_process(items: int, cores: int, here: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("items", "cores", "here"), [(100, 4, False), (99, 4, True), (100, 3, True)]
+)
+def test_small_work_and_few_cores_stay_in_this_process(
+    items: int, cores: int, here: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("echodistill.scale_out.worker_count", lambda: cores)
-    monkeypatch.setattr(session, "local_cluster", lambda: nullcontext(session.Session(None, "none", foreign=False)))  # type: ignore[arg-type]
-    with open_pool(None, Serial(), items, Pays(items=100, cores=4), str) as pool:
+    none = session.Session(None, "none", foreign=False)  # type: ignore[arg-type]
+    monkeypatch.setattr(session, "local_cluster", lambda: nullcontext(none))
+    with open_pool(None, Serial(), items, ClusterThreshold(items=100, cores=4), str) as pool:
         assert isinstance(pool, Serial) == here
 
 
-def test_bad_clips_are_put_aside_for_the_same_reasons(cluster: DaskCluster, sources: Path, tmp_path: Path) -> None:
+def test_bad_clips_are_put_aside_for_the_same_reasons(
+    cluster: DaskCluster, sources: Path, tmp_path: Path
+) -> None:
     corpus_of(source="folder", path=str(sources / "raw"))(tmp_path / "out", cluster.address)
     rows = read_rows(tmp_path / "out/quarantine.parquet", Quarantined)
-    reasons = {Path(row.row.partition(" (id")[0]).stem: row.reason for row in rows if not row.row.startswith("manifest")}
+    reasons = {
+        Path(row.row.partition(" (id")[0]).stem: row.reason
+        for row in rows
+        if not row.row.startswith("manifest")
+    }
     assert reasons.keys() == {"text", "silent", "long"}
     assert reasons["text"].startswith("not an audio file")
     assert reasons["silent"].startswith("silent")
@@ -175,7 +228,11 @@ class Killer:
 
 
 def test_a_killed_workers_batches_are_computed_again(
-    cluster: DaskCluster, tiny_corpus: Corpus, small_batches: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: DaskCluster,
+    tiny_corpus: Corpus,
+    small_batches: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = mixes_of(tiny_corpus)
     run(tmp_path / "here", None)
@@ -187,7 +244,10 @@ def test_a_killed_workers_batches_are_computed_again(
 
 
 def test_a_killed_local_worker_is_replaced(
-    tiny_corpus: Corpus, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    tiny_corpus: Corpus,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = mixes_of(tiny_corpus)
     run(tmp_path / "here", None)
@@ -204,9 +264,17 @@ def test_a_killed_local_worker_is_replaced(
     assert content(tmp_path / "cluster") == content(tmp_path / "here")
 
 
-def test_nobody_at_the_address_is_one_error(tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_at_the_address_is_one_error(
+    tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(session, "CONNECT_S", 1)
-    with pytest.raises(UserError, match=r"workers\.address tcp://127\.0\.0\.1:9: no Dask scheduler answers: start `dask scheduler`"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"workers\.address tcp://127\.0\.0\.1:9: no Dask scheduler answers: start `dask"
+            r" scheduler`"
+        ),
+    ):
         mixes_of(tiny_corpus)(tmp_path / "out", "tcp://127.0.0.1:9")
     assert not (tmp_path / "out").exists()
 
@@ -216,12 +284,18 @@ def test_a_scheduler_without_workers_is_one_error(
 ) -> None:
     running.end_workers()
     monkeypatch.setattr(session, "WORKERS_S", 0.5)
-    with pytest.raises(UserError, match=r"the scheduler has no workers: start some with `dask worker tcp://127"):
+    with pytest.raises(
+        UserError, match=r"the scheduler has no workers: start some with `dask worker tcp://127"
+    ):
         mixes_of(tiny_corpus)(tmp_path / "out", running.address)
 
 
 def test_workers_that_all_go_away_are_one_error(
-    cluster: DaskCluster, tiny_corpus: Corpus, small_batches: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: DaskCluster,
+    tiny_corpus: Corpus,
+    small_batches: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(mapping, "LOOK_S", 0.2)
     monkeypatch.setattr(mapping, "WITHOUT_WORKERS_S", 0.5)
@@ -245,32 +319,54 @@ def test_workers_with_another_package_are_refused(
     cluster: DaskCluster, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = distributed.versions._version_cached
-    monkeypatch.setattr(distributed.versions, "_version_cached", lambda name: "0.1" if name == "soxr" else here(name))
-    with pytest.raises(UserError, match=r"worker tcp://.* has soxr [\d.]+, this machine 0\.1: .*Install requirements\.lock"):
+    monkeypatch.setattr(
+        distributed.versions,
+        "_version_cached",
+        lambda name: "0.1" if name == "soxr" else here(name),
+    )
+    with pytest.raises(
+        UserError,
+        match=r"worker tcp://.* has soxr [\d.]+, this machine 0\.1: .*Install requirements\.lock",
+    ):
         mixes_of(tiny_corpus)(tmp_path / "out", cluster.address)
 
 
-def test_workers_with_other_code_are_refused(running: DaskCluster, tiny_corpus: Corpus, tmp_path: Path) -> None:
+def test_workers_with_other_code_are_refused(
+    running: DaskCluster, tiny_corpus: Corpus, tmp_path: Path
+) -> None:
     running.end_workers()
     shutil.copytree(ROOT / "echodistill", tmp_path / "code/echodistill")
     with (tmp_path / "code/echodistill/audio/noises.py").open("a") as file:
-        file.write("# one line more\n")
+        file.write("MORE = 1\n")
     running.start_workers(1, tmp_path / "code")
     try:
-        with pytest.raises(UserError, match=r"worker tcp://.* has other code of echodistill than this machine: install this version"):
+        with pytest.raises(
+            UserError,
+            match=(
+                r"worker tcp://.* has other code of echodistill than this machine: install this"
+                r" version"
+            ),
+        ):
             mixes_of(tiny_corpus)(tmp_path / "out", running.address)
     finally:
         running.end_workers()
 
 
-def test_workers_without_this_echodistill_are_refused(running: DaskCluster, tiny_corpus: Corpus, tmp_path: Path) -> None:
+def test_workers_without_this_echodistill_are_refused(
+    running: DaskCluster, tiny_corpus: Corpus, tmp_path: Path
+) -> None:
     running.end_workers()
     (tmp_path / "code/echodistill").mkdir(parents=True)
     # not an empty package: an editable installation would fill its gaps
-    (tmp_path / "code/echodistill/__init__.py").write_text("raise ModuleNotFoundError('echodistill')")
+    (tmp_path / "code/echodistill/__init__.py").write_text(
+        "raise ModuleNotFoundError('echodistill')"
+    )
     running.start_workers(1, tmp_path / "code")
     try:
-        with pytest.raises(UserError, match=r"a worker cannot load echodistill\.cluster\.agreement: install this version"):
+        with pytest.raises(
+            UserError,
+            match=r"a worker cannot load echodistill\.cluster\.agreement: install this version",
+        ):
             mixes_of(tiny_corpus)(tmp_path / "out", running.address)
     finally:
         running.end_workers()
@@ -280,7 +376,9 @@ def test_workers_that_compute_other_bytes_are_refused(
     cluster: DaskCluster, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(agreement, "_results", lambda _probe: "what another processor gives")
-    with pytest.raises(UserError, match=r"worker tcp://.* does not compute the same bytes as this machine"):
+    with pytest.raises(
+        UserError, match=r"worker tcp://.* does not compute the same bytes as this machine"
+    ):
         mixes_of(tiny_corpus)(tmp_path / "out", cluster.address)
 
 
@@ -297,7 +395,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_worker_outlives_the_process_that_started_it(number: signal.Signals, tmp_path: Path) -> None:
+def test_no_worker_outlives_the_process_that_started_it(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     (tmp_path / "scratch").mkdir()
     (tmp_path / "idle.py").write_text(IDLE_CLUSTER)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "scratch")}
@@ -308,7 +408,9 @@ def test_no_worker_outlives_the_process_that_started_it(number: signal.Signals, 
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job starts with it ignored
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a background job starts with it ignored
     ) as process:
         assert process.stdout
         assert process.stdout.readline() == "up\n"

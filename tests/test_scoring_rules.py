@@ -1,4 +1,6 @@
-"""The benchmarks' own rules beside our parser: tables of responses on which they differ, and on which they agree."""
+"""The benchmarks' own rules beside our parser: tables of responses on which they differ, and on
+which they agree.
+"""
 
 import pytest
 from hypothesis import given
@@ -33,7 +35,14 @@ CASES: list[tuple[Rule, str, tuple[str, ...], str, bool, bool]] = [
     (mmau_words, "A woman.", MAN, "a woman", True, True),
     (mmau_words, "B", MAN, "a woman", False, True),
     (mmau_words, "(B) a woman", MAN, "a woman", True, True),
-    (mmau_words, "(A) Man", ("Man", "A child"), "Man", False, True),  # the letter is a word of the wrong choice
+    (
+        mmau_words,
+        "(A) Man",
+        ("Man", "A child"),
+        "Man",
+        False,
+        True,
+    ),  # the letter is a word of the wrong choice
     (mmau_words, "A woman, not a man", MAN, "a woman", False, True),
     (mmau_words, "It is a woman who talks of a child", MAN, "a woman", False, False),
     (mmau_words, "woman a", MAN, "a woman", True, False),
@@ -59,8 +68,22 @@ CASES: list[tuple[Rule, str, tuple[str, ...], str, bool, bool]] = [
     (voicebench_phrases, "I would choose option B", MAN, "a woman", True, True),
     (voicebench_phrases, "<2> The correct answer is: **B", MAN, "a woman", True, True),
     (voicebench_phrases, "Not a, but b.", MAN, "a man", True, False),
-    (voicebench_phrases, "The answer is a woman.", MAN, "a man", True, False),  # an answer A, by its article
-    (voicebench_phrases, "The answer is child", MAN, "a child", True, False),  # an answer C, by its first letter
+    (
+        voicebench_phrases,
+        "The answer is a woman.",
+        MAN,
+        "a man",
+        True,
+        False,
+    ),  # an answer A, by its article
+    (
+        voicebench_phrases,
+        "The answer is child",
+        MAN,
+        "a child",
+        True,
+        False,
+    ),  # an answer C, by its first letter
     (voicebench_phrases, "a woman", MAN, "a woman", False, True),  # the published script guesses
     (voicebench_phrases, "D.", MAN, "a child", False, False),
     (r1_aqa_tag, "<answer>a woman</answer>", MAN, "a woman", True, True),
@@ -90,12 +113,16 @@ CASES: list[tuple[Rule, str, tuple[str, ...], str, bool, bool]] = [
 
 
 @pytest.mark.parametrize(("rule", "response", "choices", "answer", "theirs", "own"), CASES)
-def test_what_counts_as_right(rule: Rule, response: str, choices: tuple[str, ...], answer: str, theirs: bool, own: bool) -> None:
+def test_what_counts_as_right(
+    rule: Rule, response: str, choices: tuple[str, ...], answer: str, theirs: bool, own: bool
+) -> None:
     assert rule(response, choices, answer) is theirs
     assert ours(response, choices, answer) is own
 
 
-EVERY_RULE = sorted({rule for rules in RULES.values() for rule in rules.values()}, key=lambda rule: rule.__name__)
+EVERY_RULE = sorted(
+    {rule for rules in RULES.values() for rule in rules.values()}, key=lambda rule: rule.__name__
+)
 
 
 @pytest.mark.parametrize("rule", EVERY_RULE, ids=lambda rule: rule.__name__)
@@ -108,23 +135,39 @@ def test_every_benchmark_has_its_rules() -> None:
     assert set(RULES) == set(LAYOUTS)
 
 
-CHOICES = st.lists(st.text(min_size=1, max_size=8).filter(str.strip), min_size=2, max_size=6, unique=True)
+CHOICES = st.lists(
+    st.text(min_size=1, max_size=8).filter(str.strip), min_size=2, max_size=6, unique=True
+)
 
 
 @given(response=st.text(max_size=40), choices=CHOICES, data=st.data())
-def test_any_response_is_right_or_wrong(response: str, choices: list[str], data: st.DataObject) -> None:
+def test_any_response_is_right_or_wrong(
+    response: str, choices: list[str], data: st.DataObject
+) -> None:
     right = data.draw(st.sampled_from(choices))
     for rules in RULES.values():
         for rule in rules.values():
             assert rule(response, choices, right) in (True, False)
 
 
-@given(choices=st.lists(st.from_regex(r"[e-z]{3,8}", fullmatch=True), min_size=2, max_size=4, unique=True), data=st.data())
-def test_a_plain_answer_is_right_and_a_plain_wrong_one_wrong(choices: list[str], data: st.DataObject) -> None:
+@given(
+    choices=st.lists(
+        st.from_regex(r"[e-z]{3,8}", fullmatch=True), min_size=2, max_size=4, unique=True
+    ),
+    data=st.data(),
+)
+def test_a_plain_answer_is_right_and_a_plain_wrong_one_wrong(
+    choices: list[str], data: st.DataObject
+) -> None:
     """By letter where the rule goes by letters, else by text."""
-    right, said = data.draw(st.integers(0, len(choices) - 1)), data.draw(st.integers(0, len(choices) - 1))
+    right, said = (
+        data.draw(st.integers(0, len(choices) - 1)),
+        data.draw(st.integers(0, len(choices) - 1)),
+    )
     for rule in (first_or_last_letter, voicebench_phrases, seen_first_letter):
         assert rule("ABCD"[said], choices, choices[right]) == (said == right)
     for rule in (mmau_words, r1_aqa_tag, echodistill_first_choice):
         assert rule(choices[said], choices, choices[right]) == (said == right)
-    assert mmau_words_lettered(f"({'ABCD'[said]}) {choices[said]}", choices, choices[right]) == (said == right)
+    assert mmau_words_lettered(f"({'ABCD'[said]}) {choices[said]}", choices, choices[right]) == (
+        said == right
+    )

@@ -1,4 +1,6 @@
-"""The platform on one machine: made once, kept secret, up and down whole, back after a kill without loss."""
+"""The platform on one machine: made once, kept secret, up and down whole, back after a kill without
+loss.
+"""
 
 import json
 import os
@@ -25,7 +27,9 @@ from tests.seaweed import ten_ports
 
 ROOT = Path(__file__).parents[1]
 DEAD_PROXIES = {
-    **dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9"),
+    **dict.fromkeys(
+        ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9"
+    ),
     **dict.fromkeys(("all_proxy", "ALL_PROXY"), "socks5://127.0.0.1:9"),
 }
 """Nobody answers there: what goes through a proxy does not arrive."""
@@ -33,10 +37,18 @@ DEAD_PROXIES = {
 
 def command(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     others = ("AWS_", "MLFLOW_", "PREFECT_", "no_proxy", "NO_PROXY")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(others)} | DEAD_PROXIES
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(others)
+    } | DEAD_PROXIES
     whole = [sys.executable, "-m", "echodistill.cli", "services", *arguments]
     result = subprocess.run(
-        whole, cwd=folder, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=400
+        whole,
+        cwd=folder,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
     )
     assert not check or result.returncode == 0, result.stdout + result.stderr
     return result
@@ -76,11 +88,19 @@ def test_everything_listens_on_loopback_and_no_secret_is_on_a_command_line(tmp_p
 @pytest.mark.parametrize("name", ["a?b", "a%20b"])
 def test_databases_stay_in_the_repository_whatever_its_name(name: str, tmp_path: Path) -> None:
     settings = make_settings(9000, tmp_path / name / ".echodistill/services")
-    said = " ".join(" ".join((*service.command, *service.environment.values())) for service in services(settings))
-    addresses = [word for word in f"{said} {mlflow_auth_config(settings)}".split() if word.startswith("sqlite")]
+    said = " ".join(
+        " ".join((*service.command, *service.environment.values()))
+        for service in services(settings)
+    )
+    addresses = [
+        word
+        for word in f"{said} {mlflow_auth_config(settings)}".split()
+        if word.startswith("sqlite")
+    ]
     assert len(addresses) == 3
     assert {address.partition(":///")[2] for address in addresses} == {
-        f".echodistill/services/{file}" for file in ("mlflow/mlflow.db", "mlflow/auth.db", "prefect/prefect.db")
+        f".echodistill/services/{file}"
+        for file in ("mlflow/mlflow.db", "mlflow/auth.db", "prefect/prefect.db")
     }
 
 
@@ -90,12 +110,17 @@ def test_databases_stay_in_the_repository_whatever_its_name(name: str, tmp_path:
         ({}, "127.0.0.1,localhost,::1"),
         ({"no_proxy": ""}, "127.0.0.1,localhost,::1"),
         ({"NO_PROXY": "example.org, .corp"}, "example.org,.corp,127.0.0.1,localhost,::1"),
-        ({"no_proxy": "localhost", "NO_PROXY": "example.org"}, "localhost,example.org,127.0.0.1,::1"),
+        (
+            {"no_proxy": "localhost", "NO_PROXY": "example.org"},
+            "localhost,example.org,127.0.0.1,::1",
+        ),
         ({"no_proxy": "*"}, "*,127.0.0.1,localhost,::1"),
         ({"NO_PROXY": "127.0.0.1,localhost,::1"}, "127.0.0.1,localhost,::1"),
     ],
 )
-@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "https_proxy"])
+@pytest.mark.parametrize(
+    "name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "https_proxy"]
+)
 def test_loopback_is_excepted_from_every_proxy_and_nothing_else_is_changed(
     given: dict[str, str], expected: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +148,11 @@ def test_only_a_proxy_of_the_kind_socks_is_kept_from_the_services() -> None:
         "NO_PROXY": "socks.example",
         "X": "socks",
     }
-    assert without_socks(given) == {"HTTPS_PROXY": "http://a:1", "NO_PROXY": "socks.example", "X": "socks"}
+    assert without_socks(given) == {
+        "HTTPS_PROXY": "http://a:1",
+        "NO_PROXY": "socks.example",
+        "X": "socks",
+    }
 
 
 @pytest.fixture(scope="module")
@@ -163,11 +192,14 @@ def test_all_is_up_and_nobody_gets_in_without_a_password(platform: Path) -> None
         "worker-gpu",
     ]
     env = exported(platform)
-    runs = f"{env['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
+    by_name = "api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
+    runs = f"{env['MLFLOW_TRACKING_URI']}/{by_name}"
     flows = f"{env['PREFECT_API_URL']}/admin/version"
     assert (answer(runs), answer(runs, "admin:password1234")) == (401, 401)
     assert answer(runs, f"admin:{env['MLFLOW_TRACKING_PASSWORD']}") == 200
-    assert answer(runs, "admin:password1234") == 401, "the right one is remembered, a wrong one is not"
+    assert answer(runs, "admin:password1234") == 401, (
+        "the right one is remembered, a wrong one is not"
+    )
     assert answer(flows) == 401
     assert answer(flows, env["PREFECT_API_AUTH_STRING"]) == 200
     assert answer(env["AWS_ENDPOINT_URL_S3"] + "/echodistill") == 403
@@ -175,42 +207,62 @@ def test_all_is_up_and_nobody_gets_in_without_a_password(platform: Path) -> None
 
 def test_mlflow_starts_no_processes_for_jobs_that_nobody_gives_it(platform: Path) -> None:
     mlflow = json.loads((platform / ".echodistill/services/processes.json").read_text())["mlflow"]
-    started = [" ".join(each.cmdline()) for each in psutil.Process(mlflow["pid"]).children(recursive=True)]
+    started = [
+        " ".join(each.cmdline()) for each in psutil.Process(mlflow["pid"]).children(recursive=True)
+    ]
     assert any("uvicorn" in each for each in started)
     assert not [each for each in started if "jobs" in each]
 
 
 def test_no_log_holds_a_secret(platform: Path) -> None:
-    secrets = json.loads((platform / ".echodistill/services/settings.json").read_text())["credentials"]
+    secrets = json.loads((platform / ".echodistill/services/settings.json").read_text())[
+        "credentials"
+    ]
     for log in (platform / ".echodistill/services/logs").iterdir():
         text = log.read_text(errors="replace")
-        assert not [name for name, value in secrets.items() if name != "s3_access_key" and value in text], log.name
+        assert not [
+            name for name, value in secrets.items() if name != "s3_access_key" and value in text
+        ], log.name
 
 
 def test_killed_services_come_back_with_what_they_had(platform: Path) -> None:
     env = os.environ | DEAD_PROXIES | exported(platform)
     code = (
-        "import mlflow; from mlflow import MlflowClient; c = MlflowClient(); e = c.create_experiment('kept')\n"
-        "r = c.create_run(e).info.run_id; c.log_text(r, 'hello', 'a.txt'); print(r)"
+        "import mlflow; from mlflow import MlflowClient; c = MlflowClient(); e ="
+        " c.create_experiment('kept')\nr = c.create_run(e).info.run_id; c.log_text(r, 'hello',"
+        " 'a.txt'); print(r)"
     )
-    run_id = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout.split()[-1]
+    run_id = subprocess.run(
+        [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
+    ).stdout.split()[-1]
     known = json.loads((platform / ".echodistill/services/processes.json").read_text())
     for entry in known.values():
-        psutil.Process(entry["pid"]).send_signal(signal.SIGKILL)  # children live on, with their ports
+        # children live on, with their ports
+        psutil.Process(entry["pid"]).send_signal(signal.SIGKILL)
     assert command(platform, "status", check=False).returncode == 1
     command(platform, "up")
     code = f"import mlflow; print(mlflow.artifacts.load_text('runs:/{run_id}/a.txt'))"
-    assert "hello" in subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout
+    assert (
+        "hello"
+        in subprocess.run(
+            [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
+        ).stdout
+    )
 
 
 def test_down_leaves_no_process_and_a_taken_port_is_named(platform: Path) -> None:
     command(platform, "down")
     here = str(platform / ".echodistill/services")
-    left = [process for process in psutil.process_iter(["cmdline"]) if here in " ".join(process.info["cmdline"] or [])]
+    left = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if here in " ".join(process.info["cmdline"] or [])
+    ]
     assert left == []
     port = read_settings(platform / ".echodistill/services").ports.prefect
     with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that just ended do not hold it
+        # connections that just ended do not hold it
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", port))
         other.listen()
         result = command(platform, "up", check=False)

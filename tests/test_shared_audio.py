@@ -1,4 +1,6 @@
-"""Rows that hear the same clip are encoded once: same outputs, same gradients, fewer rows computed."""
+"""Rows that hear the same clip are encoded once: same outputs, same gradients, fewer rows
+computed.
+"""
 
 import copy
 from typing import Any
@@ -15,7 +17,10 @@ CLIPS = [tone("low", "a", 0.4), tone("high", "b", 0.5), tone("low", "c", 0.3)]
 
 
 def batch_of(llm: AudioLLM, copies: int) -> PromptBatch:
-    prompts = [Prompt(np.asarray(clip, np.float32), "Which tone?", ("low", "middle", "high")) for clip in CLIPS]
+    prompts = [
+        Prompt(np.asarray(clip, np.float32), "Which tone?", ("low", "middle", "high"))
+        for clip in CLIPS
+    ]
     return encode(llm, prompts).repeat(copies)
 
 
@@ -28,7 +33,9 @@ def without_sharing(llm: AudioLLM) -> Any:
 
 def rows_computed(model: Any) -> list[int]:
     counted: list[int] = []
-    model.model.audio_tower.conv1.register_forward_hook(lambda _module, _args, output: counted.append(output.shape[0]))
+    model.model.audio_tower.conv1.register_forward_hook(
+        lambda _module, _args, output: counted.append(output.shape[0])
+    )
     return counted
 
 
@@ -44,7 +51,16 @@ def test_outputs_and_gradients_are_those_of_every_row_computed(tiny_llm: AudioLL
         model.train()
         logits = score(model, batch, ids, mask, [])
         (logits.double() * weights).sum().backward()
-        found.append((logits, {name: value.grad for name, value in model.named_parameters() if value.grad is not None}))
+        found.append(
+            (
+                logits,
+                {
+                    name: value.grad
+                    for name, value in model.named_parameters()
+                    if value.grad is not None
+                },
+            )
+        )
     assert counted == ([3], [12])
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-5)
     assert found[0][1].keys() == found[1][1].keys()
@@ -74,7 +90,9 @@ def test_equal_rows_may_stand_apart(tiny_llm: AudioLLM) -> None:
     batch = batch_of(tiny_llm, 2)
     order = torch.tensor([0, 2, 4, 5, 1, 3])
     apart = PromptBatch(
-        batch.input_ids[order], batch.attention_mask[order], {name: value[order] for name, value in batch.features.items()}
+        batch.input_ids[order],
+        batch.attention_mask[order],
+        {name: value[order] for name, value in batch.features.items()},
     )
     ids = torch.full((6, 1), 7)
     found, wanted = (score(one, apart, ids, torch.ones_like(ids), []) for one in (model, plain))
@@ -83,7 +101,10 @@ def test_equal_rows_may_stand_apart(tiny_llm: AudioLLM) -> None:
 
 
 def test_rows_of_one_sum_are_told_apart() -> None:
-    columns = [torch.tensor([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [0.0, 3.0]]), torch.tensor([[1], [1], [1], [1]])]
+    columns = [
+        torch.tensor([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [0.0, 3.0]]),
+        torch.tensor([[1], [1], [1], [1]]),
+    ]
     first, place = _first_and_place(columns)
     for row in range(4):
         assert torch.equal(columns[0][first[place[row]]], columns[0][row])

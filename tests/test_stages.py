@@ -1,4 +1,6 @@
-"""Stages in one process: bad input is put aside and counted, killed work goes on, faults are one line."""
+"""Stages in one process: bad input is put aside and counted, killed work goes on, faults are one
+line.
+"""
 
 import errno
 import importlib
@@ -14,13 +16,13 @@ import pytest
 import soundfile
 import yaml
 
-from echodistill.answering.journal import Item, answer_items
 from echodistill.datasets import encoding
 from echodistill.datasets.sources import SourceFailed
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.inference.resumable import Item, answer_items
 from echodistill.models.audio_llm import AudioLLM, Prompt
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Quarantined, read_rows
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage
@@ -58,7 +60,13 @@ def folder_of(tmp_path: Path, good: int = 12) -> Path:
 
 
 def add_row(folder: Path, **row: Any) -> None:
-    whole = {"id": "bad", "audio_path": "bad.wav", "question": "Which?", "choices": list(WORDS), "answer": "low"} | row
+    whole = {
+        "id": "bad",
+        "audio_path": "bad.wav",
+        "question": "Which?",
+        "choices": list(WORDS),
+        "answer": "low",
+    } | row
     with (folder / "manifest.jsonl").open("a") as file:
         file.write(json.dumps(whole) + "\n")
 
@@ -84,13 +92,27 @@ BAD: dict[str, Any] = {
     "silent": (lambda path: soundfile.write(path, np.zeros(8_000), 16_000), "silent"),
     "constant": (lambda path: soundfile.write(path, np.full(8_000, 0.3), 16_000), "silent"),
     "page": (lambda path: path.write_text("<!DOCTYPE html><html>"), "web page (HTML)"),
-    "pointer": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"), "Git LFS pointer"),
-    "voice message": (lambda path: path.write_bytes(b"#!AMR\n" + bytes(99)), "convert it: `ffmpeg -i"),
+    "pointer": (
+        lambda path: path.write_text(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+        ),
+        "Git LFS pointer",
+    ),
+    "voice message": (
+        lambda path: path.write_bytes(b"#!AMR\n" + bytes(99)),
+        "convert it: `ffmpeg -i",
+    ),
     "pipe": (lambda path: os.mkfifo(path), "a named pipe (FIFO)"),
     "folder": (lambda path: path.mkdir(), "a folder, not a recording"),
     "short": (lambda path: soundfile.write(path, np.full(100, 0.1), 16_000), "min_duration_s"),
-    "long": (lambda path: soundfile.write(path, np.full(64_000, 0.1), 16_000), "longer than the allowed 1.2 s (corpus.max_duration_s)"),
-    "nan": (lambda path: soundfile.write(path, np.full(8_000, np.nan), 16_000, subtype="FLOAT"), "NaN"),
+    "long": (
+        lambda path: soundfile.write(path, np.full(64_000, 0.1), 16_000),
+        "longer than the allowed 1.2 s (corpus.max_duration_s)",
+    ),
+    "nan": (
+        lambda path: soundfile.write(path, np.full(8_000, np.nan), 16_000, subtype="FLOAT"),
+        "NaN",
+    ),
 }
 
 
@@ -116,9 +138,15 @@ def test_a_duplicate_id_and_a_stray_answer_are_put_aside(tmp_path: Path) -> None
     assert any("purple" in reason for reason in reasons)
 
 
-def test_a_source_that_fails_stops_the_stage_and_quarantines_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_fails_stops_the_stage_and_quarantines_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = folder_of(tmp_path)
-    monkeypatch.setattr(encoding, "dbfs", lambda _waveform: (_ for _ in ()).throw(SourceFailed("the synthesiser died")))
+    monkeypatch.setattr(
+        encoding,
+        "dbfs",
+        lambda _waveform: (_ for _ in ()).throw(SourceFailed("the synthesiser died")),
+    )
     with pytest.raises(SourceFailed, match="the synthesiser died"):
         make(folder, tmp_path / "out", max_quarantined_share=1.0)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
@@ -131,25 +159,33 @@ def test_every_question_of_a_bad_clip_is_counted(tmp_path: Path) -> None:
         add_row(folder, id=f"bad{number}", question=f"Which, number {number}?")
     made = make(folder, tmp_path / "out")
     assert len(made.questions) == 40
-    assert len({row.row for row in read_rows(tmp_path / "out/quarantine.parquet", Quarantined)}) == 3
+    assert (
+        len({row.row for row in read_rows(tmp_path / "out/quarantine.parquet", Quarantined)}) == 3
+    )
 
 
 @pytest.mark.parametrize("writer", ["safetensors", "torch"])
 def test_a_full_disk_under_a_models_writer_is_one_error(writer: str, tmp_path: Path) -> None:
-    """These raise errors of their own, no OSError. The disk's end is simulated by the largest file this process may write."""
+    """These raise errors of their own, no OSError. The disk's end is simulated by the largest file
+    this process may write.
+    """
     code = (
-        "import resource, signal, sys, torch; from pathlib import Path\n"
-        "from echodistill.atomic import atomic_path; from echodistill.errors import UserError\n"
-        "from safetensors.torch import save_file\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "save = {'safetensors': lambda t, p: save_file({'t': t}, p), 'torch': torch.save}[sys.argv[1]]\n"
-        "try:\n"
-        "    with atomic_path(Path('model.bin')) as temporary: save(torch.zeros(1_000_000), temporary)\n"
-        "except UserError as error: print('UserError', error)\n"
+        "import resource, signal, sys, torch; from pathlib import Path\nfrom echodistill.atomic"
+        " import atomic_path; from echodistill.errors import UserError\nfrom safetensors.torch"
+        " import save_file\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        " resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\nsave = {'safetensors':"
+        " lambda t, p: save_file({'t': t}, p), 'torch': torch.save}[sys.argv[1]]\ntry:\n    with"
+        " atomic_path(Path('model.bin')) as temporary: save(torch.zeros(1_000_000),"
+        " temporary)\nexcept UserError as error: print('UserError', error)\n"
     )
     command = [sys.executable, "-c", code, writer]
     found = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert found.stdout.startswith("UserError cannot write model.bin: ")
     assert not list(tmp_path.iterdir())
@@ -163,7 +199,9 @@ def test_too_much_that_is_bad_stops_and_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
-def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = folder_of(tmp_path)
 
     def full(*_args: Any) -> None:
@@ -211,9 +249,13 @@ def test_a_stage_cannot_read_parameters_it_does_not_declare() -> None:
         _ = view.mixes.snrs_db
 
 
-def test_only_a_stage_that_works_on_workers_is_given_their_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_stage_that_works_on_workers_is_given_their_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw | {"workers": {"address": "tcp://host:8786"}}))
+    (tmp_path / "params.yaml").write_text(
+        yaml.safe_dump(raw | {"workers": {"address": "tcp://host:8786"}})
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["stage", "out"])
     given: list[tuple[Path, str]] = []
@@ -227,9 +269,21 @@ def test_only_a_stage_that_works_on_workers_is_given_their_address(tmp_path: Pat
 
 
 def test_arguments_are_read_by_a_stages_own_signature() -> None:
-    def judge(_params: Params, part: Literal["left"] | Literal["right", "up"], seed: int, out: Path, *against: Path) -> None: ...
+    def judge(
+        _params: Params,
+        part: Literal["left"] | Literal["right", "up"],
+        seed: int,
+        out: Path,
+        *against: Path,
+    ) -> None: ...
 
-    assert arguments_of(judge, ["right", "7", "a/b", "c", "d"]) == ["right", 7, Path("a/b"), Path("c"), Path("d")]
+    assert arguments_of(judge, ["right", "7", "a/b", "c", "d"]) == [
+        "right",
+        7,
+        Path("a/b"),
+        Path("c"),
+        Path("d"),
+    ]
     usage = r"usage: judge left\|right\|up SEED OUT AGAINST \.\.\.$"
     with pytest.raises(UserError, match=f"^'middle' is none of them. {usage}"):
         arguments_of(judge, ["middle", "7", "a", "b"])
@@ -238,7 +292,10 @@ def test_arguments_are_read_by_a_stages_own_signature() -> None:
     with pytest.raises(UserError, match=f"^{usage}"):
         arguments_of(judge, ["left", "7", "a"])
 
-    stages = {path.stem for path in (ROOT / "echodistill/stages").glob("*.py")} - {"__init__", "entry"}
+    stages = {path.stem for path in (ROOT / "echodistill/stages").glob("*.py")} - {
+        "__init__",
+        "entry",
+    }
     for name in sorted(stages):
         stage = getattr(importlib.import_module(f"echodistill.stages.{name}"), name)
         with pytest.raises(UserError, match=rf"^usage: {name} \S"):
@@ -260,13 +317,18 @@ def test_warm_references_need_no_model_call(
     monkeypatch.setenv("ECHODISTILL_CACHE", str(tmp_path / "cache"))
     params = only(params_of(generation={"max_new_tokens": 3}), ("seed", "generation", "references"))
     references_stage.references(params, tmp_path / "cold", tiny_corpus.folder, base)
-    monkeypatch.setattr("echodistill.teacher.folder.teach", lambda *_args, **_options: pytest.fail("the model was asked"))
+    monkeypatch.setattr(
+        "echodistill.teacher.folder.generate_targets",
+        lambda *_args, **_options: pytest.fail("the model was asked"),
+    )
     references_stage.references(params, tmp_path / "warm", tiny_corpus.folder, base)
     for name in ("references.parquet", "distributions.safetensors"):
         assert (tmp_path / "cold" / name).read_bytes() == (tmp_path / "warm" / name).read_bytes()
 
 
-def test_killed_answering_goes_on_where_it_stopped(tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:
+def test_killed_answering_goes_on_where_it_stopped(
+    tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus
+) -> None:
     asked: list[str] = []
 
     def item(clip_id: str) -> Item:

@@ -1,4 +1,6 @@
-"""Folders: one key stands for all files, the same files give the same key, and what is no longer as it was is named."""
+"""Folders: one key stands for all files, the same files give the same key, and what is no longer as
+it was is named.
+"""
 
 import json
 import random
@@ -26,8 +28,12 @@ from tests.storage_fixtures import PART, keys_in, metadata_of, overwrite, write
 SIZES = {"a.bin": 100, "deep/er/b.bin": 200, "deep/ä c.bin": 0, "large.bin": PART + 10}
 ENTRIES = st.lists(
     st.builds(
-        lambda path, sha256, size: Entry(path, size, sha256, f"p/models/{sha256[:2]}/{sha256}", "sum="),
-        st.from_regex(r"[a-zä ]{1,6}(/[a-z.]{1,4}x)?", fullmatch=True).filter(lambda path: path.strip() == path),
+        lambda path, sha256, size: Entry(
+            path, size, sha256, f"p/models/{sha256[:2]}/{sha256}", "sum="
+        ),
+        st.from_regex(r"[a-zä ]{1,6}(/[a-z.]{1,4}x)?", fullmatch=True).filter(
+            lambda path: path.strip() == path
+        ),
         st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
         st.integers(0, 2**50),
     ),
@@ -44,7 +50,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_a_folder_comes_back(store: Store, folder: Path, tmp_path: Path) -> None:
@@ -76,10 +86,14 @@ def test_the_manifest_comes_last(proxied: Store, proxy: Proxy, folder: Path) -> 
 
 @settings(max_examples=30)
 @given(ENTRIES, st.randoms())
-def test_a_manifest_is_deterministic_and_read_back(entries: list[Entry], order: random.Random) -> None:
+def test_a_manifest_is_deterministic_and_read_back(
+    entries: list[Entry], order: random.Random
+) -> None:
     shuffled = order.sample(entries, len(entries))
     assert manifest_bytes(shuffled) == manifest_bytes(entries)
-    assert parse_manifest(manifest_bytes(shuffled), "m") == sorted(entries, key=lambda entry: entry.path)
+    assert parse_manifest(manifest_bytes(shuffled), "m") == sorted(
+        entries, key=lambda entry: entry.path
+    )
 
 
 @pytest.mark.parametrize("path", ["../a", "/etc/a", "a/../../b", "", "a\\..\\b"])
@@ -89,7 +103,9 @@ def test_a_manifest_cannot_write_outside_its_folder(path: str) -> None:
         parse_manifest(manifest_bytes([entry]), "m")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"files": [1]}', b'{"files": [{"path": "a"}]}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"files": [1]}', b'{"files": [{"path": "a"}]}', b"\xff"]
+)
 def test_what_is_no_manifest_is_told(content: bytes) -> None:
     with pytest.raises(UserError, match="m is not a manifest"):
         parse_manifest(content, "m")
@@ -106,7 +122,9 @@ def test_an_empty_folder_is_told(store: Store, tmp_path: Path) -> None:
         publish_folder(store, "reports", tmp_path, {})
 
 
-def test_a_folder_with_a_damaged_object_does_not_appear(store: Store, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_with_a_damaged_object_does_not_appear(
+    store: Store, folder: Path, tmp_path: Path
+) -> None:
     key = publish_folder(store, "reports", folder, {})
     entry = read_manifest(store, key)[0]
     overwrite(store, entry.key, b"x" * entry.size)
@@ -115,7 +133,9 @@ def test_a_folder_with_a_damaged_object_does_not_appear(store: Store, folder: Pa
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_verifying_names_what_is_missing_or_damaged(store: Store, proxied: Store, proxy: Proxy, folder: Path) -> None:
+def test_verifying_names_what_is_missing_or_damaged(
+    store: Store, proxied: Store, proxy: Proxy, folder: Path
+) -> None:
     key = publish_folder(store, "models", folder, {})
     states = {state.path: state.state for state in verify_folder(proxied, key)}
     assert states == {".": "ok"} | dict.fromkeys(SIZES, "ok")
@@ -139,7 +159,9 @@ def test_verifying_names_what_is_missing_or_damaged(store: Store, proxied: Store
     assert [(row.path, row.state) for row in verify_folder(store, key)] == [(".", "missing")]
 
 
-def test_reading_everything_can_be_asked_for(store: Store, proxied: Store, proxy: Proxy, folder: Path) -> None:
+def test_reading_everything_can_be_asked_for(
+    store: Store, proxied: Store, proxy: Proxy, folder: Path
+) -> None:
     key = publish_folder(store, "models", folder, {})
     assert {row.state for row in verify_folder(proxied, key, read=True)} == {"ok"}
     assert proxy.count("GET") == 1 + len(SIZES)

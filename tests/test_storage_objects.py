@@ -1,4 +1,6 @@
-"""Publishing and fetching single files: content-addressed, verified at both ends, resumed after cuts, safe among several."""
+"""Publishing and fetching single files: content-addressed, verified at both ends, resumed after
+cuts, safe among several.
+"""
 
 import hashlib
 import os
@@ -31,7 +33,8 @@ from echodistill.storage.objects import publish_file
 from echodistill.storage.place import place_from_environment
 from echodistill.storage import client
 client.TRANSFERS = 1
-publish_file(open_store(place_from_environment(), part_bytes=5 * 2**20), "models", Path(sys.argv[1]), {"run-id": "killed"})
+store = open_store(place_from_environment(), part_bytes=5 * 2**20)
+publish_file(store, "models", Path(sys.argv[1]), {"run-id": "killed"})
 """
 
 
@@ -43,14 +46,18 @@ def assert_comes_back(store: Store, key: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1000, PART, PART + 1, LARGE])
-def test_a_file_comes_back_and_is_sent_once(store: Store, proxied: Store, proxy: Proxy, tmp_path: Path, size: int) -> None:
+def test_a_file_comes_back_and_is_sent_once(
+    store: Store, proxied: Store, proxy: Proxy, tmp_path: Path, size: int
+) -> None:
     path = write(tmp_path / "a.bin", size)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     key = publish_file(store, "models", path, {})
     assert key == f"{store.place.prefix}/models/{digest[:2]}/{digest}"
     assert_comes_back(store, key, path)
     assert publish_file(proxied, "models", path, {}) == key
-    assert [line.split()[0] for line, _ in proxy.seen] == ["HEAD"], "what is there must be neither sent again nor read"
+    assert [line.split()[0] for line, _ in proxy.seen] == ["HEAD"], (
+        "what is there must be neither sent again nor read"
+    )
 
 
 def test_the_server_holds_the_checksums_we_expect(store: Store, tmp_path: Path) -> None:
@@ -71,10 +78,19 @@ def test_metadata_comes_back(store: Store, tmp_path: Path) -> None:
 
 
 @settings(max_examples=50)
-@given(st.dictionaries(st.from_regex(r"[a-z0-9]{1,8}(-[a-z0-9]{1,4})?", fullmatch=True), st.text(max_size=30), max_size=4))
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z0-9]{1,8}(-[a-z0-9]{1,4})?", fullmatch=True),
+        st.text(max_size=30),
+        max_size=4,
+    )
+)
 def test_metadata_is_ascii_on_the_wire(said: dict[str, str]) -> None:
     wire = encode_metadata(said)
-    assert all(value.isascii() and value.isprintable() and value == value.strip() for value in wire.values())
+    assert all(
+        value.isascii() and value.isprintable() and value == value.strip()
+        for value in wire.values()
+    )
     assert decode_metadata(wire) == said
 
 
@@ -92,8 +108,11 @@ def test_a_file_is_never_cut_into_more_parts_than_s3_takes(size: int) -> None:
 
 
 def test_a_missing_object_and_a_foreign_key_are_told(store: Store, tmp_path: Path) -> None:
-    for key, says in ((store.place.key("models", "ab" * 32), "publish it again"), ("team/x", "is not a key")):
-        with pytest.raises(UserError, match=says):
+    for key, message in (
+        (store.place.key("models", "ab" * 32), "publish it again"),
+        ("team/x", "is not a key"),
+    ):
+        with pytest.raises(UserError, match=message):
             fetch_file(store, key, tmp_path / "x")
     with pytest.raises(ValueError, match="none of the kinds"):
         store.place.key("other", "ab" * 32)
@@ -101,7 +120,9 @@ def test_a_missing_object_and_a_foreign_key_are_told(store: Store, tmp_path: Pat
 
 
 @pytest.mark.parametrize("size", [1000, LARGE])
-def test_a_damaged_object_is_found_and_publishing_replaces_it(store: Store, tmp_path: Path, size: int) -> None:
+def test_a_damaged_object_is_found_and_publishing_replaces_it(
+    store: Store, tmp_path: Path, size: int
+) -> None:
     path = write(tmp_path / "a.bin", size)
     key = publish_file(store, "models", path, {})
     damaged = bytearray(path.read_bytes())
@@ -121,7 +142,9 @@ def test_a_killed_upload_goes_on_with_the_parts_that_are_there(
     proxy.faults = [("PUT .*partNumber=3", "hang")]
     url = f"s3://{store.place.bucket}/{store.place.prefix}"
     environment = os.environ | {"ECHODISTILL_S3": url, "AWS_ENDPOINT_URL_S3": proxy.endpoint}
-    killed = subprocess.Popen([sys.executable, "-c", PUBLISH, str(path)], env=environment, cwd=Path(__file__).parents[1])
+    killed = subprocess.Popen(
+        [sys.executable, "-c", PUBLISH, str(path)], env=environment, cwd=Path(__file__).parents[1]
+    )
     try:
         assert proxy.hung.wait(30)
     finally:
@@ -133,7 +156,9 @@ def test_a_killed_upload_goes_on_with_the_parts_that_are_there(
     proxy.seen.clear()
     monkeypatch.setattr(multipart, "IDLE_S", 0.0)
     key = publish_file(proxied, "models", path, {})
-    assert [line for line, _ in proxy.seen if "partNumber" in line] == [next(line for line, _ in proxy.seen if "partNumber=3" in line)]
+    assert [line for line, _ in proxy.seen if "partNumber" in line] == [
+        next(line for line, _ in proxy.seen if "partNumber=3" in line)
+    ]
     assert proxy.count("POST .*uploads") == 0
     assert_comes_back(store, key, path)
     assert uploads_in(store) == []
@@ -141,15 +166,24 @@ def test_a_killed_upload_goes_on_with_the_parts_that_are_there(
 
 def start_upload(store: Store, key: str, parts: list[bytes]) -> str:
     where = {"Bucket": store.place.bucket, "Key": key}
-    upload_id = store.client.create_multipart_upload(**where, ChecksumAlgorithm="SHA256")["UploadId"]
+    upload_id = store.client.create_multipart_upload(**where, ChecksumAlgorithm="SHA256")[
+        "UploadId"
+    ]
     for number, part in enumerate(parts, 1):
-        store.client.upload_part(**where, UploadId=upload_id, PartNumber=number, Body=part, ChecksumAlgorithm="SHA256")
+        store.client.upload_part(
+            **where, UploadId=upload_id, PartNumber=number, Body=part, ChecksumAlgorithm="SHA256"
+        )
     return str(upload_id)
 
 
 @pytest.mark.parametrize("part", [b"x" * PART, b"short" * 10])
 def test_an_upload_that_does_not_fit_is_abandoned(
-    store: Store, proxied: Store, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: bytes
+    store: Store,
+    proxied: Store,
+    proxy: Proxy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    part: bytes,
 ) -> None:
     monkeypatch.setattr(multipart, "IDLE_S", 0.0)
     path = write(tmp_path / "a.bin", LARGE)
@@ -172,7 +206,9 @@ def test_an_upload_that_another_publisher_feeds_is_left_to_it(
 
     def another_part_comes(seconds: float) -> None:
         where = {"Bucket": store.place.bucket, "Key": key, "UploadId": upload_id}
-        store.client.upload_part(**where, PartNumber=2, Body=content[PART : 2 * PART], ChecksumAlgorithm="SHA256")
+        store.client.upload_part(
+            **where, PartNumber=2, Body=content[PART : 2 * PART], ChecksumAlgorithm="SHA256"
+        )
 
     monkeypatch.setattr(multipart.time, "sleep", another_part_comes)
     publish_file(proxied, "models", path, {})
@@ -188,7 +224,14 @@ def test_the_loser_of_a_race_keeps_what_the_winner_wrote(
     path = write(tmp_path / "a.bin", size)
     key = store.place.key("models", digest_file(path, PART).sha256)
     where = {"Bucket": store.place.bucket, "Key": key, "Metadata": {"run-id": "winner"}}
-    proxy.hooks = [(request_line, lambda: store.client.put_object(**where, Body=path.read_bytes(), ChecksumAlgorithm="SHA256"))]
+    proxy.hooks = [
+        (
+            request_line,
+            lambda: store.client.put_object(
+                **where, Body=path.read_bytes(), ChecksumAlgorithm="SHA256"
+            ),
+        )
+    ]
     assert publish_file(proxied, "models", path, {"run-id": "loser"}) == key
     assert proxy.hooks == []
     assert metadata_of(store, key) == {"run-id": "winner"}
@@ -196,7 +239,9 @@ def test_the_loser_of_a_race_keeps_what_the_winner_wrote(
     assert uploads_in(store) == []
 
 
-def test_many_publishers_at_once_agree(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_publishers_at_once_agree(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(multipart, "IDLE_S", 1.5)
     paths = [write(tmp_path / "small", 1000), write(tmp_path / "large", PART + 1)]
     gate, failures = threading.Barrier(4), []
@@ -222,15 +267,25 @@ def test_many_publishers_at_once_agree(store: Store, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "reset"])
-def test_passing_faults_are_retried(proxied: Store, proxy: Proxy, tmp_path: Path, fault: str) -> None:
+def test_passing_faults_are_retried(
+    proxied: Store, proxy: Proxy, tmp_path: Path, fault: str
+) -> None:
     path = write(tmp_path / "a.bin", PART + 1)
-    proxy.faults = [("HEAD", fault), ("PUT", fault), ("PUT", fault), ("POST .*uploadId", fault), ("GET .*models/", fault)]
+    proxy.faults = [
+        ("HEAD", fault),
+        ("PUT", fault),
+        ("PUT", fault),
+        ("POST .*uploadId", fault),
+        ("GET .*models/", fault),
+    ]
     key = publish_file(proxied, "models", path, {})
     assert_comes_back(proxied, key, path)
     assert proxy.faults == []
 
 
-@pytest.mark.parametrize(("size", "request_line"), [(1000, "PUT "), (PART + 1, r"POST .*uploadId=")])
+@pytest.mark.parametrize(
+    ("size", "request_line"), [(1000, "PUT "), (PART + 1, r"POST .*uploadId=")]
+)
 def test_an_answer_lost_after_the_deed_is_no_failure(
     proxied: Store, proxy: Proxy, tmp_path: Path, size: int, request_line: str
 ) -> None:
@@ -268,13 +323,19 @@ def test_a_full_local_disk_is_told_and_leaves_nothing(store: Store, tmp_path: Pa
     target = tmp_path / "out" / "back"
     with pytest.MonkeyPatch.context() as patch:
         plain = Path.open
-        patch.setattr(Path, "open", lambda self, *rest: plain(Path("/dev/full") if self.suffix == ".tmp" else self, *rest))
+        patch.setattr(
+            Path,
+            "open",
+            lambda self, *rest: plain(Path("/dev/full") if self.suffix == ".tmp" else self, *rest),
+        )
         with pytest.raises(UserError, match=r"No space left on device\. Free space"):
             fetch_file(store, key, target)
     assert list(target.parent.iterdir()) == []
 
 
-def test_a_file_that_changes_while_it_is_published_is_refused(store: Store, proxied: Store, proxy: Proxy, tmp_path: Path) -> None:
+def test_a_file_that_changes_while_it_is_published_is_refused(
+    store: Store, proxied: Store, proxy: Proxy, tmp_path: Path
+) -> None:
     for size in (1000, LARGE):
         path = write(tmp_path / "a.bin", size)
         proxy.hooks = [("HEAD", partial(write, path, size, seed=1))]

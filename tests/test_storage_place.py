@@ -1,4 +1,6 @@
-"""Where the store is, and what is said before any work when it cannot be used: one sentence, the cure in it, no secret."""
+"""Where the store is, and what is said before any work when it cannot be used: one sentence, the
+cure in it, no secret.
+"""
 
 import os
 import re
@@ -36,7 +38,7 @@ def test_a_place_is_read_from_its_url(url: str, bucket: str, prefix: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("url", "endpoint", "says"),
+    ("url", "endpoint", "message"),
     [
         ("http://data/a", None, "set it to s3://BUCKET/PREFIX"),
         ("data/a", None, "set it to s3://BUCKET/PREFIX"),
@@ -48,11 +50,15 @@ def test_a_place_is_read_from_its_url(url: str, bucket: str, prefix: str) -> Non
         ("s3://KEY:hush@data/a", None, "ECHODISTILL_S3 holds an '@'"),
         ("s3://data/a", "localhost:8333", "set AWS_ENDPOINT_URL_S3"),
         ("s3://data/a", "http://localhost:port", "set AWS_ENDPOINT_URL_S3"),
-        ("s3://data/a", "http://KEY:hush@localhost", "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL holds an '@'"),
+        (
+            "s3://data/a",
+            "http://KEY:hush@localhost",
+            "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL holds an '@'",
+        ),
     ],
 )
-def test_a_bad_url_is_one_clear_error(url: str, endpoint: str | None, says: str) -> None:
-    with pytest.raises(UserError, match=re.escape(says)) as caught:
+def test_a_bad_url_is_one_clear_error(url: str, endpoint: str | None, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
         parse_place(url, endpoint)
     assert "hush" not in str(caught.value)
 
@@ -91,36 +97,53 @@ def no_credentials(weed: Seaweed) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (
             lambda weed: {"AWS_SECRET_ACCESS_KEY": "hush" * 8},
             "the secret does not belong to the access key.*set AWS_ACCESS_KEY_ID and AWS_SECRET",
         ),
-        (lambda weed: {"AWS_ACCESS_KEY_ID": "nobody"}, "does not know the access key.*set AWS_ACCESS_KEY_ID"),
+        (
+            lambda weed: {"AWS_ACCESS_KEY_ID": "nobody"},
+            "does not know the access key.*set AWS_ACCESS_KEY_ID",
+        ),
         (no_credentials, "there are no S3 credentials: set AWS_ACCESS_KEY_ID"),
         (lambda weed: {"AWS_PROFILE": "nobody"}, "correct AWS_PROFILE"),
         (
-            lambda weed: {"AWS_ACCESS_KEY_ID": weed.reader_key, "AWS_SECRET_ACCESS_KEY": weed.reader_secret},
+            lambda weed: {
+                "AWS_ACCESS_KEY_ID": weed.reader_key,
+                "AWS_SECRET_ACCESS_KEY": weed.reader_secret,
+            },
             "cannot write to .*do not permit it.*have the rights granted",
         ),
     ],
 )
 def test_wrong_credentials_are_told(
-    weed: Seaweed, place: Place, monkeypatch: pytest.MonkeyPatch, change: Callable[[Seaweed], dict[str, str]], says: str
+    weed: Seaweed,
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Seaweed], dict[str, str]],
+    message: str,
 ) -> None:
     for name, value in change(weed).items():
         monkeypatch.setenv(name, value)
         if not value:
             monkeypatch.delenv(name)
-    with pytest.raises(UserError, match=says) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         check(place)
-    for secret in ("hush", weed.secret_key, weed.reader_secret, os.environ.get("AWS_SECRET_ACCESS_KEY", "hush")):
+    for secret in (
+        "hush",
+        weed.secret_key,
+        weed.reader_secret,
+        os.environ.get("AWS_SECRET_ACCESS_KEY", "hush"),
+    ):
         assert secret not in str(caught.value)
 
 
 def test_a_missing_bucket_is_told_and_not_made(place: Place, store: Store) -> None:
-    with pytest.raises(UserError, match=r"there is no bucket 'nowhere'.*create it, or correct ECHODISTILL_S3"):
+    with pytest.raises(
+        UserError, match=r"there is no bucket 'nowhere'.*create it, or correct ECHODISTILL_S3"
+    ):
         check(replace(place, bucket="nowhere"))
     assert "nowhere" not in [row["Name"] for row in store.client.list_buckets()["Buckets"]]
 
@@ -132,24 +155,36 @@ def test_an_endpoint_that_is_down_is_told_soon(place: Place) -> None:
     assert time.monotonic() - started < 10
 
 
-@pytest.mark.parametrize(("fault", "says"), [("507", "is full.*free space"), ("500", "it is full, read-only")])
-def test_a_full_store_is_told(place: Place, proxied: Store, proxy: Proxy, store: Store, fault: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "message"), [("507", "is full.*free space"), ("500", "it is full, read-only")]
+)
+def test_a_full_store_is_told(
+    place: Place, proxied: Store, proxy: Proxy, store: Store, fault: str, message: str
+) -> None:
     proxy.faults = [("PUT", fault)] * 9
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
         check(proxied.place)
     assert keys_in(store) == []
 
 
 def test_a_store_that_changes_bytes_is_told(proxied: Store, proxy: Proxy, store: Store) -> None:
     proxy.hooks = [
-        ("GET .*probe", lambda: [store.client.put_object(Bucket=store.place.bucket, Key=key, Body=b"x") for key in keys_in(store)])
+        (
+            "GET .*probe",
+            lambda: [
+                store.client.put_object(Bucket=store.place.bucket, Key=key, Body=b"x")
+                for key in keys_in(store)
+            ],
+        )
     ]
     with pytest.raises(UserError, match="gives back other bytes"):
         check(proxied.place)
     assert keys_in(store) == []
 
 
-def test_faults_that_last_are_told_after_a_few_attempts(proxied: Store, proxy: Proxy, tmp_path: Path) -> None:
+def test_faults_that_last_are_told_after_a_few_attempts(
+    proxied: Store, proxy: Proxy, tmp_path: Path
+) -> None:
     proxy.faults = [("PUT", "503")] * 20
     with pytest.raises(UserError, match=r"cannot publish .*a\.bin as s3://.*503"):
         publish_file(proxied, "models", write(tmp_path / "a.bin", 10), {})
@@ -157,7 +192,9 @@ def test_faults_that_last_are_told_after_a_few_attempts(proxied: Store, proxy: P
 
 
 def test_attempts_wait_with_jitter(place: Place) -> None:
-    """botocore's standard mode waits a random part of 1, 2, 4 … s; the legacy mode, its default, does not retry as much."""
+    """botocore's standard mode waits a random part of 1, 2, 4 … s; the legacy mode, its default,
+    does not retry as much.
+    """
     config = open_store(place).client.meta.config
     assert config.retries["mode"] == "standard"
     assert config.s3["addressing_style"] == "path"

@@ -1,4 +1,6 @@
-"""Output as it is found: encodings that lack our signs, readers that stop early, and narrow terminals."""
+"""Output as it is found: encodings that lack our signs, readers that stop early, and narrow
+terminals.
+"""
 
 import json
 import os
@@ -12,7 +14,19 @@ from echodistill.terminal import PLAIN
 from tests.test_pipeline import ROOT
 from tests.test_report_table import compared
 
-ENCODINGS = ("ascii", "ascii:strict", "latin-1", "iso8859-15", "cp1252", "cp437", "koi8-r", "shift_jis", "gb2312", "utf-8", "utf-16")
+ENCODINGS = (
+    "ascii",
+    "ascii:strict",
+    "latin-1",
+    "iso8859-15",
+    "cp1252",
+    "cp437",
+    "koi8-r",
+    "shift_jis",
+    "gb2312",
+    "utf-8",
+    "utf-16",
+)
 TABLE = """
 import sys
 from pathlib import Path
@@ -28,7 +42,12 @@ def printing(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[
     """Print the closing table of made-up figures as ``echodistill run`` does at its end."""
     (tmp_path / "metrics.json").write_text(json.dumps(compared()))
     command = [sys.executable, "-c", TABLE, "table", str(tmp_path / "metrics.json")]
-    return subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, capture_output=True)
+    return subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+    )
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -48,17 +67,24 @@ def test_the_closing_table_is_printed_where_the_locale_is_c(tmp_path: Path) -> N
 
 def test_a_name_that_the_encoding_lacks_stays_clear_in_output_and_error(tmp_path: Path) -> None:
     code = (
-        "import sys; from echodistill.terminal import accept_any_text; accept_any_text()\n"
-        "for stream in (sys.stdout, sys.stderr): print('caf\\xe9 \\u4f60 \\udcff ' + sys.argv[1], file=stream)"
+        "import sys; from echodistill.terminal import accept_any_text; accept_any_text()\nfor"
+        " stream in (sys.stdout, sys.stderr): print('caf\\xe9 \\u4f60 \\udcff ' + sys.argv[1],"
+        " file=stream)"
     )
     command = [sys.executable, "-X", "utf8", "-c", code, "".join(PLAIN)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii:strict"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert result.stdout == result.stderr == "caf\\xe9 \\u4f60 \\udcff " + "".join(PLAIN.values()) + "\n"
+    assert (
+        result.stdout
+        == result.stderr
+        == "caf\\xe9 \\u4f60 \\udcff " + "".join(PLAIN.values()) + "\n"
+    )
 
 
 def into_a_closed_pipe(*command: str, cwd: Path, both: bool = False) -> tuple[int, str]:
-    """Run a command whose reader is gone before it prints: its exit status, and what it says on standard error."""
+    """Run a command whose reader is gone before it prints: its exit status, and what it says on
+    standard error.
+    """
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -76,9 +102,15 @@ def into_a_closed_pipe(*command: str, cwd: Path, both: bool = False) -> tuple[in
     return process.returncode, said or ""
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("services", "--help"), ("run", "--help"), ("doctor",)])
-def test_a_reader_that_stops_early_ends_a_command_without_a_word(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    assert into_a_closed_pipe(sys.executable, "-m", "echodistill.cli", *arguments, cwd=tmp_path) == (1, "")
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("services", "--help"), ("run", "--help"), ("doctor",)]
+)
+def test_a_reader_that_stops_early_ends_a_command_without_a_word(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert into_a_closed_pipe(
+        sys.executable, "-m", "echodistill.cli", *arguments, cwd=tmp_path
+    ) == (1, "")
 
 
 def test_head_ends_the_closing_table_without_a_word(tmp_path: Path) -> None:
@@ -90,7 +122,10 @@ def test_head_ends_the_closing_table_without_a_word(tmp_path: Path) -> None:
 
 def test_a_stage_whose_output_is_not_read_ends_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    code = "from echodistill.stages.entry import run_stage\ndef says(params, text: str): print(text * 100_000)\nrun_stage(says, ())"
+    code = (
+        "from echodistill.stages.entry import run_stage\ndef stage(params, text: str): print(text *"
+        " 100_000)\nrun_stage(stage, ())"
+    )
     assert into_a_closed_pipe(sys.executable, "-c", code, "x", cwd=tmp_path) == (1, "")
 
 
@@ -100,6 +135,11 @@ def test_another_pipe_that_breaks_is_not_hidden(tmp_path: Path) -> None:
         "reading, writing = os.pipe(); os.close(reading)\n"
         "with reader_may_leave(): print('said'); os.write(writing, b'x')"
     )
-    result = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
     assert result.stdout == "said\n"
     assert "BrokenPipeError" in result.stderr

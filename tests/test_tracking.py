@@ -1,4 +1,6 @@
-"""MLflow tracking on a real SQLite store: one run a training, nothing lost, and no outage that training would feel."""
+"""MLflow tracking on a real SQLite store: one run a training, nothing lost, and no outage that
+training would feel.
+"""
 
 import json
 import logging
@@ -14,10 +16,15 @@ import pytest
 
 from echodistill.errors import UserError
 from echodistill.lineage import Lineage, headline, read_lineage
-from echodistill.registry import log_run
 from echodistill.revision import git_facts
 from echodistill.run_reports import Reports
-from echodistill.tracking import MetricStream, find_or_create_run, log_missing_metrics, without_credentials
+from echodistill.tracking.client import (
+    MetricStream,
+    find_or_create_run,
+    log_missing_metrics,
+    without_credentials,
+)
+from echodistill.tracking.runs import log_run
 
 ROOT = Path(__file__).parents[1]
 FIGURES = {
@@ -39,7 +46,9 @@ def _steps(run_id: str, name: str = "loss") -> list[int]:
 
 def _git(folder: Path, *arguments: str) -> None:
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+    subprocess.run(
+        ["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True
+    )
 
 
 def _closed_port() -> int:
@@ -63,7 +72,10 @@ def test_same_fingerprint_same_run() -> None:
 def test_a_resumed_stream_goes_on_in_the_same_run_and_repeats_no_step() -> None:
     with pytest.raises(ZeroDivisionError), MetricStream("resumed", "grpo") as stream:
         for step in (1, 2, 3):
-            stream(step, {"loss": 1.0 / step, "rewards/task reward": 0.5, "a%b": 1.0, "kl": float("nan")})
+            stream(
+                step,
+                {"loss": 1.0 / step, "rewards/task reward": 0.5, "a%b": 1.0, "kl": float("nan")},
+            )
         raise ZeroDivisionError
     first = stream.run_id
     assert first is not None
@@ -84,18 +96,25 @@ def test_a_resumed_stream_goes_on_in_the_same_run_and_repeats_no_step() -> None:
 
 
 @pytest.mark.usefixtures("mlflow_store")
-def test_an_outage_is_one_warning_and_costs_no_time(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_is_one_warning_and_costs_no_time(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     _client()  # the import takes seconds and is not what is measured
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://someone:secret@127.0.0.1:{_closed_port()}")
     slowest = 0.0
     start = time.monotonic()
-    with caplog.at_level(logging.WARNING, logger="echodistill"), MetricStream("outage", "grpo") as stream:
+    with (
+        caplog.at_level(logging.WARNING, logger="echodistill"),
+        MetricStream("outage", "grpo") as stream,
+    ):
         for step in range(200):
             before = time.monotonic()
             stream(step, {"loss": 1.0})
             slowest = max(slowest, time.monotonic() - before)
             time.sleep(0.005)
-    ours = [record.getMessage() for record in caplog.records if record.name.startswith("echodistill")]
+    ours = [
+        record.getMessage() for record in caplog.records if record.name.startswith("echodistill")
+    ]
     assert len(ours) == 1
     assert "MLflow tracking stopped" in ours[0]
     assert "in time" not in ours[0]  # it gave up by itself, it was not cut off
@@ -107,11 +126,14 @@ def test_an_outage_is_one_warning_and_costs_no_time(monkeypatch: pytest.MonkeyPa
 def test_a_store_that_never_answers_does_not_hold_the_end_of_training(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("echodistill.tracking.DRAIN_S", 0.2)
+    monkeypatch.setattr("echodistill.tracking.client.DRAIN_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         start = time.monotonic()
-        with caplog.at_level(logging.WARNING, logger="echodistill"), MetricStream("silent", "grpo") as stream:
+        with (
+            caplog.at_level(logging.WARNING, logger="echodistill"),
+            MetricStream("silent", "grpo") as stream,
+        ):
             stream(1, {"loss": 1.0})
         assert time.monotonic() - start < 2.0
     assert "in time" in caplog.text
@@ -129,7 +151,11 @@ def test_without_a_server_the_store_is_in_the_working_folder(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     assert stream.run_id is not None
     assert _steps(stream.run_id) == [1]
-    assert _client().get_run(stream.run_id).info.artifact_uri.startswith((tmp_path / "mlartifacts").as_uri())
+    assert (
+        _client()
+        .get_run(stream.run_id)
+        .info.artifact_uri.startswith((tmp_path / "mlartifacts").as_uri())
+    )
 
 
 @pytest.mark.usefixtures("mlflow_store")
@@ -137,14 +163,18 @@ def test_backfill_adds_what_an_outage_lost_and_nothing_twice() -> None:
     with MetricStream("backfill", "grpo") as stream:
         stream(1, {"loss": 1.0, "kl": 0.1})
     assert stream.run_id is not None
-    rows: list[dict[str, Any]] = [{"step": step, "loss": 1.0, "kl": 0.1, "note": "text"} for step in (1, 2, 3)]
+    rows: list[dict[str, Any]] = [
+        {"step": step, "loss": 1.0, "kl": 0.1, "note": "text"} for step in (1, 2, 3)
+    ]
     assert log_missing_metrics(stream.run_id, rows) == 4
     assert log_missing_metrics(stream.run_id, rows) == 0
     assert _steps(stream.run_id) == [1, 2, 3]
     assert "step" not in _client().get_run(stream.run_id).data.metrics
 
 
-def test_an_explicit_call_to_a_dead_server_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_explicit_call_to_a_dead_server_is_a_clear_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://someone:secret@127.0.0.1:{_closed_port()}")
     with pytest.raises(UserError, match="MLFLOW_TRACKING_URI") as caught:
@@ -159,7 +189,13 @@ def test_credentials_are_taken_out() -> None:
 
 def _reports(folder: Path) -> tuple[Path, Reports]:
     shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
-    for name in ("promotion.json", "model_card.md", "accuracy_by_snr.png", "base.parquet", "student.parquet"):
+    for name in (
+        "promotion.json",
+        "model_card.md",
+        "accuracy_by_snr.png",
+        "base.parquet",
+        "student.parquet",
+    ):
         (folder / name).write_text("it is there")
     (folder / "metrics.json").write_text(json.dumps(FIGURES))
     return folder / "params.yaml", Reports.of(folder, folder)
@@ -181,7 +217,13 @@ def test_a_run_records_where_it_comes_from_and_drift_is_a_tag(tmp_path: Path) ->
     assert data.tags["drift.seed"] == "4711"
     assert "train.objective.kl" in data.params
     assert [key for key in data.tags if key.startswith("drift.")] == ["drift.seed"]
-    wanted = {"git.rev": "abc", "git.dirty": "true", "dvc.lock": "f00d", "input.data/corpus": "1234.dir", "prefect.flow_run_id": "77"}
+    wanted = {
+        "git.rev": "abc",
+        "git.dirty": "true",
+        "dvc.lock": "f00d",
+        "input.data/corpus": "1234.dir",
+        "prefect.flow_run_id": "77",
+    }
     assert wanted.items() <= data.tags.items()
     assert data.metrics["difference.acc.low"] == 0.1
     assert len(_client().get_metric_history(run_id, "student.acc")) == 1
@@ -232,7 +274,9 @@ def test_lineage_reads_a_stages_inputs_from_the_lock(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="missing"):
         read_lineage(tmp_path, "train")
     deps = "[{path: data/corpus, md5: 12.dir}, {path: echodistill/seeds.py, md5: 34}]"
-    (tmp_path / "dvc.lock").write_text(f"schema: '2.0'\nstages:\n  train:\n    cmd: x\n    deps: {deps}\n")
+    (tmp_path / "dvc.lock").write_text(
+        f"schema: '2.0'\nstages:\n  train:\n    cmd: x\n    deps: {deps}\n"
+    )
     assert read_lineage(tmp_path, "train").inputs == {"data/corpus": "12.dir"}
     with pytest.raises(UserError, match="no stage 'predict'"):
         read_lineage(tmp_path, "predict")

@@ -19,13 +19,14 @@ from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate, load, pad_rows, score
 from echodistill.objectives.ratio import policy_term
 from echodistill.objectives.supervised import token_log_probs
-from echodistill.params import TrainParams, load_params
-from echodistill.teacher.hearing import Hearing
-from echodistill.teacher.references import teach
+from echodistill.params.train import TrainParams
+from echodistill.params.whole import load_params
+from echodistill.teacher.references import generate_targets
+from echodistill.teacher.views import View
 from echodistill.training.metrics_file import read_metrics
-from echodistill.training.rollouts import RolloutSource, visiting_order
 from echodistill.training.train import train_student
 from echodistill.training.trainer import AudioGRPOTrainer
+from echodistill.training.training_rows import TrainingRows, sample_order
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 4
@@ -46,18 +47,44 @@ def settings_of(**changes: Any) -> TrainParams:
     return TrainParams.model_validate(raw | small | changes | {"objective": objective})
 
 
-def source_of(corpus: Corpus, llm: AudioLLM) -> RolloutSource:
-    mixes: list[Mix] = [draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ()) for clip in corpus.clips_of("train")]
+def source_of(corpus: Corpus, llm: AudioLLM) -> TrainingRows:
+    mixes: list[Mix] = [
+        draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ()) for clip in corpus.clips_of("train")
+    ]
     questions = corpus.questions_of("train")
-    views = teach(llm, [Prompt(corpus.waveform(q.clip_id), q.question, q.choices) for q in questions], 4, 8, 4096)
-    by_id = {question.question_id: view for question, view in zip(questions, views, strict=True)}
-    return RolloutSource(Hearing(corpus, "matched", 1), mixes, NoiseLibrary(corpus.waveform), by_id, llm.tokenizer.pad_token_id)
+    targets = generate_targets(
+        llm,
+        [Prompt(corpus.waveform(q.clip_id), q.question, q.choices) for q in questions],
+        4,
+        8,
+        4096,
+    )
+    by_id = {
+        question.question_id: target for question, target in zip(questions, targets, strict=True)
+    }
+    return TrainingRows(
+        View(corpus, "clean", 1),
+        mixes,
+        NoiseLibrary(corpus.waveform),
+        by_id,
+        llm.tokenizer.pad_token_id,
+    )
 
 
-def run(folder: Path, model: Path, corpus: Corpus, **changes: Any) -> tuple[AudioLLM, list[dict[str, float]]]:
+def run(
+    folder: Path, model: Path, corpus: Corpus, **changes: Any
+) -> tuple[AudioLLM, list[dict[str, float]]]:
     llm = load(str(model), device="cpu")
     folder.mkdir(exist_ok=True, parents=True)
-    train_student(llm, source_of(corpus, llm), settings_of(**changes), LIMIT, 1, folder, lambda _step, _metrics: None)
+    train_student(
+        llm,
+        source_of(corpus, llm),
+        settings_of(**changes),
+        LIMIT,
+        1,
+        folder,
+        lambda _step, _metrics: None,
+    )
     return llm, read_metrics(folder / "metrics.jsonl")
 
 
@@ -65,7 +92,10 @@ def run(folder: Path, model: Path, corpus: Corpus, **changes: Any) -> tuple[Audi
     ("method", "changes"),
     [
         ("echodistill", {}),
-        ("echodistill", {"objective": {"shaping": "candidate", "kl": "jsd", "ratio_reference": "old"}}),
+        (
+            "echodistill",
+            {"objective": {"shaping": "candidate", "kl": "jsd", "ratio_reference": "old"}},
+        ),
         ("echodistill", {"weights": "lora", "objective": {"shaping": "off", "kl": "reverse"}}),
         ("grpo", {}),
         ("distill", {}),
@@ -81,35 +111,58 @@ def test_every_method_trains_and_logs(
     if method in ("echodistill", "grpo"):
         wanted |= {"reward", "frac_reward_zero_std", "completions/mean_length", "truncated_share"}
     if method == "echodistill":
-        wanted |= {"shaped_reward", "inert_groups", "zero_variance_groups", "kl"}
+        wanted |= {"shaped_reward", "groups_without_effect", "zero_variance_groups", "kl"}
     assert all(wanted <= row.keys() for row in rows)
     rollouts = settings_of(**{"method": method} | changes)
     for row in rows:  # the budget: what the student sampled, and what it was given to learn from
         samples = rollouts.prompts_per_step * rollouts.rollouts
-        assert row["sampled_tokens"] == pytest.approx(samples * row.get("completions/mean_length", 0.0))
+        assert row["sampled_tokens"] == pytest.approx(
+            samples * row.get("completions/mean_length", 0.0)
+        )
         assert (row["target_tokens"] >= rollouts.prompts_per_step) == (method != "grpo")
     moved = [name for name, value in llm.model.named_parameters() if value.requires_grad]
     assert all(("lora_" in name) == (changes.get("weights") == "lora") for name in moved)
 
 
-def test_distillation_pulls_the_student_to_the_teacher(tmp_path: Path, model_folder: Path, tiny_corpus: Corpus) -> None:
+def test_distillation_pulls_the_student_to_the_teacher(
+    tmp_path: Path, model_folder: Path, tiny_corpus: Corpus
+) -> None:
     teacher, student = load(str(model_folder), device="cpu"), load(str(model_folder), device="cpu")
     with torch.no_grad():  # a teacher that thinks otherwise
         teacher.model.lm_head.weight[:] = teacher.model.lm_head.weight.roll(5, dims=0)
     settings = settings_of(method="distill", steps=15, prompts_per_step=6)
-    train_student(student, source_of(tiny_corpus, teacher), settings, LIMIT, 1, tmp_path, lambda _step, _metrics: None)
+    train_student(
+        student,
+        source_of(tiny_corpus, teacher),
+        settings,
+        LIMIT,
+        1,
+        tmp_path,
+        lambda _step, _metrics: None,
+    )
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert rows[0]["kl"] > 0.1
     assert rows[-1]["kl"] < 0.8 * rows[0]["kl"]
 
 
-@pytest.mark.parametrize("weights", [{"distill_weight": 0.0}, {"distill_weight": 0.0, "policy_weight": 0.0}, {}])
+@pytest.mark.parametrize(
+    "weights", [{"distill_weight": 0.0}, {"distill_weight": 0.0, "policy_weight": 0.0}, {}]
+)
 def test_rows_that_teach_nothing_do_not_stop_training(
-    weights: dict[str, float], tmp_path: Path, model_folder: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    weights: dict[str, float],
+    tmp_path: Path,
+    model_folder: Path,
+    tiny_corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Groups of equal rewards have no policy loss, and on a small device a whole step of them may stand alone."""
+    """Groups of equal rewards have no policy loss, and on a small device a whole step of them may
+    stand alone.
+    """
     monkeypatch.setenv("ECHODISTILL_DEVICE_BATCH", "2")
-    monkeypatch.setattr("echodistill.training.trainer.task_reward", lambda completions, **_columns: [1.0] * len(completions))
+    monkeypatch.setattr(
+        "echodistill.training.trainer.task_reward",
+        lambda completions, **_columns: [1.0] * len(completions),
+    )
     _, rows = run(tmp_path, model_folder, tiny_corpus, method="echodistill", objective=weights)
     assert [row["step"] for row in rows] == [1, 2, 3]
     assert all(row["zero_variance_groups"] == 1.0 for row in rows)
@@ -118,12 +171,17 @@ def test_rows_that_teach_nothing_do_not_stop_training(
 def test_a_loss_that_is_no_number_is_logged_as_such(
     tmp_path: Path, model_folder: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echodistill.training.trainer.cross_entropy", lambda logits, *_: logits.sum(dim=(1, 2)) * float("nan"))
+    monkeypatch.setattr(
+        "echodistill.training.trainer.cross_entropy",
+        lambda logits, *_: logits.sum(dim=(1, 2)) * float("nan"),
+    )
     _, rows = run(tmp_path, model_folder, tiny_corpus, method="sft")
     assert all(math.isnan(row["loss"]) for row in rows)
 
 
-def test_what_is_trained_stands_in_the_log(tmp_path: Path, model_folder: Path, tiny_corpus: Corpus) -> None:
+def test_what_is_trained_stands_in_the_log(
+    tmp_path: Path, model_folder: Path, tiny_corpus: Corpus
+) -> None:
     llm, rows = run(tmp_path, model_folder, tiny_corpus, method="sft")
     logged = {name: value for name, value in rows[0].items() if name.startswith("trainable/")}
     assert sum(logged.values()) == sum(parameter.numel() for parameter in llm.model.parameters())
@@ -131,13 +189,13 @@ def test_what_is_trained_stands_in_the_log(tmp_path: Path, model_folder: Path, t
 
 
 def test_few_rows_are_visited_again_and_none_is_left_out() -> None:
-    order = visiting_order(5, 12, seed=1)
+    order = sample_order(5, 12, seed=1)
     assert sorted(order[:5]) == sorted(order[5:10]) == list(range(5))
     assert order[:5] != order[5:10]
     assert len(order) == 12
-    assert visiting_order(5, 7, seed=1) == order[:7]
+    assert sample_order(5, 7, seed=1) == order[:7]
     with pytest.raises(UserError, match="nothing to train on"):
-        visiting_order(0, 3, seed=1)
+        sample_order(0, 3, seed=1)
 
 
 def test_gradient_accumulation_changes_nothing(
@@ -146,23 +204,38 @@ def test_gradient_accumulation_changes_nothing(
     _, whole = run(tmp_path / "a", model_folder, tiny_corpus, method="distill", prompts_per_step=6)
     monkeypatch.setenv("ECHODISTILL_DEVICE_BATCH", "4")
     _, split = run(tmp_path / "b", model_folder, tiny_corpus, method="distill", prompts_per_step=6)
-    assert [row["loss"] for row in split] == pytest.approx([row["loss"] for row in whole], rel=1e-4, abs=1e-7)
-    assert [row["grad_norm"] for row in split] == pytest.approx([row["grad_norm"] for row in whole], rel=1e-3)
+    assert [row["loss"] for row in split] == pytest.approx(
+        [row["loss"] for row in whole], rel=1e-4, abs=1e-7
+    )
+    assert [row["grad_norm"] for row in split] == pytest.approx(
+        [row["grad_norm"] for row in whole], rel=1e-3
+    )
 
 
 def test_rows_without_advantage_can_be_left_out(tiny_llm: AudioLLM, tiny_corpus: Corpus) -> None:
-    """The trainer does not run rows whose advantage is zero: the loss and its gradient are the same as with them."""
+    """The trainer does not run rows whose advantage is zero: the loss and its gradient are the same
+    as with them.
+    """
     waveforms = [tiny_corpus.waveform(f"train-{number}") for number in range(4)]
-    batch = encode(tiny_llm, [Prompt(waveform, "Which tone?", ("low", "high")) for waveform in waveforms])
+    batch = encode(
+        tiny_llm, [Prompt(waveform, "Which tone?", ("low", "high")) for waveform in waveforms]
+    )
     ids, mask = pad_rows(generate(tiny_llm, batch, 3), 0, left=False)
     advantages = torch.tensor([1.0, 0.0, -1.0, 0.0])
     active = advantages != 0
     weight = tiny_llm.model.lm_head.weight
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
-        logits = score(tiny_llm.model, batch.take(rows), ids[rows], mask[rows], tiny_llm.never_sample)
-        log_prob = (token_log_probs(logits, ids[rows]) * mask[rows]).sum(dim=1) / mask[rows].sum(dim=1)
-        return policy_term(log_prob, log_prob.detach() - 0.1, advantages[rows], 0.2, 2.0).loss * rows.float().mean()
+        logits = score(
+            tiny_llm.model, batch.take(rows), ids[rows], mask[rows], tiny_llm.never_sample
+        )
+        log_prob = (token_log_probs(logits, ids[rows]) * mask[rows]).sum(dim=1) / mask[rows].sum(
+            dim=1
+        )
+        return (
+            policy_term(log_prob, log_prob.detach() - 0.1, advantages[rows], 0.2, 2.0).loss
+            * rows.float().mean()
+        )
 
     full, part = loss_of(torch.ones(4, dtype=torch.bool)), loss_of(active)
     torch.testing.assert_close(full, part)
@@ -170,14 +243,21 @@ def test_rows_without_advantage_can_be_left_out(tiny_llm: AudioLLM, tiny_corpus:
     torch.testing.assert_close(of_full, of_part, atol=1e-6, rtol=1e-4)
 
 
-def test_trl_loss_hears_the_audio(tmp_path: Path, model_folder: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stock TRL would score without the clip; ours gives other log-probabilities when the clip is another."""
+def test_trl_loss_hears_the_audio(
+    tmp_path: Path, model_folder: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stock TRL would score without the clip; ours gives other log-probabilities when the clip is
+    another.
+    """
     seen: list[torch.Tensor] = []
     original = AudioGRPOTrainer._get_per_token_logps_and_entropies
 
     def spy(self: AudioGRPOTrainer, *args: Any, **kwargs: Any) -> Any:
         heard = original(self, *args, **kwargs)
-        self._features = {name: torch.randn_like(f) if name == "input_features" else f for name, f in self._features.items()}
+        self._features = {
+            name: torch.randn_like(f) if name == "input_features" else f
+            for name, f in self._features.items()
+        }
         seen.append((heard[0] - original(self, *args, **kwargs)[0]).abs().max())
         return heard
 

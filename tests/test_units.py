@@ -1,4 +1,6 @@
-"""Units of the intervals: groups, clips without one, and recordings that are the same under two names."""
+"""Units of the intervals: groups, clips without one, and recordings that are the same under two
+names.
+"""
 
 import networkx
 import numpy as np
@@ -26,19 +28,46 @@ def test_identical_recordings_are_one_unit_with_all_of_their_groups() -> None:
     made_from = [clip("a", "ann", source="x"), clip("b", "bob", source="x"), clip("c", "eve")]
     assert unit_of(made_from) == {"a": 0, "b": 0, "c": 1}
     # ann = bob by one recording, bob = eve by another; dan is alone
-    chain = [clip("a", "ann", stored="x"), clip("b", "bob", stored="x"), clip("c", "bob", stored="y"), clip("d", "eve", stored="y")]
-    assert unit_of([*chain, clip("e", "dan"), clip("f", "ann")]) == {"a": 0, "b": 0, "c": 0, "d": 0, "e": 1, "f": 0}
+    chain = [
+        clip("a", "ann", stored="x"),
+        clip("b", "bob", stored="x"),
+        clip("c", "bob", stored="y"),
+        clip("d", "eve", stored="y"),
+    ]
+    assert unit_of([*chain, clip("e", "dan"), clip("f", "ann")]) == {
+        "a": 0,
+        "b": 0,
+        "c": 0,
+        "d": 0,
+        "e": 1,
+        "f": 0,
+    }
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=25))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 6), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=25
+    )
+)
 def test_units_are_the_connected_components(rows: list[tuple[int, int, int]]) -> None:
-    clips = [clip(f"{n:02d}", f"g{group}", f"h{one}", f"h{other}") for n, (group, one, other) in enumerate(rows)]
+    clips = [
+        clip(f"{n:02d}", f"g{group}", f"h{one}", f"h{other}")
+        for n, (group, one, other) in enumerate(rows)
+    ]
     graph = networkx.Graph()
     for one in clips:
-        graph.add_edges_from((("clip", one.clip_id), node) for node in (("g", one.group), one.sha256, one.source_sha256))
-    wanted = {frozenset(node[1] for node in part if node[0] == "clip") for part in networkx.connected_components(graph)}
+        graph.add_edges_from(
+            (("clip", one.clip_id), node)
+            for node in (("g", one.group), one.sha256, one.source_sha256)
+        )
+    wanted = {
+        frozenset(node[1] for node in part if node[0] == "clip")
+        for part in networkx.connected_components(graph)
+    }
     found = unit_of(clips)
-    assert {frozenset(name for name in found if found[name] == number) for number in found.values()} == wanted
+    assert {
+        frozenset(name for name in found if found[name] == number) for number in found.values()
+    } == wanted
     assert sorted(set(found.values())) == list(range(len(wanted)))
 
 

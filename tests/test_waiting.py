@@ -1,4 +1,6 @@
-"""Waiting for another machine and for a cancellation, with Prefect's server played: what is given up, and what is asked again."""
+"""Waiting for another machine and for a cancellation, with Prefect's server played: what is given
+up, and what is asked again.
+"""
 
 import threading
 import time
@@ -10,9 +12,9 @@ import pytest
 from prefect.client.schemas.objects import StateType
 from prefect.states import Completed, Running
 
-from flows import cancellation, elsewhere
+from flows import cancellation, remote_stage
 from flows.cancellation import Watch
-from flows.stage_run import StageCrashed
+from flows.stage_process import StageCrashed
 
 
 class Server:
@@ -20,7 +22,9 @@ class Server:
 
     def __init__(self, *states: Any, lines: int = 0) -> None:
         self.states = list(states)
-        self.lines = [SimpleNamespace(id=uuid4(), message=f"line {number}") for number in range(lines)]
+        self.lines = [
+            SimpleNamespace(id=uuid4(), message=f"line {number}") for number in range(lines)
+        ]
 
     def __enter__(self) -> "Server":
         return self
@@ -35,13 +39,15 @@ class Server:
         return self.lines[offset:]
 
 
-def follow(server: Server, monkeypatch: pytest.MonkeyPatch, silence_s: float) -> tuple[Any, list[str]]:
+def follow(
+    server: Server, monkeypatch: pytest.MonkeyPatch, silence_s: float
+) -> tuple[Any, list[str]]:
     said: list[str] = []
-    monkeypatch.setattr(elsewhere, "get_client", lambda **_: server)
-    monkeypatch.setattr(elsewhere, "SECONDS_BETWEEN_LOOKS", 0.01)
-    monkeypatch.setattr(elsewhere, "SILENCE_S", silence_s)
+    monkeypatch.setattr(remote_stage, "get_client", lambda **_: server)
+    monkeypatch.setattr(remote_stage, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(remote_stage, "SILENCE_S", silence_s)
     run: Any = SimpleNamespace(id=uuid4())
-    return elsewhere._follow(run, "waiting", said.append), said
+    return remote_stage._follow(run, "waiting", said.append), said
 
 
 def test_a_machine_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +63,9 @@ def test_what_the_machine_says_is_passed_on_until_it_ends(monkeypatch: pytest.Mo
 
 def test_what_starts_after_a_cancellation_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Semaphore(0)
-    monkeypatch.setattr(cancellation, "get_client", lambda **_: Server(SimpleNamespace(type=StateType.CANCELLING)))
+    monkeypatch.setattr(
+        cancellation, "get_client", lambda **_: Server(SimpleNamespace(type=StateType.CANCELLING))
+    )
     monkeypatch.setattr(cancellation, "SECONDS_BETWEEN_LOOKS", 0.01)
     with Watch([uuid4()], lambda: ended.release()) as watch:
         assert all(ended.acquire(timeout=5) for _ in range(3))

@@ -1,4 +1,6 @@
-"""Work on several threads keeps its order, raises in its place and does not run far ahead of whoever takes it."""
+"""Work on several threads keeps its order, raises in its place and does not run far ahead of
+whoever takes it.
+"""
 
 import time
 

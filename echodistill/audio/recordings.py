@@ -1,7 +1,8 @@
-"""Where the noise of a recipe comes from: procedural kinds, babble of clips, or a folder of recordings.
+"""Where the noise of a recipe comes from: procedural kinds, babble of clips, or a folder of
+recordings.
 
-A folder holds one sub-folder a kind (``rain/a.wav``), or files that are named after their kind (``rain.wav``, ``rain_2.wav``).
-Recordings shorter than a clip are looped from a random place.
+A folder holds one sub-folder a kind (``rain/a.wav``), or files that are named after their kind
+(``rain.wav``, ``rain_2.wav``). Recordings shorter than a clip are looped from a random place.
 """
 
 import hashlib
@@ -27,34 +28,58 @@ from echodistill.paths import unwatched
 from echodistill.seeds import rng
 
 MAX_RECORDING_S = 3600.0
-SUFFIXES = {f".{name}" for name in "wav flac ogg oga opus mp3 aif aiff aifc au caf w64 rf64 m4a aac wma amr webm mp4".split()}
-"""Of what is taken for a recording. One that cannot be decoded is an error, not left out in silence."""
+SUFFIXES = {
+    f".{name}"
+    for name in (
+        "wav flac ogg oga opus mp3 aif aiff aifc au caf w64 rf64 m4a aac wma amr webm mp4".split()
+    )
+}
+"""Of what is taken for a recording. One that cannot be decoded is an error, not left out in
+silence.
+"""
 _NUMBERED = re.compile(r"(.+?)[-_. ]*\(?[0-9]+\)?")
 
 
 def list_recordings(folder: Path, kinds: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the recordings of each kind as paths relative to ``folder``, sorted. Raises ``UserError`` when a kind has none.
+    """Return the recordings of each kind as paths relative to ``folder``, sorted. Raises
+    ``UserError`` when a kind has none.
 
     Hidden files are left out: some systems and editors put their own there.
     """
     if not folder.is_dir():
-        raise UserError(f"mixes.recordings: there is no folder {folder}: name the one that holds the recordings of noise")
+        raise UserError(
+            f"mixes.recordings: there is no folder {folder}: name the one that holds the recordings"
+            " of noise"
+        )
     found: dict[str, list[str]] = {kind: [] for kind in kinds}
     for name in sorted(os.listdir(folder)):
         path = folder / name
         kind = _kind_of(name if path.is_dir() else _stem(name), kinds, numbered=not path.is_dir())
         if kind is None or name.startswith("."):
             continue
-        below = glob("**", root_dir=path, recursive=True) if path.is_dir() else []  # follows links to folders
+        # follows links to folders
+        below = glob("**", root_dir=path, recursive=True) if path.is_dir() else []
         files = [f"{name}/{part}" for part in below] if path.is_dir() else [name]
-        found[kind] += [file for file in files if Path(file).suffix.lower() in SUFFIXES and not (folder / file).is_dir()]
+        found[kind] += [
+            file
+            for file in files
+            if Path(file).suffix.lower() in SUFFIXES and not (folder / file).is_dir()
+        ]
     for kind, names in found.items():
         if not names:
-            known = ", ".join(sorted(name for name in os.listdir(folder) if not name.startswith("."))) or "nothing"
-            cure = f", or name {kind} in mixes.procedural" if kind in PROCEDURAL or kind == CROWD else ""
+            known = (
+                ", ".join(sorted(name for name in os.listdir(folder) if not name.startswith(".")))
+                or "nothing"
+            )
+            cure = (
+                f", or name {kind} in mixes.procedural"
+                if kind in PROCEDURAL or kind == CROWD
+                else ""
+            )
             raise UserError(
-                f"mixes.recordings: {folder} holds no recordings of {kind!r}, neither in {folder / kind} nor as {kind}.wav; "
-                f"it holds {known:.200}. Add some, take {kind!r} out of mixes.kinds{cure}"
+                f"mixes.recordings: {folder} holds no recordings of {kind!r}, neither in"
+                f" {folder / kind} nor as {kind}.wav; it holds {known:.200}. Add some, take"
+                f" {kind!r} out of mixes.kinds{cure}"
             )
         if faults := [fault for name in names if (fault := unwatched(folder / name, folder))]:
             raise UserError(f"mixes.recordings, kind {kind}: {faults[0]}")
@@ -67,7 +92,8 @@ def _stem(name: str) -> str:
 
 
 def _kind_of(name: str, kinds: Sequence[str], numbered: bool) -> str | None:
-    """Return the kind that a folder or a file's stem names; a file may have a number behind its kind.
+    """Return the kind that a folder or a file's stem names; a file may have a number behind its
+    kind.
 
     Systems store accents in two forms, which look alike and are alike here.
     """
@@ -80,7 +106,9 @@ def _kind_of(name: str, kinds: Sequence[str], numbered: bool) -> str | None:
 
 
 def read_recording(path: Path) -> tuple[str, Waveform]:
-    """Return the sha256 of a recording's bytes, and its waveform of shape (samples,). Raises ``UserError`` naming the file."""
+    """Return the sha256 of a recording's bytes, and its waveform of shape (samples,). Raises
+    ``UserError`` naming the file.
+    """
     content = read_file(path)
     waveform = decode_bytes(content, str(path), MAX_RECORDING_S).waveform
     if dbfs(waveform) < SILENCE_DBFS:
@@ -90,7 +118,9 @@ def read_recording(path: Path) -> tuple[str, Waveform]:
 
 @dataclass(frozen=True)
 class Segment:
-    """What one split hears of a recording: all of it, or a part of its own where splits share the recording."""
+    """What one split hears of a recording: all of it, or a part of its own where splits share the
+    recording.
+    """
 
     kind: str
     name: str
@@ -116,16 +146,26 @@ class RecordedNoise:
 class NoiseLibrary:
     """Renders mixes: finds or makes the noise each recipe names."""
 
-    def __init__(self, clip: Callable[[str], Waveform], recorded: RecordedNoise | None = None) -> None:
-        """``clip`` gives a clip's waveform by id, for babble; kinds that are not ``recorded`` are procedural."""
+    def __init__(
+        self, clip: Callable[[str], Waveform], recorded: RecordedNoise | None = None
+    ) -> None:
+        """``clip`` gives a clip's waveform by id, for babble; kinds that are not ``recorded`` are
+        procedural.
+        """
         self._clip = clip
         self._folder = recorded.folder if recorded else None
-        self._segments = {(segment.name, segment.split): segment for segment in recorded.segments} if recorded else {}
+        self._segments = (
+            {(segment.name, segment.split): segment for segment in recorded.segments}
+            if recorded
+            else {}
+        )
         self.recorded_kinds = frozenset(segment.kind for segment in self._segments.values())
         self._read = lru_cache(maxsize=256)(self._decode)
 
     def noise(self, mix: Mix, samples: int) -> NDArray[np.floating]:
-        """The recipe's noise before scaling, shape (samples,). The same for the same recipe, always."""
+        """The recipe's noise before scaling, shape (samples,). The same for the same recipe,
+        always.
+        """
         stream = rng(mix.noise_seed)
         if mix.noise_kind in self.recorded_kinds:
             return without_offset(excerpt(stream, self._heard(mix), samples))
@@ -141,7 +181,10 @@ class NoiseLibrary:
         """What the mix's split hears of the mix's recording."""
         segment = self._segments.get((mix.noise_sources[0], mix.split))
         if segment is None:
-            raise UserError(f"mix {mix.mix_id} has noise that {mix.split} must not hear: run `echodistill run`, which draws anew")
+            raise UserError(
+                f"mix {mix.mix_id} has noise that {mix.split} must not hear: run `echodistill run`,"
+                " which draws anew"
+            )
         return self._read(segment.name, segment.sha256)[segment.start : segment.stop]
 
     def _decode(self, name: str, sha256: str) -> Waveform:
@@ -152,5 +195,8 @@ class NoiseLibrary:
         except UserError as error:
             raise UserError(f"noise recording {error}: {cure}") from error
         if found != sha256:
-            raise UserError(f"noise recording {self._folder / name} is not the one that the mixes were drawn with: {cure}")
+            raise UserError(
+                f"noise recording {self._folder / name} is not the one that the mixes were drawn"
+                f" with: {cure}"
+            )
         return waveform

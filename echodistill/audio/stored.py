@@ -1,4 +1,6 @@
-"""Clips as they lie in the corpus: 16 kHz mono FLAC. Apart from ``files``, whose rules for others' recordings retrain nothing."""
+"""Clips as they lie in the corpus: 16 kHz mono FLAC. Apart from ``files``, whose rules for others'
+recordings retrain nothing.
+"""
 
 import io
 from dataclasses import dataclass
@@ -29,7 +31,9 @@ def encode_flac(waveform: Waveform) -> bytes:
 
 
 def decode_flac(content: bytes, name: str) -> Decoded:
-    """Decode what ``encode_flac`` wrote, sample for sample. Raises ``UserError`` naming ``name`` when it is damaged."""
+    """Decode what ``encode_flac`` wrote, sample for sample. Raises ``UserError`` naming ``name``
+    when it is damaged.
+    """
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             samples = file.read(dtype="float32", always_2d=True)
@@ -37,5 +41,7 @@ def decode_flac(content: bytes, name: str) -> Decoded:
     except soundfile.LibsndfileError as error:
         raise UserError(f"{name}: the stored clip is damaged ({error.error_string})") from error
     if len(samples) < frames:
-        raise UserError(f"{name}: the stored clip is damaged: {len(samples)} of {frames} frames are there")
+        raise UserError(
+            f"{name}: the stored clip is damaged: {len(samples)} of {frames} frames are there"
+        )
     return Decoded(np.ascontiguousarray(samples.mean(axis=1)), rate, channels)

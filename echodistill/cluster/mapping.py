@@ -1,4 +1,6 @@
-"""``map`` over a Dask cluster: batches of items go out, results come back in order, a bounded number is under way."""
+"""``map`` over a Dask cluster: batches of items go out, results come back in order, a bounded
+number is under way.
+"""
 
 import pickle
 import time
@@ -12,7 +14,7 @@ from typing import Any, TypeVar
 
 from distributed import Client, Future, KilledWorker
 
-from echodistill.cluster.agreement import Seal, seal
+from echodistill.cluster.agreement import WorkerCheck, worker_check
 from echodistill.cluster.session import Session
 from echodistill.errors import UserError
 from echodistill.scale_out import no_size
@@ -21,7 +23,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 BATCH_ITEMS = 64  # about 100 ms of work, against some ms that Dask takes for a task
 BATCH_BYTES = 4 * 1024 * 1024
-AHEAD = 3  # batches a worker thread may be ahead of the consumer: one is computed while the next is on its way
+# batches a worker thread may be ahead of the consumer: one is computed while the next is on its way
+AHEAD = 3
 LOOK_S = 5.0  # between looks at how many workers there are
 WITHOUT_WORKERS_S = 60.0  # workers that are replaced come back sooner
 
@@ -35,17 +38,25 @@ class Outcome:
 
 
 class ClusterPool:
-    """A ``scale_out.Pool`` on a Dask cluster. A lost worker's batches are computed again by another."""
+    """A ``scale_out.Pool`` on a Dask cluster. A lost worker's batches are computed again by
+    another.
+    """
 
     def __init__(self, session: Session, probe: Callable[[], str]) -> None:
         self.shares_files = not session.foreign
         self._session = session
         self._probe = probe
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item], size: Callable[[Item], int] = no_size) -> Iterator[Result]:
+    def map(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        size: Callable[[Item], int] = no_size,
+    ) -> Iterator[Result]:
         client = self._session.client
-        demanded = seal(function, self._probe) if self._session.foreign else None
-        # a task of its own, so that the function goes to each worker once, and again where a lost worker held it
+        check = worker_check(function, self._probe) if self._session.foreign else None
+        # a task of its own, so that the function goes to each worker once, and again where a lost
+        # worker held it
         shared = client.submit(_itself, function, pure=False)
         remaining = _batches(items, size)
         pending: deque[Future] = deque()
@@ -55,7 +66,10 @@ class ClusterPool:
                 if time.monotonic() - looked > LOOK_S:
                     threads, looked = _threads(client), time.monotonic()
                 room = max(0, AHEAD * max(1, threads) - len(pending))
-                pending.extend(client.submit(_run, shared, batch, demanded, pure=False) for batch in islice(remaining, room))
+                pending.extend(
+                    client.submit(_run, shared, batch, check, pure=False)
+                    for batch in islice(remaining, room)
+                )
                 if not pending:
                     return
                 outcome = self._outcome(pending.popleft())
@@ -67,7 +81,9 @@ class ClusterPool:
                 future.cancel()
 
     def _outcome(self, future: Future) -> Outcome:
-        """Wait for a batch. Raises ``UserError`` when the cluster is gone or the batch kills its workers."""
+        """Wait for a batch. Raises ``UserError`` when the cluster is gone or the batch kills its
+        workers.
+        """
         name, seen = self._session.name, time.monotonic()
         while True:
             try:
@@ -77,13 +93,18 @@ class ClusterPool:
                 if _threads(self._session.client):
                     seen = time.monotonic()
                 elif time.monotonic() - seen > WITHOUT_WORKERS_S:
-                    raise UserError(f"{name}: no worker is left: start some and run again") from error
+                    raise UserError(
+                        f"{name}: no worker is left: start some and run again"
+                    ) from error
             except KilledWorker as error:
                 raise UserError(
-                    f"{name}: one batch ended several workers, most likely for lack of memory: give them more and run again"
+                    f"{name}: one batch ended several workers, most likely for lack of memory: give"
+                    " them more and run again"
                 ) from error
             except (CancelledError, OSError) as error:
-                raise UserError(f"{name}: the scheduler went away: start it and run again") from error
+                raise UserError(
+                    f"{name}: the scheduler went away: start it and run again"
+                ) from error
 
 
 def _threads(client: Client) -> int:
@@ -110,10 +131,12 @@ def _itself(function: Callable) -> Callable:
     return function
 
 
-def _run(function: Callable[[Item], Result], batch: list[Item], demanded: Seal | None) -> Outcome:
+def _run(
+    function: Callable[[Item], Result], batch: list[Item], check: WorkerCheck | None
+) -> Outcome:
     """On a worker: compute a batch up to its first exception."""
-    if demanded is not None:
-        demanded.demand()
+    if check is not None:
+        check.verify()
     results = []
     for item in batch:
         try:
@@ -124,7 +147,9 @@ def _run(function: Callable[[Item], Result], batch: list[Item], demanded: Seal |
 
 
 def _portable(error: Exception) -> Exception:
-    """The exception with the worker's traceback as a note; its text alone where it cannot be sent."""
+    """The exception with the worker's traceback as a note; its text alone where it cannot be
+    sent.
+    """
     error.add_note(f"on a worker:\n{traceback.format_exc()}")
     try:
         pickle.loads(pickle.dumps(error))

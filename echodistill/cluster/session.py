@@ -1,4 +1,6 @@
-"""A Dask cluster to work on: one of this machine's cores for the time of a block, or one that runs already, at an address."""
+"""A Dask cluster to work on: one of this machine's cores for the time of a block, or one that runs
+already, at an address.
+"""
 
 import logging
 import signal
@@ -33,19 +35,26 @@ class Session:
 
 @contextmanager
 def connect(address: str) -> Iterator[Session]:
-    """The cluster at ``address``. Raises ``UserError`` when it does not answer, has no worker or other versions than we have."""
+    """The cluster at ``address``. Raises ``UserError`` when it does not answer, has no worker or
+    other versions than we have.
+    """
     _configure()
     name = f"workers.address {address}"
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, RuntimeError, ValueError, TypeError) as error:
-        cure = "start `dask scheduler` there, correct the address, or set it to null for this machine's cores"
+        cure = (
+            "start `dask scheduler` there, correct the address, or set it to null for this"
+            " machine's cores"
+        )
         raise UserError(f"{name}: no Dask scheduler answers: {cure}") from error
     with client:
         try:
             client.wait_for_workers(1, timeout=WORKERS_S)
         except TimeoutError as error:
-            raise UserError(f"{name}: the scheduler has no workers: start some with `dask worker {address}`") from error
+            raise UserError(
+                f"{name}: the scheduler has no workers: start some with `dask worker {address}`"
+            ) from error
         check_versions(client, name)
         check_package(client, name)
         yield Session(client, name, foreign=True)
@@ -53,18 +62,24 @@ def connect(address: str) -> Iterator[Session]:
 
 @contextmanager
 def local_cluster() -> Iterator[Session]:
-    """One worker process a core, on loopback and for this process alone. They end with the block, and when this process dies."""
+    """One worker process a core, on loopback and for this process alone. They end with the block,
+    and when this process dies.
+    """
     _configure()
     with (
-        tempfile.TemporaryDirectory(prefix="echodistill-workers-", ignore_cleanup_errors=True) as scratch,
+        tempfile.TemporaryDirectory(
+            prefix="echodistill-workers-", ignore_cleanup_errors=True
+        ) as scratch,
         dask.config.set({"temporary-directory": scratch}),
         _ending_on_sigterm(),
         LocalCluster(
             n_workers=worker_count(),
             threads_per_worker=1,
             host="127.0.0.1",
-            security=Security.temporary(),  # another user of this machine could have our workers run anything
-            dashboard_address="127.0.0.1:0",  # None would take port 8787 for pages that nobody asked for
+            # another user of this machine could have our workers run anything
+            security=Security.temporary(),
+            # None would take port 8787 for pages that nobody asked for
+            dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": False},
             memory_limit=0,  # as little a limit as threads have
             silence_logs=logging.CRITICAL,
@@ -75,16 +90,25 @@ def local_cluster() -> Iterator[Session]:
 
 
 def _configure() -> None:
-    """Dask's own defaults and ``DASK_`` variables; what lies in a home directory or in /etc must not count."""
+    """Dask's own defaults and ``DASK_`` variables; what lies in a home directory or in /etc must
+    not count.
+    """
     dask.config.refresh(paths=[])
     dask.config.set(
         {
-            "distributed.admin.large-graph-warning-threshold": "1 TiB",  # a batch may hold one large recording
+            # a batch may hold one large recording
+            "distributed.admin.large-graph-warning-threshold": "1 TiB",
             "distributed.scheduler.http.routes": [],
             "distributed.worker.http.routes": [],
-            "distributed.worker.profile.enabled": False,  # nobody looks at it, and it takes turns with the work
-            # without Dask's malloc setting, which hands memory back after every mix and takes half as long again
-            "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
+            # nobody looks at it, and it takes turns with the work
+            "distributed.worker.profile.enabled": False,
+            # without Dask's malloc setting, which hands memory back after every mix and takes half
+            # as long again
+            "distributed.nanny.pre-spawn-environ": {
+                "OMP_NUM_THREADS": 1,
+                "MKL_NUM_THREADS": 1,
+                "OPENBLAS_NUM_THREADS": 1,
+            },
         }
     )
     logging.getLogger("distributed").setLevel(logging.CRITICAL)

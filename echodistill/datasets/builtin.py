@@ -1,7 +1,8 @@
 """The embedded default: synthetic speech by many voices, and questions about what was said.
 
-Voices are espeak-ng accents crossed with speaker variants; a voice belongs to one split only, so the test voices are unseen.
-Words are spoken on this machine, also where a cluster does the rest: the synthesiser is a process that workers need not have.
+Voices are espeak-ng accents crossed with speaker variants; a voice belongs to one split only, so
+the test voices are unseen. Words are spoken on this machine, also where a cluster does the rest:
+the synthesiser is a process that workers need not have.
 """
 
 import hashlib
@@ -21,19 +22,23 @@ from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.audio.stored import Decoded
 from echodistill.datasets.sources import Raw, SourceClip, SourceClips, SourceFailed, split_groups
 from echodistill.datasets.spoken_words import ask, draw_words
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 from echodistill.records import SPLITS
 from echodistill.seeds import rng
 from echodistill.workers import worker_count
 
-WORDS = tuple("red blue green yellow black white cat dog horse bird fish cow one two three four five six seven nine".split())
+WORDS = tuple(
+    "red blue green yellow black white cat dog horse bird fish cow one two three four five six"
+    " seven nine".split()
+)
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-us-nyc", "en-gb-x-gbcwmd")
 # speaker variants that stay intelligible: no whispers, robots or singers
 VARIANTS = tuple(
     (
-        "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 Alex Andrea Andy Annie Denis Diogo Gene Henrique Hugo Jacky Lee Mario Michael "
-        "Mike Nguyen Reed RicishayMax Storm adam anika aunty belinda benjamin boris caleb david ed edward ian iven john kaukovalta "
-        "linda max miguel norbert pablo paul pedro quincy rob robert sandro shelby steph travis victor zac"
+        "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 Alex Andrea Andy Annie Denis Diogo Gene Henrique"
+        " Hugo Jacky Lee Mario Michael Mike Nguyen Reed RicishayMax Storm adam anika aunty belinda"
+        " benjamin boris caleb david ed edward ian iven john kaukovalta linda max miguel norbert"
+        " pablo paul pedro quincy rob robert sandro shelby steph travis victor zac"
     ).split()
 )
 VOICES = 130
@@ -42,25 +47,41 @@ TRIM_LEVEL = 0.01  # of the clip's peak
 
 
 class Espeak:
-    """espeak-ng (GPL-3) in processes of its own, one a core; requests and samples go through pipes. ``say`` is thread-safe."""
+    """espeak-ng (GPL-3) in processes of its own, one a core; requests and samples go through pipes.
+    ``synthesize`` is thread-safe.
+    """
 
     def __enter__(self) -> "Espeak":
         script = str(files("echodistill.datasets").joinpath("espeak_process.py"))
         self._processes = [
-            subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(worker_count())
+            subprocess.Popen(
+                [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            for _ in range(worker_count())
         ]
         self._idle: Queue[subprocess.Popen[bytes]] = Queue()
         for process in self._processes:
             self._idle.put(process)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         for process in self._processes:
-            with suppress(BrokenPipeError), process:  # closes the pipes and waits; of a dead one something may be left unsent
+            # closes the pipes and waits; of a dead one something may be left unsent
+            with (
+                suppress(BrokenPipeError),
+                process,
+            ):
                 pass
 
-    def say(self, text: str, voice: str, rate_wpm: int, pitch: int) -> tuple[Waveform, int]:
-        """Speak ``text``; gives the waveform and its sample rate in Hz. ``pitch`` is espeak's 0 to 99. Raises ``SourceFailed``."""
+    def synthesize(self, text: str, voice: str, rate_wpm: int, pitch: int) -> tuple[Waveform, int]:
+        """Speak ``text``; gives the waveform and its sample rate in Hz. ``pitch`` is espeak's 0 to
+        99. Raises ``SourceFailed``.
+        """
         request = {"text": text, "voice": voice, "rate_wpm": rate_wpm, "pitch": pitch}
         process = self._idle.get()
         try:
@@ -71,7 +92,9 @@ class Espeak:
             header = json.loads(process.stdout.readline())
             pcm = process.stdout.read(header["samples"] * 2)
         except (BrokenPipeError, json.JSONDecodeError) as error:
-            raise SourceFailed(f"the espeak-ng process failed on voice {voice!r}: reinstall espeakng-loader") from error
+            raise SourceFailed(
+                f"the espeak-ng process failed on voice {voice!r}: reinstall espeakng-loader"
+            ) from error
         finally:
             self._idle.put(process)
         return np.frombuffer(pcm, dtype="<i2").astype(np.float32) / 32768.0, header["sample_rate"]
@@ -117,7 +140,9 @@ def read(params: CorpusParams, seed: int, espeak: Espeak) -> SourceClips:
 
 
 def _manner(seed: int, clip_id: str) -> tuple[int, int, np.random.Generator]:
-    """A clip's rate in words a minute, its pitch (0 to 99), and the stream its edges and level are drawn from."""
+    """A clip's rate in words a minute, its pitch (0 to 99), and the stream its edges and level are
+    drawn from.
+    """
     stream = rng(seed, "builtin", clip_id, "voice")
     return int(stream.integers(160, 205)), int(stream.integers(30, 70)), stream
 
@@ -125,7 +150,7 @@ def _manner(seed: int, clip_id: str) -> tuple[int, int, np.random.Generator]:
 def _speak(espeak: Espeak, text: str, voice: str, seed: int, clip_id: str) -> Raw:
     """Speak a clip with its own rate and pitch: the synthesiser's float32 samples."""
     rate_wpm, pitch, _ = _manner(seed, clip_id)
-    samples, sample_rate = espeak.say(text, voice, rate_wpm, pitch)
+    samples, sample_rate = espeak.synthesize(text, voice, rate_wpm, pitch)
     return Raw((samples.tobytes(),), sample_rate)
 
 
@@ -137,6 +162,10 @@ def _shape(seed: int, clip_id: str, raw: Raw) -> tuple[Decoded, str]:
     spoken = np.frombuffer(content, dtype="<f4")
     loud = np.flatnonzero(np.abs(spoken) > TRIM_LEVEL * np.max(np.abs(spoken)))
     speech = soxr.resample(spoken[loud[0] : loud[-1] + 1], raw.sample_rate, SAMPLE_RATE)
-    before, after = (np.zeros(int(stream.uniform(*EDGE_S) * SAMPLE_RATE), dtype=np.float32) for _ in range(2))
-    clip = np.concatenate([before, speech * (stream.uniform(0.2, 0.7) / np.max(np.abs(speech))), after])
+    before, after = (
+        np.zeros(int(stream.uniform(*EDGE_S) * SAMPLE_RATE), dtype=np.float32) for _ in range(2)
+    )
+    clip = np.concatenate(
+        [before, speech * (stream.uniform(0.2, 0.7) / np.max(np.abs(speech))), after]
+    )
     return Decoded(clip.astype(np.float32), raw.sample_rate, 1), hashlib.sha256(content).hexdigest()

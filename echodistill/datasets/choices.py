@@ -1,4 +1,6 @@
-"""The choices of a manifest's row: a list, its JSON, Python or NumPy text, or columns; without labels that stand in order."""
+"""The choices of a manifest's row: a list, its JSON, Python or NumPy text, or columns; without
+labels that stand in order.
+"""
 
 import ast
 import io
@@ -13,11 +15,15 @@ from typing import Any
 
 from echodistill.datasets.fields import NO_VALUE, as_text
 from echodistill.datasets.manifest import Doubled, Fields, RowError
-from echodistill.models.prompts import folded
+from echodistill.models.prompts import normalize_choice
 
-LABEL = re.compile(r"(?:[(（]([A-Za-z]|\d{1,2})[)）]\s*|([A-Za-z]|\d{1,2})(?:[.):]\s+|[.)](?=[^\W\d]{2})|[．）：、]\s*))(?=\S)")
+LABEL = re.compile(
+    r"(?:[(（]([A-Za-z]|\d{1,2})[)）]\s*|([A-Za-z]|\d{1,2})(?:[.):]\s+|[.)](?=[^\W\d]{2})|[．）：、]\s*))(?=\S)"
+)
 _WRAPPER = re.compile(r"np|numpy|array|str_|bytes_|u?int\d+|float\d+")
-"""Names by which NumPy prints what a value is: ``array(['a', 'b'], dtype=object)``, ``[np.str_('a'), np.str_('b')]``."""
+"""Names by which NumPy prints what a value is: ``array(['a', 'b'], dtype=object)``,
+``[np.str_('a'), np.str_('b')]``.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,15 @@ class Choices:
     first_number: int
     """By which number the first is called."""
     labels: tuple[str, ...] = ()
-    """In another order, or with gaps: they are left in the texts, and say which choice a letter or number means."""
+    """In another order, or with gaps: they are left in the texts, and say which choice a letter or
+    number means.
+    """
 
 
 def choices_of(fields: Fields) -> Choices:
-    """Return a row's choices. Raises ``RowError`` where they cannot be told apart or are no list."""
+    """Return a row's choices. Raises ``RowError`` where they cannot be told apart or are no
+    list.
+    """
     first_number = 0
     if "choices" in fields:
         raw = _parsed_list(fields["choices"])
@@ -46,12 +56,15 @@ def choices_of(fields: Fields) -> Choices:
     labels = tuple(label_of(match) for match in matches) if len(matches) == len(choices) else ()
     numbers = [[str(number) for number in range(first, first + len(choices))] for first in (0, 1)]
     bare = [choice[match.end() :] for choice, match in zip(choices, matches, strict=False)]
-    numbered = list(labels) in numbers and len({folded(choice) for choice in bare}) == len(choices)  # not "1: 30 pm", "2: 30 pm"
+    # not "1: 30 pm", "2: 30 pm"
+    numbered = list(labels) in numbers and len(
+        {normalize_choice(choice) for choice in bare}
+    ) == len(choices)
     if numbered or list(labels) == list(LETTERS[: len(choices)]):
         choices = bare
         first_number = int(labels[0]) if labels[0].isdigit() else first_number
         labels = ()
-    names = [folded(choice) for choice in choices]
+    names = [normalize_choice(choice) for choice in choices]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise RowError(f"choice {repeated[0]!r} stands twice")
     return Choices(tuple(choices), first_number, labels)
@@ -65,7 +78,9 @@ def label_of(match: re.Match[str]) -> str:
 def _parsed_list(value: Any) -> Sequence[Any]:
     if isinstance(value, str | Doubled):
         value = _parsed(str(value))
-    if not isinstance(value, list | tuple) or any(isinstance(choice, list | tuple) for choice in value):
+    if not isinstance(value, list | tuple) or any(
+        isinstance(choice, list | tuple) for choice in value
+    ):
         raise RowError("field 'choices' is no list of texts: write ['red', 'blue']")
     return value
 
@@ -89,7 +104,8 @@ def _parsed(text: str) -> Any:
 def _printed_list(text: str) -> list[Any] | None:
     """Read a list of texts and numbers as Python or NumPy prints it; ``None`` for anything else.
 
-    Raises ``RowError`` where commas stand between some of its items only, and what reading gives for other texts.
+    Raises ``RowError`` where commas stand between some of its items only, and what reading gives
+    for other texts.
     """
     items: list[Any] = []
     commas, depth = 0, 0
@@ -120,7 +136,9 @@ def _printed_list(text: str) -> list[Any] | None:
     if depth or not items:
         return None
     if 0 < commas < len(items) - 1:
-        raise RowError("field 'choices' has two texts without a comma between: write ['red', 'blue']")
+        raise RowError(
+            "field 'choices' has two texts without a comma between: write ['red', 'blue']"
+        )
     return items
 
 
@@ -129,11 +147,16 @@ def _column_choices(fields: Fields) -> tuple[list[Any], int]:
     for names, first_number in (
         ([f"choice_{letter}" for letter in LETTERS.lower()], 0),
         (list(LETTERS.lower()), 0),
-        *(([f"choice_{number}" for number in range(first, first + len(LETTERS))], first) for first in (0, 1)),
+        *(
+            ([f"choice_{number}" for number in range(first, first + len(LETTERS))], first)
+            for first in (0, 1)
+        ),
     ):
         if names[0] == "choice_0" and names[0] not in fields:
             continue  # they are counted from 1
-        if found := [name for name in names if name in fields and str(fields[name]) not in NO_VALUE]:
+        if found := [
+            name for name in names if name in fields and str(fields[name]) not in NO_VALUE
+        ]:
             if found != names[: len(found)]:
                 raise RowError(f"choices stand in {', '.join(found)}: one between is empty")
             return [fields[name] for name in found], first_number

@@ -1,4 +1,6 @@
-"""One clip on its way into the corpus: decode it, judge it, hash it and encode it. Fetched before, any machine may do it."""
+"""One clip on its way into the corpus: decode it, judge it, hash it and encode it. Fetched before,
+any machine may do it.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -59,7 +61,8 @@ def fetch(clip: SourceClip) -> Fetched:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Decode, judge and encode one clip, or say what is wrong with it: the order of the rows must stay.
+    """Decode, judge and encode one clip, or say what is wrong with it: the order of the rows must
+    stay.
 
     Raises ``SourceFailed`` when it is not the clip that is wrong.
     """
@@ -78,10 +81,16 @@ class Encoder:
             duration_s, level = len(waveform) / SAMPLE_RATE, dbfs(waveform)
             if duration_s > self.max_duration_s:
                 length = format_duration(duration_s, self.max_duration_s, 2)
-                raise UserError(f"{length} s is longer than the allowed {self.max_duration_s:g} s (corpus.max_duration_s)")
+                raise UserError(
+                    f"{length} s is longer than the allowed {self.max_duration_s:g} s"
+                    " (corpus.max_duration_s)"
+                )
             if duration_s < self.min_duration_s:
                 length = format_duration(duration_s, self.min_duration_s, 2)
-                raise UserError(f"{length} s is shorter than the allowed {self.min_duration_s:g} s (corpus.min_duration_s)")
+                raise UserError(
+                    f"{length} s is shorter than the allowed {self.min_duration_s:g} s"
+                    " (corpus.min_duration_s)"
+                )
             if level < SILENCE_DBFS:
                 raise UserError(f"silent ({level:.0f} dBFS)")
         except SourceFailed:
@@ -90,11 +99,18 @@ class Encoder:
             return _reason(error, fetched.source)
         content = encode_flac(waveform)
         digest = hashlib.sha256(content).hexdigest()
-        return Encoded(content, digest, source_sha256, decoded.source_rate, duration_s, level, trimmed)
+        return Encoded(
+            content, digest, source_sha256, decoded.source_rate, duration_s, level, trimmed
+        )
 
     def _trimmed(self, waveform: Waveform) -> tuple[Waveform, bool]:
-        """The waveform, without what it has over the longest duration where that is little enough."""
-        longest, excess = (int(round(seconds * SAMPLE_RATE, 6)) for seconds in (self.max_duration_s, self.trim_excess_s))
+        """The waveform, without what it has over the longest duration where that is little
+        enough.
+        """
+        longest, excess = (
+            int(round(seconds * SAMPLE_RATE, 6))
+            for seconds in (self.max_duration_s, self.trim_excess_s)
+        )
         small = longest < len(waveform) <= longest + excess
         return (waveform[:longest], True) if small else (waveform, False)
 
@@ -105,7 +121,9 @@ def _reason(error: UserError, source: str) -> str:
 
 
 def probe() -> str:
-    """sha256 of what resampling, levels and the FLAC encoder give here. Another processor or library may give other bytes."""
+    """sha256 of what resampling, levels and the FLAC encoder give here. Another processor or
+    library may give other bytes.
+    """
     digest = hashlib.sha256()
     for rate in (8_000, 22_050, 44_100):
         samples = 0.1 * rng("probe", rate).standard_normal(rate).astype(np.float32)

@@ -1,14 +1,16 @@
 """A separate process that speaks text with espeak-ng: JSON requests in, PCM out.
 
-espeak-ng is GPL-3; nothing of echodistill links to it. This script imports nothing of echodistill and is only ever
-started with ``python espeak_process.py``; the two programs exchange lines over pipes.
+espeak-ng is GPL-3; nothing of echodistill links to it. This script imports nothing of echodistill
+and is only ever started with ``python espeak_process.py``; the two programs exchange lines over
+pipes.
 
-The synthesiser carries hidden state (flutter phase, noise generator) from one utterance to the next. Each request is therefore
-spoken by a child forked from the freshly initialised parent with the noise generator reseeded, so the samples of an utterance
-depend on nothing but its request.
+The synthesiser carries hidden state (flutter phase, noise generator) from one utterance to the
+next. Each request is therefore spoken by a child forked from the freshly initialised parent with
+the noise generator reseeded, so the samples of an utterance depend on nothing but its request.
 
-One request is one JSON line ``{"text", "voice", "rate_wpm", "pitch"}`` on standard input; the reply on standard output is one JSON
-line ``{"sample_rate", "samples"}`` followed by that many little-endian int16 samples.
+One request is one JSON line ``{"text", "voice", "rate_wpm", "pitch"}`` on standard input; the reply
+on standard output is one JSON line ``{"sample_rate", "samples"}`` followed by that many
+little-endian int16 samples.
 """
 
 import ctypes
@@ -23,12 +25,15 @@ SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: no thread of its own, so a fork is 
 RATE, PITCH = 1, 3  # espeak_PARAMETER
 UTF8 = 1  # espeakCHARS_UTF8
 
-SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+SynthCallback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+)
 
 
 def main() -> None:
     library = ctypes.CDLL(espeakng_loader.get_library_path())
-    # it keeps the path of its data in a buffer of 160 bytes, and what it reads below it is longer still: so it starts there
+    # it keeps the path of its data in a buffer of 160 bytes, and what it reads below it is longer
+    # still: so it starts there
     os.chdir(espeakng_loader.get_data_path())
     sample_rate = library.espeak_Initialize(SYNCHRONOUS, 0, b".", 0)
     if sample_rate <= 0:

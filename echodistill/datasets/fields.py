@@ -6,11 +6,17 @@ from typing import Any
 from echodistill.datasets.manifest import Doubled, Fields, RowError
 
 NO_VALUE = frozenset(
-    "nan NaN NAN -nan -NaN #N/A #NA <NA> NaT #NULL! #VALUE! #REF! #DIV/0! #NAME? #NUM! 1.#IND -1.#IND 1.#QNAN -1.#QNAN".split()
+    "nan NaN NAN -nan -NaN #N/A #NA <NA> NaT #NULL! #VALUE! #REF! #DIV/0! #NAME? #NUM! 1.#IND"
+    " -1.#IND 1.#QNAN -1.#QNAN".split()
 ) | {"#N/A N/A"}
 """What data frames and spreadsheets alone write for an empty cell or a failed formula."""
-NOTHING = frozenset("none null (null) nil n/a n.a. na unknown undefined missing \\n - -- --- – — ? nan -nan <na> nat".split()) | {""}
-"""How it is written, in lower case, where a text may be missing. As a choice some of these say something."""
+NOTHING = frozenset(
+    "none null (null) nil n/a n.a. na unknown undefined missing \\n - -- --- – — ? nan -nan"
+    " <na> nat".split()
+) | {""}
+"""How it is written, in lower case, where a text may be missing. As a choice some of these say
+something.
+"""
 
 
 def text_of(fields: Fields, *names: str) -> str:
@@ -23,20 +29,27 @@ def text_of(fields: Fields, *names: str) -> str:
 
 
 def optional_text(fields: Fields, *names: str) -> str:
-    """Return the first of the fields that holds something, as text; empty where none does, however that is written.
+    """Return the first of the fields that holds something, as text; empty where none does, however
+    that is written.
 
     Texts that differ in their Unicode form alone are one text.
     """
     for name in names:
         value = fields.get(name)
-        if value is None or value in ([], {}, ()) or (text := str(value).strip()).casefold() in NOTHING or text in NO_VALUE:
+        if (
+            value is None
+            or value in ([], {}, ())
+            or (text := str(value).strip()).casefold() in NOTHING
+            or text in NO_VALUE
+        ):
             continue
         return unicodedata.normalize("NFC", as_text(value, f"field {name!r}"))
     return ""
 
 
 def as_text(value: Any, what: str) -> str:
-    """Return a text or number as text: a whole number without a decimal point, as data frames write it beside an empty cell.
+    """Return a text or number as text: a whole number without a decimal point, as data frames write
+    it beside an empty cell.
 
     Raises ``RowError``, saying ``what`` is no text, or empty.
     """

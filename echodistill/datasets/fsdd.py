@@ -1,6 +1,8 @@
-"""Real voices: two digits of one speaker, from a folder of the Free Spoken Digit Dataset (``{digit}_{speaker}_{take}.wav``, 8 kHz).
+"""Real voices: two digits of one speaker, from a folder of the Free Spoken Digit Dataset
+(``{digit}_{speaker}_{take}.wav``, 8 kHz).
 
-A speaker belongs to one split only, so the test voices are unseen. Source: doi.org/10.5281/zenodo.1342401 (CC BY-SA 4.0).
+A speaker belongs to one split only, so the test voices are unseen. Source:
+doi.org/10.5281/zenodo.1342401 (CC BY-SA 4.0).
 """
 
 import hashlib
@@ -16,7 +18,7 @@ from echodistill.audio.stored import Decoded
 from echodistill.datasets.sources import Raw, SourceClip, SourceClips, split_groups
 from echodistill.datasets.spoken_words import ask, draw_words
 from echodistill.errors import UserError
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 from echodistill.paths import unwatched
 from echodistill.progress import track
 from echodistill.records import SPLITS, Quarantined
@@ -34,7 +36,8 @@ Takes = dict[str, dict[str, list[Path]]]
 
 
 def read(params: CorpusParams, seed: int) -> SourceClips:
-    """Plan the clips; they are joined when read. Files with other names, and those that cannot be used, are quarantined.
+    """Plan the clips; they are joined when read. Files with other names, and those that cannot be
+    used, are quarantined.
 
     Raises ``UserError`` when there are no recordings.
     """
@@ -45,12 +48,22 @@ def read(params: CorpusParams, seed: int) -> SourceClips:
         members = sorted(speaker for speaker in takes if splits[speaker] == split)
         for number in range(getattr(params.clips, split) if members else 0):
             speaker = members[number % len(members)]
-            clips.append(_plan_clip(f"{split}-{number:05d}", speaker, takes[speaker], samples, params.max_duration_s, seed))
+            clips.append(
+                _plan_clip(
+                    f"{split}-{number:05d}",
+                    speaker,
+                    takes[speaker],
+                    samples,
+                    params.max_duration_s,
+                    seed,
+                )
+            )
     return SourceClips(clips, splits, quarantined)
 
 
 def _usable(root: Path) -> tuple[dict[Path, int], Takes, list[Quarantined]]:
-    """Return the samples of each recording that can be used, those by speaker and word, and what else lies there.
+    """Return the samples of each recording that can be used, those by speaker and word, and what
+    else lies there.
 
     Raises ``UserError`` when no speaker has recordings of two digits.
     """
@@ -64,14 +77,22 @@ def _usable(root: Path) -> tuple[dict[Path, int], Takes, list[Quarantined]]:
             quarantined.append(Quarantined(path.name, str(error).removeprefix(f"{path}: ")))
     takes: Takes = {}
     for speaker, words in found.items():
-        of_word = {word: usable for word, paths in words.items() if (usable := [path for path in paths if path in samples])}
+        of_word = {
+            word: usable
+            for word, paths in words.items()
+            if (usable := [path for path in paths if path in samples])
+        }
         if len(of_word) >= 2:
             takes[speaker] = of_word
         else:
             spoken = next(iter(of_word), "nothing")
-            quarantined.append(Quarantined(f"speaker {speaker}", f"says only {spoken}: a clip needs two digits"))
+            quarantined.append(
+                Quarantined(f"speaker {speaker}", f"says only {spoken}: a clip needs two digits")
+            )
     if not takes:
-        raise UserError(f"{root}: no speaker with usable recordings of two digits, named digit_speaker_take.wav")
+        raise UserError(
+            f"{root}: no speaker with usable recordings of two digits, named digit_speaker_take.wav"
+        )
     return samples, takes, quarantined
 
 
@@ -79,7 +100,9 @@ def _find(root: Path) -> tuple[Takes, list[Quarantined]]:
     """The recordings by speaker and word, in a fixed order, and what else lies there."""
     folder = root / "recordings" if (root / "recordings").is_dir() else root
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder: set corpus.path to a copy of the Free Spoken Digit Dataset")
+        raise UserError(
+            f"{folder}: no such folder: set corpus.path to a copy of the Free Spoken Digit Dataset"
+        )
     if fault := unwatched(folder / "*.wav", root):
         raise UserError(f"{folder}: {fault}")
     takes: Takes = {}
@@ -88,14 +111,23 @@ def _find(root: Path) -> tuple[Takes, list[Quarantined]]:
         if match := _NAME.fullmatch(path.name):
             takes.setdefault(match[2], {}).setdefault(WORDS[int(match[1])], []).append(path)
         elif path.is_file() and not path.name.startswith("."):
-            quarantined.append(Quarantined(path.name, "the name is not of the form digit_speaker_take.wav"))
+            quarantined.append(
+                Quarantined(path.name, "the name is not of the form digit_speaker_take.wav")
+            )
     return takes, quarantined
 
 
 def _plan_clip(
-    clip_id: str, speaker: str, takes: dict[str, list[Path]], samples: dict[Path, int], max_duration_s: float, seed: int
+    clip_id: str,
+    speaker: str,
+    takes: dict[str, list[Path]],
+    samples: dict[Path, int],
+    max_duration_s: float,
+    seed: int,
 ) -> SourceClip:
-    """Draw words, takes and gap; a pair that is still too long after some draws is left to the corpus stage to refuse."""
+    """Draw words, takes and gap; a pair that is still too long after some draws is left to the
+    corpus stage to refuse.
+    """
     stream = rng(seed, "fsdd", clip_id)
     words = draw_words(stream, sorted(takes))
     question = ask(stream, clip_id, words, WORDS)
@@ -121,13 +153,17 @@ def _fetch(first: Path, second: Path) -> Raw:
 
 def _join(first: str, second: str, gap: int, raw: Raw) -> tuple[Decoded, str]:
     """Both digits at one peak, with ``gap`` samples of silence between."""
-    (before, rate), (after, _) = (_at_peak(content, name) for content, name in zip(raw.parts, (first, second), strict=True))
+    (before, rate), (after, _) = (
+        _at_peak(content, name) for content, name in zip(raw.parts, (first, second), strict=True)
+    )
     clip = np.concatenate([before, np.zeros(gap, dtype=np.float32), after])
     return Decoded(clip, rate, 1), hashlib.sha256(b"".join(raw.parts)).hexdigest()
 
 
 def _at_peak(content: bytes, name: str) -> tuple[Waveform, int]:
-    """A recording at ``PEAK`` and its own sample rate in Hz. Raises ``UserError`` naming it when damaged or silent."""
+    """A recording at ``PEAK`` and its own sample rate in Hz. Raises ``UserError`` naming it when
+    damaged or silent.
+    """
     decoded = decode_bytes(content, name, MAX_TAKE_S)
     peak = np.max(np.abs(decoded.waveform))
     if peak == 0.0:

@@ -1,4 +1,6 @@
-"""Rows of a manifest in JSONL, JSON (a list) or CSV: each as fields by name, or why it cannot be read."""
+"""Rows of a manifest in JSONL, JSON (a list) or CSV: each as fields by name, or why it cannot be
+read.
+"""
 
 import csv
 import io
@@ -25,7 +27,9 @@ class RowError(Exception):
 
 
 class Doubled:
-    """The value of a field that a row gives twice: nobody knows which is meant, so reading it is refused, and only that."""
+    """The value of a field that a row gives twice: nobody knows which is meant, so reading it is
+    refused, and only that.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -39,16 +43,22 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def below(folder: Path, name: str) -> Path:
-    """The manifest ``name`` in ``corpus.path``. Raises ``UserError`` for one that lies elsewhere: no change of it would be noticed."""
+    """The manifest ``name`` in ``corpus.path``. Raises ``UserError`` for one that lies elsewhere:
+    no change of it would be noticed.
+    """
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise UserError(f"corpus.manifest {name} leads out of corpus.path ({folder}): put it there, or set corpus.path to hold both")
+        raise UserError(
+            f"corpus.manifest {name} leads out of corpus.path ({folder}): put it there, or set"
+            " corpus.path to hold both"
+        )
     if fault := unwatched(folder / name, folder):
         raise UserError(f"corpus.manifest {name}: {fault}")
     return folder / name
 
 
 def rows(manifest: Path) -> Iterator[tuple[str, Fields | RowError]]:
-    """Each row's place (its first line, or "item 3") and its fields by lower-case name, without the empty ones.
+    """Each row's place (its first line, or "item 3") and its fields by lower-case name, without the
+    empty ones.
 
     Raises ``UserError`` when the file is missing, no text or not of the format its name tells.
     """
@@ -60,10 +70,18 @@ def rows(manifest: Path) -> Iterator[tuple[str, Fields | RowError]]:
 
 
 def present(fields: Fields) -> Fields:
-    """Return the fields that hold a value, texts without blanks around: an empty cell, null and NaN are none."""
-    stripped = {name: value.strip() if isinstance(value, str) else value for name, value in fields.items()}
+    """Return the fields that hold a value, texts without blanks around: an empty cell, null and NaN
+    are none.
+    """
+    stripped = {
+        name: value.strip() if isinstance(value, str) else value for name, value in fields.items()
+    }
     # NaN, which data frames write for an empty cell, is the one value that differs from itself
-    return {name: value for name, value in stripped.items() if value is not None and value != "" and not _is_nan(value)}
+    return {
+        name: value
+        for name, value in stripped.items()
+        if value is not None and value != "" and not _is_nan(value)
+    }
 
 
 def _is_nan(value: object) -> bool:
@@ -71,7 +89,9 @@ def _is_nan(value: object) -> bool:
 
 
 def _fields(raw: Any) -> Fields:
-    """Return the values by field name, ``Doubled`` for a field that stands twice. Raises ``RowError`` for what is no row."""
+    """Return the values by field name, ``Doubled`` for a field that stands twice. Raises
+    ``RowError`` for what is no row.
+    """
     if isinstance(raw, RowError):
         raise raw
     if not isinstance(raw, _Pairs):
@@ -99,19 +119,26 @@ def _raw_rows(manifest: Path) -> Iterator[tuple[str, Any]]:
     if text.lstrip().startswith("["):
         return _json_list(manifest, text)
     if wrapped := _one_object(text):
-        raise UserError(f"{manifest} holds {wrapped}: give the rows as a list, [{{...}}, {{...}}], or one object a line")
+        raise UserError(
+            f"{manifest} holds {wrapped}: give the rows as a list, [{{...}}, {{...}}], or one"
+            " object a line"
+        )
     return _json_lines(text, left_out)
 
 
 def _told_separator(text: str) -> tuple[str | None, str]:
-    """Return what a first line for Excel says that stands between the columns, ``None`` without one, and the text behind it."""
+    """Return what a first line for Excel says that stands between the columns, ``None`` without
+    one, and the text behind it.
+    """
     first, rest = _first_line(text)
     told = _SEPARATOR.fullmatch(first)
     return (told[1], rest) if told else (None, text)
 
 
 def _without_comments(text: str, separator: str) -> tuple[int, str]:
-    """How many lines at the beginning are comments, and the text behind them. A header may itself begin with ``#``."""
+    """How many lines at the beginning are comments, and the text behind them. A header may itself
+    begin with ``#``.
+    """
     left_out = 0
     while text.lstrip(' "').startswith("#"):
         first, rest = _first_line(text)
@@ -135,7 +162,11 @@ def _one_object(text: str) -> str:
         return ""
     if not isinstance(whole, dict):
         return ""
-    lists = [key for key, value in whole.items() if value and isinstance(value, list) and isinstance(value[0], dict)]
+    lists = [
+        key
+        for key, value in whole.items()
+        if value and isinstance(value, list) and isinstance(value[0], dict)
+    ]
     if lists and not whole.keys() & {"id", "question"}:
         return f"its rows under the key {lists[0]!r}"
     return "one object over several lines" if "\n" in text.strip() else ""
@@ -159,10 +190,18 @@ def _json_list(manifest: Path, text: str) -> Iterator[tuple[str, Any]]:
     yield from ((f"item {number}", item) for number, item in enumerate(items, start=1))
 
 
-def _csv_rows(manifest: Path, text: str, before: int, told: str | None) -> Iterator[tuple[str, Any]]:
+def _csv_rows(
+    manifest: Path, text: str, before: int, told: str | None
+) -> Iterator[tuple[str, Any]]:
     first, _ = _first_line(text)
-    if told is None and "," not in first and (mark := next((mark for mark in ";\t" if mark in first), "")):
-        raise UserError(f"{manifest}: its columns stand apart by {mark!r}: save it with commas between")
+    if (
+        told is None
+        and "," not in first
+        and (mark := next((mark for mark in ";\t" if mark in first), ""))
+    ):
+        raise UserError(
+            f"{manifest}: its columns stand apart by {mark!r}: save it with commas between"
+        )
     separator = told or ","
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     start = before + 1
@@ -171,13 +210,23 @@ def _csv_rows(manifest: Path, text: str, before: int, told: str | None) -> Itera
         for cells in reader:
             if not header:
                 header = [cell.lstrip("# ") for cell in cells[:1]] + cells[1:]
-            elif not any(cell.strip() for cell in cells):  # spreadsheets end with rows of empty cells
+            elif not any(
+                cell.strip() for cell in cells
+            ):  # spreadsheets end with rows of empty cells
                 pass
             elif len(cells) > len(header):
-                yield str(start), RowError(f"{len(cells)} cells in {len(header)} columns: put quotation marks around commas")
+                yield (
+                    str(start),
+                    RowError(
+                        f"{len(cells)} cells in {len(header)} columns: put quotation marks around"
+                        " commas"
+                    ),
+                )
             else:
                 yield str(start), _Pairs(zip(header, cells, strict=False))
             start = before + reader.line_num + 1
     except csv.Error as error:
         # where a quotation mark is out of place, no later row can be trusted
-        raise UserError(f"{manifest}:{start}: {error}: mend the quotation marks of this row") from error
+        raise UserError(
+            f"{manifest}:{start}: {error}: fix the quotation marks of this row"
+        ) from error

@@ -1,4 +1,6 @@
-"""The text of a manifest: decoded from any Unicode encoding, or told what the file is instead of a text."""
+"""The text of a manifest: decoded from any Unicode encoding, or told what the file is instead of a
+text.
+"""
 
 import json
 import re
@@ -9,7 +11,10 @@ from echodistill.errors import UserError
 ENDINGS = (".jsonl", ".json", ".ndjson", ".csv")
 SHOWN = 3
 """How many manifests are named where the one that is meant is not there."""
-TABLE = "write its rows as JSONL, e.g. with pandas: DataFrame.to_json(NAME, orient='records', lines=True)"
+TABLE = (
+    "write its rows as JSONL, e.g. with pandas: DataFrame.to_json(NAME, orient='records',"
+    " lines=True)"
+)
 UNPACK = "unpack it, and name what is in it"
 FETCH = "fetch the file itself"
 PARQUET = b"PAR1"
@@ -25,7 +30,11 @@ NO_TEXT = (
     (b"\x80\x04\x95", "a pickle", TABLE),
     (b"\x80\x05\x95", "a pickle", TABLE),
     (b"\xd0\xcf\x11\xe0", "an Excel file", "save it as CSV UTF-8"),
-    (b"PK\x03\x04", "a zip archive or an Excel file", "unpack the archive, or save the Excel file as CSV UTF-8"),
+    (
+        b"PK\x03\x04",
+        "a zip archive or an Excel file",
+        "unpack the archive, or save the Excel file as CSV UTF-8",
+    ),
     (b"\x1f\x8b", "a gzip file", f"{UNPACK}: gunzip"),
     (b"\x28\xb5\x2f\xfd", "a zstd file", UNPACK),
     (b"BZh", "a bzip2 file", UNPACK),
@@ -45,7 +54,8 @@ NO_TEXT = (
 def read_text(manifest: Path) -> str:
     """Return the manifest's text in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
 
-    Raises ``UserError`` when the file is missing, is something else by its first bytes, or is in no Unicode encoding.
+    Raises ``UserError`` when the file is missing, is something else by its first bytes, or is in no
+    Unicode encoding.
     """
     try:
         content = manifest.read_bytes()
@@ -54,15 +64,22 @@ def read_text(manifest: Path) -> str:
         cure = "set corpus.path and corpus.manifest" + (f" (there: {there})" if there else "")
         raise UserError(f"{manifest}: {error.strerror}: {cure}") from error
     check_content(manifest, content)
-    encoding = json.detect_encoding(content)  # by its first characters, which are of ASCII in JSON and in a header
+    # by its first characters, which are of ASCII in JSON and in a header
+    encoding = json.detect_encoding(content)
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         name = encoding.removesuffix("-sig").upper()
-        raise UserError(f"{manifest}: byte {error.start} is not {name}: save the manifest as UTF-8") from error
+        raise UserError(
+            f"{manifest}: byte {error.start} is not {name}: save the manifest as UTF-8"
+        ) from error
     if text.count("\0") > MOST_ZEROS * len(text):
-        raise UserError(f"{manifest} is no UTF-8 but seems to be UTF-16 without a byte-order mark: save the manifest as UTF-8")
-    return re.sub(r"(?m)^\ufeff", "", text)  # one stands inside where files with a mark were put one behind the other
+        raise UserError(
+            f"{manifest} is no UTF-8 but seems to be UTF-16 without a byte-order mark: save the"
+            " manifest as UTF-8"
+        )
+    # one stands inside where files with a mark were put one behind the other
+    return re.sub(r"(?m)^\ufeff", "", text)
 
 
 def _manifests_in(folder: Path) -> list[str]:

@@ -1,10 +1,12 @@
-"""Which source a row is of, where the test has a source of its own: quarantined rows say it, and each source has its share of them."""
+"""Which source a row is of, where the test has a source of its own: quarantined rows say it, and
+each source has its share of them.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from echodistill.datasets.repeated import ALSO_IN
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
 from echodistill.records import Quarantined
 
 
@@ -34,11 +36,13 @@ def origin(corpus: CorpusParams, of_test: bool) -> str:
     return f"test ({corpus.test.source}): " if of_test else f"{corpus.source}: "
 
 
-def shares(corpus: CorpusParams, splits: Iterable[str], quarantined: Sequence[Quarantined]) -> list[Share]:
+def shares(
+    corpus: CorpusParams, splits: Iterable[str], quarantined: Sequence[Quarantined]
+) -> list[Share]:
     """Of every source; ``splits`` are those of the questions that were kept.
 
-    One share over both would let a large source to train on hide that most of the test is missing. A row whose
-    recording is kept in another split is not bad.
+    One share over both would let a large source to train on hide that most of the test is missing.
+    A row whose recording is kept in another split is not bad.
     """
     kept = list(splits)
     quarantined = [row for row in quarantined if not row.reason.startswith(ALSO_IN)]

@@ -1,4 +1,5 @@
-"""Rows of a parquet file that holds its recordings itself, as the Hugging Face hub keeps them: a column of {bytes, path}.
+"""Rows of a parquet file that holds its recordings itself, as the Hugging Face hub keeps them: a
+column of {bytes, path}.
 
 A recording stays in the file until it is fetched.
 """
@@ -39,7 +40,8 @@ class Embedded:
 
 
 def rows(file: Path) -> Iterator[tuple[str, Fields]]:
-    """Each row's place ("row 3") and its fields by lower-case name, without the empty ones; recordings as ``Embedded``.
+    """Each row's place ("row 3") and its fields by lower-case name, without the empty ones;
+    recordings as ``Embedded``.
 
     Raises ``UserError`` when the file is missing or no parquet.
     """
@@ -52,20 +54,35 @@ def rows(file: Path) -> Iterator[tuple[str, Fields]]:
             read = parquet.read_row_group(row_group, columns=others).to_pylist()
         for index, values in enumerate(read):
             row += 1
-            values |= {column: Embedded(file, column, row_group, index, row) for column in recordings}
-            yield f"row {row}", present({name.strip().casefold(): value for name, value in values.items()})
+            values |= {
+                column: Embedded(file, column, row_group, index, row) for column in recordings
+            }
+            yield (
+                f"row {row}",
+                present({name.strip().casefold(): value for name, value in values.items()}),
+            )
 
 
 def embedded_at(name: str) -> Embedded | None:
-    """The recording that ``Embedded`` calls so; ``None`` where the file is not there, or has no such row any more."""
-    if not (match := re.fullmatch(r"(.+\.parquet)#([1-9][0-9]*)", name)) or not Path(match[1]).is_file():
+    """The recording that ``Embedded`` calls so; ``None`` where the file is not there, or has no
+    such row any more.
+    """
+    if (
+        not (match := re.fullmatch(r"(.+\.parquet)#([1-9][0-9]*)", name))
+        or not Path(match[1]).is_file()
+    ):
         return None
     return _by_row(Path(match[1])).get(int(match[2]))
 
 
 @lru_cache(maxsize=1)  # all clips of a file are asked for one after the other
 def _by_row(file: Path) -> dict[int, Embedded]:
-    found = (value for _, fields in rows(file) for value in fields.values() if isinstance(value, Embedded))
+    found = (
+        value
+        for _, fields in rows(file)
+        for value in fields.values()
+        if isinstance(value, Embedded)
+    )
     return {recording.row: recording for recording in found}
 
 
@@ -79,17 +96,26 @@ def read_embedded(recording: Embedded) -> bytes:
     return bytes(cell)
 
 
-@lru_cache(maxsize=2)  # clips are fetched in order, so of each row group once; a second one, since threads run ahead
+# clips are fetched in order, so of each row group once; a second one, since threads run ahead
+@lru_cache(maxsize=2)
 def _cells(file: Path, column: str, row_group: int) -> pa.ChunkedArray:
     parquet = _open(file)
     with _readable(file):
-        return parquet.read_row_group(row_group, columns=[f"{column}.bytes"]).flatten().column(f"{column}.bytes")
+        return (
+            parquet.read_row_group(row_group, columns=[f"{column}.bytes"])
+            .flatten()
+            .column(f"{column}.bytes")
+        )
 
 
 def _recordings(parquet: pq.ParquetFile) -> list[str]:
     """The columns that hold recordings."""
     columns = parquet.schema_arrow
-    return [column.name for column in columns if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0]
+    return [
+        column.name
+        for column in columns
+        if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0
+    ]
 
 
 def _open(file: Path) -> pq.ParquetFile:
@@ -108,5 +134,6 @@ def _readable(file: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(
-            f"{file} cannot be read as parquet ({error}): set corpus.path and corpus.manifest, or fetch it again"
+            f"{file} cannot be read as parquet ({error}): set corpus.path and corpus.manifest, or"
+            " fetch it again"
         ) from error

@@ -1,6 +1,8 @@
-"""The recording that a manifest's row names, also where its name is spelled otherwise than the file's.
+"""The recording that a manifest's row names, also where its name is spelled otherwise than the
+file's.
 
-Archives made on another system hold names in another Unicode form, and some systems take no notice of capitals.
+Archives made on another system hold names in another Unicode form, and some systems take no notice
+of capitals.
 """
 
 import os
@@ -21,7 +23,9 @@ def _folded(name: str) -> str:
 
 
 class RecordingPaths:
-    """Finds recordings below one folder. Each folder is listed once, so an object serves one reading."""
+    """Finds recordings below one folder. Each folder is listed once, so an object serves one
+    reading.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -29,10 +33,11 @@ class RecordingPaths:
         self._listed: dict[str, dict[str, list[str]]] = {}
 
     def find(self, written: str) -> Path:
-        """Return the recording's path; what a link to a file points to is the owner's affair, a linked folder is not watched.
+        """Return the recording's path; what a link to a file points to is the owner's affair, a
+        linked folder is not watched.
 
-        Raises ``RowError`` where there is none, where several are spelled alike, where it would lie outside the folder, and
-        where DVC would notice no change of it.
+        Raises ``RowError`` where there is none, where several are spelled alike, where it would lie
+        outside the folder, and where DVC would notice no change of it.
         """
         path = os.path.normpath(os.path.join(self._base, written))
         if os.path.commonpath([self._base, path]) != self._base:
@@ -44,10 +49,15 @@ class RecordingPaths:
         if not alike and "\\" in written:
             return self.find(written.replace("\\", "/"))
         if len(alike) > 1:
-            raise RowError(f"{NO_AUDIO}: {written}: {' and '.join(alike)} are there: write the one that is meant")
+            raise RowError(
+                f"{NO_AUDIO}: {written}: {' and '.join(alike)} are there: write the one that is"
+                " meant"
+            )
         if not alike:
             fault = fault_of_path(Path(path))
-            raise RowError(f"{NO_AUDIO}: {written}" + (f" ({fault})" if fault not in ("", NO_AUDIO) else ""))
+            raise RowError(
+                f"{NO_AUDIO}: {written}" + (f" ({fault})" if fault not in ("", NO_AUDIO) else "")
+            )
         return self._watched(alike[0], written)
 
     def _watched(self, path: str, written: str) -> Path:
@@ -65,15 +75,28 @@ class RecordingPaths:
         return True
 
     def _alike(self, path: str) -> list[str]:
-        """Files whose path differs from ``path`` in Unicode form or case alone; of these in Unicode form alone where there are any."""
+        """Files whose path differs from ``path`` in Unicode form or case alone; of these in Unicode
+        form alone where there are any.
+        """
         found = [""]
         *folders, name = path.split(os.sep)
         for folder in folders:
-            found = [os.path.join(above, entry) for above in found for entry in self._entries(above).get(_folded(folder), [])]
+            found = [
+                os.path.join(above, entry)
+                for above in found
+                for entry in self._entries(above).get(_folded(folder), [])
+            ]
         names = dict.fromkeys((_folded(name), _folded(f"{name}.wav")))
-        files = [os.path.join(above, entry) for above in found for wanted in names for entry in self._entries(above).get(wanted, [])]
+        files = [
+            os.path.join(above, entry)
+            for above in found
+            for wanted in names
+            for entry in self._entries(above).get(wanted, [])
+        ]
         files = sorted(file for file in files if os.path.isfile(os.path.join(self._base, file)))
-        same_case = [file for file in files if _composed(file) in (_composed(path), _composed(f"{path}.wav"))]
+        same_case = [
+            file for file in files if _composed(file) in (_composed(path), _composed(f"{path}.wav"))
+        ]
         return same_case or files
 
     def _entries(self, folder: str) -> dict[str, list[str]]:

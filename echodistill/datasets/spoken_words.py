@@ -16,8 +16,12 @@ def draw_words(stream: np.random.Generator, vocabulary: Sequence[str]) -> tuple[
     return vocabulary[first], vocabulary[second]
 
 
-def ask(stream: np.random.Generator, clip_id: str, words: tuple[str, str], vocabulary: Sequence[str]) -> SourceQuestion:
-    """One of the three questions, with four choices. Wrong phrases share a word with the right one, so both must be heard."""
+def ask(
+    stream: np.random.Generator, clip_id: str, words: tuple[str, str], vocabulary: Sequence[str]
+) -> SourceQuestion:
+    """One of the three questions, with four choices. Wrong phrases share a word with the right one,
+    so both must be heard.
+    """
     kind = int(stream.integers(len(QUESTIONS)))
     others = [word for word in vocabulary if word not in words]
     picked = [others[index] for index in stream.choice(len(others), size=CHOICES, replace=False)]
@@ -27,6 +31,10 @@ def ask(stream: np.random.Generator, clip_id: str, words: tuple[str, str], vocab
         wrong = [f"{first} {picked[0]}", f"{picked[1]} {second}", f"{picked[2]} {picked[3]}"]
     else:
         right = words[kind - 1]
-        wrong = [words[2 - kind], picked[0], picked[1]]  # the other word is said too, at the other place
+        wrong = [
+            words[2 - kind],
+            picked[0],
+            picked[1],
+        ]  # the other word is said too, at the other place
     choices = shuffled_choices(right, wrong, clip_id, kind)
     return SourceQuestion(f"{clip_id}-q", QUESTIONS[kind], choices, right)

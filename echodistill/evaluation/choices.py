@@ -1,18 +1,20 @@
 """The one parser of answers: training rewards and evaluation scores both use it.
 
-A response names a choice by its letter ("B", "(b)", "Answer: B."), by its text, or by both. It is read clause by clause: each affirms
-the choices that it names, or denies them ("A is wrong", "there is no cat", "B, not A"). One affirmed choice that nothing denies is the
-answer. None, several, a doubted one or a letter that contradicts the text are parse failures: a wrong guess is worse than a failure,
-which is counted and never dropped.
+A response names a choice by its letter ("B", "(b)", "Answer: B."), by its text, or by both. It is
+read clause by clause: each affirms the choices that it names, or denies them ("A is wrong", "there
+is no cat", "B, not A"). One affirmed choice that nothing denies is the answer. None, several, a
+doubted one or a letter that contradicts the text are parse failures: a wrong guess is worse than a
+failure, which is counted and never dropped.
 
-Answers in other languages are read where they declare themselves as these do: "答案是B", "la respuesta es (b)", "B。".
+Answers in other languages are read where they declare themselves as these do: "答案是B",
+"la respuesta es (b)", "B。".
 """
 
 from collections.abc import Sequence
 
 import regex
 
-from echodistill.evaluation.wording import (
+from echodistill.evaluation.answer_patterns import (
     ASIDE,
     CLAUSES,
     CORRECTION,
@@ -36,19 +38,25 @@ from echodistill.evaluation.wording import (
 )
 from echodistill.models.prompts import LETTERS
 
-# a letter that labels a choice: first, in brackets or after "option". Neither an article ("A dog") nor a key ("C major") is one.
+# a letter that labels a choice: first, in brackets or after "option". Neither an article ("A dog")
+# nor a key ("C major") is one.
 _LABEL = regex.compile(
-    r"(?:^|[(\[{>] ?|, (?=[A-Z]$)|\b(?:is|be) (?=[A-Z]$)|\b(?i:answer|option|opción|choice|letter|вариант|विकल्प)[ :,(]+)([A-Za-z])"
+    r"(?:^|[(\[{>] ?|, (?=[A-Z]$)|\b(?:is|be)"
+    r" (?=[A-Z]$)|\b(?i:answer|option|opción|choice|letter|вариант|विकल्प)[ :,(]+)([A-Za-z])"
     r"(?= ?(?:$|[)\]}<.,:;!?=|/→]|选项|です|だ|を|が|是|입니다|이다|है)"
-    rf"| [-–—(]|(?<!I) (?:is|was|would|should|must|it is|probably|ist|est|es|because|since|as)\b|(?<=[B-HJ-Z]) {MARK})"
+    r"| [-–—(]|(?<!I) (?:is|was|would|should|must|it"
+    rf" is|probably|ist|est|es|because|since|as)\b|(?<=[B-HJ-Z]) {MARK})"
 )
 _LONE_CAPITAL = regex.compile(r"(?<![^ (\[{>/&+])([B-HJ-Z]|(?<=[^.!?:] )A)(?=$|[ )\]}<.,:;!?/&+-])")
 _LISTED = regex.compile(
-    r"(?<![\w'])([A-Za-z])[)\].]?(?: ?[,;/&+)] ?| | (?:and|or|then|plus|to)(?: also)? )(?:(?:maybe|also) )?"
+    r"(?<![\w'])([A-Za-z])[)\].]?(?: ?[,;/&+)] ?| | (?:and|or|then|plus|to)(?: also)?"
+    r" )(?:(?:maybe|also) )?"
     r"[(\[]?([b-hj-zB-HJ-Z]|[aA](?! \S))(?![\w'])"
 )
 _NUMBER = regex.compile(r"[-+]?\d(?:[\d.,:/]*\d)?%?")
-_ORDINAL = regex.compile(r"(?:\b(?:option|choice|step|question|number|speaker|clip|track)|#) ?\d+", regex.I)
+_ORDINAL = regex.compile(
+    r"(?:\b(?:option|choice|step|question|number|speaker|clip|track)|#) ?\d+", regex.I
+)
 _LONG_ENOUGH = regex.compile(r"...|\p{L}\p{M}*\p{L}|\p{Hangul}|" + UNSPACED.pattern)
 _ARABIC, _HANGUL = regex.compile(r"\p{Arabic}"), regex.compile(r"\p{Hangul}$")
 _PARTICLE = "(?:입니다|이다|이에요|예요|이야|야|이|가|은|는|을|를|의|와|과|랑|도|만|이나|나)?"
@@ -77,13 +85,22 @@ def _parse(response: str, choices: Sequence[str]) -> int | None:
     affirmed, denied, passing = _named_before(musings, wanted), set[int](), set[int]()
     for against in SET_AGAINST.finditer(said):
         denied |= _named(against[0], wanted)[0]
-    clauses = [clause for part in CLAUSES.split(SET_AGAINST.sub(" ", said)) for clause in _lead_apart(part or "")]
+    clauses = [
+        clause
+        for part in CLAUSES.split(SET_AGAINST.sub(" ", said))
+        for clause in _lead_apart(part or "")
+    ]
     # "I don't think the answer is B": what denies the answer may stand before it
     before = regex.split(r"[.!?;,] |\b(?:so|but)\b", musings)[-1]
     for number, clause in enumerate(clauses):
         named, capitals = _named(clause, wanted)
         start = "" if number else before
-        if UNSURE.search(clause) or TAKEN_BACK.search(clause) or clause.endswith("?") or (affirmed and CORRECTION.search(clause)):
+        if (
+            UNSURE.search(clause)
+            or TAKEN_BACK.search(clause)
+            or clause.endswith("?")
+            or (affirmed and CORRECTION.search(clause))
+        ):
             return None
         if NEGATION.search(f"{start} {clause}"):
             denied |= named | capitals
@@ -92,13 +109,17 @@ def _parse(response: str, choices: Sequence[str]) -> int | None:
         elif not ASIDE.search(f"{start} {clause}"):
             affirmed |= named
             passing |= capitals
-    return None if affirmed & denied or passing - affirmed - denied else _only(affirmed, len(choices))
+    return (
+        None if affirmed & denied or passing - affirmed - denied else _only(affirmed, len(choices))
+    )
 
 
 def _named(clause: str, wanted: Sequence[str]) -> tuple[set[int], set[int]]:
-    """The choices that a clause names, whether it affirms them or not; -1 for a number that is none of several.
+    """The choices that a clause names, whether it affirms them or not; -1 for a number that is none
+    of several.
 
-    And the capitals in passing: they name nothing by themselves ("vitamin C"), but may contradict ("B and C").
+    And the capitals in passing: they name nothing by themselves ("vitamin C"), but may contradict
+    ("B and C").
     """
     bare = clause.strip(" .,;:!()[]{}")
     while lead := LEAD.match(bare):
@@ -107,7 +128,11 @@ def _named(clause: str, wanted: Sequence[str]) -> tuple[set[int], set[int]]:
         return whole, set()
     listed = [letter for pair in _LISTED.findall(bare, overlapped=True) for letter in pair]
     letters = [letter.upper() for letter in _LABEL.findall(bare) + listed]
-    named = {ord(mark) - FIRST_MARK for mark in regex.findall(MARK, clause)} | _numbers(clause, wanted) | _letters(letters)
+    named = (
+        {ord(mark) - FIRST_MARK for mark in regex.findall(MARK, clause)}
+        | _numbers(clause, wanted)
+        | _letters(letters)
+    )
     named |= {index for index, choice in enumerate(wanted) if choice.upper() in letters}
     return named, _letters(_LONE_CAPITAL.findall(clause))
 
@@ -117,7 +142,9 @@ def _letters(found: Sequence[str]) -> set[int]:
 
 
 def _numbers(clause: str, wanted: Sequence[str]) -> set[int]:
-    """Where choices are numbers, the one in the clause that is a choice; with another number beside it, -1 too."""
+    """Where choices are numbers, the one in the clause that is a choice; with another number beside
+    it, -1 too.
+    """
     choices = {choice: index for index, choice in enumerate(wanted) if _NUMBER.fullmatch(choice)}
     if not choices:
         return set()
@@ -132,23 +159,40 @@ def _only(named: set[int], count: int) -> int | None:
 
 
 def _named_by_whole(text: str, wanted: Sequence[str]) -> set[int]:
-    """Choices that the whole ``text`` names, as text or as letter: two where a choice's text is another one's letter."""
+    """Choices that the whole ``text`` names, as text or as letter: two where a choice's text is
+    another one's letter.
+    """
     if regex.fullmatch(MARK, text):
         return {ord(text) - FIRST_MARK}
-    named = {index for index, choice in enumerate(wanted) if choice and choice.casefold() == text.casefold()}
-    return named | {index for index, letter in zip(range(len(wanted)), LETTERS, strict=False) if letter == text.upper()}
+    named = {
+        index
+        for index, choice in enumerate(wanted)
+        if choice and choice.casefold() == text.casefold()
+    }
+    return named | {
+        index
+        for index, letter in zip(range(len(wanted)), LETTERS, strict=False)
+        if letter == text.upper()
+    }
 
 
 def _without_restated(text: str, wanted: Sequence[str]) -> str:
     """``text`` without a list of all choices in their order: the question said again."""
     if not all(choice.casefold() in text.casefold() for choice in wanted):
         return text
-    listed = [rf"(?:[(\[]?{letter}[)\].:]* ?)?{regex.escape(choice)}" for letter, choice in zip(LETTERS, wanted, strict=False)]
-    return regex.sub(rf"(?<!\w){'[ .,;|/]*(?:(?:and|or) )?'.join(listed)}(?!\w)[.,;]* ?", "", text, flags=regex.I)
+    listed = [
+        rf"(?:[(\[]?{letter}[)\].:]* ?)?{regex.escape(choice)}"
+        for letter, choice in zip(LETTERS, wanted, strict=False)
+    ]
+    return regex.sub(
+        rf"(?<!\w){'[ .,;|/]*(?:(?:and|or) )?'.join(listed)}(?!\w)[.,;]* ?", "", text, flags=regex.I
+    )
 
 
 def _declared(text: str) -> tuple[str, str]:
-    """What stands before the declaration of the answer, and what follows it; without one, nothing and all."""
+    """What stands before the declaration of the answer, and what follows it; without one, nothing
+    and all.
+    """
     for declaration in DECLARATIONS:
         if (match := declaration.search(text)) and text[match.end() :]:
             return text[: match.start()], declaration.sub(_new_clause, text[match.end() :])
@@ -160,9 +204,18 @@ def _new_clause(again: regex.Match[str]) -> str:
 
 
 def _named_before(musings: str, wanted: Sequence[str]) -> set[int]:
-    """Choices that are a clause by themselves before the declaration. The last clause runs into it."""
-    clauses = regex.split(r"(?<=[.!?;,]) ", musings)[:-1] + regex.findall(rf"^{MARK}(?=, ?$)", musings)
-    return {index for clause in clauses if clause[-1:] != "?" for index in _named_by_whole(clause.rstrip(".!;,"), wanted)}
+    """Choices that are a clause by themselves before the declaration. The last clause runs into
+    it.
+    """
+    clauses = regex.split(r"(?<=[.!?;,]) ", musings)[:-1] + regex.findall(
+        rf"^{MARK}(?=, ?$)", musings
+    )
+    return {
+        index
+        for clause in clauses
+        if clause[-1:] != "?"
+        for index in _named_by_whole(clause.rstrip(".!;,"), wanted)
+    }
 
 
 def _lead_apart(clause: str) -> list[str]:
@@ -174,8 +227,9 @@ def _lead_apart(clause: str) -> list[str]:
 def _with_marks(text: str, wanted: Sequence[str], which: Sequence[int]) -> str:
     """``text`` with each choice of ``which`` that stands there as whole words replaced by its mark.
 
-    A choice inside a longer one ("red" in "red dog") does not count there. Single letters are too common in a sentence
-    to name a choice, and numbers are counted apart. Scripts without blanks have no whole words: there it counts wherever it stands.
+    A choice inside a longer one ("red" in "red dog") does not count there. Single letters are too
+    common in a sentence to name a choice, and numbers are counted apart. Scripts without blanks
+    have no whole words: there it counts wherever it stands.
     """
     of: dict[str, list[int]] = {}
     for index in which:
@@ -187,10 +241,17 @@ def _with_marks(text: str, wanted: Sequence[str], which: Sequence[int]) -> str:
 
     def marks(found: regex.Match[str]) -> str:
         # choices of one wording share a place and stand there side by side
-        return "".join(chr(FIRST_MARK + index) for index in of[alternatives[int(str(found.lastgroup)[1:])]])
+        return "".join(
+            chr(FIRST_MARK + index) for index in of[alternatives[int(str(found.lastgroup)[1:])]]
+        )
 
     return regex.sub(
-        "|".join(f"(?P<c{number}>{_whole_word(choice)})" for number, choice in enumerate(alternatives)), marks, text, flags=regex.I
+        "|".join(
+            f"(?P<c{number}>{_whole_word(choice)})" for number, choice in enumerate(alternatives)
+        ),
+        marks,
+        text,
+        flags=regex.I,
     )
 
 
@@ -218,6 +279,8 @@ def is_right(response: str, choices: Sequence[str], answer_index: int) -> bool:
 
 
 def reward(response: str, choices: Sequence[str], answer_index: int) -> float:
-    """Task reward: right choice +1, another choice -1, nothing parsed 0. Source: arXiv 2605.23954 [code]."""
+    """Task reward: right choice +1, another choice -1, nothing parsed 0. Source: arXiv 2605.23954
+    [code].
+    """
     parsed = parse_choice(response, choices)
     return 0.0 if parsed is None else 1.0 if parsed == answer_index else -1.0

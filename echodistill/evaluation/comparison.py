@@ -8,23 +8,36 @@ from echodistill.errors import UserError
 from echodistill.evaluation.figures import AGREEMENT, OF_OUTCOMES, Rows, figures_of, noisy_figure
 from echodistill.evaluation.intervals import mean_interval, rate_interval, resamples
 from echodistill.evaluation.scores import Scored, summarise
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.seeds import rng
 
 RATES = (*OF_OUTCOMES, *AGREEMENT, *(f"clean_{name}" for name in OF_OUTCOMES))
-"""Figures whose difference is reported; those of forced choice only where questions have choices."""
+"""Figures whose difference is reported; those of forced choice only where questions have
+choices.
+"""
 
 
 def compare_systems(
-    method: str, base: Scored, student: Scored, settings: CompareParams, unseen: Sequence[str], seed: int
+    method: str,
+    base: Scored,
+    student: Scored,
+    settings: CompareParams,
+    unseen: Sequence[str],
+    seed: int,
 ) -> dict[str, object]:
     """Return what ``reports/metrics.json`` holds: every difference is paired, row by row.
 
     Raises ``UserError`` when the systems did not answer the same rows.
     """
     if not base.same_rows(student):
-        odd = [*sorted(set(base.keys) ^ set(student.keys)), *sorted(set(base.clean_keys) ^ set(student.clean_keys))]
-        raise UserError(f"base and student did not answer the same mixes, e.g. {odd[:3]}: run `echodistill run predict` again")
+        odd = [
+            *sorted(set(base.keys) ^ set(student.keys)),
+            *sorted(set(base.clean_keys) ^ set(student.clean_keys)),
+        ]
+        raise UserError(
+            f"base and student did not answer the same mixes, e.g. {odd[:3]}: run `echodistill run"
+            " predict` again"
+        )
     drawn = resamples(base.sample.units, settings.bootstrap_draws, rng(seed, "bootstrap"))
     limit = settings.headline_max_snr_db
     figures = figures_of(base, limit)
@@ -47,10 +60,15 @@ def compare_systems(
         "method": method,
         "base": summarise(base, unseen, limit),
         "student": summarise(student, unseen, limit),
-        "difference": {name: paired(figures[name]) for name in RATES if name in figures}
-        | {f"acc_{part}": paired(of_kinds(chosen)) for part, chosen in heard.items() if chosen},
+        "difference": (
+            {name: paired(figures[name]) for name in RATES if name in figures}
+            | {f"acc_{part}": paired(of_kinds(chosen)) for part, chosen in heard.items() if chosen}
+        ),
         "intervals": {
-            name: {"clean": own(scored, figures["clean_acc"])} | {snr: own(scored, rows) for snr, rows in by_snr.items()}
+            name: (
+                {"clean": own(scored, figures["clean_acc"])}
+                | {snr: own(scored, rows) for snr, rows in by_snr.items()}
+            )
             for name, scored in (("base", base), ("student", student))
         },
         "difference_by_snr": {snr: paired(rows) for snr, rows in by_snr.items()},

@@ -1,4 +1,6 @@
-"""A student against another system on the decision split: paired differences with intervals over units. Pure."""
+"""A student against another system on the decision split: paired differences with intervals over
+units. Pure.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,13 +12,17 @@ from echodistill.evaluation.criteria import DecisionSize, Differences
 from echodistill.evaluation.intervals import Interval, mean_interval, resamples
 from echodistill.evaluation.scores import Outcomes, score_answers
 from echodistill.evaluation.units import renumbered
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.records import Answer, Question
 from echodistill.seeds import rng
 
 
-def decision_size(answers: Sequence[Answer], questions: Mapping[str, Question], units: Mapping[str, int]) -> DecisionSize:
-    """Return the number of clips that the answers are about, and of the units they make (``units.unit_of`` the clips)."""
+def decision_size(
+    answers: Sequence[Answer], questions: Mapping[str, Question], units: Mapping[str, int]
+) -> DecisionSize:
+    """Return the number of clips that the answers are about, and of the units they make
+    (``units.unit_of`` the clips).
+    """
     if not answers:
         return DecisionSize(0, 0)
     _, sample = renumbered([questions[row.question_id].clip_id for row in answers], units)
@@ -31,21 +37,28 @@ def paired_differences(
     settings: CompareParams,
     seed: int,
 ) -> Differences:
-    """Return the student's figures less the other system's on the same items, with intervals over units.
+    """Return the student's figures less the other system's on the same items, with intervals over
+    units.
 
-    ``acc``, ``acc_forced`` and ``gsr`` are over SNRs up to ``settings.headline_max_snr_db``. ``acc_forced`` takes the most likely of
-    the offered choices for the answer, so that no wording counts; a question without choices counts by its free answer there.
+    ``acc``, ``acc_forced`` and ``gsr`` are over SNRs up to ``settings.headline_max_snr_db``.
+    ``acc_forced`` takes the most likely of the offered choices for the answer, so that no wording
+    counts; a question without choices counts by its free answer there.
 
     Raises ``UserError`` where the two did not answer the same items.
     """
     if odd := sorted({_item(row) for row in student} ^ {_item(row) for row in other})[:3]:
-        raise UserError(f"two systems did not answer the same decision items, e.g. {odd}: run `echodistill run` again")
+        raise UserError(
+            f"two systems did not answer the same decision items, e.g. {odd}: run `echodistill run`"
+            " again"
+        )
     mine, theirs = (score_answers(answers, other, questions, units) for answers in (student, other))
     drawn = resamples(mine.sample.units, settings.bootstrap_draws, rng(seed, "decision"))
     noisy = np.array(mine.snr_db <= settings.headline_max_snr_db)
     unit_N = mine.noisy.unit[noisy]
 
-    def interval(mine_N: NDArray[np.bool_], theirs_N: NDArray[np.bool_], unit: NDArray[np.int64]) -> Interval:
+    def interval(
+        mine_N: NDArray[np.bool_], theirs_N: NDArray[np.bool_], unit: NDArray[np.int64]
+    ) -> Interval:
         gain = mine_N.astype(np.float64) - theirs_N.astype(np.float64)
         return mean_interval(gain[None], unit, drawn, settings.confidence)
 

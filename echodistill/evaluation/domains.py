@@ -8,7 +8,7 @@ import numpy as np
 from echodistill.evaluation.intervals import rate_interval, resamples
 from echodistill.evaluation.scores import is_right_answer
 from echodistill.evaluation.units import renumbered
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.records import Answer, Question
 from echodistill.seeds import rng
 
@@ -25,11 +25,14 @@ def by_domain(
     settings: CompareParams,
     seed: int,
 ) -> list[tuple[str, float, float, float]]:
-    """Return each domain with its accuracy in % up to ``max_snr_db`` and the interval's ends, the most frequent first.
+    """Return each domain with its accuracy in % up to ``max_snr_db`` and the interval's ends, the
+    most frequent first.
 
     ``units`` is ``unit_of`` the clips.
     """
-    asked = Counter(questions[question_id].question for question_id in {row.question_id for row in answers})
+    asked = Counter(
+        questions[question_id].question for question_id in {row.question_id for row in answers}
+    )
     domains = [text for text, count in asked.most_common(MOST) if count >= LEAST_QUESTIONS]
     noisy = [row for row in answers if row.snr_db is not None and row.snr_db <= max_snr_db]
     found = []
@@ -40,6 +43,8 @@ def by_domain(
         right = [is_right_answer(row, questions[row.question_id]) for row in rows]
         unit_N, sample = renumbered([questions[row.question_id].clip_id for row in rows], units)
         drawn = resamples(sample.units, settings.bootstrap_draws, rng(seed, "domain", domain))
-        interval = rate_interval(np.array([right], dtype=np.float64), unit_N, drawn, settings.confidence)
+        interval = rate_interval(
+            np.array([right], dtype=np.float64), unit_N, drawn, settings.confidence
+        )
         found.append((domain, 100 * interval.value, 100 * interval.low, 100 * interval.high))
     return found

@@ -1,8 +1,9 @@
-"""Many systems, each trained with several seeds, to one table of figures with intervals and paired tests. Pure numpy.
+"""Many systems, each trained with several seeds, to one table of figures with intervals and paired
+tests. Pure numpy.
 
-The table a reviewer asks for (arXiv 2605.23954, table 1 and its controls): every figure with its interval over units and seeds and
-its standard deviation over seeds, every difference paired by row, a p for accuracy that belongs to its interval, and Holm's
-correction over the whole table.
+The table a reviewer asks for (arXiv 2605.23954, table 1 and its controls): every figure with its
+interval over units and seeds and its standard deviation over seeds, every difference paired by row,
+a p for accuracy that belongs to its interval, and Holm's correction over the whole table.
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,17 @@ from numpy.typing import NDArray
 
 from echodistill.errors import UserError
 from echodistill.evaluation.figures import Rows, figures_of
-from echodistill.evaluation.intervals import Interval, Resamples, mean_interval, p_value, rate_interval, resamples
+from echodistill.evaluation.intervals import (
+    Interval,
+    Resamples,
+    mean_interval,
+    p_value,
+    rate_interval,
+    resamples,
+)
 from echodistill.evaluation.scores import Scored
 from echodistill.evaluation.significance import discordance, holm
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.seeds import rng
 
 
@@ -30,22 +38,31 @@ class System:
 
     def __post_init__(self) -> None:
         first = self.scored[0]
-        if odd := [number for number, other in enumerate(self.scored) if not other.same_rows(first)]:
+        if odd := [
+            number for number, other in enumerate(self.scored) if not other.same_rows(first)
+        ]:
             raise UserError(
-                f"seeds of {self.name} did not answer the same mixes (number {odd[0] + 1}): run `echodistill compare` again"
+                f"seeds of {self.name} did not answer the same mixes (number {odd[0] + 1}): run"
+                " `echodistill compare` again"
             )
 
 
-def table_of(systems: Sequence[System], pairs: Sequence[tuple[str, str]], settings: CompareParams, seed: int) -> dict[str, Any]:
-    """Return ``{"systems": {name: {figure: interval}}, "differences": {"a - b": {...}}}`` and what the table rests on.
+def table_of(
+    systems: Sequence[System], pairs: Sequence[tuple[str, str]], settings: CompareParams, seed: int
+) -> dict[str, Any]:
+    """Return ``{"systems": {name: {figure: interval}}, "differences": {"a - b": {...}}}`` and what
+    the table rests on.
 
-    An interval is value, low, high, n, seeds and seed_sd. ``pairs`` are the differences asked for, by name. Raises ``UserError``
-    unless every system has answered the same mixes.
+    An interval is value, low, high, n, seeds and seed_sd. ``pairs`` are the differences asked for,
+    by name. Raises ``UserError`` unless every system has answered the same mixes.
     """
     by_name = {system.name: system for system in systems}
     first = systems[0].scored[0]
     if odd := [system.name for system in systems if not system.scored[0].same_rows(first)]:
-        raise UserError(f"{odd[0]} and {systems[0].name} did not answer the same mixes: run `echodistill compare` again")
+        raise UserError(
+            f"{odd[0]} and {systems[0].name} did not answer the same mixes: run `echodistill"
+            " compare` again"
+        )
     figures = figures_of(first, settings.headline_max_snr_db)
     drawn = resamples(first.sample.units, settings.bootstrap_draws, rng(seed, "bootstrap"))
     units = {name: rows(first)[1] for name, rows in figures.items()}
@@ -62,12 +79,16 @@ def table_of(systems: Sequence[System], pairs: Sequence[tuple[str, str]], settin
     for names in pairs:
         one, other = (by_name[name] for name in names)
         test = _test(_gain(one, other, figures["acc"]), units["acc"], drawn, settings.confidence)
-        differences[" - ".join(names)] = {name: paired(one, other, name) for name in figures} | {"test": test}
+        differences[" - ".join(names)] = {name: paired(one, other, name) for name in figures} | {
+            "test": test
+        }
     corrected = holm({name: found["test"]["p"] for name, found in differences.items()})
     for name, p in corrected.items():
         differences[name]["test"]["p_holm"] = p
     return {
-        "systems": {system.name: {name: own(system, name) for name in figures} for system in systems},
+        "systems": {
+            system.name: {name: own(system, name) for name in figures} for system in systems
+        },
         "differences": differences,
         "cells": {system.name: _cells(system) for system in systems},
         **first.sample.as_dict(),
@@ -77,7 +98,8 @@ def table_of(systems: Sequence[System], pairs: Sequence[tuple[str, str]], settin
 
 
 def _entry(values_SN: NDArray[np.float64], interval: Interval) -> dict[str, float | None]:
-    """Return a figure with its interval, its rows, its seeds and the standard deviation of the seeds' means.
+    """Return a figure with its interval, its rows, its seeds and the standard deviation of the
+    seeds' means.
 
     The deviation is of a sample (one degree of freedom less than seeds); ``None`` for one seed.
     """
@@ -92,7 +114,8 @@ def _cells(system: System) -> dict[str, dict[str, float]]:
     right_N = np.mean([scored.noisy.right for scored in system.scored], axis=0)
     return {
         str(kind): {
-            f"{snr:g}": float(right_N[(first.noise_kind == kind) & (first.snr_db == snr)].mean()) for snr in np.unique(first.snr_db)
+            f"{snr:g}": float(right_N[(first.noise_kind == kind) & (first.snr_db == snr)].mean())
+            for snr in np.unique(first.snr_db)
         }
         for kind in np.unique(first.noise_kind)
     }
@@ -103,15 +126,24 @@ def _values(system: System, rows: Rows) -> NDArray[np.float64]:
 
 
 def _gain(one: System, other: System, rows: Rows) -> NDArray[np.float64]:
-    """Difference on the same rows (seeds, N): seed by seed, or of every seed to the one system without seeds."""
+    """Difference on the same rows (seeds, N): seed by seed, or of every seed to the one system
+    without seeds.
+    """
     mine, theirs = _values(one, rows), _values(other, rows)
     if mine.shape[0] != theirs.shape[0] and 1 not in (mine.shape[0], theirs.shape[0]):
-        raise UserError(f"{one.name} has {mine.shape[0]} seeds and {other.name} {theirs.shape[0]}: give both the same")
+        raise UserError(
+            f"{one.name} has {mine.shape[0]} seeds and {other.name} {theirs.shape[0]}: give both"
+            " the same"
+        )
     return mine - theirs
 
 
-def _test(gain_SN: NDArray[np.float64], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float) -> dict[str, Any]:
-    """Return p and the effect size of a difference in accuracy; the effect size counts the rows of all seeds together."""
+def _test(
+    gain_SN: NDArray[np.float64], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float
+) -> dict[str, Any]:
+    """Return p and the effect size of a difference in accuracy; the effect size counts the rows of
+    all seeds together.
+    """
     found = discordance(gain_SN)
     return {
         "only_first": found.only_first,

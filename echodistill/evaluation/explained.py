@@ -21,17 +21,29 @@ class Faults:
     """Named no choice, or several."""
 
 
-def explain(size: DecisionSize, judged: Sequence[Judged], student: Faults, base: Faults, skill: Skill) -> list[str]:
+def explain(
+    size: DecisionSize, judged: Sequence[Judged], student: Faults, base: Faults, skill: Skill
+) -> list[str]:
     """Return what lies behind the criteria that were not met; ``skill`` is the base's."""
     found = [_too_few(one, size) for one in judged if _may_be_luck(one)]
     if student.truncated > NOTABLE:
-        found.append(f"{_percent(student.truncated)} of the student's answers were cut at the length limit")
+        found.append(
+            f"{_percent(student.truncated)} of the student's answers were cut at the length limit"
+        )
     if student.unparsed > NOTABLE:
         found.append(
-            f"{_percent(student.unparsed)} of the student's answers name no choice, and {_percent(base.unparsed)} of the base's"
+            f"{_percent(student.unparsed)} of the student's answers name no choice, and"
+            f" {_percent(base.unparsed)} of the base's"
         )
-    if skill.train_acc is not None and skill.clean_acc is not None and skill.train_acc - skill.clean_acc > MEMORISED:
-        found.append(f"the base knows its training clips by heart, and a student can hardly be better: {in_words(skill)}")
+    if (
+        skill.train_acc is not None
+        and skill.clean_acc is not None
+        and skill.train_acc - skill.clean_acc > MEMORISED
+    ):
+        found.append(
+            "the base knows its training clips by heart, and a student can hardly be better:"
+            f" {in_words(skill)}"
+        )
     return found
 
 
@@ -44,12 +56,23 @@ def next_steps(judged: Sequence[Judged], student: Faults, skill: Skill) -> list[
     if any(_may_be_luck(one) for one in unmet):
         found.append(f"decide on more: {MORE_TO_DECIDE_ON}")
     if any(one.criterion.non_inferior and not _may_be_luck(one) for one in unmet):
-        found.append("keep clean skill: raise mixes.train_clean_share, or lower the method's learning rate (train.methods)")
-    if any(not one.criterion.non_inferior and one.difference.value <= one.bound for one in unmet):
-        found.append("train longer (-S train.steps=...), or see which method helps here: `echodistill compare --quick`")
-    if skill.train_acc is not None and skill.clean_acc is not None and skill.train_acc - skill.clean_acc > MEMORISED:
         found.append(
-            "give the base more training clips of more groups, fewer steps (-S base.nano.steps=...), or name a pre-trained one"
+            "keep clean skill: raise mixes.train_clean_share, or lower the method's learning rate"
+            " (train.methods)"
+        )
+    if any(not one.criterion.non_inferior and one.difference.value <= one.bound for one in unmet):
+        found.append(
+            "train longer (-S train.steps=...), or see which method helps here: `echodistill"
+            " compare --quick`"
+        )
+    if (
+        skill.train_acc is not None
+        and skill.clean_acc is not None
+        and skill.train_acc - skill.clean_acc > MEMORISED
+    ):
+        found.append(
+            "give the base more training clips of more groups, fewer steps (-S"
+            " base.nano.steps=...), or name a pre-trained one"
         )
     return found
 
@@ -60,13 +83,21 @@ def _may_be_luck(one: Judged) -> bool:
 
 
 def _too_few(one: Judged, size: DecisionSize) -> str:
-    """Say that more clips could tell, and how many: intervals narrow with the root of the number of groups."""
+    """Say that more clips could tell, and how many: intervals narrow with the root of the number of
+    groups.
+    """
     gain, reach = one.difference.value - one.bound, one.difference.value - one.difference.low
-    said = f"{one.criterion.name}: {100 * one.difference.value:+.1f} points on {size.clips} clips of {size.groups} groups may be luck"
+    said = (
+        f"{one.criterion.name}: {100 * one.difference.value:+.1f} points on {size.clips} clips of"
+        f" {size.groups} groups may be luck"
+    )
     times = (reach / gain) ** 2
     if times > MOST_TIMES or not math.isfinite(times):
         return said
-    return f"{said}; a difference like this would be told apart by about {math.ceil(size.groups * times)} groups"
+    return (
+        f"{said}; a difference like this would be told apart by about"
+        f" {math.ceil(size.groups * times)} groups"
+    )
 
 
 def _percent(share: float) -> str:

@@ -1,4 +1,6 @@
-"""How far the gain reaches: accuracy where training went and where it did not, each against a severity. Pure."""
+"""How far the gain reaches: accuracy where training went and where it did not, each against a
+severity. Pure.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +14,7 @@ from echodistill.errors import UserError
 from echodistill.evaluation.intervals import Resamples, mean_interval, rate_interval, resamples
 from echodistill.evaluation.scores import is_right_answer
 from echodistill.evaluation.units import renumbered
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.records import Answer, Question
 from echodistill.seeds import rng
 
@@ -27,19 +29,26 @@ def distortion_table(
     settings: CompareParams,
     seed: int,
 ) -> dict[str, dict[str, object]]:
-    """``{kind: {"display", "unit", "conditions": [{"severity", "base", "student", "difference"}]}}``, from mild to severe.
+    """``{kind: {"display", "unit", "conditions": [{"severity", "base", "student",
+    "difference"}]}}``, from mild to severe.
 
-    Intervals are over ``units`` (``unit_of`` the clips), the difference is paired. Raises ``UserError`` when the two did not
-    answer the same.
+    Intervals are over ``units`` (``unit_of`` the clips), the difference is paired. Raises
+    ``UserError`` when the two did not answer the same.
     """
     paired = _Paired(base, [student], questions, units, settings, seed)
     by_name = paired.by(lambda row: row.noise_kind)
     found: dict[str, dict[str, object]] = {}
     for kind, facts in KINDS.items():
-        names = sorted((name for name in by_name if from_name(name).kind == kind), key=lambda name: from_name(name).severity)
+        names = sorted(
+            (name for name in by_name if from_name(name).kind == kind),
+            key=lambda name: from_name(name).severity,
+        )
         # as the kind lists them: for some the smaller number is the more severe
         names = names if facts.severities[0] < facts.severities[-1] else names[::-1]
-        conditions = [{"severity": from_name(name).severity, "trained": False} | by_name[name] for name in names]
+        conditions = [
+            {"severity": from_name(name).severity, "trained": False} | by_name[name]
+            for name in names
+        ]
         if conditions:
             found[kind] = {"display": facts.display, "unit": facts.unit, "conditions": conditions}
     return found
@@ -55,13 +64,18 @@ def level_table(
     settings: CompareParams,
     seed: int,
 ) -> dict[str, Any]:
-    """Accuracy against SNR over all noisy rows given, as one entry of ``distortion_table``; ``students`` are one system's seeds.
+    """Accuracy against SNR over all noisy rows given, as one entry of ``distortion_table``;
+    ``students`` are one system's seeds.
 
-    A condition says whether training had noise at its SNR. Raises ``UserError`` when they did not answer the same.
+    A condition says whether training had noise at its SNR. Raises ``UserError`` when they did not
+    answer the same.
     """
     noisy, *others = ([row for row in rows if row.snr_db is not None] for rows in (base, *students))
     paired = _Paired(noisy, others, questions, units, settings, seed)
-    conditions = [{"severity": snr, "trained": snr in trained_snrs_db} | figures for snr, figures in sorted(paired.by(_snr).items())]
+    conditions = [
+        {"severity": snr, "trained": snr in trained_snrs_db} | figures
+        for snr, figures in sorted(paired.by(_snr).items())
+    ]
     return {"display": display, "unit": "SNR (dB)", "conditions": conditions}
 
 
@@ -78,16 +92,28 @@ class _Paired:
         seed: int,
     ) -> None:
         self._rows = {_key(row): row for row in base}
-        self._right_of = [{_key(row): is_right_answer(row, questions[row.question_id]) for row in rows} for rows in (base, *students)]
+        self._right_of = [
+            {_key(row): is_right_answer(row, questions[row.question_id]) for row in rows}
+            for rows in (base, *students)
+        ]
         if any(right.keys() != self._rows.keys() for right in self._right_of):
-            raise UserError("base and student did not answer under the same conditions: run `echodistill compare` again")
-        unit, sample = renumbered([questions[row.question_id].clip_id for row in self._rows.values()], units)
+            raise UserError(
+                "base and student did not answer under the same conditions: run `echodistill"
+                " compare` again"
+            )
+        unit, sample = renumbered(
+            [questions[row.question_id].clip_id for row in self._rows.values()], units
+        )
         self._unit = dict(zip(self._rows, unit.tolist(), strict=True))
-        self._drawn: Resamples = resamples(sample.units, settings.bootstrap_draws, rng(seed, "bootstrap"))
+        self._drawn: Resamples = resamples(
+            sample.units, settings.bootstrap_draws, rng(seed, "bootstrap")
+        )
         self._confidence = settings.confidence
 
     def by(self, condition: Callable[[Answer], Name]) -> dict[Name, dict[str, object]]:
-        """Return ``base``, ``student`` and ``difference`` as intervals over units and seeds, with ``n``, for each condition."""
+        """Return ``base``, ``student`` and ``difference`` as intervals over units and seeds, with
+        ``n``, for each condition.
+        """
         keys: dict[Name, list[tuple[str, str]]] = {}
         for key, row in sorted(self._rows.items()):
             keys.setdefault(condition(row), []).append(key)
@@ -95,11 +121,17 @@ class _Paired:
 
     def _figures(self, keys: Sequence[tuple[str, str]]) -> dict[str, object]:
         unit_N = np.array([self._unit[key] for key in keys])
-        before, *after = (np.array([right[key] for key in keys], dtype=np.float64) for right in self._right_of)
+        before, *after = (
+            np.array([right[key] for key in keys], dtype=np.float64) for right in self._right_of
+        )
         after_SN: NDArray[np.float64] = np.stack(after)
         parts = {"base": before[None], "student": after_SN, "difference": after_SN - before}
         figures = {
-            part: (mean_interval if part == "difference" else rate_interval)(values, unit_N, self._drawn, self._confidence).as_dict()
+            part: (
+                (mean_interval if part == "difference" else rate_interval)(
+                    values, unit_N, self._drawn, self._confidence
+                ).as_dict()
+            )
             for part, values in parts.items()
         }
         return figures | {"n": len(keys)}

@@ -1,4 +1,6 @@
-"""The comparison's top figures as flat as other tools want them: for ``dvc metrics``, ``dvc plots`` and MLflow. Pure."""
+"""The comparison's top figures as flat as other tools want them: for ``dvc metrics``, ``dvc plots``
+and MLflow. Pure.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,16 +8,30 @@ from typing import Any
 from echodistill.evaluation.evidence import System
 from echodistill.evaluation.figures import figures_of
 
-METRICS = ("clean_acc", "clean_acc_forced", "acc", "acc_forced", "acc_forced_norm", "noisy", "gsr", "unparsed")
+METRICS = (
+    "clean_acc",
+    "clean_acc_forced",
+    "acc",
+    "acc_forced",
+    "acc_forced_norm",
+    "noisy",
+    "gsr",
+    "unparsed",
+)
 """Those of forced choice only where questions have choices."""
 CURVED = ("acc", "acc_forced", "noisy", "gsr", "unparsed")
 ENDS = ("value", "low", "high")
 
 
 def top_figures(table: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Return ``{system: {metric: value}}`` of ``reports/compare.json``, and each gain as ``{"a - b": {metric: value}}``."""
+    """Return ``{system: {metric: value}}`` of ``reports/compare.json``, and each gain as
+    ``{"a - b": {metric: value}}``.
+    """
     parts = {**table["systems"], **table["differences"]}
-    return {name: {metric: found["value"] for metric, found in top_intervals(figures).items()} for name, figures in parts.items()}
+    return {
+        name: {metric: found["value"] for metric, found in top_intervals(figures).items()}
+        for name, figures in parts.items()
+    }
 
 
 def top_intervals(figures: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -26,7 +42,14 @@ def top_intervals(figures: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def seed_figures(system: System, headline_max_snr_db: float) -> list[dict[str, float]]:
     """Return each seed's own top figures."""
     figures = figures_of(system.scored[0], headline_max_snr_db)
-    return [{metric: float(figures[metric](scored)[0].mean()) for metric in METRICS if metric in figures} for scored in system.scored]
+    return [
+        {
+            metric: float(figures[metric](scored)[0].mean())
+            for metric in METRICS
+            if metric in figures
+        }
+        for scored in system.scored
+    ]
 
 
 def curve_points(table: Mapping[str, Any]) -> Iterator[dict[str, str | float]]:
@@ -37,5 +60,7 @@ def curve_points(table: Mapping[str, Any]) -> Iterator[dict[str, str | float]]:
             row: dict[str, str | float] = {"system": system, "snr_db": snr}
             for metric in CURVED:
                 if found := figures.get(f"{metric}@{snr:g}"):
-                    row |= {metric if end == "value" else f"{metric}_{end}": found[end] for end in ENDS}
+                    row |= {
+                        metric if end == "value" else f"{metric}_{end}": found[end] for end in ENDS
+                    }
             yield row

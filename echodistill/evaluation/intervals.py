@@ -1,13 +1,16 @@
-"""Intervals over units (speakers or clips) and training seeds, and the p that belongs to them. Pure numpy and scipy.
+"""Intervals over units (speakers or clips) and training seeds, and the p that belongs to them. Pure
+numpy and scipy.
 
-Every seed's model answers the same clips, so seeds and units are crossed, and both are resampled (a hierarchical bootstrap). Three
-seeds drawn with replacement give ten different means at most, and a skewed three a skewed interval: the level of seeds is drawn from
-a normal distribution of their variance (a parametric bootstrap), the level of units is resampled as it is and gives the interval its
-shape.
+Every seed's model answers the same clips, so seeds and units are crossed, and both are resampled (a
+hierarchical bootstrap). Three seeds drawn with replacement give ten different means at most, and a
+skewed three a skewed interval: the level of seeds is drawn from a normal distribution of their
+variance (a parametric bootstrap), the level of units is resampled as it is and gives the interval
+its shape.
 
-The width is that of the two-way analysis of variance with Student's t, between two ways to take t: Satterthwaite's pooled degrees of
-freedom are too many where few seeds differ much, each factor's own, in quadrature, too few where they hardly do.
-tests/test_intervals.py holds the intervals to 93 to 97 % coverage with one seed, three and five, alike and unlike, and
+The width is that of the two-way analysis of variance with Student's t, between two ways to take t:
+Satterthwaite's pooled degrees of freedom are too many where few seeds differ much, each factor's
+own, in quadrature, too few where they hardly do. tests/test_intervals.py holds the intervals to 93
+to 97 % coverage with one seed, three and five, alike and unlike, and
 ``python -m benchmarks.null_rejection`` measures how often p rejects a difference that is not there.
 
 Axes: S seeds, N rows, U units, D resamples.
@@ -22,10 +25,14 @@ from scipy import optimize, stats
 
 SMALLEST_P = 1e-9
 POOLED_SHARE = 0.5
-"""Of the width with pooled degrees of freedom in the width that is given; the rest is of the width with each factor's own."""
+"""Of the width with pooled degrees of freedom in the width that is given; the rest is of the width
+with each factor's own.
+"""
 LEAST_SHARE = 0.4
-"""Of the units' variance that the variance is never below: the unbiased estimate may be small or negative by chance, but a higher
-bound than this makes intervals too wide where neither seeds nor units differ beyond chance."""
+"""Of the units' variance that the variance is never below: the unbiased estimate may be small or
+negative by chance, but a higher bound than this makes intervals too wide where neither seeds nor
+units differ beyond chance.
+"""
 LARGEST = 1.0
 """No difference of two rates is larger: the ends of an interval about which nothing is known."""
 
@@ -45,7 +52,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class Resamples:
-    """What is drawn once for a whole table, so that all its figures are of the same resamples and differences stay paired."""
+    """What is drawn once for a whole table, so that all its figures are of the same resamples and
+    differences stay paired.
+    """
 
     weights_DU: NDArray[np.float64]
     """How often each unit is drawn in each resample."""
@@ -59,11 +68,15 @@ def resamples(units: int, draws: int, stream: np.random.Generator) -> Resamples:
     return Resamples(weights, stream.standard_normal(draws))
 
 
-def mean_interval(values_SN: NDArray[np.floating], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float) -> Interval:
-    """Return the mean of ``values_SN`` with an interval for the mean over all seeds and units; ``unit_N`` says whose each row is.
+def mean_interval(
+    values_SN: NDArray[np.floating], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float
+) -> Interval:
+    """Return the mean of ``values_SN`` with an interval for the mean over all seeds and units;
+    ``unit_N`` says whose each row is.
 
-    Give the difference of two systems on the same rows, seed by seed, for a paired interval. With one seed the interval is for that
-    seed's model: what other seeds would give cannot be known. With one unit nothing is known, and the interval says so.
+    Give the difference of two systems on the same rows, seed by seed, for a paired interval. With
+    one seed the interval is for that seed's model: what other seeds would give cannot be known.
+    With one unit nothing is known, and the interval says so.
     """
     mean = float(values_SN.mean())
     spread = _Spread(values_SN, unit_N)
@@ -74,18 +87,24 @@ def mean_interval(values_SN: NDArray[np.floating], unit_N: NDArray[np.int64], dr
     return Interval(mean, mean - below * width, mean + above * width)
 
 
-def rate_interval(values_SN: NDArray[np.floating], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float) -> Interval:
+def rate_interval(
+    values_SN: NDArray[np.floating], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float
+) -> Interval:
     """Return ``mean_interval`` of a rate, which cannot lie beyond 0 and 1."""
     found = mean_interval(values_SN, unit_N, drawn, confidence)
     return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
 
 
-def p_value(values_SN: NDArray[np.floating], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float) -> float:
-    """Return the two-sided p of a mean of 0: it is below ``1 - confidence`` where the interval of ``confidence`` leaves out 0.
+def p_value(
+    values_SN: NDArray[np.floating], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float
+) -> float:
+    """Return the two-sided p of a mean of 0: it is below ``1 - confidence`` where the interval of
+    ``confidence`` leaves out 0.
 
-    It comes from the interval's own statistic: p is 1 less the confidence at which the interval's nearer end touches 0, the
-    interval's shape kept as it is at ``confidence``. Differences between seeds count as differences between units do, so it speaks
-    of the methods and not of the models that were trained.
+    It comes from the interval's own statistic: p is 1 less the confidence at which the interval's
+    nearer end touches 0, the interval's shape kept as it is at ``confidence``. Differences between
+    seeds count as differences between units do, so it speaks of the methods and not of the models
+    that were trained.
     """
     mean = float(values_SN.mean())
     spread = _Spread(values_SN, unit_N)
@@ -115,7 +134,8 @@ class _Spread:
         self._rows_U, self._sums_U = rows_U, sums_SU.mean(axis=0)
         self._seeds = seeds
         self._mean = float(values_SN.mean())
-        # the mean is a ratio where units have unequal rows: linearised, each cell adds this much to it
+        # the mean is a ratio where units have unequal rows: linearised, each cell adds this much to
+        # it
         part_SU = (sums_SU - self._mean * rows_U) / rows_U.mean()
         self._by_unit = self._by_seed = self._rest = 0.0
         if self.units > 1:
@@ -123,9 +143,16 @@ class _Spread:
         if seeds > 1:
             self._by_seed = float(part_SU.mean(axis=1).var(ddof=1)) / seeds
         if seeds > 1 and self.units > 1:
-            rest_SU = part_SU - part_SU.mean(axis=0) - part_SU.mean(axis=1, keepdims=True) + part_SU.mean()
+            rest_SU = (
+                part_SU
+                - part_SU.mean(axis=0)
+                - part_SU.mean(axis=1, keepdims=True)
+                + part_SU.mean()
+            )
             # what is neither of units nor of seeds is in both of the others
-            self._rest = float((rest_SU**2).sum()) / ((seeds - 1) * (self.units - 1)) / (seeds * self.units)
+            self._rest = (
+                float((rest_SU**2).sum()) / ((seeds - 1) * (self.units - 1)) / (seeds * self.units)
+            )
 
     @cached_property
     def _of_seeds(self) -> float:
@@ -138,22 +165,32 @@ class _Spread:
         t_units = float(stats.t.ppf(quantile, self.units - 1))
         if self._seeds == 1:
             return t_units * float(np.sqrt(self._by_unit))
-        variance = max(self._by_unit + self._by_seed - self._rest, LEAST_SHARE * self._by_unit, self._by_seed)
+        variance = max(
+            self._by_unit + self._by_seed - self._rest, LEAST_SHARE * self._by_unit, self._by_seed
+        )
         if variance == 0.0:
             return 0.0
-        degrees = variance**2 / (self._by_unit**2 / (self.units - 1) + self._by_seed**2 / (self._seeds - 1))
+        degrees = variance**2 / (
+            self._by_unit**2 / (self.units - 1) + self._by_seed**2 / (self._seeds - 1)
+        )
         pooled = float(stats.t.ppf(quantile, max(degrees, self._seeds - 1.0))) * np.sqrt(variance)
         t_seeds = float(stats.t.ppf(quantile, self._seeds - 1))
-        apart = np.sqrt(t_units**2 * max(0.0, self._by_unit - self._rest) + t_seeds**2 * self._by_seed)
+        apart = np.sqrt(
+            t_units**2 * max(0.0, self._by_unit - self._rest) + t_seeds**2 * self._by_seed
+        )
         return float(POOLED_SHARE * pooled + (1.0 - POOLED_SHARE) * apart)
 
     def shape(self, drawn: Resamples, confidence: float) -> tuple[float, float]:
-        """Return how far the bootstrap's interval reaches below and above the mean, as multiples of its symmetric half width."""
+        """Return how far the bootstrap's interval reaches below and above the mean, as multiples of
+        its symmetric half width.
+        """
         every = self._numbers.size == drawn.weights_DU.shape[1]
         weights_DU = drawn.weights_DU if every else drawn.weights_DU[:, self._numbers]
         rows_D = weights_DU @ self._rows_U
         some = rows_D > 0
-        resampled_D = (weights_DU @ self._sums_U)[some] / rows_D[some] + self._of_seeds * drawn.normal_D[some]
+        resampled_D = (weights_DU @ self._sums_U)[some] / rows_D[
+            some
+        ] + self._of_seeds * drawn.normal_D[some]
         deviation = float(resampled_D.std())
         if deviation == 0.0:
             return 1.0, 1.0
@@ -161,4 +198,6 @@ class _Spread:
         low, high = np.percentile(resampled_D, [100.0 * tail, 100.0 * (1.0 - tail)])
         symmetric = deviation * float(stats.norm.ppf(1.0 - tail))
         smallest = float(np.finfo(np.float64).tiny)
-        return max(smallest, (self._mean - float(low)) / symmetric), max(smallest, (float(high) - self._mean) / symmetric)
+        return max(smallest, (self._mean - float(low)) / symmetric), max(
+            smallest, (float(high) - self._mean) / symmetric
+        )

@@ -1,7 +1,9 @@
-"""What it costs not to have trained with a kind of noise: each kind judged by students trained with it and without it. Pure numpy.
+"""What it costs not to have trained with a kind of noise: each kind judged by students trained with
+it and without it. Pure numpy.
 
-Held-out kinds may be easier or harder than the others, so a gain on them and a gain on the others cannot be compared. In rotation
-every kind is held out of one training and part of the others, and the two gains are paired row by row.
+Held-out kinds may be easier or harder than the others, so a gain on them and a gain on the others
+cannot be compared. In rotation every kind is held out of one training and part of the others, and
+the two gains are paired row by row.
 """
 
 from collections.abc import Sequence
@@ -14,11 +16,13 @@ from echodistill.audio.kinds import ALL_KINDS
 from echodistill.errors import UserError
 from echodistill.evaluation.intervals import Resamples, mean_interval, rate_interval, resamples
 from echodistill.evaluation.scores import Outcomes, Scored
-from echodistill.params import CompareParams
+from echodistill.params.compare import CompareParams
 from echodistill.seeds import rng
 
 Kinds = dict[str, dict[str, object]]
-"""By kind of noise, and over all of them: intervals of ``base``, ``trained``, ``held_out`` and ``difference``, and ``n`` rows."""
+"""By kind of noise, and over all of them: intervals of ``base``, ``trained``, ``held_out`` and
+``difference``, and ``n`` rows.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,15 +33,21 @@ class Fold:
     student: Scored
 
 
-def rotation_table(base: Scored, folds: Sequence[Fold], settings: CompareParams, seed: int) -> dict[str, Kinds]:
-    """Return for free answers (``acc``) and by forced choice (``acc_forced``) the gains over the base up to the headline's SNR.
+def rotation_table(
+    base: Scored, folds: Sequence[Fold], settings: CompareParams, seed: int
+) -> dict[str, Kinds]:
+    """Return for free answers (``acc``) and by forced choice (``acc_forced``) the gains over the
+    base up to the headline's SNR.
 
-    ``trained`` is the mean gain of the students that were trained with the kind, ``held_out`` the gain of the one that was not,
-    ``difference`` the second less the first. Without choices there is no ``acc_forced``. Raises ``UserError`` when a student did
-    not answer what the base did.
+    ``trained`` is the mean gain of the students that were trained with the kind, ``held_out`` the
+    gain of the one that was not, ``difference`` the second less the first. Without choices there is
+    no ``acc_forced``. Raises ``UserError`` when a student did not answer what the base did.
     """
     if not all(fold.student.same_rows(base) for fold in folds):
-        raise UserError("the students of the folds did not answer the same mixes as the base: run `echodistill compare` again")
+        raise UserError(
+            "the students of the folds did not answer the same mixes as the base: run `echodistill"
+            " compare` again"
+        )
     drawn = resamples(base.sample.units, settings.bootstrap_draws, rng(seed, "bootstrap"))
     headline = base.snr_db <= settings.headline_max_snr_db
     found = {"acc": _kinds(base, folds, headline, "right", drawn, settings.confidence)}
@@ -46,11 +56,23 @@ def rotation_table(base: Scored, folds: Sequence[Fold], settings: CompareParams,
     return found
 
 
-def _kinds(base: Scored, folds: Sequence[Fold], rows_N: NDArray[np.bool_], field: str, drawn: Resamples, confidence: float) -> Kinds:
+def _kinds(
+    base: Scored,
+    folds: Sequence[Fold],
+    rows_N: NDArray[np.bool_],
+    field: str,
+    drawn: Resamples,
+    confidence: float,
+) -> Kinds:
     fold_of = {kind: index for index, fold in enumerate(folds) for kind in fold.held_out}
     before_N = _values(base.noisy, field)
     after_FN = np.stack([_values(fold.student.noisy, field) for fold in folds])
-    without_FN = np.stack([[fold_of.get(str(kind)) == index for kind in base.noise_kind] for index in range(len(folds))])
+    without_FN = np.stack(
+        [
+            [fold_of.get(str(kind)) == index for kind in base.noise_kind]
+            for index in range(len(folds))
+        ]
+    )
     held_out_N = np.where(without_FN, after_FN, 0.0).sum(axis=0) - before_N
     trained_N = np.where(without_FN, 0.0, after_FN).sum(axis=0) / (len(folds) - 1) - before_N
     gains = {"trained": trained_N, "held_out": held_out_N, "difference": held_out_N - trained_N}
@@ -60,8 +82,13 @@ def _kinds(base: Scored, folds: Sequence[Fold], rows_N: NDArray[np.bool_], field
     found: Kinds = {}
     for name, rows in groups.items():
         unit = base.noisy.unit[rows]
-        figures: dict[str, object] = {"base": rate_interval(before_N[None, rows], unit, drawn, confidence).as_dict()}
-        figures |= {part: mean_interval(gain[None, rows], unit, drawn, confidence).as_dict() for part, gain in gains.items()}
+        figures: dict[str, object] = {
+            "base": rate_interval(before_N[None, rows], unit, drawn, confidence).as_dict()
+        }
+        figures |= {
+            part: mean_interval(gain[None, rows], unit, drawn, confidence).as_dict()
+            for part, gain in gains.items()
+        }
         found[name] = figures | {"n": int(rows.sum())}
     return found
 

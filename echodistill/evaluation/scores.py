@@ -1,12 +1,14 @@
 """Answers to scores. Pure: numpy arrays in, figures out; no model, no files.
 
-Metrics (arXiv 2605.23954): *acc* exact match on noisy input; *clean_acc* on clean input; *noisy* agreement with the base model's
-clean-input answer; *gsr* agreement with the same model's own clean-input answer (it rewards being consistently wrong: never read it
-without acc). An unparsed answer counts as wrong and as disagreement; nothing is ever dropped from their denominators.
+Metrics (arXiv 2605.23954): *acc* exact match on noisy input; *clean_acc* on clean input; *noisy*
+agreement with the base model's clean-input answer; *gsr* agreement with the same model's own
+clean-input answer (it rewards being consistently wrong: never read it without acc). An unparsed
+answer counts as wrong and as disagreement; nothing is ever dropped from their denominators.
 
-Forced choice leaves the format of an answer aside: *acc_forced* is the share of questions whose right choice has the highest summed
-log-probability of the offered texts, *acc_forced_norm* the same by the mean over a text's tokens (length-normalised). Of equal
-choices the first counts. Questions without choices have no forced choice and are left out of these two means alone.
+Forced choice leaves the format of an answer aside: *acc_forced* is the share of questions whose
+right choice has the highest summed log-probability of the offered texts, *acc_forced_norm* the same
+by the mean over a text's tokens (length-normalised). Of equal choices the first counts. Questions
+without choices have no forced choice and are left out of these two means alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,14 +46,18 @@ class Outcomes:
     forced: NDArray[np.bool_]
     """Whether the right choice has the highest summed log-probability; false without choices."""
     forced_norm: NDArray[np.bool_]
-    """Whether the right choice has the highest mean log-probability per token; false without choices."""
+    """Whether the right choice has the highest mean log-probability per token; false without
+    choices.
+    """
     right_authors: NDArray[np.bool_] | None = None
     """As ``right`` by the rule of the benchmark's authors, where there is one (``authors``)."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One system's N noisy answers beside its clean ones; row i is the same question and mix for every system."""
+    """One system's N noisy answers beside its clean ones; row i is the same question and mix for
+    every system.
+    """
 
     keys: tuple[tuple[str, str], ...]
     """(question id, mix id) of the N noisy rows, sorted."""
@@ -86,16 +92,24 @@ def _parse(answers: Sequence[Answer], questions: Mapping[str, Question]) -> dict
 
 
 def score_answers(
-    answers: Sequence[Answer], base_answers: Sequence[Answer], questions: Mapping[str, Question], units: Mapping[str, int]
+    answers: Sequence[Answer],
+    base_answers: Sequence[Answer],
+    questions: Mapping[str, Question],
+    units: Mapping[str, int],
 ) -> Scored:
     """Return the scores of one system's answers; ``units`` is ``unit_of`` the clips.
 
-    Raises ``UserError`` when a question lacks its clean answer, or an answer the scores of its choices.
+    Raises ``UserError`` when a question lacks its clean answer, or an answer the scores of its
+    choices.
     """
     own, base = _parse(answers, questions), _parse(base_answers, questions)
     own_clean, base_clean = _clean(own), _clean(base)
-    if lacking := sorted({question for question, _ in own} - (own_clean.keys() & base_clean.keys())):
-        raise UserError(f"questions {lacking[:5]} have no clean answer: run `echodistill run predict` again")
+    if lacking := sorted(
+        {question for question, _ in own} - (own_clean.keys() & base_clean.keys())
+    ):
+        raise UserError(
+            f"questions {lacking[:5]} have no clean answer: run `echodistill run predict` again"
+        )
     noisy = sorted(key for key, (answer, _) in own.items() if answer.noise_kind != CLEAN)
     clean = sorted(own_clean)
     rows = [*(own[key] for key in noisy), *(own_clean[question] for question in clean)]
@@ -116,7 +130,9 @@ def score_answers(
     )
 
 
-def _outcomes(rows: Sequence[Parsed], questions: Mapping[str, Question], unit: NDArray[np.int64]) -> Outcomes:
+def _outcomes(
+    rows: Sequence[Parsed], questions: Mapping[str, Question], unit: NDArray[np.int64]
+) -> Outcomes:
     asked = [questions[answer.question_id] for answer, _ in rows]
     choice = np.array([choice for _, choice in rows], dtype=np.int64)
     gold = np.array([question.answer_index for question in asked], dtype=np.int64)
@@ -134,16 +150,18 @@ def _outcomes(rows: Sequence[Parsed], questions: Mapping[str, Question], unit: N
 
 
 def _forced(answer: Answer, question: Question) -> tuple[int, int]:
-    """Return the choice of highest summed and that of highest mean log-probability; of equal ones the first.
+    """Return the choice of highest summed and that of highest mean log-probability; of equal ones
+    the first.
 
     Raises ``UserError`` unless each choice has its score.
     """
     scores, tokens = np.array(answer.choice_log_probs), np.array(answer.choice_tokens)
     if {scores.size, tokens.size} != {len(question.choices)} or np.isnan(scores).any():
         raise UserError(
-            f"the answer to question {answer.question_id} in mix {answer.mix_id} has {scores.size} choice_log_probs and "
-            f"{tokens.size} choice_tokens for {len(question.choices)} choices, or one is no number: "
-            "run `echodistill run predict` again (`echodistill compare` for its systems)"
+            f"the answer to question {answer.question_id} in mix {answer.mix_id} has {scores.size}"
+            f" choice_log_probs and {tokens.size} choice_tokens for {len(question.choices)}"
+            " choices, or one is no number: run `echodistill run predict` again (`echodistill"
+            " compare` for its systems)"
         )
     if not question.choices:
         return UNPARSED, UNPARSED
@@ -156,7 +174,9 @@ def _clean(parsed: Mapping[Key, Parsed]) -> dict[str, Parsed]:
 
 
 def rates(outcomes: Outcomes, rows: NDArray[np.bool_]) -> dict[str, float]:
-    """Return the rates over the chosen rows; those of forced choice only where a question has choices."""
+    """Return the rates over the chosen rows; those of forced choice only where a question has
+    choices.
+    """
     found = {"acc": float(outcomes.right[rows].mean())}
     if (offered := rows & outcomes.has_choices).any():
         found["acc_forced"] = float(outcomes.forced[offered].mean())
@@ -168,12 +188,16 @@ def rates(outcomes: Outcomes, rows: NDArray[np.bool_]) -> dict[str, float]:
 
 
 def cell(scored: Scored, rows: NDArray[np.bool_]) -> dict[str, float | int]:
-    """Return the rates over the chosen noisy rows, how many those are, and how many of their questions have choices.
+    """Return the rates over the chosen noisy rows, how many those are, and how many of their
+    questions have choices.
 
     Raises ``UserError`` for no rows: they have no rate.
     """
     if not rows.any():
-        raise UserError("no answers in a cell of the comparison: mixes.snrs_db and mixes.kinds must give each cell its answers")
+        raise UserError(
+            "no answers in a cell of the comparison: mixes.snrs_db and mixes.kinds must give each"
+            " cell its answers"
+        )
     return {
         **rates(scored.noisy, rows),
         "noisy": float(scored.agrees_base[rows].mean()),
@@ -183,10 +207,14 @@ def cell(scored: Scored, rows: NDArray[np.bool_]) -> dict[str, float | int]:
     }
 
 
-def summarise(scored: Scored, unseen: Sequence[str], headline_max_snr_db: float) -> dict[str, object]:
-    """Return a system's figures: headline over SNR up to ``headline_max_snr_db``, by SNR (all kinds), by kind, seen and unseen kinds.
+def summarise(
+    scored: Scored, unseen: Sequence[str], headline_max_snr_db: float
+) -> dict[str, object]:
+    """Return a system's figures: headline over SNR up to ``headline_max_snr_db``, by SNR (all
+    kinds), by kind, seen and unseen kinds.
 
-    ``by_noise``, ``seen`` and ``unseen`` are over the headline's SNRs too; ``clean_acc`` and its like are of clean input.
+    ``by_noise``, ``seen`` and ``unseen`` are over the headline's SNRs too; ``clean_acc`` and its
+    like are of clean input.
     """
     headline = scored.snr_db <= headline_max_snr_db
     is_unseen = np.isin(scored.noise_kind, list(unseen))
@@ -194,8 +222,13 @@ def summarise(scored: Scored, unseen: Sequence[str], headline_max_snr_db: float)
     return {
         **{f"clean_{name}": rate for name, rate in clean.items()},
         **cell(scored, headline),
-        "by_snr": {f"{snr:g}": cell(scored, scored.snr_db == snr) for snr in np.unique(scored.snr_db)},
-        "by_noise": {str(kind): cell(scored, headline & (scored.noise_kind == kind)) for kind in np.unique(scored.noise_kind)},
+        "by_snr": {
+            f"{snr:g}": cell(scored, scored.snr_db == snr) for snr in np.unique(scored.snr_db)
+        },
+        "by_noise": {
+            str(kind): cell(scored, headline & (scored.noise_kind == kind))
+            for kind in np.unique(scored.noise_kind)
+        },
         "seen": cell(scored, headline & ~is_unseen),
         "unseen": cell(scored, headline & is_unseen) if is_unseen.any() else {},
     }

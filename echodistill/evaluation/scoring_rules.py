@@ -1,11 +1,14 @@
-"""What the benchmarks themselves count as right, to be reported beside our own figure, never instead of it.
+"""What the benchmarks themselves count as right, to be reported beside our own figure, never
+instead of it.
 
-Ours (``choices.parse_choice``) asks for exactly one named choice. Each rule here states a published one anew, from its source; where
-that drops a response from the count or guesses at random, the response is wrong here, and the rule says so. Choices and answer are
-texts without letters, as in a corpus.
+Ours (``choices.parse_choice``) asks for exactly one named choice. Each rule here states a published
+one anew, from its source; where that drops a response from the count or guesses at random, the
+response is wrong here, and the rule says so. Choices and answer are texts without letters, as in a
+corpus.
 
-A rule sees what the system wrote to *our* prompt, which letters the choices. The published figures were made with prompts of their
-authors, so a rule alone does not make a figure comparable with a leaderboard's.
+A rule sees what the system wrote to *our* prompt, which letters the choices. The published figures
+were made with prompts of their authors, so a rule alone does not make a figure comparable with a
+leaderboard's.
 """
 
 import re
@@ -24,9 +27,11 @@ def _words(text: str) -> set[str]:
 def mmau_words(response: str, choices: Sequence[str], answer: str) -> bool:
     """All words of the answer are in the response, and no word that only wrong choices have.
 
-    Letters mean nothing: "B" is wrong, and a right choice that is explained with words of a wrong one is, too. Some published answers
-    bear a letter where the choices bear none, and the script then wants the letter as well; here none has one. Source:
-    github.com/Sakshi113/MMAU, evaluation.py (``string_match``), read in copies that name it; MMAR's README says it uses the same.
+    Letters mean nothing: "B" is wrong, and a right choice that is explained with words of a wrong
+    one is, too. Some published answers bear a letter where the choices bear none, and the script
+    then wants the letter as well; here none has one. Source: github.com/Sakshi113/MMAU,
+    evaluation.py (``string_match``), read in copies that name it; MMAR's README says it uses the
+    same.
     """
     said, right = _words(response), _words(answer)
     wrong = set[str]().union(*(_words(choice) for choice in choices)) - right
@@ -34,22 +39,25 @@ def mmau_words(response: str, choices: Sequence[str], answer: str) -> bool:
 
 
 def mmau_words_lettered(response: str, choices: Sequence[str], answer: str) -> bool:
-    """``mmau_words`` on choices that bear their letters, "(B) Rattle", as MMAU publishes them since 2025-05-15.
+    """``mmau_words`` on choices that bear their letters, "(B) Rattle", as MMAU publishes them since
+    2025-05-15.
 
-    The letter is a word then: it must be in the response beside the text, and no wrong one may. Source: the same script on the rows of
-    the hub's gamma-lab-umd/MMAU-test-mini.
+    The letter is a word then: it must be in the response beside the text, and no wrong one may.
+    Source: the same script on the rows of the hub's gamma-lab-umd/MMAU-test-mini.
     """
     lettered = [f"({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
     return mmau_words(response, lettered, lettered[list(choices).index(answer)])
 
 
 def first_or_last_letter(response: str, choices: Sequence[str], answer: str) -> bool:
-    """The response's first character is the right letter; where that is none of A to D, its last but one is ("The answer is B.").
+    """The response's first character is the right letter; where that is none of A to D, its last
+    but one is ("The answer is B.").
 
-    So "A dog barks" is an answer A. A response with neither is left out of the published count, which raises the figure; here it
-    is wrong. Source: github.com/OFA-Sys/AIR-Bench, score_foundation.py; github.com/dingdongwang/MMSU_Bench, mmsu_evaluation.py.
-    (AIR-Bench may have other responses aligned to a letter by GPT before; MMSU's script gives an empty response the letter of the row
-    before it.)
+    So "A dog barks" is an answer A. A response with neither is left out of the published count,
+    which raises the figure; here it is wrong. Source: github.com/OFA-Sys/AIR-Bench,
+    score_foundation.py; github.com/dingdongwang/MMSU_Bench, mmsu_evaluation.py. (AIR-Bench may have
+    other responses aligned to a letter by GPT before; MMSU's script gives an empty response the
+    letter of the row before it.)
     """
     said = response.strip().replace("\n", "")
     letters = [letter for letter in (said[:1], said[-2:-1]) if letter and letter in "ABCD"]
@@ -67,7 +75,10 @@ _DECLARED = (
     r"answer is:? ?\s*(?:\*\*|['\"(])?{}",
     r"(?:would|i'd) (?:select|choose|be|say)(?: option)? [('\"]?{}",
     r"option (?:\*\*|['\"])?{}[.:,*'\")]",
-    r"\b(?:is|be)(?: likely| typically| most likely| option)?:? ?\s*(?:\*\*|['\"(])?{}(?:\*\*|['\"(.,:)]| \()",
+    (
+        r"\b(?:is|be)(?: likely| typically| most likely| option)?:?"
+        r" ?\s*(?:\*\*|['\"(])?{}(?:\*\*|['\"(.,:)]| \()"
+    ),
     r"answer: {}",
     r"[ \n]{}[.,:)]",
     r"(?:\*\*|\"){}[.,:)\"]",
@@ -76,12 +87,15 @@ _DECLARED = (
 
 
 def voicebench_phrases(response: str, choices: Sequence[str], answer: str) -> bool:
-    """The letter in the first phrase found of a list: "answer is b", "option b.", " b,", "(b)", at last "b" alone.
+    """The letter in the first phrase found of a list: "answer is b", "option b.", " b,", "(b)", at
+    last "b" alone.
 
-    A phrase is looked for anywhere and without regard to capitals, for A before B: "not a, but b" is an answer A, and "the answer is
-    birds" one B. Without any the published script guesses at random, which is right once in four; here it is wrong. The published list
-    has some 170 phrases, stated here as nine forms: rare ones (LaTeX, Chinese, a verbatim sentence) are not among them. Source:
-    github.com/MatthewCYM/VoiceBench, src/evaluator/mcq.py, read in its copies wtalioy/VoiceBench and VoiceAgentGroup/AudioCompass.
+    A phrase is looked for anywhere and without regard to capitals, for A before B: "not a, but b"
+    is an answer A, and "the answer is birds" one B. Without any the published script guesses at
+    random, which is right once in four; here it is wrong. The published list has some 170 phrases,
+    stated here as nine forms: rare ones (LaTeX, Chinese, a verbatim sentence) are not among them.
+    Source: github.com/MatthewCYM/VoiceBench, src/evaluator/mcq.py, read in its copies
+    wtalioy/VoiceBench and VoiceAgentGroup/AudioCompass.
     """
     said = re.sub(r"^<[123]>\s*", "", response.lower())
     for form in _DECLARED:
@@ -92,17 +106,20 @@ def voicebench_phrases(response: str, choices: Sequence[str], answer: str) -> bo
 
 
 def r1_aqa_tag(response: str, choices: Sequence[str], answer: str) -> bool:
-    """What stands in <answer> tags, or all of the response without any, is the answer's text, letter for letter.
+    """What stands in <answer> tags, or all of the response without any, is the answer's text,
+    letter for letter.
 
-    Before that the published reward tries whether both are equal as mathematics (math-verify: "2.0" for "2"); that is not done here.
-    Source: github.com/xiaomi-research/r1-aqa, src/utils/rewards.py (``accuracy_reward``).
+    Before that the published reward tries whether both are equal as mathematics (math-verify: "2.0"
+    for "2"); that is not done here. Source: github.com/xiaomi-research/r1-aqa, src/utils/rewards.py
+    (``accuracy_reward``).
     """
     tagged = re.search(r"<answer>(.*?)</answer>", response)
     return (tagged[1] if tagged else response).strip() == answer.strip()
 
 
 _CUE = (
-    r"(?:answer|option|choice|pick|choose|chose|selected|select|it's|it is|i think(?: the answer is)?"
+    r"(?:answer|option|choice|pick|choose|chose|selected|select|it's|it is|i think(?: the answer"
+    r" is)?"
     r"|maybe|probably|sounds like|looks like)"
 )
 _DENIED_BEFORE = re.compile(r"(?:\bnot|\bno|\bwrong|\bn't|\binstead of|\brather than)\W*$")
@@ -110,18 +127,24 @@ _DENIED_BEHIND = re.compile(r"\W*(?:is\s+wrong|isn't|is\s+not|not)\b")
 
 
 def echodistill_first_choice(response: str, choices: Sequence[str], answer: str) -> bool:
-    """The choice whose text the response is, else the one behind a word like "answer" or "probably", else the first one named.
+    """The choice whose text the response is, else the one behind a word like "answer" or
+    "probably", else the first one named.
 
-    Letters mean nothing. Of several choices the one named first counts, so a list of all of them is an answer. A denied choice is not
-    named; but where none is, a response that holds the answer is right, so "not a bell" is an answer "a bell". Source:
-    github.com/xishu-Design/echodistill, trainer.py (``_select_choice_from_response``, ``_compute_response_reward``: a reward of 1).
+    Letters mean nothing. Of several choices the one named first counts, so a list of all of them is
+    an answer. A denied choice is not named; but where none is, a response that holds the answer is
+    right, so "not a bell" is an answer "a bell". Source: github.com/xishu-Design/echodistill,
+    trainer.py (``_select_choice_from_response``, ``_compute_response_reward``: a reward of 1).
     """
     said = _plain(response)
-    named = [(*place, _plain(choice)) for choice in choices if (place := _named(said, _plain(choice)))]
+    named = [
+        (*place, _plain(choice)) for choice in choices if (place := _named(said, _plain(choice)))
+    ]
     if named:
         return min(named)[-1] == _plain(answer)
     right = _plain(answer)
-    holds = re.search(rf"(?<!\w){re.escape(right)}(?!\w)", said) or (len(right) > 2 and right in said)
+    holds = re.search(rf"(?<!\w){re.escape(right)}(?!\w)", said) or (
+        len(right) > 2 and right in said
+    )
     return bool(said) and bool(holds or set(right.split()) <= set(said.split()))
 
 
@@ -130,24 +153,34 @@ def _plain(text: str) -> str:
 
 
 def _named(said: str, choice: str) -> tuple[int, int, int] | None:
-    """How surely the choice is named (0 is best), where first, and its length, negative: a tie goes to the longer one."""
+    """How surely the choice is named (0 is best), where first, and its length, negative: a tie goes
+    to the longer one.
+    """
     word = re.escape(choice)
-    forms = (rf"^\W*{word}\W*$", rf"(?<!\w){_CUE}\W+[\"']?{word}(?!\w)", rf"(?<!\w)[\"']?{word}(?!\w)")
+    forms = (
+        rf"^\W*{word}\W*$",
+        rf"(?<!\w){_CUE}\W+[\"']?{word}(?!\w)",
+        rf"(?<!\w)[\"']?{word}(?!\w)",
+    )
     for sureness, form in enumerate(forms):
         for match in re.finditer(form, said):
             start = match.start()
-            # as published, what follows is looked for one choice's length behind the match's start, cue words and all
+            # as published, what follows is looked for one choice's length behind the match's start,
+            # cue words and all
             behind = said[start + len(choice) : start + len(choice) + 18]
-            if not _DENIED_BEFORE.search(said[max(0, start - 24) : start]) and not _DENIED_BEHIND.match(behind):
+            if not _DENIED_BEFORE.search(
+                said[max(0, start - 24) : start]
+            ) and not _DENIED_BEHIND.match(behind):
                 return sureness, start, -len(choice)
     return None
 
 
 def seen_first_letter(response: str, choices: Sequence[str], answer: str) -> bool:
-    """The response's first character is the right letter, as a capital: "B is heard" is right, "The answer is B" is not.
+    """The response's first character is the right letter, as a capital: "B is heard" is right, "The
+    answer is B" is not.
 
-    Where it is no letter the published script stops with an error; here the response is wrong. Source: github.com/jyutian/SEEN,
-    Qwen/get_acc.py.
+    Where it is no letter the published script stops with an error; here the response is wrong.
+    Source: github.com/jyutian/SEEN, Qwen/get_acc.py.
     """
     return response.lstrip()[:1] == LETTERS[list(choices).index(answer)]
 
@@ -162,4 +195,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "echodistill": {"EchoDistill first choice": echodistill_first_choice},
     "seen": {"SEEN first letter": seen_first_letter},
 }
-"""By the source of the test's rows: the names of its rules, and the rules. ``authors`` says which of two is taken."""
+"""By the source of the test's rows: the names of its rules, and the rules. ``authors`` says which
+of two is taken.
+"""

@@ -1,6 +1,8 @@
-"""The effect size of a paired difference, and the correction of p where many tests are made. Pure numpy.
+"""The effect size of a paired difference, and the correction of p where many tests are made. Pure
+numpy.
 
-Read the effect and its interval first. The p itself is that of the interval (``intervals.p_value``).
+Read the effect and its interval first. The p itself is that of the interval
+(``intervals.p_value``).
 """
 
 from collections.abc import Mapping
@@ -19,7 +21,8 @@ class Discordance:
 
     @property
     def cohens_g(self) -> float:
-        """Share of the discordant rows that the first system wins, less a half: 0.05 small, 0.15 medium, 0.25 large (Cohen 1988).
+        """Share of the discordant rows that the first system wins, less a half: 0.05 small, 0.15
+        medium, 0.25 large (Cohen 1988).
 
         It describes these rows and is no test. 0 where the systems never differ.
         """
@@ -33,7 +36,9 @@ def discordance(gain: NDArray[np.float64]) -> Discordance:
 
 
 def holm(p_of: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down correction (1979): one false finding in the whole table stays as unlikely as each p says."""
+    """Holm's step-down correction (1979): one false finding in the whole table stays as unlikely as
+    each p says.
+    """
     ordered = sorted(p_of, key=lambda name: p_of[name])
     corrected, least = {}, 0.0
     for rank, name in enumerate(ordered):

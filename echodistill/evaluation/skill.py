@@ -1,4 +1,6 @@
-"""How well a base answers questions about clean clips: what ``base.json`` says of it, in words, and what helps. Pure."""
+"""How well a base answers questions about clean clips: what ``base.json`` says of it, in words, and
+what helps. Pure.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,7 +19,9 @@ ANOTHER_MODEL = "a pre-trained base (-S base.model=FOLDER, or a hub id)"
 
 @dataclass(frozen=True)
 class Skill:
-    """Accuracy on clean clips; without arguments that of a base which could not be judged, for want of clips beside the test's."""
+    """Accuracy on clean clips; without arguments that of a base which could not be judged, for want
+    of clips beside the test's.
+    """
 
     clean_acc: float | None = None
     """On clips of groups that the base was not trained on."""
@@ -45,45 +49,73 @@ def skill_of(facts: Mapping[str, Any]) -> Skill:
 
 
 def luck(skill: Skill) -> float:
-    """Return how often guessing gives as many right answers, or more: a binomial tail. NaN where the facts are incomplete."""
+    """Return how often guessing gives as many right answers, or more: a binomial tail. NaN where
+    the facts are incomplete.
+    """
     if skill.clean_acc is None or skill.chance is None:
         return float("nan")
     return float(bdtrc(round(skill.clean_acc * skill.clean_n) - 1, skill.clean_n, skill.chance))
 
 
 def fewest_questions(chance: float) -> int:
-    """Return how many questions must be asked, so that right answers to all of them are more than luck."""
+    """Return how many questions must be asked, so that right answers to all of them are more than
+    luck.
+    """
     return next(count for count in range(1, 1_000) if chance**count <= LUCK)
 
 
 def in_words(skill: Skill) -> str:
     """Return how well the base answers, on unseen groups and on its own training clips."""
     if skill.judged_on is None or skill.clean_acc is None:
-        return "not judged: there are no clips but the test's, whose table shows how well it answers"
-    unseen = f"{_percent(skill.clean_acc)} % of {skill.clean_n} questions about clips of unseen groups ({skill.judged_on})"
+        return (
+            "not judged: there are no clips but the test's, whose table shows how well it answers"
+        )
+    unseen = (
+        f"{_percent(skill.clean_acc)} % of {skill.clean_n} questions about clips of unseen groups"
+        f" ({skill.judged_on})"
+    )
     if skill.train_acc is None:
         return f"right answers on clean clips: {unseen}"
-    return f"right answers on clean clips: {_percent(skill.train_acc)} % of {skill.train_n} training questions, {unseen}"
+    return (
+        f"right answers on clean clips: {_percent(skill.train_acc)} % of {skill.train_n} training"
+        f" questions, {unseen}"
+    )
 
 
 def advice(skill: Skill, margin: float) -> str:
-    """Return what helps a base whose clean accuracy does not lie ``margin`` above chance beyond doubt."""
+    """Return what helps a base whose clean accuracy does not lie ``margin`` above chance beyond
+    doubt.
+    """
     found = [in_words(skill)]
     if skill.clean_acc is None or skill.chance is None:
         return found[0]
     if skill.clean_n < (fewest := fewest_questions(skill.chance)):
-        found.append(f"{skill.clean_n} questions are too few to tell skill from luck: give more clips, {fewest} questions at least")
-    found += [f"{_percent(share)} % of the answers {fault}" for share, fault in _faults(skill) if share is not None and share > NOTABLE]
+        found.append(
+            f"{skill.clean_n} questions are too few to tell skill from luck: give more clips,"
+            f" {fewest} questions at least"
+        )
+    found += [
+        f"{_percent(share)} % of the answers {fault}"
+        for share, fault in _faults(skill)
+        if share is not None and share > NOTABLE
+    ]
     needed = skill.chance + margin
     if skill.train_acc is None:
-        found.append(f"it was not trained here: take another base ({ANOTHER_MODEL}), or check the corpus's answers")
+        found.append(
+            f"it was not trained here: take another base ({ANOTHER_MODEL}), or check the corpus's"
+            " answers"
+        )
     elif skill.train_acc - skill.clean_acc > MEMORISED:
         found.append(
-            f"it knows its training clips by heart ({_percent(skill.train_acc - skill.clean_acc)} points better there): give more "
-            f"training clips of more groups, fewer steps (-S base.nano.steps=...), or {ANOTHER_MODEL}"
+            f"it knows its training clips by heart ({_percent(skill.train_acc - skill.clean_acc)}"
+            " points better there): give more training clips of more groups, fewer steps (-S"
+            f" base.nano.steps=...), or {ANOTHER_MODEL}"
         )
     elif skill.train_acc < needed:
-        found.append(f"it has not learned its training clips either: more steps (-S base.nano.steps=...), or {ANOTHER_MODEL}")
+        found.append(
+            "it has not learned its training clips either: more steps (-S base.nano.steps=...), or"
+            f" {ANOTHER_MODEL}"
+        )
     else:
         found.append(f"give more training clips, or {ANOTHER_MODEL}")
     return "; ".join(found)

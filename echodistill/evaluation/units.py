@@ -1,8 +1,8 @@
 """Which clips belong together when an interval is computed. Pure.
 
-Clips of one group (a speaker, a voice, a place) are not independent, so groups are resampled and not
-clips. A clip without a group is a group by itself. Recordings that are identical are one observation,
-whatever their names: groups that share one count as one unit.
+Clips of one group (a speaker, a voice, a place) are not independent, so groups are resampled and
+not clips. A clip without a group is a group by itself. Recordings that are identical are one
+observation, whatever their names: groups that share one count as one unit.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,10 +56,17 @@ def unit_of(clips: Iterable[Clip]) -> dict[str, int]:
         for digest in (clip.sha256, clip.source_sha256):
             parent[root(("audio", digest))] = root(("group", clip.group))
     numbers: dict[Node, int] = {}
-    return {clip.clip_id: numbers.setdefault(root(("group", clip.group)), len(numbers)) for clip in ordered}
+    return {
+        clip.clip_id: numbers.setdefault(root(("group", clip.group)), len(numbers))
+        for clip in ordered
+    }
 
 
-def renumbered(clip_ids: Sequence[str], units: Mapping[str, int]) -> tuple[NDArray[np.int64], Sample]:
-    """Return the unit of each clip of ``clip_ids``, numbered from 0 without a gap, and the sample."""
+def renumbered(
+    clip_ids: Sequence[str], units: Mapping[str, int]
+) -> tuple[NDArray[np.int64], Sample]:
+    """Return the unit of each clip of ``clip_ids``, numbered from 0 without a gap, and the
+    sample.
+    """
     numbers, unit_N = np.unique([units[clip_id] for clip_id in clip_ids], return_inverse=True)
     return unit_N.astype(np.int64), Sample(len(set(clip_ids)), len(numbers))

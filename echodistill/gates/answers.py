@@ -1,4 +1,6 @@
-"""What a model's answers must be before they are compared: the full grid of questions and mixes, once each, and whole."""
+"""What a model's answers must be before they are compared: the full grid of questions and mixes,
+once each, and whole.
+"""
 
 from pathlib import Path
 
@@ -6,12 +8,16 @@ from echodistill.audio.mixing import Mix
 from echodistill.gates.expect import HOLDS, Expect, Table
 from echodistill.gates.grid import grid_checks
 from echodistill.gates.truncation import truncation_check
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import GRIDS, Answer, GridRow, read_rows
 
 
-def answers_checks(path: Path, mixes_folder: Path, params: Params, split: str = "test") -> list[Expect]:
-    """Expectations about one model's answers to a split; of a source without a decision split, that there are none."""
+def answers_checks(
+    path: Path, mixes_folder: Path, params: Params, split: str = "test"
+) -> list[Expect]:
+    """Expectations about one model's answers to a split; of a source without a decision split, that
+    there are none.
+    """
     rows = read_rows(path, Answer)
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     # the mixes' gate has checked the grid against the corpus
@@ -36,7 +42,10 @@ def answers_checks(path: Path, mixes_folder: Path, params: Params, split: str = 
             f"every answer belongs to a {split} question and a mix of its clip",
         ),
         table.expect("condition_agrees", HOLDS, "every answer names the noise and SNR of its mix"),
-        truncation_check({"answers": [(row.response_tokens, row.truncated) for row in rows]}, params.gates.max_truncated_share),
+        truncation_check(
+            {"answers": [(row.response_tokens, row.truncated) for row in rows]},
+            params.gates.max_truncated_share,
+        ),
     ]
 
 

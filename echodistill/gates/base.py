@@ -1,8 +1,10 @@
-"""What a base model must be to be worth making robust: trained without accident, and good at clean audio.
+"""What a base model must be to be worth making robust: trained without accident, and good at clean
+audio.
 
-Accuracy is judged on clips of groups that the base was not trained on, however few these are: beside the margin above chance a
-binomial tail says whether so many right answers may be luck. Where there are no clips but the test's, nothing is trained, and a
-poor base is a result of the evaluation and no fault.
+Accuracy is judged on clips of groups that the base was not trained on, however few these are:
+beside the margin above chance a binomial tail says whether so many right answers may be luck. Where
+there are no clips but the test's, nothing is trained, and a poor base is a result of the evaluation
+and no fault.
 """
 
 import math
@@ -11,7 +13,7 @@ from pathlib import Path
 
 from echodistill.evaluation.skill import FIELDS, LUCK, Skill, advice, in_words, luck, skill_of
 from echodistill.gates.expect import HOLDS, Between, Expect, Table, number, read_json
-from echodistill.params import Params
+from echodistill.params.whole import Params
 
 NANO = "nano"
 KEYS = ("model", "parameters", *FIELDS, "losses")
@@ -41,33 +43,41 @@ def base_checks(folder: Path, params: Params) -> list[Expect]:
             {"step": range(1, len(losses) + 1), "finite": [math.isfinite(loss) for loss in losses]},
         )
         cure = "lower base.nano.learning_rate"
-        checks.append(steps.expect("finite", HOLDS, "every pre-training loss is a finite number", cure))
+        checks.append(
+            steps.expect("finite", HOLDS, "every pre-training loss is a finite number", cure)
+        )
     if facts["model"] == NANO:
-        says = "the last tenth of the pre-training losses lies below the first tenth"
+        description = "the last tenth of the pre-training losses lies below the first tenth"
         cure = "lower base.nano.learning_rate, or raise base.nano.steps"
-        checks.append(table.expect("loss_fall", Between(0.0, strict_minimum=True), says, cure))
+        checks.append(
+            table.expect("loss_fall", Between(0.0, strict_minimum=True), description, cure)
+        )
     if facts["model"] == NANO or skill.judged_on is not None:
         checks += _skilled(table, skill, params.gates.above_chance)
     return checks
 
 
 def base_notes(folder: Path) -> list[str]:
-    """How well the base answers, on unseen groups and on its training clips, whether it passes or not."""
+    """How well the base answers, on unseen groups and on its training clips, whether it passes or
+    not.
+    """
     return [in_words(skill_of(read_json(folder / "base.json", *KEYS)))]
 
 
 def _skilled(table: Table, skill: Skill, margin: float) -> list[Expect]:
     cure = advice(skill, margin)
-    says = f"clean accuracy on unseen groups lies at least {margin:g} above chance"
+    description = f"clean accuracy on unseen groups lies at least {margin:g} above chance"
     by_luck = f"guessing gives so many right answers in at most {100 * LUCK:g} % of cases"
     return [
-        table.expect("above_chance", Between(margin), says, cure),
+        table.expect("above_chance", Between(margin), description, cure),
         table.expect("luck", Between(0.0, LUCK), by_luck, cure),
     ]
 
 
 def _fall(losses: Sequence[float]) -> float:
-    """Mean of the first tenth less mean of the last; 0 without losses. Losses that are no numbers are judged elsewhere."""
+    """Mean of the first tenth less mean of the last; 0 without losses. Losses that are no numbers
+    are judged elsewhere.
+    """
     finite = [loss for loss in losses if math.isfinite(loss)]
     if not finite:
         return 0.0

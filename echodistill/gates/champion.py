@@ -1,4 +1,6 @@
-"""What the champion's folder and its answers must be: that champion, whole, or none and the reason."""
+"""What the champion's folder and its answers must be: that champion, whole, or none and the
+reason.
+"""
 
 from pathlib import Path
 
@@ -6,7 +8,7 @@ from echodistill.champion_answers import ANSWERS, read_status
 from echodistill.champion_folder import files_hash, read_facts
 from echodistill.gates.answers import answers_checks
 from echodistill.gates.expect import HOLDS, Expect, Table
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, read_rows
 
 EXPLAINED = "a champion is there, or the reason why there is none"
@@ -23,7 +25,10 @@ def champion_checks(folder: Path) -> list[Expect]:
         "version",
         {
             "version": [facts.version or "none"],
-            "is_explained": [has_files == (not facts.reason) and (facts.version is not None or bool(facts.reason))],
+            "is_explained": [
+                has_files == (not facts.reason)
+                and (facts.version is not None or bool(facts.reason))
+            ],
             "is_whole": [files_hash(folder) == facts.content_sha256],
         },
     )
@@ -35,5 +40,9 @@ def champion_answers_checks(folder: Path, mixes_folder: Path, params: Params) ->
     status, path = read_status(folder), folder / ANSWERS
     if status.has_answered:
         return answers_checks(path, mixes_folder, params, "decision")
-    table = Table.of("status", "file", {"file": [ANSWERS], "is_empty": [bool(status.reason) and not read_rows(path, Answer)]})
+    table = Table.of(
+        "status",
+        "file",
+        {"file": [ANSWERS], "is_empty": [bool(status.reason) and not read_rows(path, Answer)]},
+    )
     return [table.expect("is_empty", HOLDS, NONE_ANSWERED)]

@@ -1,4 +1,6 @@
-"""What a comparison must be made of and come to: whole trainings of one length, whole answers, figures that can be true."""
+"""What a comparison must be made of and come to: whole trainings of one length, whole answers,
+figures that can be true.
+"""
 
 import math
 from collections import Counter
@@ -6,17 +8,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.mixing import Mix
 from echodistill.checksums import verify_checksums
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, number, read_json
 from echodistill.gates.truncation import truncation_check
-from echodistill.params import ComparisonParams
+from echodistill.inference.sample import denoised_mixes
+from echodistill.params.comparison import ComparisonParams
 from echodistill.records import Answer, GridRow, read_rows
 from echodistill.systems import BASE, fold_run
 from echodistill.training.metrics_file import METRICS, read_metrics
 
-RATES = ("clean_acc", "acc", "noisy", "gsr", "unparsed", "truncated", "clean_unparsed", "clean_truncated")
+RATES = (
+    "clean_acc",
+    "acc",
+    "noisy",
+    "gsr",
+    "unparsed",
+    "truncated",
+    "clean_unparsed",
+    "clean_truncated",
+)
 FORCED_RATES = ("acc_forced", "acc_forced_norm", "clean_acc_forced", "clean_acc_forced_norm")
 """Only where questions have choices."""
 ROUNDING = 1e-9  # sums in another order differ in the last digit
@@ -24,9 +35,17 @@ ROUNDING = 1e-9  # sums in another order differ in the last digit
 
 def students_checks(models: Path, settings: ComparisonParams) -> list[Expect]:
     """Expectations about the trained students, by their ``run.json`` and ``metrics.jsonl``."""
-    names = [*(f"{system}-{seed}" for system in settings.trained for seed in settings.seeds), *_folds(settings)]
+    names = [
+        *(f"{system}-{seed}" for system in settings.trained for seed in settings.seeds),
+        *_folds(settings),
+    ]
     for name in names:
-        verify_checksums(models / name, "delete it and run `echodistill compare`", ["run.json", METRICS], required=False)
+        verify_checksums(
+            models / name,
+            "delete it and run `echodistill compare`",
+            ["run.json", METRICS],
+            required=False,
+        )
     runs = [read_json(models / name / "run.json", "steps", "fingerprint") for name in names]
     logged = [read_metrics(models / name / METRICS) for name in names]
     table = Table.of(
@@ -35,15 +54,23 @@ def students_checks(models: Path, settings: ComparisonParams) -> list[Expect]:
         {
             "student": names,
             "steps": [number(run["steps"]) for run in runs],
-            "steps_missing": [number(run["steps"]) - len(rows) for run, rows in zip(runs, logged, strict=True)],
-            "losses_finite": [all(math.isfinite(number(row.get("loss"))) for row in rows) for rows in logged],
+            "steps_missing": [
+                number(run["steps"]) - len(rows) for run, rows in zip(runs, logged, strict=True)
+            ],
+            "losses_finite": [
+                all(math.isfinite(number(row.get("loss"))) for row in rows) for rows in logged
+            ],
             "fingerprint": [run["fingerprint"] for run in runs],
-            "twins": [sum(other["fingerprint"] == run["fingerprint"] for other in runs) for run in runs],
+            "twins": [
+                sum(other["fingerprint"] == run["fingerprint"] for other in runs) for run in runs
+            ],
         },
     )
     steps = number(runs[0]["steps"])
     return [
-        table.expect("steps", Between(steps, steps), "all students were trained for equally many steps"),
+        table.expect(
+            "steps", Between(steps, steps), "all students were trained for equally many steps"
+        ),
         table.expect("steps_missing", Between(0, 0), "every step of every training is logged"),
         table.expect("losses_finite", HOLDS, "every loss of every training is a finite number"),
         table.expect("twins", Between(1, 1), "no two students come from the same training"),
@@ -51,18 +78,35 @@ def students_checks(models: Path, settings: ComparisonParams) -> list[Expect]:
 
 
 def compared_answers_checks(
-    answers: Path, mixes_folder: Path, settings: ComparisonParams, max_snr_db: float, max_truncated_share: float, seed: int
+    answers: Path,
+    mixes_folder: Path,
+    settings: ComparisonParams,
+    max_snr_db: float,
+    max_truncated_share: float,
+    seed: int,
 ) -> list[Expect]:
-    """Expectations about the answers of all systems to the test's grid, and of denoised ones to their part of it."""
+    """Expectations about the answers of all systems to the test's grid, and of denoised ones to
+    their part of it.
+    """
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
-    grid = Counter((row.question_id, row.mix_id) for row in read_rows(mixes_folder / "grid.parquet", GridRow))
+    grid = Counter(
+        (row.question_id, row.mix_id) for row in read_rows(mixes_folder / "grid.parquet", GridRow)
+    )
     part = denoised_mixes([mix for mix in mixes.values() if mix.split == "test"], max_snr_db, seed)
     denoised = Counter({key: count for key, count in grid.items() if key[1] in part})
-    wanted = {f"{system}-{seed}": grid for system in settings.trained for seed in settings.seeds} | {"text": grid}
+    wanted = {
+        f"{system}-{seed}": grid for system in settings.trained for seed in settings.seeds
+    } | {"text": grid}
     wanted |= dict.fromkeys(_folds(settings), grid)
-    wanted |= {f"{denoiser}-{model}": denoised for denoiser in settings.denoisers for model in (BASE, "student")}
+    wanted |= {
+        f"{denoiser}-{model}": denoised
+        for denoiser in settings.denoisers
+        for model in (BASE, "student")
+    }
     read = {name: read_rows(answers / f"{name}.parquet", Answer) for name in wanted}
-    counted = {name: Counter((row.question_id, row.mix_id) for row in rows) for name, rows in read.items()}
+    counted = {
+        name: Counter((row.question_id, row.mix_id) for row in rows) for name, rows in read.items()
+    }
     table = Table.of(
         "answers",
         "system",
@@ -70,14 +114,26 @@ def compared_answers_checks(
             "system": list(wanted),
             "missing": [(wanted[name] - counted[name]).total() for name in wanted],
             "too_many": [(counted[name] - wanted[name]).total() for name in wanted],
-            "elsewhere": [sum(not _agrees(row, mixes.get(row.mix_id)) for row in read[name]) for name in wanted],
+            "elsewhere": [
+                sum(not _agrees(row, mixes.get(row.mix_id)) for row in read[name])
+                for name in wanted
+            ],
         },
     )
     return [
-        table.expect("missing", Between(0, 0), "every system answered every question in every mix it was asked in"),
-        table.expect("too_many", Between(0, 0), "no system answered anything twice, or what it was not asked"),
+        table.expect(
+            "missing",
+            Between(0, 0),
+            "every system answered every question in every mix it was asked in",
+        ),
+        table.expect(
+            "too_many", Between(0, 0), "no system answered anything twice, or what it was not asked"
+        ),
         table.expect("elsewhere", Between(0, 0), "every answer names the noise and SNR of its mix"),
-        truncation_check({name: [(row.response_tokens, row.truncated) for row in read[name]] for name in wanted}, max_truncated_share),
+        truncation_check(
+            {name: [(row.response_tokens, row.truncated) for row in read[name]] for name in wanted},
+            max_truncated_share,
+        ),
     ]
 
 
@@ -95,22 +151,50 @@ def table_checks(path: Path, settings: ComparisonParams) -> list[Expect]:
     table = read_json(path, "systems", "differences", "cells", "budget")
     systems = table["systems"]
     names = [BASE, "text", "constant", *settings.trained]
-    there = Table.of("systems", "system", {"system": names, "there": [name in systems for name in names]})
+    there = Table.of(
+        "systems", "system", {"system": names, "there": [name in systems for name in names]}
+    )
     seeds = Table.of(
         "seeds",
         "system",
-        {"system": settings.trained, "seeds": [number(systems.get(name, {}).get("acc", {}).get("seeds")) for name in settings.trained]},
+        {
+            "system": settings.trained,
+            "seeds": [
+                number(systems.get(name, {}).get("acc", {}).get("seeds"))
+                for name in settings.trained
+            ],
+        },
     )
     every = dict(_intervals(table, ""))
-    intervals = Table.of("intervals", "figure", {"figure": list(every), "holds": [_in_interval(found) for found in every.values()]})
-    forced = [metric for metric in FORCED_RATES if any(metric in figures for figures in systems.values())]
-    rates = {f"{name} {rate}": figures.get(rate, {}).get("value") for name, figures in systems.items() for rate in (*RATES, *forced)}
-    values = Table.of("rates", "figure", {"figure": list(rates), "value": [number(value) for value in rates.values()]})
+    intervals = Table.of(
+        "intervals",
+        "figure",
+        {"figure": list(every), "holds": [_in_interval(found) for found in every.values()]},
+    )
+    forced = [
+        metric for metric in FORCED_RATES if any(metric in figures for figures in systems.values())
+    ]
+    rates = {
+        f"{name} {rate}": figures.get(rate, {}).get("value")
+        for name, figures in systems.items()
+        for rate in (*RATES, *forced)
+    }
+    values = Table.of(
+        "rates",
+        "figure",
+        {"figure": list(rates), "value": [number(value) for value in rates.values()]},
+    )
     tests = {name: figures.get("test", {}) for name, figures in table["differences"].items()}
     p_values = Table.of(
         "tests",
         "difference",
-        {"difference": list(tests), "ordered": [0 <= number(one.get("p")) <= number(one.get("p_holm")) <= 1 for one in tests.values()]},
+        {
+            "difference": list(tests),
+            "ordered": [
+                0 <= number(one.get("p")) <= number(one.get("p_holm")) <= 1
+                for one in tests.values()
+            ],
+        },
     )
     # less than 1 where the text of a first choice is the letter of another
     steady = [number(rates.get("constant gsr")) + number(rates.get("constant unparsed")) - 1.0]
@@ -121,7 +205,11 @@ def table_checks(path: Path, settings: ComparisonParams) -> list[Expect]:
         intervals.expect("holds", HOLDS, "every figure lies within its interval"),
         values.expect("value", Between(0.0, 1.0), "every rate is there and lies within 0 and 1"),
         p_values.expect("ordered", HOLDS, "no correction makes a p smaller"),
-        constant.expect("changes", Between(-ROUNDING, ROUNDING), "who always says the same always agrees with itself"),
+        constant.expect(
+            "changes",
+            Between(-ROUNDING, ROUNDING),
+            "who always says the same always agrees with itself",
+        ),
     ]
 
 
@@ -130,7 +218,13 @@ def _intervals(part: Any, name: str) -> Iterator[tuple[str, Any]]:
     if isinstance(part, dict) and {"low", "high"} & part.keys():
         yield name, part
         return
-    inner = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+    inner = (
+        part.items()
+        if isinstance(part, dict)
+        else enumerate(part)
+        if isinstance(part, list)
+        else ()
+    )
     for key, each in inner:
         yield from _intervals(each, f"{name} {key}".strip())
 

@@ -1,4 +1,6 @@
-"""What a corpus must be before anything is built on it: whole, sound, and free of leaks between splits."""
+"""What a corpus must be before anything is built on it: whole, sound, and free of leaks between
+splits.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -12,14 +14,16 @@ from echodistill.audio.stored import decode_flac
 from echodistill.datasets.origin import shares
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.evaluation.wording import normalise
+from echodistill.evaluation.answer_patterns import normalise
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, Unique
-from echodistill.params import Params
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
+from echodistill.params.whole import Params
 from echodistill.records import SPLITS, Clip, Quarantined, Question, read_rows
 
 STORED_AS = f"{SAMPLE_RATE} Hz, 1 channel"
-CHANCE = 1e-3  # what happens less often is no accident: 5 of 5 right answers first of four choices, 10 of 10 first of two
+# what happens less often is no accident: 5 of 5 right answers first of four choices, 10 of 10 first
+# of two
+CHANCE = 1e-3
 
 
 def corpus_checks(folder: Path, params: Params) -> list[Expect]:
@@ -37,12 +41,16 @@ def corpus_checks(folder: Path, params: Params) -> list[Expect]:
 
 
 def corpus_notes(folder: Path) -> list[str]:
-    """Every row that was put aside, by name: the corpus is built without it, so figures are about the others."""
-    return [f"{row.row}: {row.reason}" for row in read_rows(folder / "quarantine.parquet", Quarantined)]
+    """Every row that was put aside, by name: the corpus is built without it, so figures are about
+    the others.
+    """
+    return [
+        f"{row.row}: {row.reason}" for row in read_rows(folder / "quarantine.parquet", Quarantined)
+    ]
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _Decoded:
     """What decoding a stored clip gave."""
 
     decodes: bool
@@ -51,45 +59,56 @@ class _Heard:
     stored_as: str
 
 
-def _listen(corpus: Corpus, clip: Clip) -> _Heard:
+def _decode(corpus: Corpus, clip: Clip) -> _Decoded:
     try:
         decoded = decode_flac(corpus.stored_bytes(clip.clip_id), clip.clip_id)
     except UserError:
-        # the rest cannot be measured and is taken from the row: the one fault is that the clip does not decode
-        return _Heard(False, clip.duration_s, clip.level_dbfs, STORED_AS)
+        # the rest cannot be measured and is taken from the row: the one fault is that the clip does
+        # not decode
+        return _Decoded(False, clip.duration_s, clip.level_dbfs, STORED_AS)
     channels = decoded.source_channels
     stored_as = f"{decoded.source_rate} Hz, {channels} channel" + ("s" if channels != 1 else "")
-    return _Heard(True, len(decoded.waveform) / SAMPLE_RATE, dbfs(decoded.waveform), stored_as)
+    return _Decoded(True, len(decoded.waveform) / SAMPLE_RATE, dbfs(decoded.waveform), stored_as)
 
 
 def _clips(corpus: Corpus, clips: Sequence[Clip], settings: CorpusParams) -> list[Expect]:
-    heard = [_listen(corpus, clip) for clip in clips]
+    decoded = [_decode(corpus, clip) for clip in clips]
     table = Table.of(
         "clips",
         "clip_id",
         {
             "clip_id": [clip.clip_id for clip in clips],
             "split": [clip.split for clip in clips],
-            "decodes": [row.decodes for row in heard],
-            "duration_s": [row.duration_s for row in heard],
-            "level_dbfs": [row.level_dbfs for row in heard],
-            "stored_as": [row.stored_as for row in heard],
+            "decodes": [row.decodes for row in decoded],
+            "duration_s": [row.duration_s for row in decoded],
+            "level_dbfs": [row.level_dbfs for row in decoded],
+            "stored_as": [row.stored_as for row in decoded],
         },
     )
     low, high = settings.min_duration_s, settings.max_duration_s
     return [
         table.expect("clip_id", Unique(), "no clip id stands twice"),
-        table.expect("split", InSet(SPLITS), f"every clip is in {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"),
+        table.expect(
+            "split", InSet(SPLITS), f"every clip is in {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
+        ),
         table.expect("decodes", HOLDS, "every clip decodes"),
         table.expect("duration_s", Between(low, high), f"every clip lasts {low:g} to {high:g} s"),
-        table.expect("level_dbfs", Between(SILENCE_DBFS), f"no clip is silent (below {SILENCE_DBFS:g} dBFS)"),
+        table.expect(
+            "level_dbfs", Between(SILENCE_DBFS), f"no clip is silent (below {SILENCE_DBFS:g} dBFS)"
+        ),
         table.expect("stored_as", InSet((STORED_AS,)), "every clip is stored as 16 kHz mono"),
-        _audio(clips).expect("splits", Between(1, 1), "no audio in two splits: give its clips one group, or leave one of them out"),
+        _audio(clips).expect(
+            "splits",
+            Between(1, 1),
+            "no audio in two splits: give its clips one group, or leave one of them out",
+        ),
     ]
 
 
 def _audio(clips: Sequence[Clip]) -> Table:
-    """One row a recording, named by all its clips: alike in what is stored, or in what it was made from, since a leak may be either."""
+    """One row a recording, named by all its clips: alike in what is stored, or in what it was made
+    from, since a leak may be either.
+    """
     clips_of: dict[str, dict[str, str]] = defaultdict(dict)
     for clip in clips:
         for key in (clip.sha256, clip.source_sha256):
@@ -106,9 +125,13 @@ def _questions(clips: Sequence[Clip], questions: Sequence[Question]) -> list[Exp
         {
             "question_id": [row.question_id for row in questions],
             "clip_exists": [row.clip_id in split_of for row in questions],
-            "split_of_clip": [split_of.get(row.clip_id, row.split) == row.split for row in questions],
+            "split_of_clip": [
+                split_of.get(row.clip_id, row.split) == row.split for row in questions
+            ],
             "answer_stands": [
-                0 <= row.answer_index < len(row.choices) and row.choices[row.answer_index] == row.answer for row in questions
+                0 <= row.answer_index < len(row.choices)
+                and row.choices[row.answer_index] == row.answer
+                for row in questions
             ],
             "choices_distinct": [_are_distinct(row.choices) for row in questions],
         },
@@ -132,45 +155,69 @@ def _positions(questions: Sequence[Question], max_share: float) -> list[Expect]:
     names, shares = [], []
     for part in ("all splits", *SPLITS):
         asked = [row for row in questions if row.split == part or part == "all splits"]
-        for position, share in sorted(_suspicious_shares([row for row in asked if len(row.choices) > 1]).items()):
+        for position, share in sorted(
+            _suspicious_shares([row for row in asked if len(row.choices) > 1]).items()
+        ):
             names.append(f"{part}, position {position}")
             shares.append(share)
     if not names:
         return []
     table = Table.of("positions", "position", {"position": names, "suspicious_share": shares})
-    says = f"no position of the choices holds more than {100 * max_share:g} % of the right answers"
-    return [table.expect("suspicious_share", Between(0.0, max_share), says)]
+    description = (
+        f"no position of the choices holds more than {100 * max_share:g} % of the right answers"
+    )
+    return [table.expect("suspicious_share", Between(0.0, max_share), description)]
 
 
 def _suspicious_shares(questions: Sequence[Question]) -> dict[int, float]:
-    """Each position's share of the right answers; 0 where so many would stand there by chance, were the answers placed evenly."""
+    """Each position's share of the right answers; 0 where so many would stand there by chance, were
+    the answers placed evenly.
+    """
     shares = {}
     for position, count in Counter(row.answer_index for row in questions).items():
-        even = sum(1.0 / len(row.choices) for row in questions if position < len(row.choices)) / len(questions)
+        even = sum(
+            1.0 / len(row.choices) for row in questions if position < len(row.choices)
+        ) / len(questions)
         by_chance = float(bdtrc(count - 1, len(questions), even))
         shares[position] = count / len(questions) if by_chance < CHANCE else 0.0
     return shares
 
 
-def _splits(clips: Sequence[Clip], questions: Sequence[Question], needed: Sequence[str]) -> list[Expect]:
+def _splits(
+    clips: Sequence[Clip], questions: Sequence[Question], needed: Sequence[str]
+) -> list[Expect]:
     asked = {row.clip_id for row in questions}
     usable = Counter(clip.split for clip in clips if clip.clip_id in asked)
-    splits = Table.of("splits", "split", {"split": needed, "clips_with_questions": [usable[split] for split in needed]})
+    splits = Table.of(
+        "splits",
+        "split",
+        {"split": needed, "clips_with_questions": [usable[split] for split in needed]},
+    )
     splits_of: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         splits_of[clip.group].add(clip.split)
     names = sorted(splits_of)
-    groups = Table.of("groups", "group", {"group": names, "splits": [len(splits_of[name]) for name in names]})
-    says = f"{' and '.join(needed)} {'each have' if len(needed) > 1 else 'has'} a clip with a question"
+    groups = Table.of(
+        "groups", "group", {"group": names, "splits": [len(splits_of[name]) for name in names]}
+    )
+    description = (
+        f"{' and '.join(needed)} {'each have' if len(needed) > 1 else 'has'} a clip with a question"
+    )
     return [
-        splits.expect("clips_with_questions", Between(1), says),
+        splits.expect("clips_with_questions", Between(1), description),
         groups.expect("splits", Between(1, 1), "no group in two splits"),
     ]
 
 
-def _quarantine(questions: Sequence[Question], quarantined: Sequence[Quarantined], settings: CorpusParams) -> list[Expect]:
+def _quarantine(
+    questions: Sequence[Question], quarantined: Sequence[Quarantined], settings: CorpusParams
+) -> list[Expect]:
     found = shares(settings, (row.split for row in questions), quarantined)
-    table = Table.of("quarantine", "source", {"source": [one.source for one in found], "share_of_rows": [one.value for one in found]})
+    table = Table.of(
+        "quarantine",
+        "source",
+        {"source": [one.source for one in found], "share_of_rows": [one.value for one in found]},
+    )
     max_share = settings.max_quarantined_share
-    says = f"at most {100 * max_share:g} % of a source's rows are quarantined"
-    return [table.expect("share_of_rows", Between(0.0, max_share), says)]
+    description = f"at most {100 * max_share:g} % of a source's rows are quarantined"
+    return [table.expect("share_of_rows", Between(0.0, max_share), description)]

@@ -1,6 +1,7 @@
 """What a gate expects, as data: a sentence, a column of a table, a rule. ``quality`` has it judged.
 
-A fact about several rows becomes a derived column (e.g. a group's number of splits), so that the offending rows can be named.
+A fact about several rows becomes a derived column (e.g. a group's number of splits), so that the
+offending rows can be named.
 """
 
 import json
@@ -41,7 +42,9 @@ class Unique:
 
 @dataclass(frozen=True)
 class NotNull:
-    """A value in every row. The other rules ask for that too: a missing number never passes for a good one."""
+    """A value in every row. The other rules ask for that too: a missing number never passes for a
+    good one.
+    """
 
 
 Rule = Between | InSet | Unique | NotNull
@@ -58,7 +61,7 @@ class Expect:
     """Names offending rows."""
     column: str
     rule: Rule
-    says: str
+    description: str
     """A sentence for people, e.g. ``no group in two splits``; unique within an artifact."""
     cure: str = ""
     """Why it may not be so, and what helps; said only where it is not so."""
@@ -74,24 +77,36 @@ class Table:
 
     @classmethod
     def of(cls, name: str, id_column: str, columns: Mapping[str, Sequence[object]]) -> "Table":
-        return cls(name, id_column, pd.DataFrame({column: list(values) for column, values in columns.items()}))
+        return cls(
+            name,
+            id_column,
+            pd.DataFrame({column: list(values) for column, values in columns.items()}),
+        )
 
-    def expect(self, column: str, rule: Rule, says: str, cure: str = "") -> Expect:
-        return Expect(self.name, self.frame, self.id_column, column, rule, says, cure)
+    def expect(self, column: str, rule: Rule, description: str, cure: str = "") -> Expect:
+        return Expect(self.name, self.frame, self.id_column, column, rule, description, cure)
 
 
 def number(value: object) -> float:
-    """``value`` as a float; NaN for anything that is no number, so that it fails whatever is expected of it."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    """``value`` as a float; NaN for anything that is no number, so that it fails whatever is
+    expected of it.
+    """
+    return (
+        float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    )
 
 
 def read_json(path: Path, *keys: str) -> dict[str, Any]:
-    """A JSON object that has ``keys``. Raises ``UserError`` naming the file and what is wrong with it."""
+    """A JSON object that has ``keys``. Raises ``UserError`` naming the file and what is wrong with
+    it.
+    """
     cure = "delete it and run `echodistill run`"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: run the stage that makes it with `echodistill run`") from error
+        raise UserError(
+            f"{path} is missing: run the stage that makes it with `echodistill run`"
+        ) from error
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): {cure}") from error
     if not isinstance(content, dict):

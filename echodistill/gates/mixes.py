@@ -1,4 +1,6 @@
-"""What the noise recipes must be: as loud as asked, complete for the test, and without a leak into training."""
+"""What the noise recipes must be: as loud as asked, complete for the test, and without a leak into
+training.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +14,8 @@ from echodistill.gates.grid import grid_checks, wanted_cells
 from echodistill.gates.recordings import recordings_checks, recordings_notes
 from echodistill.mixes.noise_settings import NoiseSettings, read_noise
 from echodistill.mixes.sources import babble_split
-from echodistill.params import MixesParams, Params
+from echodistill.params.mixes import MixesParams
+from echodistill.params.whole import Params
 from echodistill.records import GRIDS, Clip, GridRow, MixCheck, Question, read_rows
 
 
@@ -36,8 +39,12 @@ def mixes_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expe
     ]
 
 
-def _grid(split: str, rows: Sequence[GridRow], mixes: Sequence[Mix], questions: Sequence[Question]) -> list[Expect]:
-    """Expectations about the grid of a split; none where neither corpus nor grid has a decision split."""
+def _grid(
+    split: str, rows: Sequence[GridRow], mixes: Sequence[Mix], questions: Sequence[Question]
+) -> list[Expect]:
+    """Expectations about the grid of a split; none where neither corpus nor grid has a decision
+    split.
+    """
     wanted = wanted_cells(questions, mixes, split)
     if split != "test" and not wanted and not rows:
         return []
@@ -51,7 +58,11 @@ def _grid(split: str, rows: Sequence[GridRow], mixes: Sequence[Mix], questions: 
 
 
 def _recipes(
-    mixes: Sequence[Mix], checks: Sequence[MixCheck], split_of: Mapping[str, str], settings: MixesParams, noise: NoiseSettings
+    mixes: Sequence[Mix],
+    checks: Sequence[MixCheck],
+    split_of: Mapping[str, str],
+    settings: MixesParams,
+    noise: NoiseSettings,
 ) -> list[Expect]:
     measured = Counter(check.mix_id for check in checks)
     allowed = {CLEAN, *settings.seen}
@@ -70,13 +81,17 @@ def _recipes(
         table.expect("mix_id", Unique(), "no mix id stands twice"),
         table.expect("measurements", Between(1), "every mix was measured"),
         table.expect("split_of_clip", HOLDS, "every mix is in the split of its clip"),
-        table.expect("kind_allowed", HOLDS, "training and validation hear seen kinds of noise only"),
+        table.expect(
+            "kind_allowed", HOLDS, "training and validation hear seen kinds of noise only"
+        ),
         table.expect("hears_itself", Between(0, 0), "no clip is part of its own noise"),
     ]
 
 
 def _crowds(mixes: Sequence[Mix], clips: Sequence[Clip], noise: NoiseSettings) -> list[Expect]:
-    """A crowd is made of training clips; where the corpus is a test alone, of test clips of other groups."""
+    """A crowd is made of training clips; where the corpus is a test alone, of test clips of other
+    groups.
+    """
     source, group_of = babble_split(clips), {clip.clip_id: clip.group for clip in clips}
     allowed = {clip.clip_id for clip in clips if clip.split == source}
     voices = [_voices(mix, noise) for mix in mixes]
@@ -92,19 +107,27 @@ def _crowds(mixes: Sequence[Mix], clips: Sequence[Clip], noise: NoiseSettings) -
             ],
         },
     )
-    says = f"a crowd is made of {'training' if source == 'train' else 'test'} clips only"
-    checks = [table.expect("foreign_voices", Between(0, 0), says)]
+    description = f"a crowd is made of {'training' if source == 'train' else 'test'} clips only"
+    checks = [table.expect("foreign_voices", Between(0, 0), description)]
     if source == "test":
-        checks.append(table.expect("own_group", Between(0, 0), "no clip hears its own group in a crowd"))
+        checks.append(
+            table.expect("own_group", Between(0, 0), "no clip hears its own group in a crowd")
+        )
     return checks
 
 
 def _voices(mix: Mix, noise: NoiseSettings) -> tuple[str, ...]:
-    """Return the clips that a babble is made of. A recorded crowd is a recording and names no clip."""
-    return mix.noise_sources if mix.noise_kind == CROWD and CROWD not in noise.recorded_kinds else ()
+    """Return the clips that a babble is made of. A recorded crowd is a recording and names no
+    clip.
+    """
+    return (
+        mix.noise_sources if mix.noise_kind == CROWD and CROWD not in noise.recorded_kinds else ()
+    )
 
 
-def _measured(mixes: Sequence[Mix], checks: Sequence[MixCheck], tolerance_db: float) -> list[Expect]:
+def _measured(
+    mixes: Sequence[Mix], checks: Sequence[MixCheck], tolerance_db: float
+) -> list[Expect]:
     asked = {mix.mix_id: mix.snr_db for mix in mixes}
     rows = [check for check in checks if check.mix_id in asked]
     table = Table.of(
@@ -117,18 +140,28 @@ def _measured(mixes: Sequence[Mix], checks: Sequence[MixCheck], tolerance_db: fl
         },
     )
     return [
-        table.expect("snr_error_db", Between(0.0, tolerance_db), f"every mix has the asked SNR within {tolerance_db:g} dB"),
+        table.expect(
+            "snr_error_db",
+            Between(0.0, tolerance_db),
+            f"every mix has the asked SNR within {tolerance_db:g} dB",
+        ),
         table.expect("peak", Between(0.0, 1.0), "no mix passes full scale"),
     ]
 
 
 def _snr_error_db(asked: float | None, realised: float | None) -> float:
-    """A clean mix has no SNR to be wrong; a noisy one without a measured SNR gives NaN, and so fails."""
+    """A clean mix has no SNR to be wrong; a noisy one without a measured SNR gives NaN, and so
+    fails.
+    """
     return 0.0 if asked is None and realised is None else abs(number(realised) - number(asked))
 
 
-def _conditions(mixes: Sequence[Mix], split_of: Mapping[str, str], settings: MixesParams) -> list[Expect]:
-    wanted = {CLEAN} | {condition_name(kind, snr) for kind in settings.kinds for snr in settings.snrs_db}
+def _conditions(
+    mixes: Sequence[Mix], split_of: Mapping[str, str], settings: MixesParams
+) -> list[Expect]:
+    wanted = {CLEAN} | {
+        condition_name(kind, snr) for kind in settings.kinds for snr in settings.snrs_db
+    }
     conditions: dict[str, set[str]] = defaultdict(set)
     for mix in mixes:
         conditions[mix.clip_id].add(condition_name(mix.noise_kind, mix.snr_db))
@@ -143,13 +176,25 @@ def _conditions(mixes: Sequence[Mix], split_of: Mapping[str, str], settings: Mix
         },
     )
     return [
-        table.expect("missing_conditions", Between(0, 0), "every test clip is clean and in every kind of noise at every SNR"),
-        table.expect("other_conditions", Between(0, 0), "no test clip is in a condition that was not asked for"),
+        table.expect(
+            "missing_conditions",
+            Between(0, 0),
+            "every test clip is clean and in every kind of noise at every SNR",
+        ),
+        table.expect(
+            "other_conditions",
+            Between(0, 0),
+            "no test clip is in a condition that was not asked for",
+        ),
     ]
 
 
-def _decision_conditions(mixes: Sequence[Mix], split_of: Mapping[str, str], settings: MixesParams) -> list[Expect]:
-    """A decision clip is clean once and noisy once at every SNR of the decision; there are none where the source has no such split."""
+def _decision_conditions(
+    mixes: Sequence[Mix], split_of: Mapping[str, str], settings: MixesParams
+) -> list[Expect]:
+    """A decision clip is clean once and noisy once at every SNR of the decision; there are none
+    where the source has no such split.
+    """
     clips = sorted(clip_id for clip_id, split in split_of.items() if split == "decision")
     if not clips:
         return []
@@ -162,8 +207,8 @@ def _decision_conditions(mixes: Sequence[Mix], split_of: Mapping[str, str], sett
         "clip_id",
         {"clip_id": clips, "each_level_once": [levels[clip_id] == wanted for clip_id in clips]},
     )
-    says = "every decision clip is clean once and in noise once at every SNR of the decision"
-    return [table.expect("each_level_once", HOLDS, says)]
+    description = "every decision clip is clean once and in noise once at every SNR of the decision"
+    return [table.expect("each_level_once", HOLDS, description)]
 
 
 def mixes_notes(folder: Path, corpus_folder: Path, unseen: Collection[str]) -> list[str]:
@@ -177,7 +222,8 @@ def mixes_notes(folder: Path, corpus_folder: Path, unseen: Collection[str]) -> l
         if unknown := sum(not clip.transcript for clip in voices):
             made_of = f"{'training' if split == 'train' else 'test'} clips"
             notes.append(
-                f"warning: {CROWD} is babble of {made_of}, and {unknown} of {len(voices)} have no transcript, so they may be no "
-                f"speech: give recordings of a crowd (mixes.noise, mixes.recordings), or leave {CROWD} out of mixes.kinds"
+                f"warning: {CROWD} is babble of {made_of}, and {unknown} of {len(voices)} have no"
+                " transcript, so they may be no speech: give recordings of a crowd (mixes.noise,"
+                f" mixes.recordings), or leave {CROWD} out of mixes.kinds"
             )
     return notes

@@ -1,4 +1,4 @@
-"""What to type where a gate stays shut."""
+"""What to type after a gate failed."""
 
 MAKERS = {
     "student": "train",
@@ -15,9 +15,20 @@ COMPARED = "compared_"
 def next_step(artifact: str) -> str:
     """Return the next command, for the last line of a gate's message."""
     if artifact.startswith(COMPARED):
-        return "next: change what is named above, then `echodistill compare`, which goes on where it was"
+        return (
+            "next: change what is named above, then `echodistill compare`, which goes on where"
+            " it was"
+        )
     if artifact in ("corpus", "base"):
-        what = "the source, or the parameters" if artifact == "corpus" else "parameters as said above"
-        return f"next: change {what}, then `echodistill run {artifact} gate@{artifact}`, which does no more than this"
+        what = (
+            "the source, or the parameters" if artifact == "corpus" else "parameters as said above"
+        )
+        return (
+            f"next: change {what}, then `echodistill run {artifact} gate@{artifact}`, which does no"
+            " more than this"
+        )
     maker = MAKERS.get(artifact) or artifact.replace("answers_", "predict@", 1)
-    return f"next: change what is named above, then `echodistill run`; `dvc repro --force {maker}` makes it anew where it was damaged"
+    return (
+        f"next: change what is named above, then `echodistill run`; `dvc repro --force {maker}`"
+        " makes it anew where it was damaged"
+    )

@@ -16,7 +16,9 @@ BASE, STUDENT, CHAMPION = "base.parquet", "student.parquet", "champion"
 
 
 def promotion_checks(path: Path, answers: Path) -> list[Expect]:
-    """Expectations about a decision: made from these answers, by all criteria that apply, and following from them."""
+    """Expectations about a decision: made from these answers, by all criteria that apply, and
+    following from them.
+    """
     promotion = read_json(path, "promote", "champion", "criteria", "obstacles", "inputs_sha256")
     status = read_status(answers / CHAMPION)
     rows = promotion["criteria"]
@@ -29,7 +31,9 @@ def promotion_checks(path: Path, answers: Path) -> list[Expect]:
         "file",
         {
             "file": [path.name],
-            "criteria_complete": [Counter(str(row.get("name")) for row in rows) == Counter(one.name for one in wanted)],
+            "criteria_complete": [
+                Counter(str(row.get("name")) for row in rows) == Counter(one.name for one in wanted)
+            ],
             "champion_agrees": [promotion["champion"].get("version") == status.version],
             "obstacles_told": [bool(promotion["obstacles"]) or (has_answers and not status.fault)],
             "promote_agrees": [promotion["promote"] == _follows(promotion)],
@@ -37,10 +41,24 @@ def promotion_checks(path: Path, answers: Path) -> list[Expect]:
         },
     )
     found = [
-        decision.expect("criteria_complete", HOLDS, "the decision weighs every criterion that applies once"),
-        decision.expect("champion_agrees", HOLDS, "the decision names the champion whose answers it was made from"),
-        decision.expect("obstacles_told", HOLDS, "a decision without answers of the student or the champion names the obstacle"),
-        decision.expect("promote_agrees", HOLDS, "the student is promoted where nothing stands against it and all criteria are met"),
+        decision.expect(
+            "criteria_complete", HOLDS, "the decision weighs every criterion that applies once"
+        ),
+        decision.expect(
+            "champion_agrees",
+            HOLDS,
+            "the decision names the champion whose answers it was made from",
+        ),
+        decision.expect(
+            "obstacles_told",
+            HOLDS,
+            "a decision without answers of the student or the champion names the obstacle",
+        ),
+        decision.expect(
+            "promote_agrees",
+            HOLDS,
+            "the student is promoted where nothing stands against it and all criteria are met",
+        ),
         decision.expect("inputs_agree", HOLDS, "the decision was made from these answers"),
     ]
     if not wanted:
@@ -56,7 +74,11 @@ def promotion_checks(path: Path, answers: Path) -> list[Expect]:
     )
     return [
         criteria.expect("in_interval", HOLDS, "every criterion's value lies within its interval"),
-        criteria.expect("met_agrees", HOLDS, "a criterion counts as met where its interval's low end reaches its bound"),
+        criteria.expect(
+            "met_agrees",
+            HOLDS,
+            "a criterion counts as met where its interval's low end reaches its bound",
+        ),
         *found,
     ]
 

@@ -1,11 +1,13 @@
-"""What the clean teacher's references must be: one a training question, whole, parsable, and mostly right."""
+"""What the clean teacher's references must be: one a training question, whole, parsable, and mostly
+right.
+"""
 
 from collections import Counter
 from pathlib import Path
 
 from echodistill.gates.expect import HOLDS, Between, Expect, Table
 from echodistill.gates.truncation import truncation_check
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Question, Reference, read_rows
 
 SHOWN_CHARACTERS = 120
@@ -14,7 +16,11 @@ SHOWN_CHARACTERS = 120
 def references_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expect]:
     """Expectations about a references folder made for the corpus in ``corpus_folder``."""
     rows = read_rows(folder / "references.parquet", Reference)
-    questions = [row for row in read_rows(corpus_folder / "questions.parquet", Question) if row.split == "train"]
+    questions = [
+        row
+        for row in read_rows(corpus_folder / "questions.parquet", Question)
+        if row.split == "train"
+    ]
     asked = {question.question_id: question for question in questions}
     count = Counter(row.question_id for row in rows)
     per_question = Table.of(
@@ -33,11 +39,18 @@ def references_checks(folder: Path, corpus_folder: Path, params: Params) -> list
         },
     )
     return [
-        per_question.expect("references", Between(1, 1), "every training question has exactly one reference"),
+        per_question.expect(
+            "references", Between(1, 1), "every training question has exactly one reference"
+        ),
         table.expect("is_asked", HOLDS, "every reference belongs to a training question"),
         table.expect("characters", Between(1), "no response is empty"),
-        table.expect("correct_agrees", HOLDS, "a reference counts as correct where it names the right choice"),
-        truncation_check({"references": [(len(row.token_ids), row.truncated) for row in rows]}, params.gates.max_truncated_share),
+        table.expect(
+            "correct_agrees", HOLDS, "a reference counts as correct where it names the right choice"
+        ),
+        truncation_check(
+            {"references": [(len(row.token_ids), row.truncated) for row in rows]},
+            params.gates.max_truncated_share,
+        ),
         *_teacher(rows, list(asked.values()), params),
     ]
 
@@ -51,14 +64,24 @@ def _teacher(rows: list[Reference], questions: list[Question], params: Params) -
     least, margin = params.gates.min_parse_rate, params.gates.above_chance
     parsed = sum(row.parsed_index is not None for row in rows) / max(1, len(rows))
     right = sum(row.correct for row in rows) / max(1, len(rows))
-    chance = sum(1.0 / max(1, len(question.choices)) for question in questions) / max(1, len(questions))
-    table = Table.of("teacher", "name", {"name": ["teacher"], "parse_rate": [parsed], "above_chance": [right - chance]})
+    chance = sum(1.0 / max(1, len(question.choices)) for question in questions) / max(
+        1, len(questions)
+    )
+    table = Table.of(
+        "teacher",
+        "name",
+        {"name": ["teacher"], "parse_rate": [parsed], "above_chance": [right - chance]},
+    )
     unparsed = next((row.response for row in rows if row.parsed_index is None), "")
     cut = sum(row.truncated for row in rows) / max(1, len(rows))
     shares = (
-        f"{100 * right:.1f} % are right (chance {100 * chance:.1f}), {100 * parsed:.1f} % name a choice, {100 * cut:.1f} % were cut"
+        f"{100 * right:.1f} % are right (chance {100 * chance:.1f}), {100 * parsed:.1f} % name a"
+        f" choice, {100 * cut:.1f} % were cut"
     )
-    cure = f"of {len(rows)} clean references {shares}; more clips, more steps (base.nano.steps) or a pre-trained base (base.model)"
+    cure = (
+        f"of {len(rows)} clean references {shares}; more clips, more steps (base.nano.steps) or a"
+        " pre-trained base (base.model)"
+    )
     return [
         table.expect(
             "parse_rate",
@@ -66,5 +89,10 @@ def _teacher(rows: list[Reference], questions: list[Question], params: Params) -
             f"at least {100 * least:g} % of the responses name a choice",
             f"{cure}; a response that names none: {unparsed[:SHOWN_CHARACTERS]!r}",
         ),
-        table.expect("above_chance", Between(margin), f"clean training accuracy lies at least {margin:g} above chance", cure),
+        table.expect(
+            "above_chance",
+            Between(margin),
+            f"clean training accuracy lies at least {margin:g} above chance",
+            cure,
+        ),
     ]

@@ -1,4 +1,6 @@
-"""What a finished training must have left: every step, finite losses, and rewards that told samples apart."""
+"""What a finished training must have left: every step, finite losses, and rewards that told samples
+apart.
+"""
 
 import json
 import math
@@ -19,23 +21,39 @@ def student_checks(folder: Path) -> list[Expect]:
         "line",
         {
             "line": lines,
-            "step_follows": [row.get("step") == line for line, row in zip(lines, rows, strict=True)],
+            "step_follows": [
+                row.get("step") == line for line, row in zip(lines, rows, strict=True)
+            ],
             "loss_finite": [math.isfinite(number(row.get("loss"))) for row in rows],
         },
     )
-    missing = Table.of("run", "file", {"file": ["run.json"], "steps_missing": [number(run["steps"]) - len(rows)]})
+    missing = Table.of(
+        "run", "file", {"file": ["run.json"], "steps_missing": [number(run["steps"]) - len(rows)]}
+    )
     checks = [
         metrics.expect("step_follows", HOLDS, "the logged steps count up from 1 without a gap"),
-        metrics.expect("loss_finite", HOLDS, "every training loss is a finite number", "lower the method's learning rate"),
+        metrics.expect(
+            "loss_finite",
+            HOLDS,
+            "every training loss is a finite number",
+            "lower the method's learning rate",
+        ),
         missing.expect("steps_missing", Between(0, 0), "every step of the run is logged"),
     ]
     spreads = [spread for row in rows if math.isfinite(spread := number(row.get("reward_std")))]
     if any("reward_std" in row for row in rows):
-        rewards = Table.of("rewards", "name", {"name": ["reward_std"], "largest": [max(spreads, default=0.0)]})
+        rewards = Table.of(
+            "rewards", "name", {"name": ["reward_std"], "largest": [max(spreads, default=0.0)]}
+        )
         # equal rewards give no advantage: the policy part of the loss taught nothing
-        says = "the rewards are not all equal over the whole run"
-        cure = "the samples of a prompt are all right, or all wrong: raise train.temperature or train.rollouts"
-        checks.append(rewards.expect("largest", Between(0.0, strict_minimum=True), says, cure))
+        description = "the rewards are not all equal over the whole run"
+        cure = (
+            "the samples of a prompt are all right, or all wrong: raise train.temperature or"
+            " train.rollouts"
+        )
+        checks.append(
+            rewards.expect("largest", Between(0.0, strict_minimum=True), description, cure)
+        )
     return checks
 
 

@@ -12,25 +12,34 @@ Cut = tuple[int, bool]
 def truncation_check(responses: Mapping[str, Sequence[Cut]], max_share: float) -> Expect:
     """Return the expectation that no model has more than ``max_share`` of its responses cut.
 
-    ``responses`` are by the model's name, which is told with the count and the limit where it fails.
+    ``responses`` are by the model's name, which is told with the count and the limit where it
+    fails.
     """
     table = Table.of(
         "truncation",
         "responses",
         {
             "responses": [_described(name, cuts) for name, cuts in responses.items()],
-            "share": [sum(cut for _, cut in cuts) / max(1, len(cuts)) for cuts in responses.values()],
+            "share": [
+                sum(cut for _, cut in cuts) / max(1, len(cuts)) for cuts in responses.values()
+            ],
         },
     )
-    says = f"at most {100 * max_share:g} % of the responses are cut at the length limit (else raise {KEY})"
+    description = (
+        f"at most {100 * max_share:g} % of the responses are cut at the length limit (else raise"
+        f" {KEY})"
+    )
     longest = max((length for cuts in responses.values() for length, cut in cuts if cut), default=0)
     cure = (
-        f"give answers more room with -S {KEY}={2 * longest}; where as many are cut then, the model does not end its answers: take "
-        "another base, train it on more clips, or accept it with gates.max_truncated_share"
+        f"give answers more room with -S {KEY}={2 * longest}; where as many are cut then, the model"
+        " does not end its answers: take another base, train it on more clips, or accept it with"
+        " gates.max_truncated_share"
     )
-    return table.expect("share", Between(0.0, max_share), says, cure)
+    return table.expect("share", Between(0.0, max_share), description, cure)
 
 
 def _described(name: str, cuts: Sequence[Cut]) -> str:
     lengths = [length for length, cut in cuts if cut]
-    return f"{name}: {len(lengths)} of {len(cuts)} cut" + (f" at {max(lengths)} tokens" if lengths else "")
+    return f"{name}: {len(lengths)} of {len(cuts)} cut" + (
+        f" at {max(lengths)} tokens" if lengths else ""
+    )

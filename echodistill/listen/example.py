@@ -1,11 +1,13 @@
-"""The question that the listening page starts with: one that the models know, so the corpus gives it."""
+"""The question that the listening page starts with: one that the models know, so the corpus gives
+it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from echodistill.errors import UserError
-from echodistill.models.prompts import check_asked
+from echodistill.models.prompts import validate_question
 from echodistill.records import Question, read_rows
 
 
@@ -19,7 +21,8 @@ class Example:
 
 
 def example_of(corpus_folder: Path) -> Example:
-    """Return the first question of the test that can be asked of any clip; an empty one where there is none.
+    """Return the first question of the test that can be asked of any clip; an empty one where there
+    is none.
 
     Raises ``UserError`` where there is no corpus.
     """
@@ -27,7 +30,7 @@ def example_of(corpus_folder: Path) -> Example:
     for row in sorted(rows, key=lambda row: row.split != "test"):
         example = Example(_one_line(row.question), [_one_line(choice) for choice in row.choices])
         try:
-            check_asked(example.question, example.choices)
+            validate_question(example.question, example.choices)
         except UserError:
             continue
         return example

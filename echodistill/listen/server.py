@@ -1,4 +1,6 @@
-"""A page on this machine: record or upload a clip, slide the level of noise, and read what base and student answer."""
+"""A page on this machine: record or upload a clip, slide the level of noise, and read what base and
+student answer.
+"""
 
 import json
 import re
@@ -22,7 +24,7 @@ from echodistill.audio.levels import Waveform
 from echodistill.audio.stored import encode_flac
 from echodistill.errors import UserError
 from echodistill.listen.example import Example
-from echodistill.models.prompts import check_asked
+from echodistill.models.prompts import validate_question
 
 HOST = "127.0.0.1"
 HERE = Path(__file__).parent
@@ -38,8 +40,10 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",  # the address holds the key
     "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
-    "media-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src"
+        " data:; media-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
 }
 
 
@@ -58,20 +62,24 @@ class Asker:
     """The longest clip that the models take."""
 
 
-def serve(load: Callable[[], Asker], port: int, say: Callable[[str], None]) -> None:
-    """Serve the page until interrupted; ``port`` 0 takes a free one. Raises ``UserError``, for the port before anything is loaded."""
+def serve(load: Callable[[], Asker], port: int, log: Callable[[str], None]) -> None:
+    """Serve the page until interrupted; ``port`` 0 takes a free one. Raises ``UserError``, for the
+    port before anything is loaded.
+    """
     with open_server(port) as server:
         try:
-            say("loading base and student: some seconds, or minutes for a large base ...")
+            log("loading base and student: some seconds, or minutes for a large base ...")
             server.asker = load()
-            say(f"open in a browser: {server.address}  (ends with Ctrl-C)")
+            log(f"open in a browser: {server.address}  (ends with Ctrl-C)")
             server.serve_forever()
         except KeyboardInterrupt:
-            say("ended")
+            log("ended")
 
 
 class Server(ThreadingHTTPServer):
-    """On loopback; only who has its address with the key is answered, so other pages in the same browser cannot ask."""
+    """On loopback; only who has its address with the key is answered, so other pages in the same
+    browser cannot ask.
+    """
 
     daemon_threads = True
     asker: Asker
@@ -99,7 +107,8 @@ def open_server(port: int) -> Server:
         return Server(port)
     except OSError as error:
         raise UserError(
-            f"port {port} cannot be used ({error.strerror}): give another with --port, or --port 0 for a free one"
+            f"port {port} cannot be used ({error.strerror}): give another with --port, or --port 0"
+            " for a free one"
         ) from error
 
 
@@ -125,7 +134,11 @@ class Handler(BaseHTTPRequestHandler):
         elif address.path == "/" and self._may_ask(address.query):
             self._send(200, "text/html", _page(self.server.asker).encode())
         else:
-            self._send(404, "text/plain", b"not found: open the address that `echodistill listen` printed\n")
+            self._send(
+                404,
+                "text/plain",
+                b"not found: open the address that `echodistill listen` printed\n",
+            )
 
     def do_POST(self) -> None:
         address = urlsplit(self.path)
@@ -147,7 +160,9 @@ class Handler(BaseHTTPRequestHandler):
         """The recording. Raises ``Refused``."""
         told = self.headers.get("Content-Length", "")
         if not re.fullmatch(r"[0-9]{1,15}", told):
-            raise Refused(400 if told else 411, "the request does not say how long the recording is")
+            raise Refused(
+                400 if told else 411, "the request does not say how long the recording is"
+            )
         size = int(told)
         if size > MAX_BYTES:
             for _ in self._blocks(size):  # a client hears the answer only once it has sent all
@@ -176,7 +191,7 @@ class Handler(BaseHTTPRequestHandler):
             return query.get(name, [""])[0].strip()
 
         choices = [part.strip() for part in LINE_ENDS.split(field("choices")) if part.strip()]
-        check_asked(field("question"), choices)
+        validate_question(field("question"), choices)
         kind, level = field("noise"), _level(field("snr") or "0")
         with self.server.turn:
             if self._gone():
@@ -194,10 +209,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def _may_ask(self, query: str) -> bool:
         key = parse_qs(query).get("key", [""])[0]
-        return self._asked_by_address() and secrets.compare_digest(key.encode(), self.server.key.encode())
+        return self._asked_by_address() and secrets.compare_digest(
+            key.encode(), self.server.key.encode()
+        )
 
     def _asked_by_address(self) -> bool:
-        """Not by a stranger's name that was made to lead here (DNS rebinding). A forwarded port may differ from ours."""
+        """Not by a stranger's name that was made to lead here (DNS rebinding). A forwarded port may
+        differ from ours.
+        """
         return self.headers.get("Host", "").partition(":")[0] in (HOST, "localhost")
 
     def _json(self, status: int, content: dict[str, Any]) -> None:
@@ -205,7 +224,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, kind: str, content: bytes) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(content)), **HEADERS}.items():
+        for name, value in {
+            "Content-Type": f"{kind}; charset=utf-8",
+            "Content-Length": str(len(content)),
+            **HEADERS,
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
@@ -219,7 +242,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _page(asker: Asker) -> str:
-    options = "".join(f'<option value="{escape(kind)}">{escape(kind)}</option>' for kind in asker.kinds)
+    options = "".join(
+        f'<option value="{escape(kind)}">{escape(kind)}</option>' for kind in asker.kinds
+    )
     page = (HERE / "page.html").read_text(encoding="utf-8")
     filled = {
         "kinds": options,

@@ -1,4 +1,6 @@
-"""Render a mix once and measure it: from the corpus folder where it can be read, or from a ``Parcel`` that holds all the mix needs."""
+"""Render a mix once and measure it: from the corpus folder where it can be read, or from a
+``RenderTask`` with all it needs.
+"""
 
 import hashlib
 from dataclasses import astuple, dataclass
@@ -19,11 +21,13 @@ from echodistill.datasets.store import Corpus
 from echodistill.records import MixCheck
 from echodistill.seeds import rng
 
-CLIPS_KEPT = 256  # by a packer: a test clip has one mix after another
+CLIPS_KEPT = 256  # by a build_task: a test clip has one mix after another
 
 
 class FileChecker:
-    """Checks mixes with the corpus folder and the noise folder at hand; opens them when the first mix comes."""
+    """Checks mixes with the corpus folder and the noise folder at hand; opens them when the first
+    mix comes.
+    """
 
     def __init__(self, corpus_folder: Path, recorded: RecordedNoise | None) -> None:
         self._given = corpus_folder, recorded
@@ -32,7 +36,9 @@ class FileChecker:
         return FileChecker, self._given  # without the clips it has decoded
 
     def __call__(self, mix: Mix) -> MixCheck:
-        """The SNR in dB, gain and peak that rendering gives. Raises ``UserError`` when a file is damaged or silent."""
+        """The SNR in dB, gain and peak that rendering gives. Raises ``UserError`` when a file is
+        damaged or silent.
+        """
         corpus, noise = self._opened
         return _measure(mix, noise.render(mix, corpus.waveform(mix.clip_id)))
 
@@ -60,7 +66,7 @@ class StoredClip:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class RenderTask:
     """A recipe and what it is rendered from."""
 
     mix: Mix
@@ -68,39 +74,46 @@ class Parcel:
     voices: tuple[StoredClip, ...]
     """Of a babble."""
     excerpt: Waveform | None
-    """Of a recording, shape (samples,): recordings may be an hour long, a mix needs a second of them."""
+    """Of a recording, shape (samples,): recordings may be an hour long, a mix needs a second of
+    them.
+    """
 
     @property
     def size(self) -> int:
         """Bytes, at most: clips that parcels of a batch share are sent once."""
-        return sum(len(clip.content) for clip in (self.clip, *self.voices)) + (0 if self.excerpt is None else self.excerpt.nbytes)
+        return sum(len(clip.content) for clip in (self.clip, *self.voices)) + (
+            0 if self.excerpt is None else self.excerpt.nbytes
+        )
 
 
-class Packer:
+class RenderTaskBuilder:
     """Makes parcels of a corpus and of the library that reads recorded noise."""
 
     def __init__(self, corpus: Corpus, library: NoiseLibrary) -> None:
         self._corpus = corpus
         self._library = library
-        # the same object for the same clip: pickle sends an object once a batch, however many parcels hold it
+        # the same object for the same clip: pickle sends an object once a batch, however many
+        # parcels hold it
         self._stored = lru_cache(maxsize=CLIPS_KEPT)(self._read)
 
-    def __call__(self, mix: Mix) -> Parcel:
+    def __call__(self, mix: Mix) -> RenderTask:
         """Raises ``UserError`` when the corpus or a recording is damaged."""
         clip = self._stored(mix.clip_id)
         if mix.noise_kind not in self._library.recorded_kinds:
             voices = tuple(map(self._stored, mix.noise_sources)) if mix.noise_kind == CROWD else ()
-            return Parcel(mix, clip, voices, None)
+            return RenderTask(mix, clip, voices, None)
         excerpt = self._library.noise(mix, round(clip.duration_s * SAMPLE_RATE))
-        return Parcel(mix, clip, (), np.asarray(excerpt, dtype=np.float32))
+        return RenderTask(mix, clip, (), np.asarray(excerpt, dtype=np.float32))
 
     def _read(self, clip_id: str) -> StoredClip:
-        return StoredClip(clip_id, self._corpus.stored_bytes(clip_id), self._corpus.clips[clip_id].duration_s)
+        return StoredClip(
+            clip_id, self._corpus.stored_bytes(clip_id), self._corpus.clips[clip_id].duration_s
+        )
 
 
-def check(parcel: Parcel) -> MixCheck:
-    """What ``FileChecker`` gives, from a parcel."""
-    return _measure(parcel.mix, render(parcel.mix, parcel.clip.waveform, _noise(parcel)))
+def check(task: RenderTask) -> MixCheck:
+    """What ``FileChecker`` gives, from a task."""
+    return _measure(task.mix, render(task.mix, task.clip.waveform, _noise(task)))
 
 
 def _measure(mix: Mix, rendered: Rendered) -> MixCheck:
@@ -111,21 +124,28 @@ def _measure(mix: Mix, rendered: Rendered) -> MixCheck:
     return MixCheck(mix.mix_id, snr_db(rendered.clean, added), rendered.gain, peak)
 
 
-def _noise(parcel: Parcel) -> NDArray[np.floating] | None:
+def _noise(task: RenderTask) -> NDArray[np.floating] | None:
     """The mix's noise before scaling, shape (samples,)."""
-    if parcel.mix.noise_kind == CLEAN or parcel.excerpt is not None:
-        return parcel.excerpt
-    voices = {voice.clip_id: voice for voice in parcel.voices}
-    return NoiseLibrary(lambda clip_id: voices[clip_id].waveform).noise(parcel.mix, len(parcel.clip.waveform))
+    if task.mix.noise_kind == CLEAN or task.excerpt is not None:
+        return task.excerpt
+    voices = {voice.clip_id: voice for voice in task.voices}
+    return NoiseLibrary(lambda clip_id: voices[clip_id].waveform).noise(
+        task.mix, len(task.clip.waveform)
+    )
 
 
 def probe() -> str:
-    """sha256 of what drawing and checking a mix of every kind gives here. Another processor or library may give other bytes."""
+    """sha256 of what drawing and checking a mix of every kind gives here. Another processor or
+    library may give other bytes.
+    """
     digest = hashlib.sha256()
     tone = (0.1 * rng("probe").standard_normal(SAMPLE_RATE)).astype(np.float32)
-    clips = [StoredClip(name, encode_flac(part), 0.5) for name, part in zip("ab", np.split(tone, 2), strict=True)]
+    clips = [
+        StoredClip(name, encode_flac(part), 0.5)
+        for name, part in zip("ab", np.split(tone, 2), strict=True)
+    ]
     for kind in (CROWD, *PROCEDURAL):
         mix = draw(0, "a", "test", kind, 0.0, 0, ("a", "b") if kind == CROWD else ())
-        parcel = Parcel(mix, clips[0], (clips[1],) if kind == CROWD else (), None)
-        digest.update(repr((mix, astuple(check(parcel)))).encode())
+        task = RenderTask(mix, clips[0], (clips[1],) if kind == CROWD else (), None)
+        digest.update(repr((mix, astuple(check(task)))).encode())
     return digest.hexdigest()

@@ -1,7 +1,8 @@
 """Which recordings of noise each split hears: none that training hears is heard by the test.
 
-Each kind's recordings are dealt to the splits. Copies go together, also where they differ in format or tags. A kind with fewer than
-four recordings has some that splits share; such a recording is cut in time, and each split hears a part of its own.
+Each kind's recordings are dealt to the splits. Copies go together, also where they differ in format
+or tags. A kind with fewer than four recordings has some that splits share; such a recording is cut
+in time, and each split hears a part of its own.
 """
 
 import hashlib
@@ -41,10 +42,12 @@ class _File:
 
 
 def divide_recordings(folder: Path, kinds: Sequence[str], seed: int) -> tuple[Segment, ...]:
-    """Return what each split hears of each kind's recordings below ``folder``. Every recording is read.
+    """Return what each split hears of each kind's recordings below ``folder``. Every recording is
+    read.
 
-    A recording's split depends on ``seed``, its content and the others of its kind, not on its name. Raises ``UserError`` naming
-    all recordings that cannot be read, or a kind that has too little for all splits.
+    A recording's split depends on ``seed``, its content and the others of its kind, not on its
+    name. Raises ``UserError`` naming all recordings that cannot be read, or a kind that has too
+    little for all splits.
     """
     names = list_recordings(folder, kinds)
     files, faults = {}, []
@@ -55,22 +58,34 @@ def divide_recordings(folder: Path, kinds: Sequence[str], seed: int) -> tuple[Se
         except UserError as error:
             faults.append(str(error))
         else:
-            files[name] = _File(name, sha256, hashlib.sha256(waveform.tobytes()).hexdigest(), len(waveform))
+            files[name] = _File(
+                name, sha256, hashlib.sha256(waveform.tobytes()).hexdigest(), len(waveform)
+            )
     if faults:
         more = f"; and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
         raise UserError(
-            f"mixes.recordings: {len(faults)} of {len(every)} noise recordings cannot be used, mend or remove them: "
-            f"{'; '.join(faults[:SHOWN_FAULTS])}{more}"
+            f"mixes.recordings: {len(faults)} of {len(every)} noise recordings cannot be used, fix"
+            f" or remove them: {'; '.join(faults[:SHOWN_FAULTS])}{more}"
         )
-    return tuple(segment for kind in kinds for segment in _of_kind(folder, kind, [files[name] for name in names[kind]], seed))
+    return tuple(
+        segment
+        for kind in kinds
+        for segment in _of_kind(folder, kind, [files[name] for name in names[kind]], seed)
+    )
 
 
 def _of_kind(folder: Path, kind: str, files: Sequence[_File], seed: int) -> Iterator[Segment]:
     copies: dict[str, list[_File]] = {}
     for file in files:
         copies.setdefault(file.audio_sha256, []).append(file)
-    # by the bytes of files: what lossy formats decode to may differ in the last bit between machines
-    order = sorted(copies, key=lambda audio: seed_of(seed, "noise recordings", kind, min(file.sha256 for file in copies[audio])))
+    # by the bytes of files: what lossy formats decode to may differ in the last bit between
+    # machines
+    order = sorted(
+        copies,
+        key=lambda audio: seed_of(
+            seed, "noise recordings", kind, min(file.sha256 for file in copies[audio])
+        ),
+    )
     for audio, splits in zip(order, _deal(len(order)), strict=True):
         parts = _parts(folder, kind, len(order), copies[audio][0], splits)
         for file in copies[audio]:
@@ -87,10 +102,14 @@ def _deal(count: int) -> list[tuple[str, ...]]:
     return [(split,) for split, size in counts.items() for _ in range(size)]
 
 
-def _parts(folder: Path, kind: str, count: int, file: _File, splits: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Return what of a recording each of ``splits`` hears: first sample, and the one behind the last.
+def _parts(
+    folder: Path, kind: str, count: int, file: _File, splits: Sequence[str]
+) -> dict[str, tuple[int, int]]:
+    """Return what of a recording each of ``splits`` hears: first sample, and the one behind the
+    last.
 
-    Splits that share it have equal parts, without the silence before and behind it. Raises ``UserError`` where that is too little.
+    Splits that share it have equal parts, without the silence before and behind it. Raises
+    ``UserError`` where that is too little.
     """
     if len(splits) == 1:
         return {splits[0]: (0, file.samples)}
@@ -102,8 +121,9 @@ def _parts(folder: Path, kind: str, count: int, file: _File, splits: Sequence[st
     if all(_is_enough(waveform[start:stop]) for start, stop in parts.values()):
         return parts
     raise UserError(
-        f"mixes.kinds: {kind} has {count} recording{'s' if count > 1 else ''} for {len(SPLITS)} splits, and {file.name} is too short "
-        f"or too silent to be cut in time for {', '.join(splits)}: add recordings until there are {len(SPLITS)}"
+        f"mixes.kinds: {kind} has {count} recording{'s' if count > 1 else ''} for {len(SPLITS)}"
+        f" splits, and {file.name} is too short or too silent to be cut in time for"
+        f" {', '.join(splits)}: add recordings until there are {len(SPLITS)}"
     )
 
 

@@ -1,4 +1,6 @@
-"""Which mixes a clip gets: noise recipes drawn for one clip at a time. Needs no audio, and the order of the clips does not matter."""
+"""Which mixes a clip gets: noise recipes drawn for one clip at a time. Needs no audio, and the
+order of the clips does not matter.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -6,7 +8,7 @@ from dataclasses import dataclass, field
 from echodistill.audio.kinds import CLEAN
 from echodistill.audio.mixing import Mix, draw
 from echodistill.errors import UserError
-from echodistill.params import MixesParams
+from echodistill.params.mixes import MixesParams
 from echodistill.seeds import rng
 
 
@@ -17,18 +19,23 @@ class Sources:
     names: tuple[str, ...]
     picks: int
     group_of: Mapping[str, str] = field(default_factory=dict)
-    """Of clips that are tested in a crowd of each other: none hears its own group, so that no recording is its own noise."""
+    """Of clips that are tested in a crowd of each other: none hears its own group, so that no
+    recording is its own noise.
+    """
 
     def for_clip(self, clip_id: str) -> tuple[str, ...]:
-        """Return those that ``clip_id`` may hear. Raises ``UserError`` where all are of its own group."""
+        """Return those that ``clip_id`` may hear. Raises ``UserError`` where all are of its own
+        group.
+        """
         if clip_id not in self.group_of:
             return self.names
         others = tuple(name for name in self.names if self.group_of[name] != self.group_of[clip_id])
         if not others:
             own = self.group_of[clip_id]
             raise UserError(
-                f"mixes.kinds: there are no clips of other groups than {own!r} to make a crowd of: leave `crowd` out of mixes.kinds, "
-                "or give recordings of a crowd (mixes.noise: recordings)"
+                f"mixes.kinds: there are no clips of other groups than {own!r} to make a crowd of:"
+                " leave `crowd` out of mixes.kinds, or give recordings of a crowd (mixes.noise:"
+                " recordings)"
             )
         return others
 
@@ -53,11 +60,18 @@ class Drawer:
             return list(self._training(clip_id))
         if split == "test":
             return list(self._test(clip_id))
-        # Validation draws from the seen kinds, for nothing of the unseen ones may guide a choice of settings. The decision
-        # draws from all kinds, since it is about the noises that a promoted model will meet.
+        # Validation draws from the seen kinds, for nothing of the unseen ones may guide a choice of
+        # settings. The decision draws from all kinds, since it is about the noises that a promoted
+        # model will meet.
         if split == "validation":
-            return list(self._once_at_every_snr(clip_id, split, self.settings.seen, self.settings.snrs_db))
-        return list(self._once_at_every_snr(clip_id, split, self.settings.kinds, self.settings.decision_snrs_db))
+            return list(
+                self._once_at_every_snr(clip_id, split, self.settings.seen, self.settings.snrs_db)
+            )
+        return list(
+            self._once_at_every_snr(
+                clip_id, split, self.settings.kinds, self.settings.decision_snrs_db
+            )
+        )
 
     def count(self, split: str) -> int:
         """How many mixes a clip of ``split`` gets."""
@@ -80,7 +94,9 @@ class Drawer:
             snr = settings.train_snrs_db[stream.integers(len(settings.train_snrs_db))]
             yield self._draw(clip_id, "train", kind, snr, repeat)
 
-    def _once_at_every_snr(self, clip_id: str, split: str, kinds: tuple[str, ...], snrs_db: tuple[float, ...]) -> Iterator[Mix]:
+    def _once_at_every_snr(
+        self, clip_id: str, split: str, kinds: tuple[str, ...], snrs_db: tuple[float, ...]
+    ) -> Iterator[Mix]:
         """Clean and once at every SNR, each time under one of ``kinds`` drawn for it."""
         yield draw(self.seed, clip_id, split, CLEAN, None, 0)
         for snr in snrs_db:
@@ -96,4 +112,6 @@ class Drawer:
 
     def _draw(self, clip_id: str, split: str, kind: str, snr: float, repeat: int) -> Mix:
         given = self.sources.get((kind, split), NONE)
-        return draw(self.seed, clip_id, split, kind, snr, repeat, given.for_clip(clip_id), given.picks)
+        return draw(
+            self.seed, clip_id, split, kind, snr, repeat, given.for_clip(clip_id), given.picks
+        )

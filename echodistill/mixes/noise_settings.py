@@ -12,7 +12,7 @@ from echodistill.audio.recordings import NoiseLibrary, RecordedNoise, Segment
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.mixes.division import divide_recordings
-from echodistill.params import MixesParams
+from echodistill.params.mixes import MixesParams
 
 FILE = "noise.json"
 
@@ -33,7 +33,9 @@ class NoiseSettings(BaseModel):
     @property
     def recorded(self) -> RecordedNoise | None:
         """The recordings, where any kind has some."""
-        return None if self.recordings is None else RecordedNoise(Path(self.recordings), self.segments)
+        return (
+            None if self.recordings is None else RecordedNoise(Path(self.recordings), self.segments)
+        )
 
     @cached_property
     def recorded_kinds(self) -> frozenset[str]:
@@ -56,16 +58,24 @@ def write_noise(mixes_folder: Path, noise: NoiseSettings) -> None:
 
 
 def read_noise(mixes_folder: Path) -> NoiseSettings:
-    """Read what ``mixes_folder`` was drawn with. Raises ``UserError`` when that is missing or damaged."""
+    """Read what ``mixes_folder`` was drawn with. Raises ``UserError`` when that is missing or
+    damaged.
+    """
     path = mixes_folder / FILE
     try:
         return NoiseSettings.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: run `echodistill run`, which draws the mixes") from error
+        raise UserError(
+            f"{path} is missing: run `echodistill run`, which draws the mixes"
+        ) from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): make it a readable file") from error
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): make it a readable file"
+        ) from error
     except ValidationError as error:
-        raise UserError(f"{path} is damaged ({error.errors()[0]['msg']}): delete it and run `echodistill run`") from error
+        raise UserError(
+            f"{path} is damaged ({error.errors()[0]['msg']}): delete it and run `echodistill run`"
+        ) from error
 
 
 def open_noise(mixes_folder: Path, corpus: Corpus) -> NoiseLibrary:

@@ -14,8 +14,8 @@ from echodistill.records import SPLITS, Clip
 def sources_of(corpus: Corpus, noise: NoiseSettings) -> dict[tuple[str, str], Sources]:
     """By noise kind and split; one that is not there needs none.
 
-    Babble is made of training clips, also for the test: nobody in the crowd is a test speaker. Of recordings one is taken at a
-    time, of ``crowd`` too: it is a crowd already.
+    Babble is made of training clips, also for the test: nobody in the crowd is a test speaker. Of
+    recordings one is taken at a time, of ``crowd`` too: it is a crowd already.
     """
     names: dict[tuple[str, str], list[str]] = {}
     for segment in noise.segments:
@@ -39,5 +39,7 @@ def babble_sources(corpus: Corpus) -> Sources:
 
 
 def babble_split(clips: Iterable[Clip]) -> Literal["train", "test"]:
-    """Return whose clips babble is made of: the training's or, where the corpus is a test alone, those of the test itself."""
+    """Return whose clips babble is made of: the training's or, where the corpus is a test alone,
+    those of the test itself.
+    """
     return "train" if any(clip.split == "train" for clip in clips) else "test"

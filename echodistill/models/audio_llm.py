@@ -1,6 +1,8 @@
-"""The one seam to transformers: load an audio language model, encode a clip and a question, generate, score.
+"""The one seam to transformers: load an audio language model, encode a clip and a question,
+generate, score.
 
-Shapes: B rows, P prompt tokens (left-padded), T response tokens (right-padded), V vocabulary, M mel bins, F mel frames.
+Shapes: B rows, P prompt tokens (left-padded), T response tokens (right-padded), V vocabulary, M mel
+bins, F mel frames.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,13 +14,26 @@ from typing import Any
 import echodistill.models.torchaudio_guard  # noqa: F401
 
 import torch
-from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, GenerationConfig, logging
+from transformers import (
+    AutoConfig,
+    AutoModelForMultimodalLM,
+    AutoProcessor,
+    GenerationConfig,
+    logging,
+)
 from transformers.utils import cached_file
 
 from echodistill.audio.levels import Waveform
 from echodistill.errors import UserError
 from echodistill.models import qwen2_audio
-from echodistill.models.faults import LoadingInfo, file_fault, first_line, key_fault, number_fault, type_fault
+from echodistill.models.faults import (
+    LoadingInfo,
+    file_fault,
+    first_line,
+    key_fault,
+    number_fault,
+    type_fault,
+)
 from echodistill.models.layout import WEIGHTS, files_read
 from echodistill.models.precision import WeightsDtype, chosen_device, inference_dtype
 from echodistill.models.prompts import question_text
@@ -28,12 +43,16 @@ from echodistill.models.tokens import check_template, complete_tokens
 
 FAMILIES = {"qwen2_audio": qwen2_audio}
 IGNORED = ("generation_config.json", "chat_template.jinja")
-"""Files that transformers goes on without where they are damaged: a response would end elsewhere, a prompt look different."""
+"""Files that transformers goes on without where they are damaged: a response would end elsewhere, a
+prompt look different.
+"""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model is asked: a clip (samples,) at 16 kHz, a question and its choices. Without a clip, as a control, the text alone."""
+    """What a model is asked: a clip (samples,) at 16 kHz, a question and its choices. Without a
+    clip, as a control, the text alone.
+    """
 
     waveform: Waveform | None
     question: str
@@ -57,8 +76,13 @@ class PromptBatch:
 
     def repeat(self, times: int) -> "PromptBatch":
         """Each row ``times`` times in a row: the prompts of a group of rollouts."""
-        repeated = {name: tensor.repeat_interleave(times, dim=0) for name, tensor in self.features.items()}
-        ids, mask = (tensor.repeat_interleave(times, dim=0) for tensor in (self.input_ids, self.attention_mask))
+        repeated = {
+            name: tensor.repeat_interleave(times, dim=0) for name, tensor in self.features.items()
+        }
+        ids, mask = (
+            tensor.repeat_interleave(times, dim=0)
+            for tensor in (self.input_ids, self.attention_mask)
+        )
         return PromptBatch(ids, mask, repeated)
 
     def take(self, rows: torch.Tensor) -> "PromptBatch":
@@ -76,7 +100,9 @@ class AudioLLM:
     family: Any
     """The module that knows this architecture's audio input."""
     published_generation: GenerationConfig
-    """The checkpoint's own generation config. Nothing here generates with it; ``save`` writes it back."""
+    """The checkpoint's own generation config. Nothing here generates with it; ``save`` writes it
+    back.
+    """
 
     @property
     def tokenizer(self) -> Any:
@@ -93,13 +119,17 @@ class AudioLLM:
         return ids
 
     def save(self, folder: Path) -> None:
-        """Write weights as safetensors, processor, config, and the checkpoint's own generation config."""
+        """Write weights as safetensors, processor, config, and the checkpoint's own generation
+        config.
+        """
         self.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
         self.save_generation_config(folder)
 
     def save_generation_config(self, folder: Path) -> None:
-        """Write the checkpoint's own generation config, valid or not: many published ones would not pass ``save_pretrained``."""
+        """Write the checkpoint's own generation config, valid or not: many published ones would not
+        pass ``save_pretrained``.
+        """
         self.published_generation.to_json_file(folder / "generation_config.json")
 
 
@@ -112,27 +142,39 @@ def load(
 ) -> AudioLLM:
     """Load a local folder or hub id (at the commit ``revision``), safetensors only.
 
-    ``dtype`` is the format of the weights in memory, ``None`` the one for answering questions (``inference_dtype``). Raises
-    ``UserError`` when it cannot be found, is of a family not supported, has no safetensors weights, or is not whole: a key that
-    is missing, of another shape or not the model's own, a number that is none, a file that is not what its name says.
+    ``dtype`` is the format of the weights in memory, ``None`` the one for answering questions
+    (``inference_dtype``). Raises ``UserError`` when it cannot be found, is of a family not
+    supported, has no safetensors weights, or is not whole: a key that is missing, of another shape
+    or not the model's own, a number that is none, a file that is not what its name says.
     """
     options = {"trust_remote_code": trust_remote_code, "revision": revision}
-    logging.disable_progress_bar()  # weights load in a moment; the bar would only break up a stage's own output
+    # weights load in a moment; the bar would only break up a stage's own output
+    logging.disable_progress_bar()
     target = chosen_device(device)
     dtype = inference_dtype(target) if dtype is None else dtype
     try:
         config = AutoConfig.from_pretrained(name, **options)
         if config.model_type not in FAMILIES:
             known = ", ".join(sorted(FAMILIES))
-            raise UserError(f"model {name}: family {config.model_type!r} is not supported yet; supported: {known}")
+            raise UserError(
+                f"model {name}: family {config.model_type!r} is not supported yet; supported:"
+                f" {known}"
+            )
         processor = AutoProcessor.from_pretrained(name, **options)
         with _without_report():
             model, info = AutoModelForMultimodalLM.from_pretrained(
-                name, use_safetensors=True, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **options
+                name,
+                use_safetensors=True,
+                dtype=dtype,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **options,
             )
     except UserError:
         raise
-    except Exception as error:  # transformers, tokenizers, safetensors and json have no error in common
+    except (
+        Exception
+    ) as error:  # transformers, tokenizers, safetensors and json have no error in common
         folder = local_folder(name, revision)
         reason = file_fault(files_read(folder)) if folder is not None else ""
         reason = reason or f"{first_line(error)}. Give a local folder with safetensors or a hub id"
@@ -141,7 +183,10 @@ def load(
         raise UserError(f"model {name} cannot be used: {fault}")
     family = FAMILIES[config.model_type]
     if fault := family.fit_fault(config, processor):
-        raise UserError(f"model {name} cannot be used: its files do not belong together: {fault}: give all files of one model")
+        raise UserError(
+            f"model {name} cannot be used: its files do not belong together: {fault}: give all"
+            " files of one model"
+        )
     try:
         check_template(family, processor)
         return wrap(model, processor)
@@ -150,7 +195,9 @@ def load(
 
 
 def local_folder(name: str, revision: str | None) -> Path | None:
-    """Return the folder of a model's files on this machine: its own, or that of the hub's cache; ``None`` where there is none."""
+    """Return the folder of a model's files on this machine: its own, or that of the hub's cache;
+    ``None`` where there is none.
+    """
     try:
         found = cached_file(name, "config.json", revision=revision, local_files_only=True)
     except OSError:  # also where there is no such name
@@ -160,7 +207,9 @@ def local_folder(name: str, revision: str | None) -> Path | None:
 
 @contextmanager
 def _without_report() -> Iterator[None]:
-    """Keep transformers from printing a table of what it has found: what is wrong there is raised as one line."""
+    """Keep transformers from printing a table of what it has found: what is wrong there is raised
+    as one line.
+    """
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
@@ -172,17 +221,27 @@ def _without_report() -> Iterator[None]:
 def _loaded_fault(name: str, revision: str | None, model: Any, info: LoadingInfo) -> str:
     """Return what is wrong with a model that transformers has loaded all the same."""
     folder = local_folder(name, revision)
-    ignored = [folder / file for file in IGNORED if (folder / file).is_file()] if folder is not None else []
+    ignored = (
+        [folder / file for file in IGNORED if (folder / file).is_file()]
+        if folder is not None
+        else []
+    )
     weights = sorted(folder.glob(WEIGHTS)) if folder is not None else []
-    return key_fault(info) or type_fault(weights) or number_fault(dict(model.named_parameters())) or file_fault(ignored)
+    return (
+        key_fault(info)
+        or type_fault(weights)
+        or number_fault(dict(model.named_parameters()))
+        or file_fault(ignored)
+    )
 
 
 def wrap(model: Any, processor: Any) -> AudioLLM:
     """Return an ``AudioLLM`` of a model already in memory.
 
-    The model generates with a neutral config from now on: a checkpoint's own (``repetition_penalty``, ``top_k``, ``min_length``, ...)
-    would change greedy answers and make samples disagree with the log-probabilities that are computed for them. Raises
-    ``UserError`` when no token is known that ends a response.
+    The model generates with a neutral config from now on: a checkpoint's own
+    (``repetition_penalty``, ``top_k``, ``min_length``, ...) would change greedy answers and make
+    samples disagree with the log-probabilities that are computed for them. Raises ``UserError``
+    when no token is known that ends a response.
     """
     family = FAMILIES[model.config.model_type]
     published = model.generation_config
@@ -195,9 +254,13 @@ def wrap(model: Any, processor: Any) -> AudioLLM:
 
 
 def neutral_generation(published: GenerationConfig) -> GenerationConfig:
-    """Return a generation config that keeps the special token ids of ``published`` and nothing else of it."""
+    """Return a generation config that keeps the special token ids of ``published`` and nothing else
+    of it.
+    """
     return GenerationConfig(
-        bos_token_id=published.bos_token_id, eos_token_id=published.eos_token_id, pad_token_id=published.pad_token_id
+        bos_token_id=published.bos_token_id,
+        eos_token_id=published.eos_token_id,
+        pad_token_id=published.pad_token_id,
     )
 
 
@@ -209,7 +272,9 @@ def encode(llm: AudioLLM, prompts: Sequence[Prompt]) -> PromptBatch:
     waveforms = [prompt.waveform for prompt in prompts if prompt.waveform is not None]
     if len(waveforms) not in (0, len(prompts)):
         raise ValueError("a batch of prompts with and without a clip")
-    features, audio_tokens = llm.family.encode_audio(llm.processor, waveforms) if waveforms else ({}, [0] * len(prompts))
+    features, audio_tokens = (
+        llm.family.encode_audio(llm.processor, waveforms) if waveforms else ({}, [0] * len(prompts))
+    )
     texts = [
         llm.family.render(llm.processor, question_text(prompt.question, prompt.choices), count)
         for prompt, count in zip(prompts, audio_tokens, strict=True)
@@ -219,7 +284,9 @@ def encode(llm: AudioLLM, prompts: Sequence[Prompt]) -> PromptBatch:
     return PromptBatch(input_ids, attention_mask, features)
 
 
-def pad_rows(rows: Sequence[Sequence[int]], pad_id: int, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_rows(
+    rows: Sequence[Sequence[int]], pad_id: int, left: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Token rows as (B, longest) int64 with their mask, padded left or right."""
     width = max(len(row) for row in rows)
     ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
@@ -251,11 +318,16 @@ def greedy(llm: AudioLLM, max_new_tokens: int) -> dict[str, Any]:
 
 @torch.inference_mode()
 def generate(llm: AudioLLM, batch: PromptBatch, max_new_tokens: int) -> list[list[int]]:
-    """Return greedy responses as token ids, end-of-turn token included. The policy can never emit an audio token."""
+    """Return greedy responses as token ids, end-of-turn token included. The policy can never emit
+    an audio token.
+    """
     check_context(llm.model, batch.input_ids.shape[1], max_new_tokens)
     batch = batch.to(llm.device)
     output = llm.model.generate(
-        input_ids=batch.input_ids, attention_mask=batch.attention_mask, **batch.features, **greedy(llm, max_new_tokens)
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        **batch.features,
+        **greedy(llm, max_new_tokens),
     )
     return up_to_end(llm, output[:, batch.input_ids.shape[1] :])
 
@@ -275,12 +347,18 @@ def decode(llm: AudioLLM, token_ids: Sequence[int]) -> str:
 
 
 def score(
-    model: Any, batch: PromptBatch, response_ids: torch.Tensor, response_mask: torch.Tensor, never_sample: Sequence[int]
+    model: Any,
+    batch: PromptBatch,
+    response_ids: torch.Tensor,
+    response_mask: torch.Tensor,
+    never_sample: Sequence[int],
 ) -> torch.Tensor:
-    """Return teacher-forced logits (B, T, V) float32: position t predicts response token t, given the batch's audio.
+    """Return teacher-forced logits (B, T, V) float32: position t predicts response token t, given
+    the batch's audio.
 
-    ``response_ids`` and ``response_mask`` are (B, T) int64. The logits of ``never_sample`` are ``-inf``, so that probabilities are
-    those that responses are drawn with. The model's own forward is called, so adapters, DDP and autocast apply.
+    ``response_ids`` and ``response_mask`` are (B, T) int64. The logits of ``never_sample`` are
+    ``-inf``, so that probabilities are those that responses are drawn with. The model's own forward
+    is called, so adapters, DDP and autocast apply.
     """
     mask = torch.cat([batch.attention_mask, response_mask], dim=1)
     output = model(

@@ -1,7 +1,8 @@
-"""Open the models the pipeline keeps: a base (files, or a pointer to them) and a student (full weights, or an adapter).
+"""Open the models the pipeline keeps: a base (files, or a pointer to them) and a student (full
+weights, or an adapter).
 
-Each is compared with the checksums that stand beside it first. That reads all of it once: of a model of 7 billion parameters
-15 GB in bfloat16, which takes some ten seconds.
+Each is compared with the checksums that stand beside it first. That reads all of it once: of a
+model of 7 billion parameters 15 GB in bfloat16, which takes some ten seconds.
 """
 
 import json
@@ -35,10 +36,11 @@ AGAIN = "restore it, or run `dvc repro --force base`, then `echodistill run`"
 
 
 def open_base(folder: Path, device: str = "auto", dtype: WeightsDtype | None = None) -> AudioLLM:
-    """Return the base model: what ``pointer.json`` names, in the revision it was then, or the files beside it.
+    """Return the base model: what ``pointer.json`` names, in the revision it was then, or the files
+    beside it.
 
-    ``dtype`` as in ``load``. Raises ``UserError`` when there is no base, or when any file of it has changed since stage ``base``: its
-    references would no longer be its own.
+    ``dtype`` as in ``load``. Raises ``UserError`` when there is no base, or when any file of it has
+    changed since stage ``base``: its references would no longer be its own.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is missing: make it with `echodistill run base`")
@@ -48,7 +50,10 @@ def open_base(folder: Path, device: str = "auto", dtype: WeightsDtype | None = N
     target = _read_pointer(folder / POINTER)
     if Path(target.model).is_dir():
         if changed := changed_files(target.files, file_hashes(Path(target.model))):
-            raise UserError(f"the model in {target.model} has changed since stage base ({shown(changed)}): {AGAIN}")
+            raise UserError(
+                f"the model in {target.model} has changed since stage base ({shown(changed)}):"
+                f" {AGAIN}"
+            )
         return load(target.model, device, target.trust_remote_code, dtype=dtype)
     llm = load(target.model, device, target.trust_remote_code, target.revision, dtype)
     _verify_cached(target.model, target.revision, target.files)
@@ -69,7 +74,12 @@ def _read_pointer(path: Path) -> _Pointer:
     """Return what ``pointer.json`` says. Raises ``UserError`` where it is damaged."""
     try:
         match json.loads(path.read_bytes()):
-            case {"model": str(model), "trust_remote_code": bool(trust), "revision": str(revision), "files": dict(files)}:
+            case {
+                "model": str(model),
+                "trust_remote_code": bool(trust),
+                "revision": str(revision),
+                "files": dict(files),
+            }:
                 return _Pointer(model, trust, revision, files)
         raise ValueError("it names no model, revision and files")
     except ValueError as error:
@@ -77,38 +87,56 @@ def _read_pointer(path: Path) -> _Pointer:
 
 
 def base_revision(folder: Path) -> str:
-    """Return what identifies a base: the revision of the model that is pointed to, or a hash of the files that loading reads."""
+    """Return what identifies a base: the revision of the model that is pointed to, or a hash of the
+    files that loading reads.
+    """
     pointer = folder / POINTER
-    return _read_pointer(pointer).revision if pointer.is_file() else revision_of(file_hashes(folder))
+    return (
+        _read_pointer(pointer).revision if pointer.is_file() else revision_of(file_hashes(folder))
+    )
 
 
 def _verify_cached(name: str, revision: str, recorded: Mapping[str, str]) -> None:
-    """Raise ``UserError`` where the hub's cache holds other bytes than those that stage ``base`` has used.
+    """Raise ``UserError`` where the hub's cache holds other bytes than those that stage ``base``
+    has used.
 
-    A file that is not there was not needed: which ones are fetched depends on the version of transformers.
+    A file that is not there was not needed: which ones are fetched depends on the version of
+    transformers.
     """
     folder = local_folder(name, revision)
-    here = {file: folder / file for file in recorded if (folder / file).is_file()} if folder is not None else {}
+    here = (
+        {file: folder / file for file in recorded if (folder / file).is_file()}
+        if folder is not None
+        else {}
+    )
     if changed := [file for file, path in here.items() if sha256_of(path) != recorded[file]]:
-        raise UserError(f"the files of {name} in {folder} are damaged ({shown(changed)}): delete this folder, it is fetched again")
+        raise UserError(
+            f"the files of {name} in {folder} are damaged ({shown(changed)}): delete this folder,"
+            " it is fetched again"
+        )
 
 
-def open_either(model: Path, base: Path) -> AudioLLM:
+def load_base_or_student(model: Path, base: Path) -> AudioLLM:
     """The base itself where ``model`` is its folder, else the student there."""
     return open_base(base) if model == base else open_model(model, base)
 
 
-def open_model(student: Path, base: Path | None, device: str = "auto", dtype: WeightsDtype | None = None) -> AudioLLM:
+def open_model(
+    student: Path, base: Path | None, device: str = "auto", dtype: WeightsDtype | None = None
+) -> AudioLLM:
     """Return a trained student; ``dtype`` as in ``load``. A LoRA student needs its ``base`` folder.
 
-    An adapter is merged into a float32 base. Beside weights in bfloat16 it stays as it is, as in training: merged, most of an update
-    would be lost in rounding. Raises ``UserError`` when it is not whole, or not what it was when it was written.
+    An adapter is merged into a float32 base. Beside weights in bfloat16 it stays as it is, as in
+    training: merged, most of an update would be lost in rounding. Raises ``UserError`` when it is
+    not whole, or not what it was when it was written.
     """
     run = read_run(student)
     verify_checksums(student, TAKE_AGAIN, required=False)
     weights = run.get("weights")
     if weights not in ("full", "lora"):
-        raise UserError(f"{student / RUN} is none that a training wrote (weights: {weights!r}): {TAKE_AGAIN}")
+        raise UserError(
+            f"{student / RUN} is none that a training wrote (weights: {weights!r}): {TAKE_AGAIN}"
+        )
     if weights == "full":
         return load(str(student), device, dtype=dtype)
     if base is None:
@@ -116,17 +144,22 @@ def open_model(student: Path, base: Path | None, device: str = "auto", dtype: We
     trained_from = run.get(BASE_REVISION)
     if trained_from is not None and trained_from != base_revision(base):
         raise UserError(
-            f"{student} is a LoRA adapter of another base than the one in {base} (it was trained from revision "
-            f"{str(trained_from)[:12]}): give that base, or train it from this one with `echodistill run`"
+            f"{student} is a LoRA adapter of another base than the one in {base} (it was trained"
+            f" from revision {str(trained_from)[:12]}): give that base, or train it from this one"
+            " with `echodistill run`"
         )
     llm = open_base(base, device, dtype)
     whole = llm.model.dtype == torch.float32
     adapted = _with_adapter(llm.model, student)
-    return replace(llm, model=(adapted.merge_and_unload() if whole else adapted.get_base_model()).eval())
+    return replace(
+        llm, model=(adapted.merge_and_unload() if whole else adapted.get_base_model()).eval()
+    )
 
 
 def _with_adapter(model: Any, student: Path) -> Any:
-    """Return ``model`` with the adapter of ``student`` around it. Raises ``UserError`` when the two do not fit."""
+    """Return ``model`` with the adapter of ``student`` around it. Raises ``UserError`` when the two
+    do not fit.
+    """
     import echodistill.models.torchaudio_guard  # noqa: F401
 
     from peft import PeftModel, get_peft_model_state_dict
@@ -142,14 +175,21 @@ def _with_adapter(model: Any, student: Path) -> Any:
         with safe_open(path, "pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # peft, safetensors and json have no error in common
-        raise UserError(f"{student} cannot be loaded: {file_fault(files_read(student)) or first_line(error)}") from error
+        raise UserError(
+            f"{student} cannot be loaded: {file_fault(files_read(student)) or first_line(error)}"
+        ) from error
     tensors = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    # beside its own tensors the file has the layers of the vocabulary where the adapter changes one: peft saves them along
+    # beside its own tensors the file has the layers of the vocabulary where the adapter changes
+    # one: peft saves them along
     known = {name: tuple(tensor.shape) for name, tensor in (adapted.state_dict() | tensors).items()}
     info = LoadingInfo(
         missing_keys=tensors.keys() - found.keys(),
         unexpected_keys=found.keys() - known.keys(),
-        mismatched_keys={(name, shape, known[name]) for name, shape in found.items() if name in known and known[name] != shape},
+        mismatched_keys={
+            (name, shape, known[name])
+            for name, shape in found.items()
+            if name in known and known[name] != shape
+        },
     )
     if fault := key_fault(info) or number_fault(tensors, may_be_zero=True):
         raise UserError(f"{student} cannot be used: {fault}")

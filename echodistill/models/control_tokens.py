@@ -1,4 +1,6 @@
-"""Tokens of a tokenizer that steer a model instead of saying something: texts of users must hold none of them."""
+"""Tokens of a tokenizer that steer a model instead of saying something: texts of users must hold
+none of them.
+"""
 
 import re
 from collections.abc import Iterable
@@ -9,15 +11,21 @@ from echodistill.records import Question
 
 
 def control_tokens(tokenizer: Any) -> list[str]:
-    """Return the tokenizer's special tokens as they are written, e.g. ``<|im_end|>`` or ``</s>``."""
+    """Return the tokenizer's special tokens as they are written, e.g. ``<|im_end|>`` or
+    ``</s>``.
+    """
     added = tokenizer.added_tokens_decoder.values()
-    return sorted({*tokenizer.all_special_tokens, *(token.content for token in added if token.special)})
+    return sorted(
+        {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
+    )
 
 
 def check_texts(tokenizer: Any, texts: Iterable[tuple[str, str]]) -> None:
-    """Raise ``UserError`` for a text that holds a control token; each text stands behind what it is called.
+    """Raise ``UserError`` for a text that holds a control token; each text stands behind what it is
+    called.
 
-    The tokenizer would take it for a turn's end or a recording, and the prompt no longer be what was asked.
+    The tokenizer would take it for a turn's end or a recording, and the prompt no longer be what
+    was asked.
     """
     tokens = control_tokens(tokenizer)
     if not tokens:
@@ -25,9 +33,18 @@ def check_texts(tokenizer: Any, texts: Iterable[tuple[str, str]]) -> None:
     pattern = re.compile("|".join(map(re.escape, tokens)))
     for name, text in texts:
         if found := pattern.search(text):
-            raise UserError(f"{name} holds {found[0]!r}, a control token of the model: write it otherwise")
+            raise UserError(
+                f"{name} holds {found[0]!r}, a control token of the model: write it otherwise"
+            )
 
 
 def check_questions(tokenizer: Any, questions: Iterable[Question]) -> None:
     """Raise ``UserError`` for a question of a corpus that holds a control token of this model."""
-    check_texts(tokenizer, ((f"question {row.question_id}", text) for row in questions for text in (row.question, *row.choices)))
+    check_texts(
+        tokenizer,
+        (
+            (f"question {row.question_id}", text)
+            for row in questions
+            for text in (row.question, *row.choices)
+        ),
+    )

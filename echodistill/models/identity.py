@@ -1,4 +1,6 @@
-"""What, beside its weights, decides how a loaded model answers: its settings in memory, and what it is computed with."""
+"""What, beside its weights, decides how a loaded model answers: its settings in memory, and what it
+is computed with.
+"""
 
 import hashlib
 import json
@@ -24,19 +26,25 @@ LAST_CALL = frozenset({"padding", "truncation"})
 
 
 def model_identity(llm: AudioLLM) -> dict[str, str]:
-    """Return everything beside weights, prompt and decoding settings that an answer depends on, each a literal or a short hash.
+    """Return everything beside weights, prompt and decoding settings that an answer depends on,
+    each a literal or a short hash.
 
-    - ``config``: the model's configuration (sizes, activation, rotary base, ...), without the place it was loaded from
-    - ``tokenizer``: its full state as it would be saved: vocabulary, merges, normaliser, added and special tokens, settings
+    - ``config``: the model's configuration (sizes, activation, rotary base, ...), without the place
+      it was loaded from
+    - ``tokenizer``: its full state as it would be saved: vocabulary, merges, normaliser, added and
+      special tokens, settings
     - ``processor``: the feature extractor's settings and the audio tokens' names
     - ``chat_template``: the template that prompts are rendered with
-    - ``end_tokens``, ``pad_token``: the ids that end and pad a response. These are all that is used of a checkpoint's own
-      generation config; ``audio_llm.wrap`` neutralises the rest, so a changed ``repetition_penalty`` changes nothing here
+    - ``end_tokens``, ``pad_token``: the ids that end and pad a response. These are all that is used
+      of a checkpoint's own generation config; ``audio_llm.wrap`` neutralises the rest, so a changed
+      ``repetition_penalty`` changes nothing here
     - ``never_sample``: the ids that no response may hold
-    - ``dtype``, ``device``: the weights' format in memory, and the kind of device: ``cpu``, ``cuda`` or ``mps``
+    - ``dtype``, ``device``: the weights' format in memory, and the kind of device: ``cpu``,
+      ``cuda`` or ``mps``
     - ``torch``, ``transformers``, ``tokenizers``: versions of the libraries
 
-    Not in it: how many prompts a device computes at once, since a reference has the same bytes in every batch.
+    Not in it: how many prompts a device computes at once, since a reference has the same bytes in
+    every batch.
     """
     return {
         "config": _digest(_stripped(llm.model.config.to_dict(), PLACE | PARTS_OF_THEIR_OWN)),
@@ -55,7 +63,9 @@ def model_identity(llm: AudioLLM) -> dict[str, str]:
 
 
 def _tokenizer_state(llm: AudioLLM) -> dict[str, object]:
-    """Return what the tokenizer would save, file by file, without what its last call has left in it."""
+    """Return what the tokenizer would save, file by file, without what its last call has left in
+    it.
+    """
     with tempfile.TemporaryDirectory() as name:
         llm.tokenizer.save_pretrained(name)
         state: dict[str, object] = {}
@@ -75,9 +85,15 @@ def _stripped(value: object, left_out: frozenset[str], nested: bool = True) -> o
     if isinstance(value, Mapping):
         kept = {str(key): inner for key, inner in value.items() if key not in left_out}
         return {key: _stripped(inner, left_out) for key, inner in kept.items()} if nested else kept
-    return [_stripped(inner, left_out) for inner in value] if isinstance(value, list | tuple) and nested else value
+    return (
+        [_stripped(inner, left_out) for inner in value]
+        if isinstance(value, list | tuple) and nested
+        else value
+    )
 
 
 def _digest(value: object) -> str:
     """Return a short hash of anything that JSON can write; what it cannot is written as text."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:DIGITS]
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[
+        :DIGITS
+    ]

@@ -24,7 +24,9 @@ READ_WHEN_LOADING = (
     "*.model",
     "*.py",
 )
-"""Weights, configurations, tokenizer, processor, chat templates, the generation config and a checkpoint's own code."""
+"""Weights, configurations, tokenizer, processor, chat templates, the generation config and a
+checkpoint's own code.
+"""
 OURS = frozenset({POINTER, FACTS, RUN})
 """Written beside a model's files by the pipeline; loading does not read them."""
 
@@ -34,7 +36,9 @@ TAKE_AGAIN = "delete it and run `echodistill run`, or take it again from where i
 
 
 def read_run(student: Path) -> dict[str, Any]:
-    """Return what a student's ``run.json`` says. Raises ``UserError`` when it is missing, or not what it was when it was written."""
+    """Return what a student's ``run.json`` says. Raises ``UserError`` when it is missing, or not
+    what it was when it was written.
+    """
     verify_checksums(student, TAKE_AGAIN, [RUN], required=False)
     try:
         run = json.loads((student / RUN).read_text(encoding="utf-8"))
@@ -42,7 +46,10 @@ def read_run(student: Path) -> dict[str, Any]:
             raise ValueError("it is no JSON object")
         return run
     except FileNotFoundError as error:
-        raise UserError(f"{student} holds no trained model ({RUN} is missing): make one with `echodistill run train`") from error
+        raise UserError(
+            f"{student} holds no trained model ({RUN} is missing): make one with `echodistill run"
+            " train`"
+        ) from error
     except (OSError, ValueError) as error:
         raise UserError(f"{student / RUN} is damaged ({error}): {TAKE_AGAIN}") from error
 
@@ -52,7 +59,11 @@ def content_hash(folder: Path, pattern: str = "*") -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.glob(pattern)):
         if path.is_file():
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + bytes.fromhex(sha256_of(path)))
+            digest.update(
+                path.relative_to(folder).as_posix().encode()
+                + b"\0"
+                + bytes.fromhex(sha256_of(path))
+            )
     return digest.hexdigest()
 
 
@@ -61,7 +72,9 @@ def files_read(folder: Path) -> list[Path]:
 
     A README, logs and checkpoints in folders of their own are left out.
     """
-    found = {path for pattern in READ_WHEN_LOADING for path in folder.glob(pattern) if path.is_file()}
+    found = {
+        path for pattern in READ_WHEN_LOADING for path in folder.glob(pattern) if path.is_file()
+    }
     return sorted(path for path in found if path.name not in OURS)
 
 

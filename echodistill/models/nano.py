@@ -1,6 +1,8 @@
-"""``nano``: a Qwen2-Audio of a few million parameters with random weights and a tokenizer of its own.
+"""``nano``: a Qwen2-Audio of a few million parameters with random weights and a tokenizer of its
+own.
 
-Small enough to pre-train in minutes on two CPU cores; the same classes, files and code paths as a 7B checkpoint.
+Small enough to pre-train in minutes on two CPU cores; the same classes, files and code paths as a
+7B checkpoint.
 """
 
 import math
@@ -23,23 +25,36 @@ from transformers import (
 from echodistill.audio.levels import SAMPLE_RATE
 from echodistill.models.audio_llm import AudioLLM, wrap
 
-SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|AUDIO|>",
+    "<|audio_bos|>",
+    "<|audio_eos|>",
+)
 # Qwen's turns without the system prompt: every prompt token costs time on a CPU
 CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>"
-    "{% if message['content'] is string %}{{ message['content'] }}"
-    "{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'audio' %}<|audio_bos|><|AUDIO|><|audio_eos|>{% else %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %}<|im_end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>{% endif %}"
+    "{% for message in messages %}<|im_start|>{% if message['content'] is string %}{{"
+    " message['content'] }}{% else %}{% for part in message['content'] %}{% if part['type'] =="
+    " 'audio' %}<|audio_bos|><|AUDIO|><|audio_eos|>{% else %}{{ part['text'] }}{% endif %}{% endfor"
+    " %}{% endif %}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>{% endif %}"
 )
 VOCABULARY = 512
 MEL_BINS = 64
 FRAMES_PER_S = 100
 
 
-def build(texts: Sequence[str], window_s: float, width: int, encoder_layers: int, decoder_layers: int, seed: int) -> AudioLLM:
-    """A model with random weights fixed by ``seed`` and a byte-level tokenizer trained on ``texts`` (any text can be encoded).
+def build(
+    texts: Sequence[str],
+    window_s: float,
+    width: int,
+    encoder_layers: int,
+    decoder_layers: int,
+    seed: int,
+) -> AudioLLM:
+    """A model with random weights fixed by ``seed`` and a byte-level tokenizer trained on ``texts``
+    (any text can be encoded).
 
     ``window_s`` is the longest clip it takes, rounded up to a tenth of a second.
     """
@@ -74,7 +89,9 @@ def build(texts: Sequence[str], window_s: float, width: int, encoder_layers: int
     model = Qwen2AudioForConditionalGeneration(
         Qwen2AudioConfig(audio_config=encoder, text_config=decoder, audio_token_index=audio_token)
     )
-    model.model.audio_tower.embed_positions.weight.data.copy_(_sinusoids(encoder.max_source_positions, width))
+    model.model.audio_tower.embed_positions.weight.data.copy_(
+        _sinusoids(encoder.max_source_positions, width)
+    )
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return wrap(model, processor)
@@ -97,8 +114,12 @@ def _processor(texts: Sequence[str], window_s: float) -> Qwen2AudioProcessor:
         pad_token="<|endoftext|>",
         additional_special_tokens=list(SPECIAL_TOKENS),
     )
-    extractor = WhisperFeatureExtractor(feature_size=MEL_BINS, sampling_rate=SAMPLE_RATE, chunk_length=window_s)
-    return Qwen2AudioProcessor(feature_extractor=extractor, tokenizer=fast, chat_template=CHAT_TEMPLATE)
+    extractor = WhisperFeatureExtractor(
+        feature_size=MEL_BINS, sampling_rate=SAMPLE_RATE, chunk_length=window_s
+    )
+    return Qwen2AudioProcessor(
+        feature_extractor=extractor, tokenizer=fast, chat_template=CHAT_TEMPLATE
+    )
 
 
 def _sinusoids(positions: int, width: int) -> torch.Tensor:

@@ -1,4 +1,6 @@
-"""The device a model is put on, and the number format its weights are loaded in. Nothing here touches a device."""
+"""The device a model is put on, and the number format its weights are loaded in. Nothing here
+touches a device.
+"""
 
 from typing import Literal
 
@@ -16,15 +18,18 @@ def chosen_device(name: str) -> torch.device:
 
 
 def inference_dtype(device: torch.device) -> WeightsDtype:
-    """Return the format for answering questions: the checkpoint's own on a GPU, float32 on a CPU."""
+    """Return the format for answering questions: the checkpoint's own on a GPU, float32 on a
+    CPU.
+    """
     return "auto" if device.type == "cuda" else torch.float32
 
 
 def training_dtype(weights: Literal["full", "lora"], device: torch.device) -> WeightsDtype:
     """Return the format for training.
 
-    Weights that an optimizer moves are float32 on every device: a step of 1e-5 is less than half the distance between two
-    neighbouring bfloat16 numbers for all weights above about 0.005, which would never move. On a GPU the trainer computes in
-    bfloat16 all the same (autocast). Under LoRA the base is frozen and may keep its own format; the adapter is float32.
+    Weights that an optimizer moves are float32 on every device: a step of 1e-5 is less than half
+    the distance between two neighbouring bfloat16 numbers for all weights above about 0.005, which
+    would never move. On a GPU the trainer computes in bfloat16 all the same (autocast). Under LoRA
+    the base is frozen and may keep its own format; the adapter is float32.
     """
     return torch.float32 if weights == "full" else inference_dtype(device)

@@ -19,7 +19,9 @@ def audio_token_id(processor: Any) -> int:
 
 
 def never_sample(processor: Any) -> list[int]:
-    """Return the ids of the audio placeholder and of the tokens around it: a response must hold none of them."""
+    """Return the ids of the audio placeholder and of the tokens around it: a response must hold
+    none of them.
+    """
     known = processor.tokenizer.get_vocab()
     return [known[token] for token in NEVER_SAMPLED if token in known]
 
@@ -37,39 +39,61 @@ def encoder(model: Any) -> Any:
 def fit_fault(config: Any, processor: Any) -> str:
     """Return what of the processor does not fit the model's configuration; empty where all does.
 
-    Files of two models in one folder load without a word; the first clip would end in an error of torch, or be answered at random.
+    Files of two models in one folder load without a word; the first clip would end in an error of
+    torch, or be answered at random.
     """
     extractor, tokenizer = processor.feature_extractor, processor.tokenizer
     if extractor.sampling_rate != SAMPLE_RATE:
-        return f"preprocessor_config.json wants {extractor.sampling_rate} Hz, and only {SAMPLE_RATE} Hz are supported"
+        return (
+            f"preprocessor_config.json wants {extractor.sampling_rate} Hz, and only {SAMPLE_RATE}"
+            " Hz are supported"
+        )
     bins, wanted = extractor.feature_size, config.audio_config.num_mel_bins
     if bins != wanted:
         return f"preprocessor_config.json gives {bins} mel bins, and the model takes {wanted}"
-    frames, taken = extractor.nb_max_frames, 2 * config.audio_config.max_source_positions  # the encoder halves their number
+    # the encoder halves their number
+    frames, taken = (
+        extractor.nb_max_frames,
+        2 * config.audio_config.max_source_positions,
+    )
     if frames != taken:
-        return f"preprocessor_config.json gives {frames} frames a window, and the model takes {taken}"
-    named = (tokenizer.pad_token, tokenizer.eos_token)  # which may be the tokenizer's own: see ``tokens.complete_tokens``
+        return (
+            f"preprocessor_config.json gives {frames} frames a window, and the model takes {taken}"
+        )
+    # which may be the tokenizer's own: see ``tokens.complete_tokens``
+    named = (
+        tokenizer.pad_token,
+        tokenizer.eos_token,
+    )
     ids = [index for token, index in tokenizer.get_vocab().items() if token not in named]
     known, size = max(ids) + 1, config.get_text_config().vocab_size
     if known > size:
         return f"the tokenizer knows {known} tokens, and the model {size}"
     if (token := audio_token_id(processor)) != config.audio_token_id:
-        return f"{AUDIO_TOKEN} is token {token} of the tokenizer, and the model's configuration has {config.audio_token_id}"
+        return (
+            f"{AUDIO_TOKEN} is token {token} of the tokenizer, and the model's configuration has"
+            f" {config.audio_token_id}"
+        )
     return ""
 
 
-def encode_audio(processor: Any, waveforms: Sequence[Waveform]) -> tuple[dict[str, torch.Tensor], list[int]]:
+def encode_audio(
+    processor: Any, waveforms: Sequence[Waveform]
+) -> tuple[dict[str, torch.Tensor], list[int]]:
     """Log-mel features (B, M, F) with their mask (B, F), and how many audio tokens each clip takes.
 
-    The extractor would cut a longer clip without a word: it is refused here with ``UserError``, as is one that is too short.
+    The extractor would cut a longer clip without a word: it is refused here with ``UserError``, as
+    is one that is too short.
     """
     extractor = processor.feature_extractor
-    window = round(window_s(processor) * SAMPLE_RATE)  # samples; a nano's window is no whole number of seconds
+    # samples; a nano's window is no whole number of seconds
+    window = round(window_s(processor) * SAMPLE_RATE)
     longest = max(len(waveform) for waveform in waveforms)
     if longest > window:
         raise UserError(
-            f"a clip of {longest / SAMPLE_RATE:.2f} s does not fit the model's window of {window_s(processor):g} s: give a "
-            "shorter one (of a corpus: lower corpus.max_duration_s)"
+            f"a clip of {longest / SAMPLE_RATE:.2f} s does not fit the model's window of"
+            f" {window_s(processor):g} s: give a shorter one (of a corpus: lower"
+            " corpus.max_duration_s)"
         )
     encoded = extractor(
         list(waveforms),
@@ -83,7 +107,10 @@ def encode_audio(processor: Any, waveforms: Sequence[Waveform]) -> tuple[dict[st
     tokens = [audio_tokens(int(frames)) for frames in mask.sum(dim=1)]
     if min(tokens) < FEWEST_TOKENS:
         shortest = min(len(waveform) for waveform in waveforms)
-        raise UserError(f"a clip of {shortest / SAMPLE_RATE:.3f} s is too short for the model: give 0.07 s or more")
+        raise UserError(
+            f"a clip of {shortest / SAMPLE_RATE:.3f} s is too short for the model: give 0.07 s or"
+            " more"
+        )
     return {"input_features": encoded["input_features"], "feature_attention_mask": mask}, tokens
 
 
@@ -93,7 +120,9 @@ def audio_tokens(frames: int) -> int:
 
 
 def render(processor: Any, text: str, audio_token_count: int) -> str:
-    """The chat with its audio placeholder expanded, ready for the tokenizer; without one for no audio tokens."""
+    """The chat with its audio placeholder expanded, ready for the tokenizer; without one for no
+    audio tokens.
+    """
     audio = [{"type": "audio", "audio_url": ""}] if audio_token_count else []
     conversation = [{"role": "user", "content": [*audio, {"type": "text", "text": text}]}]
     chat = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)

@@ -37,7 +37,9 @@ def asked_limit(tokenizer: Any, choices: Sequence[str], given: int | None, optio
     return _limit(tokenizer, set(choices), answers, given, f"{option}: {{}}, or leave it out")
 
 
-def _limit(tokenizer: Any, choices: set[str], answers: set[str], given: int | None, fault: str) -> int:
+def _limit(
+    tokenizer: Any, choices: set[str], answers: set[str], given: int | None, fault: str
+) -> int:
     """Return ``given``, or else the derived limit; an empty answer is one that is not known.
 
     ``fault`` is the message for a ``given`` that is too short, with a place for what is wrong.
@@ -45,8 +47,14 @@ def _limit(tokenizer: Any, choices: set[str], answers: set[str], given: int | No
     needed, choice = _longest(tokenizer, choices)
     if given is not None:
         if given < needed:
-            why = f"the choice {choice!r} takes {needed} tokens with its end token: " if choice else ""
-            raise UserError(fault.replace("{}", f"{given} is too short: {why}give {needed} or more"))
+            why = (
+                f"the choice {choice!r} takes {needed} tokens with its end token: "
+                if choice
+                else ""
+            )
+            raise UserError(
+                fault.replace("{}", f"{given} is too short: {why}give {needed} or more")
+            )
         return given
     derived = max(needed, _longest(tokenizer, answers)[0]) + MARGIN_TOKENS
     return max(derived, OPEN_TOKENS) if "" in answers or not choices | answers else derived
@@ -70,7 +78,7 @@ def check_context(model: Any, prompt_tokens: int, max_new_tokens: int) -> None:
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context is not None and prompt_tokens + max_new_tokens > context:
         raise UserError(
-            f"a prompt of {prompt_tokens} tokens and a response of up to {max_new_tokens} do not fit "
-            f"the model's context of {context}: lower the limit ({KEY}), or shorten the clip, the "
-            "question or its choices"
+            f"a prompt of {prompt_tokens} tokens and a response of up to {max_new_tokens} do not"
+            f" fit the model's context of {context}: lower the limit ({KEY}), or shorten the clip,"
+            " the question or its choices"
         )

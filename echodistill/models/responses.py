@@ -1,8 +1,10 @@
-"""What a model makes of a question in evaluation: its greedy response, and how likely it finds each of the offered choices.
+"""What a model makes of a question in evaluation: its greedy response, and how likely it finds each
+of the offered choices.
 
-Forced choice asks which of the offered texts the model finds most likely, whatever it would have written: it shows understanding
-apart from keeping to the format. Shapes: B prompts, P prompt tokens, N choices of all prompts together, T tokens of the longest
-choice (its end token included), V vocabulary.
+Forced choice asks which of the offered texts the model finds most likely, whatever it would have
+written: it shows understanding apart from keeping to the format. Shapes: B prompts, P prompt
+tokens, N choices of all prompts together, T tokens of the longest choice (its end token included),
+V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -11,7 +13,18 @@ from typing import Any
 
 import torch
 
-from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode, end_ids, greedy, pad_rows, score, up_to_end, without
+from echodistill.models.audio_llm import (
+    AudioLLM,
+    Prompt,
+    PromptBatch,
+    encode,
+    end_ids,
+    greedy,
+    pad_rows,
+    score,
+    up_to_end,
+    without,
+)
 from echodistill.models.response_limit import check_context
 
 
@@ -24,7 +37,9 @@ class Response:
     truncated: bool
     """Whether the response was cut at the length limit."""
     choice_log_probs: tuple[float, ...]
-    """Log-probability in nats of each choice's text with its end token; empty where there are no choices."""
+    """Log-probability in nats of each choice's text with its end token; empty where there are no
+    choices.
+    """
     choice_tokens: tuple[int, ...]
     """Number of tokens of each choice, its end token included."""
 
@@ -33,7 +48,8 @@ class Response:
 def respond(llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Response]:
     """Return the greedy response to each prompt, and the log-probability of each of its choices.
 
-    The prompt is computed once: the choices are scored on the keys and values that generation has left of it.
+    The prompt is computed once: the choices are scored on the keys and values that generation has
+    left of it.
     """
     batch = encode(llm, prompts).to(llm.device)
     check_context(llm.model, batch.input_ids.shape[1], max_new_tokens)
@@ -56,30 +72,52 @@ def respond(llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int) -> li
 
 
 def choice_ids(llm: AudioLLM, choices: Sequence[str]) -> list[list[int]]:
-    """Return the token ids of each choice with the end token behind it: as gold answers are trained on."""
-    return [[*llm.tokenizer(choice, add_special_tokens=False)["input_ids"], llm.tokenizer.eos_token_id] for choice in choices]
+    """Return the token ids of each choice with the end token behind it: as gold answers are trained
+    on.
+    """
+    return [
+        [*llm.tokenizer(choice, add_special_tokens=False)["input_ids"], llm.tokenizer.eos_token_id]
+        for choice in choices
+    ]
 
 
 def _choice_log_probs(
-    llm: AudioLLM, batch: PromptBatch, cache: Any, first_logits: torch.Tensor, choices: Sequence[Sequence[Sequence[int]]]
+    llm: AudioLLM,
+    batch: PromptBatch,
+    cache: Any,
+    first_logits: torch.Tensor,
+    choices: Sequence[Sequence[Sequence[int]]],
 ) -> list[list[float]]:
     """Return the log-probability of each choice of each prompt.
 
-    ``cache`` holds the keys and values of the prompt and of what was generated behind it, ``first_logits`` (B, V) the logits of the
-    first response token.
+    ``cache`` holds the keys and values of the prompt and of what was generated behind it,
+    ``first_logits`` (B, V) the logits of the first response token.
     """
     flat = [ids for of_prompt in choices for ids in of_prompt]
     if not flat:
         return [[] for _ in choices]
-    prompt_of = torch.tensor([index for index, of_prompt in enumerate(choices) for _ in of_prompt], device=llm.device)
-    ids, mask = (tensor.to(llm.device) for tensor in pad_rows(flat, llm.tokenizer.pad_token_id, left=False))
+    prompt_of = torch.tensor(
+        [index for index, of_prompt in enumerate(choices) for _ in of_prompt], device=llm.device
+    )
+    ids, mask = (
+        tensor.to(llm.device) for tensor in pad_rows(flat, llm.tokenizer.pad_token_id, left=False)
+    )
     if cache.is_croppable:
         cache.crop(batch.input_ids.shape[1] - cache.get_seq_length())
         cache.batch_select_indices(prompt_of)
         seen = torch.cat([batch.attention_mask[prompt_of], mask[:, :-1]], dim=1)
         position = (seen.cumsum(dim=1) - 1).clamp(min=0)[:, batch.input_ids.shape[1] :]
-        later = llm.model(input_ids=ids[:, :-1], attention_mask=seen, position_ids=position, past_key_values=cache, use_cache=True)
-        logits = without(torch.cat([first_logits[prompt_of][:, None], later.logits], dim=1).float(), llm.never_sample)
+        later = llm.model(
+            input_ids=ids[:, :-1],
+            attention_mask=seen,
+            position_ids=position,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        logits = without(
+            torch.cat([first_logits[prompt_of][:, None], later.logits], dim=1).float(),
+            llm.never_sample,
+        )
     else:
         logits = score(llm.model, batch.take(prompt_of), ids, mask, llm.never_sample)
     log_probs = torch.log_softmax(logits, dim=-1).gather(-1, ids[..., None])[..., 0]

@@ -17,13 +17,19 @@ def check_template(family: Any, processor: Any) -> None:
         text = family.render(processor, PROBE, 2)
     except Exception as error:  # a template may fail in any way
         raise UserError(f"its chat template fails ({first_line(error)}): {cure}") from error
-    heard = processor.tokenizer(text, add_special_tokens=False)["input_ids"].count(family.audio_token_id(processor))
+    heard = processor.tokenizer(text, add_special_tokens=False)["input_ids"].count(
+        family.audio_token_id(processor)
+    )
     if PROBE not in text or heard != 2:
-        raise UserError(f"its chat template has no place for the {'audio' if PROBE in text else 'question'}: {cure}")
+        raise UserError(
+            f"its chat template has no place for the {'audio' if PROBE in text else 'question'}:"
+            f" {cure}"
+        )
 
 
 def complete_tokens(tokenizer: Any, published: GenerationConfig, vocabulary: int) -> None:
-    """Give a tokenizer the end and padding tokens that it does not name, or that a model of ``vocabulary`` tokens does not have.
+    """Give a tokenizer the end and padding tokens that it does not name, or that a model of
+    ``vocabulary`` tokens does not have.
 
     What is padded is masked, so that the end token can stand there as well.
     """
@@ -31,10 +37,16 @@ def complete_tokens(tokenizer: Any, published: GenerationConfig, vocabulary: int
         ends = published.eos_token_id
         first = ends[0] if isinstance(ends, list) and ends else ends
         if not isinstance(first, int):
-            raise UserError("neither its tokenizer nor its generation config names a token that ends a response: set eos_token")
+            raise UserError(
+                "neither its tokenizer nor its generation config names a token that ends a"
+                " response: set eos_token"
+            )
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(first)
     if tokenizer.eos_token_id >= vocabulary:
         token = tokenizer.eos_token
-        raise UserError(f"the model has {vocabulary} tokens, and the end token {token!r} is none of them: set eos_token to one")
+        raise UserError(
+            f"the model has {vocabulary} tokens, and the end token {token!r} is none of them: set"
+            " eos_token to one"
+        )
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= vocabulary:
         tokenizer.pad_token = tokenizer.eos_token

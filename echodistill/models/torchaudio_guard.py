@@ -1,8 +1,9 @@
 """Let ``import torchaudio`` work beside a CPU build of torch.
 
-torchaudio's wheels are CUDA builds: next to CPU torch their extension cannot load and the import raises ``OSError``. transformers and
-peft import torchaudio whenever it is installed, so they would die too. Its pure-torch parts need no extension. Import this module
-before transformers, peft or trl.
+torchaudio's wheels are CUDA builds: next to CPU torch their extension cannot load and the import
+raises ``OSError``. transformers and peft import torchaudio whenever it is installed, so they would
+die too. Its pure-torch parts need no extension. Import this module before transformers, peft or
+trl.
 """
 
 import sys
@@ -10,7 +11,10 @@ from types import ModuleType
 
 
 def _missing_align(*_args: object, **_kwargs: object) -> None:
-    raise RuntimeError("torchaudio's forced alignment needs its compiled extension, which this torch build cannot load")
+    raise RuntimeError(
+        "torchaudio's forced alignment needs its compiled extension, which this torch build cannot"
+        " load"
+    )
 
 
 def _import_torchaudio() -> None:

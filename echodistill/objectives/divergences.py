@@ -1,7 +1,7 @@
 """Divergences between next-token distributions. Pure torch.
 
-Shapes: B rows, T response tokens, V vocabulary, K top tokens. Distributions are log-probabilities over the last axis; a mask is 1
-on response tokens and never derived here.
+Shapes: B rows, T response tokens, V vocabulary, K top tokens. Distributions are log-probabilities
+over the last axis; a mask is 1 on response tokens and never derived here.
 """
 
 import math
@@ -12,7 +12,9 @@ KINDS = ("forward", "reverse", "jsd")
 
 
 def kl(p_log: torch.Tensor, q_log: torch.Tensor) -> torch.Tensor:
-    """``KL(p‖q)`` in nats over the last axis. A bucket with ``p = 0`` adds nothing, to the gradient neither."""
+    """``KL(p‖q)`` in nats over the last axis. A bucket with ``p = 0`` adds nothing, to the gradient
+    neither.
+    """
     p = p_log.exp()
     # chosen before the product: 0 * inf would be nan, and stay nan in the gradient
     return (p * torch.where(p > 0, p_log - q_log, 0.0)).sum(dim=-1)
@@ -26,7 +28,9 @@ def jsd(p_log: torch.Tensor, q_log: torch.Tensor) -> torch.Tensor:
 
 
 def divergence(kind: str, teacher_log: torch.Tensor, student_log: torch.Tensor) -> torch.Tensor:
-    """Divergence of each token, (..., V) to (...): ``forward`` is KL(teacher‖student), ``reverse`` KL(student‖teacher)."""
+    """Divergence of each token, (..., V) to (...): ``forward`` is KL(teacher‖student), ``reverse``
+    KL(student‖teacher).
+    """
     if kind == "forward":
         return kl(teacher_log, student_log)
     if kind == "reverse":
@@ -37,18 +41,24 @@ def divergence(kind: str, teacher_log: torch.Tensor, student_log: torch.Tensor) 
 
 
 def with_tail(log_probs: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
-    """Coarsen (B, T, V) to the K tokens ``token_ids`` (B, T, K) and one bucket for the mass of all others: (B, T, K+1).
+    """Coarsen (B, T, V) to the K tokens ``token_ids`` (B, T, K) and one bucket for the mass of all
+    others: (B, T, K+1).
 
-    The top-k is not renormalised: a student that puts its mass outside the teacher's top-k pays for it.
+    The top-k is not renormalised: a student that puts its mass outside the teacher's top-k pays for
+    it.
     """
     limits = torch.finfo(log_probs.dtype)
-    # summed over the others, not 1 - sum of the top: in float32 that leaves a sure student's tail no right digit, nor its gradient
+    # summed over the others, not 1 - sum of the top: in float32 that leaves a sure student's tail
+    # no right digit, nor its gradient
     tail = log_probs.scatter(-1, token_ids, limits.min).logsumexp(dim=-1, keepdim=True)
-    return torch.cat([log_probs.gather(-1, token_ids), tail.clamp_min(math.log(limits.tiny))], dim=-1)
+    return torch.cat(
+        [log_probs.gather(-1, token_ids), tail.clamp_min(math.log(limits.tiny))], dim=-1
+    )
 
 
 def sequence_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean over each row's response tokens: (B, T) and mask (B, T) to (B,). A row without tokens gives 0.
+    """Mean over each row's response tokens: (B, T) and mask (B, T) to (B,). A row without tokens
+    gives 0.
 
     What stands at masked positions does not matter, be it infinite.
     """

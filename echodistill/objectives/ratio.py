@@ -19,25 +19,36 @@ class PolicyTerm:
 
 
 def policy_term(
-    log_prob: torch.Tensor, reference_log_prob: torch.Tensor, advantages: torch.Tensor, clip: float, dual_clip: float
+    log_prob: torch.Tensor,
+    reference_log_prob: torch.Tensor,
+    advantages: torch.Tensor,
+    clip: float,
+    dual_clip: float,
 ) -> PolicyTerm:
     """``-mean min(ρA, clip(ρ, 1-ε, 1+ε)A)`` with ``ρ = exp(ℓ_θ - sg ℓ_ref)``; all inputs (N,).
 
-    ``log_prob`` is the student's mean token log-probability of its own sample on the noisy clip, ``reference_log_prob`` the
-    clean teacher's of the same sample. Source: arXiv 2605.23954 [paper+code].
+    ``log_prob`` is the student's mean token log-probability of its own sample on the noisy clip,
+    ``reference_log_prob`` the clean teacher's of the same sample. Source: arXiv 2605.23954
+    [paper+code].
 
-    Dual clip [ours]: against the clean teacher ρ is unbounded, since it gives a noisy student's wrong sample almost no
-    probability. For A < 0 the surrogate is therefore never below ``dual_clip``·A; 0 switches it off.
+    Dual clip [ours]: against the clean teacher ρ is unbounded, since it gives a noisy student's
+    wrong sample almost no probability. For A < 0 the surrogate is therefore never below
+    ``dual_clip``·A; 0 switches it off.
     """
-    # exp of at most 20: beyond it float32 overflows and a clipped candidate would give 0 * inf = nan
+    # exp of at most 20: beyond it float32 overflows and a clipped candidate would give 0 * inf =
+    # nan
     ratio = (log_prob - reference_log_prob.detach()).clamp(max=20.0).exp()
     clipped = ratio.clamp(1.0 - clip, 1.0 + clip)
     surrogate = torch.minimum(ratio * advantages, clipped * advantages)
-    ratio_clipped = ((advantages > 0) & (ratio > 1.0 + clip)) | ((advantages < 0) & (ratio < 1.0 - clip))
+    ratio_clipped = ((advantages > 0) & (ratio > 1.0 + clip)) | (
+        (advantages < 0) & (ratio < 1.0 - clip)
+    )
     dual_clipped = torch.zeros_like(ratio_clipped)
     if dual_clip > 0:
         dual_clipped = (advantages < 0) & (ratio > dual_clip)
-        surrogate = torch.where(advantages < 0, torch.maximum(surrogate, dual_clip * advantages), surrogate)
+        surrogate = torch.where(
+            advantages < 0, torch.maximum(surrogate, dual_clip * advantages), surrogate
+        )
     return PolicyTerm(
         loss=-surrogate.mean(),
         clip_share=ratio_clipped.float().mean(),

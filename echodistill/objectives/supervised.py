@@ -10,7 +10,9 @@ def token_log_probs(logits: torch.Tensor, token_ids: torch.Tensor) -> torch.Tens
     return torch.log_softmax(logits, dim=-1).gather(-1, token_ids[..., None])[..., 0]
 
 
-def cross_entropy(logits: torch.Tensor, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def cross_entropy(
+    logits: torch.Tensor, token_ids: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
     """Mean negative log-probability of each row's tokens in nats, (B,)."""
     return -sequence_mean(token_log_probs(logits, token_ids), mask)
 

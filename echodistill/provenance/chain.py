@@ -20,9 +20,14 @@ class Reference:
 
 def parse_reference(text: str) -> Reference:
     """Raises ``UserError`` for any other form."""
-    if match := re.fullmatch(r"(?P<model>[^@/:]+)(?:@(?P<alias>[^@/]+)|/(?P<version>[0-9]+))", text.strip()):
+    if match := re.fullmatch(
+        r"(?P<model>[^@/:]+)(?:@(?P<alias>[^@/]+)|/(?P<version>[0-9]+))", text.strip()
+    ):
         return Reference(match["model"], match["alias"], match["version"])
-    raise UserError(f"{text!r} names no version of a model: write MODEL@alias or MODEL/version, such as echodistill@champion")
+    raise UserError(
+        f"{text!r} names no version of a model: write MODEL@alias or MODEL/version, such as"
+        " echodistill@champion"
+    )
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,10 @@ class Chain:
 def chain_of(record: Record) -> Chain:
     """Walk from the model back. Raises ``UserError`` when no stage made it."""
     if (start := maker_of(record, record.model)) is None:
-        raise UserError(f"the lineage record names no stage that made {record.model}: run `echodistill register` where it was made")
+        raise UserError(
+            f"the lineage record names no stage that made {record.model}: run `echodistill"
+            " register` where it was made"
+        )
     finished: list[str] = []
     entered: set[str] = set()
 
@@ -59,7 +67,11 @@ def chain_of(record: Record) -> Chain:
         for path in reads(record.stages[stage])
         if maker_of(record, path) is None
     }
-    return Chain(tuple(reversed(finished)), tuple(stage for stage in record.stages if stage not in entered), raw)
+    return Chain(
+        tuple(reversed(finished)),
+        tuple(stage for stage in record.stages if stage not in entered),
+        raw,
+    )
 
 
 def reads(stage: Stage) -> list[str]:
@@ -76,7 +88,9 @@ def maker_of(record: Record, path: str) -> str | None:
 
 
 def parameter(stage: Stage, name: str) -> Any:
-    """A parameter by its dotted name, as the lock has it: whole, or within the section that holds it; ``None`` when not read."""
+    """A parameter by its dotted name, as the lock has it: whole, or within the section that holds
+    it; ``None`` when not read.
+    """
     for values in stage.params.values():
         parts = name.split(".")
         for cut in range(len(parts), 0, -1):

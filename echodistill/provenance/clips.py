@@ -1,4 +1,6 @@
-"""The end of the chain: every clip's bytes as they are in S3 now, and the recording it was made from where that can be found."""
+"""The end of the chain: every clip's bytes as they are in S3 now, and the recording it was made
+from where that can be found.
+"""
 
 import hashlib
 import tempfile
@@ -32,10 +34,14 @@ class ClipState:
     """Of the recording it was made from."""
 
 
-def clip_states(store: Store, corpus: Sequence[Object], source: str, test_source: str | None = None) -> list[ClipState]:
-    """Every clip of a published corpus. ``corpus`` are its objects, ``source`` is its parameter ``corpus.source``.
+def clip_states(
+    store: Store, corpus: Sequence[Object], source: str, test_source: str | None = None
+) -> list[ClipState]:
+    """Every clip of a published corpus. ``corpus`` are its objects, ``source`` is its parameter
+    ``corpus.source``.
 
-    ``test_source`` is ``corpus.test.source``: what the test's clips are from, if not from ``source``.
+    ``test_source`` is ``corpus.test.source``: what the test's clips are from, if not from
+    ``source``.
 
     Raises ``UserError`` when the table of clips or the store cannot be read.
     """
@@ -54,7 +60,10 @@ def clip_states(store: Store, corpus: Sequence[Object], source: str, test_source
             else:
                 stored[clip.clip_id] = "ok" if hashes[index] == clip.sha256 else "damaged"
     sources = {"test": test_source or source}
-    return [ClipState(clip, stored[clip.clip_id], source_state(clip, sources.get(clip.split, source))) for clip in clips]
+    return [
+        ClipState(clip, stored[clip.clip_id], source_state(clip, sources.get(clip.split, source)))
+        for clip in clips
+    ]
 
 
 def _read_table(store: Store, key: str) -> list[Clip]:
@@ -65,18 +74,26 @@ def _read_table(store: Store, key: str) -> list[Clip]:
             return read_rows(path, Clip)
         except UserError as error:
             cure = "use the version of echodistill that made it, `git` at the top says which"
-            raise UserError(f"{store.place.url(key)} is not a table of clips as this version writes them: {cure}") from error
+            raise UserError(
+                f"{store.place.url(key)} is not a table of clips as this version writes them:"
+                f" {cure}"
+            ) from error
 
 
 def source_state(clip: Clip, source: str) -> SourceState:
-    """Hold a clip's recordings against its hash. They are looked for where the corpus stage found them, from the working folder.
+    """Hold a clip's recordings against its hash. They are looked for where the corpus stage found
+    them, from the working folder.
 
     Raises ``UserError`` when one is there and cannot be read.
     """
     if source == "builtin":
         return "synthesised"
     if recording := embedded_at(clip.source):
-        return "ok" if hashlib.sha256(read_embedded(recording)).hexdigest() == clip.source_sha256 else "changed"
+        return (
+            "ok"
+            if hashlib.sha256(read_embedded(recording)).hexdigest() == clip.source_sha256
+            else "changed"
+        )
     files = [Path(clip.source)]
     if source == "fsdd":
         first, _, second = clip.source.rpartition(" + ")
@@ -88,5 +105,7 @@ def source_state(clip: Clip, source: str) -> SourceState:
         try:
             digest.update(file.read_bytes())
         except OSError as error:
-            raise UserError(f"{file} cannot be read: {error.strerror or error}. Make it a readable file") from error
+            raise UserError(
+                f"{file} cannot be read: {error.strerror or error}. Make it a readable file"
+            ) from error
     return "ok" if digest.hexdigest() == clip.source_sha256 else "changed"

@@ -1,4 +1,6 @@
-"""``lineage.json``: where a model comes from, stage by stage. Written at its registration, read by ``echodistill provenance``."""
+"""``lineage.json``: where a model comes from, stage by stage. Written at its registration, read by
+``echodistill provenance``.
+"""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +21,9 @@ class Output:
     md5: str
     """DVC's hash."""
     s3: str | None
-    """``s3://BUCKET/KEY``, of a folder that of its manifest; ``None`` where it was not published."""
+    """``s3://BUCKET/KEY``, of a folder that of its manifest; ``None`` where it was not
+    published.
+    """
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,29 @@ class Record:
     stages: Mapping[str, Stage]
 
 
-def make_record(lock: Lock, model: str, tags: Mapping[str, str], place: Place | None, keys: Mapping[str, str]) -> Record:
+def make_record(
+    lock: Lock, model: str, tags: Mapping[str, str], place: Place | None, keys: Mapping[str, str]
+) -> Record:
     """From the lock, the tags of the MLflow run, and the keys of what was published by path."""
 
     def url(path: str) -> str | None:
         return place.url(keys[path]) if place is not None and path in keys else None
 
     stages = {
-        name: Stage(stage.command, stage.params, stage.deps, {path: Output(md5, url(path)) for path, md5 in stage.outs.items()})
+        name: Stage(
+            stage.command,
+            stage.params,
+            stage.deps,
+            {path: Output(md5, url(path)) for path, md5 in stage.outs.items()},
+        )
         for name, stage in lock.stages.items()
     }
     return Record(
         model=model,
         git={name: tags.get(f"git.{name}", "unknown") for name in ("rev", "dirty")},
-        flow_run={name: tags[tag] for name in ("id", "url") if (tag := f"prefect.flow_run_{name}") in tags},
+        flow_run={
+            name: tags[tag] for name in ("id", "url") if (tag := f"prefect.flow_run_{name}") in tags
+        },
         place=place.url(place.prefix) if place else None,
         server=place.server if place else None,
         lock={"sha256": lock.sha256, "s3": url(LOCK)},
@@ -89,12 +102,20 @@ def parse_record(content: bytes, name: str) -> Record:
     try:
         found = json.loads(content)
         stages = {
-            stage: Stage(row["cmd"], row["params"], row["deps"], {path: Output(**out) for path, out in row["outs"].items()})
+            stage: Stage(
+                row["cmd"],
+                row["params"],
+                row["deps"],
+                {path: Output(**out) for path, out in row["outs"].items()},
+            )
             for stage, row in found["stages"].items()
         }
         record = Record(**(found | {"stages": stages}))
         if record.model not in locations(record) and record.place:
             raise ValueError(f"it does not say where {record.model} is")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{name} is not a lineage record ({error}): run `echodistill register` where the model was made") from error
+        raise UserError(
+            f"{name} is not a lineage record ({error}): run `echodistill register` where the model"
+            " was made"
+        ) from error
     return record

@@ -1,4 +1,6 @@
-"""Charts as inline SVG and HTML: no script, no font, no net; colours come from the page, so light and dark both work. Pure text."""
+"""Charts as inline SVG and HTML: no script, no font, no net; colours come from the page, so light
+and dark both work. Pure text.
+"""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ class Series:
 
 
 def line_chart(
-    says: str,
+    description: str,
     x_label: str,
     y_label: str,
     series: Sequence[Series],
@@ -33,7 +35,8 @@ def line_chart(
     tick_names: Sequence[str] | None = None,
     y_range: tuple[float, float] | None = None,
 ) -> str:
-    """Lines with bands. ``says`` is what a screen reader tells; the legend stands below, each line has a mark of its own too.
+    """Lines with bands. ``description`` is what a screen reader tells; the legend stands below,
+    each line has a mark of its own too.
 
     ``y_range`` where charts side by side should have one scale; else it is around all values.
     """
@@ -45,22 +48,33 @@ def line_chart(
     def at(x: float, y: float) -> tuple[float, float]:
         across = (x - x_low) / ((x_high - x_low) or 1.0)
         up = (y - y_low) / ((y_high - y_low) or 1.0)
-        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (
+            HEIGHT - TOP - BOTTOM
+        )
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(says)}">']
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(description)}">']
     tick = y_low
     while tick <= y_high + step / 2:
         _, y = at(x_low, tick)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
         parts.append(f'<text x="{LEFT - 8}" y="{y + 5:.1f}" text-anchor="end">{tick:g}</text>')
         tick = round(tick + step, 10)
     ticks = x_ticks if x_ticks is not None else sorted({x_low, (x_low + x_high) / 2, x_high})
     for x, name in zip(ticks, tick_names or [f"{x:g}" for x in ticks], strict=True):
         place, _ = at(x, y_low)
-        parts.append(f'<text x="{place:.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{escape(name)}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
+        parts.append(
+            f'<text x="{place:.1f}" y="{HEIGHT - BOTTOM + 20}"'
+            f' text-anchor="middle">{escape(name)}</text>'
+        )
     parts.append(
-        f'<text transform="translate(15 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
+        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}"'
+        f' text-anchor="middle">{escape(x_label)}</text>'
+    )
+    parts.append(
+        f'<text transform="translate(15 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)"'
+        f' text-anchor="middle">{escape(y_label)}</text>'
     )
     for one in series:
         if one.low:
@@ -81,8 +95,8 @@ def line_chart(
 def legend(series: Sequence[Series]) -> str:
     """A line's colour and mark beside its name."""
     keys = (
-        f'<li><svg viewBox="0 0 26 12" aria-hidden="true"><line class="line s{one.colour}" x1="1" x2="25" y1="6" y2="6"/>'
-        f"{_mark(one.colour, 13, 6)}</svg>{escape(one.name)}</li>"
+        f'<li><svg viewBox="0 0 26 12" aria-hidden="true"><line class="line s{one.colour}" x1="1"'
+        f' x2="25" y1="6" y2="6"/>{_mark(one.colour, 13, 6)}</svg>{escape(one.name)}</li>'
         for one in series
     )
     return f'<ul class="legend">{"".join(keys)}</ul>'
@@ -92,17 +106,25 @@ def _mark(colour: int, x: float, y: float) -> str:
     """A shape for those who cannot tell the colours apart."""
     if colour % 4 == 0:
         return f'<circle class="mark s{colour}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
-    square, triangle, diamond = ((-4, -4), (4, -4), (4, 4), (-4, 4)), ((0, -5), (5, 4), (-5, 4)), ((0, -5), (5, 0), (0, 5), (-5, 0))
+    square, triangle, diamond = (
+        ((-4, -4), (4, -4), (4, 4), (-4, 4)),
+        ((0, -5), (5, 4), (-5, 4)),
+        ((0, -5), (5, 0), (0, 5), (-5, 0)),
+    )
     corners: tuple[tuple[int, int], ...] = (square, triangle, diamond)[colour % 4 - 1]
     points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)
     return f'<polygon class="mark s{colour}" points="{points}"/>'
 
 
 def nice_range(low: float, high: float) -> tuple[float, float, float]:
-    """A range of round numbers around ``low`` to ``high`` with its step: 1, 2 or 5 times a power of ten, four to nine of them."""
+    """A range of round numbers around ``low`` to ``high`` with its step: 1, 2 or 5 times a power of
+    ten, four to nine of them.
+    """
     span = (high - low) or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span))
-    step = next(power * factor for factor in (0.1, 0.2, 0.5, 1.0, 2.0) if span / (power * factor) <= 7)
+    step = next(
+        power * factor for factor in (0.1, 0.2, 0.5, 1.0, 2.0) if span / (power * factor) <= 7
+    )
     first = step * (low // step)
     last = first + step  # one value alone has a range too
     while last < high - step * 1e-9:
@@ -110,15 +132,23 @@ def nice_range(low: float, high: float) -> tuple[float, float, float]:
     return round(first, 10), round(last, 10), step
 
 
-def heat_map(corner: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[float | None]]], full: float) -> str:
-    """A table whose cells are coloured from loss to gain; ``full`` has the strongest colour. The numbers stand there too."""
+def heat_map(
+    corner: str,
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[float | None]]],
+    full: float,
+) -> str:
+    """A table whose cells are coloured from loss to gain; ``full`` has the strongest colour. The
+    numbers stand there too.
+    """
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = []
     for name, values in rows:
         cells = "".join(_cell(value, full) for value in values)
         body.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
     return (
-        f'<table class="heat"><thead><tr><th scope="col">{escape(corner)}</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+        f'<table class="heat"><thead><tr><th scope="col">{escape(corner)}</th>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table>"
     )
 
 
@@ -126,15 +156,19 @@ def _cell(value: float | None, full: float) -> str:
     if value is None:
         return "<td>–</td>"
     strength = min(1.0, abs(value) / full) if full else 0.0
-    return f'<td class="{"gain" if value >= 0 else "loss"}" style="--v:{100 * strength:.0f}%">{value:+.0f}</td>'
+    return (
+        f'<td class="{"gain" if value >= 0 else "loss"}"'
+        f' style="--v:{100 * strength:.0f}%">{value:+.0f}</td>'
+    )
 
 
 def bars(rows: Sequence[tuple[str, float, float, float]], unit: str) -> str:
     """Horizontal bars from 0 to 100 with their interval; each row is name, value, low, high."""
     items = (
-        f'<li><span class="name">{escape(name)}</span><span class="track"><span class="bar" style="width:{value:.1f}%"></span>'
-        f'<span class="range" style="left:{low:.1f}%;width:{max(0.0, high - low):.1f}%"></span></span>'
-        f'<span class="value">{value:.1f} {escape(unit)}</span></li>'
+        f'<li><span class="name">{escape(name)}</span><span class="track"><span class="bar"'
+        f' style="width:{value:.1f}%"></span><span class="range"'
+        f' style="left:{low:.1f}%;width:{max(0.0, high - low):.1f}%"></span></span><span'
+        f' class="value">{value:.1f} {escape(unit)}</span></li>'
         for name, value, low, high in rows
     )
     return f'<ul class="bars">{"".join(items)}</ul>'

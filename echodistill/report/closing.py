@@ -10,7 +10,11 @@ from echodistill.report import table
 from echodistill.report.evaluation_table import print_evaluation
 
 REPORTS = Path("reports")
-METRICS, PROMOTION, EVALUATED = REPORTS / "metrics.json", REPORTS / "promotion.json", REPORTS / "evaluation.json"
+METRICS, PROMOTION, EVALUATED = (
+    REPORTS / "metrics.json",
+    REPORTS / "promotion.json",
+    REPORTS / "evaluation.json",
+)
 TABLE_WIDTH = 136
 """Characters, where no terminal says how many it has."""
 

@@ -1,4 +1,6 @@
-"""The tables of a comparison: every system with its intervals and what it gains, in the terminal and in Markdown."""
+"""The tables of a comparison: every system with its intervals and what it gains, in the terminal
+and in Markdown.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +13,13 @@ from echodistill.report.console_table import print_table
 from echodistill.report.sentences import few_units_warning, points, units_text
 from echodistill.systems import BASE, OURS
 
-COLUMNS = (("clean_acc", "clean"), ("acc", "Acc"), ("acc_forced", "forced"), ("noisy", "Noisy"), ("gsr", "GSR"))
+COLUMNS = (
+    ("clean_acc", "clean"),
+    ("acc", "Acc"),
+    ("acc_forced", "forced"),
+    ("noisy", "Noisy"),
+    ("gsr", "GSR"),
+)
 AUTHORS = (("clean_acc_authors", "clean, authors'"), ("acc_authors", "Acc, authors'"))
 """Only where the test's source has a scoring rule of its own."""
 FORMAT = (
@@ -27,13 +35,28 @@ FORMAT = (
 BUDGET_CAPTION = "What training took, mean over seeds"
 BUDGET_HEADS = ("system", "steps", "prompts", "tokens sampled", "tokens given")
 LEGEND = (
-    "Forced: right by the offered text with the highest log-probability, summed or as the mean per token (length-normalised).",
-    "No choice: free answers that name none or several; they count as wrong. Cut off: at the length limit.",
+    (
+        "Forced: right by the offered text with the highest log-probability, summed or as the mean"
+        " per token (length-normalised)."
+    ),
+    (
+        "No choice: free answers that name none or several; they count as wrong. Cut off: at the"
+        " length limit."
+    ),
     "s.d.: of Acc, or of the difference in Acc, over training seeds, in points.",
     "g: Cohen's g, the share of differing answers that are won, less a half.",
-    "p: of the difference in Acc over units and seeds, from the interval's own statistic, with Holm's correction over the table.",
-    "text: the student without audio. constant: always the first choice; its GSR shows why GSR is read with Acc.",
-    "Tokens sampled: by the student in training. Given: of the teacher's references, or of gold answers, that it learned from.",
+    (
+        "p: of the difference in Acc over units and seeds, from the interval's own statistic, with"
+        " Holm's correction over the table."
+    ),
+    (
+        "text: the student without audio. constant: always the first choice; its GSR shows why GSR"
+        " is read with Acc."
+    ),
+    (
+        "Tokens sampled: by the student in training. Given: of the teacher's references, or of gold"
+        " answers, that it learned from."
+    ),
 )
 
 Figures = Mapping[str, Any]
@@ -63,12 +86,22 @@ def legend(table: Figures) -> tuple[str, ...]:
     """Return what stands below the tables."""
     base = next(iter(table["systems"].values()))
     rows, offered = base["acc"]["n"], base.get("acc_forced", {"n": 0})["n"]
-    lines = LEGEND if rows == offered else (*LEGEND, f"Forced: over the {offered:,} of {rows:,} rows whose questions have choices.")
+    lines = (
+        LEGEND
+        if rows == offered
+        else (
+            *LEGEND,
+            f"Forced: over the {offered:,} of {rows:,} rows whose questions have choices.",
+        )
+    )
     if "scoring" not in table:
         return lines
     source, rule = table["scoring"]["source"], table["scoring"]["rule"]
-    says = f"authors': right by the rule of {source}'s authors ({rule}), to our prompt: no figure of a leaderboard."
-    return (*lines, says)
+    description = (
+        f"authors': right by the rule of {source}'s authors ({rule}), to our prompt: no figure of a"
+        " leaderboard."
+    )
+    return (*lines, description)
 
 
 def over(table: Figures) -> str:
@@ -80,7 +113,11 @@ def over(table: Figures) -> str:
 
 def _own(interval: Figures) -> str:
     value = f"{100 * interval['value']:.1f}"
-    return value if interval["seeds"] == 1 and interval["low"] == interval["high"] else f"{value} {_range(interval)}"
+    return (
+        value
+        if interval["seeds"] == 1 and interval["low"] == interval["high"]
+        else f"{value} {_range(interval)}"
+    )
 
 
 def _range(interval: Figures) -> str:
@@ -96,24 +133,38 @@ def _deviation(interval: Figures) -> str:
 
 
 def system_rows(table: Figures) -> Iterator[Cells]:
-    """Yield one row a system: name, seeds, its figures with the seeds' s.d. of Acc, its gain over the base, effect size, p."""
+    """Yield one row a system: name, seeds, its figures with the seeds' s.d. of Acc, its gain over
+    the base, effect size, p.
+    """
     for name, figures in table["systems"].items():
         cells = [name, str(figures["acc"]["seeds"])]
         for metric, _ in columns(table):
-            cells += [_own(figures[metric]), *([_deviation(figures[metric])] if metric == "acc" else [])]
+            cells += [
+                _own(figures[metric]),
+                *([_deviation(figures[metric])] if metric == "acc" else []),
+            ]
         found = table["differences"].get(f"{name} - {BASE}")
-        last = (points(found["acc"]), f"{found['test']['cohens_g']:+.2f}", _p(found["test"])) if found else ("", "", "")
+        last = (
+            (points(found["acc"]), f"{found['test']['cohens_g']:+.2f}", _p(found["test"]))
+            if found
+            else ("", "", "")
+        )
         yield (*cells, *last)
 
 
 def difference_rows(table: Figures) -> Iterator[Cells]:
-    """Yield one row a difference between systems that are both trained: its figures with intervals, effect size, corrected p."""
+    """Yield one row a difference between systems that are both trained: its figures with intervals,
+    effect size, corrected p.
+    """
     for name, found in table["differences"].items():
         if name.endswith(f" - {BASE}"):
             continue
         cells = [name]
         for metric, _ in columns(table):
-            cells += [points(found[metric]), *([_deviation(found[metric])] if metric == "acc" else [])]
+            cells += [
+                points(found[metric]),
+                *([_deviation(found[metric])] if metric == "acc" else []),
+            ]
         yield (*cells, f"{found['test']['cohens_g']:+.2f}", _p(found["test"]))
 
 
@@ -126,11 +177,17 @@ def headings(table: Figures) -> tuple[Cells, Cells]:
 
 
 def _heading(metric: str, heading: str, table: Figures) -> str:
-    return heading if metric.startswith("clean") else f"{heading} ≤ {table['headline_max_snr_db']:g} dB"
+    return (
+        heading
+        if metric.startswith("clean")
+        else f"{heading} ≤ {table['headline_max_snr_db']:g} dB"
+    )
 
 
-def _format_table(says: str, table: Figures) -> Shown:
-    """Return every system's forced choices and unreadable answers, with the gain over the base by forced choice."""
+def _format_table(description: str, table: Figures) -> Shown:
+    """Return every system's forced choices and unreadable answers, with the gain over the base by
+    forced choice.
+    """
     wanted = _existing(table, FORMAT)
     forced = "acc_forced" in dict(wanted)
     heads = ["system", *(heading for _, heading in wanted), *(["forced - base"] if forced else [])]
@@ -140,42 +197,79 @@ def _format_table(says: str, table: Figures) -> Shown:
         gain = [points(found["acc_forced"]) if found else ""] if forced else []
         rows.append((name, *(_own(figures[metric]) for metric, _ in wanted), *gain))
     limit = f"{table['headline_max_snr_db']:g} dB"
-    caption = f"{says}forced choice, and free answers that could not be used, in % at SNR ≤ {limit} and on clean audio; {over(table)}"
+    caption = (
+        f"{description}forced choice, and free answers that could not be used, in % at SNR ≤"
+        f" {limit} and on clean audio; {over(table)}"
+    )
     return Shown(_capital(caption), tuple(heads), rows)
 
 
 def kinds_table(table: Figures) -> Shown | None:
-    """Return what we gain over the base by kind of noise, easy kinds for the base last; none without the two."""
+    """Return what we gain over the base by kind of noise, easy kinds for the base last; none
+    without the two.
+    """
     gain = table["differences"].get(f"{OURS} - {BASE}")
     if gain is None or "unseen_kinds" not in table:
         return None
     base, ours = (table["systems"][name] for name in (BASE, OURS))
     unseen = table["unseen_kinds"]
-    names = sorted((name for name in base if name.startswith("acc/")), key=lambda name: (base[name]["value"], name))
+    names = sorted(
+        (name for name in base if name.startswith("acc/")),
+        key=lambda name: (base[name]["value"], name),
+    )
     kinds = [(name, name.partition("/")[2]) for name in names]
-    rows = [(kind, "no" if kind in unseen else "yes", _own(base[name]), _own(ours[name]), points(gain[name])) for name, kind in kinds]
+    rows = [
+        (
+            kind,
+            "no" if kind in unseen else "yes",
+            _own(base[name]),
+            _own(ours[name]),
+            points(gain[name]),
+        )
+        for name, kind in kinds
+    ]
     limit = f"SNR ≤ {table['headline_max_snr_db']:g} dB"
-    return Shown(f"Accuracy in % by kind of noise, {limit}", ("noise", "in training", BASE, OURS, "difference, paired"), rows)
+    return Shown(
+        f"Accuracy in % by kind of noise, {limit}",
+        ("noise", "in training", BASE, OURS, "difference, paired"),
+        rows,
+    )
 
 
 def rotation_table(table: Figures) -> Shown | None:
-    """Return what it costs not to have trained with a kind of noise, by kind; none without a rotation."""
+    """Return what it costs not to have trained with a kind of noise, by kind; none without a
+    rotation.
+    """
     if "rotation" not in table:
         return None
     rotation = table["rotation"]
-    measured = [(metric, name) for metric, name in (("acc", "free"), ("acc_forced", "forced")) if metric in rotation]
-    heads = ["noise", *(f"{name}: {part}" for _, name in measured for part in ("base", "trained with", "held out", "difference"))]
+    measured = [
+        (metric, name)
+        for metric, name in (("acc", "free"), ("acc_forced", "forced"))
+        if metric in rotation
+    ]
+    heads = [
+        "noise",
+        *(
+            f"{name}: {part}"
+            for _, name in measured
+            for part in ("base", "trained with", "held out", "difference")
+        ),
+    ]
     rows = []
     for kind in rotation["acc"]:
         cells = [kind]
         for metric, _ in measured:
             found = rotation[metric][kind]
-            cells += [f"{100 * found['base']['value']:.1f}", *(points(found[part]) for part in ("trained", "held_out", "difference"))]
+            cells += [
+                f"{100 * found['base']['value']:.1f}",
+                *(points(found[part]) for part in ("trained", "held_out", "difference")),
+            ]
         rows.append(tuple(cells))
     folds = "; ".join(", ".join(kinds) for kinds in rotation["held_out"] if kinds)
     caption = (
-        f"Gain over the base in points by kind of noise, SNR ≤ {table['headline_max_snr_db']:g} dB: EchoDistill trained with the kind, "
-        f"and with it held out ({folds}), first seed"
+        f"Gain over the base in points by kind of noise, SNR ≤ {table['headline_max_snr_db']:g} dB:"
+        f" EchoDistill trained with the kind, and with it held out ({folds}), first seed"
     )
     return Shown(caption, tuple(heads), rows)
 
@@ -183,26 +277,52 @@ def rotation_table(table: Figures) -> Shown | None:
 def denoised_caption(part: Figures) -> str:
     """Return what the denoisers' table is over, and why its base is not that of the first table."""
     answers = next(iter(part["systems"].values()))["acc"]["n"]
-    return f"Denoise first, on {answers:,} of the noisy answers (two kinds of noise a clip and level), student of the first seed: "
+    return (
+        f"Denoise first, on {answers:,} of the noisy answers (two kinds of noise a clip and level),"
+        " student of the first seed: "
+    )
 
 
 def budget_rows(table: Figures) -> Iterator[Cells]:
     """Yield one row a trained system: what its training took."""
     for name, budget in table["budget"].items():
-        yield (name, *(f"{budget[key]:,.0f}" for key in ("steps", "prompts", "sampled_tokens", "target_tokens")))
+        yield (
+            name,
+            *(
+                f"{budget[key]:,.0f}"
+                for key in ("steps", "prompts", "sampled_tokens", "target_tokens")
+            ),
+        )
 
 
 def tables(table: Figures) -> list[Shown]:
     """Return the tables of all systems, and those of denoisers where there are any."""
     found = []
-    parts = [("", table), *([(denoised_caption(table["denoised"]), table["denoised"])] if "denoised" in table else [])]
-    for says, part in parts:
+    parts = [
+        ("", table),
+        *(
+            [(denoised_caption(table["denoised"]), table["denoised"])]
+            if "denoised" in table
+            else []
+        ),
+    ]
+    for description, part in parts:
         of_systems, of_differences = headings(part)
-        caption = f"{says}accuracy and agreement in %, {part['clips']} test clips; {over(part)}"
+        caption = (
+            f"{description}accuracy and agreement in %, {part['clips']} test clips; {over(part)}"
+        )
         found.append(Shown(_capital(caption), of_systems, list(system_rows(part))))
         if rows := list(difference_rows(part)):
-            found.append(Shown(_capital(f"{says}differences in points, paired row by row; {over(part)}"), of_differences, rows))
-        found.append(_format_table(says, part))
+            found.append(
+                Shown(
+                    _capital(
+                        f"{description}differences in points, paired row by row; {over(part)}"
+                    ),
+                    of_differences,
+                    rows,
+                )
+            )
+        found.append(_format_table(description, part))
     return found
 
 
@@ -231,5 +351,9 @@ def print_shown(console: Console, table: Shown) -> None:
 
 def markdown(heads: Cells, rows: Sequence[Cells]) -> str:
     """Return a table for README and model cards."""
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *("| " + " | ".join(row) + " |" for row in rows)]
+    lines = [
+        "| " + " | ".join(heads) + " |",
+        "|" + "---|" * len(heads),
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,6 @@
-"""A table in the terminal, as wide as the terminal: what does not fit is wrapped, left out or moved, and no digit is cut."""
+"""A table in the terminal, as wide as the terminal: what does not fit is wrapped, left out or
+moved, and no digit is cut.
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,44 +16,72 @@ LABEL: Final = 12
 """Columns that the names of the rows keep at least, or their longest word where that is shorter."""
 
 Block = Sequence[Sequence[Text]]
-"""Rows that stand together; in each the name first, then figures with or without an interval: ``47.9 [39, 55]``."""
+"""Rows that stand together; in each the name first, then figures with or without an interval:
+``47.9 [39, 55]``.
+"""
 
 
-def print_table(console: Console, title: str, heads: Sequence[str], blocks: Sequence[Block]) -> None:
+def print_table(
+    console: Console, title: str, heads: Sequence[str], blocks: Sequence[Block]
+) -> None:
     """Print rows under ``heads``.
 
-    In a terminal that is too narrow names and headings are wrapped first, then intervals. Then intervals are left out, first those
-    of all columns but the last that has any, and at last the columns for which there is no room get a table of their own below.
+    In a terminal that is too narrow names and headings are wrapped first, then intervals. Then
+    intervals are left out, first those of all columns but the last that has any, and at last the
+    columns for which there is no room get a table of their own below.
     """
     columns = len(heads)
-    with_interval = [n for n in range(columns) if any(" [" in row[n].plain for block in blocks for row in block)]
+    with_interval = [
+        n for n in range(columns) if any(" [" in row[n].plain for block in blocks for row in block)
+    ]
     last = set(with_interval[-1:])
     for kept in ({*with_interval}, last, set[int]()):
         shown = [[_without_intervals(row, kept) for row in block] for block in blocks]
-        says = title if kept == {*with_interval} else f"{title}; {'some ' if kept else ''}{LEFT_OUT}"
-        table = _fitting(console, says, heads, shown, list(range(columns)))
-        wrapped = _table(says, heads, shown, list(range(columns)), [None] * columns)
-        if table or (kept and Measurement.get(console, _unlimited(console), wrapped).minimum <= console.width):
+        description = (
+            title if kept == {*with_interval} else f"{title}; {'some ' if kept else ''}{LEFT_OUT}"
+        )
+        table = _fitting(console, description, heads, shown, list(range(columns)))
+        wrapped = _table(description, heads, shown, list(range(columns)), [None] * columns)
+        if table or (
+            kept and Measurement.get(console, _unlimited(console), wrapped).minimum <= console.width
+        ):
             console.print(table or wrapped)
             return
     first = 1
     while first < columns:
         for end in range(columns, first, -1):
-            table = _fitting(console, says, heads, shown, [0, *range(first, end)], at_any_cost=end == first + 1)
+            table = _fitting(
+                console,
+                description,
+                heads,
+                shown,
+                [0, *range(first, end)],
+                at_any_cost=end == first + 1,
+            )
             if table:
                 console.print(table)
-                first, says = end, ""
+                first, description = end, ""
                 break
 
 
 def _without_intervals(row: Sequence[Text], kept: set[int]) -> list[Text]:
-    return [cell if n in kept or n == 0 else Text(cell.plain.partition(" [")[0], cell.style) for n, cell in enumerate(row)]
+    return [
+        cell if n in kept or n == 0 else Text(cell.plain.partition(" [")[0], cell.style)
+        for n, cell in enumerate(row)
+    ]
 
 
 def _fitting(
-    console: Console, title: str, heads: Sequence[str], blocks: Sequence[Block], columns: Sequence[int], at_any_cost: bool = False
+    console: Console,
+    title: str,
+    heads: Sequence[str],
+    blocks: Sequence[Block],
+    columns: Sequence[int],
+    at_any_cost: bool = False,
 ) -> Table | None:
-    """Return the table of some columns, headings wrapped and then folded where that is needed; ``None`` where there is no room."""
+    """Return the table of some columns, headings wrapped and then folded where that is needed;
+    ``None`` where there is no room.
+    """
     cells = [[row[n].cell_len for block in blocks for row in block] for n in columns]
     words = [max((len(word) for word in heads[n].split()), default=0) for n in columns]
     names = [word for block in blocks for row in block for word in row[0].plain.split()]
@@ -59,22 +89,37 @@ def _fitting(
     natural = [max([len(heads[n]), *cells[place]]) for place, n in enumerate(columns)]
     for widths in (
         natural,
-        [None, *(max([word, *lengths]) for word, lengths in zip(words[1:], cells[1:], strict=True))],
+        [
+            None,
+            *(max([word, *lengths]) for word, lengths in zip(words[1:], cells[1:], strict=True)),
+        ],
         [None, *(max([1, *lengths]) for lengths in cells[1:])],
     ):
-        frame = Measurement.get(console, _unlimited(console), _table("", heads, blocks, columns, [0, *widths[1:]]))
+        frame = Measurement.get(
+            console, _unlimited(console), _table("", heads, blocks, columns, [0, *widths[1:]])
+        )
         room = console.width - frame.maximum
         if room >= natural[0] or (widths is not natural and room >= label):
             return _table(title, heads, blocks, columns, [min(room, natural[0]), *widths[1:]])
-    return _table(title, heads, blocks, columns, [max(1, room), *widths[1:]]) if at_any_cost else None
+    return (
+        _table(title, heads, blocks, columns, [max(1, room), *widths[1:]]) if at_any_cost else None
+    )
 
 
 def _unlimited(console: Console) -> ConsoleOptions:
     return console.options.update_width(10_000)
 
 
-def _table(title: str, heads: Sequence[str], blocks: Sequence[Block], columns: Sequence[int], widths: Sequence[int | None]) -> Table:
-    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+def _table(
+    title: str,
+    heads: Sequence[str],
+    blocks: Sequence[Block],
+    columns: Sequence[int],
+    widths: Sequence[int | None],
+) -> Table:
+    table = Table(
+        title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1)
+    )
     for n, width in zip(columns, widths, strict=True):
         table.add_column(heads[n], justify="right" if n else "left", width=width, overflow="fold")
     for block in blocks:

@@ -12,9 +12,15 @@ MARKERS = {"base": "o", "student": "s"}
 
 
 def write_curve_points(path: Path, figures: dict[str, Any]) -> None:
-    """Write CSV rows ``system, snr_db, acc, noisy, gsr``, with ``acc_forced`` where every SNR has it."""
+    """Write CSV rows ``system, snr_db, acc, noisy, gsr``, with ``acc_forced`` where every SNR has
+    it.
+    """
     cells = [cell for system in ("base", "student") for cell in figures[system]["by_snr"].values()]
-    names = [name for name in ("acc", "acc_forced", "noisy", "gsr") if all(name in cell for cell in cells)]
+    names = [
+        name
+        for name in ("acc", "acc_forced", "noisy", "gsr")
+        if all(name in cell for cell in cells)
+    ]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["system", "snr_db", *names])
@@ -25,7 +31,9 @@ def write_curve_points(path: Path, figures: dict[str, Any]) -> None:
 
 
 def accuracy_curves(path: Path, figures: dict[str, Any]) -> None:
-    """PNG: accuracy at each SNR with its interval, base and student; the clean accuracy as a dashed line in the same colour."""
+    """PNG: accuracy at each SNR with its interval, base and student; the clean accuracy as a dashed
+    line in the same colour.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -41,8 +49,18 @@ def accuracy_curves(path: Path, figures: dict[str, Any]) -> None:
         where = [float(snr) for snr in snrs]
         label = "base" if system == "base" else f"student ({figures['method']})"
         axes.fill_between(where, low, high, color=COLOURS[system], alpha=0.15, linewidth=0)
-        axes.plot(where, values, color=COLOURS[system], marker=MARKERS[system], markersize=5, linewidth=2, label=label)
-        axes.axhline(100 * figures[system]["clean_acc"], color=COLOURS[system], linestyle="--", linewidth=1)
+        axes.plot(
+            where,
+            values,
+            color=COLOURS[system],
+            marker=MARKERS[system],
+            markersize=5,
+            linewidth=2,
+            label=label,
+        )
+        axes.axhline(
+            100 * figures[system]["clean_acc"], color=COLOURS[system], linestyle="--", linewidth=1
+        )
     confidence = f"{100 * figures['confidence']:.0f} %"
     axes.set_xlabel("SNR (dB), by full-clip mean power")
     axes.set_ylabel("accuracy (%)")
@@ -50,7 +68,9 @@ def accuracy_curves(path: Path, figures: dict[str, Any]) -> None:
     axes.set_ylim(0, 102)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     bands = f"bands: {confidence} over {units_text(figures)}"
-    axes.set_title(f"Accuracy under noise, {figures['clips']} test clips; {bands}; dashed: clean", fontsize=10)
+    axes.set_title(
+        f"Accuracy under noise, {figures['clips']} test clips; {bands}; dashed: clean", fontsize=10
+    )
     axes.legend(frameon=False, loc="lower right")
     with atomic_path(path) as temporary:
         # no software version in the file: the same figures give the same bytes

@@ -1,6 +1,11 @@
 """The report of an evaluation without training as one page of HTML that needs nothing else."""
 
-from echodistill.report.evaluation_table import evaluation_headline, evaluation_legend, evaluation_sentence, evaluation_tables
+from echodistill.report.evaluation_table import (
+    evaluation_headline,
+    evaluation_legend,
+    evaluation_sentence,
+    evaluation_tables,
+)
 from echodistill.report.page import ReportPage, curves, template
 from echodistill.systems import BASE, STUDENT
 

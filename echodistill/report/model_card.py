@@ -1,4 +1,6 @@
-"""The model card as Hugging Face reads it: a YAML head with results, then how the model was made, its figures and limits. Pure."""
+"""The model card as Hugging Face reads it: a YAML head with results, then how the model was made,
+its figures and limits. Pure.
+"""
 
 import re
 from collections.abc import Mapping
@@ -6,15 +8,24 @@ from typing import Any
 
 import yaml
 
-from echodistill.params import Params
-from echodistill.params_corpus import judged_on
-from echodistill.report.sentences import few_units_warning, headline_sentence, points, units_text, without_choices
+from echodistill.params.corpus import judged_on
+from echodistill.params.whole import Params
+from echodistill.report.sentences import (
+    few_units_warning,
+    headline_sentence,
+    points,
+    units_text,
+    without_choices,
+)
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-SAYS = {
-    "echodistill": "GRPO on noisy clips, with token-level agreement with a clean-hearing teacher as a bonus (arXiv 2605.23954)",
+DESCRIPTIONS = {
+    "echodistill": (
+        "GRPO on noisy clips, with agreement with a teacher on the clean clip as a bonus (arXiv"
+        " 2605.23954)"
+    ),
     "grpo": "GRPO on noisy clips",
-    "distill": "Token-level distillation from the same model hearing the clean clip",
+    "distill": "Token-level distillation from the same model given the clean clip",
     "sft": "Supervised training on the gold answers of noisy clips",
 }
 
@@ -33,30 +44,61 @@ ROWS = (
 """Figures of the card's table; those of forced choice where questions have choices."""
 
 
-def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Mapping[str, Any], params: Params) -> str:
-    """The card's text. ``run`` is the student's run.json, ``figures`` reports/metrics.json, ``decision`` reports/promotion.json."""
+def model_card(
+    run: Mapping[str, Any], figures: Mapping[str, Any], decision: Mapping[str, Any], params: Params
+) -> str:
+    """The card's text. ``run`` is the student's run.json, ``figures`` reports/metrics.json,
+    ``decision`` reports/promotion.json.
+    """
     student, base, difference = figures["student"], figures["base"], figures["difference"]
     limit = f"{figures['headline_max_snr_db']:g} dB and less"
-    rows = [(name, label if name.startswith("clean") else f"{label}, SNR {limit}") for name, label in ROWS if name in difference]
+    rows = [
+        (name, label if name.startswith("clean") else f"{label}, SNR {limit}")
+        for name, label in ROWS
+        if name in difference
+    ]
     table = "\n".join(
-        f"| {label} | {_figure(base[name])} | {_figure(student[name])} | {points(difference[name])} |" for name, label in rows
+        f"| {label} | {_figure(base[name])} | {_figure(student[name])} |"
+        f" {points(difference[name])} |"
+        for name, label in rows
     )
     by_snr = "\n".join(
-        f"| {snr} dB | {_figure(base['by_snr'][snr]['acc'])} | {_figure(student['by_snr'][snr]['acc'])} |"
+        f"| {snr} dB | {_figure(base['by_snr'][snr]['acc'])} |"
+        f" {_figure(student['by_snr'][snr]['acc'])} |"
         for snr in sorted(base["by_snr"], key=float)
     )
-    unseen, heard = (", ".join(kinds) or "none" for kinds in (params.mixes.unseen, params.mixes.seen))
+    unseen, seen = (
+        ", ".join(kinds) or "none" for kinds in (params.mixes.unseen, params.mixes.seen)
+    )
     levels = ", ".join(f"{snr:g}" for snr in params.mixes.train_snrs_db)
     failed, still = (_percent(system["unparsed"]) for system in (base, student))
+    clean_share = _percent(params.mixes.train_clean_share)
     over = f"{_percent(figures['confidence'])} % intervals over {units_text(figures)}"
-    notes = "".join(f"\n\n{line}" for line in (few_units_warning(figures), without_choices(base)) if line)
-    reasons = [f"- {'met' if one['met'] else 'not met'}: {one['name']}, {points(one)}" for one in decision["criteria"]]
-    criteria = "\n".join([*reasons, *(f"- in the way: {obstacle}" for obstacle in decision["obstacles"])])
+    notes = "".join(
+        f"\n\n{line}" for line in (few_units_warning(figures), without_choices(base)) if line
+    )
+    reasons = [
+        f"- {'met' if one['met'] else 'not met'}: {one['name']}, {points(one)}"
+        for one in decision["criteria"]
+    ]
+    criteria = "\n".join(
+        [*reasons, *(f"- in the way: {obstacle}" for obstacle in decision["obstacles"])]
+    )
     decided_on, version = decision["decided_on"], decision["champion"]["version"]
-    opponents = f"the base and version {version}, then champion" if version else "the base; there was no other champion"
-    control = "" if params.references.hears == "matched" else f" As a control, the teacher heard: {params.references.hears}."
+    opponents = (
+        f"the base and version {version}, then champion"
+        if version
+        else "the base; there was no other champion"
+    )
+    control = (
+        ""
+        if params.references.view == "clean"
+        else f" As a control, the teacher's view was: {params.references.view}."
+    )
     apart = (
-        "no speaker or group stands in two splits" if not params.corpus.test.source else "no group of one source stands in two splits"
+        "no speaker or group stands in two splits"
+        if not params.corpus.test.source
+        else "no group of one source stands in two splits"
     )
     tested = f", tested on `{params.corpus.test.source}`" if params.corpus.test.source else ""
     return f"""---
@@ -65,14 +107,14 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
 
 # {params.base.model} made robust to noise by echodistill
 
-{SAYS[run["method"]]}.{control} Nothing is added at inference: it is asked as its base is.
+{DESCRIPTIONS[run["method"]]}.{control} Nothing is added at inference: it is asked as its base is.
 
 ## How it was made
 
 - Base: `{params.base.model}`; weights trained: {run["weights"]}
 - {run["steps"]} optimizer steps of {params.train.prompts_per_step} prompts; seed {params.seed}
 - Clips: source `{params.corpus.source}`{tested}; {apart}
-- Noise in training: {heard} at {levels} dB; {_percent(params.mixes.train_clean_share)} % of the clips clean
+- Noise in training: {seen} at {levels} dB; {clean_share} % of the clips clean
 - Training fingerprint: `{run["fingerprint"]}`
 
 ## How well it does
@@ -89,21 +131,25 @@ def model_card(run: Mapping[str, Any], figures: Mapping[str, Any], decision: Map
 |---|---|---|
 {by_snr}
 
-Free answers that name no choice count as wrong: at SNR {limit}, {failed} % of the base's and {still} % of this model's. By forced
-choice the offered text with the highest log-probability counts, summed over its tokens or as their mean (length-normalised).
+Free answers that name no choice count as wrong: at SNR {limit}, {failed} % of the base's and
+{still} % of this model's. By forced choice the offered text with the highest log-probability
+counts, summed over its tokens or as their mean (length-normalised).
 
 ## Decision
 
-{"Promoted." if decision["promote"] else "Not promoted."} Decided against {opponents}, on {decided_on["clips"]} clips of
-{decided_on["groups"]} groups that are no part of the test. Differences in points, with intervals over groups.
+{"Promoted." if decision["promote"] else "Not promoted."} Decided against {opponents}, on
+{decided_on["clips"]} clips of {decided_on["groups"]} groups that are no part of the test.
+Differences in points, with intervals over groups.
 
 {criteria}
 
 ## Limits
 
 - Judged by multiple choice on the test above; other tasks, languages and rooms were not.
-- Noises that only the test heard: {unseen}. Distortions that are no added noise are no part of these figures.
-- One training: another seed would differ by an unknown amount. GSR alone rewards a model that is wrong in the same way each time.
+- Noises that only the test has: {unseen}. Distortions that are no added noise are no part of
+  these figures.
+- One training: another seed would differ by an unknown amount. GSR alone rewards a model that
+  is wrong in the same way each time.
 """
 
 
@@ -120,7 +166,10 @@ def _head(run: Mapping[str, Any], figures: Mapping[str, Any], params: Params) ->
     rounded = [metric | {"value": round(100 * float(metric["value"]), 1)} for metric in metrics]
     result = {
         "task": {"type": "audio-text-to-text"},
-        "dataset": {"name": f"echodistill test ({judged_on(params.corpus)})", "type": judged_on(params.corpus)},
+        "dataset": {
+            "name": f"echodistill test ({judged_on(params.corpus)})",
+            "type": judged_on(params.corpus),
+        },
         "metrics": rounded,
     }
     # hubs look it up there: a folder's path or a nano would lead nowhere

@@ -30,7 +30,9 @@ def headline_sentence(figures: Mapping[str, Any]) -> str:
     return f"{both}; {_share_of_format(base, student, difference)}{named}"
 
 
-def _share_of_format(base: Mapping[str, float], student: Mapping[str, float], difference: Mapping[str, Any]) -> str:
+def _share_of_format(
+    base: Mapping[str, float], student: Mapping[str, float], difference: Mapping[str, Any]
+) -> str:
     """Return what the format of answers explains; nothing unless the gains and the rates agree."""
     free, forced = (difference[name]["value"] for name in ("acc", "acc_forced"))
     if free <= max(0.0, forced) or student["unparsed"] >= base["unparsed"]:
@@ -49,12 +51,15 @@ def _moves(before: float, after: float, plural: bool = False) -> str:
 
 def points(interval: Mapping[str, float]) -> str:
     """Return a difference in points with its interval: ``+15.3 [+11.1, +19.4]``."""
-    value, low, high = (f"{round(100 * interval[end], 1) + 0.0:+.1f}" for end in ("value", "low", "high"))
+    value, low, high = (
+        f"{round(100 * interval[end], 1) + 0.0:+.1f}" for end in ("value", "low", "high")
+    )
     return f"{value} [{low}, {high}]"
 
 
 def decision_lines(decision: Mapping[str, Any]) -> list[str]:
-    """Return the decision on a promotion in lines: the verdict, what was not met or stands in the way, why, and what to try.
+    """Return the decision on a promotion in lines: the verdict, what was not met or stands in the
+    way, why, and what to try.
 
     ``decision`` is ``reports/promotion.json``.
     """
@@ -64,7 +69,11 @@ def decision_lines(decision: Mapping[str, Any]) -> list[str]:
     return [
         "do not promote",
         *(f"  in the way: {obstacle}" for obstacle in decision.get("obstacles", [])),
-        *(f"  not met: {one['name']}: {points(one)} points" for one in decision.get("criteria", []) if not one["met"]),
+        *(
+            f"  not met: {one['name']}: {points(one)} points"
+            for one in decision.get("criteria", [])
+            if not one["met"]
+        ),
         *remarks,
         *(f"  next: {step}" for step in decision.get("next", [])),
     ]

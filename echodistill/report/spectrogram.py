@@ -16,7 +16,9 @@ RANGE_DB = 60.0
 
 
 def spectrogram(waveform: Waveform) -> NDArray[np.uint8]:
-    """Mel power in dB, (BANDS, frames) uint8, high tones on top: 255 is the loudest of the clip, 0 is 60 dB below or less."""
+    """Mel power in dB, (BANDS, frames) uint8, high tones on top: 255 is the loudest of the clip, 0
+    is 60 dB below or less.
+    """
     padded = np.pad(waveform.astype(np.float64), WINDOW // 2, mode="constant")
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     power = np.abs(np.fft.rfft(frames * np.hanning(WINDOW))) ** 2
@@ -32,7 +34,9 @@ def _mel_weights() -> NDArray[np.float64]:
     top = 2595.0 * np.log10(1.0 + bins_hz[-1] / 700.0)
     edges_hz = 700.0 * (10.0 ** (np.linspace(0.0, top, BANDS + 2) / 2595.0) - 1.0)
     low, middle, high = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
-    weights = np.clip(np.minimum((bins_hz - low) / (middle - low), (high - bins_hz) / (high - middle)), 0.0, None)
+    weights = np.clip(
+        np.minimum((bins_hz - low) / (middle - low), (high - bins_hz) / (high - middle)), 0.0, None
+    )
     # the lowest bands are narrower than a bin: each takes the nearest one
     empty = np.flatnonzero(weights.sum(axis=1) == 0.0)
     weights[empty, np.abs(bins_hz[None, :] - middle[empty]).argmin(axis=1)] = 1.0
@@ -44,8 +48,18 @@ def png(picture: NDArray[np.uint8]) -> bytes:
     height, width = picture.shape
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     rows = b"".join(b"\0" + row.tobytes() for row in picture)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows, 9)) + _chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + _chunk(b"IHDR", header)
+        + _chunk(b"IDAT", zlib.compress(rows, 9))
+        + _chunk(b"IEND", b"")
+    )
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return (
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )

@@ -33,9 +33,18 @@ CLEAN = (
 )
 LOWER_IS_BETTER = ("unparsed", "truncated", "clean_unparsed", "clean_truncated")
 REASONS = ", see reports/promotion.json"
-FORCED_CHOICE = "Forced choice: the offered text with the highest log-probability, summed or as the mean per token (length-normalised)."
-AGREEMENT = "Noisy: agreement with the base's clean answer. GSR: with the model's own; read it with Acc."
-LEGEND = ("≤: mean over these SNRs. Unseen: noise kinds that only the test has.", FORCED_CHOICE, AGREEMENT)
+FORCED_CHOICE = (
+    "Forced choice: the offered text with the highest log-probability, summed or as the mean per"
+    " token (length-normalised)."
+)
+AGREEMENT = (
+    "Noisy: agreement with the base's clean answer. GSR: with the model's own; read it with Acc."
+)
+LEGEND = (
+    "≤: mean over these SNRs. Unseen: noise kinds that only the test has.",
+    FORCED_CHOICE,
+    AGREEMENT,
+)
 
 
 def _percent(value: float) -> str:
@@ -43,23 +52,38 @@ def _percent(value: float) -> str:
 
 
 def _with_interval(interval: Mapping[str, float]) -> str:
-    return f"{_percent(interval['value'])} [{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
+    return (
+        f"{_percent(interval['value'])} [{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
+    )
 
 
 def _gain(interval: Mapping[str, float], lower_is_better: bool = False) -> Text:
     rises, falls = interval["low"] > 0, interval["high"] < 0
     better, worse = (falls, rises) if lower_is_better else (rises, falls)
     style = "green" if better else "red" if worse else "dim"
-    return Text(f"{100 * interval['value']:+.1f} [{100 * interval['low']:+.0f}, {100 * interval['high']:+.0f}]", style)
+    return Text(
+        f"{100 * interval['value']:+.1f} [{100 * interval['low']:+.0f},"
+        f" {100 * interval['high']:+.0f}]",
+        style,
+    )
 
 
-def result_table(figures: Mapping[str, Any], decision: Mapping[str, Any] | None, console: Console) -> None:
-    """Print base and student on clean audio, at each SNR, over the headline and by kind of noise, with intervals.
+def result_table(
+    figures: Mapping[str, Any], decision: Mapping[str, Any] | None, console: Console
+) -> None:
+    """Print base and student on clean audio, at each SNR, over the headline and by kind of noise,
+    with intervals.
 
-    ``decision`` is ``reports/promotion.json``, where there is one; a negative one is printed with its reasons.
+    ``decision`` is ``reports/promotion.json``, where there is one; a negative one is printed with
+    its reasons.
     """
     over = f"{100 * figures['confidence']:g} % intervals over {units_text(figures)}"
-    _print(f"Accuracy in %, {figures['clips']} test clips; in brackets {over}", figures, _blocks(figures), console)
+    _print(
+        f"Accuracy in %, {figures['clips']} test clips; in brackets {over}",
+        figures,
+        _blocks(figures),
+        console,
+    )
     limit = f"SNR ≤ {figures['headline_max_snr_db']:g} dB"
     _print(f"Accuracy in % by kind of noise, {limit}", figures, _kinds(figures), console)
     console.print(headline_sentence(figures), markup=False)
@@ -71,7 +95,10 @@ def result_table(figures: Mapping[str, Any], decision: Mapping[str, Any] | None,
     if decision is None:
         return
     verdict, *reasons = decision_lines(decision)
-    console.print(f"Decision: [{'green' if decision['promote'] else 'yellow'}]{verdict}[/]" + ("" if decision["promote"] else REASONS))
+    console.print(
+        f"Decision: [{'green' if decision['promote'] else 'yellow'}]{verdict}[/]"
+        + ("" if decision["promote"] else REASONS)
+    )
     for line in [] if decision["promote"] else reasons:
         console.print(line, markup=False)
 
@@ -79,9 +106,16 @@ def result_table(figures: Mapping[str, Any], decision: Mapping[str, Any] | None,
 Row = tuple[str, str, str, Text]
 
 
-def _print(title: str, figures: Mapping[str, Any], blocks: Iterator[list[Row]], console: Console) -> None:
+def _print(
+    title: str, figures: Mapping[str, Any], blocks: Iterator[list[Row]], console: Console
+) -> None:
     heads = ("audio", "base", figures["method"], "difference, paired")
-    print_table(console, title, heads, [[[*map(Text, row[:3]), row[3]] for row in block] for block in blocks])
+    print_table(
+        console,
+        title,
+        heads,
+        [[[*map(Text, row[:3]), row[3]] for row in block] for block in blocks],
+    )
 
 
 def _blocks(figures: Mapping[str, Any]) -> Iterator[list[Row]]:
@@ -99,7 +133,11 @@ def _blocks(figures: Mapping[str, Any]) -> Iterator[list[Row]]:
     ]
     limit = f"≤ {figures['headline_max_snr_db']:g} dB"
     for names, where in ((HEADLINE, f" {limit}"), (CLEAN, "")):
-        yield [_plain(figures, name, f"{label}{where}") for name, label in names if name in figures["difference"]]
+        yield [
+            _plain(figures, name, f"{label}{where}")
+            for name, label in names
+            if name in figures["difference"]
+        ]
 
 
 def _plain(figures: Mapping[str, Any], name: str, label: str) -> Row:
@@ -108,16 +146,24 @@ def _plain(figures: Mapping[str, Any], name: str, label: str) -> Row:
 
 
 def _kinds(figures: Mapping[str, Any]) -> Iterator[list[Row]]:
-    """Yield the rows of the kinds that training had, then those of the others, each block below its mean."""
+    """Yield the rows of the kinds that training had, then those of the others, each block below its
+    mean.
+    """
     base, student = (figures[system] for system in SYSTEMS)
     kinds = sorted(base["by_noise"], key=lambda kind: (base["by_noise"][kind]["acc"], kind))
     for part in ("seen", "unseen"):
         if not base[part]:
             continue
         gain = _gain(figures["difference"][f"acc_{part}"])
-        rows = [(f"all {part} kinds", _percent(base[part]["acc"]), _percent(student[part]["acc"]), gain)]
+        rows = [
+            (f"all {part} kinds", _percent(base[part]["acc"]), _percent(student[part]["acc"]), gain)
+        ]
         for kind in kinds:
             if (kind in figures["unseen_kinds"]) == (part == "unseen"):
-                before, after = (_percent(system["by_noise"][kind]["acc"]) for system in (base, student))
-                rows.append((f"  {kind}", before, after, _gain(figures["difference_by_noise"][kind])))
+                before, after = (
+                    _percent(system["by_noise"][kind]["acc"]) for system in (base, student)
+                )
+                rows.append(
+                    (f"  {kind}", before, after, _gain(figures["difference_by_noise"][kind]))
+                )
         yield rows

@@ -13,7 +13,9 @@ from echodistill.report.page import Failure
 SystemAndSeed = tuple[str, str]
 
 
-def failures_in(answers: Mapping[SystemAndSeed, Sequence[Answer]], questions: Mapping[str, Question]) -> list[Failure]:
+def failures_in(
+    answers: Mapping[SystemAndSeed, Sequence[Answer]], questions: Mapping[str, Question]
+) -> list[Failure]:
     """Return the answers that name no choice, or several."""
     return [
         Failure(*who, row.mix_id, questions[row.question_id].question, row.response)

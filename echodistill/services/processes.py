@@ -1,4 +1,6 @@
-"""Process trees that outlive the command that started them: started once, found again, ended whole."""
+"""Process trees that outlive the command that started them: started once, found again, ended
+whole.
+"""
 
 import json
 import os
@@ -28,11 +30,15 @@ LOG_LINES = 5
 
 @dataclass(frozen=True)
 class Started:
-    """A process this folder started; the start time tells it from a later one with the same number."""
+    """A process this folder started; the start time tells it from a later one with the same
+    number.
+    """
 
     pid: int
     since_boot_s: float
-    """Seconds from the machine's start to the process's: unlike the time of day, nobody sets it anew."""
+    """Seconds from the machine's start to the process's: unlike the time of day, nobody sets it
+    anew.
+    """
 
 
 def _state_file(settings: Settings) -> Path:
@@ -59,28 +65,41 @@ def started(settings: Settings) -> dict[str, psutil.Process]:
 
 
 def _started_of(value: object) -> Started | None:
-    """Return an entry of the state file; ``None`` for one of another form, which an earlier version or an editor wrote."""
+    """Return an entry of the state file; ``None`` for one of another form, which an earlier version
+    or an editor wrote.
+    """
     match value:
-        case {"pid": int(pid), "since_boot_s": float(since_boot_s)} if pid > 0 and not isinstance(pid, bool):
+        case {"pid": int(pid), "since_boot_s": float(since_boot_s)} if pid > 0 and not isinstance(
+            pid, bool
+        ):
             return Started(pid, since_boot_s)
     return None
 
 
 def _since_boot_s(process: psutil.Process) -> float:
-    boot_s = psutil.boot_time()  # asked first: psutil computes a process's start from the answer it had last
+    # asked first: psutil computes a process's start from the answer it had last
+    boot_s = psutil.boot_time()
     return process.create_time() - boot_s
 
 
 def start(settings: Settings, service: Service) -> None:
-    """Start a service in a session of its own, its output appended to a log. Raises ``UserError`` for a taken port."""
-    if service.ports:  # what a killed service left behind holds them still; a worker's runs may go on
+    """Start a service in a session of its own, its output appended to a log. Raises ``UserError``
+    for a taken port.
+    """
+    # what a killed service left behind holds them still; a worker's runs may go on
+    if service.ports:
         _end(_left_of(settings, service.name))
     for port in service.ports:
         if owner := port_taken(port):
-            raise UserError(f"port {port} of {service.name} is taken{owner}: free it, or choose with `services up --first-port N`")
+            raise UserError(
+                f"port {port} of {service.name} is taken{owner}: free it, or choose with `services"
+                " up --first-port N`"
+            )
     log = log_file(settings, service.name)
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = without_socks(os.environ) | service.environment | {MARK: _mark(settings, service.name)}
+    environment = (
+        without_socks(os.environ) | service.environment | {MARK: _mark(settings, service.name)}
+    )
     with log.open("ab") as output:
         process = subprocess.Popen(
             service.command,
@@ -91,23 +110,33 @@ def start(settings: Settings, service: Service) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    _remember(settings, service.name, Started(process.pid, _since_boot_s(psutil.Process(process.pid))))
+    _remember(
+        settings, service.name, Started(process.pid, _since_boot_s(psutil.Process(process.pid)))
+    )
 
 
 def _remember(settings: Settings, name: str, entry: Started) -> None:
-    living = {other: Started(process.pid, _since_boot_s(process)) for other, process in started(settings).items()}
+    living = {
+        other: Started(process.pid, _since_boot_s(process))
+        for other, process in started(settings).items()
+    }
     with atomic_path(_state_file(settings)) as temporary:
-        temporary.write_text(json.dumps({key: asdict(value) for key, value in (living | {name: entry}).items()}), encoding="utf-8")
+        temporary.write_text(
+            json.dumps({key: asdict(value) for key, value in (living | {name: entry}).items()}),
+            encoding="utf-8",
+        )
 
 
 def wait_ready(settings: Settings, service: Service, seconds: float) -> None:
-    """Return when it is healthy. Raises ``UserError`` with the end of its log when it dies or takes too long."""
+    """Return when it is healthy. Raises ``UserError`` with the end of its log when it dies or takes
+    too long.
+    """
     end = time.monotonic() + seconds
     while (gone := service.name not in started(settings)) or not healthy(service):
         if gone or time.monotonic() > end:
-            says = "ended at once" if gone else f"is not ready after {seconds:.0f} s"
+            state = "ended at once" if gone else f"is not ready after {seconds:.0f} s"
             log = log_file(settings, service.name)
-            raise UserError(f"{service.name} {says}; its log {log} ends:\n{_end_of(log)}")
+            raise UserError(f"{service.name} {state}; its log {log} ends:\n{_end_of(log)}")
         time.sleep(0.2)
 
 
@@ -125,7 +154,9 @@ def healthy(service: Service) -> bool:
 
 
 def stop(settings: Settings, name: str) -> bool:
-    """End everything a service started, also where it is dead itself; whether there was anything."""
+    """End everything a service started, also where it is dead itself; whether there was
+    anything.
+    """
     tree = {*_left_of(settings, name)}
     if (process := started(settings).get(name)) is not None:
         with suppress(psutil.NoSuchProcess):
@@ -139,7 +170,9 @@ def _mark(settings: Settings, name: str) -> str:
 
 
 def _left_of(settings: Settings, name: str) -> list[psutil.Process]:
-    """Processes that carry a service's mark in their environment: it and its descendants, whoever their parent is now."""
+    """Processes that carry a service's mark in their environment: it and its descendants, whoever
+    their parent is now.
+    """
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
@@ -161,7 +194,9 @@ def _end(processes: Sequence[psutil.Process]) -> None:
 
 
 def port_taken(port: int) -> str | None:
-    """Who listens on a port: `` by NAME (process N)``, an empty string when that cannot be told, ``None`` when nobody does."""
+    """Who listens on a port: `` by NAME (process N)``, an empty string when that cannot be told,
+    ``None`` when nobody does.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -169,7 +204,12 @@ def port_taken(port: int) -> str | None:
         except OSError:
             with suppress(psutil.Error):
                 for entry in psutil.net_connections("tcp"):
-                    if entry.laddr and entry.laddr.port == port and entry.status == psutil.CONN_LISTEN and entry.pid:
+                    if (
+                        entry.laddr
+                        and entry.laddr.port == port
+                        and entry.status == psutil.CONN_LISTEN
+                        and entry.pid
+                    ):
                         return f" by {psutil.Process(entry.pid).name()} (process {entry.pid})"
             return ""
     return None

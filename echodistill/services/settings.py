@@ -1,4 +1,6 @@
-"""What the services on one machine are: a folder for their data, ports on loopback, and credentials made once."""
+"""What the services on one machine are: a folder for their data, ports on loopback, and credentials
+made once.
+"""
 
 import json
 import os
@@ -78,19 +80,29 @@ class Settings:
 
 
 def read_settings(folder: Path = FOLDER) -> Settings:
-    """What ``make_settings`` wrote. Raises ``UserError`` when there is nothing yet or it is damaged."""
+    """What ``make_settings`` wrote. Raises ``UserError`` when there is nothing yet or it is
+    damaged.
+    """
     path = folder / "settings.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Settings(folder.resolve(), Ports(**content["ports"]), Credentials(**content["credentials"]))
+        return Settings(
+            folder.resolve(), Ports(**content["ports"]), Credentials(**content["credentials"])
+        )
     except FileNotFoundError as error:
-        raise UserError("no services here yet: start them with `echodistill services up`") from error
+        raise UserError(
+            "no services here yet: start them with `echodistill services up`"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged: move {folder} away and run `echodistill services up`") from error
+        raise UserError(
+            f"{path} is damaged: move {folder} away and run `echodistill services up`"
+        ) from error
 
 
 def make_settings(first_port: int | None, folder: Path = FOLDER) -> Settings:
-    """The settings of this folder: made once; another ``first_port`` moves the ports and keeps the rest."""
+    """The settings of this folder: made once; another ``first_port`` moves the ports and keeps the
+    rest.
+    """
     path = folder / "settings.json"
     known = read_settings(folder) if path.exists() else None
     if known and first_port in (None, known.ports.s3):

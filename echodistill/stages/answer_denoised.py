@@ -1,15 +1,18 @@
-"""Stage ``answer_denoised`` of a comparison: base's and student's answers to part of the test, cleaned by a denoiser first."""
+"""Stage ``answer_denoised`` of a comparison: base's and student's answers to part of the test,
+cleaned by a denoiser first.
+"""
 
 from pathlib import Path
 
-from echodistill.answering.grid import answer_both, base_and_student, grid_items
-from echodistill.answering.remembered import Remembered
-from echodistill.answering.sample import denoised_mixes
 from echodistill.audio.denoise import DENOISERS, SLOW
 from echodistill.audio.mixing import Mix
 from echodistill.datasets.store import Corpus
+from echodistill.inference.answer_grid import answer_both, base_and_student, grid_items
+from echodistill.inference.disk_cached_denoiser import DiskCachedDenoiser
+from echodistill.inference.sample import denoised_mixes
 from echodistill.mixes.noise_settings import open_noise
-from echodistill.params import Denoiser, Params
+from echodistill.params.comparison import Denoiser
+from echodistill.params.whole import Params
 from echodistill.records import read_rows
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
@@ -26,19 +29,26 @@ def answer_denoised(
     base_folder: Path,
     student_folder: Path,
 ) -> None:
-    """Write the answers (parquet). What a slow denoiser gave is kept as long as the clips stay the same."""
+    """Write the answers (parquet). What a slow denoiser gave is kept as long as the clips stay the
+    same.
+    """
     one_thread()
-    heard: dict[str, Path | None] = {"corpus": corpus_folder, "mixes": mixes_folder}
+    inputs: dict[str, Path | None] = {"corpus": corpus_folder, "mixes": mixes_folder}
     limit = params.compare.headline_max_snr_db
     facts = {"denoiser": denoiser, "limit": limit, "seed": params.seed}
-    base, student = base_and_student("answer_denoised", facts, heard, (base_folder, base_out), (student_folder, student_out))
+    base, student = base_and_student(
+        "answer_denoised", facts, inputs, (base_folder, base_out), (student_folder, student_out)
+    )
     corpus = Corpus(corpus_folder)
     of_test = [mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix) if mix.split == "test"]
     chosen = denoised_mixes(of_test, limit, params.seed)
-    front = DENOISERS[denoiser]
+    preprocessor = DENOISERS[denoiser]
     if denoiser in SLOW:
-        front = Remembered(front, only_run_folder(f"denoised-{denoiser}", fingerprint("answer_denoised", {}, heard)))
-    items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), front)
+        preprocessor = DiskCachedDenoiser(
+            preprocessor,
+            only_run_folder(f"denoised-{denoiser}", fingerprint("answer_denoised", {}, inputs)),
+        )
+    items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), preprocessor)
     items = [item for item in items if item.mix_id in chosen]
     answer_both(base, student, items, corpus, params.generation)
 

@@ -1,31 +1,44 @@
-"""Stage ``answer_distorted`` of a comparison: base's and student's answers to test clips under distortions that are no added noise."""
+"""Stage ``answer_distorted`` of a comparison: base's and student's answers to test clips under
+distortions that are no added noise.
+"""
 
 from functools import partial
 from pathlib import Path
 
-from echodistill.answering.grid import answer_both, base_and_student
-from echodistill.answering.journal import Item
 from echodistill.audio.distortions.recipe import Distortion, defaults
 from echodistill.audio.distortions.render import render
 from echodistill.datasets.store import Corpus
+from echodistill.inference.answer_grid import answer_both, base_and_student
+from echodistill.inference.resumable import Item
 from echodistill.models.audio_llm import Prompt
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Question
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
 
 
 def answer_distorted(
-    params: Params, base_out: Path, student_out: Path, corpus_folder: Path, base_folder: Path, student_folder: Path
+    params: Params,
+    base_out: Path,
+    student_out: Path,
+    corpus_folder: Path,
+    base_folder: Path,
+    student_folder: Path,
 ) -> None:
     """Write the answers (parquet), with the distortion's name as the kind of noise and no SNR."""
     one_thread()
-    facts, heard = {"seed": params.seed}, {"corpus": corpus_folder}
-    base, student = base_and_student("answer_distorted", facts, heard, (base_folder, base_out), (student_folder, student_out))
+    facts, inputs = {"seed": params.seed}, {"corpus": corpus_folder}
+    base, student = base_and_student(
+        "answer_distorted", facts, inputs, (base_folder, base_out), (student_folder, student_out)
+    )
     corpus = Corpus(corpus_folder)
     items = [
         Item(
-            f"{question.clip_id}/{one.name}", question.question_id, one.name, None, partial(_prompt, corpus, question, one, params.seed)
+            f"{question.clip_id}/{one.name}",
+            question.question_id,
+            one.name,
+            None,
+            partial(_prompt, corpus, question, one, params.seed),
         )
         for one in defaults()
         for question in corpus.questions_of("test")

@@ -1,17 +1,19 @@
-"""Stage ``base``: the model to make robust. ``nano`` is built and pre-trained here; any other is pointed to."""
+"""Stage ``base``: the model to make robust. ``nano`` is built and pre-trained here; any other is
+pointed to.
+"""
 
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypedDict
 
-from echodistill.answering.clean import clean_score, splits_to_judge_on
 from echodistill.atomic import atomic_path
 from echodistill.checksums import write_checksums
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluating import NANO, NANO_NEEDS_CLIPS
 from echodistill.evaluation.skill import Skill, in_words
+from echodistill.inference.clean import clean_score, splits_to_judge_on
 from echodistill.models import nano
 from echodistill.models.audio_llm import AudioLLM, load, local_folder
 from echodistill.models.control_tokens import check_questions
@@ -19,17 +21,22 @@ from echodistill.models.faults import number_fault
 from echodistill.models.layout import FACTS, POINTER, file_hashes, revision_of
 from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import corpus_limit
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.storage.client import checked_place
 from echodistill.storage.place import Place
 from echodistill.training.bar import ProgressBar
-from echodistill.training.checkpoints import latest_complete, remove_checkpoints, remove_unusable, step_of
+from echodistill.training.checkpoints import (
+    latest_complete,
+    remove_checkpoints,
+    remove_unusable,
+    step_of,
+)
+from echodistill.training.distributed import processes
 from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
 from echodistill.training.metrics_log import MetricsLog, nowhere
 from echodistill.training.pretrain import pretrain
-from echodistill.training.ranks import processes
-from echodistill.training.remote_checkpoints import Run, mirrored
+from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.run_folder import fingerprint, run_folder
 
 SNAPSHOTS = "snapshots"
@@ -37,9 +44,13 @@ SNAPSHOTS = "snapshots"
 
 
 def base(params: Params, out: Path, corpus_folder: Path) -> None:
-    """Make the base folder ``out``: model files or a pointer, and ``base.json`` with what is known of the model."""
+    """Make the base folder ``out``: model files or a pointer, and ``base.json`` with what is known
+    of the model.
+    """
     if processes() > 1:
-        raise UserError(f"stage base works in one process, not in {processes()}: start it without a launcher")
+        raise UserError(
+            f"stage base works in one process, not in {processes()}: start it without a launcher"
+        )
     settings = params.base
     place = checked_place() if settings.model == NANO else None  # before any work
     corpus = Corpus(corpus_folder)
@@ -79,26 +90,37 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
     print(f"{settings.model}: {facts['parameters']:,} parameters; {in_words(skill)}")
 
 
-def _pretrained_nano(params: Params, corpus: Corpus, corpus_folder: Path, place: Place | None) -> tuple[AudioLLM, list[float], Path]:
+def _pretrained_nano(
+    params: Params, corpus: Corpus, corpus_folder: Path, place: Place | None
+) -> tuple[AudioLLM, list[float], Path]:
     settings = params.base.nano
     texts = []
     for question in corpus.questions_of("train"):
         texts += [question_text(question.question, question.choices), question.answer]
     window_s = params.corpus.max_duration_s
-    llm = nano.build(texts, window_s, settings.width, settings.encoder_layers, settings.decoder_layers, params.seed)
+    llm = nano.build(
+        texts,
+        window_s,
+        settings.width,
+        settings.encoder_layers,
+        settings.decoder_layers,
+        params.seed,
+    )
     check_questions(llm.tokenizer, corpus.questions.values())
     facts = {"base": params.base.model_dump(), "seed": params.seed, "window": window_s}
-    mark = fingerprint("base", facts, {"corpus": corpus_folder})
-    folder = run_folder("base", mark)
+    run_fingerprint = fingerprint("base", facts, {"corpus": corpus_folder})
+    folder = run_folder("base", run_fingerprint)
     log = folder / METRICS
-    with mirrored(place, Run("base", mark), folder, lambda: None) as remote:
+    with uploaded_checkpoints(place, Run("base", run_fingerprint), folder, lambda: None) as remote:
         remove_unusable(folder)
         resume = latest_complete(folder)
         trim_after(log, step_of(resume) if resume else 0)
         callbacks = [*remote, MetricsLog(log, nowhere), ProgressBar("base")]
         pretrain(llm, corpus, settings, params.seed, folder, lambda: callbacks)
     if number_fault(dict(llm.model.named_parameters())):
-        raise UserError("pre-training ended with weights that are no numbers: lower base.nano.learning_rate")
+        raise UserError(
+            "pre-training ended with weights that are no numbers: lower base.nano.learning_rate"
+        )
     return llm, [row["loss"] for row in read_metrics(log)], folder
 
 
@@ -114,17 +136,28 @@ class Pointer(TypedDict):
 
 
 def _pointer(name: str, trust_remote_code: bool) -> Pointer:
-    """Return what identifies a model that is not ours and was loaded. Raises ``UserError`` where the hub tells no commit."""
+    """Return what identifies a model that is not ours and was loaded. Raises ``UserError`` where
+    the hub tells no commit.
+    """
     folder = local_folder(name, None)
     if folder is None or not (Path(name).is_dir() or folder.parent.name == SNAPSHOTS):
-        raise UserError(f"base.model {name}: the hub tells no commit to pin: download it and give its folder")
+        raise UserError(
+            f"base.model {name}: the hub tells no commit to pin: download it and give its folder"
+        )
     files = file_hashes(folder)
     revision = revision_of(files) if Path(name).is_dir() else folder.name
-    return {"model": name, "trust_remote_code": trust_remote_code, "revision": revision, "files": files}
+    return {
+        "model": name,
+        "trust_remote_code": trust_remote_code,
+        "revision": revision,
+        "files": files,
+    }
 
 
 def _skill(llm: AudioLLM, corpus: Corpus, max_new_tokens: int, trained_here: bool) -> Skill:
-    """Measure the base on questions about clips of unseen groups and, where it was trained here, on its own."""
+    """Measure the base on questions about clips of unseen groups and, where it was trained here, on
+    its own.
+    """
     splits = splits_to_judge_on(corpus, trained_here)
     if not splits:
         return Skill()

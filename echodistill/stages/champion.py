@@ -1,25 +1,27 @@
 """Stage ``champion``: the registry's champion, as files that DVC can watch.
 
-It runs each time, since DVC cannot see that the alias moved. For one state of the registry it makes the same bytes, so that
-nothing behind it runs again; weights that are here already are not fetched again.
+It runs each time, since DVC cannot see that the alias moved. For one state of the registry it makes
+the same bytes, so that nothing behind it runs again; weights that are here already are not fetched
+again.
 """
 
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
-from echodistill.champion import identity_of, opponent_of
 from echodistill.champion_folder import ChampionFacts, is_whole, read_facts, write_facts
 from echodistill.errors import UserError
-from echodistill.params import Params
-from echodistill.registry import fetch_model
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
+from echodistill.tracking.champion import identity_of, opponent_of
+from echodistill.tracking.versions import fetch_model
 
 NONE = "no other student is champion of the registry"
 """The same before a first student is promoted and after it."""
 
 
 def champion(params: Params, out: Path, student: Path) -> None:
-    """Write the folder of the champion that ``student`` is held against to ``out``, or one that says that there is none.
+    """Write the folder of the champion that ``student`` is held against to ``out``, or one that
+    says that there is none.
 
     Raises ``UserError`` where MLflow cannot be asked.
     """
@@ -49,7 +51,11 @@ def _is_here(out: Path, wanted: ChampionFacts) -> bool:
         found = read_facts(out)
     except UserError:
         return False
-    return found.version == wanted.version and found.weights_sha256 == wanted.weights_sha256 and is_whole(out, found)
+    return (
+        found.version == wanted.version
+        and found.weights_sha256 == wanted.weights_sha256
+        and is_whole(out, found)
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from echodistill.evaluation.comparison import compare_systems
 from echodistill.evaluation.scores import score_answers
 from echodistill.evaluation.units import unit_of
 from echodistill.models.layout import read_run
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, read_rows
 from echodistill.report.curves import accuracy_curves, write_curve_points
 from echodistill.stages.entry import run_stage
@@ -27,7 +27,9 @@ def compare(
     student: Path,
     run: Path,
 ) -> None:
-    """Write ``metrics`` (JSON), ``points`` (CSV for ``dvc plots``) and ``picture`` (PNG, accuracy against SNR)."""
+    """Write ``metrics`` (JSON), ``points`` (CSV for ``dvc plots``) and ``picture`` (PNG, accuracy
+    against SNR).
+    """
     corpus = Corpus(corpus_folder)
     questions, units = corpus.questions, unit_of(corpus.clips.values())
     base_answers, student_answers = read_rows(base, Answer), read_rows(student, Answer)

@@ -1,4 +1,6 @@
-"""Stage ``corpus``: clips and questions from a source into shards and parquet. Bad rows are put aside with their reason."""
+"""Stage ``corpus``: clips and questions from a source into shards and parquet. Bad rows are put
+aside with their reason.
+"""
 
 import hashlib
 from contextlib import nullcontext
@@ -8,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
-from echodistill.datasets import benchmarks, builtin, folder, fsdd, own_test
+from echodistill.datasets import benchmarks, builtin, folder, fsdd, separate_test_source
 from echodistill.datasets.encoding import Encoded, Encoder, fetch, probe
 from echodistill.datasets.missing import lacks_audio
 from echodistill.datasets.origin import origin, shares
@@ -17,16 +19,17 @@ from echodistill.datasets.repeated import repeated_in_later_split, settled_split
 from echodistill.datasets.sources import SourceClip, SourceClips
 from echodistill.datasets.store import ShardWriter
 from echodistill.errors import UserError
-from echodistill.params import Params
-from echodistill.params_corpus import CorpusParams
+from echodistill.params.corpus import CorpusParams
+from echodistill.params.whole import Params
 from echodistill.progress import track
 from echodistill.records import SPLITS, Clip, Quarantined, Question, write_rows
-from echodistill.scale_out import Pays, Pool, Threads, open_pool
+from echodistill.scale_out import ClusterThreshold, Pool, Threads, open_pool
 from echodistill.stages.entry import run_stage
 from echodistill.workers import ordered_map
 
-# Decoders and the FLAC encoder let go of the interpreter: on a few cores threads do as well and send nothing between processes.
-LOCAL_CLUSTER = Pays(items=5_000, cores=8)
+# Decoders and the FLAC encoder let go of the interpreter: on a few cores threads do as well and
+# send nothing between processes.
+LOCAL_CLUSTER = ClusterThreshold(items=5_000, cores=8)
 REFUSED = Path(".echodistill/quarantined.txt")
 """All bad rows of a corpus that was not made for them."""
 SHOWN = 3
@@ -34,19 +37,28 @@ SHOWN = 3
 
 
 def corpus(params: Params, out: Path, address: str | None = None) -> None:
-    """Make the corpus folder ``out``. Raises ``UserError`` when too many rows are bad or a split is empty.
+    """Make the corpus folder ``out``. Raises ``UserError`` when too many rows are bad or a split is
+    empty.
 
-    Clips are decoded, judged, hashed and encoded on this machine's cores, or fetched here and the rest done on the Dask cluster at
-    ``address``.
+    Clips are decoded, judged, hashed and encoded on this machine's cores, or fetched here and the
+    rest done on the Dask cluster at ``address``.
     """
     settings = params.corpus
     speaks = "builtin" in (settings.source, settings.test.source)
     with builtin.Espeak() if speaks else nullcontext() as espeak:
         read = partial(_read, seed=params.seed, espeak=espeak)
-        found = read(settings) if settings.test.source is None else own_test.read_both(settings, read)
-        # the synthesiser's processes, one a core, are what builtin waits for: a local cluster would only take their time
+        found = (
+            read(settings)
+            if settings.test.source is None
+            else separate_test_source.read_both(settings, read)
+        )
+        # the synthesiser's processes, one a core, are what builtin waits for: a local cluster would
+        # only take their time
         count = 0 if speaks else len(found.clips)
-        with atomic_path(out) as temporary, open_pool(address, Threads(), count, LOCAL_CLUSTER, probe) as pool:
+        with (
+            atomic_path(out) as temporary,
+            open_pool(address, Threads(), count, LOCAL_CLUSTER, probe) as pool,
+        ):
             temporary.mkdir()
             _store(found, settings, temporary, pool)
 
@@ -72,15 +84,22 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) ->
     else:
         encoded = pool.map(encoder, ordered_map(fetch, found.clips), attrgetter("size"))
     with ShardWriter(out) as shards:
-        for source, result in track(zip(found.clips, encoded, strict=True), len(found.clips), "corpus", "clips"):
+        for source, result in track(
+            zip(found.clips, encoded, strict=True), len(found.clips), "corpus", "clips"
+        ):
             if isinstance(result, str):
                 quarantined += _put_aside(source, result, found, settings)
                 continue
             trimmed += result.trimmed
-            shard, offset = shards.add(f"{hashlib.sha256(source.clip_id.encode()).hexdigest()[:16]}.flac", result.content)
+            shard, offset = shards.add(
+                f"{hashlib.sha256(source.clip_id.encode()).hexdigest()[:16]}.flac", result.content
+            )
             stored.append((source, _row(source, found.splits[source.group], result, shard, offset)))
     if trimmed:
-        print(f"{trimmed} clips were longer than corpus.max_duration_s by up to corpus.trim_excess_s, and cut to it")
+        print(
+            f"{trimmed} clips were longer than corpus.max_duration_s by up to corpus.trim_excess_s,"
+            " and cut to it"
+        )
     rows = [row for _, row in stored]
     splits = settled_splits(found, rows, settings.test_groups)
     repeated = repeated_in_later_split(rows, splits)
@@ -90,10 +109,20 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) ->
         if source.clip_id in repeated
         for row in _put_aside(source, repeated[source.clip_id], found, settings)
     ]
-    kept = [(source, replace(row, split=splits[row.group])) for source, row in stored if source.clip_id not in repeated]
+    kept = [
+        (source, replace(row, split=splits[row.group]))
+        for source, row in stored
+        if source.clip_id not in repeated
+    ]
     questions = [
         Question(
-            asked.question_id, clip.clip_id, clip.split, asked.question, asked.choices, asked.answer, asked.choices.index(asked.answer)
+            asked.question_id,
+            clip.clip_id,
+            clip.split,
+            asked.question,
+            asked.choices,
+            asked.answer,
+            asked.choices.index(asked.answer),
         )
         for source, clip in kept
         for asked in source.questions
@@ -104,10 +133,15 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) ->
     write_rows(out / "questions.parquet", Question, questions)
 
 
-def _put_aside(source: SourceClip, reason: str, found: SourceClips, settings: CorpusParams) -> list[Quarantined]:
+def _put_aside(
+    source: SourceClip, reason: str, found: SourceClips, settings: CorpusParams
+) -> list[Quarantined]:
     """The rows about a clip that is left out."""
     name = origin(settings, found.splits[source.group] == "test")
-    return [Quarantined(f"{name}{source.source} (id {asked.question_id})", reason) for asked in source.questions]
+    return [
+        Quarantined(f"{name}{source.source} (id {asked.question_id})", reason)
+        for asked in source.questions
+    ]
 
 
 def _row(source: SourceClip, split: str, encoded: Encoded, shard: str, offset: int) -> Clip:
@@ -128,17 +162,22 @@ def _row(source: SourceClip, split: str, encoded: Encoded, shard: str, offset: i
     )
 
 
-def _judge(questions: list[Question], quarantined: list[Quarantined], settings: CorpusParams) -> None:
+def _judge(
+    questions: list[Question], quarantined: list[Quarantined], settings: CorpusParams
+) -> None:
     """Say what was put aside, and stop when it is too much of a source."""
     lacking = [row for row in quarantined if lacks_audio(row)]
     kinds = kinds_of(quarantined, SHOWN)
     # a missing recording is named in any case: what is not listed is not fetched again
-    for row in [*lacking, *(row for kind in kinds for row in kind.examples if not lacks_audio(row))]:
+    for row in [
+        *lacking,
+        *(row for kind in kinds for row in kind.examples if not lacks_audio(row)),
+    ]:
         print(f"quarantined {row.row}: {row.reason}")
     clips = {row.clip_id for row in questions}
     print(
-        f"{len(clips)} clips with {len(questions)} questions kept, {len(quarantined)} rows quarantined, "
-        f"{len(lacking)} of them for a missing recording"
+        f"{len(clips)} clips with {len(questions)} questions kept, {len(quarantined)} rows"
+        f" quarantined, {len(lacking)} of them for a missing recording"
     )
     for kind in kinds:
         print(f"  {kind.line}")
@@ -147,26 +186,38 @@ def _judge(questions: list[Question], quarantined: list[Quarantined], settings: 
     for share in shares(settings, splits, quarantined):
         if share.value > settings.max_quarantined_share:
             with atomic_path(REFUSED) as temporary:
-                temporary.write_text("".join(f"{row.row}: {row.reason}\n" for row in quarantined), encoding="utf-8")
+                temporary.write_text(
+                    "".join(f"{row.row}: {row.reason}\n" for row in quarantined), encoding="utf-8"
+                )
             reasons = "; ".join(kind.line for kind in kinds_of(share.quarantined, 0))
             raise UserError(
-                f"{share.bad} of {share.rows} rows of {share.source} are bad, more than corpus.max_quarantined_share = "
-                f"{settings.max_quarantined_share:g} allows: mend them, or allow more. {reasons}. {REFUSED} lists them all"
+                f"{share.bad} of {share.rows} rows of {share.source} are bad, more than"
+                f" corpus.max_quarantined_share = {settings.max_quarantined_share:g} allows: fix"
+                f" these rows, or allow more. {reasons}. {REFUSED} lists them all"
             )
     for split in settings.needed_splits:
         if split not in splits:
             cure = "give more groups (speakers), or change corpus.test_share or the split column"
             if split == "train":
-                cure += "; to evaluate a model on these rows and train nothing, say corpus.test_share=1"
+                cure += (
+                    "; to evaluate a model on these rows and train nothing, say corpus.test_share=1"
+                )
             raise UserError(
-                f"no clip is left in split {split}: {cure if settings.test.source is None else 'mend the quarantined rows'}"
+                f"no clip is left in split {split}:"
+                f" {cure if settings.test.source is None else 'fix the quarantined rows'}"
             )
     REFUSED.unlink(missing_ok=True)
     if "validation" not in splits and "train" in splits:
         judged = "decision" if "decision" in splits else "test"
-        print(f"no validation split: too few groups for corpus.validation_share, or none named; a nano is judged on the {judged} split")
+        print(
+            "no validation split: too few groups for corpus.validation_share, or none named; a"
+            f" nano is judged on the {judged} split"
+        )
     if "decision" not in splits and "train" in splits:
-        print("no decision split: too few groups for corpus.decision_share, or none named; no student can be promoted")
+        print(
+            "no decision split: too few groups for corpus.decision_share, or none named; no student"
+            " can be promoted"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Stage ``evaluate`` of an evaluation: the answers of the base, and of a student where there is one, to one table of figures."""
+"""Stage ``evaluate`` of an evaluation: the answers of the base, and of a student where there is
+one, to one table of figures.
+"""
 
 import json
 from pathlib import Path
@@ -6,14 +8,14 @@ from pathlib import Path
 from echodistill.atomic import atomic_path
 from echodistill.datasets.store import Corpus
 from echodistill.evaluated_student import is_absent, method_of
-from echodistill.evaluation.authors import scoring_of, with_authors
 from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.headline import curve_points, top_figures
+from echodistill.evaluation.official_scoring import scoring_of, with_authors
 from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.evaluation.units import unit_of
 from echodistill.mixes.sources import babble_split
-from echodistill.params import Params
-from echodistill.params_corpus import judged_on
+from echodistill.params.corpus import judged_on
+from echodistill.params.whole import Params
 from echodistill.records import Answer, read_rows
 from echodistill.report.points import write_points
 from echodistill.stages.entry import run_stage
@@ -39,7 +41,9 @@ def evaluate(
     base_rows = read_rows(base, Answer)
 
     def scored(rows: list[Answer]) -> Scored:
-        return with_authors(score_answers(rows, base_rows, questions, units), rows, questions, scoring)
+        return with_authors(
+            score_answers(rows, base_rows, questions, units), rows, questions, scoring
+        )
 
     systems = [System(BASE, (scored(base_rows),))]
     if not is_absent(student_folder):
@@ -60,13 +64,22 @@ def evaluate(
         table["scoring"] = scoring.as_dict()
     for path, content in ((out, table), (top, top_figures(table))):
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            temporary.write_text(
+                json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+            )
     write_points(curves, list(curve_points(table)))
 
 
 if __name__ == "__main__":
     run_stage(
         evaluate,
-        sections=("seed", "corpus.source", "corpus.manifest", "corpus.test", "compare", "evaluation"),
+        sections=(
+            "seed",
+            "corpus.source",
+            "corpus.manifest",
+            "corpus.test",
+            "compare",
+            "evaluation",
+        ),
         reads_folders=False,
     )

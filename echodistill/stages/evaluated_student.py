@@ -1,19 +1,22 @@
-"""Stage ``student`` of an evaluation: a copy of the student that parameters name, as files that DVC can watch.
+"""Stage ``student`` of an evaluation: a copy of the student that parameters name, as files that DVC
+can watch.
 
-It runs each time, since DVC does not watch the student's own folder. The same student gives the same bytes, so that nothing behind
-it runs again.
+It runs each time, since DVC does not watch the student's own folder. The same student gives the
+same bytes, so that nothing behind it runs again.
 """
 
 from pathlib import Path
 
 from echodistill.evaluated_student import copy_student, is_copy, write_none
 from echodistill.evaluating import check_student
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 
 
 def evaluated_student(params: Params, out: Path) -> None:
-    """Write the folder ``out``. Raises ``UserError`` where the named folder holds no trained student."""
+    """Write the folder ``out``. Raises ``UserError`` where the named folder holds no trained
+    student.
+    """
     if params.evaluation.student is None:
         write_none(out)
         print("evaluation.student names none: the base is evaluated by itself")

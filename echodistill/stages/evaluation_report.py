@@ -9,7 +9,7 @@ from echodistill.atomic import atomic_path
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.domains import by_domain
 from echodistill.evaluation.units import unit_of
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, Quarantined, read_rows
 from echodistill.report.evaluation_page import render_evaluation
 from echodistill.report.page import ReportPage
@@ -19,8 +19,18 @@ from echodistill.stages.entry import run_stage
 from echodistill.systems import BASE, STUDENT
 
 
-def evaluation_report(params: Params, out: Path, unreadable: Path, corpus_folder: Path, table: Path, base: Path, student: Path) -> None:
-    """Write the page ``out``, and to ``unreadable`` (CSV) all answers that name no choice: the page has room for some."""
+def evaluation_report(
+    params: Params,
+    out: Path,
+    unreadable: Path,
+    corpus_folder: Path,
+    table: Path,
+    base: Path,
+    student: Path,
+) -> None:
+    """Write the page ``out``, and to ``unreadable`` (CSV) all answers that name no choice: the page
+    has room for some.
+    """
     corpus = Corpus(corpus_folder)
     said = {(BASE, ""): read_rows(base, Answer), (STUDENT, ""): read_rows(student, Answer)}
     figures = json.loads(table.read_text(encoding="utf-8"))
@@ -28,7 +38,14 @@ def evaluation_report(params: Params, out: Path, unreadable: Path, corpus_folder
     limit = params.compare.headline_max_snr_db
     page = ReportPage(
         table=figures,
-        domains=by_domain(said[BASE, ""], corpus.questions, unit_of(corpus.clips.values()), limit, params.compare, params.seed),
+        domains=by_domain(
+            said[BASE, ""],
+            corpus.questions,
+            unit_of(corpus.clips.values()),
+            limit,
+            params.compare,
+            params.seed,
+        ),
         failures=failures,
         asked=sum(map(len, said.values())),
         quarantined=read_rows(corpus_folder / "quarantine.parquet", Quarantined),
@@ -43,13 +60,34 @@ def _facts(params: Params, table: Mapping[str, Any]) -> list[tuple[str, str]]:
     student = f"{table['student']} ({table['method']})" if table["student"] else "none"
     compare, snrs = params.compare, ", ".join(f"{snr:g}" for snr in params.mixes.snrs_db)
     return [
-        ("Test", f"{table['clips']} clips, {table['questions']} questions of {table['source']}; none of them is trained on here"),
+        (
+            "Test",
+            (
+                f"{table['clips']} clips, {table['questions']} questions of {table['source']}; none"
+                " of them is trained on here"
+            ),
+        ),
         ("Base", table["base"]),
         ("Student", student),
         ("Noise", f"{', '.join(params.mixes.kinds)}; {params.mixes.noise}"),
-        ("SNR", f"by full-clip mean powers; {snrs} dB; the headline is {compare.headline_max_snr_db:g} dB and less"),
-        ("Intervals", f"{100 * table['confidence']:g} % over {units_text(table)}; bootstrap of {compare.bootstrap_draws:,} draws"),
-        ("Answers", "greedy; exact match of the one choice an answer names; anything else is wrong"),
+        (
+            "SNR",
+            (
+                f"by full-clip mean powers; {snrs} dB; the headline is"
+                f" {compare.headline_max_snr_db:g} dB and less"
+            ),
+        ),
+        (
+            "Intervals",
+            (
+                f"{100 * table['confidence']:g} % over {units_text(table)}; bootstrap of"
+                f" {compare.bootstrap_draws:,} draws"
+            ),
+        ),
+        (
+            "Answers",
+            "greedy; exact match of the one choice an answer names; anything else is wrong",
+        ),
         ("Seed", str(params.seed)),
     ]
 

@@ -1,4 +1,6 @@
-"""Stage ``evidence`` of a comparison: the answers of all systems and seeds to one table of figures, intervals and tests."""
+"""Stage ``evidence`` of a comparison: the answers of all systems and seeds to one table of figures,
+intervals and tests.
+"""
 
 import json
 import math
@@ -8,18 +10,18 @@ from pathlib import Path
 
 from echodistill.atomic import atomic_path
 from echodistill.datasets.store import Corpus
-from echodistill.evaluation.authors import Scoring, scoring_of, with_authors
 from echodistill.evaluation.budget import budget_of
 from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.generalisation import distortion_table, level_table
 from echodistill.evaluation.headline import curve_points, seed_figures, top_figures
+from echodistill.evaluation.official_scoring import Scoring, scoring_of, with_authors
 from echodistill.evaluation.rotation import Fold, rotation_table
 from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.evaluation.units import unit_of
 from echodistill.mixes.folds import FIRST, held_out_kinds
 from echodistill.models.prompts import LETTERS
-from echodistill.params import Params
-from echodistill.params_corpus import judged_on
+from echodistill.params.corpus import judged_on
+from echodistill.params.whole import Params
 from echodistill.records import Answer, Question, read_rows
 from echodistill.report.points import write_points
 from echodistill.stages.entry import run_stage
@@ -29,7 +31,16 @@ from echodistill.training.metrics_file import METRICS, read_metrics
 TEXT, CONSTANT = "text", "constant"
 
 
-def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: Path, base: Path, answers: Path, models: Path) -> None:
+def evidence(
+    params: Params,
+    out: Path,
+    top: Path,
+    curves: Path,
+    corpus_folder: Path,
+    base: Path,
+    answers: Path,
+    models: Path,
+) -> None:
     """Write the table ``out`` (JSON), its top figures ``top`` (JSON) and its curves (CSV).
 
     ``answers`` and ``models`` have an entry for each system and seed, named as dvc.yaml names them.
@@ -41,26 +52,49 @@ def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: 
     scoring = _scoring(params)
 
     def scored(rows: list[Answer]) -> Scored:
-        return with_authors(score_answers(rows, base_rows, questions, units), rows, questions, scoring)
+        return with_authors(
+            score_answers(rows, base_rows, questions, units), rows, questions, scoring
+        )
 
     trained = [
-        System(name, tuple(scored(read_rows(answers / f"{name}-{seed}.parquet", Answer)) for seed in settings.seeds))
+        System(
+            name,
+            tuple(
+                scored(read_rows(answers / f"{name}-{seed}.parquet", Answer))
+                for seed in settings.seeds
+            ),
+        )
         for name in settings.trained
     ]
     floor = [
         System(TEXT, (scored(read_rows(answers / "text.parquet", Answer)),)),
         System(CONSTANT, (scored(list(_constant(base_rows, questions))),)),
     ]
-    table = table_of([System(BASE, (scored(base_rows),)), *floor, *trained], _pairs(settings.trained), params.compare, params.seed)
+    table = table_of(
+        [System(BASE, (scored(base_rows),)), *floor, *trained],
+        _pairs(settings.trained),
+        params.compare,
+        params.seed,
+    )
     table["unseen_kinds"] = sorted({row.noise_kind for row in base_rows} & set(params.mixes.unseen))
     if scoring:
         table["scoring"] = scoring.as_dict()
     if settings.denoisers:
         table["denoised"] = _denoised(params, scored, base_rows, answers)
-    of_base, of_ours = (read_rows(answers / f"distorted-{model}.parquet", Answer) for model in ("base", "student"))
-    table["distortions"] = distortion_table(of_base, of_ours, questions, units, params.compare, params.seed)
+    of_base, of_ours = (
+        read_rows(answers / f"distorted-{model}.parquet", Answer) for model in ("base", "student")
+    )
+    table["distortions"] = distortion_table(
+        of_base, of_ours, questions, units, params.compare, params.seed
+    )
     table["by_seed"] = {
-        system.name: dict(zip(map(str, settings.seeds), seed_figures(system, params.compare.headline_max_snr_db), strict=True))
+        system.name: dict(
+            zip(
+                map(str, settings.seeds),
+                seed_figures(system, params.compare.headline_max_snr_db),
+                strict=True,
+            )
+        )
         for system in trained
     }
     table["generalisation"] = _generalisation(params, base_rows, corpus, answers)
@@ -69,45 +103,76 @@ def evidence(params: Params, out: Path, top: Path, curves: Path, corpus_folder: 
     table["budget"] = {name: _budget(params, name, models) for name in settings.trained}
     for path, content in ((out, table), (top, top_figures(table))):
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            temporary.write_text(
+                json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+            )
     write_points(curves, list(curve_points(table)))
 
 
 def _budget(params: Params, name: str, models: Path) -> dict[str, float]:
-    trainings = [read_metrics(models / f"{name}-{seed}" / METRICS) for seed in params.comparison.seeds]
+    trainings = [
+        read_metrics(models / f"{name}-{seed}" / METRICS) for seed in params.comparison.seeds
+    ]
     return budget_of(trainings, params.train.prompts_per_step)
 
 
-def _generalisation(params: Params, base_rows: list[Answer], corpus: Corpus, answers: Path) -> dict[str, object]:
+def _generalisation(
+    params: Params, base_rows: list[Answer], corpus: Corpus, answers: Path
+) -> dict[str, object]:
     """Accuracy against SNR where training went, and where it did not."""
     questions, units = corpus.questions, unit_of(corpus.clips.values())
     # of the first seed, whose student answered the training's clips too
     ours = [read_rows(answers / f"{OURS}-{params.comparison.seeds[0]}.parquet", Answer)]
-    unheard, trained = set(params.mixes.unseen), params.mixes.train_snrs_db
+    unseen, trained = set(params.mixes.unseen), params.mixes.train_snrs_db
 
     def of_kinds(rows: list[Answer], wanted: bool) -> list[Answer]:
-        return [row for row in rows if row.snr_db is not None and (row.noise_kind in unheard) == wanted]
+        return [
+            row for row in rows if row.snr_db is not None and (row.noise_kind in unseen) == wanted
+        ]
 
-    heard_base, heard_student = (read_rows(answers / f"heard-{model}.parquet", Answer) for model in ("base", "student"))
+    train_mixes_base, train_mixes_student = (
+        read_rows(answers / f"train_mixes-{model}.parquet", Answer) for model in ("base", "student")
+    )
     parts = {
-        "trained_clips": ("Clips and voices of the training split, noises as in training", heard_base, [heard_student]),
-        "new_voices": ("New voices, noises as in training", of_kinds(base_rows, False), [of_kinds(rows, False) for rows in ours]),
-        "new_noises": ("New voices, noises never in training", of_kinds(base_rows, True), [of_kinds(rows, True) for rows in ours]),
+        "trained_clips": (
+            "Clips and voices of the training split, noises as in training",
+            train_mixes_base,
+            [train_mixes_student],
+        ),
+        "new_voices": (
+            "New voices, noises as in training",
+            of_kinds(base_rows, False),
+            [of_kinds(rows, False) for rows in ours],
+        ),
+        "new_noises": (
+            "New voices, noises never in training",
+            of_kinds(base_rows, True),
+            [of_kinds(rows, True) for rows in ours],
+        ),
     }
     return {
-        name: level_table(says, of_base, of_ours, questions, units, trained, params.compare, params.seed)
-        for name, (says, of_base, of_ours) in parts.items()
+        name: level_table(
+            label, of_base, of_ours, questions, units, trained, params.compare, params.seed
+        )
+        for name, (label, of_base, of_ours) in parts.items()
         if of_base
     }
 
 
-def _rotation(params: Params, scored: Callable[[list[Answer]], Scored], base_rows: list[Answer], answers: Path) -> dict[str, object]:
-    """Return what it costs not to have trained with a kind of noise; the first fold is the first seed's student."""
+def _rotation(
+    params: Params, scored: Callable[[list[Answer]], Scored], base_rows: list[Answer], answers: Path
+) -> dict[str, object]:
+    """Return what it costs not to have trained with a kind of noise; the first fold is the first
+    seed's student.
+    """
     settings, first = params.comparison, params.comparison.seeds[0]
     names = {FIRST: f"{OURS}-{first}"} | {fold: fold_run(fold, first) for fold in settings.folds}
     count = len(names)
     folds = [
-        Fold(held_out_kinds(params.mixes, fold, count), scored(read_rows(answers / f"{name}.parquet", Answer)))
+        Fold(
+            held_out_kinds(params.mixes, fold, count),
+            scored(read_rows(answers / f"{name}.parquet", Answer)),
+        )
         for fold, name in names.items()
     ]
     held_out: dict[str, object] = {"held_out": [list(fold.held_out) for fold in folds]}
@@ -117,7 +182,9 @@ def _rotation(params: Params, scored: Callable[[list[Answer]], Scored], base_row
 def _scoring(params: Params) -> Scoring | None:
     """Of the source that the test's rows are from."""
     corpus = params.corpus
-    return scoring_of(judged_on(corpus), corpus.test.manifest if corpus.test.source else corpus.manifest)
+    return scoring_of(
+        judged_on(corpus), corpus.test.manifest if corpus.test.source else corpus.manifest
+    )
 
 
 def _pairs(systems: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -126,22 +193,41 @@ def _pairs(systems: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _constant(base_rows: list[Answer], questions: dict[str, Question]) -> Iterator[Answer]:
-    """A system that always names the first choice, as prompts letter it: always consistent, so its GSR is 1, without any audio."""
+    """A system that always names the first choice, as prompts letter it: always consistent, so its
+    GSR is 1, without any audio.
+    """
     for row in base_rows:
         choices = questions[row.question_id].choices
         scores = tuple(0.0 if index == 0 else -math.inf for index in range(len(choices)))
-        yield replace(row, response=f"{LETTERS[0]}. {choices[0]}", choice_log_probs=scores, choice_tokens=(1,) * len(choices))
+        yield replace(
+            row,
+            response=f"{LETTERS[0]}. {choices[0]}",
+            choice_log_probs=scores,
+            choice_tokens=(1,) * len(choices),
+        )
 
 
-def _denoised(params: Params, scored: Callable[[list[Answer]], Scored], base_rows: list[Answer], answers: Path) -> dict[str, object]:
-    """Denoisers in front of the base and of our first seed's student, beside both without, on the rows that denoisers answer."""
+def _denoised(
+    params: Params, scored: Callable[[list[Answer]], Scored], base_rows: list[Answer], answers: Path
+) -> dict[str, object]:
+    """Denoisers in front of the base and of our first seed's student, beside both without, on the
+    rows that denoisers answer.
+    """
     first = f"{OURS}-{params.comparison.seeds[0]}"
-    rows = {f"{name} + {model}": f"{name}-{model}" for name in params.comparison.denoisers for model in ("base", "student")}
+    rows = {
+        f"{name} + {model}": f"{name}-{model}"
+        for name in params.comparison.denoisers
+        for model in ("base", "student")
+    }
     read = {name: read_rows(answers / f"{file}.parquet", Answer) for name, file in rows.items()}
     kept = {(row.question_id, row.mix_id) for row in next(iter(read.values()))}
     read |= {
         BASE: [row for row in base_rows if (row.question_id, row.mix_id) in kept],
-        OURS: [row for row in read_rows(answers / f"{first}.parquet", Answer) if (row.question_id, row.mix_id) in kept],
+        OURS: [
+            row
+            for row in read_rows(answers / f"{first}.parquet", Answer)
+            if (row.question_id, row.mix_id) in kept
+        ],
     }
     systems = [System(name, (scored(found),)) for name, found in read.items()]
     pairs = [(name, BASE if name.endswith("base") else OURS) for name in rows] + [(OURS, BASE)]

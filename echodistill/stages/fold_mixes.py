@@ -1,4 +1,6 @@
-"""Stage ``fold_mixes`` of a comparison: the training mixes of one fold of the rotation over held-out kinds of noise."""
+"""Stage ``fold_mixes`` of a comparison: the training mixes of one fold of the rotation over
+held-out kinds of noise.
+"""
 
 from itertools import chain
 from pathlib import Path
@@ -10,19 +12,23 @@ from echodistill.mixes.drawing import Drawer
 from echodistill.mixes.folds import FIRST, held_out_kinds, with_held_out
 from echodistill.mixes.noise_settings import noise_settings, write_noise
 from echodistill.mixes.sources import sources_of
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import write_rows
 from echodistill.stages.entry import run_stage
 
 
 def fold_mixes(params: Params, fold: int, out: Path, corpus_folder: Path) -> None:
-    """Write ``mixes.parquet`` and ``noise.json`` in ``out``: training mixes alone, since the test is the same for every fold."""
+    """Write ``mixes.parquet`` and ``noise.json`` in ``out``: training mixes alone, since the test
+    is the same for every fold.
+    """
     kinds = held_out_kinds(params.mixes, fold, FIRST + len(params.comparison.folds))
     settings = with_held_out(params.mixes, kinds)
     corpus = Corpus(corpus_folder)
     noise = noise_settings(params.seed, settings)
     drawer = Drawer(params.seed, settings, sources_of(corpus, noise))
-    rows = list(chain.from_iterable(drawer((clip.clip_id, "train")) for clip in corpus.clips_of("train")))
+    rows = list(
+        chain.from_iterable(drawer((clip.clip_id, "train")) for clip in corpus.clips_of("train"))
+    )
     with atomic_path(out) as temporary:
         temporary.mkdir()
         write_noise(temporary, noise)

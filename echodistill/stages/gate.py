@@ -1,4 +1,6 @@
-"""Stage ``gate@ARTIFACT``: may others build on this artifact? Whoever depends on it depends on its verdict too."""
+"""Stage ``gate@ARTIFACT``: may others build on this artifact? Whoever depends on it depends on its
+verdict too.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,17 +18,27 @@ from echodistill.gates.mixes import mixes_checks, mixes_notes
 from echodistill.gates.promotion import promotion_checks
 from echodistill.gates.references import references_checks
 from echodistill.gates.student import student_checks
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.quality import open_gate
 from echodistill.stages.entry import run_stage
 
 
 def gate(params: Params, artifact: str, verdict: Path, *paths: Path) -> None:
-    """Judge ``artifact``; raises ``UserError`` where it does not pass. See ``quality.open_gate``."""
-    verdict.unlink(missing_ok=True)  # one of before must not stand where an artifact cannot even be read
+    """Judge ``artifact``; raises ``UserError`` where it does not pass. See
+    ``quality.open_gate``.
+    """
+    # one of before must not stand where an artifact cannot even be read
+    verdict.unlink(missing_ok=True)
     if paths[0].is_dir():
         verify_checksums(paths[0], "delete it and run `echodistill run`", required=False)
-    open_gate(artifact, paths[0], _checks(params, artifact, paths), verdict, _notes(params, artifact, paths), told=artifact == "corpus")
+    open_gate(
+        artifact,
+        paths[0],
+        _checks(params, artifact, paths),
+        verdict,
+        _notes(params, artifact, paths),
+        told=artifact == "corpus",
+    )
 
 
 def _notes(params: Params, artifact: str, paths: Sequence[Path]) -> list[str]:
@@ -41,7 +53,9 @@ def _notes(params: Params, artifact: str, paths: Sequence[Path]) -> list[str]:
 
 
 def _checks(params: Params, artifact: str, paths: Sequence[Path]) -> list[Expect]:
-    """Of ``answers_base`` and ``answers_student_decision`` the first word says what they are, and the last one the split."""
+    """Of ``answers_base`` and ``answers_student_decision`` the first word says what they are, and
+    the last one the split.
+    """
     kind, _, rest = artifact.partition("_")
     split = "decision" if rest.endswith("decision") else "test"
     match kind, paths:

@@ -6,7 +6,7 @@ from typing import Literal
 from echodistill.errors import UserError
 from echodistill.gates.compared import compared_answers_checks, students_checks, table_checks
 from echodistill.gates.expect import Expect
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.quality import open_gate
 from echodistill.stages.entry import run_stage
 
@@ -14,7 +14,9 @@ Part = Literal["students", "answers", "table"]
 
 
 def gate_compared(params: Params, part: Part, verdict: Path, *paths: Path) -> None:
-    """Judge the students, the answers or the table; raises ``UserError`` where they do not pass. See ``quality.open_gate``."""
+    """Judge the students, the answers or the table; raises ``UserError`` where they do not pass.
+    See ``quality.open_gate``.
+    """
     verdict.unlink(missing_ok=True)
     open_gate(f"compared_{part}", paths[0], _checks(params, part, *paths), verdict)
 
@@ -32,4 +34,7 @@ def _checks(params: Params, part: Part, path: Path, *against: Path) -> list[Expe
 
 
 if __name__ == "__main__":
-    run_stage(gate_compared, sections=("seed", "comparison", "compare.headline_max_snr_db", "gates.max_truncated_share"))
+    run_stage(
+        gate_compared,
+        sections=("seed", "comparison", "compare.headline_max_snr_db", "gates.max_truncated_share"),
+    )

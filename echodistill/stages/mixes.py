@@ -1,4 +1,6 @@
-"""Stage ``mixes``: draw the noise recipes of every split, check each by rendering it once, and lay out the grids."""
+"""Stage ``mixes``: draw the noise recipes of every split, check each by rendering it once, and lay
+out the grids.
+"""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -10,23 +12,24 @@ from echodistill.audio.kinds import CROWD
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
-from echodistill.mixes.checking import FileChecker, Packer, check, probe
+from echodistill.mixes.checking import FileChecker, RenderTaskBuilder, check, probe
 from echodistill.mixes.drawing import Drawer
 from echodistill.mixes.noise_settings import noise_settings, write_noise
 from echodistill.mixes.sources import sources_of
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.progress import track
 from echodistill.records import GRIDS, SPLITS, GridRow, MixCheck, Question, write_rows
-from echodistill.scale_out import Pays, Serial, open_pool
+from echodistill.scale_out import ClusterThreshold, Serial, open_pool
 from echodistill.stages.entry import run_stage
 
-# 6,000 mixes are ten seconds of work on one core. Each process decodes the clips anew: two of them win little, and lose on a busy
-# machine (benchmarks/README.md).
-LOCAL_CLUSTER = Pays(items=6_000, cores=4)
+# 6,000 mixes are ten seconds of work on one core. Each process decodes the clips anew: two of them
+# win little, and lose on a busy machine (benchmarks/README.md).
+LOCAL_CLUSTER = ClusterThreshold(items=6_000, cores=4)
 
 
 def mixes(params: Params, out: Path, corpus_folder: Path, address: str | None = None) -> None:
-    """Make ``mixes.parquet`` (recipes), ``checks.parquet`` (what rendering gave), ``noise.json`` and the grids of ``GRIDS`` in ``out``.
+    """Make ``mixes.parquet`` (recipes), ``checks.parquet`` (what rendering gave), ``noise.json``
+    and the grids of ``GRIDS`` in ``out``.
 
     Mixes are drawn and checked on this machine's cores, or on the Dask cluster at ``address``.
     """
@@ -38,13 +41,15 @@ def mixes(params: Params, out: Path, corpus_folder: Path, address: str | None = 
         print("mixes: the corpus is a test alone, so a crowd is made of test clips of other groups")
     drawer = Drawer(params.seed, settings, sources)
     clips = [(clip.clip_id, split) for split in SPLITS for clip in corpus.clips_of(split)]
-    with open_pool(address, Serial(), sum(drawer.count(split) for _, split in clips), LOCAL_CLUSTER, probe) as pool:
+    with open_pool(
+        address, Serial(), sum(drawer.count(split) for _, split in clips), LOCAL_CLUSTER, probe
+    ) as pool:
         rows = list(chain.from_iterable(pool.map(drawer, clips)))
         if pool.shares_files:
             checked = pool.map(FileChecker(corpus_folder, noise.recorded), rows)
         else:
-            packer = Packer(corpus, NoiseLibrary(corpus.waveform, noise.recorded))
-            checked = pool.map(check, map(packer, rows), attrgetter("size"))
+            build_task = RenderTaskBuilder(corpus, NoiseLibrary(corpus.waveform, noise.recorded))
+            checked = pool.map(check, map(build_task, rows), attrgetter("size"))
         checks = list(track(checked, len(rows), "mixes", "mixes"))
     with atomic_path(out) as temporary:
         temporary.mkdir()
@@ -62,7 +67,10 @@ def grid_rows(corpus: Corpus, rows: list[Mix], split: str) -> Iterator[GridRow]:
         questions.setdefault(question.clip_id, []).append(question)
     for mix in rows:
         if mix.split == split:
-            yield from (GridRow(mix.mix_id, question.question_id) for question in questions.get(mix.clip_id, []))
+            yield from (
+                GridRow(mix.mix_id, question.question_id)
+                for question in questions.get(mix.clip_id, [])
+            )
 
 
 if __name__ == "__main__":

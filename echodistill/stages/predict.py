@@ -1,16 +1,18 @@
-"""Stage ``predict@SYSTEM``: greedy answers of the base or the student to every question of a split, clean and in noise."""
+"""Stage ``predict@SYSTEM``: greedy answers of the base or the student to every question of a split,
+clean and in noise.
+"""
 
 from pathlib import Path
 from typing import Literal
 
-from echodistill.answering.grid import answer_grid, grid_items
 from echodistill.datasets.store import Corpus
 from echodistill.evaluated_student import is_absent
+from echodistill.inference.answer_grid import answer_grid, grid_items
 from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base, open_model
 from echodistill.models.response_limit import corpus_limit
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, write_rows
 from echodistill.stages.entry import run_stage
 from echodistill.training.run_folder import fingerprint
@@ -29,18 +31,26 @@ def predict(
     base_folder: Path,
     model_folder: Path,
 ) -> None:
-    """Write the answers of ``system`` to ``out`` (parquet). ``model_folder`` is the base folder again for the base."""
+    """Write the answers of ``system`` to ``out`` (parquet). ``model_folder`` is the base folder
+    again for the base.
+    """
     corpus = Corpus(corpus_folder)
     items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), split=split)
-    if not items or is_absent(model_folder):  # a source without a decision split, or no student: no model need be opened
+    # a source without a decision split, or no student: no model need be opened
+    if not items or is_absent(model_folder):
         write_rows(out, Answer, [])
         return
-    inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "base": base_folder, "model": model_folder}
+    inputs = {
+        "corpus": corpus_folder,
+        "mixes": mixes_folder,
+        "base": base_folder,
+        "model": model_folder,
+    }
     llm = _open(system, base_folder, model_folder)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     print(f"responses have at most {limit} tokens")
-    mark = fingerprint("predict", {"max_new_tokens": limit, "split": split}, inputs)
-    answer_grid(out, f"predict {system} {split}", mark, llm, items, limit)
+    run_fingerprint = fingerprint("predict", {"max_new_tokens": limit, "split": split}, inputs)
+    answer_grid(out, f"predict {system} {split}", run_fingerprint, llm, items, limit)
 
 
 def _open(system: Which, base_folder: Path, model_folder: Path) -> AudioLLM:

@@ -1,27 +1,33 @@
-"""Stage ``predict_champion``: greedy answers of the registry's champion to the decision split, clean and in noise."""
+"""Stage ``predict_champion``: greedy answers of the registry's champion to the decision split,
+clean and in noise.
+"""
 
 from pathlib import Path
 
-from echodistill.answering.grid import answer_grid, grid_items
 from echodistill.atomic import atomic_path
 from echodistill.champion_answers import ANSWERS, ChampionStatus, write_status, write_unanswered
 from echodistill.champion_folder import BASE, STUDENT, is_whole, read_facts
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.inference.answer_grid import answer_grid, grid_items
 from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_model
 from echodistill.models.response_limit import corpus_limit
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.training.run_folder import fingerprint
 
 
-def predict_champion(params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, champion: Path) -> None:
-    """Write the champion's answers to the folder ``out``; none, and the reason, where there is no champion.
+def predict_champion(
+    params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, champion: Path
+) -> None:
+    """Write the champion's answers to the folder ``out``; none, and the reason, where there is no
+    champion.
 
-    A champion that cannot be opened, or whose window is too short for the clips, is no reason to stop, for then no
-    other student could ever be entered: that is said in ``out``, and the decision is negative for it.
+    A champion that cannot be opened, or whose window is too short for the clips, is no reason to
+    stop, for then no other student could ever be entered: that is said in ``out``, and the decision
+    is negative for it.
     """
     facts = read_facts(champion)
     if facts.version is None or facts.reason:
@@ -29,7 +35,10 @@ def predict_champion(params: Params, out: Path, corpus_folder: Path, mixes_folde
         print(f"no champion answers: {facts.reason}")
         return
     if not is_whole(champion, facts):
-        raise UserError(f"{champion} is damaged (files changed since they were fetched): delete it and run `echodistill run`")
+        raise UserError(
+            f"{champion} is damaged (files changed since they were fetched): delete it and run"
+            " `echodistill run`"
+        )
     corpus = Corpus(corpus_folder)
     items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), split="decision")
     inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "champion": champion}
@@ -42,25 +51,33 @@ def predict_champion(params: Params, out: Path, corpus_folder: Path, mixes_folde
         llm = _open(champion / STUDENT, base, longest_s)
     except UserError as error:
         cure = "Once it can: `dvc repro --force predict_champion`"
-        status = ChampionStatus(facts.version, f"version {facts.version} cannot answer: {error}. {cure}")
+        status = ChampionStatus(
+            facts.version, f"version {facts.version} cannot answer: {error}. {cure}"
+        )
         write_unanswered(out, status)
         print(f"no champion answers: {status.reason}")
         return
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     print(f"responses have at most {limit} tokens")
-    mark = fingerprint("predict_champion", {"max_new_tokens": limit}, inputs)
+    run_fingerprint = fingerprint("predict_champion", {"max_new_tokens": limit}, inputs)
     with atomic_path(out) as temporary:
         temporary.mkdir()
-        answer_grid(temporary / ANSWERS, "predict champion decision", mark, llm, items, limit)
+        answer_grid(
+            temporary / ANSWERS, "predict champion decision", run_fingerprint, llm, items, limit
+        )
         write_status(temporary, ChampionStatus(facts.version))
 
 
 def _open(student: Path, base: Path | None, longest_s: float) -> AudioLLM:
-    """Open the champion. Raises ``UserError`` where that cannot be done, or where its window is too short for the clips."""
+    """Open the champion. Raises ``UserError`` where that cannot be done, or where its window is too
+    short for the clips.
+    """
     llm = open_model(student, base)
     window_s = llm.family.window_s(llm.processor)
     if longest_s > window_s:
-        raise UserError(f"its window is {window_s:g} s, and the longest decision clip {longest_s:.1f} s")
+        raise UserError(
+            f"its window is {window_s:g} s, and the longest decision clip {longest_s:.1f} s"
+        )
     return llm
 
 

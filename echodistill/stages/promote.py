@@ -18,28 +18,40 @@ from echodistill.evaluation.decision import Differences, decision_size, paired_d
 from echodistill.evaluation.explained import Faults, explain, next_steps
 from echodistill.evaluation.skill import skill_of
 from echodistill.evaluation.units import unit_of
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, Question, read_rows
 from echodistill.report.sentences import decision_lines
 from echodistill.stages.entry import run_stage
 
 
 def promote(
-    params: Params, out: Path, corpus_folder: Path, base_answers: Path, student_answers: Path, champion: Path, base_facts: Path
+    params: Params,
+    out: Path,
+    corpus_folder: Path,
+    base_answers: Path,
+    student_answers: Path,
+    champion: Path,
+    base_facts: Path,
 ) -> None:
-    """Write the decision to ``out``. A negative decision is a result, not a failure, and says what may lie behind it.
+    """Write the decision to ``out``. A negative decision is a result, not a failure, and says what
+    may lie behind it.
 
-    ``champion`` is the folder of the champion's answers, which says too whether there is one; ``base_facts`` is ``base.json``.
+    ``champion`` is the folder of the champion's answers, which says too whether there is one;
+    ``base_facts`` is ``base.json``.
     """
     corpus, status = Corpus(corpus_folder), read_status(champion)
-    base, student, of_champion = (read_rows(path, Answer) for path in (base_answers, student_answers, champion / ANSWERS))
+    base, student, of_champion = (
+        read_rows(path, Answer) for path in (base_answers, student_answers, champion / ANSWERS)
+    )
     units = unit_of(corpus.clips.values())
     size = decision_size(student, corpus.questions, units)
     opponents: dict[Opponent, list[Answer]] = {"base": base} if size.clips else {}
     if size.clips and status.has_answered:
         opponents["champion"] = of_champion
     differences: dict[Opponent, Differences] = {
-        name: paired_differences(student, answers, corpus.questions, units, params.compare, params.seed)
+        name: paired_differences(
+            student, answers, corpus.questions, units, params.compare, params.seed
+        )
         for name, answers in opponents.items()
     }
     judged = judge(differences, params.promote.clean_acc_margin)
@@ -65,20 +77,26 @@ def promote(
         "remarks": notes,
         **({"next": to_try} if to_try else {}),
         "inputs_sha256": {
-            path.relative_to(student_answers.parent).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            path.relative_to(student_answers.parent).as_posix(): hashlib.sha256(
+                path.read_bytes()
+            ).hexdigest()
             for path in (base_answers, student_answers, champion / ANSWERS, champion / STATUS)
         },
     }
     with atomic_path(out) as temporary:
         temporary.write_text(json.dumps(decision, indent=1) + "\n", encoding="utf-8")
-    against = f"champion version {status.version}" if status.version else f"no champion ({status.reason})"
+    against = (
+        f"champion version {status.version}" if status.version else f"no champion ({status.reason})"
+    )
     print(f"decided on {size.clips} clips of {size.groups} groups, against the base and {against}")
     for line in decision_lines(decision):
         print(line)
 
 
 def _faults(answers: Sequence[Answer], questions: Mapping[str, Question]) -> Faults:
-    unparsed = sum(parse_choice(row.response, questions[row.question_id].choices) is None for row in answers)
+    unparsed = sum(
+        parse_choice(row.response, questions[row.question_id].choices) is None for row in answers
+    )
     return Faults(sum(row.truncated for row in answers) / len(answers), unparsed / len(answers))
 
 

@@ -1,15 +1,25 @@
-"""Stage ``references``: what the clean-hearing teacher answers to every training question."""
+"""Stage ``references``: what the teacher, given the clean clip, answers to every training
+question.
+"""
 
 from pathlib import Path
 
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.teacher.folder import make_references
 
 
 def references(params: Params, out: Path, corpus_folder: Path, base_folder: Path) -> None:
     """Make ``references.parquet`` and ``distributions.safetensors`` in ``out``."""
-    make_references(out, params.references, params.generation, params.references.hears, params.seed, corpus_folder, base_folder)
+    make_references(
+        out,
+        params.references,
+        params.generation,
+        params.references.view,
+        params.seed,
+        corpus_folder,
+        base_folder,
+    )
 
 
 if __name__ == "__main__":

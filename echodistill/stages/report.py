@@ -12,11 +12,11 @@ from echodistill.datasets.store import Corpus
 from echodistill.evaluation.domains import by_domain
 from echodistill.evaluation.units import unit_of
 from echodistill.mixes.noise_settings import open_noise
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.records import Answer, Quarantined, read_rows
+from echodistill.report.audio_examples import draw_examples
 from echodistill.report.comparison_table import over
-from echodistill.report.listening import examples
-from echodistill.report.page import Heard, Page, render
+from echodistill.report.page import AudioExample, Page, render
 from echodistill.report.unreadable import failures_in, write_failures
 from echodistill.stages.entry import run_stage
 from echodistill.systems import BASE, OURS
@@ -37,7 +37,8 @@ def report(
     answers: Path,
     models: Path,
 ) -> None:
-    """Write the page ``out``, and to ``unreadable`` (CSV) all answers that name no choice: the page has room for some.
+    """Write the page ``out``, and to ``unreadable`` (CSV) all answers that name no choice: the page
+    has room for some.
 
     ``answers`` and ``models`` have an entry for each system and seed, named as dvc.yaml names them.
     """
@@ -46,19 +47,34 @@ def report(
     noise = open_noise(mixes_folder, corpus)
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     said = {BASE: read_rows(base, Answer)}
-    said |= {name: read_rows(answers / f"{name}-{settings.seeds[0]}.parquet", Answer) for name in settings.trained}
-    heard = []
-    for one in examples(said[BASE], said[OURS], corpus.questions, limit, params.seed, EXAMPLES):
+    said |= {
+        name: read_rows(answers / f"{name}-{settings.seeds[0]}.parquet", Answer)
+        for name in settings.trained
+    }
+    audio_examples = []
+    for one in draw_examples(
+        said[BASE], said[OURS], corpus.questions, limit, params.seed, EXAMPLES
+    ):
         rendered = noise.render(mixes[one.mix_id], corpus.waveform(one.question.clip_id))
-        heard.append(Heard(one, rendered.clean, rendered.noisy))
+        audio_examples.append(AudioExample(one, rendered.clean, rendered.noisy))
     runs = {name: models / f"{name}-{settings.seeds[0]}" for name in settings.trained}
-    every = {(BASE, ""): said[BASE]} | {who: read_rows(answers / f"{stem}.parquet", Answer) for stem, who in _answered(params).items()}
+    every = {(BASE, ""): said[BASE]} | {
+        who: read_rows(answers / f"{stem}.parquet", Answer)
+        for stem, who in _answered(params).items()
+    }
     failures = failures_in(every, corpus.questions)
     figures = json.loads(table.read_text(encoding="utf-8"))
     page = Page(
         table=figures,
-        heard=heard,
-        domains=by_domain(said[OURS], corpus.questions, unit_of(corpus.clips.values()), limit, params.compare, params.seed),
+        audio_examples=audio_examples,
+        domains=by_domain(
+            said[OURS],
+            corpus.questions,
+            unit_of(corpus.clips.values()),
+            limit,
+            params.compare,
+            params.seed,
+        ),
         training={name: read_metrics(folder / "metrics.jsonl") for name, folder in runs.items()},
         failures=failures,
         asked=sum(len(rows) for rows in every.values()),
@@ -74,38 +90,80 @@ def _answered(params: Params) -> dict[str, tuple[str, str]]:
     """Every file of answers by its name, as system and seed."""
     settings = params.comparison
     first = str(settings.seeds[0])
-    found: dict[str, tuple[str, str]] = {f"{name}-{seed}": (name, str(seed)) for name in settings.trained for seed in settings.seeds}
+    found: dict[str, tuple[str, str]] = {
+        f"{name}-{seed}": (name, str(seed)) for name in settings.trained for seed in settings.seeds
+    }
     found["text"] = ("text", first)
-    for front in (*settings.denoisers, "distorted", "heard"):
-        found |= {f"{front}-base": (f"{front} + base", ""), f"{front}-student": (f"{front} + {OURS}", first)}
+    for front in (*settings.denoisers, "distorted", "train_mixes"):
+        found |= {
+            f"{front}-base": (f"{front} + base", ""),
+            f"{front}-student": (f"{front} + {OURS}", first),
+        }
     return found
 
 
-def _facts(params: Params, corpus: Corpus, rows: list[Answer], table: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(
+    params: Params, corpus: Corpus, rows: list[Answer], table: Mapping[str, Any]
+) -> list[tuple[str, str]]:
     kinds = sorted({row.noise_kind for row in rows} - {CLEAN})
     unseen = [kind for kind in kinds if kind in params.mixes.unseen]
     train, compare, test = params.train, params.compare, corpus.clips_of("test")
     snrs = ", ".join(f"{snr:g}" for snr in params.mixes.snrs_db)
     seeds = ", ".join(map(str, params.comparison.seeds))
-    apart = "none of their groups was trained on" if not params.corpus.test.source else f"all from {params.corpus.test.source}"
+    apart = (
+        "none of their groups was trained on"
+        if not params.corpus.test.source
+        else f"all from {params.corpus.test.source}"
+    )
     return [
         ("Test", f"{len(test)} clips, {len(corpus.questions_of('test'))} questions; {apart}"),
-        ("Noise", f"{', '.join(kinds)}; not heard in training: {', '.join(unseen) or 'none'}"),
-        ("SNR", f"by full-clip mean powers; {snrs} dB; the headline is {compare.headline_max_snr_db:g} dB and less"),
+        ("Noise", f"{', '.join(kinds)}; not in training: {', '.join(unseen) or 'none'}"),
+        (
+            "SNR",
+            (
+                f"by full-clip mean powers; {snrs} dB; the headline is"
+                f" {compare.headline_max_snr_db:g} dB and less"
+            ),
+        ),
         (
             "Budget",
-            f"{train.steps} steps of {train.prompts_per_step} prompts; {train.rollouts} samples a prompt where a method samples",
+            (
+                f"{train.steps} steps of {train.prompts_per_step} prompts; {train.rollouts} samples"
+                " a prompt where a method samples"
+            ),
         ),
         ("Seeds", f"of training: {seeds}; of all else: {params.seed}"),
-        ("Intervals", f"{over(table)}; bootstrap of {compare.bootstrap_draws:,} draws, widened by Student's t"),
+        (
+            "Intervals",
+            (
+                f"{over(table)}; bootstrap of {compare.bootstrap_draws:,} draws, widened by"
+                " Student's t"
+            ),
+        ),
         (
             "Units",
-            "groups (speakers, voices, places) where clips have one, else clips; identical recordings count as one",
+            (
+                "groups (speakers, voices, places) where clips have one, else clips; identical"
+                " recordings count as one"
+            ),
         ),
-        ("Answers", "greedy; exact match of the one choice an answer names; anything else is wrong"),
-        ("Forced choice", "the offered text with the highest log-probability, its end token included; of equal ones the first"),
+        (
+            "Answers",
+            "greedy; exact match of the one choice an answer names; anything else is wrong",
+        ),
+        (
+            "Forced choice",
+            (
+                "the offered text with the highest log-probability, its end token included; of"
+                " equal ones the first"
+            ),
+        ),
     ]
 
 
 if __name__ == "__main__":
-    run_stage(report, sections=("seed", "corpus.test", "mixes", "train", "compare", "comparison"), reads_folders=False)
+    run_stage(
+        report,
+        sections=("seed", "corpus.test", "mixes", "train", "compare", "comparison"),
+        reads_folders=False,
+    )

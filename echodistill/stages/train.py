@@ -2,16 +2,31 @@
 
 from pathlib import Path
 
-from echodistill.params import Params
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
-from echodistill.training.student import Material, make_student
+from echodistill.training.student import StudentInputs, make_student
 
 
-def train(params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, base_folder: Path, references_folder: Path) -> None:
+def train(
+    params: Params,
+    out: Path,
+    corpus_folder: Path,
+    mixes_folder: Path,
+    base_folder: Path,
+    references_folder: Path,
+) -> None:
     """Make the student folder ``out``; ``training.student`` says what is in it."""
-    material = Material(corpus_folder, mixes_folder, base_folder, references_folder)
-    make_student(out, params.train, params.generation, params.seed, params.references.hears, params.seed, material)
+    inputs = StudentInputs(corpus_folder, mixes_folder, base_folder, references_folder)
+    make_student(
+        out,
+        params.train,
+        params.generation,
+        params.seed,
+        params.references.view,
+        params.seed,
+        inputs,
+    )
 
 
 if __name__ == "__main__":
-    run_stage(train, sections=("seed", "generation", "references.hears", "train"))
+    run_stage(train, sections=("seed", "generation", "references.view", "train"))

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from echodistill.errors import UserError
-from echodistill.params import Control, Params, System
+from echodistill.params.comparison import System
+from echodistill.params.references import Control
+from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.systems import SYSTEMS, settings_for
-from echodistill.training.student import Material, make_student
+from echodistill.training.student import StudentInputs, make_student
 
 
 def train_system(
@@ -19,13 +21,26 @@ def train_system(
     base_folder: Path,
     references_folder: Path,
 ) -> None:
-    """Make the student folder ``out``; ``references_folder`` has those of a teacher that hears what the system's does."""
-    if params.references.hears != "matched":
-        raise UserError("references.hears: a comparison needs `matched`, its controls have references of their own")
+    """Make the student folder ``out``; ``references_folder`` has those of a teacher with the
+    system's view.
+    """
+    if params.references.view != "clean":
+        raise UserError(
+            "references.view: a comparison needs `clean`, its controls have references of their own"
+        )
     system = SYSTEMS[name]
-    material = Material(corpus_folder, mixes_folder, base_folder, references_folder)
-    make_student(out, settings_for(system, params.train), params.generation, seed, system.hears, params.seed, material, True)
+    inputs = StudentInputs(corpus_folder, mixes_folder, base_folder, references_folder)
+    make_student(
+        out,
+        settings_for(system, params.train),
+        params.generation,
+        seed,
+        system.view,
+        params.seed,
+        inputs,
+        True,
+    )
 
 
 if __name__ == "__main__":
-    run_stage(train_system, sections=("seed", "generation", "references.hears", "train"))
+    run_stage(train_system, sections=("seed", "generation", "references.view", "train"))

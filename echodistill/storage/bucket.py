@@ -1,4 +1,6 @@
-"""Make the bucket everything is published to: ``python -m echodistill.storage.bucket`` with ``ECHODISTILL_S3`` set."""
+"""Make the bucket everything is published to: ``python -m echodistill.storage.bucket`` with
+``ECHODISTILL_S3`` set.
+"""
 
 import sys
 

@@ -36,16 +36,19 @@ class Store:
 
 
 def open_store(place: Place, attempts: int = ATTEMPTS, part_bytes: int = PART_BYTES) -> Store:
-    """Make the client; nothing is contacted. Credentials, region and profile come by boto3's standard chain.
+    """Make the client; nothing is contacted. Credentials, region and profile come by boto3's
+    standard chain.
 
-    Requests that fail by a 5xx, throttling, a timeout or a reset are sent again with jittered exponential waits.
+    Requests that fail by a 5xx, throttling, a timeout or a reset are sent again with jittered
+    exponential waits.
     """
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=READ_TIMEOUT_S,
         max_pool_connections=2 * TRANSFERS,
         retries={"mode": "standard", "total_max_attempts": attempts},
-        # every upload carries its SHA-256 explicitly and every download is hashed here; older stores know no other checksums
+        # every upload carries its SHA-256 explicitly and every download is hashed here; older
+        # stores know no other checksums
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"addressing_style": "path"} if place.endpoint else None,
@@ -54,14 +57,20 @@ def open_store(place: Place, attempts: int = ATTEMPTS, part_bytes: int = PART_BY
         session = boto3.Session()
         region = session.region_name or "us-east-1"
         try:
-            client = session.client("s3", endpoint_url=place.endpoint, region_name=region, config=config)
+            client = session.client(
+                "s3", endpoint_url=place.endpoint, region_name=region, config=config
+            )
         except ValueError as error:
-            raise UserError(f"the S3 endpoint {place.server} is no URL: set AWS_ENDPOINT_URL_S3 to http(s)://HOST:PORT") from error
+            raise UserError(
+                f"the S3 endpoint {place.server} is no URL: set AWS_ENDPOINT_URL_S3 to http(s)://HOST:PORT"
+            ) from error
     return Store(place, client, part_bytes)
 
 
 def checked_place() -> Place | None:
-    """The team's place, found to work before anything is done for it; ``None`` without ``ECHODISTILL_S3``. Raises ``UserError``."""
+    """The team's place, found to work before anything is done for it; ``None`` without
+    ``ECHODISTILL_S3``. Raises ``UserError``.
+    """
     place = place_from_environment()
     if place is not None:
         check(place)
@@ -69,14 +78,16 @@ def checked_place() -> Place | None:
 
 
 def check(place: Place) -> None:
-    """Raise one ``UserError`` with the cure when anything would keep a run from publishing to ``place``; fast when all is well.
+    """Raise one ``UserError`` with the cure when anything would keep a run from publishing to
+    ``place``; fast when all is well.
 
-    Lists, then writes, reads and deletes a small object: that shows wrong secrets, missing buckets and rights, and full or
-    read-only stores.
+    Lists, then writes, reads and deletes a small object: that shows wrong secrets, missing buckets
+    and rights, and full or read-only stores.
     """
     store = open_store(place, attempts=3)
     client, bucket = store.client, place.bucket
-    # asked first, because some stores make a missing bucket when something is put there; and a listing, because HEAD has no error code
+    # asked first, because some stores make a missing bucket when something is put there; and a
+    # listing, because HEAD has no error code
     with clear_errors(place, f"list {place.url(place.prefix)}"):
         client.list_objects_v2(Bucket=bucket, Prefix=place.prefix, MaxKeys=1)
     key, content = place.below(f".probe/{secrets.token_hex(16)}"), secrets.token_bytes(1024)
@@ -86,7 +97,9 @@ def check(place: Place) -> None:
         with clear_errors(place, f"read from {place.url(place.prefix)}"):
             found = client.get_object(Bucket=bucket, Key=key)["Body"].read()
         if found != content:
-            raise UserError(f"{place.server} gives back other bytes than it was given: look at its log")
+            raise UserError(
+                f"{place.server} gives back other bytes than it was given: look at its log"
+            )
         with clear_errors(place, f"delete in {place.url(place.prefix)}"):
             client.delete_object(Bucket=bucket, Key=key)
     except UserError:
@@ -96,7 +109,9 @@ def check(place: Place) -> None:
 
 
 def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map`` over a few threads, for requests that wait on the network; after the first exception nothing more is started."""
+    """``map`` over a few threads, for requests that wait on the network; after the first exception
+    nothing more is started.
+    """
     with ThreadPoolExecutor(TRANSFERS) as pool:
         try:
             yield from pool.map(function, items)

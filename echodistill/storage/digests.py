@@ -1,4 +1,6 @@
-"""The hashes of a file: its address in the store, and the checksums the store is asked to verify."""
+"""The hashes of a file: its address in the store, and the checksums the store is asked to
+verify.
+"""
 
 import base64
 import hashlib
@@ -26,7 +28,9 @@ class FileDigest:
 
     @property
     def checksum(self) -> str:
-        """What S3 reports as SHA256 checksum: base64 of the hash, or for N parts of the hash of hashes, then ``-N``."""
+        """What S3 reports as SHA256 checksum: base64 of the hash, or for N parts of the hash of
+        hashes, then ``-N``.
+        """
         if len(self.parts) == 1:
             return encoded(self.parts[0])
         return f"{encoded(hashlib.sha256(b''.join(self.parts)).digest())}-{len(self.parts)}"
@@ -41,7 +45,9 @@ def encoded(digest: bytes) -> str:
 
 
 def part_bytes_for(size: int, wanted: int) -> int:
-    """The part size for a file: ``wanted``, or more whole MiB where S3's 10,000 parts would not do."""
+    """The part size for a file: ``wanted``, or more whole MiB where S3's 10,000 parts would not
+    do.
+    """
     least = -(-size // MAX_PARTS)
     return wanted if least <= wanted else -(-least // MIB) * MIB
 
@@ -65,15 +71,21 @@ def digest_file(path: Path, part_bytes: int) -> FileDigest:
                     break
             size = file.tell()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}. Make it a readable file") from error
+        raise UserError(
+            f"{path} cannot be read: {error.strerror or error}. Make it a readable file"
+        ) from error
     return FileDigest(size, whole.hexdigest(), length, tuple(parts))
 
 
 def read_part(path: Path, digest: FileDigest, part: int) -> bytes:
-    """The bytes of part number ``part``. Raises ``UserError`` when the file cannot be read any more."""
+    """The bytes of part number ``part``. Raises ``UserError`` when the file cannot be read any
+    more.
+    """
     try:
         with path.open("rb") as file:
             file.seek((part - 1) * digest.part_bytes)
             return file.read(digest.length_of(part))
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}. Make it a readable file") from error
+        raise UserError(
+            f"{path} cannot be read: {error.strerror or error}. Make it a readable file"
+        ) from error

@@ -1,4 +1,6 @@
-"""Objects are read as a stream that survives cuts, and their bytes are held against the hash their key promises."""
+"""Objects are read as a stream that survives cuts, and their bytes are held against the hash their
+key promises.
+"""
 
 import hashlib
 import random
@@ -25,17 +27,20 @@ class DamagedObject(UserError):
 
     def __init__(self, store: Store, key: str) -> None:
         cure = "publish it again from where it was made, that replaces it"
-        super().__init__(f"{store.place.url(key)} is damaged: its bytes do not have the hash in its name; {cure}")
+        super().__init__(
+            f"{store.place.url(key)} is damaged: its bytes do not have the hash in its name; {cure}"
+        )
 
 
 def fetch_file(store: Store, key: str, path: Path) -> None:
     """Write an object to ``path``, which appears whole and verified or not at all.
 
-    Raises ``DamagedObject`` when the bytes are not what the key promises; ``UserError`` when it is not there, the store cannot be
-    read, or ``path`` cannot be written or the disk is full.
+    Raises ``DamagedObject`` when the bytes are not what the key promises; ``UserError`` when it is
+    not there, the store cannot be read, or ``path`` cannot be written or the disk is full.
     """
     promised, found = sha256_in(key), hashlib.sha256()
-    # in this order: some of boto3's network errors are OSErrors too, and must not be taken for a local disk's
+    # in this order: some of boto3's network errors are OSErrors too, and must not be taken for a
+    # local disk's
     with atomic_path(path) as temporary, clear_errors(store.place, f"fetch {store.place.url(key)}"):
         with temporary.open("wb") as file:
             for block in stream(store, key, f"fetch {path.name}"):
@@ -67,12 +72,14 @@ def remote_sha256(store: Store, key: str) -> str | None:
     return found.hexdigest()
 
 
-def stream(store: Store, key: str, says: str) -> Iterator[bytes]:
-    """An object's bytes, at most a MiB at a time. A cut stream goes on at its place; boto3's error after five cuts without a byte."""
+def stream(store: Store, key: str, label: str) -> Iterator[bytes]:
+    """An object's bytes, at most a MiB at a time. A cut stream goes on at its place; boto3's error
+    after five cuts without a byte.
+    """
     position, cuts, wanted = 0, 0, {"Bucket": store.place.bucket, "Key": key}
     answer: dict[str, Any] | None = None
     total = -1  # not known yet
-    with bar(0, says, "MiB") as shown:
+    with bar(0, label, "MiB") as shown:
         while total < 0 or position < total:
             try:
                 if answer is None:

@@ -10,7 +10,9 @@ FOLDER = "cache/references"
 
 
 class S3Entries:
-    """Implements ``echodistill.teacher.shared_cache.Entries``. Every method raises ``UserError`` when the store cannot be used."""
+    """Implements ``echodistill.teacher.shared_cache.Entries``. Every method raises ``UserError``
+    when the store cannot be used.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -22,15 +24,21 @@ class S3Entries:
         """All keys there are, a thousand a request."""
         store, folder = self._store, self._store.place.below(f"{FOLDER}/")
         with clear_errors(store.place, f"list {store.place.url(folder)}"):
-            pages = store.client.get_paginator("list_objects_v2").paginate(Bucket=store.place.bucket, Prefix=folder)
-            return {row["Key"].rsplit("/", 1)[-1] for page in pages for row in page.get("Contents", [])}
+            pages = store.client.get_paginator("list_objects_v2").paginate(
+                Bucket=store.place.bucket, Prefix=folder
+            )
+            return {
+                row["Key"].rsplit("/", 1)[-1] for page in pages for row in page.get("Contents", [])
+            }
 
     def get(self, key: str) -> bytes | None:
         found = self._read(key)
         return found[0] if found else None
 
     def put(self, key: str, content: bytes, instead_of: bytes | None = None) -> None:
-        """Store ``content`` if there is none under ``key``, or only ``instead_of``; else what is there stays."""
+        """Store ``content`` if there is none under ``key``, or only ``instead_of``; else what is
+        there stays.
+        """
         condition = {"IfNoneMatch": "*"}
         if instead_of is not None:
             found = self._read(key)
@@ -40,7 +48,13 @@ class S3Entries:
         store, name = self._store, self.object_key(key)
         with clear_errors(store.place, f"put {store.place.url(name)}"):
             try:
-                store.client.put_object(Bucket=store.place.bucket, Key=name, Body=content, ChecksumAlgorithm="SHA256", **condition)
+                store.client.put_object(
+                    Bucket=store.place.bucket,
+                    Key=name,
+                    Body=content,
+                    ChecksumAlgorithm="SHA256",
+                    **condition,
+                )
             except ClientError as error:
                 if code_of(error) not in CONTESTED:
                     raise

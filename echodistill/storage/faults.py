@@ -20,8 +20,21 @@ from echodistill.storage.place import VARIABLE, Place
 
 CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 UNREACHABLE = (BotoConnectionError, HTTPClientError, IncompleteReadError)
-FULL = {"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded", "InsufficientStorage", "EntityTooLarge", "507"}
-REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301", "400"}
+FULL = {
+    "XMinioStorageFull",
+    "XMinioAdminBucketQuotaExceeded",
+    "QuotaExceeded",
+    "InsufficientStorage",
+    "EntityTooLarge",
+    "507",
+}
+REGION = {
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "301",
+    "400",
+}
 
 
 def code_of(error: ClientError) -> str:
@@ -53,11 +66,16 @@ def _explained(error: ClientError | BotoCoreError, place: Place) -> str:
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
         return f"there are no S3 credentials: {CREDENTIALS}"
     if isinstance(error, ProfileNotFound):
-        return "the profile named by AWS_PROFILE is not in the AWS configuration: correct AWS_PROFILE"
+        return (
+            "the profile named by AWS_PROFILE is not in the AWS configuration: correct AWS_PROFILE"
+        )
     if isinstance(error, UNREACHABLE):
         cure = "start the store (`echodistill services up`) or correct AWS_ENDPOINT_URL_S3"
         return f"{place.server} cannot be reached ({type(error).__name__}): {cure}"
-    return f"the S3 client is not set up right ({error}): correct the AWS environment variables or profile"
+    return (
+        f"the S3 client is not set up right ({error}): correct the AWS environment variables or"
+        " profile"
+    )
 
 
 def _refused(error: ClientError, place: Place) -> str:
@@ -65,11 +83,18 @@ def _refused(error: ClientError, place: Place) -> str:
     code = code_of(error)
     answers = {
         "InvalidAccessKeyId": f"{place.server} does not know the access key: {CREDENTIALS}",
-        "SignatureDoesNotMatch": f"the secret does not belong to the access key at {place.server}: {CREDENTIALS}",
+        "SignatureDoesNotMatch": (
+            f"the secret does not belong to the access key at {place.server}: {CREDENTIALS}"
+        ),
         "ExpiredToken": f"the credentials have expired: get new ones, then {CREDENTIALS}",
         "InvalidToken": "the session token is not valid: correct or unset AWS_SESSION_TOKEN",
-        "NoSuchBucket": f"there is no bucket {place.bucket!r} at {place.server}: create it, or correct {VARIABLE}",
-        "RequestTimeTooSkewed": "the clocks of this machine and the store differ by too much: set this machine's clock",
+        "NoSuchBucket": (
+            f"there is no bucket {place.bucket!r} at {place.server}: create it, or correct"
+            f" {VARIABLE}"
+        ),
+        "RequestTimeTooSkewed": (
+            "the clocks of this machine and the store differ by too much: set this machine's clock"
+        ),
         "BadDigest": "the bytes were changed on their way: try again",
         "PreconditionFailed": "the object was changed meanwhile: try again",
     }
@@ -78,11 +103,23 @@ def _refused(error: ClientError, place: Place) -> str:
     if code in FULL or status_of(error) == 507:
         return f"{place.server} is full ({code}): free space there or raise its quota"
     if status_of(error) == 403:
-        return f"the credentials do not permit it ({code}) in {place.url(place.prefix)}: have the rights granted, or {CREDENTIALS}"
+        return (
+            f"the credentials do not permit it ({code}) in {place.url(place.prefix)}: have the"
+            f" rights granted, or {CREDENTIALS}"
+        )
     if code in REGION:
-        return f"{place.server} keeps bucket {place.bucket!r} in another region ({code}): set AWS_DEFAULT_REGION"
+        return (
+            f"{place.server} keeps bucket {place.bucket!r} in another region ({code}): set"
+            " AWS_DEFAULT_REGION"
+        )
     if is_absent(error):
-        return f"it is not in {place.url(place.prefix)} at {place.server}: publish it again, or correct {VARIABLE}"
+        return (
+            f"it is not in {place.url(place.prefix)} at {place.server}: publish it again, or"
+            f" correct {VARIABLE}"
+        )
     if status_of(error) >= 500 or code in ("SlowDown", "Throttling", "RequestLimitExceeded"):
-        return f"{place.server} fails ({code}): it is full, read-only, overloaded or out of order; look at its log and try again"
+        return (
+            f"{place.server} fails ({code}): it is full, read-only, overloaded or out of order;"
+            " look at its log and try again"
+        )
     return f"{place.server} refuses it ({code}): correct {VARIABLE} or the AWS settings"

@@ -1,4 +1,6 @@
-"""A folder is published file by file, and described by a manifest that is content-addressed itself: one key stands for all of it."""
+"""A folder is published file by file, and described by a manifest that is content-addressed itself:
+one key stands for all of it.
+"""
 
 import json
 import tempfile
@@ -36,7 +38,9 @@ class Entry:
     sha256: str
     key: str
     checksum: str
-    """As S3 reports it for an upload by this project: lets a large object be verified without reading it."""
+    """As S3 reports it for an upload by this project: lets a large object be verified without
+    reading it.
+    """
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,15 @@ class ObjectState:
 def manifest_bytes(entries: list[Entry]) -> bytes:
     """The same bytes for the same files, whatever their order."""
     rows = [asdict(entry) for entry in sorted(entries, key=lambda entry: entry.path)]
-    return (json.dumps({"files": rows}, indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()
+    return (
+        json.dumps({"files": rows}, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
+    ).encode()
 
 
 def parse_manifest(content: bytes, name: str) -> list[Entry]:
-    """Entries of a manifest. Raises ``NoManifest`` naming ``name`` when it is none, or names a path outside the folder."""
+    """Entries of a manifest. Raises ``NoManifest`` naming ``name`` when it is none, or names a path
+    outside the folder.
+    """
     try:
         entries = [Entry(**row) for row in json.loads(content)["files"]]
         for entry in entries:
@@ -67,7 +75,8 @@ def parse_manifest(content: bytes, name: str) -> list[Entry]:
                 raise ValueError(f"the key of {entry.path!r} is not that of its hash")
     except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
         raise NoManifest(
-            f"{name} is not a manifest of a published folder ({error}): give the key that publishing it printed"
+            f"{name} is not a manifest of a published folder ({error}): give the key that"
+            " publishing it printed"
         ) from error
     return entries
 
@@ -75,7 +84,8 @@ def parse_manifest(content: bytes, name: str) -> list[Entry]:
 def publish_folder(store: Store, kind: str, folder: Path, metadata: Mapping[str, str]) -> str:
     """Publish every file below ``folder`` (links followed), then the manifest; the manifest's key.
 
-    The manifest comes last: where it is, all it names is. Raises ``UserError`` when there is no file or the store cannot be used.
+    The manifest comes last: where it is, all it names is. Raises ``UserError`` when there is no
+    file or the store cannot be used.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if not files:
@@ -85,12 +95,16 @@ def publish_folder(store: Store, kind: str, folder: Path, metadata: Mapping[str,
         digest = digest_file(path, store.part_bytes)
         key = store.place.key(kind, digest.sha256)
         publish_digested(store, key, path, digest, metadata)
-        return Entry(path.relative_to(folder).as_posix(), digest.size, digest.sha256, key, digest.checksum)
+        return Entry(
+            path.relative_to(folder).as_posix(), digest.size, digest.sha256, key, digest.checksum
+        )
 
     # large files are sent one by one: each uses all connections, and memory holds the parts of one
     small = [path for path in files if path.stat().st_size <= store.part_bytes]
     large = [path for path in files if path.stat().st_size > store.part_bytes]
-    entries = list(track(in_parallel(publish, small), len(small), f"publish {folder.name}", "files"))
+    entries = list(
+        track(in_parallel(publish, small), len(small), f"publish {folder.name}", "files")
+    )
     entries += [publish(path) for path in large]
     with tempfile.TemporaryDirectory() as scratch:
         manifest = Path(scratch) / "manifest.json"
@@ -107,11 +121,15 @@ def read_manifest(store: Store, key: str) -> list[Entry]:
 
 
 def fetch_folder(store: Store, key: str, folder: Path) -> None:
-    """Bring a published folder back; it appears whole and verified or not at all. Raises as ``fetch_file`` does."""
+    """Bring a published folder back; it appears whole and verified or not at all. Raises as
+    ``fetch_file`` does.
+    """
     entries = read_manifest(store, key)
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        fetched = in_parallel(lambda entry: fetch_file(store, entry.key, temporary / entry.path), entries)
+        fetched = in_parallel(
+            lambda entry: fetch_file(store, entry.key, temporary / entry.path), entries
+        )
         for _ in track(fetched, len(entries), f"fetch {folder.name}", "files"):
             pass
 
@@ -119,8 +137,9 @@ def fetch_folder(store: Store, key: str, folder: Path) -> None:
 def verify_folder(store: Store, key: str, read: bool = False) -> list[ObjectState]:
     """The state of the manifest and of each object it names, in the order of paths.
 
-    The server's size and checksum decide, and the bytes are read where it has none that tells. ``read`` reads everything: only
-    that finds bytes that went bad on the store's disk. Raises ``UserError`` when the store cannot be asked.
+    The server's size and checksum decide, and the bytes are read where it has none that tells.
+    ``read`` reads everything: only that finds bytes that went bad on the store's disk. Raises
+    ``UserError`` when the store cannot be asked.
     """
     try:
         with clear_errors(store.place, f"verify {store.place.url(key)}"):
@@ -130,12 +149,19 @@ def verify_folder(store: Store, key: str, read: bool = False) -> list[ObjectStat
         return [ObjectState(".", key, "damaged")]
     if not there:
         return [ObjectState(".", key, "missing")]
-    states = track(in_parallel(lambda entry: _state(store, entry, read), entries), len(entries), "verify", "objects")
+    states = track(
+        in_parallel(lambda entry: _state(store, entry, read), entries),
+        len(entries),
+        "verify",
+        "objects",
+    )
     return [ObjectState(".", key, "ok"), *states]
 
 
 def verify_file(store: Store, key: str) -> State:
-    """The state of one published file, by reading it. Raises ``UserError`` when the store cannot be asked."""
+    """The state of one published file, by reading it. Raises ``UserError`` when the store cannot be
+    asked.
+    """
     with clear_errors(store.place, f"verify {store.place.url(key)}"):
         if look(store, key) is None:
             return "missing"

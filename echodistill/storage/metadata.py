@@ -1,4 +1,6 @@
-"""What an object says about its origin (run id, stage, commit) as S3 user metadata: header names and ASCII values."""
+"""What an object says about its origin (run id, stage, commit) as S3 user metadata: header names
+and ASCII values.
+"""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +15,8 @@ MOST_BYTES = 2048
 def encode_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     """Values with everything but plain ASCII percent-encoded.
 
-    Raises ``ValueError`` for a name other than lower-case letters, digits and hyphens, or above S3's 2 KiB in all.
+    Raises ``ValueError`` for a name other than lower-case letters, digits and hyphens, or above
+    S3's 2 KiB in all.
     """
     for name in metadata:
         if not NAME.fullmatch(name):

@@ -1,4 +1,6 @@
-"""Where the shared store is: a bucket, a prefix in it and the endpoint that serves it. Values only, nothing is contacted."""
+"""Where the shared store is: a bucket, a prefix in it and the endpoint that serves it. Values only,
+nothing is contacted.
+"""
 
 import os
 import re
@@ -9,7 +11,17 @@ from echodistill.errors import UserError
 
 VARIABLE = "ECHODISTILL_S3"
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-KINDS = ("datasets", "references", "checkpoints", "answers", "reports", "models", "locks", "inputs", "handovers")
+KINDS = (
+    "datasets",
+    "references",
+    "checkpoints",
+    "answers",
+    "reports",
+    "models",
+    "locks",
+    "inputs",
+    "stage-requests",
+)
 
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=-]+(/[A-Za-z0-9!_.*'()=-]+)*")
@@ -27,7 +39,9 @@ class Place:
     """``http(s)://host[:port]``; ``None`` for AWS, or what the profile says."""
 
     def key(self, kind: str, sha256: str, suffix: str = "") -> str:
-        """``PREFIX/KIND/ab/abcd…SUFFIX``: where content with this hash is kept. Raises ``ValueError`` for another kind or no hash."""
+        """``PREFIX/KIND/ab/abcd…SUFFIX``: where content with this hash is kept. Raises
+        ``ValueError`` for another kind or no hash.
+        """
         if kind not in KINDS:
             raise ValueError(f"{kind!r} is none of the kinds {', '.join(KINDS)}")
         if not SHA256.fullmatch(sha256):
@@ -51,15 +65,21 @@ def sha256_in(key: str) -> str:
     name = key.rsplit("/", 1)[-1].split(".", 1)[0]
     if not SHA256.fullmatch(name):
         raise UserError(
-            f"{key!r} is not a key of this project: its last part must be a sha256. Use a key that a publishing run printed"
+            f"{key!r} is not a key of this project: its last part must be a sha256. Use a key that"
+            " a publishing run printed"
         )
     return name
 
 
 def parse_place(url: str, endpoint: str | None = None) -> Place:
-    """From ``s3://BUCKET/PREFIX``. Raises ``UserError`` saying what is wrong; never repeats what may be a secret."""
+    """From ``s3://BUCKET/PREFIX``. Raises ``UserError`` saying what is wrong; never repeats what
+    may be a secret.
+    """
     if "@" in url:
-        cure = "set it to s3://BUCKET/PREFIX, and credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        cure = (
+            "set it to s3://BUCKET/PREFIX, and credentials in AWS_ACCESS_KEY_ID and"
+            " AWS_SECRET_ACCESS_KEY"
+        )
         raise UserError(f"{VARIABLE} holds an '@', as if there were credentials in it: {cure}")
     scheme, _, rest = url.partition("://")
     bucket, _, prefix = rest.partition("/")
@@ -67,7 +87,9 @@ def parse_place(url: str, endpoint: str | None = None) -> Place:
     if scheme != "s3" or not BUCKET.fullmatch(bucket):
         raise UserError(f"{VARIABLE}={url!r} is not a place in S3: set it to s3://BUCKET/PREFIX")
     if prefix and (not PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/"))):
-        raise UserError(f"{VARIABLE}={url!r}: the prefix may hold letters, digits, - _ . and single slashes")
+        raise UserError(
+            f"{VARIABLE}={url!r}: the prefix may hold letters, digits, - _ . and single slashes"
+        )
     return Place(bucket, prefix, _checked(endpoint))
 
 
@@ -83,12 +105,16 @@ def _checked(endpoint: str | None) -> str | None:
     except ValueError:
         fine = False
     if not fine:
-        raise UserError(f"the S3 endpoint {endpoint!r} is no URL: set {names} to http(s)://HOST:PORT")
+        raise UserError(
+            f"the S3 endpoint {endpoint!r} is no URL: set {names} to http(s)://HOST:PORT"
+        )
     return endpoint.rstrip("/")
 
 
 def place_from_environment() -> Place | None:
-    """What ``ECHODISTILL_S3`` and the standard endpoint variables say; ``None`` where there is no shared store."""
+    """What ``ECHODISTILL_S3`` and the standard endpoint variables say; ``None`` where there is no
+    shared store.
+    """
     url = os.environ.get(VARIABLE, "").strip()
     if not url:
         return None

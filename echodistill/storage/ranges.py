@@ -1,4 +1,6 @@
-"""Hashes of parts of an object, in one reading and without keeping it: what says which clips of a shard are still as they were."""
+"""Hashes of parts of an object, in one reading and without keeping it: what says which clips of a
+shard are still as they were.
+"""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -14,7 +16,9 @@ Range = tuple[int, int]
 
 
 def hash_ranges(blocks: Iterable[bytes], ranges: Sequence[Range]) -> list[str]:
-    """sha256 of each range of a stream, in the order given. What lies behind the end adds nothing to its hash."""
+    """sha256 of each range of a stream, in the order given. What lies behind the end adds nothing
+    to its hash.
+    """
     hashes = [hashlib.sha256() for _ in ranges]
     waiting = sorted(range(len(ranges)), key=lambda index: ranges[index], reverse=True)
     begun: list[int] = []
@@ -25,14 +29,18 @@ def hash_ranges(blocks: Iterable[bytes], ranges: Sequence[Range]) -> list[str]:
             begun.append(waiting.pop())
         for index in begun:
             offset, size = ranges[index]
-            hashes[index].update(block[max(0, offset - position) : max(0, offset + size - position)])
+            hashes[index].update(
+                block[max(0, offset - position) : max(0, offset + size - position)]
+            )
         begun = [index for index in begun if sum(ranges[index]) > end]
         position = end
     return [found.hexdigest() for found in hashes]
 
 
 def remote_range_hashes(store: Store, key: str, ranges: Sequence[Range]) -> list[str] | None:
-    """``hash_ranges`` of an object as it is now; ``None`` when it is not there. Raises ``UserError`` when the store cannot be read."""
+    """``hash_ranges`` of an object as it is now; ``None`` when it is not there. Raises
+    ``UserError`` when the store cannot be read.
+    """
     with clear_errors(store.place, f"read {store.place.url(key)}"):
         try:
             return hash_ranges(stream(store, key, "verify clips"), ranges)

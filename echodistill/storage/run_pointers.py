@@ -1,7 +1,9 @@
-"""From a training to its published checkpoints: one tiny object for each, written once and found by listing.
+"""From a training to its published checkpoints: one tiny object for each, written once and found by
+listing.
 
-``PREFIX/checkpoints/runs/RUN/step-00000020/MANIFEST-SHA256`` says by its name alone that the folder with this manifest is the
-checkpoint of step 20 of RUN, so a pointer cannot be damaged. Two machines that published different bytes for one step have two.
+``PREFIX/checkpoints/runs/RUN/step-00000020/MANIFEST-SHA256`` says by its name alone that the folder
+with this manifest is the checkpoint of step 20 of RUN, so a pointer cannot be damaged. Two machines
+that published different bytes for one step have two.
 """
 
 import re
@@ -40,22 +42,37 @@ def point(store: Store, run: str, pointer: Pointer) -> None:
     content = f"{pointer.manifest}\n".encode()
     with clear_errors(store.place, f"put {store.place.url(key)}"):
         try:
-            store.client.put_object(Bucket=store.place.bucket, Key=key, Body=content, ChecksumAlgorithm="SHA256", IfNoneMatch="*")
+            store.client.put_object(
+                Bucket=store.place.bucket,
+                Key=key,
+                Body=content,
+                ChecksumAlgorithm="SHA256",
+                IfNoneMatch="*",
+            )
         except ClientError as error:
             if code_of(error) not in CONTESTED:
                 raise
 
 
 def pointers_of(store: Store, run: str) -> list[Pointer]:
-    """All published checkpoints of a run, the highest step first; within a step the last written first.
+    """All published checkpoints of a run, the highest step first; within a step the last written
+    first.
 
     Raises ``UserError`` when the store cannot be asked.
     """
     folder = runs_folder(store, run)
     rows: list[dict[str, Any]] = []
     with clear_errors(store.place, f"list {store.place.url(folder)}"):
-        for page in store.client.get_paginator("list_objects_v2").paginate(Bucket=store.place.bucket, Prefix=folder):
+        for page in store.client.get_paginator("list_objects_v2").paginate(
+            Bucket=store.place.bucket, Prefix=folder
+        ):
             rows += page.get("Contents", [])
-    found = [(match, row["LastModified"]) for row in rows if (match := NAME.fullmatch(row["Key"].removeprefix(folder)))]
+    found = [
+        (match, row["LastModified"])
+        for row in rows
+        if (match := NAME.fullmatch(row["Key"].removeprefix(folder)))
+    ]
     newest_first = sorted(found, key=lambda one: (int(one[0][1]), one[1]), reverse=True)
-    return [Pointer(int(match[1]), store.place.key(KIND, match[2], SUFFIX)) for match, _ in newest_first]
+    return [
+        Pointer(int(match[1]), store.place.key(KIND, match[2], SUFFIX)) for match, _ in newest_first
+    ]

@@ -1,4 +1,6 @@
-"""Makes a folder of references: what the teacher answers to every training question, from the shared cache where known."""
+"""Makes a folder of references: what the teacher answers to every training question, from the
+shared cache where known.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,18 +20,26 @@ from echodistill.models.identity import model_identity
 from echodistill.models.layout import FACTS
 from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import corpus_limit
-from echodistill.params import GenerationParams, Hears, ReferencesParams
+from echodistill.params.generation import GenerationParams
+from echodistill.params.references import ReferencesParams, ViewName
 from echodistill.progress import bar
 from echodistill.records import Question, Reference, write_rows
 from echodistill.storage.client import checked_place, open_store
 from echodistill.storage.entries import S3Entries
 from echodistill.storage.place import Place
-from echodistill.teacher.cache import ReferenceCache, TeacherView
-from echodistill.teacher.hearing import Hearing
+from echodistill.teacher.cache import ReferenceCache, TeacherTargets
 from echodistill.teacher.location import cache_folder
 from echodistill.teacher.reference_key import reference_key
-from echodistill.teacher.references import ROWS, VIEWS, ReferenceRequest, collect, save_views, teach
+from echodistill.teacher.references import (
+    ROWS,
+    TARGETS,
+    ReferenceRequest,
+    generate_targets,
+    get_or_compute,
+    save_targets,
+)
 from echodistill.teacher.shared_cache import SharedCache
+from echodistill.teacher.views import View
 
 
 @dataclass(frozen=True)
@@ -48,63 +58,100 @@ def make_references(
     out: Path,
     settings: ReferencesParams,
     generation: GenerationParams,
-    hears: Hears,
+    view_name: ViewName,
     seed: int,
     corpus_folder: Path,
     base_folder: Path,
 ) -> None:
-    """Make ``references.parquet`` and ``distributions.safetensors`` in ``out``. ``seed`` is that of what a control hears."""
+    """Make ``references.parquet`` and ``distributions.safetensors`` in ``out``. ``seed`` is that of
+    what a control hears.
+    """
     place = checked_place()  # before any work
     corpus = Corpus(corpus_folder)
-    hearing = Hearing(corpus, hears, seed)
+    view = View(corpus, view_name, seed)
     questions = corpus.questions_of("train")
     if not questions:
         raise UserError(
-            "the corpus has no training questions, so there is nothing to train: `echodistill run` evaluates the base on it"
+            "the corpus has no training questions, so there is nothing to train: `echodistill run`"
+            " evaluates the base on it"
         )
     llm = open_base(base_folder)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
     print(f"responses have at most {limit} tokens")
     revision = json.loads((base_folder / FACTS).read_text(encoding="utf-8"))["revision"]
     teacher = Teacher(llm, revision, model_identity(llm), _decoding(settings, limit))
-    requests = [_request(question, hearing, teacher) for question in questions]
+    requests = [_request(question, view, teacher) for question in questions]
     cache = ReferenceCache(cache_folder()) if place is None else _shared_cache(place, requests)
-    ask = partial(teach, llm, max_new_tokens=limit, top_k=settings.top_k, full_up_to=settings.full_vocabulary_up_to)
+    ask = partial(
+        generate_targets,
+        llm,
+        max_new_tokens=limit,
+        top_k=settings.top_k,
+        full_up_to=settings.full_vocabulary_up_to,
+    )
     with bar(len(requests), "references", "questions") as shown:
-        views = collect(cache, requests, ask, device_batch(), shown.update)
-    rows = [_row(question, request.key, views[request.key], llm) for question, request in zip(questions, requests, strict=True)]
+        targets = get_or_compute(cache, requests, ask, device_batch(), shown.update)
+    rows = [
+        _row(question, request.key, targets[request.key], llm)
+        for question, request in zip(questions, requests, strict=True)
+    ]
     with atomic_path(out) as temporary:
         temporary.mkdir()
         write_rows(temporary / ROWS, Reference, rows)
-        save_views(temporary / VIEWS, views)
+        save_targets(temporary / TARGETS, targets)
         write_checksums(temporary)
     right = sum(row.correct for row in rows)
     print(f"{len(rows)} references, {right / len(rows):.1%} right")
 
 
 def _shared_cache(place: Place, requests: Sequence[ReferenceRequest]) -> SharedCache:
-    """The cache with the shared store behind it; what another machine computed is fetched at once."""
+    """The cache with the shared store behind it; what another machine computed is fetched at
+    once.
+    """
     cache = SharedCache(cache_folder(), S3Entries(open_store(place)))
     cache.prepare([request.key for request in requests])
-    print(f"shared references: {cache.fetched} fetched, {cache.sent} sent, {cache.damaged} found damaged")
+    print(
+        f"shared references: {cache.fetched} fetched, {cache.sent} sent, {cache.damaged} found"
+        " damaged"
+    )
     return cache
 
 
 def _decoding(settings: ReferencesParams, limit: int) -> dict[str, int]:
-    """Return the settings that an answer depends on; what the teacher is given to hear is in the view."""
-    return settings.model_dump(exclude={"hears"}) | {"max_new_tokens": limit}
+    """Return the settings that an answer depends on; what the teacher is given to hear is in the
+    target.
+    """
+    return settings.model_dump(exclude={"view"}) | {"max_new_tokens": limit}
 
 
-def _request(question: Question, hearing: Hearing, teacher: Teacher) -> ReferenceRequest:
+def _request(question: Question, view: View, teacher: Teacher) -> ReferenceRequest:
     """Return what is asked about a question, under the key of all that its answer depends on."""
-    text = teacher.llm.family.render(teacher.llm.processor, question_text(question.question, question.choices), 1)
-    key = reference_key(hearing.content(question.clip_id), text, teacher.revision, teacher.identity, teacher.decoding)
-    return ReferenceRequest(key, Prompt(hearing.waveform(question.clip_id), question.question, question.choices))
+    text = teacher.llm.family.render(
+        teacher.llm.processor, question_text(question.question, question.choices), 1
+    )
+    key = reference_key(
+        view.cache_identity(question.clip_id),
+        text,
+        teacher.revision,
+        teacher.identity,
+        teacher.decoding,
+    )
+    return ReferenceRequest(
+        key, Prompt(view.waveform(question.clip_id), question.question, question.choices)
+    )
 
 
-def _row(question: Question, key: str, view: TeacherView, llm: AudioLLM) -> Reference:
-    token_ids = view.token_ids.tolist()
+def _row(question: Question, key: str, target: TeacherTargets, llm: AudioLLM) -> Reference:
+    token_ids = target.token_ids.tolist()
     response = decode(llm, token_ids)
     parsed = parse_choice(response, question.choices)
     truncated = token_ids[-1] not in end_ids(llm)
-    return Reference(question.question_id, key, response, tuple(token_ids), truncated, parsed, parsed == question.answer_index)
+    return Reference(
+        question.question_id,
+        key,
+        response,
+        tuple(token_ids),
+        truncated,
+        parsed,
+        parsed == question.answer_index,
+    )

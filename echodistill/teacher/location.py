@@ -5,5 +5,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """``ECHODISTILL_CACHE``, or ``.echodistill/cache`` in the working folder where that is not set or empty."""
+    """``ECHODISTILL_CACHE``, or ``.echodistill/cache`` in the working folder where that is not set
+    or empty.
+    """
     return Path(os.environ.get("ECHODISTILL_CACHE") or ".echodistill/cache")

@@ -5,19 +5,31 @@ import json
 from collections.abc import Mapping
 
 
-def reference_key(view: str, prompt: str, revision: str, model: Mapping[str, str], decoding: Mapping[str, int]) -> str:
-    """Return the key under which the teacher's answer is kept: a sha256 of everything the answer depends on.
+def reference_key(
+    view: str, prompt: str, revision: str, model: Mapping[str, str], decoding: Mapping[str, int]
+) -> str:
+    """Return the key under which the teacher's answer is kept: a sha256 of everything the answer
+    depends on.
 
-    - ``view``: the sha256 of the audio bytes that the teacher is given, or what stands for a control's audio
-      (``Hearing.content``)
-    - ``prompt``: the text after the chat template, question and choices in it, with one audio placeholder
-    - ``revision``: of the base, from ``base.json``: the hub's commit, or the hash of weights, configurations, tokenizer,
-      processor, chat template, generation config and code in its folder
-    - ``model``: ``models.identity.model_identity``: configuration, tokenizer, processor, chat template, end and padding tokens,
-      tokens never sampled, dtype, kind of device, versions of torch, transformers and tokenizers, as they are in memory
-    - ``decoding``: ``max_new_tokens`` (the limit that is in force), ``top_k`` and ``full_vocabulary_up_to``
+    - ``view``: the sha256 of the audio bytes that the teacher is given, or what stands for a
+      control's audio (``View.content``)
+    - ``prompt``: the text after the chat template, question and choices in it, with one audio
+      placeholder
+    - ``revision``: of the base, from ``base.json``: the hub's commit, or the hash of weights,
+      configurations, tokenizer, processor, chat template, generation config and code in its folder
+    - ``model``: ``models.identity.model_identity``: configuration, tokenizer, processor, chat
+      template, end and padding tokens, tokens never sampled, dtype, kind of device, versions of
+      torch, transformers and tokenizers, as they are in memory
+    - ``decoding``: ``max_new_tokens`` (the limit that is in force), ``top_k`` and
+      ``full_vocabulary_up_to``
 
     Anything else may change without the answer being computed again.
     """
-    parts = {"view": view, "prompt": prompt, "revision": revision, "model": dict(model), "decoding": dict(decoding)}
+    parts = {
+        "view": view,
+        "prompt": prompt,
+        "revision": revision,
+        "model": dict(model),
+        "decoding": dict(decoding),
+    }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

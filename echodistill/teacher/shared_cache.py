@@ -1,8 +1,10 @@
-"""The teacher's cache shared between machines: the local folder first, then a store that all of them reach.
+"""The teacher's cache shared between machines: the local folder first, then a store that all of
+them reach.
 
-An entry is the same bytes in both places, so its own checksum tells a damaged one wherever it lies. A damaged shared entry reads as
-absent, is counted, and replaced by what is computed. Of two machines that compute the same entry the first to write keeps it.
-When the store goes away, the run warns once and goes on with the local folder; the next run sends what is missing there.
+An entry is the same bytes in both places, so its own checksum tells a damaged one wherever it lies.
+A damaged shared entry reads as absent, is counted, and replaced by what is computed. Of two
+machines that compute the same entry the first to write keeps it. When the store goes away, the run
+warns once and goes on with the local folder; the next run sends what is missing there.
 """
 
 import sys
@@ -16,14 +18,16 @@ from echodistill.atomic import atomic_path
 from echodistill.checksums import payload_of
 from echodistill.errors import UserError
 from echodistill.progress import track
-from echodistill.teacher.cache import ReferenceCache, TeacherView
+from echodistill.teacher.cache import ReferenceCache, TeacherTargets
 
 Result = TypeVar("Result")
 THREADS = 8
 
 
 class Entries(Protocol):
-    """A shared store of small entries, safe for threads. Its methods raise ``UserError`` when it cannot be used."""
+    """A shared store of small entries, safe for threads. Its methods raise ``UserError`` when it
+    cannot be used.
+    """
 
     def keys(self) -> set[str]: ...
 
@@ -54,7 +58,8 @@ class SharedCache(ReferenceCache):
         return len(self._damaged)
 
     def prepare(self, keys: Iterable[str]) -> None:
-        """Bring what the store has of ``keys`` here, and send it what only is here: one listing, then several requests at once.
+        """Bring what the store has of ``keys`` here, and send it what only is here: one listing,
+        then several requests at once.
 
         After this, ``get`` asks the store no more for entries that were not in it.
         """
@@ -66,21 +71,38 @@ class SharedCache(ReferenceCache):
         missing = [key for key in wanted if key in self._known and key not in here]
         unsent = [key for key in wanted if key in here and key not in self._known]
         with ThreadPoolExecutor(THREADS) as pool:
-            self.fetched += sum(track(pool.map(self._fetch, missing), len(missing), "references from the store", "entries"))
-            self.sent += sum(track(pool.map(self._send, unsent), len(unsent), "references to the store", "entries"))
+            self.fetched += sum(
+                track(
+                    pool.map(self._fetch, missing),
+                    len(missing),
+                    "references from the store",
+                    "entries",
+                )
+            )
+            self.sent += sum(
+                track(
+                    pool.map(self._send, unsent), len(unsent), "references to the store", "entries"
+                )
+            )
 
-    def get(self, key: str) -> TeacherView | None:
-        """The entry, or ``None`` when neither place has a whole one. Raises ``UserError`` when the local folder cannot be used."""
-        view = super().get(key)
-        if view is not None or key in self._damaged or (self._known is not None and key not in self._known):
-            return view
+    def get(self, key: str) -> TeacherTargets | None:
+        """The entry, or ``None`` when neither place has a whole one. Raises ``UserError`` when the
+        local folder cannot be used.
+        """
+        target = super().get(key)
+        if (
+            target is not None
+            or key in self._damaged
+            or (self._known is not None and key not in self._known)
+        ):
+            return target
         if not self._fetch(key):
             return None
         self.fetched += 1
         return super().get(key)
 
-    def put(self, key: str, view: TeacherView) -> None:
-        super().put(key, view)
+    def put(self, key: str, target: TeacherTargets) -> None:
+        super().put(key, target)
         self.sent += self._send(key)
 
     def _fetch(self, key: str) -> bool:
@@ -104,7 +126,9 @@ class SharedCache(ReferenceCache):
         return not self._away
 
     def _ask(self, question: Callable[[], Result]) -> Result | None:
-        """What the store answers; ``None`` once it has failed: each request to a dead store would cost the run a long wait."""
+        """What the store answers; ``None`` once it has failed: each request to a dead store would
+        cost the run a long wait.
+        """
         if self._away:
             return None
         try:
@@ -113,5 +137,8 @@ class SharedCache(ReferenceCache):
             with self._lock:
                 told, self._away = self._away, True
             if not told:
-                print(f"warning: {error}. Going on with the local reference cache alone", file=sys.stderr)
+                print(
+                    f"warning: {error}. Going on with the local reference cache alone",
+                    file=sys.stderr,
+                )
             return None

@@ -13,18 +13,29 @@ from echodistill.progress import bar
 class ProgressBar(TrainerCallback):
     """Shows optimizer steps."""
 
-    def __init__(self, says: str) -> None:
-        self._says = says
+    def __init__(self, label: str) -> None:
+        self._label = label
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-        self._bar = bar(state.max_steps, self._says, "steps")
+        self._bar = bar(state.max_steps, self._label, "steps")
         self._bar.update(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
         self._bar.update()
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_kwargs: Any) -> None:
-        shown = {name: f"{logs[name]:.3g}" for name in ("loss", "reward") if logs and isinstance(logs.get(name), float)}
+    def on_log(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: dict[str, Any] | None = None,
+        **_kwargs: Any,
+    ) -> None:
+        shown = {
+            name: f"{logs[name]:.3g}"
+            for name in ("loss", "reward")
+            if logs and isinstance(logs.get(name), float)
+        }
         self._bar.set_postfix(shown, refresh=False)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:

@@ -1,4 +1,6 @@
-"""Which files of a checkpoint a training needs to go on, and whether those that came from elsewhere hold nothing but data."""
+"""Which files of a checkpoint a training needs to go on, and whether those that came from elsewhere
+hold nothing but data.
+"""
 
 import re
 from pathlib import Path
@@ -8,7 +10,8 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 import torch
 from transformers.trainer_pt_utils import safe_globals
 
-# training_args.bin is a pickle of Python objects that nothing reads again; tokenizer and configuration come from the base model
+# training_args.bin is a pickle of Python objects that nothing reads again; tokenizer and
+# configuration come from the base model
 NEEDED = re.compile(
     r"weights\.safetensors|adapter_model\.safetensors|pytorch_model_fsdp\.bin|optimizer\.(pt|bin)|scheduler\.pt|scaler\.pt"
     r"|rng_state(_\d+)?\.pth|trainer_state\.json"
@@ -17,12 +20,15 @@ PICKLED = (".pt", ".pth", ".bin")
 
 
 def is_needed(name: str) -> bool:
-    """Whether a file of this name, directly in the checkpoint's folder, is read when a training resumes."""
+    """Whether a file of this name, directly in the checkpoint's folder, is read when a training
+    resumes.
+    """
     return NEEDED.fullmatch(name) is not None
 
 
 def holds_code(path: Path) -> bool:
-    """Whether a file is in the pickle format and names anything beyond tensors, numbers and numpy arrays; none of it is run.
+    """Whether a file is in the pickle format and names anything beyond tensors, numbers and numpy
+    arrays; none of it is run.
 
     A file that cannot be read as such counts too.
     """

@@ -1,7 +1,9 @@
-"""Checkpoints that are complete or not there: a marker is written last, and only marked ones are resumed from.
+"""Checkpoints that are complete or not there: a marker is written last, and only marked ones are
+resumed from.
 
-The marker holds the checksums of all files. They cost a reading: of a full fine-tuning of 7 billion parameters, 80 GB with the
-optimizer's state, about a minute of a core where the processor has instructions for SHA-256.
+The marker holds the checksums of all files. They cost a reading: of a full fine-tuning of 7 billion
+parameters, 80 GB with the optimizer's state, about a minute of a core where the processor has
+instructions for SHA-256.
 """
 
 import re
@@ -18,7 +20,7 @@ from transformers import TrainerCallback
 from echodistill.atomic import sync
 from echodistill.checksums import SUMS, folder_fault, write_checksums
 from echodistill.errors import UserError
-from echodistill.training.ranks import wait_for_all
+from echodistill.training.distributed import barrier
 
 MARKER = SUMS
 WEIGHTS = "weights.safetensors"
@@ -31,8 +33,12 @@ def step_of(checkpoint: Path) -> int:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Return the folders that a trainer wrote; a copy that somebody put beside them is none of ours."""
-    return [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name) and path.is_dir()]
+    """Return the folders that a trainer wrote; a copy that somebody put beside them is none of
+    ours.
+    """
+    return [
+        path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name) and path.is_dir()
+    ]
 
 
 def latest_complete(folder: Path) -> Path | None:
@@ -52,9 +58,11 @@ def mark_complete(checkpoint: Path) -> None:
 
 
 def remove_unusable(folder: Path) -> None:
-    """Remove checkpoints that a kill left half-written, and say which of the newest are damaged and removed.
+    """Remove checkpoints that a kill left half-written, and say which of the newest are damaged and
+    removed.
 
-    Only the main process calls it, before the others look. It reads no more than the newest one, unless that is damaged.
+    Only the main process calls it, before the others look. It reads no more than the newest one,
+    unless that is damaged.
     """
     for checkpoint in _checkpoints(folder):
         if not (checkpoint / MARKER).is_file():
@@ -70,12 +78,15 @@ def remove_unusable(folder: Path) -> None:
 
 
 def run_to_end(trainer: Any, folder: Path, steps: int) -> None:
-    """Train up to ``steps``, from the last complete checkpoint in ``folder`` on; one at the end needs no more than its weights."""
+    """Train up to ``steps``, from the last complete checkpoint in ``folder`` on; one at the end
+    needs no more than its weights.
+    """
     resume = latest_complete(folder)
     if resume is not None and step_of(resume) >= steps:
         if is_sharded(trainer):
             raise UserError(
-                f"{resume} is of the last step, and no training in shards goes on from that: remove it, or train on one GPU"
+                f"{resume} is of the last step, and no training in shards goes on from that: remove"
+                " it, or train on one GPU"
             )
         trainer._load_from_checkpoint(str(resume))  # ``train`` would do one step too many
     else:
@@ -89,11 +100,13 @@ def remove_checkpoints(folder: Path) -> None:
 
 
 class ExactWeights:
-    """Mix into a ``Trainer``: checkpoints hold the weights under the names they have in memory, and are loaded strictly.
+    """Mix into a ``Trainer``: checkpoints hold the weights under the names they have in memory, and
+    are loaded strictly.
 
-    transformers saves some models (Qwen2-Audio) under their published names, and its trainer loads a checkpoint leniently by the
-    names in memory: nothing matches, nothing is said, and training "resumes" from the initial weights. Adapters are not touched, nor
-    is a model in shards (FSDP, ZeRO): that is written and read by whoever sharded it, under the names in memory.
+    transformers saves some models (Qwen2-Audio) under their published names, and its trainer loads
+    a checkpoint leniently by the names in memory: nothing matches, nothing is said, and training
+    "resumes" from the initial weights. Adapters are not touched, nor is a model in shards (FSDP,
+    ZeRO): that is written and read by whoever sharded it, under the names in memory.
     """
 
     model: Any
@@ -112,7 +125,11 @@ class ExactWeights:
         if is_peft(self.model) or is_sharded(self):
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
             return
-        load_model(model if model is not None else self.model, str(Path(resume_from_checkpoint) / WEIGHTS), strict=True)
+        load_model(
+            model if model is not None else self.model,
+            str(Path(resume_from_checkpoint) / WEIGHTS),
+            strict=True,
+        )
 
 
 def is_peft(model: Any) -> bool:
@@ -126,10 +143,12 @@ def is_sharded(trainer: Any) -> bool:
 
 
 class CompleteCheckpoints(TrainerCallback):
-    """Mark each checkpoint once everything in it is written, and keep the newest two: one to go on from where the other is damaged."""
+    """Mark each checkpoint once everything in it is written, and keep the newest two: one to go on
+    from where the other is damaged.
+    """
 
     def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-        wait_for_all()  # each process writes the state of its own random numbers
+        barrier()  # each process writes the state of its own random numbers
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir)

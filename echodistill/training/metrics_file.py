@@ -11,12 +11,18 @@ SHOWN = 5  # damaged lines
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Return the logged steps in order. A last line cut by a kill is left out; other damaged ones too, and that is printed."""
+    """Return the logged steps in order. A last line cut by a kill is left out; other damaged ones
+    too, and that is printed.
+    """
     lines = path.read_bytes().splitlines() if path.exists() else []
     found = [_row(line) for line in lines]
     if damaged := [number for number, row in enumerate(found[:-1], start=1) if row is None]:
         numbers = ", ".join(map(str, damaged[:SHOWN])) + (" .." if len(damaged) > SHOWN else "")
-        print(f"warning: {path}: {len(damaged)} of {len(lines)} lines are damaged and left out ({numbers})", file=sys.stderr)
+        print(
+            f"warning: {path}: {len(damaged)} of {len(lines)} lines are damaged and left out"
+            f" ({numbers})",
+            file=sys.stderr,
+        )
     return [row for row in found if row is not None]
 
 
@@ -27,7 +33,9 @@ def _row(line: bytes) -> dict[str, float] | None:
     except ValueError:  # also of bytes that are no text
         return None
     is_step = (
-        isinstance(row, dict) and isinstance(row.get("step"), int) and all(isinstance(value, int | float) for value in row.values())
+        isinstance(row, dict)
+        and isinstance(row.get("step"), int)
+        and all(isinstance(value, int | float) for value in row.values())
     )
     return row if is_step else None
 

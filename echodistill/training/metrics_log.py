@@ -1,4 +1,6 @@
-"""Training metrics: one JSON line a step in ``metrics.jsonl`` first; whoever else wants them gets them after that."""
+"""Training metrics: one JSON line a step in ``metrics.jsonl`` first; whoever else wants them gets
+them after that.
+"""
 
 import json
 import math
@@ -18,7 +20,9 @@ def nowhere(_step: int, _metrics: dict[str, float]) -> None:
 
 
 class MetricsLog(TrainerCallback):
-    """Writes every log of the trainer to a file, then hands it to ``sink``; in the main process only."""
+    """Writes every log of the trainer to a file, then hands it to ``sink``; in the main process
+    only.
+    """
 
     def __init__(self, path: Path, sink: MetricSink) -> None:
         self._path = path
@@ -26,9 +30,19 @@ class MetricsLog(TrainerCallback):
         self.once: dict[str, float] = {}
         """Added to the first step: facts of the whole training."""
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_kwargs: Any) -> None:
-        numbers = {name: value for name, value in (logs or {}).items() if isinstance(value, int | float)}
-        if "loss" not in numbers or not state.is_world_process_zero:  # the summary at the end of training repeats what is known
+    def on_log(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: dict[str, Any] | None = None,
+        **_kwargs: Any,
+    ) -> None:
+        numbers = {
+            name: value for name, value in (logs or {}).items() if isinstance(value, int | float)
+        }
+        # the summary at the end of training repeats what is known
+        if "loss" not in numbers or not state.is_world_process_zero:
             return
         if state.global_step == 1:
             numbers |= self.once
@@ -36,4 +50,7 @@ class MetricsLog(TrainerCallback):
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
-        self._sink(state.global_step, {name: value for name, value in numbers.items() if math.isfinite(value)})
+        self._sink(
+            state.global_step,
+            {name: value for name, value in numbers.items() if math.isfinite(value)},
+        )

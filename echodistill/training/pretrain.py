@@ -1,14 +1,16 @@
-"""Pre-train a ``nano`` from random weights on training clips with mild noise, so that later methods have something to work with.
+"""Pre-train a ``nano`` from random weights on training clips with mild noise, so that later methods
+have something to work with.
 
-A model that was never trained in noise has nothing for a noise-robust method to build on. The noise is coloured noise and none of
-the kinds of ``mixes.kinds``: each of these is then equally new to the base, whichever are held out of a later training.
+A model that was never trained in noise has nothing for a noise-robust method to build on. The noise
+is coloured noise and none of the kinds of ``mixes.kinds``: each of these is then equally new to the
+base, whichever are held out of a later training.
 
-Towards the end, in a share of the examples, the clip is replaced by noise alone. Nothing can be understood there, so the model learns
-to fall back on the offered choices instead of naming a similar word that was not offered: what a later method gains is then
-understanding more than format.
+Towards the end, in a share of the examples, the clip is replaced by noise alone. Nothing can be
+understood there, so the model learns to fall back on the offered choices instead of naming a
+similar word that was not offered: what a later method gains is then understanding more than format.
 
-An auxiliary CTC loss on the encoder (words of the transcript), on the clips whose transcript is known, shortens the first plateau; it
-is thrown away afterwards.
+An auxiliary CTC loss on the encoder (words of the transcript), on the clips whose transcript is
+known, shortens the first plateau; it is thrown away afterwards.
 """
 
 import string
@@ -28,7 +30,7 @@ from echodistill.audio.noises import coloured
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode, pad_rows, score
 from echodistill.objectives.supervised import cross_entropy
-from echodistill.params import NanoParams
+from echodistill.params.base import NanoParams
 from echodistill.records import Question
 from echodistill.seeds import rng
 from echodistill.training.bar import quiet
@@ -36,7 +38,8 @@ from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, 
 
 LOGGED_EVERY = 10  # steps
 BANK_SIZE, BANK_S = 128, 3.0  # pre-made noises; their length in seconds
-NOISE_ONLY_FROM = 0.6  # of the examples: before it has learned to recognise words, noise alone would only hold it up
+# of the examples: before it has learned to recognise words, noise alone would only hold it up
+NOISE_ONLY_FROM = 0.6
 SLOPE_DB = (-6.0, 0.0)  # of their power an octave: from brown to white noise
 LEVEL_DB = (-6.0, 3.0)  # random gain, so that the model does not lean on loudness
 
@@ -52,7 +55,9 @@ class Example:
 
 
 class MildlyNoisy(torch.utils.data.Dataset[int]):
-    """Example ``i`` is a question drawn for ``i`` with a noise drawn for ``i``: the order and a resume change nothing."""
+    """Example ``i`` is a question drawn for ``i`` with a noise drawn for ``i``: the order and a
+    resume change nothing.
+    """
 
     def __init__(self, corpus: Corpus, settings: NanoParams, seed: int) -> None:
         self._corpus, self._settings, self._seed = corpus, settings, seed
@@ -71,13 +76,23 @@ class MildlyNoisy(torch.utils.data.Dataset[int]):
         stream = rng(self._seed, "pretrain", number)
         question = self._questions[stream.integers(len(self._questions))]
         clean = self._corpus.waveform(question.clip_id)
-        noise = fit_length(self._bank[stream.integers(len(self._bank))], len(clean), int(stream.integers(0, int(BANK_S * SAMPLE_RATE))))
+        noise = fit_length(
+            self._bank[stream.integers(len(self._bank))],
+            len(clean),
+            int(stream.integers(0, int(BANK_S * SAMPLE_RATE))),
+        )
         snr_db = stream.uniform(self._settings.min_snr_db, self._settings.max_snr_db)
-        audible = number < self._first_noise_only or bool(stream.random() >= self._settings.noise_only_share)
+        audible = number < self._first_noise_only or bool(
+            stream.random() >= self._settings.noise_only_share
+        )
         gain = 10.0 ** (stream.uniform(*LEVEL_DB) / 20.0)
         level = np.sqrt(power(clean))
         noisy = clean + level * 10.0 ** (-snr_db / 20.0) * noise if audible else level * noise
-        return Example(Prompt((gain * noisy).astype(np.float32), question.question, question.choices), question, audible)
+        return Example(
+            Prompt((gain * noisy).astype(np.float32), question.question, question.choices),
+            question,
+            audible,
+        )
 
 
 def _bank_noise(seed: int, number: int) -> Waveform:
@@ -94,7 +109,9 @@ def words_of(transcript: str) -> list[str]:
 
 
 class _WordCtc(torch.nn.Module):
-    """A linear head from encoder frames to the words of the transcripts; thrown away after pre-training."""
+    """A linear head from encoder frames to the words of the transcripts; thrown away after
+    pre-training.
+    """
 
     def __init__(self, width: int, transcripts: Sequence[str]) -> None:
         super().__init__()
@@ -102,7 +119,9 @@ class _WordCtc(torch.nn.Module):
         self._number = {word: index for index, word in enumerate(words, start=1)}
         self.head = torch.nn.Linear(width, len(words) + 1)
 
-    def loss(self, frames: torch.Tensor, lengths: torch.Tensor, transcripts: Sequence[str]) -> torch.Tensor:
+    def loss(
+        self, frames: torch.Tensor, lengths: torch.Tensor, transcripts: Sequence[str]
+    ) -> torch.Tensor:
         """CTC in nats a word; ``frames`` (B, F, width), ``lengths`` (B,) of them."""
         log_probs = self.head(frames.float()).log_softmax(dim=-1).transpose(0, 1)
         rows = [[self._number[word] for word in words_of(text)] for text in transcripts]
@@ -114,9 +133,15 @@ class _WordCtc(torch.nn.Module):
 class _Pretrainer(ExactWeights, Trainer):
     """Cross-entropy on the gold answer, plus CTC on the clips whose transcript is known."""
 
-    def __init__(self, llm: AudioLLM, data: MildlyNoisy, corpus: Corpus, weight: float, **options: Any) -> None:
+    def __init__(
+        self, llm: AudioLLM, data: MildlyNoisy, corpus: Corpus, weight: float, **options: Any
+    ) -> None:
         self._llm, self._data, self._corpus, self._weight = llm, data, corpus, weight
-        known = [clip.transcript for clip in corpus.clips_of("train") if clip.transcript and words_of(clip.transcript)]
+        known = [
+            clip.transcript
+            for clip in corpus.clips_of("train")
+            if clip.transcript and words_of(clip.transcript)
+        ]
         self._ctc = bool(known) and weight > 0
         if self._ctc:  # a submodule, so that the optimizer and checkpoints hold it too
             llm.model.ctc = _WordCtc(llm.model.config.audio_config.d_model, known)
@@ -132,18 +157,33 @@ class _Pretrainer(ExactWeights, Trainer):
     def _prepare_inputs(self, inputs: Any) -> Any:
         return inputs
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         examples = [self._data.example(number) for number in inputs]
         batch = encode(self._llm, [example.prompt for example in examples]).to(self.args.device)
         tokenizer = self._llm.tokenizer
-        gold = [[*tokenizer(example.question.answer)["input_ids"], tokenizer.eos_token_id] for example in examples]
-        ids, mask = (tensor.to(self.args.device) for tensor in pad_rows(gold, tokenizer.pad_token_id, left=False))
-        loss = cross_entropy(score(model, batch, ids, mask, self._llm.never_sample), ids, mask).mean()
-        heard = [self._corpus.clips[example.question.clip_id].transcript or "" if example.audible else "" for example in examples]
+        gold = [
+            [*tokenizer(example.question.answer)["input_ids"], tokenizer.eos_token_id]
+            for example in examples
+        ]
+        ids, mask = (
+            tensor.to(self.args.device)
+            for tensor in pad_rows(gold, tokenizer.pad_token_id, left=False)
+        )
+        loss = cross_entropy(
+            score(model, batch, ids, mask, self._llm.never_sample), ids, mask
+        ).mean()
+        heard = [
+            self._corpus.clips[example.question.clip_id].transcript or "" if example.audible else ""
+            for example in examples
+        ]
         known = torch.tensor([bool(words_of(text)) for text in heard], device=self.args.device)
         if self._ctc and known.any():
             texts = [text for text, there in zip(heard, known.tolist(), strict=True) if there]
-            loss = loss + self._weight * model.ctc.loss(self._frames[known], self._audio_lengths(batch)[known], texts)
+            loss = loss + self._weight * model.ctc.loss(
+                self._frames[known], self._audio_lengths(batch)[known], texts
+            )
         return loss
 
     def _audio_lengths(self, batch: PromptBatch) -> torch.Tensor:
@@ -181,7 +221,14 @@ def pretrain(
         disable_tqdm=True,
     )
     data = MildlyNoisy(corpus, settings, seed)
-    trainer = _Pretrainer(llm, data, corpus, settings.ctc_weight, args=arguments, callbacks=[CompleteCheckpoints(), *callbacks()])
+    trainer = _Pretrainer(
+        llm,
+        data,
+        corpus,
+        settings.ctc_weight,
+        args=arguments,
+        callbacks=[CompleteCheckpoints(), *callbacks()],
+    )
     quiet(trainer)
     run_to_end(trainer, folder, settings.steps)
     if hasattr(llm.model, "ctc"):

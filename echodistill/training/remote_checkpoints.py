@@ -1,11 +1,14 @@
-"""A training's checkpoints in the shared store: killed on one machine, it goes on from the last one on another.
+"""A training's checkpoints in the shared store: killed on one machine, it goes on from the last one
+on another.
 
-Only where ``ECHODISTILL_S3`` is set. Each complete checkpoint is published under content-addressed keys, then pointed to from
-``checkpoints/runs/STAGE-FINGERPRINT``; the fingerprint is that of the inputs, so only the same training finds it.
+Only where ``ECHODISTILL_S3`` is set. Each complete checkpoint is published under content-addressed
+keys, then pointed to from ``checkpoints/runs/STAGE-FINGERPRINT``; the fingerprint is that of the
+inputs, so only the same training finds it.
 
-What stays: everything. Objects may be shared with other runs, whose publishers skip what is there, so none can be removed safely;
-and a training that is started again where its result was lost takes its last checkpoint from there and is done at once. To bound
-the space, let the store expire ``PREFIX/checkpoints/`` by age: a checkpoint with missing objects is named and passed over.
+What stays: everything. Objects may be shared with other runs, whose publishers skip what is there,
+so none can be removed safely; and a training that is started again where its result was lost takes
+its last checkpoint from there and is done at once. To bound the space, let the store expire
+``PREFIX/checkpoints/`` by age: a checkpoint with missing objects is named and passed over.
 """
 
 import os
@@ -23,14 +26,29 @@ from transformers import TrainerCallback
 
 from echodistill.storage.client import Store, open_store
 from echodistill.storage.download import DamagedObject
-from echodistill.storage.folders import NoManifest, fetch_folder, publish_folder, read_manifest, verify_folder
+from echodistill.storage.folders import (
+    NoManifest,
+    fetch_folder,
+    publish_folder,
+    read_manifest,
+    verify_folder,
+)
 from echodistill.storage.interrupt import interruptible
 from echodistill.storage.place import Place
 from echodistill.storage.run_pointers import KIND, Pointer, point, pointers_of, runs_folder
 from echodistill.training.checkpoint_files import holds_code, is_needed
-from echodistill.training.checkpoints import latest_complete, mark_complete, remove_unusable, step_of
+from echodistill.training.checkpoint_uploader import (
+    DRAIN_AFTER_FAILURE_S,
+    DRAIN_S,
+    CheckpointUploader,
+)
+from echodistill.training.checkpoints import (
+    latest_complete,
+    mark_complete,
+    remove_unusable,
+    step_of,
+)
 from echodistill.training.metrics_file import METRICS
-from echodistill.training.mirror import DRAIN_AFTER_FAILURE_S, DRAIN_S, Mirror
 
 INCOMING = ".incoming"
 
@@ -47,22 +65,26 @@ class Run:
         return f"{self.stage}-{self.fingerprint}"
 
 
-class _MirrorCheckpoints(TrainerCallback):
+class _UploadCheckpoints(TrainerCallback):
     """Comes after ``CompleteCheckpoints``: what it offers is complete."""
 
-    def __init__(self, mirror: Mirror) -> None:
-        self._mirror = mirror
+    def __init__(self, uploader: CheckpointUploader) -> None:
+        self._uploader = uploader
 
     def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-        self._mirror.offer(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        self._uploader.submit(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 @contextmanager
-def mirrored(place: Place | None, run: Run, folder: Path, mlflow_run: Callable[[], str | None]) -> Iterator[list[TrainerCallback]]:
-    """Bring the run's newest checkpoint to ``folder`` and yield what the trainer must call to have later ones published.
+def uploaded_checkpoints(
+    place: Place | None, run: Run, folder: Path, mlflow_run: Callable[[], str | None]
+) -> Iterator[list[TrainerCallback]]:
+    """Bring the run's newest checkpoint to ``folder`` and yield what the trainer must call to have
+    later ones published.
 
-    Nothing without a ``place``. ``mlflow_run`` says the MLflow run's id where it is known. Raises ``UserError`` when the store cannot
-    be used at the start; later that is only a warning. At the end it waits, for a limited time, until the last one is published.
+    Nothing without a ``place``. ``mlflow_run`` says the MLflow run's id where it is known. Raises
+    ``UserError`` when the store cannot be used at the start; later that is only a warning. At the
+    end it waits, for a limited time, until the last one is published.
     """
     if place is None:
         yield []
@@ -75,32 +97,41 @@ def mirrored(place: Place | None, run: Run, folder: Path, mlflow_run: Callable[[
     def send(step: int, held: Path) -> None:
         publish_checkpoint(sending, run, step, held, mlflow_run())
 
-    mirror = Mirror(folder, send)
+    uploader = CheckpointUploader(folder, send)
     wait_s = DRAIN_AFTER_FAILURE_S
     try:
         local = latest_complete(folder)
-        if local is not None and step_of(local) > known:  # the store was away, or the kill came first
-            mirror.offer(local)
-        yield [_MirrorCheckpoints(mirror)]
+        # the store was away, or the kill came first
+        if local is not None and step_of(local) > known:
+            uploader.submit(local)
+        yield [_UploadCheckpoints(uploader)]
         wait_s = DRAIN_S
     finally:
-        mirror.close(wait_s)
+        uploader.close(wait_s)
         interrupted.set()
 
 
-def publish_checkpoint(store: Store, run: Run, step: int, held: Path, mlflow_run: str | None) -> None:
-    """Publish a folder of checkpoint files, then point to it. Raises ``UserError`` when the store cannot be used."""
+def publish_checkpoint(
+    store: Store, run: Run, step: int, held: Path, mlflow_run: str | None
+) -> None:
+    """Publish a folder of checkpoint files, then point to it. Raises ``UserError`` when the store
+    cannot be used.
+    """
     facts = {"stage": run.stage, "fingerprint": run.fingerprint, "step": str(step)}
-    manifest = publish_folder(store, KIND, held, facts | ({"mlflow-run": mlflow_run} if mlflow_run else {}))
+    manifest = publish_folder(
+        store, KIND, held, facts | ({"mlflow-run": mlflow_run} if mlflow_run else {})
+    )
     point(store, run.name, Pointer(step, manifest))
 
 
 def fetch_newest(store: Store, run: Run, folder: Path) -> int:
-    """Bring the newest usable checkpoint to the run's local ``folder``, unless one at least as new is there; says what it does.
+    """Bring the newest usable checkpoint to the run's local ``folder``, unless one at least as new
+    is there; says what it does.
 
-    A damaged, incomplete or suspicious one is named, and the next older one is taken. Returns the newest step in the store that is
-    not known to be unusable, 0 when there is none. Raises ``UserError`` when the store cannot be asked: the training must not start
-    from the beginning because of that.
+    A damaged, incomplete or suspicious one is named, and the next older one is taken. Returns the
+    newest step in the store that is not known to be unusable, 0 when there is none. Raises
+    ``UserError`` when the store cannot be asked: the training must not start from the beginning
+    because of that.
     """
     _clear(folder)
     remove_unusable(folder)
@@ -112,16 +143,29 @@ def fetch_newest(store: Store, run: Run, folder: Path) -> int:
         print(f"no checkpoint of this training in {where}")
     for pointer in found:
         if pointer.step <= have:
-            print(f"the local checkpoint of step {have} is used; the newest usable one in {where} is of step {pointer.step}")
+            print(
+                f"the local checkpoint of step {have} is used; the newest usable one in {where} is"
+                f" of step {pointer.step}"
+            )
             return pointer.step
         fault = _fetch(store, pointer, folder)
         if fault is None:
             print(f"the checkpoint of step {pointer.step} is used, fetched from {where}")
             return pointer.step
-        print(f"warning: the checkpoint of step {pointer.step} in {where} is not used: {fault}", file=sys.stderr)
+        print(
+            f"warning: the checkpoint of step {pointer.step} in {where} is not used: {fault}",
+            file=sys.stderr,
+        )
     if found:
-        instead = f"the local checkpoint of step {have} is used" if have else "training starts from the beginning"
-        print(f"warning: none of the {len(found)} checkpoints in {where} can be used: {instead}", file=sys.stderr)
+        instead = (
+            f"the local checkpoint of step {have} is used"
+            if have
+            else "training starts from the beginning"
+        )
+        print(
+            f"warning: none of the {len(found)} checkpoints in {where} can be used: {instead}",
+            file=sys.stderr,
+        )
     return 0
 
 
@@ -159,7 +203,10 @@ def _fault_there(store: Store, pointer: Pointer) -> str | None:
     """What can be told before anything large is fetched."""
     for state in verify_folder(store, pointer.manifest):
         if state.state != "ok":
-            return f"{store.place.url(state.key)} ({'its manifest' if state.path == '.' else state.path}) is {state.state}"
+            return (
+                f"{store.place.url(state.key)}"
+                f" ({'its manifest' if state.path == '.' else state.path}) is {state.state}"
+            )
     names = {entry.path for entry in read_manifest(store, pointer.manifest)}
     foreign = sorted(name for name in names if name != METRICS and not is_needed(name))
     if foreign:

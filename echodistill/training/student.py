@@ -1,6 +1,8 @@
-"""Makes a student from artifacts on disk. A killed training goes on from its last complete checkpoint, in the same MLflow run.
+"""Makes a student from artifacts on disk. A killed training goes on from its last complete
+checkpoint, in the same MLflow run.
 
-Where several processes train together (``accelerate launch``), the main one alone writes, prints, logs and asks the shared store.
+Where several processes train together (``accelerate launch``), the main one alone writes, prints,
+logs and asks the shared store.
 """
 
 import json
@@ -18,26 +20,28 @@ from echodistill.models.checkpoint import base_revision, open_base
 from echodistill.models.layout import BASE_REVISION, RUN
 from echodistill.models.precision import chosen_device, training_dtype
 from echodistill.models.response_limit import corpus_limit
-from echodistill.params import GenerationParams, Hears, TrainParams
+from echodistill.params.generation import GenerationParams
+from echodistill.params.references import ViewName
+from echodistill.params.train import TrainParams
 from echodistill.records import read_rows
 from echodistill.revision import revision_tags
 from echodistill.storage.client import checked_place
-from echodistill.teacher.hearing import Hearing
 from echodistill.teacher.references import open_references
-from echodistill.tracking import MetricStream
+from echodistill.teacher.views import View
+from echodistill.tracking.client import MetricStream
 from echodistill.training.checkpoints import remove_checkpoints
 from echodistill.training.device import one_thread
+from echodistill.training.distributed import init, is_main, shutdown
 from echodistill.training.metrics_file import METRICS
 from echodistill.training.metrics_log import nowhere
-from echodistill.training.ranks import is_main, join, leave
-from echodistill.training.remote_checkpoints import Run, mirrored
-from echodistill.training.rollouts import RolloutSource
+from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.run_folder import fingerprint, run_folder
 from echodistill.training.train import Trained, train_student, write_metrics
+from echodistill.training.training_rows import TrainingRows
 
 
 @dataclass(frozen=True)
-class Material:
+class StudentInputs:
     """What a student is made from."""
 
     corpus: Path
@@ -52,50 +56,74 @@ def make_student(
     settings: TrainParams,
     generation: GenerationParams,
     seed: int,
-    hears: Hears,
-    hearing_seed: int,
-    material: Material,
+    view: ViewName,
+    view_seed: int,
+    inputs: StudentInputs,
     one_core: bool = False,
 ) -> None:
-    """Make the student folder ``out``: full weights or an adapter, ``metrics.jsonl`` and ``run.json``.
+    """Make the student folder ``out``: full weights or an adapter, ``metrics.jsonl`` and
+    ``run.json``.
 
-    ``seed`` draws what training draws; ``hearing_seed`` is the one the references were made with; ``one_core`` leaves the others to
-    trainings beside it, and is a training of its own, since its sums round otherwise. Raises ``UserError``.
+    ``seed`` draws what training draws; ``view_seed`` is the one the references were made with;
+    ``one_core`` leaves the others to trainings beside it, and is a training of its own, since its
+    sums round otherwise. Raises ``UserError``.
     """
     if one_core:
         one_thread()
     place = checked_place() if is_main() else None  # before any work
-    join()
-    llm = open_base(material.base, dtype=training_dtype(settings.weights, chosen_device("auto")))
-    corpus = Corpus(material.corpus)
+    init()
+    llm = open_base(inputs.base, dtype=training_dtype(settings.weights, chosen_device("auto")))
+    corpus = Corpus(inputs.corpus)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
-    chosen = settings.model_dump(exclude={"methods"}) | {"settings": getattr(settings.methods, settings.method).model_dump()}
+    chosen = settings.model_dump(exclude={"methods"}) | {
+        "settings": getattr(settings.methods, settings.method).model_dump()
+    }
     chosen["max_new_tokens"] = limit
-    folders = {name: getattr(material, name) for name in ("corpus", "mixes", "base", "references")}
-    mark = fingerprint(
-        "train", {"train": chosen, "seed": seed, "hears": hears, "hearing_seed": hearing_seed, "one_core": one_core}, folders
+    folders = {name: getattr(inputs, name) for name in ("corpus", "mixes", "base", "references")}
+    run_fingerprint = fingerprint(
+        "train",
+        {"train": chosen, "seed": seed, "view": view, "view_seed": view_seed, "one_core": one_core},
+        folders,
     )
-    folder = run_folder("train", mark)
-    mixes = [mix for mix in read_rows(material.mixes / "mixes.parquet", Mix) if mix.split == "train"]
-    noise = open_noise(material.mixes, corpus)
-    views = open_references(material.references)
-    source = RolloutSource(Hearing(corpus, hears, hearing_seed), mixes, noise, views, llm.tokenizer.pad_token_id)
+    folder = run_folder("train", run_fingerprint)
+    mixes = [mix for mix in read_rows(inputs.mixes / "mixes.parquet", Mix) if mix.split == "train"]
+    noise = open_noise(inputs.mixes, corpus)
+    targets = open_references(inputs.references)
+    source = TrainingRows(
+        View(corpus, view, view_seed), mixes, noise, targets, llm.tokenizer.pad_token_id
+    )
     with ExitStack() as open_until_end:
         if is_main():
             print(f"responses have at most {limit} tokens")
-            stream = open_until_end.enter_context(MetricStream(mark, settings.method, revision_tags(Path())))
-            remote = open_until_end.enter_context(mirrored(place, Run("train", mark), folder, lambda: stream.run_id))
+            stream = open_until_end.enter_context(
+                MetricStream(run_fingerprint, settings.method, revision_tags(Path()))
+            )
+            remote = open_until_end.enter_context(
+                uploaded_checkpoints(
+                    place, Run("train", run_fingerprint), folder, lambda: stream.run_id
+                )
+            )
             trained = train_student(llm, source, settings, limit, seed, folder, stream, remote)
         else:
             trained = train_student(llm, source, settings, limit, seed, folder, nowhere)
     if is_main():
-        _write(out, folder, mark, settings, trained, llm, base_revision(material.base))
+        _write(out, folder, run_fingerprint, settings, trained, llm, base_revision(inputs.base))
         remove_checkpoints(folder)
-    leave()
+    shutdown()
 
 
-def _write(out: Path, folder: Path, mark: str, settings: TrainParams, trained: Trained, llm: AudioLLM, base: str) -> None:
-    """Write the student in float32, as it was trained: rounded to bfloat16 most weights would be back where they started."""
+def _write(
+    out: Path,
+    folder: Path,
+    run_fingerprint: str,
+    settings: TrainParams,
+    trained: Trained,
+    llm: AudioLLM,
+    base: str,
+) -> None:
+    """Write the student in float32, as it was trained: rounded to bfloat16 most weights would be
+    back where they started.
+    """
     with atomic_path(out) as temporary:
         trained.model.save_pretrained(temporary, state_dict=trained.weights)
         llm.processor.save_pretrained(temporary)
@@ -103,7 +131,7 @@ def _write(out: Path, folder: Path, mark: str, settings: TrainParams, trained: T
             llm.save_generation_config(temporary)
         write_metrics(folder / METRICS, temporary / METRICS)
         run = {
-            "fingerprint": mark,
+            "fingerprint": run_fingerprint,
             "method": settings.method,
             "steps": settings.steps,
             "weights": settings.weights,

@@ -16,15 +16,23 @@ from trl import GRPOConfig
 
 from echodistill.errors import UserError
 from echodistill.models.audio_llm import AudioLLM
-from echodistill.params import TrainParams
+from echodistill.params.train import TrainParams
 from echodistill.training.bar import ProgressBar, quiet
-from echodistill.training.checkpoints import CompleteCheckpoints, is_sharded, latest_complete, remove_unusable, run_to_end, step_of
+from echodistill.training.checkpoints import (
+    CompleteCheckpoints,
+    is_sharded,
+    latest_complete,
+    remove_unusable,
+    run_to_end,
+    step_of,
+)
 from echodistill.training.device import precision, require_float32, split_batch
+from echodistill.training.distributed import barrier, is_main, processes
 from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
 from echodistill.training.metrics_log import MetricSink, MetricsLog
-from echodistill.training.ranks import is_main, processes, wait_for_all
-from echodistill.training.rollouts import RolloutSource, visiting_order
-from echodistill.training.trainer import TIMING_METRICS, AudioGRPOTrainer
+from echodistill.training.step_counts import TIMING_METRICS
+from echodistill.training.trainer import AudioGRPOTrainer
+from echodistill.training.training_rows import TrainingRows, sample_order
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,14 @@ class Trained:
     trainable: dict[str, int]
     """Trainable parameters by module."""
     weights: dict[str, Any] | None
-    """For ``save_pretrained(state_dict=...)`` where the model is in shards; ``None`` where it is whole."""
+    """For ``save_pretrained(state_dict=...)`` where the model is in shards; ``None`` where it is
+    whole.
+    """
 
 
 def train_student(
     llm: AudioLLM,
-    source: RolloutSource,
+    source: TrainingRows,
     settings: TrainParams,
     max_new_tokens: int,
     seed: int,
@@ -49,21 +59,24 @@ def train_student(
     sink: MetricSink,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Trained:
-    """Train ``llm`` in place, from the last complete checkpoint in ``folder`` on; rollouts have up to ``max_new_tokens``.
+    """Train ``llm`` in place, from the last complete checkpoint in ``folder`` on; rollouts have up
+    to ``max_new_tokens``.
 
-    Every logged step goes to ``folder/metrics.jsonl`` first and to ``sink`` after. ``callbacks`` hear of a checkpoint when it is
-    complete. Where several processes train together all of them call this, and the main one alone writes.
+    Every logged step goes to ``folder/metrics.jsonl`` first and to ``sink`` after. ``callbacks``
+    hear of a checkpoint when it is complete. Where several processes train together all of them
+    call this, and the main one alone writes.
     """
     log = folder / METRICS
     if is_main():
         remove_unusable(folder)
         resume = latest_complete(folder)
         trim_after(log, step_of(resume) if resume else 0)
-    wait_for_all()
+    barrier()
     resume = latest_complete(folder)
     metrics = MetricsLog(log, sink)
-    order = visiting_order(len(source), settings.steps * settings.prompts_per_step, seed)
-    # TRL still uses names that transformers is about to rename, accelerate torch's: nothing the user could mend
+    order = sample_order(len(source), settings.steps * settings.prompts_per_step, seed)
+    # TRL still uses names that transformers is about to rename, accelerate torch's: nothing the
+    # user could fix
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|accelerate")
     trainer = AudioGRPOTrainer(
         llm,
@@ -73,7 +86,12 @@ def train_student(
         settings.objective,
         _arguments(llm, settings, max_new_tokens, seed, folder),
         kl_weight=settings.methods.grpo.kl_weight,
-        callbacks=[CompleteCheckpoints(), *callbacks, metrics, *([ProgressBar(f"train {settings.method}")] if is_main() else [])],
+        callbacks=[
+            CompleteCheckpoints(),
+            *callbacks,
+            metrics,
+            *([ProgressBar(f"train {settings.method}")] if is_main() else []),
+        ],
         peft_config=_adapter(settings) if settings.weights == "lora" else None,
     )
     quiet(trainer)
@@ -89,26 +107,39 @@ def train_student(
             print(f"resuming from {resume}")
     run_to_end(trainer, folder, settings.steps)
     # gathered by all processes together
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded(trainer) else None
-    wait_for_all()
+    weights = (
+        trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded(trainer) else None
+    )
+    barrier()
     if is_main():
         _warn_if_inert(read_metrics(log), settings)
     return Trained(trainer.accelerator.unwrap_model(trainer.model).eval(), trainable, weights)
 
 
-def _arguments(llm: AudioLLM, settings: TrainParams, max_new_tokens: int, seed: int, folder: Path) -> GRPOConfig:
+def _arguments(
+    llm: AudioLLM, settings: TrainParams, max_new_tokens: int, seed: int, folder: Path
+) -> GRPOConfig:
     method = getattr(settings.methods, settings.method)
     if settings.prompts_per_step % processes():
         count = settings.prompts_per_step
-        cure = f"launch a number of processes that divides {count}, or change train.prompts_per_step"
-        raise UserError(f"train.prompts_per_step: {count} prompts cannot be shared by {processes()} processes: {cure}")
-    device_rows, accumulation = split_batch(settings.prompts_per_step * settings.rollouts // processes(), settings.rollouts)
+        cure = (
+            f"launch a number of processes that divides {count}, or change train.prompts_per_step"
+        )
+        raise UserError(
+            f"train.prompts_per_step: {count} prompts cannot be shared by {processes()} processes:"
+            f" {cure}"
+        )
+    device_rows, accumulation = split_batch(
+        settings.prompts_per_step * settings.rollouts // processes(), settings.rollouts
+    )
     return GRPOConfig(
         output_dir=str(folder),
         per_device_train_batch_size=device_rows,
         gradient_accumulation_steps=accumulation,
-        steps_per_generation=1,  # no more rows than a device takes, in generation and in the teacher's scoring too
-        shuffle_dataset=False,  # the order is drawn beforehand, so that a resume in any epoch goes on with the right row
+        # no more rows than a device takes, in generation and in the teacher's scoring too
+        steps_per_generation=1,
+        # the order is drawn beforehand, so that a resume in any epoch goes on with the right row
+        shuffle_dataset=False,
         num_generations=settings.rollouts,
         max_steps=settings.steps,
         learning_rate=method.learning_rate,
@@ -130,7 +161,8 @@ def _arguments(llm: AudioLLM, settings: TrainParams, max_new_tokens: int, seed: 
         seed=seed,
         disable_tqdm=True,
         dataloader_pin_memory=False,
-        ddp_find_unused_parameters=False,  # an objective calls the model more than once before it goes backward
+        # an objective calls the model more than once before it goes backward
+        ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,  # no buffer is trained
         **precision(),
     )
@@ -150,26 +182,38 @@ def _adapter(settings: TrainParams) -> Any:
 
 
 def trainable_by_module(model: Any) -> dict[str, int]:
-    """Trainable parameters of each part (encoder, projector, decoder, head), so that nobody has to guess what was frozen."""
+    """Trainable parameters of each part (encoder, projector, decoder, head), so that nobody has to
+    guess what was frozen.
+    """
     counts: dict[str, int] = defaultdict(int)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            parts = [part for part in name.split(".") if part not in ("model", "base_model", "module")]
+            parts = [
+                part for part in name.split(".") if part not in ("model", "base_model", "module")
+            ]
             counts[parts[0]] += parameter.numel()
     return dict(counts)
 
 
 def _warn_if_inert(rows: list[dict[str, float]], settings: TrainParams) -> None:
-    """An instance-level bonus is undone by std-normalising wherever a group has two reward levels: say so."""
-    shares = [row["inert_groups"] for row in rows if "inert_groups" in row]
+    """An instance-level bonus is undone by std-normalising wherever a group has two reward levels:
+    say so.
+    """
+    shares = [row["groups_without_effect"] for row in rows if "groups_without_effect" in row]
     if shares and settings.objective.shaping != "off" and sum(shares) / len(shares) > 0.9:
         print(
-            f"warning: the consistency bonus changed nothing in {100 * sum(shares) / len(shares):.0f} % of the groups "
-            f"(train.objective.shaping: {settings.objective.shaping}); `candidate` makes it act"
+            "warning: the consistency bonus changed nothing in"
+            f" {100 * sum(shares) / len(shares):.0f} % of the groups (train.objective.shaping:"
+            f" {settings.objective.shaping}); `candidate` makes it act"
         )
 
 
 def write_metrics(log: Path, target: Path) -> None:
     """Copy the log without its timings, so that the same training gives the same bytes."""
-    rows = [{name: value for name, value in row.items() if name not in TIMING_METRICS} for row in read_metrics(log)]
-    target.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
+    rows = [
+        {name: value for name, value in row.items() if name not in TIMING_METRICS}
+        for row in read_metrics(log)
+    ]
+    target.write_text(
+        "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8"
+    )

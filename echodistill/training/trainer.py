@@ -1,11 +1,12 @@
-"""TRL's GRPO trainer with ears: it hands audio through generation, scoring and loss. No maths here; that is in ``objectives``.
+"""TRL's GRPO trainer with audio: it hands clips through generation, scoring and loss. No maths
+here; that is in ``objectives``.
 
-Stock TRL generates with the audio and scores without it, silently. Each overridden method says what it adds. Shapes: B rows of a
-generation batch (prompts x K rollouts), P prompt tokens, T response tokens, V vocabulary.
+Stock TRL generates with the audio and scores without it, silently. Each overridden method says what
+it adds. Shapes: B rows of a generation batch (prompts x K rollouts), P prompt tokens, T response
+tokens, V vocabulary.
 """
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,38 +25,43 @@ from echodistill.objectives.divergences import sequence_mean, with_tail
 from echodistill.objectives.echodistill import consistency, distill_loss, shaped_advantages
 from echodistill.objectives.ratio import policy_term
 from echodistill.objectives.supervised import cross_entropy, token_entropy, token_log_probs
-from echodistill.params import ObjectiveParams
+from echodistill.params.train import ObjectiveParams
 from echodistill.training.checkpoints import ExactWeights
+from echodistill.training.distributed import processes
 from echodistill.training.frozen import frozen_copy, without_dropout
-from echodistill.training.ranks import from_all, processes
-from echodistill.training.rollouts import RolloutSource
+from echodistill.training.step_counts import CountedSteps
+from echodistill.training.training_rows import TrainingRows
 
-COUNTED = ("clips", "sampled_tokens", "target_tokens")
-TIMING_METRICS = ("tokens_per_s", "clips_per_s", "step_time")
 FEATURE = "feature/"  # prefix of audio features in TRL's batch dictionaries
 
 
-def task_reward(completions: list[str], choices: list[list[str]], answer_index: list[int], **_columns: Any) -> list[float]:
+def task_reward(
+    completions: list[str], choices: list[list[str]], answer_index: list[int], **_columns: Any
+) -> list[float]:
     """TRL's reward signature around the one parser."""
-    return [reward(text, options, right) for text, options, right in zip(completions, choices, answer_index, strict=True)]
+    return [
+        reward(text, options, right)
+        for text, options, right in zip(completions, choices, answer_index, strict=True)
+    ]
 
 
 def _targets(batch: dict[str, Any], rows: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The reference tensors of chosen rows."""
+    """Return the reference tensors of chosen rows."""
     return {name: tensor[rows] for name, tensor in batch.items() if name.startswith("target_")}
 
 
-class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
-    """One trainer for ``echodistill``, ``grpo``, ``distill`` and ``sft``: the same rows in the same order for each.
+class AudioGRPOTrainer(ExactWeights, CountedSteps, GRPOTrainer):
+    """One trainer for ``echodistill``, ``grpo``, ``distill`` and ``sft``: the same rows in the same
+    order for each.
 
-    ``grpo`` is TRL's own loss on the audio, with the advantages that ``echodistill`` has without its bonus; ``distill`` and ``sft``
-    draw no rollouts, since they learn from a given response.
+    ``grpo`` is TRL's own loss on the audio, with the advantages that ``echodistill`` has without
+    its bonus; ``distill`` and ``sft`` draw no rollouts, since they learn from a given response.
     """
 
     def __init__(
         self,
         llm: AudioLLM,
-        source: RolloutSource,
+        source: TrainingRows,
         order: Sequence[int],
         method: str,
         objective: ObjectiveParams,
@@ -63,10 +69,12 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         kl_weight: float = 0.0,
         **options: Any,
     ) -> None:
-        """``order`` says which row of ``source`` comes when; ``options`` are passed on: ``callbacks``, ``peft_config``.
+        """``order`` says which row of ``source`` comes when; ``options`` are passed on:
+        ``callbacks``, ``peft_config``.
 
-        ``kl_weight`` is ``grpo``'s penalty against the model training starts from. TRL's own ``beta`` stays 0 while it is built, or
-        it would load that model anew by the name in its config, from the hub's newest revision or from whatever is there now.
+        ``kl_weight`` is ``grpo``'s penalty against the model training starts from. TRL's own
+        ``beta`` stays 0 while it is built, or it would load that model anew by the name in its
+        config, from the hub's newest revision or from whatever is there now.
         """
         self._llm = llm
         self._source = source
@@ -74,9 +82,12 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         self._objective = objective
         self._features: dict[str, torch.Tensor] = {}
         self._prompt_batch: PromptBatch | None = None
-        # a LoRA student's teacher and KL reference is itself with the adapter off; a full one needs a frozen copy
+        # a LoRA student's teacher and KL reference is itself with the adapter off; a full one needs
+        # a frozen copy
         needs_copy = method == "echodistill" or (method == "grpo" and kl_weight > 0)
-        frozen = frozen_copy(llm.model) if needs_copy and options.get("peft_config") is None else None
+        frozen = (
+            frozen_copy(llm.model) if needs_copy and options.get("peft_config") is None else None
+        )
         super().__init__(
             model=llm.model,
             reward_funcs=[task_reward],
@@ -88,12 +99,15 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         self._frozen = self._prepared(frozen) if frozen is not None else None
         self.beta = kl_weight if method == "grpo" else 0.0
         self.ref_model = self._frozen if self.beta > 0 else None
-        self._counts = self._nothing_yet()
-        # how many prompts one loss call stands for, so that accumulated losses add up to a mean over prompts
+        self._reset_counts()
+        # how many prompts one loss call stands for, so that accumulated losses add up to a mean
+        # over prompts
         self._prompts_per_loss = self.args.per_device_train_batch_size / self.num_generations
 
     def _prepared(self, frozen: Any) -> Any:
-        """Return a frozen model on this process's device, computing in the precision of the student: as TRL prepares its own."""
+        """Return a frozen model on this process's device, computing in the precision of the
+        student: as TRL prepares its own.
+        """
         if self.is_deepspeed_enabled:
             return prepare_deepspeed(frozen, self.accelerator)
         if self.is_fsdp_enabled:
@@ -104,15 +118,22 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         """Adds: keep the columns the audio and the reward are found by."""
         self._signature_columns = ["prompt", "row", "choices", "answer_index"]
 
-    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, torch.Tensor]]:
+    def _tokenize_prompts(
+        self, prompts: list[str]
+    ) -> tuple[list[list[int]], None, dict[str, torch.Tensor]]:
         """Adds: the encoded noisy clip; TRL passes the features on to ``generate``."""
         assert self._prompt_batch is not None
         batch = self._prompt_batch
-        rows = [ids[mask.bool()].tolist() for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)]
+        rows = [
+            ids[mask.bool()].tolist()
+            for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
+        ]
         return rows, None, dict(batch.features)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Adds: the audio features, and what the teacher makes of the batch; no dropout. Without rollouts: only those."""
+        """Adds: the audio features, and what the teacher makes of the batch; no dropout. Without
+        rollouts: only those.
+        """
         with without_dropout(self.model):
             return self._generation_batch(inputs)
 
@@ -126,21 +147,34 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         self._prompt_batch = encode(self._llm, noisy).to(device).repeat(copies)
         self._features = self._prompt_batch.features
         if not rollouts:
-            output = {"prompt_ids": self._prompt_batch.input_ids, "prompt_mask": self._prompt_batch.attention_mask}
+            output = {
+                "prompt_ids": self._prompt_batch.input_ids,
+                "prompt_mask": self._prompt_batch.attention_mask,
+            }
         else:
-            check_context(self._llm.model, self._prompt_batch.input_ids.shape[1], self.max_completion_length)
+            check_context(
+                self._llm.model, self._prompt_batch.input_ids.shape[1], self.max_completion_length
+            )
             output = super()._generate_and_score_completions(inputs)
-            self._record("truncated_share", self._truncated_share(output["completion_ids"], output["completion_mask"]))
+            self._record(
+                "truncated_share",
+                self._truncated_share(output["completion_ids"], output["completion_mask"]),
+            )
         output |= {FEATURE + name: tensor for name, tensor in self._features.items()}
         if self._method in ("echodistill", "distill"):
             references = self._source.references(rows).named()
-            output |= {name: tensor.to(device).repeat_interleave(copies, dim=0) for name, tensor in references.items()}
+            output |= {
+                name: tensor.to(device).repeat_interleave(copies, dim=0)
+                for name, tensor in references.items()
+            }
         if self._method == "sft":
             output |= self._gold_tensors(rows, device)
         if rollouts:
             rewards = self._group_rewards(output["completion_ids"], inputs)
             if self._method == "echodistill":
-                output |= self._consult_teacher(output, encode(self._llm, clean).to(device).repeat(copies), rewards)
+                output |= self._score_with_teacher(
+                    output, encode(self._llm, clean).to(device).repeat(copies), rewards
+                )
             else:
                 output["advantages"] = group_advantages(rewards).flatten()
             self._log_advantages(output["advantages"])
@@ -152,29 +186,36 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         return output
 
     def _truncated_share(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return the share of the responses ``ids`` (B, T) that were cut at the length limit: whose last token ends nothing."""
+        """Return the share of the responses ``ids`` (B, T) that were cut at the length limit: whose
+        last token ends nothing.
+        """
         last = ids.gather(1, (mask.sum(dim=1, keepdim=True) - 1).clamp(min=0))
-        return (~torch.isin(last, torch.tensor(end_ids(self._llm), device=ids.device))).float().mean()
-
-    @staticmethod
-    def _nothing_yet() -> dict[str, float]:
-        """Counts since the last log: clips heard, tokens the student sampled, tokens of references or gold answers it learned from."""
-        return dict.fromkeys(COUNTED, 0) | {"since": time.perf_counter()}
+        ends = torch.tensor(end_ids(self._llm), device=ids.device)
+        return (~torch.isin(last, ends)).float().mean()
 
     def _gold_tensors(self, rows: list[int], device: torch.device) -> dict[str, torch.Tensor]:
         tokenizer = self._llm.tokenizer
-        gold = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in self._source.answers(rows)]
+        gold = [
+            [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+            for text in self._source.answers(rows)
+        ]
         ids, mask = pad_rows(gold, tokenizer.pad_token_id, left=False)
         return {"target_ids": ids.to(device), "target_mask": mask.to(device)}
 
-    def _group_rewards(self, completion_ids: torch.Tensor, rows: list[dict[str, Any]]) -> torch.Tensor:
+    def _group_rewards(
+        self, completion_ids: torch.Tensor, rows: list[dict[str, Any]]
+    ) -> torch.Tensor:
         """Return the task rewards of this process's samples, a row a group: (B / K, K)."""
         texts = self.processing_class.batch_decode(completion_ids, skip_special_tokens=True)
         columns = {name: [row[name] for row in rows] for name in ("choices", "answer_index")}
-        return torch.tensor(task_reward(texts, **columns), device=completion_ids.device).view(-1, self.num_generations)
+        return torch.tensor(task_reward(texts, **columns), device=completion_ids.device).view(
+            -1, self.num_generations
+        )
 
     def _log_advantages(self, advantages: torch.Tensor) -> None:
-        """Put the advantages (B,) of all processes where TRL has logged its own, which divide by the sample's deviation."""
+        """Put the advantages (B,) of all processes where TRL has logged its own, which divide by
+        the sample's deviation.
+        """
         gathered = self.accelerator.gather(advantages).tolist()
         logged = self._logs["advantages"]
         for _ in gathered:
@@ -182,39 +223,59 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         logged.extend(gathered)
 
     @torch.no_grad()
-    def _consult_teacher(self, output: dict[str, Any], clean: PromptBatch, rewards: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The clean teacher's view of the student's samples, and the shaped advantages of each group."""
+    def _score_with_teacher(
+        self, output: dict[str, Any], clean: PromptBatch, rewards: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """The clean teacher's view of the student's samples, and the shaped advantages of each
+        group.
+        """
         ids, mask = output["completion_ids"], output["completion_mask"]
         count, groups = len(ids), rewards.shape
         noisy = PromptBatch(output["prompt_ids"], output["prompt_mask"], self._features)
         first = torch.arange(count, device=ids.device) % self.num_generations == 0
-        # a group whose rewards are equal has no advantage, unless each candidate gets a bonus of its own: no need to score it
+        # a group whose rewards are equal has no advantage, unless each candidate gets a bonus of
+        # its own: no need to score it
         per_candidate = self._objective.shaping == "candidate"
-        scored = (~zero_variance(rewards)).repeat_interleave(self.num_generations) | torch.tensor(per_candidate, device=ids.device)
+        scored = (~zero_variance(rewards)).repeat_interleave(self.num_generations) | torch.tensor(
+            per_candidate, device=ids.device
+        )
         if processes() > 1:
             scored[0] = True  # a model in shards must be called by all processes equally often
-        reference, candidate_loss = torch.zeros(count, device=ids.device), torch.zeros(count, device=ids.device)
+        reference = torch.zeros(count, device=ids.device)
+        candidate_loss = torch.zeros_like(reference)
         if scored.any():
             with self._teacher() as teacher:
                 logits = self._score(teacher, clean.take(scored), ids[scored], mask[scored])
-            reference[scored] = sequence_mean(token_log_probs(logits / self.temperature, ids[scored]), mask[scored])
+            reference[scored] = sequence_mean(
+                token_log_probs(logits / self.temperature, ids[scored]), mask[scored]
+            )
             if per_candidate:
                 student = self._score(self.model, noisy, ids, mask).log_softmax(dim=-1)
-                candidate_loss = distill_loss(self._objective.kl, logits.log_softmax(dim=-1), student, mask)
+                candidate_loss = distill_loss(
+                    self._objective.kl, logits.log_softmax(dim=-1), student, mask
+                )
         agreement = None
         if self._objective.shaping == "instance":
-            agreement = consistency(self._distill_rows(self.model, noisy.take(first), _targets(output, first)))[:, None]
+            agreement = consistency(
+                self._distill_rows(self.model, noisy.take(first), _targets(output, first))
+            )[:, None]
         elif per_candidate:
             agreement = consistency(candidate_loss).view(groups)
         shaped = shaped_advantages(rewards, agreement, self._objective.shaping_bonus)
         self._record("shaped_reward", shaped.rewards.mean())
-        self._record("inert_groups", shaped.inert_share)
+        self._record("groups_without_effect", shaped.inert_share)
         self._record("zero_variance_groups", shaped.zero_variance_share)
-        return {"advantages": shaped.advantages.flatten(), "reference_log_prob": reference, "first_of_group": first}
+        return {
+            "advantages": shaped.advantages.flatten(),
+            "reference_log_prob": reference,
+            "first_of_group": first,
+        }
 
     @contextlib.contextmanager
     def _teacher(self) -> Iterator[Any]:
-        """The frozen model: a copy, or the student with its adapter switched off (and, as the caller sees to, no dropout)."""
+        """The frozen model: a copy, or the student with its adapter switched off (and, as the
+        caller sees to, no dropout).
+        """
         if self._frozen is not None:
             yield self._frozen
             return
@@ -222,25 +283,40 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         with model.disable_adapter():
             yield model
 
-    def _distill_rows(self, model: Any, prompts: PromptBatch, batch: dict[str, Any]) -> torch.Tensor:
+    def _distill_rows(
+        self, model: Any, prompts: PromptBatch, batch: dict[str, Any]
+    ) -> torch.Tensor:
         """``L_distill`` of each row on the teacher's response, (B,)."""
-        student = self._score(model, prompts, batch["target_ids"], batch["target_mask"]).log_softmax(dim=-1)
+        student = self._score(
+            model, prompts, batch["target_ids"], batch["target_mask"]
+        ).log_softmax(dim=-1)
         if "target_top" in batch:
             student = with_tail(student, batch["target_top"])
         return distill_loss(self._objective.kl, batch["target_log"], student, batch["target_mask"])
 
     def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        *args: Any,
+        **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         """Adds: the audio, in TRL's own loss and in its reference model."""
         prompt = input_ids.shape[1] - logits_to_keep
         batch = PromptBatch(input_ids[:, :prompt], attention_mask[:, :prompt], self._features)
-        logits = self._score(model, batch, input_ids[:, prompt:], attention_mask[:, prompt:]) / self.temperature
-        return token_log_probs(logits, input_ids[:, prompt:]), token_entropy(logits.detach()), None
+        ids, mask = input_ids[:, prompt:], attention_mask[:, prompt:]
+        logits = self._score(model, batch, ids, mask) / self.temperature
+        return token_log_probs(logits, ids), token_entropy(logits.detach()), None
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """Gathers tensors and calls the method's objective."""
-        self._features = {name.removeprefix(FEATURE): value for name, value in inputs.items() if name.startswith(FEATURE)}
+        self._features = {
+            name.removeprefix(FEATURE): value
+            for name, value in inputs.items()
+            if name.startswith(FEATURE)
+        }
         prompts = PromptBatch(inputs["prompt_ids"], inputs["prompt_mask"], self._features)
         if self._method == "grpo":
             return super()._compute_loss(model, inputs)
@@ -254,26 +330,35 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
             loss = self._echodistill_loss(model, prompts, inputs)
         return loss / self.current_gradient_accumulation_steps
 
-    def _echodistill_loss(self, model: Any, prompts: PromptBatch, inputs: dict[str, Any]) -> torch.Tensor:
+    def _echodistill_loss(
+        self, model: Any, prompts: PromptBatch, inputs: dict[str, Any]
+    ) -> torch.Tensor:
         policy = self._policy_loss(model, prompts, inputs)
         # the reference belongs to the prompt, not to the rollout: one row a group is enough
         first = inputs["first_of_group"]
         distill = policy.new_zeros(())
         if self._objective.distill_weight > 0 and first.any():
-            distill = self._distill_rows(model, prompts.take(first), _targets(inputs, first)).sum() / self._prompts_per_loss
+            distill = (
+                self._distill_rows(model, prompts.take(first), _targets(inputs, first)).sum()
+                / self._prompts_per_loss
+            )
             self._record("kl", distill)
         loss = self._objective.policy_weight * policy + self._objective.distill_weight * distill
-        if not loss.requires_grad:  # nothing above applies to these rows, but a backward pass needs something to go through
+        if not loss.requires_grad:
+            # nothing above applies to these rows, but a backward pass needs something to go through
             one = torch.arange(len(first), device=first.device) == 0
-            loss = (
-                loss + 0.0 * self._score(model, prompts.take(one), inputs["completion_ids"][one], inputs["completion_mask"][one]).sum()
-            )
+            ids, mask = inputs["completion_ids"][one], inputs["completion_mask"][one]
+            loss = loss + 0.0 * self._score(model, prompts.take(one), ids, mask).sum()
         return loss
 
-    def _policy_loss(self, model: Any, prompts: PromptBatch, inputs: dict[str, Any]) -> torch.Tensor:
-        """The policy term over all rows. Rows without advantage add neither loss nor gradient, so they are not run.
+    def _policy_loss(
+        self, model: Any, prompts: PromptBatch, inputs: dict[str, Any]
+    ) -> torch.Tensor:
+        """The policy term over all rows. Rows without advantage add neither loss nor gradient, so
+        they are not run.
 
-        Where several processes train and none here has any, one is run all the same: all processes must call the model equally often.
+        Where several processes train and none here has any, one is run all the same: all processes
+        must call the model equally often.
         """
         active = inputs["advantages"] != 0
         share = active.float().mean()
@@ -283,8 +368,18 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         ids, mask = inputs["completion_ids"][active], inputs["completion_mask"][active]
         logits = self._score(model, prompts.take(active), ids, mask)
         log_prob = sequence_mean(token_log_probs(logits / self.temperature, ids), mask)
-        against = inputs["reference_log_prob"][active] if self._objective.ratio_reference == "teacher" else log_prob
-        policy = policy_term(log_prob, against, inputs["advantages"][active], self._objective.clip, self._objective.dual_clip)
+        against = (
+            inputs["reference_log_prob"][active]
+            if self._objective.ratio_reference == "teacher"
+            else log_prob
+        )
+        policy = policy_term(
+            log_prob,
+            against,
+            inputs["advantages"][active],
+            self._objective.clip,
+            self._objective.dual_clip,
+        )
         if share == 0:
             return policy.loss * 0.0
         self._record("policy_loss", policy.loss)
@@ -294,30 +389,12 @@ class AudioGRPOTrainer(ExactWeights, GRPOTrainer):
         self._record("entropy", sequence_mean(token_entropy(logits.detach()), mask).mean())
         return policy.loss * share
 
-    def _score(self, model: Any, prompts: PromptBatch, response_ids: torch.Tensor, response_mask: torch.Tensor) -> torch.Tensor:
+    def _score(
+        self,
+        model: Any,
+        prompts: PromptBatch,
+        response_ids: torch.Tensor,
+        response_mask: torch.Tensor,
+    ) -> torch.Tensor:
         """Return the logits that responses are sampled from, (B, T, V)."""
         return score(model, prompts, response_ids, response_mask, self._llm.never_sample)
-
-    def _record(self, name: str, value: torch.Tensor | float) -> None:
-        self._metrics["train"][name].append(value.item() if isinstance(value, torch.Tensor) else value)
-
-    def _pool(self) -> None:
-        """Metrics of all processes together: values side by side (what TRL has gathered already is the same in each), counts added."""
-        everyone = from_all((dict(self._metrics["train"]), self._counts))
-        names = sorted({name for metrics, _ in everyone for name in metrics})
-        for name in names:
-            self._metrics["train"][name] = [value for metrics, _ in everyone for value in metrics.get(name, [])]
-        for name in COUNTED:
-            self._counts[name] = sum(counts[name] for _, counts in everyone)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds: tokens and speed since the last log, and what the other processes recorded."""
-        if processes() > 1:
-            self._pool()
-        elapsed = time.perf_counter() - self._counts["since"]
-        if "loss" in logs:
-            counts = {name: self._counts[name] for name in COUNTED}
-            tokens = counts["sampled_tokens"] + counts["target_tokens"]
-            logs |= {"clips_per_s": counts.pop("clips") / elapsed, "tokens_per_s": tokens / elapsed} | counts
-            self._counts = self._nothing_yet()
-        super().log(logs, start_time)

@@ -1,4 +1,6 @@
-"""Containers made of chunks, each with a name and a length: WAV (RIFF, RIFX, RF64), AIFF, W64 and CAF."""
+"""Containers made of chunks, each with a name and a length: WAV (RIFF, RIFX, RF64), AIFF, W64 and
+CAF.
+"""
 
 import struct
 from dataclasses import dataclass
@@ -7,7 +9,9 @@ from echodistill.audio.containers.joined import check_remainder, next_beginning
 from echodistill.audio.containers.unusable import Truncated, Unusable
 
 _PLACEHOLDERS = (0x7F000000, 0x80000000, 0xFFFFFFFF)
-"""Lengths near these are left by programs that write to a pipe and cannot go back to their header."""
+"""Lengths near these are left by programs that write to a pipe and cannot go back to their
+header.
+"""
 _NEAR = 2**16
 _LONGEST = 2**62
 """A 64-bit length beyond it is no length."""
@@ -62,9 +66,11 @@ def is_chunked(content: bytes) -> bool:
 
 
 def first_recording(content: bytes) -> tuple[bytes, int]:
-    """Return the first recording in ``content`` with its true length in its header, and where the next one begins.
+    """Return the first recording in ``content`` with its true length in its header, and where the
+    next one begins.
 
-    Raises ``Unusable`` when it is truncated, has no samples' chunk, or is followed by what its header does not count.
+    Raises ``Unusable`` when it is truncated, has no samples' chunk, or is followed by what its
+    header does not count.
     """
     layout = _layout(content)
     assert layout is not None
@@ -85,7 +91,14 @@ def first_recording(content: bytes) -> tuple[bytes, int]:
 
 
 def _layout(content: bytes) -> _Layout | None:
-    return next((layout for magic, form, layout in _LAYOUTS if content.startswith(magic) and content.startswith(form, 8)), None)
+    return next(
+        (
+            layout
+            for magic, form, layout in _LAYOUTS
+            if content.startswith(magic) and content.startswith(form, 8)
+        ),
+        None,
+    )
 
 
 def _chunk(content: bytes, at: int, layout: _Layout) -> _Chunk | None:
@@ -113,13 +126,17 @@ def _samples(content: bytes, layout: _Layout) -> _Chunk:
 
 def _check_format(content: bytes, chunk: _Chunk, layout: _Layout) -> None:
     if len(content) >= chunk.start + 8:
-        channels, rate = struct.unpack_from(layout.length.format[0] + "HI", content, chunk.start + 2)
+        channels, rate = struct.unpack_from(
+            layout.length.format[0] + "HI", content, chunk.start + 2
+        )
         if channels == 0 or rate == 0:
             raise Unusable(f"the header claims {channels} channels at {rate} Hz")
 
 
 def _next(content: bytes, end: int, layout: _Layout) -> int:
-    """Return where the chunk behind one that ends at ``end`` begins. Some writers leave the padding out."""
+    """Return where the chunk behind one that ends at ``end`` begins. Some writers leave the padding
+    out.
+    """
     padded = end + -end % layout.align
     if padded != end and not _is_name(content, padded) and _is_name(content, end):
         return end
@@ -127,13 +144,17 @@ def _next(content: bytes, end: int, layout: _Layout) -> int:
 
 
 def _is_name(content: bytes, at: int) -> bool:
-    """Return whether four bytes are printable, as those that a chunk's name or a tag begins with are."""
+    """Return whether four bytes are printable, as those that a chunk's name or a tag begins with
+    are.
+    """
     name = content[at : at + 4]
     return len(name) == 4 and name.isascii() and name.decode("ascii").isprintable()
 
 
 def _walked(content: bytes, position: int, layout: _Layout) -> int:
-    """Return where the chunks that begin at ``position`` end. Tags that players append look like chunks that run past the end."""
+    """Return where the chunks that begin at ``position`` end. Tags that players append look like
+    chunks that run past the end.
+    """
     while _is_name(content, position) and next_beginning(content[position : position + 16], 0) != 0:
         chunk = _chunk(content, position, layout)
         if chunk is None or chunk.length < 0 or chunk.name.startswith(layout.data):
@@ -143,16 +164,22 @@ def _walked(content: bytes, position: int, layout: _Layout) -> int:
 
 
 def _stated(content: bytes, data: _Chunk, layout: _Layout) -> tuple[int, int]:
-    """Return the stated length of the samples' chunk, and where it is written: an RF64 has it in a chunk of its own."""
+    """Return the stated length of the samples' chunk, and where it is written: an RF64 has it in a
+    chunk of its own.
+    """
     if content.startswith(b"RF64") and data.length == 0xFFFFFFFF and content[12:16] == b"ds64":
         return struct.unpack_from("<Q", content, 28)[0], 28
     return data.length, data.at + layout.id_bytes
 
 
 def _is_placeholder(stated: int, content: bytes, data: _Chunk, layout: _Layout) -> bool:
-    """Return whether the length was not known when the header was written: the samples then last to the end of the file."""
+    """Return whether the length was not known when the header was written: the samples then last to
+    the end of the file.
+    """
     if stated > layout.before:
-        return stated > _LONGEST or (layout.length.size == 4 and any(abs(stated - value) < _NEAR for value in _PLACEHOLDERS))
+        return stated > _LONGEST or (
+            layout.length.size == 4 and any(abs(stated - value) < _NEAR for value in _PLACEHOLDERS)
+        )
     # no samples are stated: none there, or a recorder that never came back to its header
     walked = _walked(content, data.start + max(0, stated), layout)
     return len(content[walked : next_beginning(content, walked)].strip(b"\0")) > 0

@@ -1,4 +1,6 @@
-"""FLAC: the header's number of samples held against the last frame's own (RFC 9639). Encoders that write to a pipe leave it 0."""
+"""FLAC: the header's number of samples held against the last frame's own (RFC 9639). Encoders that
+write to a pipe leave it 0.
+"""
 
 from collections.abc import Iterator
 
@@ -12,16 +14,19 @@ _TOTAL = slice(21, 26)
 _TOTAL_BITS = 2**36 - 1
 _STREAMINFO_END = 42
 _LONGEST_FRAME = 2**16
-"""Bytes, where the header does not state them: libFLAC's frames of 4,608 samples in stereo are shorter."""
+"""Bytes, where the header does not state them: libFLAC's frames of 4,608 samples in stereo are
+shorter.
+"""
 _TRIED = 8
 """Frame headers tried from the end on: bytes of a frame may look like one."""
 
 
 def first_recording(content: bytes) -> tuple[bytes, int]:
-    """Return the first recording in ``content`` with its true number of samples, and where the next one begins.
+    """Return the first recording in ``content`` with its true number of samples, and where the next
+    one begins.
 
-    Raises ``Unusable`` when the header is cut off, where no number is stated when the last frame is, and where the last of the
-    stated samples is followed by what may be another recording.
+    Raises ``Unusable`` when the header is cut off, where no number is stated when the last frame
+    is, and where the last of the stated samples is followed by what may be another recording.
     """
     if len(content) < _STREAMINFO_END:
         raise Truncated("the FLAC header is cut off")
@@ -41,7 +46,9 @@ def first_recording(content: bytes) -> tuple[bytes, int]:
 
 
 def _samples_to_the_end(recording: bytes) -> int | None:
-    """Return the number of samples up to the end of the last frame; ``None`` when no whole frame ends the recording."""
+    """Return the number of samples up to the end of the last frame; ``None`` when no whole frame
+    ends the recording.
+    """
     blocksize = int.from_bytes(recording[10:12], "big")
     for position, number, samples, by_sample in _frame_headers_from_the_end(recording):
         if _crc(recording[position:], 16) == 0:
@@ -50,9 +57,11 @@ def _samples_to_the_end(recording: bytes) -> int | None:
 
 
 def _end_of_sample(recording: bytes, stated: int) -> int:
-    """Return where the frame ends that holds the last of the ``stated`` samples; the recording's end where none is found.
+    """Return where the frame ends that holds the last of the ``stated`` samples; the recording's
+    end where none is found.
 
-    A frame does not tell its length: it ends where its check sum fits, which inside a frame happens by chance only.
+    A frame does not tell its length: it ends where its check sum fits, which inside a frame happens
+    by chance only.
     """
     blocksize = int.from_bytes(recording[10:12], "big")
     longest = int.from_bytes(recording[15:18], "big") or _LONGEST_FRAME
@@ -73,7 +82,9 @@ def _fitting_ends(content: bytes) -> Iterator[int]:
 
 
 def _frame_headers_from_the_end(recording: bytes) -> Iterator[tuple[int, int, int, bool]]:
-    """Yield position, number, samples, and whether it is the first sample that is numbered, of what look like frames."""
+    """Yield position, number, samples, and whether it is the first sample that is numbered, of what
+    look like frames.
+    """
     position, found = len(recording), 0
     while found < _TRIED and (position := recording.rfind(b"\xff", _STREAMINFO_END, position)) > 0:
         if header := _frame_header(recording[position : position + 16]):
@@ -82,7 +93,9 @@ def _frame_headers_from_the_end(recording: bytes) -> Iterator[tuple[int, int, in
 
 
 def _frame_header(frame: bytes) -> tuple[int, int, bool] | None:
-    """Return the frame's number, its samples, and whether the number is a sample's; ``None`` for what is no frame header."""
+    """Return the frame's number, its samples, and whether the number is a sample's; ``None`` for
+    what is no frame header.
+    """
     if len(frame) < 6 or frame[1] & 0xFE != 0xF8 or frame[3] & 1:
         return None
     size_code, rate_code = frame[2] >> 4, frame[2] & 0xF
@@ -97,7 +110,13 @@ def _frame_header(frame: bytes) -> tuple[int, int, bool] | None:
     if size_bytes:
         samples = int.from_bytes(frame[4 + number_bytes : 4 + number_bytes + size_bytes], "big") + 1
     else:
-        samples = 192 if size_code == 1 else 576 << size_code - 2 if size_code < 6 else 256 << size_code - 8
+        samples = (
+            192
+            if size_code == 1
+            else 576 << size_code - 2
+            if size_code < 6
+            else 256 << size_code - 8
+        )
     return number, samples, bool(frame[1] & 1)
 
 

@@ -10,7 +10,8 @@ _UNKNOWN = 0xFFFFFFFF
 
 
 def first_au(content: bytes) -> tuple[bytes, int]:
-    """Return the first recording in ``content`` with its true length in its header, and where the next one begins.
+    """Return the first recording in ``content`` with its true length in its header, and where the
+    next one begins.
 
     Raises ``Unusable`` when it is truncated or followed by what its header does not count.
     """
@@ -33,10 +34,19 @@ def first_sphere(content: bytes) -> tuple[bytes, int]:
     if size is None or b"end_head" not in header:
         raise Truncated("the NIST SPHERE header is cut off")
     if coding := re.search(rb"^sample_coding -s\d+ \S*embedded-(\S+)", header, re.MULTILINE):
-        raise Unusable(f"NIST SPHERE compressed with {coding[1].decode('ascii', 'replace')}, which is not read here", CONVERT)
+        raise Unusable(
+            f"NIST SPHERE compressed with {coding[1].decode('ascii', 'replace')}, which is not read"
+            " here",
+            CONVERT,
+        )
     start = max(int(size[1]), size.end())
-    sample_bytes = int(fields.get(b"sample_n_bytes", b"1"))  # left out where a sample is one byte of u-law or A-law
-    stated = int(fields.get(b"sample_count", b"0")) * int(fields.get(b"channel_count", b"1")) * sample_bytes
+    # left out where a sample is one byte of u-law or A-law
+    sample_bytes = int(fields.get(b"sample_n_bytes", b"1"))
+    stated = (
+        int(fields.get(b"sample_count", b"0"))
+        * int(fields.get(b"channel_count", b"1"))
+        * sample_bytes
+    )
     if stated == 0:  # libsndfile takes all bytes for samples
         end = next_beginning(content, start)
         return content[:end], end

@@ -8,7 +8,9 @@ import re
 from echodistill.audio.containers.unusable import KEEP_COUNTED, Unusable
 
 UNEXPLAINED_BYTES = 1024
-"""Of bytes behind the samples that are neither zero nor a known structure, so many are taken for padding."""
+"""Of bytes behind the samples that are neither zero nor a known structure, so many are taken for
+padding.
+"""
 _BEGINNING = re.compile(
     rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE|FORM....AIF[FC]|riff\x2e\x91\xcf\x11|caff\0\x01\0\0|\.snd\0\0|dns\..\0|NIST_1A\n"
     rb"|fLaC[\0\x80]\0\0\x22|OggS\0\x02",
@@ -17,15 +19,20 @@ _BEGINNING = re.compile(
 
 
 def next_beginning(content: bytes, position: int) -> int:
-    """Return where the next recording begins at ``position`` or behind it; the length of ``content`` where there is none."""
+    """Return where the next recording begins at ``position`` or behind it; the length of
+    ``content`` where there is none.
+    """
     match = _BEGINNING.search(content, position)
     return match.start() if match else len(content)
 
 
 def check_remainder(remainder: bytes) -> None:
-    """Raise ``Unusable`` where bytes behind a recording's stated end may be samples that its header does not count."""
+    """Raise ``Unusable`` where bytes behind a recording's stated end may be samples that its header
+    does not count.
+    """
     if len(remainder.strip(b"\0")) > UNEXPLAINED_BYTES:
         raise Unusable(
-            f"{len(remainder)} bytes stand behind the end that its header states: a recorder that was stopped, or joined files",
+            f"{len(remainder)} bytes stand behind the end that its header states: a recorder that"
+            " was stopped, or joined files",
             KEEP_COUNTED,
         )

@@ -1,4 +1,6 @@
-"""What a file is that is no recording which can be read here, by its first bytes: its name may say anything."""
+"""What a file is that is no recording which can be read here, by its first bytes: its name may say
+anything.
+"""
 
 import re
 
@@ -7,7 +9,10 @@ from echodistill.audio.containers.unusable import CONVERT, Unusable
 _SHOWN = 40
 _NO_AUDIO = "not an audio file that can be decoded"
 _OTHER_AUDIO = (
-    (rb"....ftyp(?:M4A|M4B|mp4|isom|iso\d|MSNV|dash|qt  )", "MPEG-4 audio or video (m4a, mp4, mov)"),
+    (
+        rb"....ftyp(?:M4A|M4B|mp4|isom|iso\d|MSNV|dash|qt  )",
+        "MPEG-4 audio or video (m4a, mp4, mov)",
+    ),
     (rb"....ftyp3g", "a 3GPP recording (3gp)"),
     (rb"....ftyp", "an MPEG-4 file"),
     (rb"\xff[\xf0\xf1\xf8\xf9]|ADIF", "AAC audio"),
@@ -24,19 +29,37 @@ _OTHER_AUDIO = (
     (rb"BW64", "Broadcast Wave 64"),
     (rb"ajkg", "Shorten (shn)"),
     (
-        rb"Creative Voice File|FORM....8SVX|2BIT| paf|fap |PVF1\n|\x64\xa3.\x00|\x00.\xa3\x64|ALawSoundFile",
+        (
+            rb"Creative Voice File|FORM....8SVX|2BIT| paf|fap"
+            rb" |PVF1\n|\x64\xa3.\x00|\x00.\xa3\x64|ALawSoundFile"
+        ),
         "of a format whose stated length cannot be checked (VOC, SVX, AVR, PAF, PVF, IRCAM, WVE)",
     ),
 )
 _NO_SOUND = (
-    (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|\xfd7zXZ|BZh|\x28\xb5\x2f\xfd", "an archive or compressed file: unpack it"),
-    (rb"\x00\x05\x16\x07", "what macOS keeps beside a file (its name begins with ._): delete it, and take the file without ._"),
+    (
+        rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|\xfd7zXZ|BZh|\x28\xb5\x2f\xfd",
+        "an archive or compressed file: unpack it",
+    ),
+    (
+        rb"\x00\x05\x16\x07",
+        (
+            "what macOS keeps beside a file (its name begins with ._): delete it, and take the file"
+            " without ._"
+        ),
+    ),
     (rb"MThd", "MIDI, notes without sound: render it to wav first"),
     (rb"PAR1", "a parquet file: name it in corpus.manifest"),
-    (rb"\x89PNG|\xff\xd8\xff|GIF8|%PDF|\x93NUMPY|\x80[\x02-\x05]", "an image, a document or data: put the recording there"),
+    (
+        rb"\x89PNG|\xff\xd8\xff|GIF8|%PDF|\x93NUMPY|\x80[\x02-\x05]",
+        "an image, a document or data: put the recording there",
+    ),
 )
 _LFS = re.compile(rb"version https://(?:git-lfs|hawser)")
-_HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script|title|meta)\b", re.IGNORECASE | re.DOTALL)
+_HTML = re.compile(
+    rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script|title|meta)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _FETCH = "fetch the recording again"
 
 
@@ -49,20 +72,34 @@ def fault_of_kind(content: bytes) -> Unusable:
         if re.match(pattern, content, re.DOTALL):
             return Unusable(f"{_NO_AUDIO}: it is {what}")
     if not content.strip(b"\0"):
-        return Unusable(f"{_NO_AUDIO}: all its bytes are zero, as an unfinished download or copy leaves them: {_FETCH}")
+        return Unusable(
+            f"{_NO_AUDIO}: all its bytes are zero, as an unfinished download or copy leaves them:"
+            f" {_FETCH}"
+        )
     text = _text(content)
     if text is not None:
         return Unusable(f"{_NO_AUDIO}: {_fault_of_text(content, text)}")
-    return Unusable(f"{_NO_AUDIO}: its beginning is that of no known format", f"if a player plays it, {CONVERT}")
+    return Unusable(
+        f"{_NO_AUDIO}: its beginning is that of no known format", f"if a player plays it, {CONVERT}"
+    )
 
 
 def _fault_of_text(content: bytes, text: str) -> str:
     if _LFS.match(content):
-        return "it is a Git LFS pointer, which stands for the recording: run `git lfs pull` where it was cloned"
+        return (
+            "it is a Git LFS pointer, which stands for the recording: run `git lfs pull` where it"
+            " was cloned"
+        )
     if "/annex/objects/" in text:
-        return "it is a git-annex pointer, which stands for the recording: run `git annex get` where it was cloned"
+        return (
+            "it is a git-annex pointer, which stands for the recording: run `git annex get` where"
+            " it was cloned"
+        )
     if _HTML.match(content.removeprefix(b"\xef\xbb\xbf")):
-        return f"it is a web page (HTML), as a download leaves it that was refused or needs a login: {_FETCH}"
+        return (
+            "it is a web page (HTML), as a download leaves it that was refused or needs a login:"
+            f" {_FETCH}"
+        )
     return f"it is text ({' '.join(text.split())[:_SHOWN]!r}), no sound: {_FETCH}"
 
 
@@ -72,6 +109,11 @@ def _text(content: bytes) -> str | None:
     if beginning[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = beginning[: len(beginning) // 2 * 2].decode("utf-16", errors="replace")
     else:
-        text = beginning.decode("utf-8-sig", errors="ignore" if len(content) > len(beginning) else "replace")
-    odd = sum(not (character.isprintable() or character.isspace()) or character == "\ufffd" for character in text)
+        text = beginning.decode(
+            "utf-8-sig", errors="ignore" if len(content) > len(beginning) else "replace"
+        )
+    odd = sum(
+        not (character.isprintable() or character.isspace()) or character == "\ufffd"
+        for character in text
+    )
     return text if odd == 0 and len(text) > len(beginning) // 4 else None

@@ -1,7 +1,9 @@
-"""MPEG audio (MP3, and MP2): frames in a row, counted here. No header has to say how many there are.
+"""MPEG audio (MP3, and MP2): frames in a row, counted here. No header has to say how many there
+are.
 
-The decoder believes the count in a Xing or Info frame in front, and else estimates one from the first frame: too few where the
-bit rate rises, too many where it falls, and a few off even at some constant rates. So each recording gets a count that is true.
+The decoder believes the count in a Xing or Info frame in front, and else estimates one from the
+first frame: too few where the bit rate rises, too many where it falls, and a few off even at some
+constant rates. So each recording gets a count that is true.
 """
 
 import struct
@@ -44,21 +46,27 @@ class _Header:
 
     @property
     def tag_at(self) -> int:
-        """Where "Xing" or "Info" stands in a frame: behind the side information, whose length depends on the channels."""
+        """Where "Xing" or "Info" stands in a frame: behind the side information, whose length
+        depends on the channels.
+        """
         mono = self.bits >> 6 & 3 == 3
         return 4 + ((17 if mono else 32) if self.mpeg1 else (9 if mono else 17))
 
 
 def is_mpeg(content: bytes) -> bool:
-    """Return whether ``content`` begins with a frame, and another one or the end of the file behind it."""
+    """Return whether ``content`` begins with a frame, and another one or the end of the file behind
+    it.
+    """
     return _is_followed(content, 0)
 
 
 def first_recording(content: bytes) -> tuple[bytes, int]:
-    """Return the frames of the first recording in ``content`` with their true count in front, and where the next one begins.
+    """Return the frames of the first recording in ``content`` with their true count in front, and
+    where the next one begins.
 
-    Tags and stray bytes between frames are left out: the decoder would stop at some. Raises ``Unusable`` when the last frame is
-    cut off or frames are missing, and for what has no count to put right (layers I and II with a bit rate that changes).
+    Tags and stray bytes between frames are left out: the decoder would stop at some. Raises
+    ``Unusable`` when the last frame is cut off or frames are missing, and for what has no count to
+    put right (layers I and II with a bit rate that changes).
     """
     first = _header(content, 0)
     assert first is not None
@@ -93,7 +101,8 @@ def _counted(content: bytes, frames: list[tuple[int, _Header]]) -> bytes:
     stated = _stated_count(tag, first)
     if stated == len(sound):
         return tag + body
-    if stated is not None and stated > len(sound) + 1:  # some encoders count the frame that holds the count
+    # some encoders count the frame that holds the count
+    if stated is not None and stated > len(sound) + 1:
         raise Truncated(f"the header claims {stated} MPEG frames, {len(sound)} are there")
     if first.layer == 3:
         return _counting_frame(sound[0][1], len(sound)) + body
@@ -107,13 +116,19 @@ def _is_tag(content: bytes, position: int, header: _Header) -> bool:
     if header.layer != 3:
         return False
     at = position + header.tag_at
-    return content[at : at + 4] in (b"Xing", b"Info") or content[position + _VBRI_AT : position + _VBRI_AT + 4] == b"VBRI"
+    return (
+        content[at : at + 4] in (b"Xing", b"Info")
+        or content[position + _VBRI_AT : position + _VBRI_AT + 4] == b"VBRI"
+    )
 
 
 def _stated_count(tag: bytes, header: _Header) -> int | None:
     """Return the number of frames that the decoder will find stated; it looks at no VBRI frame."""
     at = header.tag_at
-    if tag[at : at + 4] not in (b"Xing", b"Info") or not int.from_bytes(tag[at + 4 : at + 8], "big") & _COUNT_OF_FRAMES:
+    if (
+        tag[at : at + 4] not in (b"Xing", b"Info")
+        or not int.from_bytes(tag[at + 4 : at + 8], "big") & _COUNT_OF_FRAMES
+    ):
         return None
     return int.from_bytes(tag[at + 8 : at + 12], "big")
 
@@ -123,14 +138,25 @@ def _counting_frame(like: _Header, count: int) -> bytes:
     bits = (like.bits | 1 << 16) & ~(0xF << 12 | 1 << 9)  # no check sum, no padding
     text = b"Xing" + struct.pack(">II", _COUNT_OF_FRAMES, count)
     candidates = (_header((bits | code << 12).to_bytes(4, "big"), 0) for code in range(1, 15))
-    header = next(header for header in candidates if header and header.size >= header.tag_at + len(text))
-    return (header.bits.to_bytes(4, "big").ljust(header.tag_at, b"\0") + text).ljust(header.size, b"\0")
+    header = next(
+        header for header in candidates if header and header.size >= header.tag_at + len(text)
+    )
+    return (header.bits.to_bytes(4, "big").ljust(header.tag_at, b"\0") + text).ljust(
+        header.size, b"\0"
+    )
 
 
 def _header(content: bytes, position: int) -> _Header | None:
-    """Return the frame header at ``position``; ``None`` where there is none, or one of no stated bit rate (free format)."""
+    """Return the frame header at ``position``; ``None`` where there is none, or one of no stated
+    bit rate (free format).
+    """
     bits = int.from_bytes(content[position : position + 4], "big")
-    version, layer, bitrate, rate = bits >> 19 & 3, 4 - (bits >> 17 & 3), bits >> 12 & 0xF, bits >> 10 & 3
+    version, layer, bitrate, rate = (
+        bits >> 19 & 3,
+        4 - (bits >> 17 & 3),
+        bits >> 12 & 0xF,
+        bits >> 10 & 3,
+    )
     if bits >> 21 != 0x7FF or version == 1 or layer == 4 or bitrate in (0, 15) or rate == 3:
         return None
     mpeg1 = version == _MPEG1
@@ -145,17 +171,25 @@ def _header(content: bytes, position: int) -> _Header | None:
 
 
 def _is_followed(content: bytes, position: int) -> bool:
-    """Return whether a frame stands at ``position`` with one of its kind, a tag or the end of the file behind it."""
+    """Return whether a frame stands at ``position`` with one of its kind, a tag or the end of the
+    file behind it.
+    """
     header = _header(content, position)
     if header is None:
         return False
     end = position + header.size
     behind = _header(content, end)
-    return (behind is not None and behind.kind == header.kind) or end == len(content) or tag_size(content, end) > 0
+    return (
+        (behind is not None and behind.kind == header.kind)
+        or end == len(content)
+        or tag_size(content, end) > 0
+    )
 
 
 def _next_frame(content: bytes, position: int, kind: int) -> int:
-    """Return where the next frame of ``kind`` begins; the length of ``content`` where there is none."""
+    """Return where the next frame of ``kind`` begins; the length of ``content`` where there is
+    none.
+    """
     while (position := content.find(b"\xff", position + 1)) >= 0:
         header = _header(content, position)
         if header is not None and header.kind == kind and _is_followed(content, position):
@@ -165,5 +199,7 @@ def _next_frame(content: bytes, position: int, kind: int) -> int:
 
 def first_frame(content: bytes) -> int | None:
     """Return where frames begin behind a tag: some writers fill up with zeros there."""
-    places = (position for position in range(min(len(content), _SEARCHED)) if content[position] == 0xFF)
+    places = (
+        position for position in range(min(len(content), _SEARCHED)) if content[position] == 0xFF
+    )
     return next((position for position in places if _is_followed(content, position)), None)

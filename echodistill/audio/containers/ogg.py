@@ -1,4 +1,6 @@
-"""Ogg (Vorbis, Opus, FLAC): pages in a row, of which the last of a stream is marked as its end (RFC 3533)."""
+"""Ogg (Vorbis, Opus, FLAC): pages in a row, of which the last of a stream is marked as its end (RFC
+3533).
+"""
 
 from echodistill.audio.containers.joined import check_remainder, next_beginning
 from echodistill.audio.containers.unusable import KEEP_REST, Truncated, Unusable
@@ -12,7 +14,8 @@ _FIRST, _LAST = 2, 4
 def first_recording(content: bytes) -> tuple[bytes, int]:
     """Return the first recording in ``content``, and where the next one begins.
 
-    Raises ``Unusable`` when a page is cut off, pages are missing between others, or the last page is not marked as the end.
+    Raises ``Unusable`` when a page is cut off, pages are missing between others, or the last page
+    is not marked as the end.
     """
     position = 0
     has_begun = False
@@ -26,7 +29,10 @@ def first_recording(content: bytes) -> tuple[bytes, int]:
         position = end
     begins = next_beginning(content, position)
     if _PAGE in content[position:begins]:
-        raise Unusable(f"damaged: what stands at byte {position} is no Ogg page, though more pages follow", KEEP_REST)
+        raise Unusable(
+            f"damaged: what stands at byte {position} is no Ogg page, though more pages follow",
+            KEEP_REST,
+        )
     if not all(ended.values()):
         raise Truncated("its last Ogg page is not marked as the end; or its recorder was stopped")
     check_remainder(content[position:begins])
@@ -36,7 +42,11 @@ def first_recording(content: bytes) -> tuple[bytes, int]:
 def _page(content: bytes, position: int) -> tuple[int, bytes, int]:
     """Return the flags, the stream's serial number and the end of the page at ``position``."""
     header = content[position : position + _HEADER]
-    lacing = content[position + _HEADER : position + _HEADER + header[-1]] if len(header) == _HEADER else b""
+    lacing = (
+        content[position + _HEADER : position + _HEADER + header[-1]]
+        if len(header) == _HEADER
+        else b""
+    )
     end = position + _HEADER + len(lacing) + sum(lacing)
     if len(header) < _HEADER or len(lacing) < header[-1] or end > len(content):
         raise Truncated("its last Ogg page is cut off")

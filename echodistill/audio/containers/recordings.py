@@ -1,4 +1,6 @@
-"""A file's bytes as recordings that a decoder reads to their end: one, or several where files were joined."""
+"""A file's bytes as recordings that a decoder reads to their end: one, or several where files were
+joined.
+"""
 
 from collections.abc import Callable
 
@@ -10,10 +12,12 @@ First = Callable[[bytes], tuple[bytes, int]]
 
 
 def recordings_in(content: bytes) -> list[bytes]:
-    """Return the recordings that ``content`` holds one behind the other, each with its true length in its header.
+    """Return the recordings that ``content`` holds one behind the other, each with its true length
+    in its header.
 
-    Lengths that nobody filled in (0, or a placeholder, as programs leave them that write to a pipe) are counted. Raises
-    ``Unusable`` for what is no recording, for one of a format whose length cannot be checked, and for a truncated one.
+    Lengths that nobody filled in (0, or a placeholder, as programs leave them that write to a pipe)
+    are counted. Raises ``Unusable`` for what is no recording, for one of a format whose length
+    cannot be checked, and for a truncated one.
     """
     found = []
     while content:

@@ -1,4 +1,6 @@
-"""Tags that players write before and behind a recording; they are no sound, and decoders stumble over some."""
+"""Tags that players write before and behind a recording; they are no sound, and decoders stumble
+over some.
+"""
 
 ID3V2_HEADER = 10
 

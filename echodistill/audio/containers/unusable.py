@@ -6,7 +6,9 @@ KEEP_COUNTED = "keep what the header counts"
 
 
 class Unusable(Exception):
-    """A recording's fault. ``cure`` says what ffmpeg does about it; empty where ffmpeg is no help."""
+    """A recording's fault. ``cure`` says what ffmpeg does about it; empty where ffmpeg is no
+    help.
+    """
 
     def __init__(self, reason: str, cure: str = "") -> None:
         super().__init__(reason)

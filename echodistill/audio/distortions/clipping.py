@@ -7,10 +7,11 @@ from echodistill.audio.levels import Waveform
 
 
 def clipping(waveform: Waveform, percent: float, stream: np.random.Generator) -> Waveform:
-    """Cuts the loudest ``percent`` of the samples to one level, then restores the mean power. Shape (samples,); nothing is drawn.
+    """Cuts the loudest ``percent`` of the samples to one level, then restores the mean power. Shape
+    (samples,); nothing is drawn.
 
-    Samples of digital silence are not counted: cutting to a level of zero would leave nothing. The peak never rises, since cutting
-    lowers the ratio of peak to mean.
+    Samples of digital silence are not counted: cutting to a level of zero would leave nothing. The
+    peak never rises, since cutting lowers the ratio of peak to mean.
     """
     loudness = np.sort(np.abs(waveform[waveform != 0.0]))
     cut = round(loudness.size * percent / 100.0)

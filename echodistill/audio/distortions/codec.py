@@ -13,7 +13,8 @@ MOST_KBIT_S, LEAST_KBIT_S = 256.0, 6.0
 
 
 def codec(waveform: Waveform, kbit_s: float, stream: np.random.Generator) -> Waveform:
-    """Encodes and decodes at a mean of ``kbit_s``. Shape (samples,), in time with the input; nothing is drawn.
+    """Encodes and decodes at a mean of ``kbit_s``. Shape (samples,), in time with the input;
+    nothing is drawn.
 
     Below about 10 kbit/s Opus gives up what lies above 4 kHz, as the telephone does.
     """
@@ -21,7 +22,9 @@ def codec(waveform: Waveform, kbit_s: float, stream: np.random.Generator) -> Wav
         return np.zeros_like(waveform)
     encoded = io.BytesIO()
     level = (MOST_KBIT_S - kbit_s) / (MOST_KBIT_S - LEAST_KBIT_S)
-    soundfile.write(encoded, waveform, SAMPLE_RATE, format="OGG", subtype="OPUS", compression_level=level)
+    soundfile.write(
+        encoded, waveform, SAMPLE_RATE, format="OGG", subtype="OPUS", compression_level=level
+    )
     encoded.seek(0)
     decoded, _ = soundfile.read(encoded, dtype="float32")
     return within_full_scale(decoded)

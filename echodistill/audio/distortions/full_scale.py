@@ -9,13 +9,17 @@ MAX_PEAK = 0.999  # of full scale
 
 
 def within_full_scale(samples: NDArray[np.floating]) -> Waveform:
-    """float32; turned down as a whole where a peak passes full scale, which would clip in a file."""
+    """float32; turned down as a whole where a peak passes full scale, which would clip in a
+    file.
+    """
     peak = float(np.max(np.abs(samples), initial=0.0))
     return (samples if peak <= 1.0 else samples * (MAX_PEAK / peak)).astype(np.float32)
 
 
 def at_power_of(samples: NDArray[np.floating], like: NDArray[np.floating]) -> NDArray[np.float64]:
-    """``samples`` at the mean power of ``like``: a change of level is not what is studied. Silence stays silence."""
+    """``samples`` at the mean power of ``like``: a change of level is not what is studied. Silence
+    stays silence.
+    """
     found = power(samples)
     gain = np.sqrt(power(like) / found) if found > 0.0 else 0.0
     return samples.astype(np.float64) * gain

@@ -10,11 +10,14 @@ PADDING = SAMPLE_RATE // 4  # samples the response dies away in
 
 
 def low_pass(waveform: Waveform, cutoff_hz: float, stream: np.random.Generator) -> Waveform:
-    """Removes what lies above ``cutoff_hz``, where the response is half. Shape (samples,), no delay; nothing is drawn."""
+    """Removes what lies above ``cutoff_hz``, where the response is half. Shape (samples,), no
+    delay; nothing is drawn.
+    """
     length = waveform.size + PADDING  # or the end would wrap round to the start
     length += -length % 1024  # a length with a large prime factor takes several times as long
     spectrum = np.fft.rfft(waveform.astype(np.float64), length)
     frequency_hz = np.fft.rfftfreq(length, 1.0 / SAMPLE_RATE)
     above = np.clip((frequency_hz / cutoff_hz - 1.0) / TRANSITION + 0.5, 0.0, 1.0)
-    gain = 0.5 + 0.5 * np.cos(np.pi * above)  # a raised cosine: real and even, so no phase and no delay
+    # a raised cosine: real and even, so no phase and no delay
+    gain = 0.5 + 0.5 * np.cos(np.pi * above)
     return within_full_scale(np.fft.irfft(spectrum * gain, length)[: waveform.size])

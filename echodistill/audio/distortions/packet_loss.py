@@ -12,7 +12,8 @@ MEAN_BURST = 3.0  # packets lost in a row
 def packet_loss(waveform: Waveform, percent: float, stream: np.random.Generator) -> Waveform:
     """Silences packets of 20 ms, ``percent`` of them on average. Shape (samples,).
 
-    Something of a clip that sounds is always left: losses that would take all of it are drawn again.
+    Something of a clip that sounds is always left: losses that would take all of it are drawn
+    again.
     """
     packets = -(-waveform.size // PACKET)
     while True:
@@ -23,10 +24,12 @@ def packet_loss(waveform: Waveform, percent: float, stream: np.random.Generator)
 
 
 def losses(stream: np.random.Generator, packets: int, share: float) -> NDArray[np.bool_]:
-    """Which packets are lost, shape (packets,): a two-state Markov chain (Gilbert 1960) that starts in its stationary state.
+    """Which packets are lost, shape (packets,): a two-state Markov chain (Gilbert 1960) that starts
+    in its stationary state.
 
-    Bursts are geometric with mean ``1 / recover``. The chain spends ``fail / (fail + recover)`` of its time in the lossy state, so the
-    share fixes ``fail``. At most one packet of one may fail: for a large share bursts grow instead.
+    Bursts are geometric with mean ``1 / recover``. The chain spends ``fail / (fail + recover)`` of
+    its time in the lossy state, so the share fixes ``fail``. At most one packet of one may fail:
+    for a large share bursts grow instead.
     """
     if share <= 0.0:
         return np.zeros(packets, np.bool_)

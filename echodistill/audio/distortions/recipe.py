@@ -1,4 +1,6 @@
-"""Distortions that are not additive noise, as recipes: a kind and how severe. Rendered when read, by ``render``."""
+"""Distortions that are not additive noise, as recipes: a kind and how severe. Rendered when read,
+by ``render``.
+"""
 
 from dataclasses import dataclass
 
@@ -32,7 +34,9 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Distortion:
-    """A distortion of any clip. Raises ``UserError`` for an unknown kind or a severity out of its range."""
+    """A distortion of any clip. Raises ``UserError`` for an unknown kind or a severity out of its
+    range.
+    """
 
     kind: str
     """One of ``KINDS``."""
@@ -41,11 +45,14 @@ class Distortion:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise UserError(f"no distortion is called {self.kind!r}: choose from {', '.join(KINDS)}")
+            raise UserError(
+                f"no distortion is called {self.kind!r}: choose from {', '.join(KINDS)}"
+            )
         kind = KINDS[self.kind]
         if not kind.lowest <= self.severity <= kind.highest:
             raise UserError(
-                f"{self.kind}: {self.severity:g} {kind.unit} is not between {kind.lowest:g} and {kind.highest:g} {kind.unit}"
+                f"{self.kind}: {self.severity:g} {kind.unit} is not between {kind.lowest:g} and"
+                f" {kind.highest:g} {kind.unit}"
             )
 
     @property
@@ -61,14 +68,20 @@ class Distortion:
 
 
 def from_name(name: str) -> Distortion:
-    """The distortion called ``name``, e.g. ``reverb@0.7``. Raises ``UserError`` when there is none."""
+    """The distortion called ``name``, e.g. ``reverb@0.7``. Raises ``UserError`` when there is
+    none.
+    """
     kind, _, severity = name.partition("@")
     try:
         return Distortion(kind, float(severity))
     except ValueError as error:
-        raise UserError(f"{name!r} names no distortion: write its kind, @ and a number, such as reverb@0.7") from error
+        raise UserError(
+            f"{name!r} names no distortion: write its kind, @ and a number, such as reverb@0.7"
+        ) from error
 
 
 def defaults() -> list[Distortion]:
     """Every kind at each of its severities, from mild to severe."""
-    return [Distortion(name, severity) for name, kind in KINDS.items() for severity in kind.severities]
+    return [
+        Distortion(name, severity) for name, kind in KINDS.items() for severity in kind.severities
+    ]

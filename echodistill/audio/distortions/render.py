@@ -1,4 +1,6 @@
-"""Renders a distortion: the same distortion, names and clip give the same bytes, in any order and any process."""
+"""Renders a distortion: the same distortion, names and clip give the same bytes, in any order and
+any process.
+"""
 
 from collections.abc import Callable
 
@@ -25,7 +27,8 @@ RENDERERS: dict[str, Callable[[Waveform, float, np.random.Generator], Waveform]]
 
 
 def render(distortion: Distortion, waveform: Waveform, *names: object) -> Waveform:
-    """The distorted clip, float32, peak at most 1; of shape (samples,) as the input, except for time stretch.
+    """The distorted clip, float32, peak at most 1; of shape (samples,) as the input, except for
+    time stretch.
 
     ``names`` name the random stream, e.g. the seed and the clip's id. The input is not changed.
     """

@@ -1,7 +1,7 @@
 """Faster or slower speech at the same pitch: WSOLA.
 
-Source: Verhelst, Roelands 1993. Frames of the clip are laid closer together or further apart; each is taken from where, near its place,
-it best continues the one before, so that pitch periods join.
+Source: Verhelst, Roelands 1993. Frames of the clip are laid closer together or further apart; each
+is taken from where, near its place, it best continues the one before, so that pitch periods join.
 """
 
 import numpy as np
@@ -11,7 +11,8 @@ from echodistill.audio.distortions.full_scale import within_full_scale
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
 
 HOP = 256  # samples, 16 ms; a frame is two hops
-SEARCH = SAMPLE_RATE // 100  # samples each way: a whole period of a voice of 50 Hz fits in both together
+# samples each way: a whole period of a voice of 50 Hz fits in both together
+SEARCH = SAMPLE_RATE // 100
 
 
 def time_stretch(waveform: Waveform, factor: float, stream: np.random.Generator) -> Waveform:
@@ -19,21 +20,33 @@ def time_stretch(waveform: Waveform, factor: float, stream: np.random.Generator)
     length = round(waveform.size * factor)
     margin = 2 * HOP + SEARCH
     samples = np.pad(waveform.astype(np.float64), (margin, 2 * margin))
-    window = 0.5 - 0.5 * np.cos(np.pi * np.arange(2 * HOP) / HOP)  # shifted by a hop it adds up to one
+    # shifted by a hop it adds up to one
+    window = 0.5 - 0.5 * np.cos(np.pi * np.arange(2 * HOP) / HOP)
     total = np.zeros(length + 4 * HOP)
     start = 0
     for number in range(-(-length // HOP) + 1):
-        # frames are centred at ``number * HOP`` of the output, so that the first one's second half opens it
+        # frames are centred at ``number * HOP`` of the output, so that the first one's second half
+        # opens it
         wanted = margin + min(round(number * HOP / factor), waveform.size) - HOP
-        start = _best_start(samples, wanted, samples[start + HOP : start + 3 * HOP]) if number else wanted
+        start = (
+            _best_start(samples, wanted, samples[start + HOP : start + 3 * HOP])
+            if number
+            else wanted
+        )
         total[number * HOP : (number + 2) * HOP] += window * samples[start : start + 2 * HOP]
     return within_full_scale(total[HOP : HOP + length])
 
 
-def _best_start(samples: NDArray[np.float64], wanted: int, continuation: NDArray[np.float64]) -> int:
-    """Where near ``wanted`` the clip is most like what would have followed; ``wanted`` itself where it makes no difference."""
+def _best_start(
+    samples: NDArray[np.float64], wanted: int, continuation: NDArray[np.float64]
+) -> int:
+    """Where near ``wanted`` the clip is most like what would have followed; ``wanted`` itself where
+    it makes no difference.
+    """
     region = samples[wanted - SEARCH : wanted + SEARCH + continuation.size]
     energy = np.concatenate([[0.0], np.cumsum(region * region)])
-    likeness = np.correlate(region, continuation, "valid") / np.sqrt(energy[continuation.size :] - energy[: -continuation.size] + 1e-9)
+    likeness = np.correlate(region, continuation, "valid") / np.sqrt(
+        energy[continuation.size :] - energy[: -continuation.size] + 1e-9
+    )
     best = int(np.argmax(likeness))
     return wanted - SEARCH + best if likeness[best] > likeness[SEARCH] + 1e-9 else wanted

@@ -1,0 +1,158 @@
+"""The commands about clips: ``ask``, ``listen`` and ``export-audio``. The model libraries
+are loaded inside them, since that takes seconds.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from echodistill.errors import UserError
+from echodistill.project import BASE, CORPUS, MIXES, STUDENT, in_repository
+
+
+def ask(
+    clip: Annotated[
+        Path,
+        typer.Argument(
+            help="An audio file: wav, flac, ogg or mp3; - reads it from standard input."
+        ),
+    ],
+    question: Annotated[str, typer.Argument(help="What to ask about it.")],
+    choices: Annotated[
+        list[str] | None,
+        typer.Option(help="Choices: once, with commas between; or once for each choice."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="student, base, a model folder or a hub id.  [default: student]"),
+    ] = None,
+    both: Annotated[
+        bool, typer.Option("--both", help="Ask base and student, and print both answers.")
+    ] = False,
+    noise: Annotated[
+        str, typer.Option(help="Put the clip in noise of this kind first, e.g. crowd.")
+    ] = "",
+    snr: Annotated[
+        float | None,
+        typer.Option(help="With --noise: its level, dB; the lower the louder.  [default: 0]"),
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=(
+                "Longest answer, in tokens.  [default: as the longest choice needs, and 16; without"
+                " choices 256]"
+            ),
+        ),
+    ] = None,
+) -> None:
+    """Ask a model about a clip."""
+    from echodistill.params.types import HIGHEST_SNR_DB, LOWEST_SNR_DB
+
+    if both and model is not None:
+        raise UserError("--both asks base and student: leave --model out")
+    if snr is not None and not noise:
+        raise UserError(f"--snr {snr:g} needs a --noise, e.g. --noise crowd")
+    if snr is not None and not LOWEST_SNR_DB <= snr <= HIGHEST_SNR_DB:  # so it is for NaN too
+        raise UserError(
+            f"--snr {snr:g}: give a level from {LOWEST_SNR_DB:g} to {HIGHEST_SNR_DB:g} dB"
+        )
+    # only now, as these load the model libraries, which takes seconds
+    from echodistill.inference.single_clip import answer, in_noise, read_clip
+    from echodistill.models.prompts import validate_question
+
+    options = (
+        [part.strip() for part in choices[0].split(",")]
+        if choices and len(choices) == 1
+        else choices or []
+    )
+    validate_question(question, options)
+    waveform = read_clip(clip)
+    if noise:
+        in_repository()
+        waveform = in_noise(waveform, noise, snr or 0.0, CORPUS, MIXES)
+    if not both:
+        print(answer(open_named(model or "student"), waveform, question, options, max_new_tokens))
+        return
+    for name in ("base", "student"):
+        print(
+            f"{name + ':':<9}"
+            f"{answer(open_named(name), waveform, question, options, max_new_tokens)}"
+        )
+
+
+def listen(
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, help="Where the page is served, on loopback; 0 takes a free one."
+        ),
+    ] = 8490,
+) -> None:
+    """Serve a small page on this machine and print its address: record or upload a clip, slide the
+    noise, read both answers.
+    """
+    from echodistill.listen.server import Asker, serve
+
+    in_repository()
+
+    def load() -> Asker:
+        from echodistill.inference.single_clip import answer, in_noise
+        from echodistill.listen.example import example_of
+        from echodistill.mixes.noise_settings import read_noise
+
+        # first what may not have been made yet
+        student, base = (
+            open_named("student"),
+            open_named("base"),
+        )
+        models = {"base": base, "student": student}
+        return Asker(
+            lambda clip, question, choices: {
+                name: answer(llm, clip, question, choices, None) for name, llm in models.items()
+            },
+            lambda clip, kind, snr_db: in_noise(clip, kind, snr_db, CORPUS, MIXES),
+            read_noise(MIXES).kinds,
+            example_of(CORPUS),
+            min(llm.family.window_s(llm.processor) for llm in models.values()),
+        )
+
+    serve(load, port, typer.echo)
+
+
+def open_named(name: str) -> Any:
+    from echodistill.models.audio_llm import load
+    from echodistill.models.checkpoint import open_base, open_model
+    from echodistill.models.layout import RUN
+
+    if name == "student":
+        return open_model(STUDENT, BASE)
+    if name == "base":
+        return open_base(BASE)
+    folder = Path(name)
+    return open_model(folder, BASE) if (folder / RUN).is_file() else load(name)
+
+
+def export_audio(
+    out: Annotated[Path, typer.Argument(help="Folder for the wavs.")],
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(help="A mix id, as in data/mixes/mixes.parquet; may be repeated."),
+    ] = None,
+    condition: Annotated[
+        str, typer.Option(help="Or: test mixes of one condition, e.g. crowd@-10.")
+    ] = "",
+    count: Annotated[int, typer.Option(min=1, help="How many of that condition.")] = 3,
+) -> None:
+    """Write the clean and the noisy wav of chosen mixes, to listen to."""
+    from echodistill.export import export_mixes
+
+    in_repository()
+    written, asked = export_mixes(CORPUS, MIXES, out, mix or [], condition, count)
+    for path in written:
+        print(path)
+    for line in asked:
+        print(line, file=sys.stderr)

@@ -1,0 +1,122 @@
+"""The hash of the code that a stage is made of. DVC compares it in place of file lists, and so does
+whoever takes up what a killed run kept.
+
+The hash is of the syntax trees of all modules that the stage imports, without docstrings: comments,
+docstrings and line breaks do not count. It is the same in all supported versions of Python.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from echodistill.errors import UserError
+from echodistill.import_graph import PACKAGE, ROOT, closure, syntax_tree
+
+FOLDER = Path("build/code")
+"""Where the stage ``code`` writes the hash of every stage."""
+STAGES = f"{PACKAGE}.stages"
+NO_EFFECT = {
+    "echodistill/import_graph.py": "finds the files that are hashed",
+    "echodistill/code_hash.py": "hashes them",
+    "echodistill/errors.py": "names a fault: the stage that meets one writes nothing",
+    "echodistill/params/whole.py": "refuses bad parameters; a stage's own sections are hashed",
+    "echodistill/params/faults.py": "words what is wrong with a parameter",
+    "echodistill/atomic.py": "puts the bytes that it is given in place, or raises",
+    "echodistill/lifetime.py": "ends a process with its parent",
+    "echodistill/run_lock.py": "keeps two runs from the same folder",
+    "echodistill/stage_inputs.py": "compares inputs at the end with those at the start, or raises",
+    "echodistill/progress.py": "draws progress bars and hands items on as they are",
+    "echodistill/training/bar.py": "draws the progress bar of a training",
+    "echodistill/terminal.py": "prepares standard output",
+    "echodistill/storage/": "moves bytes that are verified by their hash on arrival",
+    "echodistill/training/checkpoint_uploader.py": "sends copies of checkpoints",
+    "echodistill/training/remote_checkpoints.py": "fetches checkpoints, verified by their hash",
+    "echodistill/tracking/client.py": "reports figures to MLflow",
+    "echodistill/tracking/local_store.py": "finds MLflow's database",
+    "echodistill/revision.py": "tells MLflow which commit ran",
+}
+"""Modules that cannot change a byte of what a stage makes, with the reason: files, or folders."""
+
+
+def stage_modules() -> list[str]:
+    """Return the names of the modules that are stages of a graph, without those of ``code``."""
+    run = 'if __name__ == "__main__":'
+    paths = sorted((ROOT / PACKAGE / "stages").glob("*.py"))
+    return [p.stem for p in paths if p.stem != "code" and run in p.read_text(encoding="utf-8")]
+
+
+def code_hash(module: str) -> str:
+    """Return the sha256 (hex) of the code that ``module`` is made of and that has an effect."""
+    digest = hashlib.sha256()
+    for name in files_with_effect(module):
+        if sha256 := file_hash(ROOT / name):
+            digest.update(f"{name}\0{sha256}\n".encode())
+    return digest.hexdigest()
+
+
+def files_with_effect(module: str) -> list[str]:
+    """Return the files that a hash is of: all that ``module`` imports, and of a stage the modules
+    of the sections of ``params.yaml`` that it is given.
+    """
+    sections = {section.partition(".")[0] for section in sections_of(module)}
+    values = [f"{PACKAGE}.params.{section}" for section in sorted(sections - {"seed"})]
+    return closure(module, *values, without=tuple(NO_EFFECT))
+
+
+def sections_of(module: str) -> tuple[str, ...]:
+    """Return the ``sections`` that a module gives to ``run_stage``; none where it is no stage."""
+    for node in ast.walk(syntax_tree(ROOT / f"{module.replace('.', '/')}.py")):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage":
+            given = {keyword.arg: keyword.value for keyword in node.keywords}
+            return tuple(ast.literal_eval(given["sections"]))
+    return ()
+
+
+def file_hash(path: Path) -> str:
+    """Return the sha256 (hex) of a file's code; empty where it has nothing but a docstring."""
+    return _hash_of(syntax_tree(path))
+
+
+@cache  # a tree is parsed once for each state of its file
+def _hash_of(tree: ast.Module) -> str:
+    code = normalised(tree)
+    return hashlib.sha256(code.encode()).hexdigest() if code else ""
+
+
+def normalised(tree: ast.Module) -> str:
+    """Return the syntax tree as text, without docstrings; empty where nothing else is there."""
+    return "\n".join(_text(each) for each in tree.body if not _is_docstring(each))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_text(each) for each in value if not _is_docstring(each))}]"
+    if not isinstance(value, ast.AST):
+        return f"{type(value).__name__} {value!r}"
+    # fields without a value differ between versions of Python, as does the prefix of a text
+    fields = [(name, each) for name, each in ast.iter_fields(value) if name != "kind"]
+    shown = (f"{name}={_text(each)}" for name, each in fields if each is not None and each != [])
+    return f"{type(value).__name__}({', '.join(shown)})"
+
+
+def _is_docstring(node: object) -> bool:
+    """Return whether a node is a statement that is a text: of a module, class, function or name."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def check_fresh(module: str) -> None:
+    """Raise ``UserError`` where the stage ``code`` noted another hash for ``module`` than it has.
+
+    DVC would enter the output under the hash that was noted. Without a note there is no such stage.
+    """
+    note = FOLDER / f"{module.removeprefix(f'{STAGES}.')}.sha256"
+    if note.is_file() and note.read_text(encoding="utf-8").strip() != code_hash(module):
+        raise UserError(
+            f"{note} is not the hash of the code as it is now: run `dvc repro code`, and then this"
+            " stage again"
+        )

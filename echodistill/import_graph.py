@@ -1,0 +1,57 @@
+"""Which source files a module is made of, found by walking its imports."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "echodistill"
+# started as a separate process, so no import shows it
+STARTED_BY = {"echodistill/datasets/builtin.py": ["echodistill/datasets/espeak_process.py"]}
+
+
+def _file_of(module: str) -> Path | None:
+    path = ROOT / Path(*module.split("."))
+    if path.with_suffix(".py").is_file():
+        return path.with_suffix(".py")
+    return path / "__init__.py" if (path / "__init__.py").is_file() else None
+
+
+def syntax_tree(path: Path) -> ast.Module:
+    """Return the syntax tree of a file. It is parsed once for each state of the file."""
+    facts = path.stat()
+    return _parsed(path, facts.st_mtime_ns, facts.st_size)
+
+
+@cache
+def _parsed(path: Path, _mtime_ns: int, _size: int) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the modules of the package that a file imports anywhere, also inside functions."""
+    found = set()
+    for node in ast.walk(syntax_tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] == PACKAGE and _file_of(name) is not None}
+
+
+def closure(*modules: str, without: tuple[str, ...] = ()) -> list[str]:
+    """Return the files that some modules need, themselves included, as sorted paths from the root.
+
+    Files whose paths begin with one of ``without`` are left out, and with them what only they need.
+    """
+    files: set[str] = set()
+    waiting = [*modules]
+    while waiting:
+        path = _file_of(waiting.pop())
+        assert path is not None
+        name = path.relative_to(ROOT).as_posix()
+        if name in files or name.startswith(without):
+            continue
+        files |= {name, *STARTED_BY.get(name, [])}
+        waiting += imports_of(path)
+    return sorted(files)

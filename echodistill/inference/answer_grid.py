@@ -1,0 +1,178 @@
+"""The items of a grid: every question of a split under every mix of it, behind what a system puts
+in front of the model.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from echodistill.audio.levels import Waveform
+from echodistill.audio.mixing import Mix
+from echodistill.audio.recordings import NoiseLibrary
+from echodistill.datasets.store import Corpus
+from echodistill.environment import device_batch
+from echodistill.inference.resumable import Item, answer_items
+from echodistill.models.audio_llm import AudioLLM, Prompt
+from echodistill.models.checkpoint import load_base_or_student
+from echodistill.models.response_limit import corpus_limit
+from echodistill.params.generation import GenerationParams
+from echodistill.progress import bar
+from echodistill.records import GRIDS, Answer, GridRow, Question, read_rows, write_rows
+from echodistill.training.run_folder import fingerprint, run_folder
+
+Preprocessor = Callable[[Waveform], Waveform]
+"""What is done to a clip before the model hears it: a denoiser."""
+
+
+def grid_items(
+    corpus: Corpus,
+    mixes_folder: Path,
+    noise: NoiseLibrary,
+    preprocessor: Preprocessor | None = None,
+    split: str = "test",
+) -> list[Item]:
+    """Return one item a row of the split's grid, in the grid's order."""
+    mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
+    items = []
+    for row in read_rows(mixes_folder / GRIDS[split], GridRow):
+        mix, question = mixes[row.mix_id], corpus.questions[row.question_id]
+        prompt = partial(_prompt, corpus, noise, mix, question, preprocessor)
+        items.append(Item(mix.mix_id, question.question_id, mix.noise_kind, mix.snr_db, prompt))
+    return items
+
+
+def answer_grid(
+    out: Path,
+    label: str,
+    run_fingerprint: str,
+    llm: AudioLLM,
+    items: list[Item],
+    max_new_tokens: int,
+    alike: bool = False,
+) -> None:
+    """Write greedy answers to ``out`` (parquet). A killed run of the same ``run_fingerprint`` goes
+    on; ``label`` names the bar.
+
+    ``alike``: all items of a question ask the same, so it is asked once and the answer stands in
+    each of their rows.
+    """
+    asked = list({item.question_id: item for item in items}.values()) if alike else items
+    journal = _journal(label, run_fingerprint)
+    answers = _answers(label, journal, llm, asked, max_new_tokens)
+    if alike:
+        of_question = {answer.question_id: answer for answer in answers}
+        answers = [
+            replace(
+                of_question[item.question_id],
+                mix_id=item.mix_id,
+                noise_kind=item.noise_kind,
+                snr_db=item.snr_db,
+            )
+            for item in items
+        ]
+    write_rows(out, Answer, answers)
+    journal.unlink()
+
+
+@dataclass(frozen=True)
+class InferenceJob:
+    """A model of which the same is asked as of another."""
+
+    folder: Path
+    out: Path
+    """Parquet."""
+    stage: str
+    facts: Mapping[str, object]
+    """What the answers depend on beside the inputs and the length limit."""
+    inputs: Mapping[str, Path | None]
+    """Files and folders they depend on. A killed run of the same stage, facts, inputs and length
+    limit is resumed.
+    """
+
+
+def base_and_student(
+    stage: str,
+    facts: Mapping[str, object],
+    inputs: Mapping[str, Path | None],
+    base: tuple[Path, Path],
+    student: tuple[Path, Path],
+) -> tuple[InferenceJob, InferenceJob]:
+    """Return the jobs of base and student, each a pair of model folder and answers file, on the
+    same ``facts`` and ``inputs``.
+    """
+    of_base = {**inputs, "base": base[0]}
+    of_student = {**of_base, "student": student[0]}
+    return InferenceJob(*base, stage, facts, of_base), InferenceJob(
+        *student, stage, facts, of_student
+    )
+
+
+def answer_both(
+    base: InferenceJob,
+    student: InferenceJob,
+    items: list[Item],
+    corpus: Corpus,
+    generation: GenerationParams,
+) -> None:
+    """Write greedy answers of the base, and of the student that was made from it; one model at a
+    time is in memory.
+
+    Nothing is written, and no journal removed, before both have answered.
+    """
+    made = []
+    for asked in (base, student):
+        label, llm = f"answer {asked.out.stem}", load_base_or_student(asked.folder, base.folder)
+        limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
+        if asked is base:
+            print(f"responses have at most {limit} tokens")
+        journal = _journal(
+            label, fingerprint(asked.stage, {**asked.facts, "max_new_tokens": limit}, asked.inputs)
+        )
+        made.append((asked.out, journal, _answers(label, journal, llm, items, limit)))
+    for out, _, answers in made:
+        write_rows(out, Answer, answers)
+    for _, journal, _ in made:
+        journal.unlink()
+
+
+def _journal(label: str, run_fingerprint: str) -> Path:
+    return run_folder(label.replace(" ", "-"), run_fingerprint) / "answers.jsonl"
+
+
+def _answers(
+    label: str, journal: Path, llm: AudioLLM, items: list[Item], max_new_tokens: int
+) -> list[Answer]:
+    with bar(len(items), label, "answers") as shown:
+        return answer_items(llm, items, journal, device_batch(), max_new_tokens, shown.update)
+
+
+def without_audio(corpus: Corpus, items: list[Item]) -> list[Item]:
+    """The same items as text alone; all items of one question ask the same."""
+
+    def silent(question: Question) -> Prompt:
+        return Prompt(None, question.question, question.choices)
+
+    return [
+        Item(
+            item.mix_id,
+            item.question_id,
+            item.noise_kind,
+            item.snr_db,
+            partial(silent, corpus.questions[item.question_id]),
+        )
+        for item in items
+    ]
+
+
+def _prompt(
+    corpus: Corpus,
+    noise: NoiseLibrary,
+    mix: Mix,
+    question: Question,
+    preprocessor: Preprocessor | None,
+) -> Prompt:
+    noisy = noise.render(mix, corpus.waveform(mix.clip_id)).noisy
+    return Prompt(
+        noisy if preprocessor is None else preprocessor(noisy), question.question, question.choices
+    )

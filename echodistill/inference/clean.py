@@ -1,0 +1,98 @@
+"""How well a model answers questions about clean clips, and on which clips a base is judged.
+
+A base is judged on clips of groups that it was not trained on: one that knows its training clips by
+heart and little else looks perfect on those.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from echodistill.batches import batches
+from echodistill.datasets.store import Corpus
+from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.skill import fewest_questions
+from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, end_ids, generate
+from echodistill.records import Question
+from echodistill.training.device import device_batch
+
+MAX_QUESTIONS = 500
+UNSEEN_SPLITS = ("validation", "decision", "test")
+"""Where a base that was trained on the training split is judged: on the first of these, on more
+only where it has too few questions.
+"""
+OWN_SPLITS = ("train", "validation")
+"""Where a base from elsewhere is judged: it was trained on none of these clips."""
+
+
+@dataclass(frozen=True)
+class CleanScore:
+    """How a model answered questions about clean clips."""
+
+    questions: int
+    right: int
+    unparsed: int
+    """Answers that name no choice, or several."""
+    truncated: int
+    """Answers that were cut at the length limit."""
+    chance: float
+    """Mean over the questions of the share that guessing gets right."""
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers."""
+        return self.right / self.questions
+
+
+def splits_to_judge_on(corpus: Corpus, trained_here: bool) -> tuple[str, ...]:
+    """Return the splits of clips that a base was not trained on; none where the corpus is a test
+    alone.
+
+    ``trained_here``: the base was trained on the training split. It is judged on the validation's
+    groups, and where these have fewer questions than can tell skill from luck on the decision's
+    too, then on the test's.
+    """
+    if not trained_here:
+        return tuple(split for split in OWN_SPLITS if corpus.questions_of(split))
+    chosen: list[str] = []
+    asked: list[Question] = []
+    for split in UNSEEN_SPLITS:
+        if asked and len(asked) >= fewest_questions(_chance(asked)):
+            break
+        if questions := corpus.questions_of(split):
+            chosen.append(split)
+            asked += questions
+    return tuple(chosen)
+
+
+def _chance(questions: Sequence[Question]) -> float:
+    """Return the mean over the questions of the share that guessing gets right."""
+    return sum(1.0 / len(row.choices) for row in questions if row.choices) / len(questions)
+
+
+def clean_score(
+    llm: AudioLLM, corpus: Corpus, splits: Sequence[str], max_new_tokens: int
+) -> CleanScore:
+    """Return the score on the questions of ``splits``, on every so many of them where there are
+    more than 500.
+
+    Raises ``ValueError`` where there are none.
+    """
+    questions = [question for split in splits for question in corpus.questions_of(split)]
+    if not questions:
+        raise ValueError(f"splits {splits} have no questions")
+    asked = questions[:: -(-len(questions) // MAX_QUESTIONS)]
+    right = unparsed = truncated = 0
+    for part in batches(asked, device_batch()):
+        for row, response in zip(part, _responses(llm, corpus, part, max_new_tokens), strict=True):
+            named = parse_choice(decode(llm, response), row.choices)
+            right += named == row.answer_index
+            unparsed += named is None
+            truncated += response[-1] not in end_ids(llm)
+    return CleanScore(len(asked), right, unparsed, truncated, _chance(asked))
+
+
+def _responses(
+    llm: AudioLLM, corpus: Corpus, rows: Sequence[Question], max_new_tokens: int
+) -> list[list[int]]:
+    prompts = [Prompt(corpus.waveform(row.clip_id), row.question, row.choices) for row in rows]
+    return generate(llm, encode(llm, prompts), max_new_tokens)

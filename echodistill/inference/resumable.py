@@ -1,0 +1,97 @@
+"""Greedy answers to many items, kept as they come: a killed run goes on where it stopped."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from echodistill.batches import batches
+from echodistill.models.audio_llm import AudioLLM, Prompt, decode
+from echodistill.models.responses import Response, respond
+from echodistill.records import Answer
+from echodistill.workers import ordered_map
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question under one mix; ``prompt`` renders the clip when called."""
+
+    mix_id: str
+    question_id: str
+    noise_kind: str
+    snr_db: float | None
+    prompt: Callable[[], Prompt]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What an answer to this item is found by."""
+        return self.question_id, self.mix_id
+
+
+def kept_answers(journal: Path) -> dict[tuple[str, str], Answer]:
+    """Return the answers a former run left, by (question id, mix id). A line that was cut by a
+    kill, or damaged, is left out.
+    """
+    kept = {}
+    for line in journal.read_bytes().split(b"\n") if journal.exists() else []:
+        digest, _, text = line.partition(b" ")
+        if digest != _digest(text):
+            continue
+        fields = json.loads(text)
+        lists = {name: tuple(fields[name]) for name in ("choice_log_probs", "choice_tokens")}
+        answer = Answer(**fields | lists)
+        kept[answer.question_id, answer.mix_id] = answer
+    return kept
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode()
+
+
+def answer_items(
+    llm: AudioLLM,
+    items: Sequence[Item],
+    journal: Path,
+    batch: int,
+    max_new_tokens: int,
+    progress: Callable[[int], object],
+) -> list[Answer]:
+    """Return the answers to all items, in their order. Each batch is appended to ``journal`` at
+    once.
+
+    The items are always cut into the same batches, and a batch of which something is missing is
+    asked again as a whole: in another batch the last digits of a log-probability would be others.
+    """
+    kept = kept_answers(journal)
+    parts = list(batches(items, batch))
+    open_parts = [part for part in parts if any(item.key not in kept for item in part)]
+    progress(len(items) - sum(map(len, open_parts)))
+    with journal.open("ab") as file:
+        if journal.stat().st_size and not journal.read_bytes().endswith(b"\n"):
+            file.write(b"\n")  # end a line cut by a kill
+        # the next clips while the model answers
+        rendered = ordered_map(lambda part: [item.prompt() for item in part], open_parts)
+        for part, prompts in zip(open_parts, rendered, strict=True):
+            for item, response in zip(part, respond(llm, prompts, max_new_tokens), strict=True):
+                answer = _answer(llm, item, response)
+                kept[item.key] = answer
+                text = json.dumps(asdict(answer)).encode()
+                file.write(_digest(text) + b" " + text + b"\n")
+            file.flush()
+            progress(len(part))
+    return [kept[item.key] for item in items]
+
+
+def _answer(llm: AudioLLM, item: Item, response: Response) -> Answer:
+    return Answer(
+        mix_id=item.mix_id,
+        question_id=item.question_id,
+        noise_kind=item.noise_kind,
+        snr_db=item.snr_db,
+        response=decode(llm, response.token_ids),
+        truncated=response.truncated,
+        response_tokens=len(response.token_ids),
+        choice_log_probs=response.choice_log_probs,
+        choice_tokens=response.choice_tokens,
+    )

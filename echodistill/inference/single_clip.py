@@ -1,0 +1,82 @@
+"""Ask models about one clip: as it is, or in noise of a kind and level."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from echodistill.audio.files import decode_bytes, decode_file
+from echodistill.audio.levels import Waveform, power
+from echodistill.audio.mixing import draw
+from echodistill.datasets.store import Corpus
+from echodistill.errors import UserError
+from echodistill.evaluation.choices import parse_choice
+from echodistill.mixes.drawing import NONE
+from echodistill.mixes.noise_settings import open_noise, read_noise
+from echodistill.mixes.sources import sources_of
+from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
+from echodistill.models.control_tokens import check_texts
+from echodistill.models.response_limit import asked_limit
+
+MAX_CLIP_S = 600.0
+
+
+def read_clip(clip: Path) -> Waveform:
+    """Decode the clip to ask about: a file, a pipe, or standard input where it is called ``-``.
+    Raises ``UserError``.
+    """
+    if str(clip) == "-":
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UserError(
+                "-: standard input is no recording: name a file, or pipe one in (`cat clip.wav |"
+                " echodistill ask - ...`)"
+            )
+        return decode_bytes(sys.stdin.buffer.read(), "standard input", MAX_CLIP_S).waveform
+    if clip.is_fifo():
+        return decode_bytes(clip.read_bytes(), str(clip), MAX_CLIP_S).waveform
+    return decode_file(clip, MAX_CLIP_S).waveform
+
+
+def in_noise(
+    waveform: Waveform, kind: str, snr_db: float, corpus_folder: Path, mixes_folder: Path
+) -> Waveform:
+    """The clip in noise as the test in ``mixes_folder`` has it; the same noise each time.
+
+    Raises ``UserError`` for a kind that is not there.
+    """
+    settings = read_noise(mixes_folder)
+    if kind not in settings.kinds:
+        raise UserError(
+            f"there is no noise {kind!r}: {mixes_folder} was drawn with {', '.join(settings.kinds)}"
+            " (mixes.kinds)"
+        )
+    if power(waveform) == 0.0:
+        raise UserError("the clip is silent: there is no level to put noise against")
+    corpus = Corpus(corpus_folder)
+    given = sources_of(corpus, settings).get((kind, "test"), NONE)
+    mix = draw(settings.seed, "asked", "test", kind, snr_db, 0, given.names, given.picks)
+    return open_noise(mixes_folder, corpus).render(mix, waveform).noisy
+
+
+def answer(
+    llm: AudioLLM,
+    waveform: Waveform,
+    question: str,
+    choices: Sequence[str],
+    max_new_tokens: int | None,
+) -> str:
+    """Return the model's answer: the choice it names where there are choices, else its own words.
+
+    The length limit is derived unless ``max_new_tokens`` gives it; ``UserError`` if that is too
+    short for a choice.
+    """
+    check_texts(
+        llm.tokenizer, [("the question", question), *(("a choice", choice) for choice in choices)]
+    )
+    limit = asked_limit(llm.tokenizer, choices, max_new_tokens, "--max-new-tokens")
+    response = decode(
+        llm, generate(llm, encode(llm, [Prompt(waveform, question, choices)]), limit)[0]
+    )
+    if not choices:
+        return response
+    chosen = parse_choice(response, choices)
+    return choices[chosen] if chosen is not None else f"(names no choice) {response}"

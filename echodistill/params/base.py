@@ -1,0 +1,46 @@
+"""Section ``base`` of ``params.yaml``: the model to make robust."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from echodistill.params.faults import BadKey
+from echodistill.params.types import (
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Share,
+    SnrDb,
+)
+
+
+class NanoParams(Section):
+    width: Annotated[int, Field(gt=0, multiple_of=48)]
+    encoder_layers: PositiveInt
+    decoder_layers: PositiveInt
+    steps: PositiveInt
+    batch: PositiveInt
+    learning_rate: PositiveFloat
+    ctc_weight: NonNegativeFloat
+    """Of an auxiliary CTC loss on the encoder, where transcripts are known."""
+    min_snr_db: SnrDb
+    """Pre-training adds mild noise only, uniform between these."""
+    max_snr_db: SnrDb
+    noise_only_share: Share
+    """Of the last 40 % of the examples: noise alone, so that the model learns to stay within the
+    offered choices.
+    """
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "NanoParams":
+        if self.min_snr_db > self.max_snr_db:
+            raise BadKey("min_snr_db", "must not be above max_snr_db")
+        return self
+
+
+class BaseParams(Section):
+    model: str = Field(min_length=1)
+    """``nano``, a local folder or a hub id."""
+    trust_remote_code: bool
+    nano: NanoParams

@@ -1,0 +1,14 @@
+"""Section ``compare`` of ``params.yaml``: how base and student are scored."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from echodistill.params.types import Section, SnrDb
+
+
+class CompareParams(Section):
+    headline_max_snr_db: SnrDb
+    """The headline averages over this SNR and below."""
+    bootstrap_draws: Annotated[int, Field(ge=100)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)]

@@ -1,0 +1,141 @@
+"""Section ``corpus`` of ``params.yaml``: where the clips come from and how they are split."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import model_validator
+
+from echodistill.params.faults import BadKey
+from echodistill.params.types import (
+    Count,
+    FirstNumber,
+    GroupName,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Share,
+)
+
+Benchmark = Literal[
+    "mmau", "mmar", "mmsu", "air-bench", "avqa", "voicebench", "echodistill", "seen"
+]
+Source = Literal["builtin", "folder", "fsdd", Benchmark]
+EVALUATED: tuple[Benchmark, ...] = ("mmau", "mmar", "mmsu", "air-bench", "voicebench", "seen")
+"""Benchmarks whose published rows are all there to test on."""
+
+
+class ClipCounts(Section):
+    train: PositiveInt
+    validation: Count
+    decision: Count
+    test: PositiveInt
+
+
+class OwnTest(Section):
+    """Where the test's clips come from, if not from ``corpus.source``."""
+
+    source: Source | None
+    """``None``: the test is split off ``corpus.source``. Else all of it is here, and nothing else
+    of this source is taken.
+    """
+    path: str
+    manifest: str
+    answers_from: FirstNumber | None = None
+
+
+class CorpusParams(Section):
+    source: Source
+    path: str
+    """Folder of recordings; ``builtin`` does not look at it."""
+    manifest: str
+    """``folder`` and benchmarks: JSONL, JSON or CSV file below ``path``; of a benchmark also
+    parquet, or a pattern for several.
+    """
+    answers_from: FirstNumber | None
+    """``folder``: the first choice's number in answers that are numbers; ``None``: as choices are
+    labelled, else 0.
+    """
+    benchmark_rows: Literal["test", "split"]
+    """Of a benchmark published for testing: all rows are test rows, or they are split (and trained
+    on) like any others.
+    """
+    test: OwnTest
+    test_groups: tuple[GroupName, ...]
+    """The groups that are the test, whatever the source; of none, ``test_share`` are drawn."""
+    clips: ClipCounts
+    """How many clips ``builtin`` and ``fsdd`` make; the others take all they find."""
+    validation_share: Share
+    """Of the groups, rounded down; less than one group is rounded up where two are left to train
+    on.
+    """
+    decision_share: Share
+    """Of the groups, rounded up where there are four groups or more; none of fewer."""
+    test_share: Share
+    """Of the groups, rounded up; 1: all are tested on and nothing is trained. Not looked at where
+    ``test_groups`` or a source of its own (``test``) makes the test.
+    """
+    min_duration_s: PositiveFloat
+    max_duration_s: PositiveFloat
+    trim_excess_s: NonNegativeFloat
+    """A clip that is longer than ``max_duration_s`` by no more than this is cut to it and kept."""
+    max_quarantined_share: Share
+    """More bad rows than this share of a source stop the run."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "CorpusParams":
+        if self.min_duration_s >= self.max_duration_s:
+            raise BadKey("min_duration_s", "must be below max_duration_s")
+        drawn_test_share = 0.0 if self.test_groups or self.test.source else self.test_share
+        if (
+            self.validation_share + self.decision_share + drawn_test_share >= 1.0
+            and drawn_test_share < 1.0
+        ):
+            raise BadKey(
+                "test_share",
+                "the shares of the groups must stay below 1 in sum: something must be left to train"
+                " on (or 1: test on all)",
+            )
+        if self.test.source == self.source and (self.source == "builtin" or self._reads_the_same()):
+            raise BadKey(
+                "test.source",
+                "corpus.source reads the same: write null, or name other rows in corpus.test.path"
+                " and .manifest",
+            )
+        if self.test_groups and self.test.source is not None:
+            raise BadKey(
+                "test_groups", "corpus.test.source makes the test: write [], or null there"
+            )
+        if self.test_groups and self.needed_splits == ("test",):
+            raise BadKey(
+                "test_groups",
+                "all rows of this benchmark are test rows: write [], or corpus.benchmark_rows:"
+                " split",
+            )
+        if twice := [name for name in self.test_groups if self.test_groups.count(name) > 1]:
+            raise BadKey("test_groups", f"{twice[0]!r} stands twice")
+        return self
+
+    def _reads_the_same(self) -> bool:
+        same = Path(self.path).resolve() == Path(self.test.path).resolve()
+        return same and (self.source == "fsdd" or self.manifest == self.test.manifest)
+
+    @property
+    def needed_splits(self) -> tuple[str, ...]:
+        """Splits that need a clip: a test alone needs nothing to train on."""
+        return ("test",) if self.is_test_alone else ("train", "test")
+
+    @property
+    def is_test_alone(self) -> bool:
+        """Whether nothing is there to train on, by these parameters: a model is evaluated on it and
+        that is all.
+        """
+        benchmark = self.source in EVALUATED and self.benchmark_rows == "test"
+        return self.test.source is None and (
+            benchmark or (self.test_share == 1.0 and not self.test_groups)
+        )
+
+
+def judged_on(corpus: CorpusParams) -> Source:
+    """The source of the test's rows."""
+    return corpus.test.source or corpus.source

@@ -1,0 +1,71 @@
+"""Section ``mixes`` of ``params.yaml``: kinds of noise, and which mixes are drawn."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from echodistill.audio.kinds import KINDS, fault_of_name
+from echodistill.params.faults import BadKey
+from echodistill.params.types import PositiveInt, Section, Share, SnrDb
+
+
+class MixesParams(Section):
+    kinds: tuple[str, ...] = Field(min_length=1)
+    unseen: tuple[str, ...]
+    """Kinds that only the test hears."""
+    noise: Literal["procedural", "recordings"]
+    recordings: str
+    """Folder with one sub-folder of recordings a kind, or files named after kinds; ``procedural``
+    does not look at it.
+    """
+    procedural: tuple[str, ...]
+    """Kinds that are procedural beside recorded ones."""
+    snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
+    """The test grid."""
+    train_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
+    decision_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
+    """In which the promotion is decided, beside clean clips."""
+    train_clean_share: Share
+    """Of the training mixes that stay clean, so that clean skill is kept."""
+    train_draws: PositiveInt
+    """Mixes drawn for each training clip."""
+
+    @field_validator("kinds")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if faults := [fault for kind in value if (fault := fault_of_name(kind))]:
+            raise ValueError(faults[0])
+        return value
+
+    @model_validator(mode="after")
+    def _kinds(self) -> "MixesParams":
+        for name in ("unseen", "procedural"):
+            if stray := set(getattr(self, name)) - set(self.kinds):
+                raise BadKey(name, f"{sorted(stray)} are not in kinds")
+        for name, kinds in (
+            ("kinds", self.kinds if self.noise == "procedural" else ()),
+            ("procedural", self.procedural),
+        ):
+            if unknown := set(kinds) - set(KINDS):
+                raise BadKey(
+                    name, f"{sorted(unknown)} have no procedural noise; known: {', '.join(KINDS)}"
+                )
+        if set(self.unseen) == set(self.kinds):
+            raise BadKey("unseen", "every kind is unseen: nothing is left to train with")
+        for name in ("kinds", "unseen", "procedural", "snrs_db", "decision_snrs_db"):
+            if len(set(getattr(self, name))) != len(getattr(self, name)):
+                raise BadKey(name, "something stands there twice")
+        return self
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        return tuple(kind for kind in self.kinds if kind not in self.unseen)
+
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """Kinds that are taken from recordings."""
+        return (
+            ()
+            if self.noise == "procedural"
+            else tuple(kind for kind in self.kinds if kind not in self.procedural)
+        )

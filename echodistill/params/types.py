@@ -1,0 +1,45 @@
+"""What the sections of ``params.yaml`` are made of: the types of their values, and what every
+section refuses.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from echodistill.group_names import group_name
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+LOWEST_SNR_DB, HIGHEST_SNR_DB = -40.0, 60.0
+SnrDb = Annotated[float, Field(ge=LOWEST_SNR_DB, le=HIGHEST_SNR_DB)]
+
+FirstNumber = Literal[0, 1]
+"""The number of the first choice."""
+
+
+def _as_manifests_do(value: object) -> object:
+    """Manifests write a group as text or as number, and so may the parameters."""
+    is_name = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return group_name(str(value)) if is_name else value
+
+
+GroupName = Annotated[str, BeforeValidator(_as_manifests_do)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if (
+            isinstance(value, bool)
+            and cls.model_fields[info.field_name or ""].annotation is not bool
+        ):
+            # it would pass as the number 1
+            raise ValueError("true or false stands where another value belongs")
+        return value

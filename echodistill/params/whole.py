@@ -1,0 +1,86 @@
+"""``params.yaml`` as frozen, validated values. An unknown key or a bad value is one clear error.
+
+It holds *what* is computed (learning rates, global batch sizes), never *how* (device batch,
+precision), so that another GPU invalidates nothing.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError, model_validator
+
+from echodistill.errors import UserError
+from echodistill.params.base import BaseParams
+from echodistill.params.compare import CompareParams
+from echodistill.params.comparison import ComparisonParams
+from echodistill.params.corpus import CorpusParams
+from echodistill.params.evaluation import EvaluationParams
+from echodistill.params.faults import BadKey, describe, keys_of
+from echodistill.params.gates import GatesParams
+from echodistill.params.generation import GenerationParams
+from echodistill.params.mixes import MixesParams
+from echodistill.params.promote import PromoteParams
+from echodistill.params.references import ReferencesParams
+from echodistill.params.train import TrainParams
+from echodistill.params.types import Section, Seed
+from echodistill.params.workers import WorkersParams
+from echodistill.yaml12 import load_yaml
+
+
+class Params(Section):
+    seed: Seed
+    workers: WorkersParams
+    corpus: CorpusParams
+    mixes: MixesParams
+    base: BaseParams
+    generation: GenerationParams
+    references: ReferencesParams
+    train: TrainParams
+    compare: CompareParams
+    comparison: ComparisonParams
+    evaluation: EvaluationParams
+    promote: PromoteParams
+    gates: GatesParams
+
+    @model_validator(mode="after")
+    def _headline(self) -> "Params":
+        if self.compare.headline_max_snr_db < min(self.mixes.snrs_db):
+            raise BadKey(
+                "compare.headline_max_snr_db",
+                "is below every one of mixes.snrs_db: there is nothing to average",
+            )
+        if self.compare.headline_max_snr_db < min(self.mixes.decision_snrs_db):
+            raise BadKey(
+                "mixes.decision_snrs_db",
+                "are all above compare.headline_max_snr_db: there is nothing to decide on",
+            )
+        return self
+
+
+def load_params(path: Path) -> Params:
+    """Read and validate. Raises ``UserError`` naming each bad key."""
+    try:
+        raw = load_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): run in the repository's root"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    return validate_params(raw, str(path))
+
+
+def validate_params(raw: Any, name: str) -> Params:
+    """Validate a parsed ``params.yaml``. Raises ``UserError`` with one part a bad key."""
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        # a list with one bad item is also told to be too short, as if it had been given empty
+        faults = [
+            fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]
+        ]
+        known = list(keys_of(Params))
+        raise UserError(
+            f"{name}: " + "; ".join(describe(fault, known) for fault in faults or error.errors())
+        ) from error

@@ -1,0 +1,143 @@
+"""After a comparison: enter its figures, page and answers into MLflow, and with a store publish all
+it made.
+
+Leaves no bytes DVC would own. In MLflow a comparison is one run with a child a system, whose
+metrics are the row of the report; the trainings, which have runs of their own, get their seed's
+figures.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from echodistill.dvc_lock import LOCK, Lock, dvc_md5, read_lock
+from echodistill.errors import UserError
+from echodistill.evaluation.headline import ENDS, top_intervals
+from echodistill.lineage import flow_run_tags
+from echodistill.mixes.folds import FIRST
+from echodistill.models.layout import read_run
+from echodistill.outputs import publish_outputs
+from echodistill.revision import revision_tags
+from echodistill.storage.place import place_from_environment
+from echodistill.tracking.client import (
+    find_or_create_run,
+    log_missing_metrics,
+    tracking_uri,
+    without_credentials,
+)
+from echodistill.tracking.runs import log_figures
+from echodistill.training.metrics_file import METRICS as STEPS
+from echodistill.training.metrics_file import read_metrics
+
+GRAPH = Path("comparison")
+FILES = (
+    "compare.json",
+    "compare_metrics.json",
+    "compare_by_snr.csv",
+    "index.html",
+    "unreadable_answers.csv",
+)
+PARENT_TAG = "mlflow.parentRunId"
+SYSTEM_TAG, SEED_TAG = "echodistill.system", "echodistill.seed"
+
+
+def enter_comparison(reports: Path, models: Path) -> str:
+    """Log the comparison in ``reports``, whose students are in ``models``; one line that says where
+    it is.
+
+    Doing it again adds only what is new. Raises ``UserError`` when the comparison has not run to
+    its end, or a service fails.
+    """
+    for path in (*(reports / name for name in FILES), GRAPH / LOCK):
+        if not path.is_file():
+            raise UserError(f"{path} is missing: run `echodistill compare` first")
+    lock = read_lock(GRAPH)
+    _check_whole(lock)
+    content = (reports / FILES[0]).read_bytes()
+    table, run_fingerprint = json.loads(content), hashlib.sha256(content).hexdigest()
+    tags = {
+        name: without_credentials(value)
+        for name, value in (revision_tags(Path()) | flow_run_tags()).items()
+    }
+    parent = find_or_create_run(run_fingerprint, "comparison", tags)
+    gains = {
+        f"{name} {metric}": found
+        for name, figures in table["differences"].items()
+        for metric, found in top_intervals(figures).items()
+    }
+    log_figures(parent, _flat(gains), [reports / name for name in FILES])
+    for name, figures in table["systems"].items():
+        child = find_or_create_run(
+            f"{run_fingerprint} {name}", name, tags | {PARENT_TAG: parent, SYSTEM_TAG: name}
+        )
+        log_figures(child, _flat(top_intervals(figures)), [])
+    for name, seeds in table["by_seed"].items():
+        for seed, figures in seeds.items():
+            folder = models / f"{name}-{seed}"
+            run = read_run(folder)
+            training = find_or_create_run(
+                run["fingerprint"], run["method"], {SYSTEM_TAG: name, SEED_TAG: seed}
+            )
+            log_missing_metrics(training, read_metrics(folder / STEPS))
+            log_figures(training, figures, [])
+    where = without_credentials(tracking_uri())
+    return f"logged as MLflow run {parent} at {where}{_publish(parent, table, lock)}"
+
+
+def _check_whole(lock: Lock) -> None:
+    """Raises ``UserError`` unless the report is of the students and answers that are there now."""
+    made = {path: md5 for stage in lock.stages.values() for path, md5 in stage.outs.items()}
+    if "evidence" not in lock.stages or "report" not in lock.stages:
+        raise UserError(
+            f"{GRAPH / LOCK} has no whole comparison: run `echodistill compare` to its end first"
+        )
+    read = {
+        path: md5 for path, md5 in lock.stages["evidence"].deps.items() if not path.endswith(".py")
+    }
+    for path, md5 in (
+        read | {path: made[path] for path in made if path.startswith("reports/")}
+    ).items():
+        if dvc_md5(Path(path)) != md5:
+            raise UserError(
+                f"{path} is not what the report was made from: run `echodistill compare` to its end"
+                " first"
+            )
+
+
+def _flat(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """``acc``, ``acc.low``, ``acc.high``."""
+    return {
+        name if end == "value" else f"{name}.{end}": float(found[end])
+        for name, found in figures.items()
+        for end in ENDS
+    }
+
+
+def _publish(run_id: str, table: Mapping[str, Any], lock: Lock) -> str:
+    place = place_from_environment()
+    if place is None:
+        return ""
+    flow = os.environ.get("ECHODISTILL_FLOW_RUN_ID")
+    origin = {"mlflow-run": run_id, "dvc-lock": lock.sha256} | (
+        {"prefect-flow-run": flow} if flow else {}
+    )
+    keys = publish_outputs(place, Path(), origin, _stages(table, lock), graph=GRAPH)
+    return f"; report: {place.url(keys['reports/index.html'])}"
+
+
+def _stages(table: Mapping[str, Any], lock: Lock) -> list[str]:
+    """Of this comparison: DVC's lock keeps those of systems and seeds that have gone."""
+    present = {f"{name}-{seed}" for name, seeds in table["by_seed"].items() for seed in seeds}
+    folds = {
+        str(fold)
+        for fold in range(FIRST + 1, len(table.get("rotation", {}).get("held_out", [])) + 1)
+    }
+    known = (
+        folds
+        | {name.partition(" + ")[0] for name in table.get("denoised", {}).get("systems", {})}
+        | set(table["by_seed"])
+    )
+    return [stage for stage in lock.stages if stage.partition("@")[2] in {"", *present, *known}]

@@ -1,0 +1,155 @@
+"""A version of the registered model: which one is meant, and its weights."""
+
+import posixpath
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from echodistill.champion_folder import BASE, STUDENT, ChampionFacts, fault_of_files, files_hash
+from echodistill.errors import UserError
+from echodistill.tracking.champion import (
+    MODEL,
+    WEIGHTS_TAG,
+)
+from echodistill.tracking.client import connected, tracking_uri, without_credentials
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model."""
+
+    model: str
+    number: str
+    aliases: tuple[str, ...]
+    run_id: str
+    """Of its training."""
+    weights_sha256: str | None
+    """``models.layout.content_hash`` of its weights when it was entered."""
+
+
+def find_version(model: str, alias: str | None, number: str | None) -> Version:
+    """A version by its alias or number. Raises ``UserError`` that says what there is."""
+    with connected() as client:
+        models = sorted(found.name for found in client.search_registered_models(max_results=1000))
+        if model not in models:
+            there = (
+                f"there is {', '.join(models)}"
+                if models
+                else "there is none: enter one with `echodistill register`"
+            )
+            raise UserError(
+                f"MLflow at {without_credentials(tracking_uri())} has no registered model"
+                f" {model!r}; {there}"
+            )
+        aliases = {name: str(of) for name, of in client.get_registered_model(model).aliases.items()}
+        versions = {
+            str(found.version): found
+            for found in client.search_model_versions(f"name = '{model}'", max_results=10_000)
+        }
+        known = sorted(versions, key=int)
+        if alias is not None and alias not in aliases:
+            there = f"it has {', '.join(sorted(aliases))}" if aliases else "it has none"
+            raise UserError(
+                f"model {model!r} has no alias {alias!r}; {there}. Its versions:"
+                f" {', '.join(known) or 'none'}"
+            )
+        chosen = aliases[alias] if alias is not None else str(number)
+        if chosen not in versions:
+            raise UserError(
+                f"model {model!r} has no version {chosen}; it has {', '.join(known) or 'none'}"
+            )
+        found = versions[chosen]
+        if not found.run_id:
+            raise UserError(
+                f"version {chosen} of {model!r} names no MLflow run: it was not entered by"
+                " `echodistill register`"
+            )
+        names = tuple(sorted(name for name, of in aliases.items() if of == chosen))
+        return Version(model, chosen, names, str(found.run_id), found.tags.get(WEIGHTS_TAG))
+
+
+def weights_of(version: Version, name: str) -> str | None:
+    """``content_hash`` of the weights that MLflow keeps of a version now; ``None`` when there are
+    none. ``name`` is that of the student's folder. Raises ``UserError``.
+    """
+    from echodistill.models.layout import WEIGHTS, content_hash
+
+    with connected(), tempfile.TemporaryDirectory() as scratch:
+        from mlflow.artifacts import download_artifacts, list_artifacts
+
+        uris = {"tracking_uri": tracking_uri()}
+        top = f"models:/{version.model}/{version.number}"
+        if not [
+            found
+            for found in list_artifacts(f"{top}/artifacts/{name}", **uris)
+            if found.path.endswith(".safetensors")
+        ]:
+            return None
+        folder = download_artifacts(
+            f"{top}/artifacts/{name}", dst_path=scratch, registry_uri=tracking_uri(), **uris
+        )
+        return content_hash(Path(folder), WEIGHTS)
+
+
+def fetch_model(wanted: ChampionFacts, folder: Path) -> ChampionFacts:
+    """Download the model files of a version into ``folder``; its facts, with the reason where
+    MLflow has none that can be used.
+
+    What an evaluation left beside the weights is left out: it changes, and the model does not.
+    Raises ``UserError``.
+    """
+    top = f"models:/{MODEL}/{wanted.version}"
+    for part, place in _model_parts(top).items():
+        with connected():
+            from mlflow.artifacts import download_artifacts
+
+            found = Path(
+                download_artifacts(
+                    f"{top}/{place}",
+                    dst_path=str(folder),
+                    tracking_uri=tracking_uri(),
+                    registry_uri=tracking_uri(),
+                )
+            )
+        if found != folder / part:
+            found.rename(folder / part)
+        (folder / part / "README.md").unlink(missing_ok=True)
+    fault = fault_of_files(folder, wanted.weights_sha256)
+    for each in list(folder.iterdir()):
+        if fault or each.name not in (STUDENT, BASE):
+            shutil.rmtree(each)
+    if fault:
+        return replace(wanted, reason=fault)
+    return replace(wanted, content_sha256=files_hash(folder))
+
+
+def _model_parts(top: str) -> dict[str, str]:
+    """Return where the files of student and base stand in a logged model, by name; nothing where it
+    is none of ours.
+    """
+    with connected(), tempfile.TemporaryDirectory() as scratch:
+        from mlflow.artifacts import download_artifacts, list_artifacts
+
+        uris = {"tracking_uri": tracking_uri(), "registry_uri": tracking_uri()}
+        if "MLmodel" not in [
+            posixpath.basename(found.path)
+            for found in list_artifacts(top, tracking_uri=tracking_uri())
+        ]:
+            return {}
+        description = yaml.safe_load(
+            Path(download_artifacts(f"{top}/MLmodel", dst_path=scratch, **uris)).read_text(
+                encoding="utf-8"
+            )
+        )
+        artifacts = description.get("flavors", {}).get("python_function", {}).get("artifacts", {})
+        places = {
+            part: str(artifacts[part]["path"]) for part in (STUDENT, BASE) if part in artifacts
+        }
+        return {
+            part: place
+            for part, place in places.items()
+            if list_artifacts(f"{top}/{place}", tracking_uri=tracking_uri())
+        }

@@ -1,0 +1,124 @@
+"""Runs a stage through the deployment ``stage/POOL``, on whatever machine works for that pool, and
+follows it from here.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.sorting import LogSort
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+
+from echodistill.errors import UserError
+from echodistill.storage.client import Store
+from flows.graph import Node
+from flows.stage_process import StageCrashed, StageRefused, StageRun
+from flows.stage_request import apply_result, pack, publish, read_result
+
+REFUSED = "Refused"
+"""Name of the state of a stage run that said no to its input."""
+RESULT_KEY = ", handed back as "
+SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_BETWEEN_REMINDERS = 60.0
+PATIENCE_S = 120.0
+"""How long a server may be away before the run is given up."""
+SECONDS_BETWEEN_SIGNS = 300.0
+SILENCE_S = 4 * SECONDS_BETWEEN_SIGNS
+"""How long a machine that works on a stage may say nothing before it is taken for dead."""
+LOGS_AT_ONCE = 200
+LATECOMERS = 20  # lines that may reach the server after later ones
+
+
+def run_remote_stage(
+    store: Store,
+    repository: Path,
+    workspace: Path,
+    node: Node,
+    force: bool,
+    flow_run_id: str,
+    log: Callable[[str], None],
+) -> StageRun:
+    """Have a stage brought up to date on its pool; its inputs must be in DVC's remote.
+
+    Raises ``StageRefused``, ``StageCrashed``, and ``UserError`` when the pool has no deployment or
+    the stage needs what only this machine has.
+    """
+    metadata = {"prefect-flow-run": flow_run_id}
+    key = publish(store, pack(store, repository, workspace, node, force, metadata), metadata)
+    pool = node.meta.pool
+    try:
+        # as_subflow: Prefect shows the run under the task that asked for it
+        run: Any = run_deployment(
+            f"stage/{pool}",
+            parameters={"request": key, "works_for": flow_run_id},
+            timeout=0,
+            flow_run_name=node.name,
+        )
+    except ObjectNotFound as error:
+        raise UserError(
+            f"{node.name} wants pool {pool}, which has no deployment stage/{pool}: add it to"
+            " infra/prefect.yaml"
+        ) from error
+    state = _follow(run, f"waiting for a worker of pool {pool}", log)
+    message = state.message or ""
+    if state.is_completed():
+        result = read_result(store, message.rpartition(RESULT_KEY)[2])
+        apply_result(workspace, result)
+        return StageRun(node.name, f"{result.decision} (on pool {pool})", result.seconds)
+    if state.name == REFUSED or state.is_cancelled():
+        raise StageRefused(message or "cancelled")
+    raise StageCrashed(f"{node.name} on pool {pool}: {state.name}: {message}")
+
+
+def _follow(run: FlowRun, reminder: str, log: Callable[[str], None]) -> State[Any]:
+    """Pass its log lines on until it ends; its last state."""
+    said: set[UUID] = set()
+    reminded, answered = time.monotonic() - SECONDS_BETWEEN_REMINDERS / 2, time.monotonic()
+    heard = answered
+    with get_client(sync_client=True) as client:
+        while True:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            try:
+                # the state first: what was logged before it is there then
+                state, before = client.read_flow_run(run.id).state, len(said)
+                _pass_on(client, run.id, said, log)
+                answered = time.monotonic()
+                if state is None or not state.is_running() or len(said) > before:
+                    heard = answered
+            except Exception as error:
+                if time.monotonic() - answered > PATIENCE_S:
+                    raise StageCrashed(
+                        f"Prefect's server has not answered for {PATIENCE_S:.0f} s: {error}"
+                    ) from error
+                continue
+            if state is not None and state.is_final():
+                return state
+            if time.monotonic() - heard > SILENCE_S:
+                raise StageCrashed(
+                    f"the machine that worked on it has said nothing for {SILENCE_S / 60:.0f} min"
+                )
+            if (
+                state is None or state.is_scheduled()
+            ) and time.monotonic() - reminded > SECONDS_BETWEEN_REMINDERS:
+                log(reminder)
+                reminded = time.monotonic()
+
+
+def _pass_on(client: Any, run_id: UUID, said: set[UUID], log: Callable[[str], None]) -> None:
+    """Log the log lines that are new."""
+    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
+    offset = max(0, len(said) - LATECOMERS)
+    while found := client.read_logs(
+        log_filter=wanted, limit=LOGS_AT_ONCE, offset=offset, sort=LogSort.TIMESTAMP_ASC
+    ):
+        for line in found:
+            if line.id not in said:
+                said.add(line.id)
+                log(line.message)
+        offset += len(found)

@@ -1,0 +1,270 @@
+"""A stage handed to another machine and back. The two share git and S3, and nothing else.
+
+There: a clone at the same commit, the parameters, ``dvc.yaml`` and ``dvc.lock`` as they are here,
+inputs that neither git holds nor a stage makes from S3, all others by ``dvc pull``. Back: the
+stage's entry for ``dvc.lock``, and its outputs by ``dvc pull``.
+"""
+
+import fcntl
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from echodistill.atomic import atomic_path
+from echodistill.errors import UserError
+from echodistill.storage.client import Store
+from echodistill.storage.download import fetch_file, read_object
+from echodistill.storage.folders import SUFFIX, fetch_folder, publish_folder
+from echodistill.storage.objects import publish_file
+from echodistill.tracking.client import without_credentials
+from echodistill.yaml12 import dump_yaml, load_yaml
+from flows.commands import DVC, output_of
+from flows.dvc_repo import locked
+from flows.graph import PIPELINE, Node, inputs_of_stage, note_code
+from flows.remote import share_cache, use_remote
+from flows.stage_process import run_command
+
+CLONES = Path(".echodistill/remote")
+
+
+@dataclass(frozen=True)
+class StageRequest:
+    """What another machine needs to run one stage."""
+
+    stage: str
+    needs: list[str]
+    """Stages whose outputs it reads."""
+    force: bool
+    timeout_s: float | None
+    commit: str
+    sources: list[str]
+    """Git addresses that have the commit, the nearest first."""
+    files: dict[str, str | None]
+    """Text of the files that may differ from the commit: parameters, graphs and their locks;
+    ``None`` for one that is not there.
+    """
+    inputs: dict[str, str]
+    """Object key of each input that git does not hold and no stage makes, by its path in the
+    repository.
+    """
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A stage that another machine brought up to date."""
+
+    stage: str
+    decision: str
+    seconds: float
+    lock: dict[str, Any]
+    """Its entry in ``dvc.lock``."""
+
+
+def publish(store: Store, what: StageRequest | StageResult, metadata: Mapping[str, str]) -> str:
+    """The key of either, for the other machine."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "stage.json"
+        path.write_text(json.dumps(asdict(what), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        return publish_file(store, "stage-requests", path, metadata)
+
+
+def read_request(store: Store, key: str) -> StageRequest:
+    """What ``publish`` was given."""
+    return StageRequest(**json.loads(read_object(store, key)))
+
+
+def read_result(store: Store, key: str) -> StageResult:
+    """What ``publish`` was given."""
+    return StageResult(**json.loads(read_object(store, key)))
+
+
+def pack(
+    store: Store,
+    repository: Path,
+    workspace: Path,
+    node: Node,
+    force: bool,
+    metadata: Mapping[str, str],
+) -> StageRequest:
+    """Describe a stage of ``workspace``, which is ``repository`` or a clone of it, and publish the
+    inputs that have no other way.
+
+    Raises ``UserError`` for code that is not committed, which a clone would lack.
+    """
+    tracked, loose = inputs_of_stage(workspace, node.name)
+    edited = (
+        output_of("git", "diff", "--name-only", "HEAD", "--", *tracked, cwd=workspace).splitlines()
+        if tracked
+        else []
+    )
+    carried = _carried(workspace)
+    if uncommitted := sorted(
+        {*edited, *(path for path in loose if path.endswith(".py"))} - set(carried)
+    ):
+        raise UserError(
+            f"{', '.join(uncommitted)}: commit this first, for {node.name} runs in a clone on"
+            " another machine"
+        )
+    inputs = {}
+    for path in loose:
+        whole = workspace / path
+        send = publish_folder if whole.is_dir() else publish_file
+        inputs[path] = send(store, "inputs", whole, metadata)
+    with locked(workspace):
+        files = {
+            name: (workspace / name).read_text("utf-8") if (workspace / name).is_file() else None
+            for name in carried
+        }
+    remotes = output_of("git", "remote", cwd=repository).splitlines()
+    # its own git credentials are the other machine's affair
+    origin = (
+        [without_credentials(output_of("git", "remote", "get-url", "origin", cwd=repository))]
+        if "origin" in remotes
+        else []
+    )
+    return StageRequest(
+        node.name,
+        list(node.needs),
+        force,
+        node.meta.timeout_s,
+        output_of("git", "rev-parse", "HEAD", cwd=workspace),
+        [str(repository.resolve()), *origin],
+        files,
+        inputs,
+    )
+
+
+@contextmanager
+def unpacked(
+    store: Store, base: Path, request: StageRequest, log: Callable[[str], None]
+) -> Iterator[Path]:
+    """The clone in which a handed-over stage can run, with its inputs; ``base`` is the repository
+    this machine's worker stands in.
+
+    A stage's clone is kept, so that a crashed one goes on, and held by one run at a time. Raises
+    ``UserError``.
+    """
+    clone = (base / CLONES / re.sub(r"\W+", "-", request.stage)).resolve()
+    clone.parent.mkdir(parents=True, exist_ok=True)
+    with clone.with_suffix(".lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log(f"waiting for another run of {request.stage} on this machine")
+            fcntl.flock(held, fcntl.LOCK_EX)
+        _check_out(clone, request)
+        share_cache(base, clone)
+        use_remote(clone, store.place)
+        for name, text in request.files.items():
+            if text is None:
+                (clone / name).unlink(missing_ok=True)
+            else:
+                (clone / name).write_text(text, encoding="utf-8")
+        for path, key in request.inputs.items():
+            _fetch(store, key, clone / path)
+        if request.needs:
+            run_command(
+                [*DVC, "--wait-for-lock", "pull", "--force", *request.needs],
+                clone,
+                {},
+                lambda _line: None,
+            )
+        note_code(clone)
+        yield clone
+
+
+def _check_out(clone: Path, request: StageRequest) -> None:
+    """Bring the clone to the commit, from the first address that has it. Raises ``UserError`` when
+    none does.
+    """
+    if not (clone / ".git").is_dir():
+        output_of("git", "init", "--quiet", str(clone), cwd=clone.parent)
+    reasons = []
+    for source in request.sources:
+        try:
+            output_of(
+                "git",
+                "fetch",
+                "--quiet",
+                source,
+                "HEAD",
+                "+refs/heads/*:refs/stage-request/*",
+                cwd=clone,
+            )
+            output_of(
+                "git", "checkout", "--quiet", "--force", "--detach", request.commit, cwd=clone
+            )
+            return
+        except UserError as error:
+            reasons.append(str(error))
+    raise UserError(
+        f"commit {request.commit} of stage {request.stage} is not to be had: push it. "
+        + "; ".join(reasons)
+    )
+
+
+def _fetch(store: Store, key: str, target: Path) -> None:
+    """Replace an input by what the key stands for."""
+    if key.endswith(SUFFIX):
+        shutil.rmtree(target, ignore_errors=True)
+        fetch_folder(store, key, target)
+    else:
+        fetch_file(store, key, target)
+
+
+def _carried(workspace: Path) -> list[str]:
+    """The files that may differ from the commit."""
+    graphs = output_of("git", "ls-files", "dvc.yaml", "*/dvc.yaml", cwd=workspace).splitlines()
+    return [
+        "params.yaml",
+        *(name for graph in graphs for name in (graph, graph.removesuffix("yaml") + "lock")),
+    ]
+
+
+def _place_in_lock(stage: str) -> tuple[str, str]:
+    """The lock a stage is entered in, as a path in the repository, and its name there:
+    ``FOLDER/dvc.yaml:NAME``, or ``NAME``.
+    """
+    graph, _, name = stage.rpartition(":")
+    return (graph or PIPELINE).removesuffix("yaml") + "lock", name
+
+
+def lock_entry(workspace: Path, stage: str) -> dict[str, Any]:
+    """What the lock says about a stage."""
+    lock, name = _place_in_lock(stage)
+    return dict(load_yaml((workspace / lock).read_text(encoding="utf-8"))["stages"][name])
+
+
+def apply_result(workspace: Path, result: StageResult) -> None:
+    """Enter what another machine made: the stage's entry in its lock, then its outputs. Raises
+    ``UserError``.
+    """
+    lock, name = _place_in_lock(result.stage)
+    path = workspace / lock
+    with locked(workspace):
+        known: dict[str, Any] = {"schema": "2.0"}
+        if path.is_file():
+            known = load_yaml(path.read_text(encoding="utf-8"))
+        known.setdefault("stages", {})[name] = result.lock
+        with atomic_path(path) as temporary:
+            temporary.write_text(dump_yaml(known), encoding="utf-8")
+    run_command(
+        [*DVC, "--wait-for-lock", "pull", "--force", result.stage],
+        workspace,
+        {},
+        lambda _line: None,
+    )
+    said = output_of(
+        *DVC, "--wait-for-lock", "repro", "--dry", "--single-item", result.stage, cwd=workspace
+    )
+    if "didn't change" not in said:
+        raise UserError(
+            f"{result.stage} was made on another machine from other inputs than are here now: run"
+            " it again"
+        )

@@ -1,0 +1,80 @@
+"""What the teacher hears: the matched clip or a control, the same for its references and for what
+it says of rollouts.
+"""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echodistill.audio.levels import power
+from echodistill.audio.mixing import draw
+from echodistill.audio.recordings import NoiseLibrary
+from echodistill.datasets.store import Corpus
+from echodistill.errors import UserError
+from echodistill.params.references import ViewName
+from echodistill.teacher.views import View, shuffled
+from echodistill.training.training_rows import TrainingRows
+
+
+@given(st.integers(2, 50), st.integers(0, 1000))
+def test_shuffled_clips_all_move_and_none_is_lost(count: int, seed: int) -> None:
+    clips = [f"c{number}" for number in range(count)]
+    heard = shuffled(clips, seed)
+    assert Counter(heard) == Counter(clips)
+    assert not [one for one, other in zip(clips, heard, strict=True) if one == other]
+    assert shuffled(clips, seed) == heard
+
+
+def test_a_single_clip_cannot_be_shuffled() -> None:
+    with pytest.raises(UserError, match="two training clips"):
+        shuffled(["only"], 1)
+
+
+def test_each_control_is_what_it_says(tiny_corpus: Corpus) -> None:
+    clips = [clip.clip_id for clip in tiny_corpus.clips_of("train")]
+    for clip_id in clips:
+        own = tiny_corpus.waveform(clip_id)
+        assert View(tiny_corpus, "clean", 1).waveform(clip_id) is own
+        assert not View(tiny_corpus, "silence", 1).waveform(clip_id).any()
+        assert View(tiny_corpus, "silence", 1).waveform(clip_id).shape == own.shape
+        noise = View(tiny_corpus, "noise", 1).waveform(clip_id)
+        assert noise.shape == own.shape
+        assert power(noise) == pytest.approx(power(own), rel=1e-5)
+        assert abs(np.corrcoef(noise, own)[0, 1]) < 0.1
+        other = View(tiny_corpus, "shuffled", 1)
+        assert np.array_equal(other.waveform(clip_id), tiny_corpus.waveform(other.partner(clip_id)))
+        assert other.partner(clip_id) in set(clips) - {clip_id}
+
+
+def test_no_two_hearings_share_an_address(tiny_corpus: Corpus) -> None:
+    clip_id = tiny_corpus.clips_of("train")[0].clip_id
+    kinds: tuple[ViewName, ...] = ("clean", "shuffled", "noise", "silence")
+    assert len({View(tiny_corpus, name, 1).cache_identity(clip_id) for name in kinds}) == 4
+    assert View(tiny_corpus, "noise", 1).cache_identity(clip_id) != View(
+        tiny_corpus, "noise", 2
+    ).cache_identity(clip_id)
+    assert View(tiny_corpus, "silence", 1).cache_identity(clip_id) == View(
+        tiny_corpus, "silence", 2
+    ).cache_identity(clip_id)
+
+
+@pytest.mark.parametrize("name", ["clean", "shuffled", "noise", "silence"])
+def test_the_teacher_hears_it_when_it_judges_rollouts_too(
+    tiny_corpus: Corpus, name: ViewName
+) -> None:
+    """At the level of the student's view; the student hears its own clip whatever the teacher
+    hears.
+    """
+    clip = tiny_corpus.clips_of("train")[0]
+    mix = draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ())
+    noise = NoiseLibrary(tiny_corpus.waveform)
+    view = View(tiny_corpus, name, 1)
+    (noisy,), (heard,) = TrainingRows(view, [mix], noise, {}, 0).prompts([0])
+    rendered = noise.render(mix, tiny_corpus.waveform(clip.clip_id))
+    assert noisy.waveform is not None
+    assert np.array_equal(noisy.waveform, rendered.noisy)
+    assert rendered.gain < 1.0
+    assert heard.waveform == pytest.approx(rendered.gain * view.waveform(clip.clip_id), abs=1e-6)
