@@ -244,7 +244,8 @@ def register(
 ) -> None:
     """Enter the student into the MLflow registry.
 
-    It gets the alias `candidate`, and `champion` on a positive decision. With ECHODISTILL_S3 set, all outputs are published first and linked with the MLflow run.
+    It gets the alias `candidate`, and `champion` on a positive decision. With ECHODISTILL_S3 set,
+    all outputs are published first and linked with the MLflow run.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN
     from echodistill.params.whole import load_params
@@ -313,7 +314,8 @@ def provenance(
 ) -> None:
     """Print where a registered model comes from, down to the raw clips.
 
-    Every object is read, and said to be what it was or not. Exits with 1 when something is missing, damaged or changed.
+    Every object is read. Exits with 1 when something is missing,
+    damaged or changed.
     """
     from echodistill.provenance.report import show
 
