@@ -160,8 +160,9 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Train every system of the section `comparison` with every seed, evaluate them beside the
-    base, and print the table.
+    """Train and evaluate every system of the section `comparison` with every seed.
+
+    The table is printed at the end; what is up to date is not computed again.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN
     from echodistill.mixes.folds import check_folds
@@ -222,8 +223,9 @@ def publish(
         typer.Argument(help="Stages whose outputs to publish; all when none is named."),
     ] = None,
 ) -> None:
-    """Publish what the stages made to S3, under the address of its content; prints path and address
-    of each.
+    """Publish what the stages made to S3, under the address of its content.
+
+    Path and address of each are printed.
     """
     from echodistill.publishing import publish_stages
     from echodistill.run_lock import at_work
@@ -240,10 +242,10 @@ def register(
         bool, typer.Option("--comparison", help="Enter what `echodistill compare` made instead.")
     ] = False,
 ) -> None:
-    """Enter the student into the MLflow registry: alias `candidate`, and `champion` on a positive
-    decision.
+    """Enter the student into the MLflow registry.
 
-    With ECHODISTILL_S3 set, all outputs are published first and linked with the MLflow run.
+    It gets the alias `candidate`, and `champion` on a positive decision. With ECHODISTILL_S3 set,
+    all outputs are published first and linked with the MLflow run.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN
     from echodistill.params.whole import load_params
@@ -310,10 +312,10 @@ def provenance(
         ),
     ],
 ) -> None:
-    """Print where a registered model comes from, down to the raw clips, and whether all of it still
-    is what it was.
+    """Print where a registered model comes from, down to the raw clips.
 
-    Every object is read. Exits with 1 when something is missing, damaged or changed.
+    Every object is read. Exits with 1 when something is missing,
+    damaged or changed.
     """
     from echodistill.provenance.report import show
 
@@ -328,8 +330,9 @@ app.command("export-audio")(export_audio)
 
 @app.command()
 def doctor() -> None:
-    """Check versions, devices, cache and tools; say what is missing and the cure. Exits with 1 when
-    something must be fixed.
+    """Check versions, devices, cache and tools, and print what is missing and the cure.
+
+    Exits with 1 when something must be fixed.
     """
     from echodistill.doctor import examine
 

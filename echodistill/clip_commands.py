@@ -92,8 +92,9 @@ def listen(
         ),
     ] = 8490,
 ) -> None:
-    """Serve a small page on this machine and print its address: record or upload a clip, slide the
-    noise, read both answers.
+    """Serve a page on this machine: record or upload a clip, slide the noise, read both answers.
+
+    The page's address is printed.
     """
     from echodistill.listen.server import Asker, serve
 

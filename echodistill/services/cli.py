@@ -55,8 +55,9 @@ def status() -> None:
 
 @app.command()
 def env() -> None:
-    """Print shell exports, secrets among them, that make prefect, mlflow, dvc and aws clients talk
-    to the services.
+    """Print shell exports, secrets among them, for clients of the services.
+
+    They make prefect, mlflow, dvc and aws talk to them.
     """
     from echodistill.services.platform import exports
     from echodistill.services.settings import read_settings
