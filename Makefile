@@ -52,5 +52,5 @@ lint: $(READY)  ## Check style and types
 
 clean:  ## Remove what runs made in data, models and reports (caches, MLflow's store and .venv stay)
 	rm -rf data/corpus data/mixes data/references data/answers data/compared data/evaluation models reports .echodistill/runs .echodistill/logs
-	rm -rf .echodistill/workspaces .echodistill/experiments .echodistill/remote
+	rm -rf build .echodistill/workspaces .echodistill/experiments .echodistill/remote
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

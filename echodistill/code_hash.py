@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from echodistill.errors import UserError
-from echodistill.import_graph import PACKAGE, ROOT, closure, syntax_tree
+from echodistill.import_graph import PACKAGE, ROOT, closure, file_of, syntax_tree
 
 FOLDER = Path("build/code")
 """Where the stage ``code`` writes the hash of every stage."""
@@ -31,7 +31,6 @@ NO_EFFECT = {
     "echodistill/terminal.py": "prepares standard output",
     "echodistill/storage/": "moves bytes that are verified by their hash on arrival",
     "echodistill/training/checkpoint_uploader.py": "sends copies of checkpoints",
-    "echodistill/training/remote_checkpoints.py": "fetches checkpoints, verified by their hash",
     "echodistill/tracking/client.py": "reports figures to MLflow",
     "echodistill/tracking/local_store.py": "finds MLflow's database",
     "echodistill/revision.py": "tells MLflow which commit ran",
@@ -57,16 +56,18 @@ def code_hash(module: str) -> str:
 
 def files_with_effect(module: str) -> list[str]:
     """Return the files that a hash is of: all that ``module`` imports, and of a stage the modules
-    of the sections of ``params.yaml`` that it is given.
+    of the sections of ``params.yaml`` that it is given, and the reader of that file.
     """
     sections = {section.partition(".")[0] for section in sections_of(module)}
     values = [f"{PACKAGE}.params.{section}" for section in sorted(sections - {"seed"})]
+    values += [f"{PACKAGE}.yaml12"] if sections else []
     return closure(module, *values, without=tuple(NO_EFFECT))
 
 
 def sections_of(module: str) -> tuple[str, ...]:
     """Return the ``sections`` that a module gives to ``run_stage``; none where it is no stage."""
-    for node in ast.walk(syntax_tree(ROOT / f"{module.replace('.', '/')}.py")):
+    path = file_of(module)
+    for node in ast.walk(syntax_tree(path)) if path else ():
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage":
             given = {keyword.arg: keyword.value for keyword in node.keywords}
             return tuple(ast.literal_eval(given["sections"]))
@@ -93,7 +94,7 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_text(each) for each in value if not _is_docstring(each))}]"
     if not isinstance(value, ast.AST):
-        return f"{type(value).__name__} {value!r}"
+        return f"{type(value).__name__} {value!a}"
     # fields without a value differ between versions of Python, as does the prefix of a text
     fields = [(name, each) for name, each in ast.iter_fields(value) if name != "kind"]
     shown = (f"{name}={_text(each)}" for name, each in fields if each is not None and each != [])

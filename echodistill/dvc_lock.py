@@ -6,12 +6,13 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from echodistill.code_hash import FOLDER as CODE
 from echodistill.errors import UserError
 from echodistill.yaml12 import load_yaml
 
@@ -35,14 +36,25 @@ class LockedStage:
 
 @dataclass(frozen=True)
 class Lock:
-    """All stages, and the bytes they were read from."""
+    """All stages, and the bytes they were read from.
+
+    Code is left out: the stage that notes its hashes, and what others depend on of it. The git
+    revision stands for it.
+    """
 
     content: bytes
     stages: Mapping[str, LockedStage]
 
     @property
     def sha256(self) -> str:
+        """Return the hash of the file."""
         return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def stages_sha256(self) -> str:
+        """Return a hash of the stages, which an edit of code alone leaves as it is."""
+        stages = {name: asdict(stage) for name, stage in self.stages.items()}
+        return hashlib.sha256(json.dumps(stages, sort_keys=True).encode()).hexdigest()
 
     def outputs(self, stages: Sequence[str] | None = None) -> dict[str, str]:
         """DVC's hash by path of what these stages made, all when ``None``; ``gate`` stands for
@@ -97,8 +109,9 @@ def parse_lock(content: bytes, name: str) -> Lock:
         lock = load_yaml(content)
         if not isinstance(lock, dict) or lock.get("schema") != SCHEMA:
             raise ValueError(f"no schema {SCHEMA}")
-        stages = lock.get("stages") or {}
-        return Lock(content, {stage: _stage(entry) for stage, entry in stages.items()})
+        stages = {name: _stage(entry) for name, entry in (lock.get("stages") or {}).items()}
+        of_code = {name for name, stage in stages.items() if {*stage.outs} == {str(CODE)}}
+        return Lock(content, {name: stages[name] for name in stages if name not in of_code})
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{name} is not a lock that DVC wrote ({type(error).__name__}): delete it and run"
@@ -115,11 +128,13 @@ def _stage(entry: Mapping[str, Any]) -> LockedStage:
     return LockedStage(
         "; ".join(command) if isinstance(command, list) else command,
         {file: dict(values.items()) for file, values in params.items()},
-        *(
-            {_path(row): str(row.get("md5", "unknown")) for row in entry.get(kind, [])}
-            for kind in ("deps", "outs")
-        ),
+        {path: md5 for path, md5 in _hashes(entry, "deps") if CODE not in Path(path).parents},
+        dict(_hashes(entry, "outs")),
     )
+
+
+def _hashes(entry: Mapping[str, Any], kind: str) -> list[tuple[str, str]]:
+    return [(_path(row), str(row.get("md5", "unknown"))) for row in entry.get(kind, [])]
 
 
 def _path(row: Mapping[str, Any]) -> str:

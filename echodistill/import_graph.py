@@ -10,7 +10,8 @@ PACKAGE = "echodistill"
 STARTED_BY = {"echodistill/datasets/builtin.py": ["echodistill/datasets/espeak_process.py"]}
 
 
-def _file_of(module: str) -> Path | None:
+def file_of(module: str) -> Path | None:
+    """Return the file of a module or package; ``None`` for what is neither."""
     path = ROOT / Path(*module.split("."))
     if path.with_suffix(".py").is_file():
         return path.with_suffix(".py")
@@ -36,7 +37,7 @@ def imports_of(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.split(".")[0] == PACKAGE and _file_of(name) is not None}
+    return {name for name in found if name.split(".")[0] == PACKAGE and file_of(name) is not None}
 
 
 def closure(*modules: str, without: tuple[str, ...] = ()) -> list[str]:
@@ -47,7 +48,7 @@ def closure(*modules: str, without: tuple[str, ...] = ()) -> list[str]:
     files: set[str] = set()
     waiting = [*modules]
     while waiting:
-        path = _file_of(waiting.pop())
+        path = file_of(waiting.pop())
         assert path is not None
         name = path.relative_to(ROOT).as_posix()
         if name in files or name.startswith(without):

@@ -11,11 +11,11 @@ from pathlib import Path
 from echodistill.atomic import RETIRED, TEMPORARY, remove
 from echodistill.errors import UserError
 
-WRITTEN = ("data", "models", "reports", ".echodistill", "comparison")
+WRITTEN = ("data", "models", "reports", ".echodistill", "comparison", "evaluation", "build")
 """Folders of a repository below which something is written; and the repository itself, without what
 else is below it.
 """
-OTHERS = ("workspaces", "remote", "cache", "services")
+OTHERS = ("workspaces", "remote", "elsewhere", "cache", "services")
 """Folders in ``.echodistill`` that others write to while this repository is locked: clones, the
 reference cache, services.
 """

@@ -31,16 +31,11 @@ class Lineage:
 
 
 def read_lineage(folder: Path, stage: str, tags: Mapping[str, str] | None = None) -> Lineage:
-    """What ``dvc.lock`` in ``folder`` knows about a stage's inputs; code files are left out, the
-    git revision stands for them.
-    """
+    """Return what ``dvc.lock`` in ``folder`` knows about a stage's inputs."""
     lock = read_lock(folder)
     if stage not in lock.stages:
         raise UserError(f"{folder / LOCK} has no stage {stage!r}: run `echodistill run`")
-    inputs = {
-        path: md5 for path, md5 in lock.stages[stage].deps.items() if not path.endswith(".py")
-    }
-    return Lineage(lock.sha256, inputs, tags or {})
+    return Lineage(lock.sha256, lock.stages[stage].deps, tags or {})
 
 
 def flow_run_tags() -> dict[str, str]:

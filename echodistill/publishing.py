@@ -51,6 +51,7 @@ def publish(
     for path in (student / RUN, lock):
         if not path.is_file():
             raise UserError(f"{path} is missing: run `echodistill run` first")
+    locked = read_lock(lock.parent)
     reports = Reports.of(reports_folder, answers_folder)
     place, flow = place_from_environment(), _flow_run()
     # new services at an old address know nothing of what was registered with those before: their
@@ -59,11 +60,10 @@ def publish(
         os.environ.get(name, "") for name in ("MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY")
     ]
     state = hashlib.sha256(
-        "\n".join([_hash(lock), tracking_uri(), _named(place), *accounts]).encode()
+        "\n".join([locked.stages_sha256, tracking_uri(), _named(place), *accounts]).encode()
     ).hexdigest()
     if (said := _stands(state, bool(flow))) is not None:
         return said
-    locked = read_lock(lock.parent)
     if stale := locked.stale():
         raise UserError(
             f"dvc.lock does not fit together ({stale}): run `echodistill run` to its end first"

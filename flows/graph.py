@@ -1,4 +1,6 @@
-"""Reads DVC's graph. ``dvc.yaml`` is its only description: no stage is named in these flows."""
+"""Reads DVC's graph. ``dvc.yaml`` is its only description: no stage but ``code`` is named in these
+flows.
+"""
 
 import re
 import subprocess
@@ -14,6 +16,7 @@ from echodistill.import_graph import closure
 from echodistill.params.whole import load_params
 from flows.dvc_repo import locked
 from flows.run_cache import CLEARED
+from flows.stage_process import StageCrashed, StageRefused, run_command
 
 MODULE = re.compile(r"python -m (echodistill\.stages\.\w+)")
 UNCHANGED = re.compile(r"^Stage '(?P<name>[^']+)' (?P<reason>didn't change, skipping)")
@@ -116,16 +119,15 @@ def _is_task(stage: Any) -> bool:
 def note_code(workspace: Path) -> None:
     """Run the stage ``CODE`` where the graph has it: other stages are compared with what it notes.
 
-    Raises ``UserError`` with what DVC printed where that fails.
+    Raises ``UserError`` with the reason where that fails.
     """
     with locked(workspace) as repo:
         if CODE not in {_name(stage) for stage in repo.index.stages if stage.cmd}:
             return
-    done = subprocess.run(
-        [*REPRO, "--single-item", CODE], cwd=workspace, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise UserError(f"stage {CODE} failed: {done.stdout}{done.stderr}".strip())
+    try:
+        run_command([*REPRO, "--single-item", CODE], workspace, {}, lambda _line: None)
+    except (StageRefused, StageCrashed) as error:
+        raise UserError(f"stage {CODE} failed: {error}") from error
 
 
 def _name(stage: Any) -> str:

@@ -23,7 +23,7 @@ FIGURES = {
     "difference": {"acc": {"value": 0.25, "low": 0.1, "high": 0.4}},
 }
 STAGES: dict[str, tuple[list[str], list[str], list[str]]] = {
-    "corpus": (["data/raw", "echodistill/seeds.py"], ["data/corpus"], ["seed", "corpus"]),
+    "corpus": (["data/raw", "build/code/corpus.sha256"], ["data/corpus"], ["seed", "corpus"]),
     "gate@corpus": (
         ["data/corpus", "data/corpus/clips.parquet"],
         ["reports/gates/corpus.json"],
@@ -78,7 +78,7 @@ def make_world(folder: Path) -> None:
     values["corpus"] |= {"source": "folder", "validation_share": 0.0, "decision_share": 0.0}
     write(folder / "params.yaml", yaml.safe_dump(values))
     write(folder / "dvc.yaml", "stages: {}\n")
-    write(folder / "echodistill/seeds.py", "code")
+    write(folder / "build/code/corpus.sha256", "code")
     corpus(validate_params(values, "params.yaml"), Path("data/corpus"))
     write(folder / "reports/gates/corpus.json", "{}")
     write(folder / "models/base/model.safetensors", "base weights")

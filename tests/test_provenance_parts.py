@@ -43,7 +43,7 @@ def record_of(**stages: tuple[list[str], list[str]]) -> Record:
 
 def test_the_chain_puts_every_stage_before_all_it_read_from() -> None:
     record = record_of(
-        first=(["raw", "x.py"], ["a"]),
+        first=(["raw"], ["a"]),
         check=(["a/part"], ["v"]),
         second=(["a", "v"], ["b"]),
         judge=(["m/run", "a", "other"], ["j"]),

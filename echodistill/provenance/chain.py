@@ -75,8 +75,8 @@ def chain_of(record: Record) -> Chain:
 
 
 def reads(stage: Stage) -> list[str]:
-    """What a stage read, code left out: the git revision stands for it."""
-    return [path for path in stage.deps if not path.endswith(".py")]
+    """Return what a stage read."""
+    return list(stage.deps)
 
 
 def maker_of(record: Record, path: str) -> str | None:

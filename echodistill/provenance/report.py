@@ -155,7 +155,7 @@ class _Report:
             self._row(
                 "changed",
                 sha256,
-                f"{FILE} description something else than dvc.lock",
+                f"{FILE} says something else than dvc.lock",
                 FILE,
                 "in the MLflow run",
             )

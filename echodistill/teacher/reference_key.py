@@ -12,7 +12,7 @@ def reference_key(
     depends on.
 
     - ``view``: the sha256 of the audio bytes that the teacher is given, or what stands for a
-      control's audio (``View.content``)
+      control's audio (``View.cache_identity``)
     - ``prompt``: the text after the chat template, question and choices in it, with one audio
       placeholder
     - ``revision``: of the base, from ``base.json``: the hub's commit, or the hash of weights,

@@ -29,7 +29,7 @@ CHAMPION = "champion"
 WEIGHTS_TAG = "echodistill.weights_sha256"
 PREVIOUS_TAG = "echodistill.previous_champion"
 ROLLED_BACK_TAG = "echodistill.rolled_back"
-CHANGE_TAG = "echodistill.tracking.champion."
+CHANGE_TAG = "echodistill.champion."
 """Before a change's number, in the tags of the registered model."""
 How = Literal["promoted", "rolled back to", "set by hand to"]
 

@@ -94,12 +94,8 @@ def _check_whole(lock: Lock) -> None:
         raise UserError(
             f"{GRAPH / LOCK} has no whole comparison: run `echodistill compare` to its end first"
         )
-    read = {
-        path: md5 for path, md5 in lock.stages["evidence"].deps.items() if not path.endswith(".py")
-    }
-    for path, md5 in (
-        read | {path: made[path] for path in made if path.startswith("reports/")}
-    ).items():
+    reports = {path: made[path] for path in made if path.startswith("reports/")}
+    for path, md5 in {**lock.stages["evidence"].deps, **reports}.items():
         if dvc_md5(Path(path)) != md5:
             raise UserError(
                 f"{path} is not what the report was made from: run `echodistill compare` to its end"

@@ -69,7 +69,7 @@ class CheckpointUploader:
         self._thread.join(min(wait_s, DRAIN_AFTER_FAILURE_S) if self._failing else wait_s)
         if self._thread.is_alive():
             print(
-                "warning: the last checkpoint could not be uploaded_checkpoints in time. Training"
+                "warning: the last checkpoint could not be uploaded in time. Training"
                 " is not affected",
                 file=sys.stderr,
             )
@@ -97,8 +97,7 @@ class CheckpointUploader:
         if not self._failing:
             consequence = "Training goes on; the next checkpoint is tried again"
             print(
-                f"warning: the checkpoint of step {step} was not uploaded_checkpoints: {error}."
-                f" {consequence}",
+                f"warning: the checkpoint of step {step} was not uploaded: {error}. {consequence}",
                 file=sys.stderr,
             )
         self._failing = True

@@ -13,7 +13,7 @@ from echodistill.models.layout import content_hash
 
 RUNS = Path(".echodistill/runs")
 SHOWN = 16
-"""Digits of a run_fingerprint in a folder's name."""
+"""Digits of a fingerprint in a folder's name."""
 
 
 def fingerprint(
@@ -33,7 +33,7 @@ def fingerprint(
 
 
 def only_run_folder(stage: str, run_fingerprint: str) -> Path:
-    """``run_folder``, without those that earlier marks of ``stage`` left."""
+    """``run_folder``, without those that earlier fingerprints of ``stage`` left."""
     folder = run_folder(stage, run_fingerprint)
     for other in RUNS.glob(f"{stage}-{'[0-9a-f]' * SHOWN}"):
         if other != folder:

@@ -48,7 +48,7 @@ class StudentInputs:
     mixes: Path
     base: Path
     references: Path
-    """Made with the same ``hears``."""
+    """Made with the same ``view``."""
 
 
 def make_student(
