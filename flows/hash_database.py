@@ -69,7 +69,7 @@ def _fault_of(database: Path) -> str:
                 row[0]
                 for row in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             }
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError:  # also a DatabaseError, but no damage: locked, for example
         raise
     except sqlite3.DatabaseError as error:
         return str(error)

@@ -152,7 +152,7 @@ DOCSTRING = '"""More about it."""\n\n'
 CHANGES = {
     "a docstring of what moves files": ("storage/multipart.py", DOCSTRING, set()),
     "code of what moves files": ("storage/multipart.py", "MORE = 1\n", set()),
-    "a docstring of the trainer": ("training/trainer.py", "# more\n", set()),
+    "a comment in the trainer": ("training/trainer.py", "# more\n", set()),
     "the trainer": ("training/trainer.py", "MORE = 1\n", {"fingerprint", "train", "train_system"}),
     "a new file": ("objectives/brand_new.py", "MORE = 1\n", set()),
     "one stage": ("stages/card.py", "MORE = 1\n", {"card"}),
@@ -160,11 +160,8 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_an_edit_changes_the_hashes_of_those_stages_that_it_can_change(
-    change: str, copy: Path
-) -> None:
-    name, text, changed = CHANGES[change]
+def changed_by(copy: Path, name: str, text: str) -> set[str]:
+    """Return whose hashes change where ``text`` is added to a file of the package."""
     path = copy / "echodistill" / name
     whole = path.read_text() if path.exists() else None
     before = hashes_in(copy)
@@ -174,33 +171,25 @@ def test_an_edit_changes_the_hashes_of_those_stages_that_it_can_change(
         after = hashes_in(copy)
     finally:
         path.write_text(whole) if whole is not None else path.unlink()
-    assert {stage for stage in before if before[stage] != after[stage]} == changed
+    return {stage for stage in before if before[stage] != after[stage]}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_edit_changes_the_hashes_of_those_stages_that_it_can_change(
+    change: str, copy: Path
+) -> None:
+    name, text, changed = CHANGES[change]
+    assert changed_by(copy, name, text) == changed
 
 
 def test_mixing_changes_mixes_and_what_follows_and_neither_corpus_nor_base(copy: Path) -> None:
-    before = hashes_in(copy)
-    path = copy / "echodistill/audio/mixing.py"
-    whole = path.read_text()
-    path.write_text(whole + "MORE = 1\n")
-    try:
-        after = hashes_in(copy)
-    finally:
-        path.write_text(whole)
-    changed = {stage for stage in before if before[stage] != after[stage]}
+    changed = changed_by(copy, "audio/mixing.py", "MORE = 1\n")
     assert {"mixes", "train", "predict", "fold_mixes"} <= changed
     assert not changed & {"corpus", "base", "references", "card", "promote"}
 
 
 def test_the_parameters_of_training_are_no_part_of_the_data(copy: Path) -> None:
-    before = hashes_in(copy)
-    path = copy / "echodistill/params/train.py"
-    whole = path.read_text()
-    path.write_text(whole + "MORE = 1\n")
-    try:
-        after = hashes_in(copy)
-    finally:
-        path.write_text(whole)
-    changed = {stage for stage in before if before[stage] != after[stage]}
+    changed = changed_by(copy, "params/train.py", "MORE = 1\n")
     assert {"train", "train_system", "card"} <= changed
     assert not changed & {"corpus", "mixes", "base", "references", "predict", "compare", "promote"}
 
