@@ -273,7 +273,7 @@ def test_git_facts(tmp_path: Path) -> None:
 def test_lineage_reads_a_stages_inputs_from_the_lock(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="missing"):
         read_lineage(tmp_path, "train")
-    deps = "[{path: data/corpus, md5: 12.dir}, {path: echodistill/seeds.py, md5: 34}]"
+    deps = "[{path: data/corpus, md5: 12.dir}, {path: build/code/train.sha256, md5: 34}]"
     (tmp_path / "dvc.lock").write_text(
         f"schema: '2.0'\nstages:\n  train:\n    cmd: x\n    deps: {deps}\n"
     )
