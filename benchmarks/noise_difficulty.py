@@ -26,7 +26,7 @@ def main() -> None:
     params = load_params(Path("params.yaml"))
     corpus, llm = Corpus(CORPUS), open_base(BASE)
     noise, sources = open_noise(MIXES, corpus), sources_of(corpus, read_noise(MIXES))
-    snrs = [snr for snr in params.mixes.snrs_db if snr <= params.compare.headline_max_snr_db]
+    snrs = [snr for snr in params.mixes.snrs_db if snr <= params.evaluate.headline_max_snr_db]
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     found: dict[str, tuple[float, float]] = {}
     print("| kind | free answers | forced choice |\n|---|---|---|")

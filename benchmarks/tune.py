@@ -38,7 +38,7 @@ from echodistill.overrides import apply_overrides
 from echodistill.params.whole import Params, validate_params
 from echodistill.records import Question, read_rows
 from echodistill.teacher.references import open_references
-from echodistill.teacher.views import View
+from echodistill.teacher.views import VIEWS
 from echodistill.training.device import one_thread
 from echodistill.training.train import train_student
 from echodistill.training.training_rows import TrainingRows
@@ -158,9 +158,8 @@ def run_trial(params: Params) -> dict[str, Any]:
         params.seed, params.mixes, sources_of(corpus, noise_settings(params.seed, params.mixes))
     )
     training = [mix for clip in corpus.clips_of("train") for mix in drawer((clip.clip_id, "train"))]
-    source = TrainingRows(
-        View(corpus, "clean", params.seed), training, noise, targets, llm.tokenizer.pad_token_id
-    )
+    view = VIEWS["clean"](corpus, params.seed)
+    source = TrainingRows(corpus, view, training, noise, targets, llm.tokenizer.pad_token_id)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     before = judge(llm, corpus, noise, limit)
     started = time.monotonic()

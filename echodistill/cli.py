@@ -32,11 +32,11 @@ app.add_typer(services_app, name="services")
 COMPARISON, COMPARED = Path("comparison/dvc.yaml"), REPORTS / "compare.json"
 EVALUATION = Path("evaluation/dvc.yaml")
 QUICK = (
-    "comparison.seeds=[1]",
-    "comparison.systems=[sft, grpo, distill, echodistill]",
-    "comparison.controls=[]",
-    "comparison.denoisers=[wavelet, spectral_gating]",
-    "comparison.folds=[]",
+    "compare.seeds=[1]",
+    "compare.train=[sft, grpo, distill, echodistill]",
+    "compare.controls=[]",
+    "compare.denoisers=[wavelet, spectral_gating]",
+    "compare.folds=[]",
     "train.steps=60",
 )
 STAGE_MEMORY = 2 * 2**30
@@ -139,14 +139,14 @@ def _bring_up(
 @app.command()
 def compare(
     quick: Annotated[
-        bool, typer.Option(help="One seed, the four methods, few steps: a first look in minutes.")
+        bool, typer.Option(help="One seed, the methods, few steps: a first look in minutes.")
     ] = False,
     override: Annotated[
         list[str] | None,
         typer.Option(
             "-S",
             metavar="KEY=VALUE",
-            help="Override a parameter for this run, e.g. -S comparison.seeds=[1,2].",
+            help="Override a parameter for this run, e.g. -S compare.seeds=[1,2].",
         ),
     ] = None,
     jobs: Annotated[
@@ -160,14 +160,14 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Train and evaluate every system of the section `comparison` with every seed.
+    """Train and evaluate every system of the section `compare` with every seed.
 
     The table is printed at the end; what is up to date is not computed again.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN
     from echodistill.mixes.folds import check_folds
     from echodistill.report.closing import console
-    from echodistill.report.comparison_table import print_comparison
+    from echodistill.report.compare_table import print_comparison
     from echodistill.systems import check_distinct
     from echodistill.tracking.client import make_store
     from echodistill.tracking.log_comparison import enter_comparison
@@ -179,7 +179,7 @@ def compare(
                 " train on"
             )
         check_distinct(params)
-        check_folds(params.mixes, params.comparison.folds)
+        check_folds(params.mixes, params.compare.folds)
         try:
             make_store()
         except UserError as error:  # training goes on without it

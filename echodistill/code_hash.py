@@ -15,13 +15,14 @@ from echodistill.import_graph import PACKAGE, ROOT, closure, file_of, syntax_tre
 
 FOLDER = Path("build/code")
 """Where the stage ``code`` writes the hash of every stage."""
-STAGES = f"{PACKAGE}.stages"
+STAGES, METHODS = f"{PACKAGE}.stages", f"{PACKAGE}.methods"
 NO_EFFECT = {
     "echodistill/import_graph.py": "finds the files that are hashed",
     "echodistill/code_hash.py": "hashes them",
     "echodistill/errors.py": "names a fault: the stage that meets one writes nothing",
     "echodistill/params/whole.py": "refuses bad parameters; a stage's own sections are hashed",
     "echodistill/params/faults.py": "words what is wrong with a parameter",
+    "echodistill/params/methods.py": "refuses bad settings; DVC compares the chosen ones",
     "echodistill/atomic.py": "puts the bytes that it is given in place, or raises",
     "echodistill/lifetime.py": "ends a process with its parent",
     "echodistill/run_lock.py": "keeps two runs from the same folder",
@@ -45,10 +46,10 @@ def stage_modules() -> list[str]:
     return [p.stem for p in paths if p.stem != "code" and run in p.read_text(encoding="utf-8")]
 
 
-def code_hash(module: str) -> str:
-    """Return the sha256 (hex) of the code that ``module`` is made of and that has an effect."""
+def code_hash(*modules: str) -> str:
+    """Return the sha256 (hex) of the code that ``modules`` are made of and that has an effect."""
     digest = hashlib.sha256()
-    for name in files_with_effect(module):
+    for name in sorted({name for module in modules for name in files_with_effect(module)}):
         if sha256 := file_hash(ROOT / name):
             digest.update(f"{name}\0{sha256}\n".encode())
     return digest.hexdigest()
@@ -110,13 +111,24 @@ def _is_docstring(node: object) -> bool:
     )
 
 
-def check_fresh(module: str) -> None:
-    """Raise ``UserError`` where the stage ``code`` noted another hash for ``module`` than it has.
+def note_of(module: str) -> Path:
+    """Return where the stage ``code`` notes the hash of a stage's module, or of a method's."""
+    package, name = module.rsplit(".", 1)
+    return FOLDER / ("methods" if package == METHODS else "") / f"{name}.sha256"
+
+
+def check_fresh(*modules: str) -> None:
+    """Raise ``UserError`` where the stage ``code`` noted another hash for a module than it has.
 
     DVC would enter the output under the hash that was noted. Without a note there is no such stage.
     """
-    note = FOLDER / f"{module.removeprefix(f'{STAGES}.')}.sha256"
-    if note.is_file() and note.read_text(encoding="utf-8").strip() != code_hash(module):
+    for module in modules:
+        check_note(note_of(module), code_hash(module))
+
+
+def check_note(note: Path, text: str) -> None:
+    """Raise ``UserError`` where the stage ``code`` noted something else than ``text``."""
+    if note.is_file() and note.read_text(encoding="utf-8").strip() != text:
         raise UserError(
             f"{note} is not the hash of the code as it is now: run `dvc repro code`, and then this"
             " stage again"

@@ -12,7 +12,7 @@ from echodistill.params.whole import Params
 NANO: Final = "nano"
 NOTHING_TO_TRAIN: Final = (
     "the corpus is a test alone: nothing is trained, registered or promoted; the base is evaluated,"
-    " and a student where evaluation.student names one"
+    " and a student where evaluate.student names one"
 )
 NANO_NEEDS_CLIPS: Final = (
     "base.model: nano is pre-trained on training clips, and a test alone has none. Name the model"
@@ -27,15 +27,15 @@ def check_evaluation(params: Params) -> None:
     """
     if params.base.model == NANO:
         raise UserError(NANO_NEEDS_CLIPS)
-    if params.evaluation.student is not None:
-        check_student(Path(params.evaluation.student))
+    if params.evaluate.student is not None:
+        check_student(Path(params.evaluate.student))
 
 
 def check_student(folder: Path) -> None:
     """Raise ``UserError`` where ``folder`` holds no trained student."""
     if not (folder / RUN).is_file():
         raise UserError(
-            f"evaluation.student: {folder} holds no trained student ({RUN} is missing): name a"
+            f"evaluate.student: {folder} holds no trained student ({RUN} is missing): name a"
             " folder as `echodistill run train` makes it, or null to evaluate the base alone; a"
             " whole model of another kind is named in base.model"
         )

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
@@ -22,6 +22,7 @@ from echodistill.errors import UserError
 from echodistill.evaluating import NOTHING_TO_TRAIN
 from echodistill.leftovers import remove_leftovers
 from echodistill.overrides import restore
+from echodistill.params.methods import MethodName
 from echodistill.paths import check_hashable
 from echodistill.storage.client import Store, checked_place, open_store
 from echodistill.teacher.location import cache_folder
@@ -61,7 +62,6 @@ from flows.workspace import (
 )
 from flows.workspace_lock import workspace_lock
 
-Method = Literal["echodistill", "grpo", "distill", "sft"]
 MAX_SIDE_BY_SIDE = 8
 RETRY_DELAY_S = 5
 OWN_POOL = Meta().pool
@@ -198,7 +198,7 @@ RUNNER: Any = ThreadPoolTaskRunner(max_workers=MAX_SIDE_BY_SIDE)
 
 @flow(name="echodistill", task_runner=RUNNER, persist_result=False)
 def echodistill(
-    method: Method | None = None,
+    method: MethodName | None = None,
     overrides: list[str] | None = None,
     target: str | None = None,
     force: bool = False,

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from echodistill.outputs import COMPARISON_PUBLISHED, PUBLISHED
 from echodistill.publishing import REGISTERED
-from echodistill.report.comparison_table import legend, markdown, tables
+from echodistill.report.compare_table import legend, markdown, tables
 from echodistill.report.evaluation_table import (
     evaluation_legend,
     evaluation_sentence,

@@ -388,7 +388,7 @@ ANSWERS = cases(
 EVERY_RATE = "every rate is there and lies within 0 and 1"
 EVERY_DIFFERENCE = "every difference is there and lies within its interval"
 COMPARISON = cases(
-    "comparison",
+    "metrics",
     (
         "every SNR and every kind of noise is there for both systems",
         "by_snr 5",

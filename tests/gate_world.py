@@ -17,7 +17,7 @@ from echodistill.audio.mixing import Mix
 from echodistill.champion_answers import ChampionStatus, write_status
 from echodistill.champion_folder import ChampionFacts, files_hash, write_facts
 from echodistill.datasets.store import Corpus
-from echodistill.evaluation.comparison import compare_systems
+from echodistill.evaluation.base_and_student import compare_systems
 from echodistill.evaluation.scores import score_answers
 from echodistill.evaluation.skill import Skill
 from echodistill.evaluation.units import unit_of
@@ -77,7 +77,7 @@ def _params() -> Params:
         "decision_snrs_db": [-10, 0],
         "train_clean_share": 0.0,
     }
-    raw["compare"] |= {"headline_max_snr_db": 0, "bootstrap_draws": 100}
+    raw["evaluate"] |= {"headline_max_snr_db": 0, "bootstrap_draws": 100}
     raw["promote"] |= {"clean_acc_margin": 0.02}
     raw["gates"] |= {
         "snr_tolerance_db": 0.01,
@@ -127,7 +127,7 @@ def make_world(world: Path) -> None:
     )
     write_json(
         world / METRICS,
-        compare_systems("echodistill", base, student, PARAMS.compare, PARAMS.mixes.unseen, 1),
+        compare_systems("echodistill", base, student, PARAMS.evaluate, PARAMS.mixes.unseen, 1),
     )
     write_champion(world / CHAMPION)
     poor, good = (

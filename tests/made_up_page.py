@@ -3,8 +3,8 @@ how a browser shows it.
 """
 
 from echodistill.evaluation.budget import budget_of
-from echodistill.evaluation.evidence import table_of
 from echodistill.evaluation.generalisation import level_table
+from echodistill.evaluation.many_systems import table_of
 from echodistill.evaluation.rotation import Fold, rotation_table
 from echodistill.records import Answer, Question
 from echodistill.report.audio_examples import draw_examples

@@ -69,6 +69,6 @@ def small_project(folder: Path) -> None:
         "batch": 24,
     }
     params["train"] |= {"steps": 4, "prompts_per_step": 4, "rollouts": 2, "checkpoint_every": 2}
-    params["compare"]["bootstrap_draws"] = 500
+    params["evaluate"]["bootstrap_draws"] = 500
     params["gates"] |= {"above_chance": 0.05, "min_parse_rate": 0.5}
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))

@@ -35,10 +35,10 @@ STAGES: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["models/student"],
         ["seed", "train"],
     ),
-    "compare": (
+    "evaluate": (
         ["models/student/run.json"],
         ["reports/metrics.json", "reports/accuracy_by_snr.png"],
-        ["compare"],
+        ["evaluate"],
     ),
     "promote": (["reports/metrics.json"], ["reports/promotion.json"], ["promote"]),
     "card": (

@@ -9,9 +9,10 @@ import pytest
 
 from echodistill.code_hash import file_hash
 from echodistill.import_graph import ROOT, closure, imports_of
+from echodistill.params.methods import METHODS
 from flows.graph import read_graph
 
-PURE = ("audio", "objectives", "evaluation")
+PURE = ("audio", "methods", "rewards", "evaluation")
 PLATFORM = (
     "boto3",
     "botocore",
@@ -37,8 +38,8 @@ HOME = {
     "dask": {"cluster"},
     "distributed": {"cluster"},
     "matplotlib": {"report/curves.py"},
-    "trl": {"training/trainer.py", "training/train.py"},
-    "transformers": {"models", "training"},
+    "trl": {"training/trainer.py", "training/train.py", "training/frozen.py"},
+    "transformers": {"models", "training", "methods/base.py"},
     "prefect": set(),
     "dvc": set(),
 }
@@ -96,10 +97,24 @@ def test_pure_modules_import_no_edge(name: str) -> None:
         assert module.split(".")[1] not in edges, f"{name} imports {module}"
 
 
-def test_objectives_are_torch_only() -> None:
+MATHEMATICS = ("advantages", "divergences", "ratio", "shaping", "supervised")
+
+
+@pytest.mark.parametrize("name", MATHEMATICS)
+def test_the_mathematics_of_methods_is_torch_only(name: str) -> None:
+    found = outside_imports(f"methods/{name}.py")
+    assert found <= {"torch", "math", "dataclasses", "echodistill"}
+
+
+def test_no_method_is_named_outside_its_file_and_the_registry() -> None:
+    """In code: tables, messages and choices are derived from ``params/methods.py``."""
+    allowed = {"params/methods.py", "training/train.py"}  # TRL calls a loss "grpo"
     for name in FILES:
-        if name.startswith("objectives/"):
-            assert outside_imports(name) <= {"torch", "math", "dataclasses", "echodistill"}
+        tree = ast.parse((ROOT / "echodistill" / name).read_text())
+        if name in allowed or name in {f"methods/{method}.py" for method in METHODS}:
+            continue
+        words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        assert not words & (METHODS.keys() - {"echodistill"}), name
 
 
 @pytest.mark.parametrize(

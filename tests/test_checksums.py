@@ -13,7 +13,7 @@ import pytest
 from echodistill.checksums import SUMS, verify_checksums, write_checksums
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.gates.compared import students_checks
+from echodistill.gates.compare import students_checks
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base, open_model
 from echodistill.models.layout import RUN, read_run
@@ -143,7 +143,7 @@ def test_a_gate_refuses_a_damaged_folder(base: Path, tmp_path: Path) -> None:
 
 
 def test_a_damaged_student_of_a_comparison_is_named(tmp_path: Path) -> None:
-    settings = params_of().comparison
+    settings = params_of().compare
     folder = tmp_path / f"{settings.trained[0]}-{settings.seeds[0]}"
     folder.mkdir()
     for name in ("run.json", "metrics.jsonl"):

@@ -119,7 +119,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ),
         (
             "run",
-            ["base.model=x/y", "evaluation.student=gone"],
+            ["base.model=x/y", "evaluate.student=gone"],
             r"evaluation\.student: gone holds no trained student",
         ),
         (
@@ -247,7 +247,11 @@ def test_an_override_is_read_as_documented(tmp_path: Path) -> None:
     """`off` is a text and `1e-5` a number: the only fault is the one that was made on purpose."""
     for name in ("dvc.yaml", "params.yaml"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    given = ("train.objective.shaping=off", "train.methods.sft.learning_rate=1e-5", "train.steps=0")
+    given = (
+        "train.methods.echodistill.shaping=off",
+        "train.methods.sft.learning_rate=1e-5",
+        "train.steps=0",
+    )
     result = cli("run", *(part for one in given for part in ("-S", one)), "corpus", cwd=tmp_path)
     assert result.returncode == 1
     assert result.stderr.startswith("error: params.yaml: train.steps: ")

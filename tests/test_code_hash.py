@@ -28,6 +28,7 @@ from echodistill.code_hash import (
 )
 from echodistill.errors import UserError
 from echodistill.import_graph import ROOT, closure, imports_of
+from echodistill.params.methods import METHODS
 
 CODE = '''"""What it is."""
 import os
@@ -102,7 +103,7 @@ def test_what_has_no_effect_is_there_says_why_and_computes_nothing(name: str) ->
     assert paths
     heavy = {"numpy", "torch", "scipy", "pandas", "pyarrow", "soundfile", "soxr"}
     domain = re.compile(
-        r"echodistill\.(audio|datasets|mixes|models\.(?!torchaudio_guard)|objectives|evaluation|teacher)"
+        r"echodistill\.(audio|datasets|mixes|models\.(?!torchaudio_guard)|methods|rewards|evaluation|teacher)"
     )
     for path in paths:
         tree = ast.parse(path.read_text())
@@ -133,7 +134,9 @@ def hashes_in(folder: Path) -> dict[str, str]:
     """The hash of each stage by its name, and of a training's fingerprint, with the code there."""
     code = (
         "from echodistill.code_hash import *\nfrom echodistill.training.run_folder import *\n"
+        "from echodistill.params import methods\n"
         "for name in stage_modules(): print(name, code_hash(f'{STAGES}.{name}'))\n"
+        "for name in methods.METHODS: print(f'method/{name}', code_hash(f'{METHODS}.{name}'))\n"
         "print('fingerprint', fingerprint('train', {}, {}))"
     )
     environment = os.environ | {"PYTHONPATH": str(folder)}
@@ -154,7 +157,9 @@ CHANGES = {
     "code of what moves files": ("storage/multipart.py", "MORE = 1\n", set()),
     "a comment in the trainer": ("training/trainer.py", "# more\n", set()),
     "the trainer": ("training/trainer.py", "MORE = 1\n", {"fingerprint", "train", "train_system"}),
-    "a new file": ("objectives/brand_new.py", "MORE = 1\n", set()),
+    "one method": ("methods/grpo.py", "MORE = 1\n", {"method/grpo"}),
+    "the registry of methods": ("params/methods.py", "MORE = 1\n", set()),
+    "a new file": ("methods/brand_new.py", "MORE = 1\n", set()),
     "one stage": ("stages/card.py", "MORE = 1\n", {"card"}),
     "all parameters": ("params/whole.py", "MORE = 1\n", set()),
 }
@@ -165,7 +170,8 @@ def changed_by(copy: Path, name: str, text: str) -> set[str]:
     path = copy / "echodistill" / name
     whole = path.read_text() if path.exists() else None
     before = hashes_in(copy)
-    assert before.keys() == {*stage_modules(), "fingerprint"}
+    methods = {f"method/{name}" for name in METHODS}
+    assert before.keys() == {*stage_modules(), *methods, "fingerprint"}
     path.write_text((whole or "") + text)
     try:
         after = hashes_in(copy)
@@ -191,7 +197,7 @@ def test_mixing_changes_mixes_and_what_follows_and_neither_corpus_nor_base(copy:
 def test_the_parameters_of_training_are_no_part_of_the_data(copy: Path) -> None:
     changed = changed_by(copy, "params/train.py", "MORE = 1\n")
     assert {"train", "train_system", "card"} <= changed
-    assert not changed & {"corpus", "mixes", "base", "references", "predict", "compare", "promote"}
+    assert not changed & {"corpus", "mixes", "base", "references", "predict", "evaluate", "promote"}
 
 
 def test_nothing_is_lost_that_only_code_without_an_effect_leads_to() -> None:
@@ -278,7 +284,8 @@ def test_plain_dvc_runs_again_what_an_edit_can_change(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"code": code, **stages}}))
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True)
-    assert repro(tmp_path)[:2] == (0, ["code", "other", "toy"])
+    status, ran, said = repro(tmp_path)
+    assert (status, ran) == (0, ["code", "other", "toy"]), said
     assert repro(tmp_path)[:2] == (0, ["code"])
     seeds = package / "seeds.py"
     seeds.write_text(seeds.read_text() + "# a remark\n")

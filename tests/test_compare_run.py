@@ -13,11 +13,11 @@ from tests.team import clean_environment, run
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 SMALL = (
     "-S",
-    "comparison.systems=[distill, echodistill]",
+    "compare.train=[distill, echodistill]",
     "-S",
-    "comparison.controls=[silence]",
+    "compare.controls=[silence]",
     "-S",
-    "comparison.denoisers=[wavelet]",
+    "compare.denoisers=[wavelet]",
 )
 
 
@@ -25,7 +25,7 @@ def test_a_comparison_from_nothing_to_the_page(tmp_path: Path) -> None:
     small_project(tmp_path)
     environment = clean_environment(tmp_path)
     said = run(
-        tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "comparison.seeds=[1]"
+        tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "compare.seeds=[1]"
     ).stdout
     assert "echodistill - silence" in said
     table = json.loads((tmp_path / "reports/compare.json").read_text())
@@ -51,12 +51,12 @@ def test_a_comparison_from_nothing_to_the_page(tmp_path: Path) -> None:
     assert runs["echodistill"]["fingerprint"] != runs["silence"]["fingerprint"]
     assert runs["echodistill"]["steps"] == runs["silence"]["steps"]
     again = run(
-        tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "comparison.seeds=[1]"
+        tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "compare.seeds=[1]"
     ).stdout
     assert "Running stage" not in again
     assert (tmp_path / "reports/index.html").read_text() == page
     more = run(
-        tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "comparison.seeds=[1, 2]"
+        tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "compare.seeds=[1, 2]"
     ).stdout
     assert "train@distill-2" in more
     assert "Running stage 'comparison/dvc.yaml:train@distill-1'" not in more

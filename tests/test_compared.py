@@ -13,20 +13,21 @@ import pytest
 
 from echodistill.audio.mixing import Mix, draw
 from echodistill.evaluation.budget import budget_of
-from echodistill.evaluation.evidence import System, table_of
 from echodistill.evaluation.headline import curve_points, top_figures
-from echodistill.gates.compared import compared_answers_checks, students_checks, table_checks
+from echodistill.evaluation.many_systems import System, table_of
+from echodistill.gates.compare import compared_answers_checks, students_checks, table_checks
 from echodistill.gates.expect import Expect
-from echodistill.params.comparison import ComparisonParams
+from echodistill.params.compare import CompareParams, SystemParams
 from echodistill.quality import validate
 from echodistill.records import Answer, GridRow, write_rows
 from tests.answers import answer
 from tests.test_evidence import SETTINGS, scored, system
 
-COMPARISON = ComparisonParams(
+COMPARISON = CompareParams(
     seeds=(1, 2, 3),
-    systems=("grpo", "echodistill"),
+    train=("grpo", "echodistill"),
     controls=("silence",),
+    systems=(SystemParams(name="silence", label="silence", set={"references.view": "silence"}),),
     denoisers=("wavelet",),
     folds=(),
 )

@@ -24,15 +24,17 @@ from echodistill.inference.answer_grid import answer_grid, grid_items, without_a
 from echodistill.inference.resumable import Item
 from echodistill.inference.sample import denoised_mixes
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate
-from echodistill.params.comparison import Denoiser, System
-from echodistill.params.references import Control
-from echodistill.params.train import TrainParams
+from echodistill.params.compare import Denoiser, changes_of, system_names
+from echodistill.params.methods import METHODS
+from echodistill.params.references import ViewName
 from echodistill.params.whole import validate_params
 from echodistill.records import Answer, GridRow, read_rows, write_rows
 from echodistill.stages.train_system import train_system
-from echodistill.systems import SYSTEMS, check_distinct, settings_for
+from echodistill.systems import check_distinct, training_of
+from echodistill.teacher.views import VIEWS
 from flows.graph import read_graph
 from tests.noise_cases import write_procedural
+from tests.stage_params import declared
 
 GRAPH: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "comparison/dvc.yaml").read_text())[
     "stages"
@@ -43,6 +45,7 @@ EVALUATION: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "evaluation/dvc.y
 BOTH = GRAPH | {f"evaluation: {name}": stage for name, stage in EVALUATION.items()}
 """Of a comparison, and of a test alone."""
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+WHOLE = validate_params(PARAMS, "params.yaml")
 
 
 def module_of(stage: dict[str, Any]) -> str:
@@ -53,7 +56,12 @@ def module_of(stage: dict[str, Any]) -> str:
 def test_a_stage_depends_on_the_hash_of_its_own_code_and_on_no_file_of_it(name: str) -> None:
     module = module_of(BOTH[name]).rpartition(".")[2]
     of_code = [dep for dep in BOTH[name]["deps"] if dep.startswith("build/") or ".py" in dep]
-    assert of_code == [f"build/code/{module}.sha256"]
+    # what the system is trained with is noted beside the code of the stage
+    own, *of_system = of_code
+    assert own == f"build/code/{module}.sha256"
+    assert [dep.rpartition("/")[0] for dep in of_system] == (
+        ["build/code/systems"] if module == "train_system" else []
+    )
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -65,7 +73,7 @@ def test_a_stage_declares_exactly_the_parameters_it_reads(name: str) -> None:
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"
     ]
     (sections,) = [keyword.value for keyword in calls[0].keywords if keyword.arg == "sections"]
-    assert sorted(BOTH[name]["params"]) == sorted(ast.literal_eval(sections))
+    assert sorted(BOTH[name]["params"]) == declared(ast.literal_eval(sections))
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -89,19 +97,19 @@ def test_a_test_alone_needs_the_base_and_trains_nothing() -> None:
 
 def test_every_system_and_seed_of_the_parameters_is_a_stage_and_leads_to_the_report() -> None:
     leading = {node.name for node in read_graph(ROOT, "comparison/dvc.yaml:report")}
-    for system in PARAMS["comparison"]["systems"]:
-        for seed in PARAMS["comparison"]["seeds"]:
+    for system in PARAMS["compare"]["train"]:
+        for seed in PARAMS["compare"]["seeds"]:
             assert {
                 f"comparison/dvc.yaml:{stage}@{system}-{seed}" for stage in ("train", "answer")
             } <= leading
-    for control in PARAMS["comparison"]["controls"]:
+    for control in PARAMS["compare"]["controls"]:
         assert f"comparison/dvc.yaml:control_references@{control}" in leading
-        for seed in PARAMS["comparison"]["seeds"]:
+        for seed in PARAMS["compare"]["seeds"]:
             assert {
                 f"comparison/dvc.yaml:{stage}_control@{control}-{seed}"
                 for stage in ("train", "answer")
             } <= leading
-    for denoiser in PARAMS["comparison"]["denoisers"]:
+    for denoiser in PARAMS["compare"]["denoisers"]:
         assert f"comparison/dvc.yaml:answer_denoised@{denoiser}" in leading
     assert {"corpus", "base", "predict@base"} <= leading
     assert not [
@@ -110,17 +118,18 @@ def test_every_system_and_seed_of_the_parameters_is_a_stage_and_leads_to_the_rep
 
 
 def test_the_names_that_parameters_may_have_are_those_of_the_tables() -> None:
-    assert {*get_args(System), *get_args(Control)} == SYSTEMS.keys()
+    assert system_names(WHOLE.compare.systems)[: len(METHODS)] == tuple(METHODS)
+    assert tuple(VIEWS) == get_args(ViewName)
     assert get_args(Denoiser) == tuple(DENOISERS)
 
 
 def test_one_training_by_two_names_is_refused() -> None:
     raw = copy.deepcopy(PARAMS)
     check_distinct(validate_params(raw, "params.yaml"))
-    raw["comparison"]["systems"] = ["echodistill", "kl-reverse", "kl-forward"]
+    raw["compare"]["train"] = ["echodistill", "kl-reverse", "kl-forward"]
     with pytest.raises(UserError, match=r"kl-forward is what echodistill is already"):
         check_distinct(validate_params(raw, "params.yaml"))
-    raw["train"]["objective"]["kl"] = "jsd"
+    raw["train"]["methods"]["echodistill"]["kl"] = "jsd"
     check_distinct(validate_params(raw, "params.yaml"))
 
 
@@ -131,13 +140,16 @@ def test_a_comparison_wants_the_matched_teacher() -> None:
         train_system(validate_params(raw, "params.yaml"), "sft", 1, *[Path("nowhere")] * 5)
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
-def test_a_system_differs_in_what_it_names_alone(name: System | Control) -> None:
-    train = TrainParams.model_validate(PARAMS["train"])
-    before, after = train.model_dump(), settings_for(SYSTEMS[name], train).model_dump()
-    for key, value in SYSTEMS[name].train.items():
+@pytest.mark.parametrize("name", system_names(WHOLE.compare.systems))
+def test_a_system_differs_in_what_it_names_alone(name: str) -> None:
+    before = WHOLE.train.model_dump()
+    after = training_of(name, WHOLE).train.model_dump()
+    for key, value in changes_of(name, WHOLE.compare.systems).items():
+        if key == "references.view":
+            assert training_of(name, WHOLE).view == value
+            continue
         for settings in (before, after):
-            node = settings
+            node: dict[str, Any] = {"train": settings}
             *outer, last = key.split(".")
             for part in outer:
                 node = node[part]
@@ -145,6 +157,69 @@ def test_a_system_differs_in_what_it_names_alone(name: System | Control) -> None
                 assert node[last] == value
             node[last] = None
     assert before == after
+
+
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown key": ({"set": {"train.methods.grpo.clipp": 1}}, "clipp: unknown key"),
+    "unknown section": ({"set": {"train.no.such": 1}}, r"train\.no\.such: unknown key"),
+    "another section": ({"set": {"seed": 1}}, "a system changes keys of the section train"),
+    "bad value": ({"set": {"train.steps": 0}}, r"train\.steps: .*greater than 0"),
+    "unknown view": ({"set": {"references.view": "loud"}}, "'loud' is none of clean, "),
+    "name of a method": ({"name": "grpo"}, "'grpo' is taken"),
+    "name of a fold": ({"name": "fold2"}, "'fold2' is taken"),
+    "defined twice": ({"name": "silence"}, "'silence' is defined twice"),
+    "path as name": ({"name": "../x"}, "should match pattern"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bad_system_is_refused_when_it_is_loaded(fault: str) -> None:
+    changes, message = FAULTS[fault]
+    raw = copy.deepcopy(PARAMS)
+    raw["compare"]["systems"].append({"name": "mine", "label": "my own", "set": {}, **changes})
+    with pytest.raises(UserError, match=rf"compare\.systems.*{message}"):
+        validate_params(raw, "params.yaml")
+
+
+def test_a_system_of_ones_own_is_trained_as_it_is_defined() -> None:
+    raw = copy.deepcopy(PARAMS)
+    raw["compare"]["systems"].append(
+        {"name": "long", "label": "EchoDistill, more steps", "set": {"train.steps": 7}}
+    )
+    raw["compare"]["train"].append("long")
+    params = validate_params(raw, "params.yaml")
+    assert training_of("long", params).train.steps == 7
+    assert params.compare.label_of("long") == "EchoDistill, more steps"
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "message"),
+    [
+        ("train", "no-such", "'no-such' is none of beta-0.2"),
+        ("train", "silence", r"silence changes references\.view: name it in compare\.controls"),
+        ("controls", "kl-jsd", r"kl-jsd does not change references\.view: name it in"),
+    ],
+)
+def test_a_name_that_cannot_stand_there_is_refused(key: str, name: str, message: str) -> None:
+    raw = copy.deepcopy(PARAMS)
+    raw["compare"][key].append(name)
+    with pytest.raises(UserError, match=message):
+        validate_params(raw, "params.yaml")
+
+
+def test_a_systems_note_holds_what_it_is_trained_with_and_nothing_else() -> None:
+    def notes(**methods: dict[str, Any]) -> dict[str, str]:
+        raw = copy.deepcopy(PARAMS)
+        for name, changes in methods.items():
+            raw["train"]["methods"][name] |= changes
+        params = validate_params(raw, "params.yaml")
+        return {
+            name: training_of(name, params).note() for name in system_names(params.compare.systems)
+        }
+
+    before, after = notes(), notes(grpo={"learning_rate": 1e-5})
+    assert {name for name in before if before[name] != after[name]} == {"grpo"}
+    assert len({*before.values()}) == len(before) - 3  # ablations that are the default
 
 
 def grid(tmp_path: Path, corpus: Corpus) -> tuple[Path, list[Mix]]:

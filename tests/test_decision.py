@@ -36,7 +36,7 @@ from tests.test_stages import params_of
 CHOICES = ("red", "green", "blue", "white")
 NOISY_DB = (-10.0, 0.0)
 GROUPS, CLIPS = 12, 240
-PARAMS: Params = params_of(compare={"bootstrap_draws": 500})
+PARAMS: Params = params_of(evaluate={"bootstrap_draws": 500})
 SKILL = Skill(0.7, 400, "validation", 0.25, 0.0, 0.0, train_acc=1.0, train_n=240)
 
 
@@ -157,7 +157,7 @@ def test_the_differences_are_those_worked_out_by_hand() -> None:
         first_right(clean=90, noisy=40, forced=50),
         first_right(clean=85, noisy=60, forced=55),
     )
-    found = paired_differences(student, base, QUESTIONS, UNITS, PARAMS.compare, 1)
+    found = paired_differences(student, base, QUESTIONS, UNITS, PARAMS.evaluate, 1)
     assert {name: round(each.value, 9) for name, each in found.items()} == {
         "acc": 0.2,
         "acc_forced": 0.05,
@@ -175,11 +175,11 @@ def test_levels_above_the_headline_do_not_count() -> None:
         first_right(clean=90, noisy=40),
         answers_of(lambda _number, snr_db: snr_db == 0.0),
     )
-    settings = params_of(compare={"bootstrap_draws": 500, "headline_max_snr_db": -5}).compare
+    settings = params_of(evaluate={"bootstrap_draws": 500, "headline_max_snr_db": -5}).evaluate
     assert paired_differences(student, base, QUESTIONS, UNITS, settings, 1)[
         "acc"
     ].value == pytest.approx(-0.4)
-    assert paired_differences(student, base, QUESTIONS, UNITS, PARAMS.compare, 1)[
+    assert paired_differences(student, base, QUESTIONS, UNITS, PARAMS.evaluate, 1)[
         "acc"
     ].value == pytest.approx(0.1)
 
@@ -189,7 +189,7 @@ def test_the_interval_is_that_of_an_independent_bootstrap_over_groups() -> None:
     gains = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     base = answers_of(lambda _number, _snr_db: False)
     student = answers_of(lambda number, _snr_db: bool(gains[number % GROUPS]))
-    settings = params_of(compare={"bootstrap_draws": 20_000}).compare
+    settings = params_of(evaluate={"bootstrap_draws": 20_000}).evaluate
     found = paired_differences(student, base, QUESTIONS, UNITS, settings, 1)["acc"]
     draws = np.random.default_rng(0).choice(gains, size=(20_000, GROUPS)).mean(axis=1)
     assert found.value == pytest.approx(0.5)
@@ -207,7 +207,7 @@ def test_clips_and_groups_are_counted() -> None:
 def test_two_systems_must_have_answered_the_same() -> None:
     base = first_right(90, 40)
     with pytest.raises(UserError, match=r"did not answer the same decision items.*c000@"):
-        paired_differences(base[1:], base, QUESTIONS, UNITS, PARAMS.compare, 1)
+        paired_differences(base[1:], base, QUESTIONS, UNITS, PARAMS.evaluate, 1)
 
 
 def test_a_better_student_is_promoted_where_there_is_no_champion(decide: Decide) -> None:
@@ -421,7 +421,7 @@ def test_a_true_loss_of_four_points_hardly_ever_passes_the_clean_margin() -> Non
     corpus = {clip.clip_id: clip for clip in (clip_of(number, groups) for number in range(clips))}
     questions = {row.question_id: row for row in map(question_of, corpus.values())}
     stream = np.random.default_rng(5)
-    settings = params_of(compare={"bootstrap_draws": 200}).compare
+    settings = params_of(evaluate={"bootstrap_draws": 200}).evaluate
     passed = by_value = 0
     for _ in range(decisions):
         easy = np.clip(stream.normal(0.93, 0.02, groups), 0.0, 1.0)[np.arange(clips) % groups]

@@ -37,11 +37,12 @@ import tests.test_trainer as t
 import echodistill.training.trainer as trainer
 from echodistill.datasets.store import Corpus
 from echodistill.models.audio_llm import load
+from echodistill.rewards.registry import REWARDS
 from echodistill.training.distributed import all_gather_object, init
 from echodistill.training.train import train_student
 init()
 folder, small, *paths = sys.argv[1:]
-rewards, trainer.task_reward = trainer.task_reward, lambda completions, **_: [
+rewards, REWARDS["choice"] = REWARDS["choice"], lambda completions, **_: [
     float(os.environ["RANK"] == "0" and number % 2) for number in range(len(completions))
 ]
 llm = load(paths[3], device="cpu")
@@ -62,7 +63,7 @@ settings = t.settings_of(method="grpo", **eval(small))
 rows = t.source_of(Corpus(Path(paths[1])), llm)
 t.train_student(llm, rows, settings, t.LIMIT, 1, Path(folder) / "grpo", lambda *_: None)
 Path(f"advantages-{os.environ['RANK']}").write_text(repr(logged[0]))
-trainer.task_reward = rewards
+REWARDS["choice"] = rewards
 sys.argv[1:] = paths
 runpy.run_module("echodistill.stages.train", run_name="__main__")
 """

@@ -72,7 +72,7 @@ def test_it_ends_with_the_table(project: Path, first_run: subprocess.CompletedPr
         "base",
         "references",
         "train",
-        "compare",
+        "evaluate",
         "champion",
         "promote",
     } < ran(first_run)
@@ -117,7 +117,7 @@ def test_it_ends_with_the_table(project: Path, first_run: subprocess.CompletedPr
         "references",
         "student",
         "champion",
-        "comparison",
+        "metrics",
         "promotion",
     }
     assert (project / "reports/data_docs/corpus/index.html").is_file()
@@ -167,9 +167,9 @@ def test_only_what_a_parameter_touches_runs_again(
     project: Path, first_run: subprocess.CompletedProcess[str]
 ) -> None:
     before = (project / "params.yaml").read_bytes()
-    again = ran(command(project, "run", "-S", "compare.bootstrap_draws=400"))
-    assert "compare" in again
-    assert again <= {"compare", "gate@comparison", "champion", "promote", "gate@promotion", "card"}
+    again = ran(command(project, "run", "-S", "evaluate.bootstrap_draws=400"))
+    assert "evaluate" in again
+    assert again <= {"evaluate", "gate@metrics", "champion", "promote", "gate@promotion", "card"}
     assert (project / "params.yaml").read_bytes() == before
 
 

@@ -31,7 +31,7 @@ from echodistill.report.evaluation_table import print_evaluation
 from echodistill.stages.base import base
 from echodistill.stages.corpus import corpus
 from echodistill.stages.entry import only
-from echodistill.stages.evaluate import evaluate
+from echodistill.stages.evaluate_alone import evaluate_alone
 from echodistill.stages.evaluated_student import evaluated_student
 from echodistill.stages.evaluation_report import evaluation_report
 from echodistill.stages.mixes import mixes
@@ -210,7 +210,7 @@ def run(params: Params, folder: Path) -> World:
     predict(params, "student", "test", folder / "student.parquet", *made, folder / "student")
     answers = folder / "base.parquet", folder / "student.parquet"
     out = folder / "evaluation.json"
-    evaluate(
+    evaluate_alone(
         params,
         out,
         folder / "top.json",

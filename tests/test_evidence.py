@@ -9,14 +9,16 @@ import pytest
 from numpy.typing import NDArray
 
 from echodistill.errors import UserError
-from echodistill.evaluation.evidence import System, table_of
+from echodistill.evaluation.many_systems import System, table_of
 from echodistill.evaluation.scores import Outcomes, Scored
 from echodistill.evaluation.units import Sample
-from echodistill.params.compare import CompareParams
+from echodistill.params.evaluate import EvaluateParams
 from echodistill.seeds import rng
 
 CLIPS, KINDS, SNRS = 40, ("crowd", "wind"), (-10.0, 0.0, 20.0)
-SETTINGS = CompareParams(headline_max_snr_db=0.0, bootstrap_draws=400, confidence=0.95)
+SETTINGS = EvaluateParams(
+    headline_max_snr_db=0.0, bootstrap_draws=400, confidence=0.95, student=None
+)
 
 
 def scored(name: str, skill: float, seed: int = 1, clips: int = CLIPS) -> Scored:

@@ -42,13 +42,13 @@ def test_a_folds_mixes_have_none_of_its_kinds_and_all_else_is_as_in_the_pipeline
     tmp_path: Path,
 ) -> None:
     write_corpus(tmp_path / "corpus", {"train": 200, "test": 3})
-    params = only(PARAMS, ("seed", "mixes", "comparison.folds"))
+    params = only(PARAMS, ("seed", "mixes", "compare.folds"))
     fold_mixes(params, 2, tmp_path / "fold", tmp_path / "corpus")
     found = read_rows(tmp_path / "fold/mixes.parquet", Mix)
     kinds = {mix.noise_kind for mix in found} - {"clean"}
     assert {mix.split for mix in found} == {"train"}
     assert kinds == set(PARAMS.mixes.kinds) - set(
-        held_out_kinds(PARAMS.mixes, 2, len(PARAMS.comparison.folds) + 1)
+        held_out_kinds(PARAMS.mixes, 2, len(PARAMS.compare.folds) + 1)
     )
     again = tmp_path / "again"
     fold_mixes(params, 2, again, tmp_path / "corpus")
@@ -56,7 +56,7 @@ def test_a_folds_mixes_have_none_of_its_kinds_and_all_else_is_as_in_the_pipeline
 
 
 def test_folds_that_cannot_be_made_are_refused_before_anything_is_trained() -> None:
-    check_folds(PARAMS.mixes, PARAMS.comparison.folds)
+    check_folds(PARAMS.mixes, PARAMS.compare.folds)
     check_folds(mixes_with(("gauss",)), ())
     one_seen = mixes_with(tuple(kind for kind in PARAMS.mixes.kinds if kind != "gauss"))
     check_folds(one_seen, (2,))

@@ -31,7 +31,7 @@ ARTIFACTS = {
     "references": ("references", "corpus"),
     "student": ("student",),
     "answers_base": (w.ANSWERS, "mixes"),
-    "comparison": (w.METRICS,),
+    "metrics": (w.METRICS,),
     "answers_student_decision": (w.STUDENT_DECISION, "mixes"),
     "champion": (w.CHAMPION,),
     "answers_champion_decision": (w.CHAMPION_DECISION, "mixes"),

@@ -6,13 +6,15 @@ import pytest
 from echodistill.audio.distortions.recipe import KINDS, defaults
 from echodistill.errors import UserError
 from echodistill.evaluation.generalisation import distortion_table, level_table
-from echodistill.params.compare import CompareParams
+from echodistill.params.evaluate import EvaluateParams
 from echodistill.records import Answer
 from tests.answers import answer, units_of
 from tests.test_page import QUESTIONS
 
 UNITS = units_of(QUESTIONS.values())
-SETTINGS = CompareParams(headline_max_snr_db=0.0, bootstrap_draws=200, confidence=0.95)
+SETTINGS = EvaluateParams(
+    headline_max_snr_db=0.0, bootstrap_draws=200, confidence=0.95, student=None
+)
 
 
 def answers(right: dict[str, int]) -> list[Answer]:

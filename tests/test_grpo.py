@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from echodistill.datasets.store import Corpus
-from echodistill.models.audio_llm import AudioLLM, load
-from echodistill.training import train
+from echodistill.models.audio_llm import AudioLLM, load, score
+from echodistill.rewards.registry import REWARDS
+from echodistill.training import forward, train, trainer
+from echodistill.training.batch_tensors import FEATURE
 from echodistill.training.frozen import without_dropout
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.train import train_student
-from echodistill.training.trainer import FEATURE, AudioGRPOTrainer
+from echodistill.training.trainer import AudioGRPOTrainer
 from tests.test_trainer import LIMIT, settings_of, source_of
 
 Inputs = dict[str, Any]
@@ -45,15 +47,16 @@ def telling_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rewards that differ within groups: a random model names no choice, and so would get the same
     for all it writes.
     """
-    monkeypatch.setattr(
-        "echodistill.training.trainer.task_reward",
+    monkeypatch.setitem(
+        REWARDS,
+        "choice",
         lambda completions, **_columns: [float(len(text) % 2) for text in completions],
     )
 
 
 def settings_with(learning_rate: float, kl_weight: float, **changes: Any) -> Any:
     methods = settings_of().methods.model_dump()
-    methods |= {"grpo": {"learning_rate": learning_rate, "kl_weight": kl_weight}}
+    methods["grpo"] |= {"learning_rate": learning_rate, "kl_weight": kl_weight}
     return settings_of(**{"method": "grpo", "methods": methods} | changes)
 
 
@@ -192,8 +195,9 @@ def test_advantages_divide_by_the_groups_population_deviation(
     """
     groups = [[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.5, 0.5], [1.0, 1.0, 0.0, 0.0]]
     worked = [math.sqrt(3), *[-1 / math.sqrt(3)] * 3, *[0.0] * 4, 1.0, 1.0, -1.0, -1.0]
-    monkeypatch.setattr(
-        "echodistill.training.trainer.task_reward",
+    monkeypatch.setitem(
+        REWARDS,
+        "choice",
         lambda *_given, **_columns: [one for group in groups for one in group],
     )
     seen: list[list[float]] = []
@@ -268,14 +272,13 @@ def test_scoring_is_without_dropout_and_the_loss_is_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     differences: dict[str, list[float]] = {"scoring": [], "loss": []}
-    original = AudioGRPOTrainer._score
 
-    def spy(self: AudioGRPOTrainer, model: Any, *given: Any) -> torch.Tensor:
-        found = original(self, model, *given)
+    def spy(model: Any, *given: Any) -> torch.Tensor:
+        found = score(model, *given)
         modes = [(module, module.training) for module in model.modules()]
         model.eval()
         with torch.no_grad():
-            apart = (found.detach() - original(self, model, *given)).nan_to_num().abs().max()
+            apart = (found.detach() - score(model, *given)).nan_to_num().abs().max()
         for module, training in modes:
             module.training = training
         differences["loss" if torch.is_grad_enabled() else "scoring"].append(float(apart))
@@ -283,7 +286,8 @@ def test_scoring_is_without_dropout_and_the_loss_is_with_it(
             assert all(training for _, training in modes)
         return found
 
-    monkeypatch.setattr(AudioGRPOTrainer, "_score", spy)
+    for module in (forward, trainer):
+        monkeypatch.setattr(module, "score", spy)
     llm = load(str(model_folder), device="cpu")
     settings = dropout_settings(method, 0.5, steps=2, objective=objective)
     train_student(llm, source_of(tiny_corpus, llm), settings, LIMIT, 1, tmp_path, lambda *_: None)

@@ -12,8 +12,8 @@ import yaml
 
 from echodistill.dvc_lock import Lock, LockedStage, dvc_md5
 from echodistill.errors import UserError
-from echodistill.evaluation.evidence import table_of
 from echodistill.evaluation.headline import METRICS, seed_figures
+from echodistill.evaluation.many_systems import table_of
 from echodistill.tracking.client import find_or_create_run
 from echodistill.tracking.log_comparison import FILES, _stages, enter_comparison
 from echodistill.tracking.runs import log_figures

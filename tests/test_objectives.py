@@ -11,16 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import grad, gradcheck
 
-from echodistill.objectives.advantages import (
+from echodistill.methods.advantages import (
     group_advantages,
     shape_rewards,
     shaping_has_no_effect,
     zero_variance,
 )
-from echodistill.objectives.divergences import KINDS, divergence, jsd, kl, sequence_mean, with_tail
-from echodistill.objectives.echodistill import consistency, distill_loss, shaped_advantages
-from echodistill.objectives.ratio import PolicyTerm, policy_term
-from echodistill.objectives.supervised import cross_entropy, token_entropy, token_log_probs
+from echodistill.methods.divergences import (
+    KINDS,
+    distill_loss,
+    divergence,
+    jsd,
+    kl,
+    sequence_mean,
+    with_tail,
+)
+from echodistill.methods.ratio import PolicyTerm, policy_term
+from echodistill.methods.shaping import consistency, shaped_advantages
+from echodistill.methods.supervised import cross_entropy, token_entropy, token_log_probs
 
 LEVELS = (-1.0, 0.0, 1.0)  # rewards of a task: wrong, nothing parsed, right
 
@@ -250,15 +258,15 @@ def test_shaped_advantages_shares() -> None:
     # gradient, not asked)
     rewards = tensor([[1, 1, -1, -1], [1, 0, -1, -1], [1, 1, 1, 1], [-1, -1, -1, -1]])
     shaped = shaped_advantages(rewards, tensor([[0.5]] * 4), 0.5)
-    assert shaped.inert_share == pytest.approx(2 / 3)
+    assert shaped.share_without_effect == pytest.approx(2 / 3)
     assert shaped.zero_variance_share == 0.5
     assert shaped.rewards[0].tolist() == [1.25, 1.25, -1.0, -1.0]
     assert torch.equal(shaped.advantages, group_advantages(shaped.rewards))
     plain = shaped_advantages(rewards, None, 0.5)
     assert torch.equal(plain.rewards, rewards)
-    assert plain.inert_share == 1.0
+    assert plain.share_without_effect == 1.0
     # nothing rewarded: no nan
-    assert shaped_advantages(-rewards.abs(), tensor([[0.5]] * 4), 0.5).inert_share == 1.0
+    assert shaped_advantages(-rewards.abs(), tensor([[0.5]] * 4), 0.5).share_without_effect == 1.0
 
 
 def term(

@@ -13,13 +13,13 @@ import pytest
 import yaml
 from rich.console import Console
 
-from echodistill.evaluation.evidence import System, table_of
+from echodistill.evaluation.many_systems import System, table_of
 from echodistill.evaluation.official_scoring import scoring_of, with_authors
 from echodistill.evaluation.scores import Scored, score_answers
-from echodistill.params.compare import CompareParams
+from echodistill.params.evaluate import EvaluateParams
 from echodistill.params.whole import Params, validate_params
 from echodistill.records import Answer, Clip, Question, write_rows
-from echodistill.report.comparison_table import (
+from echodistill.report.compare_table import (
     LEGEND,
     difference_rows,
     headings,
@@ -27,12 +27,14 @@ from echodistill.report.comparison_table import (
     print_comparison,
     system_rows,
 )
+from echodistill.stages.compare import compare
 from echodistill.stages.entry import only
-from echodistill.stages.evidence import evidence
 from tests.answers import answer, units_of
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
-SETTINGS = CompareParams(headline_max_snr_db=0.0, bootstrap_draws=200, confidence=0.95)
+SETTINGS = EvaluateParams(
+    headline_max_snr_db=0.0, bootstrap_draws=200, confidence=0.95, student=None
+)
 CHOICES = ("a man", "a woman", "a child")
 QUESTIONS = {
     f"q{number}": Question(f"q{number}", f"c{number}", "test", "Who?", CHOICES, "a woman", 1)
@@ -136,14 +138,14 @@ def test_a_source_without_authors_has_no_rule(source: Any) -> None:
 def params_of(**changes: Any) -> Params:
     raw = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     raw["corpus"] |= changes
-    raw["comparison"] |= {
+    raw["compare"] |= {
         "seeds": [1],
-        "systems": ["echodistill"],
+        "train": ["echodistill"],
         "controls": [],
         "denoisers": ["wavelet"],
         "folds": [],
     }
-    raw["compare"]["bootstrap_draws"] = 100
+    raw["evaluate"]["bootstrap_draws"] = 100
     return validate_params(raw, "test")
 
 
@@ -175,9 +177,9 @@ def run(folder: Path, params: Params) -> dict[str, Any]:
         '{"step": 1, "sampled_tokens": 9.0, "target_tokens": 4.0}\n'
     )
     outs = (folder / "compare.json", folder / "top.json", folder / "curves.csv")
-    sections = ("seed", "corpus", "compare", "comparison", "mixes", "train")
+    sections = ("seed", "corpus", "evaluate", "compare", "mixes", "train")
     answers_folder = folder / "answers"
-    evidence(
+    compare(
         only(params, sections),
         *outs,
         folder / "corpus",

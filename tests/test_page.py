@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echodistill.evaluation.domains import by_domain
-from echodistill.params.compare import CompareParams
+from echodistill.params.evaluate import EvaluateParams
 from echodistill.records import Quarantined
 from echodistill.report.audio_examples import draw_examples
 from echodistill.report.charts import Series, bars, heat_map, line_chart, nice_range
-from echodistill.report.comparison_table import headings, kinds_table, print_comparison, system_rows
+from echodistill.report.compare_table import headings, kinds_table, print_comparison, system_rows
 from echodistill.report.page import Page, headline, render
 from echodistill.report.sentences import points
 from echodistill.report.spectrogram import BANDS, png, spectrogram
@@ -44,7 +44,9 @@ def test_examples_are_of_both_kinds_and_one_a_clip() -> None:
 
 
 def test_domains_are_questions_of_one_wording() -> None:
-    settings = CompareParams(headline_max_snr_db=0.0, bootstrap_draws=200, confidence=0.95)
+    settings = EvaluateParams(
+        headline_max_snr_db=0.0, bootstrap_draws=200, confidence=0.95, student=None
+    )
     asked = {
         name: replace(one, question="Which?" if name < "q5" else "What?")
         for name, one in QUESTIONS.items()

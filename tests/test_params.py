@@ -54,14 +54,14 @@ def test_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         params.seed = 2
     with pytest.raises(ValidationError, match="frozen"):
-        params.train.objective.clip = 0.3
+        params.train.methods.echodistill.clip = 0.3
     assert isinstance(params.mixes.kinds, tuple)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("train.objective.clipp", 0.2, "unknown key"),
+        ("train.methods.echodistill.clipp", 0.2, "unknown key"),
         ("mixin", {}, "unknown key"),
         ("train.steps", MISSING, "required"),
         ("gates", MISSING, "required"),
@@ -82,7 +82,7 @@ def test_frozen() -> None:
         ("train.steps", 1.5, "valid integer"),
         ("train.steps", None, "valid integer"),
         ("train.steps", True, "true or false"),
-        ("train.objective.clip", True, "true or false"),
+        ("train.methods.echodistill.clip", True, "true or false"),
         ("base.trust_remote_code", "maybe", "valid boolean"),
         ("train.lora", 16, "valid dictionary"),
         ("corpus.path", 5, "valid string"),
@@ -103,13 +103,13 @@ def test_frozen() -> None:
         ("mixes.kinds", None, r"nothing stands where a list belongs: write \[\]"),
         ("mixes.kinds", {"gauss": 1}, r"a list belongs here: write \[\.\.\., \.\.\.\]"),
         ("mixes.snrs_db", 5, r"a single value stands where a list belongs: write \[5\]"),
-        ("comparison.seeds", "1,2", r"a single value stands where a list belongs: write \[1,2\]"),
-        ("comparison.folds", 2, r"write \[2\]"),
+        ("compare.seeds", "1,2", r"a single value stands where a list belongs: write \[1,2\]"),
+        ("compare.folds", 2, r"write \[2\]"),
         ("mixes.snrs_db", [], "at least 1"),
         ("train.method", "ppo", "'echodistill', 'grpo'"),
         ("train.methods.grpo.learning_rate", 0, "greater than 0"),
-        ("train.objective.dual_clip", 0.9, "above 1, or 0"),
-        ("train.objective.dual_clip", math.inf, "finite"),
+        ("train.methods.echodistill.dual_clip", 0.9, "above 1, or 0"),
+        ("train.methods.echodistill.dual_clip", math.inf, "finite"),
         ("train.temperature", math.inf, "finite"),
         ("base.nano.width", 100, "multiple of 48"),
         (
@@ -126,7 +126,7 @@ def test_frozen() -> None:
         ("corpus.min_duration_s", 1.2, "below max_duration_s"),
         ("corpus.test_share", 0.9, "left to train"),
         ("base.nano.min_snr_db", 41, "above max_snr_db"),
-        ("compare.headline_max_snr_db", -11, "nothing to average"),
+        ("evaluate.headline_max_snr_db", -11, "nothing to average"),
         ("mixes.decision_snrs_db", [5, 10], "nothing to decide on"),
         ("mixes.decision_snrs_db", [-10, -10], "twice"),
     ],
@@ -149,7 +149,7 @@ def test_a_fault_is_named_by_its_dotted_key(key: str, value: object, message: st
         ("corpus.max_duration", "corpus.max_duration_s"),
         ("corpus.test.pth", "corpus.test.path"),
         ("mixes.snr_db", "mixes.snrs_db"),
-        ("compare.seeds", "comparison.seeds"),
+        ("compares.seeds", "compare.seeds"),
         ("predict.max_new_tokens", "generation.max_new_tokens"),
         ("base.nano.step", "base.nano.steps"),
     ],
@@ -166,7 +166,7 @@ def test_an_unknown_key_is_told_with_the_one_that_was_meant(key: str, meant: str
     [
         ("train.metod", "train.method"),
         ("corpus.max_duration", "corpus.max_duration_s"),
-        ("comparisons", "comparison"),
+        ("compares", "compare"),
     ],
 )
 def test_an_unknown_key_of_the_file_is_told_so_too(key: str, meant: str) -> None:

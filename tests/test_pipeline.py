@@ -16,6 +16,7 @@ from echodistill.gates.next_step import next_step
 from echodistill.import_graph import ROOT, closure
 from echodistill.stage_inputs import FOLDERS, watched_folders
 from flows.graph import read_graph
+from tests.stage_params import declared
 
 FOR_PEOPLE = ("reports/accuracy_by_snr", "reports/model_card.md")
 """No stage builds on these."""
@@ -33,6 +34,7 @@ def stages() -> dict[str, dict[str, Any]]:
         "corpus.path": corpus["path"],
         "corpus.test.path": corpus["test"]["path"],
         "mixes.recordings": mixes["recordings"],
+        "train.method": "${train.method}",  # each of them is meant
     }
 
     def fill(node: Any, more: dict[str, str]) -> Any:
@@ -92,7 +94,8 @@ def upstream(name: str) -> set[str]:
 def test_a_stage_depends_on_the_hash_of_its_own_code_and_on_no_file_of_it(name: str) -> None:
     deps = stages()[name]["deps"]
     of_code = [dep for dep in deps if dep.startswith("build/") or dep.endswith(".py")]
-    assert of_code == [f"build/code/{module_of(name)}.sha256"]
+    of_method = ["build/code/methods/${train.method}.sha256"] if name == "train" else []
+    assert of_code == [f"build/code/{module_of(name)}.sha256", *of_method]
 
 
 def test_the_closure_finds_imports_inside_functions(tmp_path: Path) -> None:
@@ -134,7 +137,7 @@ def test_a_stage_declares_exactly_the_parameters_it_reads(name: str) -> None:
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"
     ]
     (sections,) = [keyword.value for keyword in calls[0].keywords if keyword.arg == "sections"]
-    assert sorted(stages()[name]["params"]) == sorted(ast.literal_eval(sections))
+    assert sorted(stages()[name]["params"]) == declared(ast.literal_eval(sections))
 
 
 def test_a_stage_watches_the_folders_it_depends_on_and_no_others() -> None:
@@ -156,8 +159,8 @@ def test_a_stage_watches_the_folders_it_depends_on_and_no_others() -> None:
                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage"
             ]
             given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-            assert sorted(entry["params"]) == sorted(given["sections"]), name
-            declared = {key for key in FOLDERS if f"${{{key}}}" in entry["deps"]}
+            assert sorted(entry["params"]) == declared(given["sections"]), name
+            of_the_user = {key for key in FOLDERS if f"${{{key}}}" in entry["deps"]}
             watched = (
                 set(watched_folders(given["sections"]))
                 if given.get("reads_folders", True)
@@ -167,7 +170,7 @@ def test_a_stage_watches_the_folders_it_depends_on_and_no_others() -> None:
             # their noise.json
             verified = set() if "mixes" in given["sections"] else {"mixes.recordings"}
             # the report draws some examples and is done in seconds: it does without
-            assert watched == (set() if name == "report" else declared - verified), name
+            assert watched == (set() if name == "report" else of_the_user - verified), name
 
 
 def test_where_work_is_computed_makes_no_stage_run_again() -> None:
@@ -237,7 +240,7 @@ def reruns(edited: str) -> set[str]:
 
 def test_touching_the_plots_retrains_nothing() -> None:
     stale = reruns("echodistill/report/curves.py")
-    assert "compare" in stale
+    assert "evaluate" in stale
     assert not stale & {
         "corpus",
         "mixes",
@@ -253,21 +256,21 @@ def test_touching_the_mixing_runs_the_mixes_but_not_the_base() -> None:
     hashes = hashes_with("echodistill/audio/mixing.py")
     directly = {name for name, stage in stages().items() if hashes & {*stage["deps"]}}
     assert {"mixes", "train", "predict@base"} <= directly
-    assert not directly & {"corpus", "base", "references", "compare", "promote"}
+    assert not directly & {"corpus", "base", "references", "evaluate", "promote"}
 
 
 def test_the_method_is_read_by_training_only() -> None:
     readers = {
         name
         for name, stage in stages().items()
-        if any(p in ("train", "train.method") for p in stage["params"])
+        if name != "code" and any(p in ("train", "train.method") for p in stage["params"])
     }
     assert readers == {"train"}
 
 
 def test_comparison_parameters_are_read_by_what_compares_only() -> None:
-    assert {name for name, stage in stages().items() if "compare" in stage["params"]} == {
-        "compare",
+    assert {name for name, stage in stages().items() if "evaluate" in stage["params"]} == {
+        "evaluate",
         "promote",
     }
 

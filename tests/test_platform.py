@@ -93,7 +93,7 @@ def test_the_run_shows_what_it_did(team: Team, first_run: str) -> None:
     tasks = team.api(
         "/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [first_run]}}, "limit": 100}
     )
-    assert {"gate@corpus", "train", "compare"} <= {task["name"] for task in tasks}
+    assert {"gate@corpus", "train", "evaluate"} <= {task["name"] for task in tasks}
     artifacts = {
         artifact["key"]: artifact for artifact in team.api("/artifacts/filter", {"limit": 100})
     }
@@ -182,7 +182,7 @@ def test_two_runs_side_by_side_are_two_experiments(team: Team, first_run: str) -
         (team.project / "params.yaml").read_bytes(),
         (team.project / "reports/metrics.json").read_bytes(),
     )
-    runs = [team.start(overrides=[f"compare.bootstrap_draws={draws}"]) for draws in (400, 300)]
+    runs = [team.start(overrides=[f"evaluate.bootstrap_draws={draws}"]) for draws in (400, 300)]
     for run_id in runs:
         assert team.wait(run_id)["type"] == "COMPLETED"
     names = [team.api(f"/flow_runs/{run_id}")["name"] for run_id in runs]
@@ -204,8 +204,8 @@ def test_two_runs_side_by_side_are_two_experiments(team: Team, first_run: str) -
 def test_a_comparison_trains_and_answers_on_the_other_machine(
     team: Team, other_machine: Path, first_run: str
 ) -> None:
-    only = ("seeds=[1]", "systems=[echodistill]", "controls=[silence]", "denoisers=[wavelet]")
-    run_id = team.start("compare", overrides=[f"comparison.{one}" for one in only])
+    only = ("seeds=[1]", "train=[echodistill]", "controls=[silence]", "denoisers=[wavelet]")
+    run_id = team.start("compare", overrides=[f"compare.{one}" for one in only])
     state = team.wait(run_id)
     assert state["type"] == "COMPLETED", (state["message"], team.logs(run_id)[-30:])
     lines = team.logs(run_id)

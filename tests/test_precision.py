@@ -11,12 +11,12 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from echodistill.datasets.store import Corpus
+from echodistill.methods.supervised import cross_entropy
 from echodistill.models import audio_llm
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, load, pad_rows, score
 from echodistill.models.checkpoint import open_base, open_model
 from echodistill.models.layout import RUN
 from echodistill.models.precision import WeightsDtype, inference_dtype, training_dtype
-from echodistill.objectives.supervised import cross_entropy
 from echodistill.params.generation import GenerationParams
 from echodistill.training import student
 from echodistill.training.train import train_student

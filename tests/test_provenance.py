@@ -137,7 +137,7 @@ def test_the_whole_chain_matches(world: World) -> None:
     # last
     places = [
         text.index(f"\n{name}\n")
-        for name in ("train", "base", "gate@corpus", "corpus", "compare", "promote")
+        for name in ("train", "base", "gate@corpus", "corpus", "evaluate", "promote")
     ]
     assert places == sorted(places)
     assert text.index("reads data/raw") < text.index("the same here")

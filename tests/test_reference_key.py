@@ -28,7 +28,7 @@ from echodistill.stages import base as base_stage
 from echodistill.stages.base import _pointer
 from echodistill.stages.entry import only
 from echodistill.teacher.folder import Teacher, _decoding, _request
-from echodistill.teacher.views import View
+from echodistill.teacher.views import VIEWS
 from tests.test_stages import params_of
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +72,7 @@ def teacher_of(
 def test_what_is_asked_and_how_it_is_decoded_are_in_the_key(
     tiny_llm: AudioLLM, tiny_corpus: Corpus
 ) -> None:
-    clean, teacher = View(tiny_corpus, "clean", 1), teacher_of(tiny_llm)
+    clean, teacher = VIEWS["clean"](tiny_corpus, 1), teacher_of(tiny_llm)
     first, second = tiny_corpus.questions_of("train")[:2]
     questions = [
         first,
@@ -82,7 +82,7 @@ def test_what_is_asked_and_how_it_is_decoded_are_in_the_key(
     ]
     keys = [_request(question, clean, teacher).key for question in questions]
     keys += [
-        _request(first, View(tiny_corpus, view, 1), teacher).key for view in ("noise", "silence")
+        _request(first, VIEWS[view](tiny_corpus, 1), teacher).key for view in ("noise", "silence")
     ]
     keys.append(_request(first, clean, teacher_of(tiny_llm, revision="r2")).key)
     keys.append(_request(first, clean, teacher_of(tiny_llm, limit=9)).key)
@@ -103,7 +103,7 @@ def test_the_rendered_prompt_is_in_the_key(
 ) -> None:
     question, view, teacher = (
         tiny_corpus.questions_of("train")[0],
-        View(tiny_corpus, "clean", 1),
+        VIEWS["clean"](tiny_corpus, 1),
         teacher_of(tiny_llm),
     )
     before = _request(question, view, teacher).key

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from echodistill.evaluation.comparison import compare_systems
-from echodistill.report.comparison_table import print_comparison
+from echodistill.evaluation.base_and_student import compare_systems
+from echodistill.report.compare_table import print_comparison
 from echodistill.report.sentences import (
     few_units_warning,
     headline_sentence,

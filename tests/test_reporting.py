@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from echodistill.evaluation.evidence import table_of
+from echodistill.evaluation.many_systems import table_of
 from echodistill.publishing import REGISTERED
 from flows import reporting
 from flows.graph import EVALUATION, PIPELINE

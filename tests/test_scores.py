@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from echodistill.errors import UserError
-from echodistill.evaluation.comparison import compare_systems
+from echodistill.evaluation.base_and_student import compare_systems
 from echodistill.evaluation.scores import Scored, score_answers, summarise
-from echodistill.params.compare import CompareParams
+from echodistill.params.evaluate import EvaluateParams
 from echodistill.records import Answer, Question
 from tests.answers import answer, units_of
 
@@ -19,7 +19,9 @@ QUESTIONS = {
     for name in ("q1", "q2", "q3")
 }
 UNITS = units_of(QUESTIONS.values())
-SETTINGS = CompareParams(headline_max_snr_db=0.0, bootstrap_draws=100, confidence=0.95)
+SETTINGS = EvaluateParams(
+    headline_max_snr_db=0.0, bootstrap_draws=100, confidence=0.95, student=None
+)
 
 
 def score(rows: list[Answer], base: list[Answer]) -> Scored:

@@ -215,7 +215,7 @@ def test_a_run_records_where_it_comes_from_and_drift_is_a_tag(tmp_path: Path) ->
     logged = seed.partition(":")[2].split("#")[0].strip()
     assert data.params["seed"] == logged
     assert data.tags["drift.seed"] == "4711"
-    assert "train.objective.kl" in data.params
+    assert "train.methods.echodistill.kl" in data.params
     assert [key for key in data.tags if key.startswith("drift.")] == ["drift.seed"]
     wanted = {
         "git.rev": "abc",

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from echodistill.audio.mixing import Mix, draw
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.methods.ratio import policy_term
+from echodistill.methods.supervised import token_log_probs
 from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate, load, pad_rows, score
-from echodistill.objectives.ratio import policy_term
-from echodistill.objectives.supervised import token_log_probs
 from echodistill.params.train import TrainParams
 from echodistill.params.whole import load_params
+from echodistill.rewards.registry import REWARDS
 from echodistill.teacher.references import generate_targets
-from echodistill.teacher.views import View
+from echodistill.teacher.views import VIEWS
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.train import train_student
 from echodistill.training.trainer import AudioGRPOTrainer
@@ -41,10 +43,13 @@ def model_folder(tiny_llm: AudioLLM, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def settings_of(**changes: Any) -> TrainParams:
+    """Return the section ``train`` of a small training; ``objective`` changes settings of
+    EchoDistill.
+    """
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
-    objective = raw["objective"] | changes.pop("objective", {})
+    raw["methods"]["echodistill"] |= changes.pop("objective", {})
     small = {"steps": 3, "prompts_per_step": 3, "rollouts": 2, "checkpoint_every": 1}
-    return TrainParams.model_validate(raw | small | changes | {"objective": objective})
+    return TrainParams.model_validate(raw | small | changes)
 
 
 def source_of(corpus: Corpus, llm: AudioLLM) -> TrainingRows:
@@ -63,7 +68,8 @@ def source_of(corpus: Corpus, llm: AudioLLM) -> TrainingRows:
         question.question_id: target for question, target in zip(questions, targets, strict=True)
     }
     return TrainingRows(
-        View(corpus, "clean", 1),
+        corpus,
+        VIEWS["clean"](corpus, 1),
         mixes,
         NoiseLibrary(corpus.waveform),
         by_id,
@@ -159,10 +165,7 @@ def test_rows_that_teach_nothing_do_not_stop_training(
     stand alone.
     """
     monkeypatch.setenv("ECHODISTILL_DEVICE_BATCH", "2")
-    monkeypatch.setattr(
-        "echodistill.training.trainer.task_reward",
-        lambda completions, **_columns: [1.0] * len(completions),
-    )
+    monkeypatch.setitem(REWARDS, "choice", lambda completions, **_columns: [1.0] * len(completions))
     _, rows = run(tmp_path, model_folder, tiny_corpus, method="echodistill", objective=weights)
     assert [row["step"] for row in rows] == [1, 2, 3]
     assert all(row["zero_variance_groups"] == 1.0 for row in rows)
@@ -172,7 +175,7 @@ def test_a_loss_that_is_no_number_is_logged_as_such(
     tmp_path: Path, model_folder: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "echodistill.training.trainer.cross_entropy",
+        "echodistill.methods.sft.cross_entropy",
         lambda logits, *_: logits.sum(dim=(1, 2)) * float("nan"),
     )
     _, rows = run(tmp_path, model_folder, tiny_corpus, method="sft")
@@ -254,10 +257,11 @@ def test_trl_loss_hears_the_audio(
 
     def spy(self: AudioGRPOTrainer, *args: Any, **kwargs: Any) -> Any:
         heard = original(self, *args, **kwargs)
-        self._features = {
+        features = {
             name: torch.randn_like(f) if name == "input_features" else f
-            for name, f in self._features.items()
+            for name, f in self._prompts.features.items()
         }
+        self._prompts = replace(self._prompts, features=features)
         seen.append((heard[0] - original(self, *args, **kwargs)[0]).abs().max())
         return heard
 
@@ -271,6 +275,7 @@ SIGNATURES = {
     "_set_signature_columns_if_needed": ["self"],
     "_tokenize_prompts": ["self", "prompts"],
     "_generate_and_score_completions": ["self", "inputs"],
+    "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
     "_compute_loss": ["self", "model", "inputs"],
     "log": ["self", "logs", "start_time"],
 }

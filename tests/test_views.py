@@ -15,7 +15,7 @@ from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.params.references import ViewName
-from echodistill.teacher.views import View, shuffled
+from echodistill.teacher.views import VIEWS, ShuffledView, shuffled
 from echodistill.training.training_rows import TrainingRows
 
 
@@ -37,28 +37,29 @@ def test_each_control_is_what_it_says(tiny_corpus: Corpus) -> None:
     clips = [clip.clip_id for clip in tiny_corpus.clips_of("train")]
     for clip_id in clips:
         own = tiny_corpus.waveform(clip_id)
-        assert View(tiny_corpus, "clean", 1).waveform(clip_id) is own
-        assert not View(tiny_corpus, "silence", 1).waveform(clip_id).any()
-        assert View(tiny_corpus, "silence", 1).waveform(clip_id).shape == own.shape
-        noise = View(tiny_corpus, "noise", 1).waveform(clip_id)
+        assert VIEWS["clean"](tiny_corpus, 1).waveform(clip_id) is own
+        assert not VIEWS["silence"](tiny_corpus, 1).waveform(clip_id).any()
+        assert VIEWS["silence"](tiny_corpus, 1).waveform(clip_id).shape == own.shape
+        noise = VIEWS["noise"](tiny_corpus, 1).waveform(clip_id)
         assert noise.shape == own.shape
         assert power(noise) == pytest.approx(power(own), rel=1e-5)
         assert abs(np.corrcoef(noise, own)[0, 1]) < 0.1
-        other = View(tiny_corpus, "shuffled", 1)
+        other = ShuffledView(tiny_corpus, 1)
         assert np.array_equal(other.waveform(clip_id), tiny_corpus.waveform(other.partner(clip_id)))
         assert other.partner(clip_id) in set(clips) - {clip_id}
 
 
 def test_no_two_hearings_share_an_address(tiny_corpus: Corpus) -> None:
-    clip_id = tiny_corpus.clips_of("train")[0].clip_id
+    question = tiny_corpus.questions_of("train")[0]
     kinds: tuple[ViewName, ...] = ("clean", "shuffled", "noise", "silence")
-    assert len({View(tiny_corpus, name, 1).cache_identity(clip_id) for name in kinds}) == 4
-    assert View(tiny_corpus, "noise", 1).cache_identity(clip_id) != View(
-        tiny_corpus, "noise", 2
-    ).cache_identity(clip_id)
-    assert View(tiny_corpus, "silence", 1).cache_identity(clip_id) == View(
-        tiny_corpus, "silence", 2
-    ).cache_identity(clip_id)
+    assert len({VIEWS[name](tiny_corpus, 1).cache_identity(question) for name in kinds}) == 4
+
+    def identities(name: ViewName) -> set[str]:
+        """Return the identities of a view with two seeds."""
+        return {VIEWS[name](tiny_corpus, seed).cache_identity(question) for seed in (1, 2)}
+
+    assert len(identities("noise")) == 2
+    assert len(identities("silence")) == 1
 
 
 @pytest.mark.parametrize("name", ["clean", "shuffled", "noise", "silence"])
@@ -71,8 +72,8 @@ def test_the_teacher_hears_it_when_it_judges_rollouts_too(
     clip = tiny_corpus.clips_of("train")[0]
     mix = draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ())
     noise = NoiseLibrary(tiny_corpus.waveform)
-    view = View(tiny_corpus, name, 1)
-    (noisy,), (heard,) = TrainingRows(view, [mix], noise, {}, 0).prompts([0])
+    view = VIEWS[name](tiny_corpus, 1)
+    (noisy,), (heard,) = TrainingRows(tiny_corpus, view, [mix], noise, {}, 0).prompts([0])
     rendered = noise.render(mix, tiny_corpus.waveform(clip.clip_id))
     assert noisy.waveform is not None
     assert np.array_equal(noisy.waveform, rendered.noisy)

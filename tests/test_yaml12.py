@@ -107,9 +107,9 @@ def test_keys_keep_their_order() -> None:
 @pytest.mark.parametrize(
     ("line", "key", "wanted"),
     [
-        ("    shaping: off", "shaping", "off"),
-        ("    clip: 2e-1", "clip", 0.2),
-        ("    shaping_bonus: 010", "shaping_bonus", 10.0),
+        ("      shaping: off", "shaping", "off"),
+        ("      clip: 2e-1", "clip", 0.2),
+        ("      shaping_bonus: 010", "shaping_bonus", 10.0),
     ],
 )
 def test_parameters_as_documented_are_taken(
@@ -119,7 +119,7 @@ def test_parameters_as_documented_are_taken(
     (tmp_path / "params.yaml").write_text(
         "\n".join(line if row.strip().startswith(f"{key}:") else row for row in lines)
     )
-    assert getattr(load_params(tmp_path / "params.yaml").train.objective, key) == wanted
+    assert getattr(load_params(tmp_path / "params.yaml").train.methods.echodistill, key) == wanted
 
 
 def test_overrides_as_documented_are_taken_and_dvc_reads_the_same(
@@ -129,14 +129,14 @@ def test_overrides_as_documented_are_taken_and_dvc_reads_the_same(
     params = Path("params.yaml")
     params.write_bytes((ROOT / "params.yaml").read_bytes())
     given = [
-        "train.objective.shaping=off",
+        "train.methods.echodistill.shaping=off",
         "train.methods.sft.learning_rate=1e-5",
         "corpus.test.path=1:30",
         "seed=010",
     ]
     wanted = applied(params, given)
     assert (
-        wanted.train.objective.shaping,
+        wanted.train.methods.echodistill.shaping,
         wanted.train.methods.sft.learning_rate,
         wanted.seed,
     ) == ("off", 1e-5, 10)
@@ -144,10 +144,8 @@ def test_overrides_as_documented_are_taken_and_dvc_reads_the_same(
         assert load_params(params) == wanted
         read = loads_yaml(params.read_text())
     assert read == apply_overrides(load_yaml(params.read_bytes()), given)
-    assert (read["train"]["objective"]["shaping"], read["corpus"]["test"]["path"]) == (
-        "off",
-        "1:30",
-    )
+    shaping = read["train"]["methods"]["echodistill"]["shaping"]
+    assert (shaping, read["corpus"]["test"]["path"]) == ("off", "1:30")
 
 
 def test_the_parameters_of_a_run_are_those_dvc_locked(
@@ -157,9 +155,9 @@ def test_the_parameters_of_a_run_are_those_dvc_locked(
 
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    locked = {"train.objective.shaping": "off", "train.methods.sft.learning_rate": 1e-5}
+    locked = {"train.methods.echodistill.shaping": "off", "train.methods.sft.learning_rate": 1e-5}
     lock = {"schema": "2.0", "stages": {"train": {"cmd": "x", "params": {"params.yaml": locked}}}}
     Path("dvc.lock").write_text(dumps_yaml(lock))
     _params_of_the_run(Path("dvc.lock"))
     train = load_params(RUN_PARAMS).train
-    assert (train.objective.shaping, train.methods.sft.learning_rate) == ("off", 1e-5)
+    assert (train.methods.echodistill.shaping, train.methods.sft.learning_rate) == ("off", 1e-5)

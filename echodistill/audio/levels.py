@@ -116,3 +116,8 @@ def excerpt(
     loudest = int(np.argmax(np.abs(recording)))
     # not within a fade, if that can be
     return fit_length(recording, samples, min(loudest, max(0, recording.size - samples)))
+
+
+def scaled(waveform: Waveform, gain: float) -> Waveform:
+    """Return ``waveform`` (samples,) float32 times ``gain``, rounded once."""
+    return (gain * waveform.astype(np.float64)).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echodistill.audio.kinds import CROWD, condition_name
-from echodistill.audio.levels import Waveform, power
+from echodistill.audio.levels import Waveform, power, scaled
 from echodistill.errors import UserError
 from echodistill.seeds import rng, seed_of
 
@@ -118,7 +118,7 @@ def render(mix: Mix, clean: Waveform, noise: NDArray[np.floating] | None) -> Ren
     peak = max(float(np.max(np.abs(noisy))), float(np.max(np.abs(clean))))
     gain = min(1.0, MAX_PEAK / peak)
     return Rendered(
-        clean=(gain * clean.astype(np.float64)).astype(np.float32),
+        clean=scaled(clean, gain),
         noisy=(gain * noisy).astype(np.float32),
         gain=gain,
     )

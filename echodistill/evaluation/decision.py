@@ -12,7 +12,7 @@ from echodistill.evaluation.criteria import DecisionSize, Differences
 from echodistill.evaluation.intervals import Interval, mean_interval, resamples
 from echodistill.evaluation.scores import Outcomes, score_answers
 from echodistill.evaluation.units import renumbered
-from echodistill.params.compare import CompareParams
+from echodistill.params.evaluate import EvaluateParams
 from echodistill.records import Answer, Question
 from echodistill.seeds import rng
 
@@ -34,7 +34,7 @@ def paired_differences(
     other: Sequence[Answer],
     questions: Mapping[str, Question],
     units: Mapping[str, int],
-    settings: CompareParams,
+    settings: EvaluateParams,
     seed: int,
 ) -> Differences:
     """Return the student's figures less the other system's on the same items, with intervals over

@@ -8,7 +8,7 @@ import numpy as np
 from echodistill.evaluation.intervals import rate_interval, resamples
 from echodistill.evaluation.scores import is_right_answer
 from echodistill.evaluation.units import renumbered
-from echodistill.params.compare import CompareParams
+from echodistill.params.evaluate import EvaluateParams
 from echodistill.records import Answer, Question
 from echodistill.seeds import rng
 
@@ -22,7 +22,7 @@ def by_domain(
     questions: Mapping[str, Question],
     units: Mapping[str, int],
     max_snr_db: float,
-    settings: CompareParams,
+    settings: EvaluateParams,
     seed: int,
 ) -> list[tuple[str, float, float, float]]:
     """Return each domain with its accuracy in % up to ``max_snr_db`` and the interval's ends, the

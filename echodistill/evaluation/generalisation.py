@@ -14,7 +14,7 @@ from echodistill.errors import UserError
 from echodistill.evaluation.intervals import Resamples, mean_interval, rate_interval, resamples
 from echodistill.evaluation.scores import is_right_answer
 from echodistill.evaluation.units import renumbered
-from echodistill.params.compare import CompareParams
+from echodistill.params.evaluate import EvaluateParams
 from echodistill.records import Answer, Question
 from echodistill.seeds import rng
 
@@ -26,7 +26,7 @@ def distortion_table(
     student: Sequence[Answer],
     questions: Mapping[str, Question],
     units: Mapping[str, int],
-    settings: CompareParams,
+    settings: EvaluateParams,
     seed: int,
 ) -> dict[str, dict[str, object]]:
     """``{kind: {"display", "unit", "conditions": [{"severity", "base", "student",
@@ -61,7 +61,7 @@ def level_table(
     questions: Mapping[str, Question],
     units: Mapping[str, int],
     trained_snrs_db: Sequence[float],
-    settings: CompareParams,
+    settings: EvaluateParams,
     seed: int,
 ) -> dict[str, Any]:
     """Accuracy against SNR over all noisy rows given, as one entry of ``distortion_table``;
@@ -88,7 +88,7 @@ class _Paired:
         students: Sequence[Sequence[Answer]],
         questions: Mapping[str, Question],
         units: Mapping[str, int],
-        settings: CompareParams,
+        settings: EvaluateParams,
         seed: int,
     ) -> None:
         self._rows = {_key(row): row for row in base}

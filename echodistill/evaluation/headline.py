@@ -5,8 +5,8 @@ and MLflow. Pure.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from echodistill.evaluation.evidence import System
 from echodistill.evaluation.figures import figures_of
+from echodistill.evaluation.many_systems import System
 
 METRICS = (
     "clean_acc",

@@ -16,7 +16,7 @@ from echodistill.audio.kinds import ALL_KINDS
 from echodistill.errors import UserError
 from echodistill.evaluation.intervals import Resamples, mean_interval, rate_interval, resamples
 from echodistill.evaluation.scores import Outcomes, Scored
-from echodistill.params.compare import CompareParams
+from echodistill.params.evaluate import EvaluateParams
 from echodistill.seeds import rng
 
 Kinds = dict[str, dict[str, object]]
@@ -34,7 +34,7 @@ class Fold:
 
 
 def rotation_table(
-    base: Scored, folds: Sequence[Fold], settings: CompareParams, seed: int
+    base: Scored, folds: Sequence[Fold], settings: EvaluateParams, seed: int
 ) -> dict[str, Kinds]:
     """Return for free answers (``acc``) and by forced choice (``acc_forced``) the gains over the
     base up to the headline's SNR.

@@ -2,7 +2,7 @@
 
 MAKERS = {
     "student": "train",
-    "comparison": "compare",
+    "metrics": "evaluate",
     "promotion": "promote",
     "answers_champion_decision": "predict_champion",
     "evaluated": "evaluation/dvc.yaml:predict",

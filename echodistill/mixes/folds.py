@@ -28,7 +28,7 @@ def held_out_kinds(settings: MixesParams, fold: int, folds: int) -> tuple[str, .
     if not held_out or len(held_out) == len(settings.kinds):
         kinds, unseen = len(settings.kinds), len(settings.unseen)
         raise UserError(
-            f"comparison.folds: {folds} folds cannot be made of {kinds} kinds of noise, {unseen} of"
+            f"compare.folds: {folds} folds cannot be made of {kinds} kinds of noise, {unseen} of"
             " them in mixes.unseen: each further fold needs a kind to hold out and one to train"
             " with. Give fewer folds, or []"
         )
@@ -36,7 +36,7 @@ def held_out_kinds(settings: MixesParams, fold: int, folds: int) -> tuple[str, .
 
 
 def check_folds(settings: MixesParams, further: Sequence[int]) -> None:
-    """Raise ``UserError`` where one of the ``further`` folds (``comparison.folds``) cannot be made
+    """Raise ``UserError`` where one of the ``further`` folds (``compare.folds``) cannot be made
     of the kinds of noise.
     """
     for fold in further:

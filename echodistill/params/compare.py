@@ -1,14 +1,111 @@
-"""Section ``compare`` of ``params.yaml``: how base and student are scored."""
+"""Section ``compare`` of ``params.yaml``: the systems that are trained and put side by side."""
 
-from typing import Annotated
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from echodistill.params.types import Section, SnrDb
+from echodistill.params.faults import BadKey
+from echodistill.params.methods import METHODS
+from echodistill.params.system_settings import VIEW
+from echodistill.params.types import PositiveInt, Section, Seed
+
+Denoiser = Literal["wavelet", "spectral_gating", "log_mmse", "deepfilternet3"]
+RESERVED = re.compile(r"base|student|text|constant|distorted.*|fold\d+|train_mixes.*")
+"""Names that tables and files of a comparison use for something else."""
+
+
+class SystemParams(Section):
+    """A way to train beside the methods as they are set: an ablation, or a control."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._]*(-[a-z0-9._]+)*$")]
+    label: Annotated[str, Field(min_length=1)]
+    """What it is, for tables and pages."""
+    set: dict[str, Any]
+    """Values by dotted key: of the section ``train``, or ``references.view``."""
+
+
+def system_names(systems: Iterable[SystemParams]) -> tuple[str, ...]:
+    """Return the names of all systems, trained or not: the methods, and those defined."""
+    return (*METHODS, *(system.name for system in systems))
+
+
+def changes_of(name: str, systems: Iterable[SystemParams]) -> Mapping[str, Any]:
+    """Return what the system ``name`` changes of ``params.yaml``, by dotted key."""
+    return {system.name: system.set for system in systems}.get(name, {"train.method": name})
 
 
 class CompareParams(Section):
-    headline_max_snr_db: SnrDb
-    """The headline averages over this SNR and below."""
-    bootstrap_draws: Annotated[int, Field(ge=100)]
-    confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
+    """What ``echodistill compare`` trains and puts side by side."""
+
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    """Of training; all else has the one ``seed``."""
+    train: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Names of methods and of ``systems``."""
+    controls: tuple[str, ...]
+    """Names of ``systems`` whose teacher has another view, with references of its own."""
+    systems: tuple[SystemParams, ...]
+    denoisers: tuple[Denoiser, ...]
+    """Each tried in front of the base and of the first seed's student."""
+    folds: tuple[PositiveInt, ...]
+    """Numbers of the further folds in which ``echodistill`` is trained without other kinds of
+    noise: 2, 3, ... or none.
+    """
+
+    @field_validator("folds")
+    @classmethod
+    def _counted(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value != tuple(range(2, len(value) + 2)):
+            raise ValueError("must count up from 2, e.g. [2, 3]: fold 1 holds out mixes.unseen")
+        return value
+
+    @field_validator("seeds", "train", "controls", "denoisers")
+    @classmethod
+    def _once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if twice := [one for one in value if value.count(one) > 1]:
+            raise ValueError(f"{twice[0]!r} stands twice")
+        return value
+
+    @field_validator("train")
+    @classmethod
+    def _ours(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "echodistill" not in value:
+            raise ValueError("must hold echodistill, which the others are compared with")
+        return value
+
+    @field_validator("systems")
+    @classmethod
+    def _names(cls, value: tuple[SystemParams, ...]) -> tuple[SystemParams, ...]:
+        names = [system.name for system in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is defined twice")
+            if name in METHODS or RESERVED.fullmatch(name):
+                raise ValueError(f"{name!r} is taken: choose another name")
+        return value
+
+    @model_validator(mode="after")
+    def _known(self) -> "CompareParams":
+        defined = {system.name: VIEW in system.set for system in self.systems}
+        for key, names in (("train", self.train), ("controls", self.controls)):
+            known = {name for name, control in defined.items() if control == (key == "controls")}
+            known |= set() if key == "controls" else METHODS.keys()
+            for name in names:
+                if name in defined and name not in known:
+                    other = "controls" if key == "train" else "train"
+                    has = "changes" if key == "train" else "does not change"
+                    raise BadKey(key, f"{name} {has} {VIEW}: name it in compare.{other}")
+                if name not in known:
+                    raise BadKey(key, f"{name!r} is none of {', '.join(sorted(known))}")
+        return self
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """All that is trained, in the order of tables."""
+        return (*self.train, *self.controls)
+
+    def label_of(self, name: str) -> str:
+        """Return what the system ``name`` is, for tables and pages."""
+        by_name = {system.name: system.label for system in self.systems}
+        return by_name[name] if name in by_name else METHODS[name].label

@@ -1,12 +1,11 @@
-"""Section ``train`` of ``params.yaml``: the method, its settings, and the optimizer's."""
+"""Section ``train`` of ``params.yaml``: the method, and what all methods share."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
+from echodistill.params.methods import MethodName, MethodSettings, MethodsParams
 from echodistill.params.types import NonNegativeFloat, PositiveFloat, PositiveInt, Section, Share
-
-Method = Literal["echodistill", "grpo", "distill", "sft"]
 
 
 class LoraParams(Section):
@@ -15,48 +14,8 @@ class LoraParams(Section):
     dropout: Share
 
 
-class ObjectiveParams(Section):
-    policy_weight: NonNegativeFloat
-    distill_weight: NonNegativeFloat
-    kl: Literal["forward", "reverse", "jsd"]
-    shaping: Literal["off", "instance", "candidate"]
-    shaping_bonus: NonNegativeFloat
-    """β of the consistency bonus."""
-    clip: PositiveFloat
-    """ε of the ratio clip."""
-    dual_clip: NonNegativeFloat
-    """c: for a negative advantage the surrogate is never below c·A; 0 switches it off."""
-    ratio_reference: Literal["teacher", "old"]
-
-    @field_validator("dual_clip")
-    @classmethod
-    def _above_one(cls, value: float) -> float:
-        # it would take the gradient of every sample the policy should unlearn
-        if 0.0 < value <= 1.0:
-            raise ValueError("must be above 1, or 0 to switch it off")
-        return value
-
-
-class MethodParams(Section):
-    learning_rate: PositiveFloat
-
-
-class GrpoParams(MethodParams):
-    kl_weight: NonNegativeFloat
-    """Of the penalty against the base model, TRL's ``beta``."""
-
-
-class MethodsParams(Section):
-    """Each method's own settings, so that changing ``train.method`` changes nothing else."""
-
-    echodistill: MethodParams
-    grpo: GrpoParams
-    distill: MethodParams
-    sft: MethodParams
-
-
 class TrainParams(Section):
-    method: Method
+    method: MethodName
     steps: PositiveInt
     prompts_per_step: PositiveInt
     rollouts: Annotated[int, Field(ge=2)]
@@ -69,5 +28,24 @@ class TrainParams(Section):
     """Optimizer steps."""
     weights: Literal["full", "lora"]
     lora: LoraParams
-    objective: ObjectiveParams
     methods: MethodsParams
+
+    @property
+    def method_settings(self) -> MethodSettings:
+        """The settings of the chosen method."""
+        settings: MethodSettings = getattr(self.methods, self.method)
+        return settings
+
+    @property
+    def chosen(self) -> "TrainParams":
+        """This section without the settings of the other methods, which no training may read."""
+        others = dict.fromkeys(set(MethodsParams.model_fields) - {self.method})
+        return self.model_copy(update={"methods": self.methods.model_copy(update=others)})
+
+    def effective(self) -> dict[str, Any]:
+        """Return what a training depends on: this section without the methods that are not
+        chosen.
+        """
+        return self.model_dump(exclude={"methods"}) | {
+            "settings": self.method_settings.model_dump()
+        }

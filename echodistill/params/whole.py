@@ -13,15 +13,15 @@ from pydantic import ValidationError, model_validator
 from echodistill.errors import UserError
 from echodistill.params.base import BaseParams
 from echodistill.params.compare import CompareParams
-from echodistill.params.comparison import ComparisonParams
 from echodistill.params.corpus import CorpusParams
-from echodistill.params.evaluation import EvaluationParams
+from echodistill.params.evaluate import EvaluateParams
 from echodistill.params.faults import BadKey, describe, keys_of
 from echodistill.params.gates import GatesParams
 from echodistill.params.generation import GenerationParams
 from echodistill.params.mixes import MixesParams
 from echodistill.params.promote import PromoteParams
 from echodistill.params.references import ReferencesParams
+from echodistill.params.system_settings import changed_train, view_of
 from echodistill.params.train import TrainParams
 from echodistill.params.types import Section, Seed
 from echodistill.params.workers import WorkersParams
@@ -37,24 +37,33 @@ class Params(Section):
     generation: GenerationParams
     references: ReferencesParams
     train: TrainParams
+    evaluate: EvaluateParams
     compare: CompareParams
-    comparison: ComparisonParams
-    evaluation: EvaluationParams
     promote: PromoteParams
     gates: GatesParams
 
     @model_validator(mode="after")
     def _headline(self) -> "Params":
-        if self.compare.headline_max_snr_db < min(self.mixes.snrs_db):
+        if self.evaluate.headline_max_snr_db < min(self.mixes.snrs_db):
             raise BadKey(
-                "compare.headline_max_snr_db",
+                "evaluate.headline_max_snr_db",
                 "is below every one of mixes.snrs_db: there is nothing to average",
             )
-        if self.compare.headline_max_snr_db < min(self.mixes.decision_snrs_db):
+        if self.evaluate.headline_max_snr_db < min(self.mixes.decision_snrs_db):
             raise BadKey(
                 "mixes.decision_snrs_db",
-                "are all above compare.headline_max_snr_db: there is nothing to decide on",
+                "are all above evaluate.headline_max_snr_db: there is nothing to decide on",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _systems(self) -> "Params":
+        for system in self.compare.systems:
+            try:
+                changed_train(self.train, system.set)
+                view_of(system.set)
+            except ValueError as error:
+                raise BadKey("compare.systems", f"{system.name}: {error}") from error
         return self
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from echodistill.report.comparison_table import Cells, Shown, print_shown
+from echodistill.report.compare_table import Cells, Shown, print_shown
 from echodistill.report.sentences import few_units_warning, points, units_text
 from echodistill.report.table import AGREEMENT, FORCED_CHOICE, HEADLINE
 from echodistill.report.table import CLEAN as OF_CLEAN

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from echodistill.params.corpus import judged_on
+from echodistill.params.methods import METHODS
 from echodistill.params.whole import Params
 from echodistill.report.sentences import (
     few_units_warning,
@@ -19,16 +20,6 @@ from echodistill.report.sentences import (
 )
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-DESCRIPTIONS = {
-    "echodistill": (
-        "GRPO on noisy clips, with agreement with a teacher on the clean clip as a bonus (arXiv"
-        " 2605.23954)"
-    ),
-    "grpo": "GRPO on noisy clips",
-    "distill": "Token-level distillation from the same model given the clean clip",
-    "sft": "Supervised training on the gold answers of noisy clips",
-}
-
 ROWS = (
     ("clean_acc", "accuracy, clean"),
     ("clean_acc_forced", "accuracy by forced choice, clean"),
@@ -100,6 +91,7 @@ def model_card(
         if not params.corpus.test.source
         else "no group of one source stands in two splits"
     )
+    description = METHODS[run["method"]].description
     tested = f", tested on `{params.corpus.test.source}`" if params.corpus.test.source else ""
     return f"""---
 {yaml.safe_dump(_head(run, figures, params), sort_keys=False, allow_unicode=True).strip()}
@@ -107,7 +99,7 @@ def model_card(
 
 # {params.base.model} made robust to noise by echodistill
 
-{DESCRIPTIONS[run["method"]]}.{control} Nothing is added at inference: it is asked as its base is.
+{description}.{control} Nothing is added at inference: it is asked as its base is.
 
 ## How it was made
 

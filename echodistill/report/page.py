@@ -17,10 +17,11 @@ from echodistill.audio.levels import Waveform
 from echodistill.audio.stored import encode_flac
 from echodistill.evaluation.choices import is_right
 from echodistill.models.prompts import LETTERS
+from echodistill.params.methods import METHODS
 from echodistill.records import Quarantined
 from echodistill.report.audio_examples import Example
 from echodistill.report.charts import Series, bars, heat_map, line_chart
-from echodistill.report.comparison_table import (
+from echodistill.report.compare_table import (
     BUDGET_CAPTION,
     BUDGET_HEADS,
     Shown,
@@ -38,7 +39,7 @@ from echodistill.systems import BASE, OURS
 HERE = Path(__file__).parent
 SHOWN_FAILURES = 40
 PERCENT = (0.0, 100.0)
-CURVED = (BASE, OURS, "sft", "grpo", "distill")
+CURVED = (BASE, OURS, *sorted(METHODS.keys() - {OURS}))
 CURVES = {
     "acc": ("Accuracy", "right answers (%)"),
     "acc_forced": ("Accuracy by forced choice", "right choices (%)"),

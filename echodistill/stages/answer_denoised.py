@@ -11,7 +11,7 @@ from echodistill.inference.answer_grid import answer_both, base_and_student, gri
 from echodistill.inference.disk_cached_denoiser import DiskCachedDenoiser
 from echodistill.inference.sample import denoised_mixes
 from echodistill.mixes.noise_settings import open_noise
-from echodistill.params.comparison import Denoiser
+from echodistill.params.compare import Denoiser
 from echodistill.params.whole import Params
 from echodistill.records import read_rows
 from echodistill.stages.entry import run_stage
@@ -34,7 +34,7 @@ def answer_denoised(
     """
     one_thread()
     inputs: dict[str, Path | None] = {"corpus": corpus_folder, "mixes": mixes_folder}
-    limit = params.compare.headline_max_snr_db
+    limit = params.evaluate.headline_max_snr_db
     facts = {"denoiser": denoiser, "limit": limit, "seed": params.seed}
     base, student = base_and_student(
         "answer_denoised", facts, inputs, (base_folder, base_out), (student_folder, student_out)
@@ -54,4 +54,4 @@ def answer_denoised(
 
 
 if __name__ == "__main__":
-    run_stage(answer_denoised, sections=("seed", "generation", "compare.headline_max_snr_db"))
+    run_stage(answer_denoised, sections=("seed", "generation", "evaluate.headline_max_snr_db"))

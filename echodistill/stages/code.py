@@ -1,21 +1,33 @@
-"""Stage ``code``: the hash of the code of every stage, which the stage itself depends on."""
+"""Stage ``code``: the hash of the code of every stage and method, and what every system of a
+comparison is trained with, which other stages depend on.
+"""
 
 from pathlib import Path
 
 from echodistill.atomic import atomic_path
-from echodistill.code_hash import STAGES, code_hash, stage_modules
+from echodistill.code_hash import FOLDER, METHODS, STAGES, code_hash, note_of, stage_modules
+from echodistill.params.compare import system_names
+from echodistill.params.methods import METHODS as METHOD_NAMES
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
+from echodistill.systems import note_of_system, training_of
 
 
-def code(_params: Params, out: Path) -> None:
-    """Write ``NAME.sha256`` to the folder ``out`` for the module ``NAME`` of every stage."""
+def code(params: Params, out: Path) -> None:
+    """Write to the folder ``out``: ``NAME.sha256`` for every stage, ``methods/NAME.sha256`` for
+    every method, and ``systems/NAME.json`` for every system of ``compare.systems``.
+    """
+    modules = [f"{STAGES}.{name}" for name in stage_modules()]
+    modules += [f"{METHODS}.{name}" for name in METHOD_NAMES]
+    notes = {note_of(module): code_hash(module) for module in modules}
+    for system in system_names(params.compare.systems):
+        notes[note_of_system(system)] = training_of(system, params).note()
     with atomic_path(out) as temporary:
-        temporary.mkdir()
-        for name in stage_modules():
-            line = f"{code_hash(f'{STAGES}.{name}')}\n"
-            (temporary / f"{name}.sha256").write_text(line, encoding="utf-8")
+        for path, text in notes.items():
+            place = temporary / path.relative_to(FOLDER)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    run_stage(code, sections=())
+    run_stage(code, sections=("train", "compare.systems"))

@@ -1,53 +1,249 @@
-"""Stage ``compare``: answers to figures, intervals and curves. Needs no model."""
+"""Stage ``compare`` of a comparison: the answers of all systems and seeds to one table of figures,
+intervals and tests.
+"""
 
 import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from echodistill.atomic import atomic_path
 from echodistill.datasets.store import Corpus
-from echodistill.evaluation.comparison import compare_systems
-from echodistill.evaluation.scores import score_answers
+from echodistill.evaluation.budget import budget_of
+from echodistill.evaluation.generalisation import distortion_table, level_table
+from echodistill.evaluation.headline import curve_points, seed_figures, top_figures
+from echodistill.evaluation.many_systems import System, table_of
+from echodistill.evaluation.official_scoring import Scoring, scoring_of, with_authors
+from echodistill.evaluation.rotation import Fold, rotation_table
+from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.evaluation.units import unit_of
-from echodistill.models.layout import read_run
+from echodistill.mixes.folds import FIRST, held_out_kinds
+from echodistill.models.prompts import LETTERS
+from echodistill.params.corpus import judged_on
 from echodistill.params.whole import Params
-from echodistill.records import Answer, read_rows
-from echodistill.report.curves import accuracy_curves, write_curve_points
+from echodistill.records import Answer, Question, read_rows
+from echodistill.report.points import write_points
 from echodistill.stages.entry import run_stage
+from echodistill.systems import BASE, OURS, fold_run
+from echodistill.training.metrics_file import METRICS, read_metrics
+
+TEXT, CONSTANT = "text", "constant"
 
 
 def compare(
     params: Params,
-    metrics: Path,
-    points: Path,
-    picture: Path,
+    out: Path,
+    top: Path,
+    curves: Path,
     corpus_folder: Path,
     base: Path,
-    student: Path,
-    run: Path,
+    answers: Path,
+    models: Path,
 ) -> None:
-    """Write ``metrics`` (JSON), ``points`` (CSV for ``dvc plots``) and ``picture`` (PNG, accuracy
-    against SNR).
+    """Write the table ``out`` (JSON), its top figures ``top`` (JSON) and its curves (CSV).
+
+    ``answers`` and ``models`` have an entry for each system and seed, named as dvc.yaml names them.
     """
     corpus = Corpus(corpus_folder)
     questions, units = corpus.questions, unit_of(corpus.clips.values())
-    base_answers, student_answers = read_rows(base, Answer), read_rows(student, Answer)
-    method = read_run(run.parent)["method"]
-    with np.errstate(all="raise"):  # a 0/0 must not end up as a figure
-        figures = compare_systems(
-            method,
-            score_answers(base_answers, base_answers, questions, units),
-            score_answers(student_answers, base_answers, questions, units),
-            params.compare,
-            params.mixes.unseen,
-            params.seed,
+    settings = params.compare
+    base_rows = read_rows(base, Answer)
+    scoring = _scoring(params)
+
+    def scored(rows: list[Answer]) -> Scored:
+        return with_authors(
+            score_answers(rows, base_rows, questions, units), rows, questions, scoring
         )
-    with atomic_path(metrics) as temporary:
-        temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    write_curve_points(points, figures)
-    accuracy_curves(picture, figures)
+
+    trained = [
+        System(
+            name,
+            tuple(
+                scored(read_rows(answers / f"{name}-{seed}.parquet", Answer))
+                for seed in settings.seeds
+            ),
+        )
+        for name in settings.trained
+    ]
+    floor = [
+        System(TEXT, (scored(read_rows(answers / "text.parquet", Answer)),)),
+        System(CONSTANT, (scored(list(_constant(base_rows, questions))),)),
+    ]
+    table = table_of(
+        [System(BASE, (scored(base_rows),)), *floor, *trained],
+        _pairs(settings.trained),
+        params.evaluate,
+        params.seed,
+    )
+    table["unseen_kinds"] = sorted({row.noise_kind for row in base_rows} & set(params.mixes.unseen))
+    if scoring:
+        table["scoring"] = scoring.as_dict()
+    if settings.denoisers:
+        table["denoised"] = _denoised(params, scored, base_rows, answers)
+    of_base, of_ours = (
+        read_rows(answers / f"distorted-{model}.parquet", Answer) for model in ("base", "student")
+    )
+    table["distortions"] = distortion_table(
+        of_base, of_ours, questions, units, params.evaluate, params.seed
+    )
+    table["by_seed"] = {
+        system.name: dict(
+            zip(
+                map(str, settings.seeds),
+                seed_figures(system, params.evaluate.headline_max_snr_db),
+                strict=True,
+            )
+        )
+        for system in trained
+    }
+    table["generalisation"] = _generalisation(params, base_rows, corpus, answers)
+    if settings.folds:
+        table["rotation"] = _rotation(params, scored, base_rows, answers)
+    table["budget"] = {name: _budget(params, name, models) for name in settings.trained}
+    for path, content in ((out, table), (top, top_figures(table))):
+        with atomic_path(path) as temporary:
+            temporary.write_text(
+                json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+            )
+    write_points(curves, list(curve_points(table)))
+
+
+def _budget(params: Params, name: str, models: Path) -> dict[str, float]:
+    trainings = [read_metrics(models / f"{name}-{seed}" / METRICS) for seed in params.compare.seeds]
+    return budget_of(trainings, params.train.prompts_per_step)
+
+
+def _generalisation(
+    params: Params, base_rows: list[Answer], corpus: Corpus, answers: Path
+) -> dict[str, object]:
+    """Accuracy against SNR where training went, and where it did not."""
+    questions, units = corpus.questions, unit_of(corpus.clips.values())
+    # of the first seed, whose student answered the training's clips too
+    ours = [read_rows(answers / f"{OURS}-{params.compare.seeds[0]}.parquet", Answer)]
+    unseen, trained = set(params.mixes.unseen), params.mixes.train_snrs_db
+
+    def of_kinds(rows: list[Answer], wanted: bool) -> list[Answer]:
+        return [
+            row for row in rows if row.snr_db is not None and (row.noise_kind in unseen) == wanted
+        ]
+
+    train_mixes_base, train_mixes_student = (
+        read_rows(answers / f"train_mixes-{model}.parquet", Answer) for model in ("base", "student")
+    )
+    parts = {
+        "trained_clips": (
+            "Clips and voices of the training split, noises as in training",
+            train_mixes_base,
+            [train_mixes_student],
+        ),
+        "new_voices": (
+            "New voices, noises as in training",
+            of_kinds(base_rows, False),
+            [of_kinds(rows, False) for rows in ours],
+        ),
+        "new_noises": (
+            "New voices, noises never in training",
+            of_kinds(base_rows, True),
+            [of_kinds(rows, True) for rows in ours],
+        ),
+    }
+    return {
+        name: level_table(
+            label, of_base, of_ours, questions, units, trained, params.evaluate, params.seed
+        )
+        for name, (label, of_base, of_ours) in parts.items()
+        if of_base
+    }
+
+
+def _rotation(
+    params: Params, scored: Callable[[list[Answer]], Scored], base_rows: list[Answer], answers: Path
+) -> dict[str, object]:
+    """Return what it costs not to have trained with a kind of noise; the first fold is the first
+    seed's student.
+    """
+    settings, first = params.compare, params.compare.seeds[0]
+    names = {FIRST: f"{OURS}-{first}"} | {fold: fold_run(fold, first) for fold in settings.folds}
+    count = len(names)
+    folds = [
+        Fold(
+            held_out_kinds(params.mixes, fold, count),
+            scored(read_rows(answers / f"{name}.parquet", Answer)),
+        )
+        for fold, name in names.items()
+    ]
+    held_out: dict[str, object] = {"held_out": [list(fold.held_out) for fold in folds]}
+    return held_out | rotation_table(scored(base_rows), folds, params.evaluate, params.seed)
+
+
+def _scoring(params: Params) -> Scoring | None:
+    """Of the source that the test's rows are from."""
+    corpus = params.corpus
+    return scoring_of(
+        judged_on(corpus), corpus.test.manifest if corpus.test.source else corpus.manifest
+    )
+
+
+def _pairs(systems: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Every system against the base, then ours against every other one."""
+    return [(name, BASE) for name in systems] + [(OURS, name) for name in systems if name != OURS]
+
+
+def _constant(base_rows: list[Answer], questions: dict[str, Question]) -> Iterator[Answer]:
+    """A system that always names the first choice, as prompts letter it: always consistent, so its
+    GSR is 1, without any audio.
+    """
+    for row in base_rows:
+        choices = questions[row.question_id].choices
+        scores = tuple(0.0 if index == 0 else -math.inf for index in range(len(choices)))
+        yield replace(
+            row,
+            response=f"{LETTERS[0]}. {choices[0]}",
+            choice_log_probs=scores,
+            choice_tokens=(1,) * len(choices),
+        )
+
+
+def _denoised(
+    params: Params, scored: Callable[[list[Answer]], Scored], base_rows: list[Answer], answers: Path
+) -> dict[str, object]:
+    """Denoisers in front of the base and of our first seed's student, beside both without, on the
+    rows that denoisers answer.
+    """
+    first = f"{OURS}-{params.compare.seeds[0]}"
+    rows = {
+        f"{name} + {model}": f"{name}-{model}"
+        for name in params.compare.denoisers
+        for model in ("base", "student")
+    }
+    read = {name: read_rows(answers / f"{file}.parquet", Answer) for name, file in rows.items()}
+    kept = {(row.question_id, row.mix_id) for row in next(iter(read.values()))}
+    read |= {
+        BASE: [row for row in base_rows if (row.question_id, row.mix_id) in kept],
+        OURS: [
+            row
+            for row in read_rows(answers / f"{first}.parquet", Answer)
+            if (row.question_id, row.mix_id) in kept
+        ],
+    }
+    systems = [System(name, (scored(found),)) for name, found in read.items()]
+    pairs = [(name, BASE if name.endswith("base") else OURS) for name in rows] + [(OURS, BASE)]
+    return table_of(systems, pairs, params.evaluate, params.seed)
 
 
 if __name__ == "__main__":
-    run_stage(compare, sections=("seed", "mixes.unseen", "compare"))
+    run_stage(
+        compare,
+        sections=(
+            "seed",
+            "corpus.source",
+            "corpus.manifest",
+            "corpus.test",
+            "evaluate",
+            "compare",
+            "mixes",
+            "train.prompts_per_step",
+        ),
+        reads_folders=False,
+    )

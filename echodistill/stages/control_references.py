@@ -4,7 +4,8 @@ the clean clip.
 
 from pathlib import Path
 
-from echodistill.params.references import Control
+from echodistill.params.compare import changes_of
+from echodistill.params.system_settings import view_of
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.teacher.folder import make_references
@@ -12,11 +13,12 @@ from echodistill.training.device import one_thread
 
 
 def control_references(
-    params: Params, view: Control, out: Path, corpus_folder: Path, base_folder: Path
+    params: Params, name: str, out: Path, corpus_folder: Path, base_folder: Path
 ) -> None:
-    """Make a folder of references for ``view``; none of its gates: such a teacher is wrong on
-    purpose.
+    """Make the references of the teacher of the system ``name``; no gate judges them: such a
+    teacher is wrong on purpose.
     """
+    view = view_of(changes_of(name, params.compare.systems))
     one_thread()
     make_references(
         out, params.references, params.generation, view, params.seed, corpus_folder, base_folder
@@ -24,4 +26,4 @@ def control_references(
 
 
 if __name__ == "__main__":
-    run_stage(control_references, sections=("seed", "generation", "references"))
+    run_stage(control_references, sections=("seed", "generation", "references", "compare.systems"))

@@ -103,6 +103,7 @@ def run_stage(
     sections: Sequence[str],
     on_workers: bool = False,
     reads_folders: bool = True,
+    noted: Sequence[str] = (),
 ) -> None:
     """Run ``stage(params, *arguments)`` with the command line's arguments. Exits with status 1 and
     one line on ``UserError``, and also when what it ran with has changed at its end, since DVC
@@ -110,7 +111,8 @@ def run_stage(
 
     ``on_workers``: the stage also takes ``address`` (``workers.address``). That is no section,
     since DVC must not watch it: where work is computed changes no byte. ``reads_folders``: it reads
-    the folders of recordings that its parameters name.
+    the folders of recordings that its parameters name. ``noted``: further sections that it is
+    given, of which DVC watches what the stage ``code`` notes instead.
     """
     # a stage without its DVC would write to a place that another DVC may work on
     if "DVC_STAGE" in os.environ:
@@ -119,16 +121,17 @@ def run_stage(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     accept_any_text()
     forget_job_manager()
+    given = (*sections, *noted)
     try:
         device_batch()  # before any work
         values = arguments_of(stage, sys.argv[1:])
         with at_work(), reader_may_leave():
             if module := _main_module():
                 check_fresh(module)
-            inputs = StageInputs(partial(load_params, PARAMS_FILE), sections, reads_folders)
+            inputs = StageInputs(partial(load_params, PARAMS_FILE), given, reads_folders)
             params = inputs.params
             stage(
-                only(params, sections),
+                only(params, given),
                 *values,
                 **({"address": params.workers.address} if on_workers else {}),
             )

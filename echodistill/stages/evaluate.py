@@ -1,85 +1,53 @@
-"""Stage ``evaluate`` of an evaluation: the answers of the base, and of a student where there is
-one, to one table of figures.
-"""
+"""Stage ``evaluate``: answers to figures, intervals and curves. Needs no model."""
 
 import json
 from pathlib import Path
 
+import numpy as np
+
 from echodistill.atomic import atomic_path
 from echodistill.datasets.store import Corpus
-from echodistill.evaluated_student import is_absent, method_of
-from echodistill.evaluation.evidence import System, table_of
-from echodistill.evaluation.headline import curve_points, top_figures
-from echodistill.evaluation.official_scoring import scoring_of, with_authors
-from echodistill.evaluation.scores import Scored, score_answers
+from echodistill.evaluation.base_and_student import compare_systems
+from echodistill.evaluation.scores import score_answers
 from echodistill.evaluation.units import unit_of
-from echodistill.mixes.sources import babble_split
-from echodistill.params.corpus import judged_on
+from echodistill.models.layout import read_run
 from echodistill.params.whole import Params
 from echodistill.records import Answer, read_rows
-from echodistill.report.points import write_points
+from echodistill.report.curves import accuracy_curves, write_curve_points
 from echodistill.stages.entry import run_stage
-from echodistill.systems import BASE, STUDENT
 
 
 def evaluate(
     params: Params,
-    out: Path,
-    top: Path,
-    curves: Path,
+    metrics: Path,
+    points: Path,
+    picture: Path,
     corpus_folder: Path,
-    base_facts: Path,
     base: Path,
     student: Path,
-    student_folder: Path,
+    run: Path,
 ) -> None:
-    """Write the table ``out`` (JSON), its top figures ``top`` (JSON) and its curves (CSV)."""
+    """Write ``metrics`` (JSON), ``points`` (CSV for ``dvc plots``) and ``picture`` (PNG, accuracy
+    against SNR).
+    """
     corpus = Corpus(corpus_folder)
     questions, units = corpus.questions, unit_of(corpus.clips.values())
-    source = judged_on(params.corpus)
-    scoring = scoring_of(source, params.corpus.manifest)
-    base_rows = read_rows(base, Answer)
-
-    def scored(rows: list[Answer]) -> Scored:
-        return with_authors(
-            score_answers(rows, base_rows, questions, units), rows, questions, scoring
+    base_answers, student_answers = read_rows(base, Answer), read_rows(student, Answer)
+    method = read_run(run.parent)["method"]
+    with np.errstate(all="raise"):  # a 0/0 must not end up as a figure
+        figures = compare_systems(
+            method,
+            score_answers(base_answers, base_answers, questions, units),
+            score_answers(student_answers, base_answers, questions, units),
+            params.evaluate,
+            params.mixes.unseen,
+            params.seed,
         )
-
-    systems = [System(BASE, (scored(base_rows),))]
-    if not is_absent(student_folder):
-        systems.append(System(STUDENT, (scored(read_rows(student, Answer)),)))
-    pairs = [(STUDENT, BASE)] if len(systems) > 1 else []
-    table = table_of(systems, pairs, params.compare, params.seed)
-    asked = corpus.questions_of("test")
-    table |= {
-        "source": source,
-        "base": json.loads(base_facts.read_text(encoding="utf-8"))["model"],
-        "student": params.evaluation.student,
-        "method": method_of(student_folder) if pairs else None,
-        "questions": len(asked),
-        "chance": sum(1.0 / len(row.choices) for row in asked if row.choices) / len(asked),
-        "crowd_of": babble_split(corpus.clips.values()),
-    }
-    if scoring:
-        table["scoring"] = scoring.as_dict()
-    for path, content in ((out, table), (top, top_figures(table))):
-        with atomic_path(path) as temporary:
-            temporary.write_text(
-                json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-            )
-    write_points(curves, list(curve_points(table)))
+    with atomic_path(metrics) as temporary:
+        temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_curve_points(points, figures)
+    accuracy_curves(picture, figures)
 
 
 if __name__ == "__main__":
-    run_stage(
-        evaluate,
-        sections=(
-            "seed",
-            "corpus.source",
-            "corpus.manifest",
-            "corpus.test",
-            "compare",
-            "evaluation",
-        ),
-        reads_folders=False,
-    )
+    run_stage(evaluate, sections=("seed", "mixes.unseen", "evaluate"))

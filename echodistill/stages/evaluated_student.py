@@ -17,11 +17,11 @@ def evaluated_student(params: Params, out: Path) -> None:
     """Write the folder ``out``. Raises ``UserError`` where the named folder holds no trained
     student.
     """
-    if params.evaluation.student is None:
+    if params.evaluate.student is None:
         write_none(out)
-        print("evaluation.student names none: the base is evaluated by itself")
+        print("evaluate.student names none: the base is evaluated by itself")
         return
-    student = Path(params.evaluation.student)
+    student = Path(params.evaluate.student)
     check_student(student)
     if is_copy(out, student):
         print(f"student: {student}, here already")
@@ -31,4 +31,4 @@ def evaluated_student(params: Params, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(evaluated_student, sections=("evaluation",))
+    run_stage(evaluated_student, sections=("evaluate.student",))

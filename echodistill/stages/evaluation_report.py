@@ -35,7 +35,7 @@ def evaluation_report(
     said = {(BASE, ""): read_rows(base, Answer), (STUDENT, ""): read_rows(student, Answer)}
     figures = json.loads(table.read_text(encoding="utf-8"))
     failures = failures_in(said, corpus.questions)
-    limit = params.compare.headline_max_snr_db
+    limit = params.evaluate.headline_max_snr_db
     page = ReportPage(
         table=figures,
         domains=by_domain(
@@ -43,7 +43,7 @@ def evaluation_report(
             corpus.questions,
             unit_of(corpus.clips.values()),
             limit,
-            params.compare,
+            params.evaluate,
             params.seed,
         ),
         failures=failures,
@@ -58,7 +58,7 @@ def evaluation_report(
 
 def _facts(params: Params, table: Mapping[str, Any]) -> list[tuple[str, str]]:
     student = f"{table['student']} ({table['method']})" if table["student"] else "none"
-    compare, snrs = params.compare, ", ".join(f"{snr:g}" for snr in params.mixes.snrs_db)
+    evaluate, snrs = params.evaluate, ", ".join(f"{snr:g}" for snr in params.mixes.snrs_db)
     return [
         (
             "Test",
@@ -74,14 +74,14 @@ def _facts(params: Params, table: Mapping[str, Any]) -> list[tuple[str, str]]:
             "SNR",
             (
                 f"by full-clip mean powers; {snrs} dB; the headline is"
-                f" {compare.headline_max_snr_db:g} dB and less"
+                f" {evaluate.headline_max_snr_db:g} dB and less"
             ),
         ),
         (
             "Intervals",
             (
                 f"{100 * table['confidence']:g} % over {units_text(table)}; bootstrap of"
-                f" {compare.bootstrap_draws:,} draws"
+                f" {evaluate.bootstrap_draws:,} draws"
             ),
         ),
         (
@@ -93,4 +93,4 @@ def _facts(params: Params, table: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    run_stage(evaluation_report, sections=("seed", "mixes", "compare"), reads_folders=False)
+    run_stage(evaluation_report, sections=("seed", "mixes", "evaluate"), reads_folders=False)

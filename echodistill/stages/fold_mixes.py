@@ -21,7 +21,7 @@ def fold_mixes(params: Params, fold: int, out: Path, corpus_folder: Path) -> Non
     """Write ``mixes.parquet`` and ``noise.json`` in ``out``: training mixes alone, since the test
     is the same for every fold.
     """
-    kinds = held_out_kinds(params.mixes, fold, FIRST + len(params.comparison.folds))
+    kinds = held_out_kinds(params.mixes, fold, FIRST + len(params.compare.folds))
     settings = with_held_out(params.mixes, kinds)
     corpus = Corpus(corpus_folder)
     noise = noise_settings(params.seed, settings)
@@ -37,4 +37,4 @@ def fold_mixes(params: Params, fold: int, out: Path, corpus_folder: Path) -> Non
 
 
 if __name__ == "__main__":
-    run_stage(fold_mixes, sections=("seed", "mixes", "comparison.folds"))
+    run_stage(fold_mixes, sections=("seed", "mixes", "compare.folds"))

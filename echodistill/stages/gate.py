@@ -10,10 +10,10 @@ from echodistill.errors import UserError
 from echodistill.gates.answers import answers_checks
 from echodistill.gates.base import base_checks, base_notes
 from echodistill.gates.champion import champion_answers_checks, champion_checks
-from echodistill.gates.comparison import comparison_checks
 from echodistill.gates.corpus import corpus_checks, corpus_notes
 from echodistill.gates.evaluation import evaluated_checks, evaluation_checks
 from echodistill.gates.expect import Expect
+from echodistill.gates.metrics import metrics_checks
 from echodistill.gates.mixes import mixes_checks, mixes_notes
 from echodistill.gates.promotion import promotion_checks
 from echodistill.gates.references import references_checks
@@ -75,8 +75,8 @@ def _checks(params: Params, artifact: str, paths: Sequence[Path]) -> list[Expect
             return champion_answers_checks(folder, mixes, params)
         case "answers", [rows, mixes]:
             return answers_checks(rows, mixes, params, split)
-        case "comparison", [metrics, *_]:
-            return comparison_checks(metrics, params)
+        case "metrics", [metrics, *_]:
+            return metrics_checks(metrics, params)
         case "evaluated", [rows, mixes, student]:
             return evaluated_checks(rows, mixes, student, params)
         case "evaluation", [table, *_]:

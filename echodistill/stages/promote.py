@@ -50,7 +50,7 @@ def promote(
         opponents["champion"] = of_champion
     differences: dict[Opponent, Differences] = {
         name: paired_differences(
-            student, answers, corpus.questions, units, params.compare, params.seed
+            student, answers, corpus.questions, units, params.evaluate, params.seed
         )
         for name, answers in opponents.items()
     }
@@ -69,8 +69,8 @@ def promote(
         "decided_on": {
             "clips": size.clips,
             "groups": size.groups,
-            "headline_max_snr_db": params.compare.headline_max_snr_db,
-            "confidence": params.compare.confidence,
+            "headline_max_snr_db": params.evaluate.headline_max_snr_db,
+            "confidence": params.evaluate.confidence,
         },
         "obstacles": forbidden,
         "criteria": [one.as_dict() for one in judged],
@@ -101,4 +101,4 @@ def _faults(answers: Sequence[Answer], questions: Mapping[str, Question]) -> Fau
 
 
 if __name__ == "__main__":
-    run_stage(promote, sections=("seed", "compare", "promote"))
+    run_stage(promote, sections=("seed", "evaluate", "promote"))

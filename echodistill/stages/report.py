@@ -15,7 +15,7 @@ from echodistill.mixes.noise_settings import open_noise
 from echodistill.params.whole import Params
 from echodistill.records import Answer, Quarantined, read_rows
 from echodistill.report.audio_examples import draw_examples
-from echodistill.report.comparison_table import over
+from echodistill.report.compare_table import over
 from echodistill.report.page import AudioExample, Page, render
 from echodistill.report.unreadable import failures_in, write_failures
 from echodistill.stages.entry import run_stage
@@ -43,7 +43,7 @@ def report(
     ``answers`` and ``models`` have an entry for each system and seed, named as dvc.yaml names them.
     """
     corpus = Corpus(corpus_folder)
-    settings, limit = params.comparison, params.compare.headline_max_snr_db
+    settings, limit = params.compare, params.evaluate.headline_max_snr_db
     noise = open_noise(mixes_folder, corpus)
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     said = {BASE: read_rows(base, Answer)}
@@ -72,7 +72,7 @@ def report(
             corpus.questions,
             unit_of(corpus.clips.values()),
             limit,
-            params.compare,
+            params.evaluate,
             params.seed,
         ),
         training={name: read_metrics(folder / "metrics.jsonl") for name, folder in runs.items()},
@@ -88,7 +88,7 @@ def report(
 
 def _answered(params: Params) -> dict[str, tuple[str, str]]:
     """Every file of answers by its name, as system and seed."""
-    settings = params.comparison
+    settings = params.compare
     first = str(settings.seeds[0])
     found: dict[str, tuple[str, str]] = {
         f"{name}-{seed}": (name, str(seed)) for name in settings.trained for seed in settings.seeds
@@ -107,9 +107,10 @@ def _facts(
 ) -> list[tuple[str, str]]:
     kinds = sorted({row.noise_kind for row in rows} - {CLEAN})
     unseen = [kind for kind in kinds if kind in params.mixes.unseen]
-    train, compare, test = params.train, params.compare, corpus.clips_of("test")
+    train, evaluate, test = params.train, params.evaluate, corpus.clips_of("test")
     snrs = ", ".join(f"{snr:g}" for snr in params.mixes.snrs_db)
-    seeds = ", ".join(map(str, params.comparison.seeds))
+    seeds = ", ".join(map(str, params.compare.seeds))
+    labels = {name: params.compare.label_of(name) for name in params.compare.trained}
     apart = (
         "none of their groups was trained on"
         if not params.corpus.test.source
@@ -117,12 +118,13 @@ def _facts(
     )
     return [
         ("Test", f"{len(test)} clips, {len(corpus.questions_of('test'))} questions; {apart}"),
+        ("Systems", "; ".join(f"{name}: {label}" for name, label in labels.items())),
         ("Noise", f"{', '.join(kinds)}; not in training: {', '.join(unseen) or 'none'}"),
         (
             "SNR",
             (
                 f"by full-clip mean powers; {snrs} dB; the headline is"
-                f" {compare.headline_max_snr_db:g} dB and less"
+                f" {evaluate.headline_max_snr_db:g} dB and less"
             ),
         ),
         (
@@ -136,7 +138,7 @@ def _facts(
         (
             "Intervals",
             (
-                f"{over(table)}; bootstrap of {compare.bootstrap_draws:,} draws, widened by"
+                f"{over(table)}; bootstrap of {evaluate.bootstrap_draws:,} draws, widened by"
                 " Student's t"
             ),
         ),
@@ -164,6 +166,6 @@ def _facts(
 if __name__ == "__main__":
     run_stage(
         report,
-        sections=("seed", "corpus.test", "mixes", "train", "compare", "comparison"),
+        sections=("seed", "corpus.test", "mixes", "train", "evaluate", "compare"),
         reads_folders=False,
     )

@@ -19,7 +19,7 @@ def train(
     inputs = StudentInputs(corpus_folder, mixes_folder, base_folder, references_folder)
     make_student(
         out,
-        params.train,
+        params.train.chosen,
         params.generation,
         params.seed,
         params.references.view,
@@ -29,4 +29,4 @@ def train(
 
 
 if __name__ == "__main__":
-    run_stage(train, sections=("seed", "generation", "references.view", "train"))
+    run_stage(train, sections=("seed", "generation", "references.view", "train.chosen"))

@@ -2,18 +2,17 @@
 
 from pathlib import Path
 
+from echodistill.code_hash import check_note
 from echodistill.errors import UserError
-from echodistill.params.comparison import System
-from echodistill.params.references import Control
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
-from echodistill.systems import SYSTEMS, settings_for
+from echodistill.systems import note_of_system, training_of
 from echodistill.training.student import StudentInputs, make_student
 
 
 def train_system(
     params: Params,
-    name: System | Control,
+    name: str,
     seed: int,
     out: Path,
     corpus_folder: Path,
@@ -28,14 +27,15 @@ def train_system(
         raise UserError(
             "references.view: a comparison needs `clean`, its controls have references of their own"
         )
-    system = SYSTEMS[name]
+    training = training_of(name, params)
+    check_note(note_of_system(name), training.note())
     inputs = StudentInputs(corpus_folder, mixes_folder, base_folder, references_folder)
     make_student(
         out,
-        settings_for(system, params.train),
+        training.train.chosen,
         params.generation,
         seed,
-        system.view,
+        training.view,
         params.seed,
         inputs,
         True,
@@ -43,4 +43,8 @@ def train_system(
 
 
 if __name__ == "__main__":
-    run_stage(train_system, sections=("seed", "generation", "references.view", "train"))
+    run_stage(
+        train_system,
+        sections=("seed", "generation", "references.view"),
+        noted=("train", "compare.systems"),
+    )

@@ -14,7 +14,7 @@ from echodistill.datasets.store import Corpus
 from echodistill.environment import device_batch
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
-from echodistill.models.audio_llm import AudioLLM, Prompt, decode, end_ids
+from echodistill.models.audio_llm import AudioLLM, decode, end_ids
 from echodistill.models.checkpoint import open_base
 from echodistill.models.identity import model_identity
 from echodistill.models.layout import FACTS
@@ -39,7 +39,7 @@ from echodistill.teacher.references import (
     save_targets,
 )
 from echodistill.teacher.shared_cache import SharedCache
-from echodistill.teacher.views import View
+from echodistill.teacher.views import VIEWS, View
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ def make_references(
     base_folder: Path,
 ) -> None:
     """Make ``references.parquet`` and ``distributions.safetensors`` in ``out``. ``seed`` is that of
-    what a control hears.
+    what a control's view draws.
     """
     place = checked_place()  # before any work
     corpus = Corpus(corpus_folder)
-    view = View(corpus, view_name, seed)
+    view = VIEWS[view_name](corpus, seed)
     questions = corpus.questions_of("train")
     if not questions:
         raise UserError(
@@ -118,27 +118,21 @@ def _shared_cache(place: Place, requests: Sequence[ReferenceRequest]) -> SharedC
 
 
 def _decoding(settings: ReferencesParams, limit: int) -> dict[str, int]:
-    """Return the settings that an answer depends on; what the teacher is given to hear is in the
-    target.
-    """
+    """Return the settings that an answer depends on; the teacher's view is in the key by itself."""
     return settings.model_dump(exclude={"view"}) | {"max_new_tokens": limit}
 
 
 def _request(question: Question, view: View, teacher: Teacher) -> ReferenceRequest:
     """Return what is asked about a question, under the key of all that its answer depends on."""
+    prompt = view.prompt(question)
     text = teacher.llm.family.render(
-        teacher.llm.processor, question_text(question.question, question.choices), 1
+        teacher.llm.processor,
+        question_text(prompt.question, prompt.choices),
+        0 if prompt.waveform is None else 1,
     )
-    key = reference_key(
-        view.cache_identity(question.clip_id),
-        text,
-        teacher.revision,
-        teacher.identity,
-        teacher.decoding,
-    )
-    return ReferenceRequest(
-        key, Prompt(view.waveform(question.clip_id), question.question, question.choices)
-    )
+    identity = view.cache_identity(question)
+    key = reference_key(identity, text, teacher.revision, teacher.identity, teacher.decoding)
+    return ReferenceRequest(key, prompt)
 
 
 def _row(question: Question, key: str, target: TeacherTargets, llm: AudioLLM) -> Reference:

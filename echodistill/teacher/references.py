@@ -16,6 +16,7 @@ from echodistill.atomic import atomic_path
 from echodistill.batches import batches
 from echodistill.checksums import verify_checksums
 from echodistill.errors import UserError
+from echodistill.methods.divergences import with_tail
 from echodistill.models.audio_llm import (
     AudioLLM,
     Prompt,
@@ -25,7 +26,6 @@ from echodistill.models.audio_llm import (
     pad_rows,
     score,
 )
-from echodistill.objectives.divergences import with_tail
 from echodistill.records import Reference, read_rows
 from echodistill.teacher.cache import ReferenceCache, TeacherTargets
 

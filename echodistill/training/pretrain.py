@@ -28,8 +28,8 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from echodistill.audio.levels import SAMPLE_RATE, Waveform, fit_length, power
 from echodistill.audio.noises import coloured
 from echodistill.datasets.store import Corpus
+from echodistill.methods.supervised import cross_entropy
 from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode, pad_rows, score
-from echodistill.objectives.supervised import cross_entropy
 from echodistill.params.base import NanoParams
 from echodistill.records import Question
 from echodistill.seeds import rng

@@ -17,16 +17,23 @@ SHOWN = 16
 
 
 def fingerprint(
-    stage: str, settings: Mapping[str, object], inputs: Mapping[str, Path | None]
+    stage: str,
+    settings: Mapping[str, object],
+    inputs: Mapping[str, Path | None],
+    *modules: str,
 ) -> str:
-    """A hash of settings, of the content of input folders (``None`` for one not used) and of the
-    stage's code: only the same continues the same run.
+    """Return a hash of settings, of the content of input folders (``None`` for one not used) and of
+    the code of the stage and of ``modules``: only the same continues the same run.
     """
     parts = {
         name: content_hash(folder, "**/*") for name, folder in inputs.items() if folder is not None
     }
     text = json.dumps(
-        {"settings": settings, "inputs": parts, "code": code_hash(f"echodistill.stages.{stage}")},
+        {
+            "settings": settings,
+            "inputs": parts,
+            "code": code_hash(f"echodistill.stages.{stage}", *modules),
+        },
         sort_keys=True,
     )
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,6 +1,7 @@
 """What a training logs beside the loss: tokens, clips, speed, and figures of all processes."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import echodistill.models.torchaudio_guard  # noqa: F401
@@ -8,16 +9,26 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 import torch
 from transformers import Trainer
 
+from echodistill.methods.base import Batch, given
 from echodistill.training.distributed import all_gather_object, processes
 
 COUNTED = ("clips", "sampled_tokens", "target_tokens")
 TIMING_METRICS = ("tokens_per_s", "clips_per_s", "step_time")
 
 
+def truncated_share(ids: torch.Tensor, mask: torch.Tensor, end_ids: Sequence[int]) -> torch.Tensor:
+    """Return the share of the responses ``ids`` (B, T) that were cut at the length limit: whose
+    last token is none of ``end_ids``.
+    """
+    last = ids.gather(1, (mask.sum(dim=1, keepdim=True) - 1).clamp(min=0))
+    return (~torch.isin(last, torch.tensor(end_ids, device=ids.device))).float().mean()
+
+
 class CountedSteps(Trainer):
-    """Mix into TRL's trainer, whose ``_metrics`` it adds to."""
+    """Mix into TRL's trainer, whose ``_metrics`` and ``_logs`` it adds to."""
 
     _metrics: Any
+    _logs: Any
 
     def _reset_counts(self) -> None:
         """Set to 0 what is counted since the last log: clips, tokens that the student sampled, and
@@ -29,6 +40,26 @@ class CountedSteps(Trainer):
         self._metrics["train"][name].append(
             value.item() if isinstance(value, torch.Tensor) else value
         )
+
+    def _count(self, clips: int, batch: Batch) -> None:
+        """Count a batch of ``clips`` prompts."""
+        self._counts["clips"] += clips
+        if batch.completion_mask is not None:
+            self._counts["sampled_tokens"] += int(batch.completion_mask.sum())
+        if batch.targets is not None:
+            # a method may set targets of each prompt or of each sample
+            mask = batch.targets.mask[:: max(1, len(batch.targets.mask) // clips)]
+            self._counts["target_tokens"] += int(mask.sum())
+
+    def _log_advantages(self, advantages: torch.Tensor | None) -> None:
+        """Put the advantages (B,) of all processes where TRL has logged its own, which divide by
+        the sample's deviation.
+        """
+        gathered = self.accelerator.gather(given(advantages)).tolist()
+        logged = self._logs["advantages"]
+        for _ in gathered:
+            logged.pop()
+        logged.extend(gathered)
 
     def _gather_metrics(self) -> None:
         """Metrics of all processes together: values side by side (what TRL has gathered already is

@@ -14,6 +14,7 @@ from echodistill.atomic import atomic_path
 from echodistill.audio.mixing import Mix
 from echodistill.checksums import write_checksums
 from echodistill.datasets.store import Corpus
+from echodistill.methods.registry import module_of
 from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import base_revision, open_base
@@ -27,7 +28,7 @@ from echodistill.records import read_rows
 from echodistill.revision import revision_tags
 from echodistill.storage.client import checked_place
 from echodistill.teacher.references import open_references
-from echodistill.teacher.views import View
+from echodistill.teacher.views import VIEWS
 from echodistill.tracking.client import MetricStream
 from echodistill.training.checkpoints import remove_checkpoints
 from echodistill.training.device import one_thread
@@ -75,22 +76,20 @@ def make_student(
     llm = open_base(inputs.base, dtype=training_dtype(settings.weights, chosen_device("auto")))
     corpus = Corpus(inputs.corpus)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
-    chosen = settings.model_dump(exclude={"methods"}) | {
-        "settings": getattr(settings.methods, settings.method).model_dump()
-    }
-    chosen["max_new_tokens"] = limit
+    chosen = settings.effective() | {"max_new_tokens": limit}
     folders = {name: getattr(inputs, name) for name in ("corpus", "mixes", "base", "references")}
     run_fingerprint = fingerprint(
         "train",
         {"train": chosen, "seed": seed, "view": view, "view_seed": view_seed, "one_core": one_core},
         folders,
+        module_of(settings.method),
     )
     folder = run_folder("train", run_fingerprint)
     mixes = [mix for mix in read_rows(inputs.mixes / "mixes.parquet", Mix) if mix.split == "train"]
     noise = open_noise(inputs.mixes, corpus)
     targets = open_references(inputs.references)
     source = TrainingRows(
-        View(corpus, view, view_seed), mixes, noise, targets, llm.tokenizer.pad_token_id
+        corpus, VIEWS[view](corpus, view_seed), mixes, noise, targets, llm.tokenizer.pad_token_id
     )
     with ExitStack() as open_until_end:
         if is_main():

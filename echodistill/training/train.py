@@ -1,4 +1,4 @@
-"""Train a student by one of the four methods, resumable, and write it down."""
+"""Train a student by a method, resumable, and write it down."""
 
 import json
 import math
@@ -15,6 +15,8 @@ from transformers import TrainerCallback
 from trl import GRPOConfig
 
 from echodistill.errors import UserError
+from echodistill.methods.base import Method
+from echodistill.methods.registry import open_method
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.params.train import TrainParams
 from echodistill.training.bar import ProgressBar, quiet
@@ -58,14 +60,18 @@ def train_student(
     folder: Path,
     sink: MetricSink,
     callbacks: Sequence[TrainerCallback] = (),
+    method: Method | None = None,
 ) -> Trained:
     """Train ``llm`` in place, from the last complete checkpoint in ``folder`` on; rollouts have up
     to ``max_new_tokens``.
 
-    Every logged step goes to ``folder/metrics.jsonl`` first and to ``sink`` after. ``callbacks``
-    hear of a checkpoint when it is complete. Where several processes train together all of them
-    call this, and the main one alone writes.
+    ``method`` is the one that ``settings`` choose, unless another is given. Every logged step goes
+    to ``folder/metrics.jsonl`` first and to ``sink`` after. ``callbacks`` are told of a checkpoint
+    when it is complete. Where several processes train together all of them call this, and the main
+    one alone writes. Raises ``UserError`` where the rows lack what the method needs.
     """
+    method = method or open_method(settings)
+    source.check_fields(method.needs)
     log = folder / METRICS
     if is_main():
         remove_unusable(folder)
@@ -82,15 +88,14 @@ def train_student(
         llm,
         source,
         order,
-        settings.method,
-        settings.objective,
-        _arguments(llm, settings, max_new_tokens, seed, folder),
-        kl_weight=settings.methods.grpo.kl_weight,
+        method,
+        _arguments(llm, method, settings, max_new_tokens, seed, folder),
         callbacks=[
             CompleteCheckpoints(),
+            *method.callbacks(),
             *callbacks,
             metrics,
-            *([ProgressBar(f"train {settings.method}")] if is_main() else []),
+            *([ProgressBar("train")] if is_main() else []),
         ],
         peft_config=_adapter(settings) if settings.weights == "lora" else None,
     )
@@ -112,14 +117,19 @@ def train_student(
     )
     barrier()
     if is_main():
-        _warn_if_inert(read_metrics(log), settings)
+        for remark in method.remarks(read_metrics(log)):
+            print(remark)
     return Trained(trainer.accelerator.unwrap_model(trainer.model).eval(), trainable, weights)
 
 
 def _arguments(
-    llm: AudioLLM, settings: TrainParams, max_new_tokens: int, seed: int, folder: Path
+    llm: AudioLLM,
+    method: Method,
+    settings: TrainParams,
+    max_new_tokens: int,
+    seed: int,
+    folder: Path,
 ) -> GRPOConfig:
-    method = getattr(settings.methods, settings.method)
     if settings.prompts_per_step % processes():
         count = settings.prompts_per_step
         cure = (
@@ -142,14 +152,14 @@ def _arguments(
         shuffle_dataset=False,
         num_generations=settings.rollouts,
         max_steps=settings.steps,
-        learning_rate=method.learning_rate,
+        learning_rate=method.settings.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=max(1, math.ceil(settings.warmup_share * settings.steps)),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         temperature=settings.temperature,
         max_completion_length=max_new_tokens,
-        epsilon=settings.objective.clip,
+        epsilon=method.trl_loss.clip,
         loss_type="grpo",
         generation_kwargs={"suppress_tokens": llm.never_sample},
         gradient_checkpointing=False,
@@ -161,7 +171,7 @@ def _arguments(
         seed=seed,
         disable_tqdm=True,
         dataloader_pin_memory=False,
-        # an objective calls the model more than once before it goes backward
+        # a method calls the model more than once before it goes backward
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,  # no buffer is trained
         **precision(),
@@ -193,19 +203,6 @@ def trainable_by_module(model: Any) -> dict[str, int]:
             ]
             counts[parts[0]] += parameter.numel()
     return dict(counts)
-
-
-def _warn_if_inert(rows: list[dict[str, float]], settings: TrainParams) -> None:
-    """An instance-level bonus is undone by std-normalising wherever a group has two reward levels:
-    say so.
-    """
-    shares = [row["groups_without_effect"] for row in rows if "groups_without_effect" in row]
-    if shares and settings.objective.shaping != "off" and sum(shares) / len(shares) > 0.9:
-        print(
-            "warning: the consistency bonus changed nothing in"
-            f" {100 * sum(shares) / len(shares):.0f} % of the groups (train.objective.shaping:"
-            f" {settings.objective.shaping}); `candidate` makes it act"
-        )
 
 
 def write_metrics(log: Path, target: Path) -> None:

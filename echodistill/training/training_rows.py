@@ -2,15 +2,16 @@
 for the teacher.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-import numpy as np
 import torch
 
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
+from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.methods.targets import Targets
 from echodistill.models.audio_llm import Prompt, pad_rows
 from echodistill.models.prompts import question_text
 from echodistill.records import Question
@@ -19,30 +20,7 @@ from echodistill.teacher.cache import TeacherTargets
 from echodistill.teacher.views import View
 
 
-@dataclass(frozen=True)
-class TeacherBatch:
-    """References of B prompts, aligned by response offset and right-padded to T tokens."""
-
-    token_ids: torch.Tensor
-    """(B, T) int64."""
-    mask: torch.Tensor
-    """(B, T) int64, 1 on response tokens."""
-    log_probs: torch.Tensor
-    """(B, T, buckets) float32; zero behind a row's end, where the mask is 0."""
-    top_ids: torch.Tensor | None
-    """(B, T, buckets - 1) int64, ``None`` when the whole vocabulary was kept."""
-
-    def named(self) -> dict[str, torch.Tensor]:
-        """Return the tensors under their names in the trainer's batch dictionaries."""
-        tensors = {
-            "target_ids": self.token_ids,
-            "target_mask": self.mask,
-            "target_log": self.log_probs,
-        }
-        return tensors if self.top_ids is None else tensors | {"target_top": self.top_ids}
-
-
-def stack_targets(targets: Sequence[TeacherTargets], pad_id: int) -> TeacherBatch:
+def stack_targets(targets: Sequence[TeacherTargets], pad_id: int) -> Targets:
     """Pad references to one length."""
     token_ids, mask = pad_rows(
         [target.token_ids.tolist() for target in targets], pad_id, left=False
@@ -55,7 +33,7 @@ def stack_targets(targets: Sequence[TeacherTargets], pad_id: int) -> TeacherBatc
         )
 
     tops = [target.top_ids for target in targets if target.top_ids is not None]
-    return TeacherBatch(
+    return Targets(
         token_ids,
         mask,
         padded([target.log_probs for target in targets]),
@@ -82,6 +60,7 @@ class TrainingRows:
 
     def __init__(
         self,
+        corpus: Corpus,
         view: View,
         mixes: Sequence[Mix],
         noise: NoiseLibrary,
@@ -90,13 +69,26 @@ class TrainingRows:
     ) -> None:
         """``targets`` by question id; empty for methods without a teacher's reference."""
         self._view, self._noise, self._targets, self._pad_id = view, noise, targets, pad_id
-        self._corpus = corpus = view.corpus
+        self._corpus = corpus
         questions: dict[str, list[Question]] = {}
         for question in corpus.questions_of("train"):
             questions.setdefault(question.clip_id, []).append(question)
         self._rows = [
             (mix, question) for mix in mixes for question in questions.get(mix.clip_id, [])
         ]
+
+    def check_fields(self, names: Iterable[str]) -> None:
+        """Raise ``UserError`` where a question lacks one of the fields of ``Question`` that a
+        method needs.
+        """
+        for name in sorted(names):
+            lacking = [q.question_id for _, q in self._rows if getattr(q, name) in (None, "", ())]
+            if lacking:
+                raise UserError(
+                    f"the method needs `{name}` of every training question, and"
+                    f" {len(lacking)} have none, question {lacking[0]} for one: fill it in, or"
+                    " choose another train.method"
+                )
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -115,27 +107,25 @@ class TrainingRows:
             "answer_index": [question.answer_index for question in questions],
         }
 
-    def answers(self, rows: Sequence[int]) -> list[str]:
-        return [self._rows[row][1].answer for row in rows]
+    def gold(self, tokenizer: Any, rows: Sequence[int]) -> Targets:
+        """Return the gold answers of rows as tokens, the end token included."""
+        answers = [self._rows[row][1].answer for row in rows]
+        ids = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in answers]
+        return Targets(*pad_rows(ids, tokenizer.pad_token_id, left=False))
 
     def prompts(self, rows: Sequence[int]) -> tuple[list[Prompt], list[Prompt]]:
-        """The noisy view (for the student) and the clean view (for the teacher, or its view of a
-        control) of each row.
+        """Return the noisy prompt of each row, for the student, and the prompt with the teacher's
+        view.
         """
-        noisy, clean = [], []
+        noisy, teacher_view = [], []
         for row in rows:
             mix, question = self._rows[row]
             rendered = self._noise.render(mix, self._corpus.waveform(mix.clip_id))
             noisy.append(Prompt(rendered.noisy, question.question, question.choices))
-            teacher_audio = rendered.clean
-            if self._view.name != "clean":
-                teacher_audio = (rendered.gain * self._view.waveform(mix.clip_id)).astype(
-                    np.float32
-                )
-            clean.append(Prompt(teacher_audio, question.question, question.choices))
-        return noisy, clean
+            teacher_view.append(self._view.prompt(question, rendered.gain))
+        return noisy, teacher_view
 
-    def references(self, rows: Sequence[int]) -> TeacherBatch:
+    def references(self, rows: Sequence[int]) -> Targets:
         return stack_targets(
             [self._targets[self._rows[row][1].question_id] for row in rows], self._pad_id
         )

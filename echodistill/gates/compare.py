@@ -13,7 +13,7 @@ from echodistill.checksums import verify_checksums
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, number, read_json
 from echodistill.gates.truncation import truncation_check
 from echodistill.inference.sample import denoised_mixes
-from echodistill.params.comparison import ComparisonParams
+from echodistill.params.compare import CompareParams
 from echodistill.records import Answer, GridRow, read_rows
 from echodistill.systems import BASE, fold_run
 from echodistill.training.metrics_file import METRICS, read_metrics
@@ -33,7 +33,7 @@ FORCED_RATES = ("acc_forced", "acc_forced_norm", "clean_acc_forced", "clean_acc_
 ROUNDING = 1e-9  # sums in another order differ in the last digit
 
 
-def students_checks(models: Path, settings: ComparisonParams) -> list[Expect]:
+def students_checks(models: Path, settings: CompareParams) -> list[Expect]:
     """Expectations about the trained students, by their ``run.json`` and ``metrics.jsonl``."""
     names = [
         *(f"{system}-{seed}" for system in settings.trained for seed in settings.seeds),
@@ -80,7 +80,7 @@ def students_checks(models: Path, settings: ComparisonParams) -> list[Expect]:
 def compared_answers_checks(
     answers: Path,
     mixes_folder: Path,
-    settings: ComparisonParams,
+    settings: CompareParams,
     max_snr_db: float,
     max_truncated_share: float,
     seed: int,
@@ -137,7 +137,7 @@ def compared_answers_checks(
     ]
 
 
-def _folds(settings: ComparisonParams) -> list[str]:
+def _folds(settings: CompareParams) -> list[str]:
     """Return the names of the trainings in further folds of the rotation."""
     return [fold_run(fold, settings.seeds[0]) for fold in settings.folds]
 
@@ -146,7 +146,7 @@ def _agrees(row: Answer, mix: Mix | None) -> bool:
     return mix is None or (row.noise_kind, row.snr_db) == (mix.noise_kind, mix.snr_db)
 
 
-def table_checks(path: Path, settings: ComparisonParams) -> list[Expect]:
+def table_checks(path: Path, settings: CompareParams) -> list[Expect]:
     """Expectations about ``reports/compare.json``."""
     table = read_json(path, "systems", "differences", "cells", "budget")
     systems = table["systems"]

@@ -63,3 +63,13 @@ def sequence_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     What stands at masked positions does not matter, be it infinite.
     """
     return values.masked_fill(mask == 0, 0.0).sum(dim=1) / mask.sum(dim=1).clamp_min(1)
+
+
+def distill_loss(
+    kind: str, teacher_log: torch.Tensor, student_log: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """Return ``L_distill`` of each row, (B,): the mean divergence over its response tokens.
+
+    ``teacher_log`` and ``student_log`` are (B, T, buckets) log-probabilities, ``mask`` is (B, T).
+    """
+    return sequence_mean(divergence(kind, teacher_log, student_log), mask)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from echodistill.errors import UserError
-from echodistill.gates.compared import compared_answers_checks, students_checks, table_checks
+from echodistill.gates.compare import compared_answers_checks, students_checks, table_checks
 from echodistill.gates.expect import Expect
 from echodistill.params.whole import Params
 from echodistill.quality import open_gate
@@ -13,7 +13,7 @@ from echodistill.stages.entry import run_stage
 Part = Literal["students", "answers", "table"]
 
 
-def gate_compared(params: Params, part: Part, verdict: Path, *paths: Path) -> None:
+def gate_compare(params: Params, part: Part, verdict: Path, *paths: Path) -> None:
     """Judge the students, the answers or the table; raises ``UserError`` where they do not pass.
     See ``quality.open_gate``.
     """
@@ -24,17 +24,17 @@ def gate_compared(params: Params, part: Part, verdict: Path, *paths: Path) -> No
 def _checks(params: Params, part: Part, path: Path, *against: Path) -> list[Expect]:
     match part, against:
         case "students", []:
-            return students_checks(path, params.comparison)
+            return students_checks(path, params.compare)
         case "answers", [mixes]:
-            limits = params.compare.headline_max_snr_db, params.gates.max_truncated_share
-            return compared_answers_checks(path, mixes, params.comparison, *limits, params.seed)
+            limits = params.evaluate.headline_max_snr_db, params.gates.max_truncated_share
+            return compared_answers_checks(path, mixes, params.compare, *limits, params.seed)
         case "table", []:
-            return table_checks(path, params.comparison)
+            return table_checks(path, params.compare)
     raise UserError(f"no gate {part!r} with {1 + len(against)} paths")
 
 
 if __name__ == "__main__":
     run_stage(
-        gate_compared,
-        sections=("seed", "comparison", "compare.headline_max_snr_db", "gates.max_truncated_share"),
+        gate_compare,
+        sections=("seed", "compare", "evaluate.headline_max_snr_db", "gates.max_truncated_share"),
     )

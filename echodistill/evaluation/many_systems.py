@@ -25,7 +25,7 @@ from echodistill.evaluation.intervals import (
 )
 from echodistill.evaluation.scores import Scored
 from echodistill.evaluation.significance import discordance, holm
-from echodistill.params.compare import CompareParams
+from echodistill.params.evaluate import EvaluateParams
 from echodistill.seeds import rng
 
 
@@ -48,7 +48,7 @@ class System:
 
 
 def table_of(
-    systems: Sequence[System], pairs: Sequence[tuple[str, str]], settings: CompareParams, seed: int
+    systems: Sequence[System], pairs: Sequence[tuple[str, str]], settings: EvaluateParams, seed: int
 ) -> dict[str, Any]:
     """Return ``{"systems": {name: {figure: interval}}, "differences": {"a - b": {...}}}`` and what
     the table rests on.

@@ -8,7 +8,7 @@ from echodistill.errors import UserError
 from echodistill.evaluation.figures import AGREEMENT, OF_OUTCOMES, Rows, figures_of, noisy_figure
 from echodistill.evaluation.intervals import mean_interval, rate_interval, resamples
 from echodistill.evaluation.scores import Scored, summarise
-from echodistill.params.compare import CompareParams
+from echodistill.params.evaluate import EvaluateParams
 from echodistill.seeds import rng
 
 RATES = (*OF_OUTCOMES, *AGREEMENT, *(f"clean_{name}" for name in OF_OUTCOMES))
@@ -21,7 +21,7 @@ def compare_systems(
     method: str,
     base: Scored,
     student: Scored,
-    settings: CompareParams,
+    settings: EvaluateParams,
     unseen: Sequence[str],
     seed: int,
 ) -> dict[str, object]:

@@ -23,7 +23,7 @@ ROUNDING = 1e-9
 Cells = dict[str, dict[str, Any]]
 
 
-def comparison_checks(path: Path, params: Params) -> list[Expect]:
+def metrics_checks(path: Path, params: Params) -> list[Expect]:
     """Expectations about ``metrics.json``."""
     metrics = read_json(path, *SYSTEMS, "difference")
     cells = {system: _cells(metrics[system]) for system in SYSTEMS}

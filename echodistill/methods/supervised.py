@@ -2,7 +2,7 @@
 
 import torch
 
-from echodistill.objectives.divergences import sequence_mean
+from echodistill.methods.divergences import sequence_mean
 
 
 def token_log_probs(logits: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,156 @@
+"""EchoDistill (arXiv 2605.23954): a teacher given the clean clip guides a student given the noisy
+one.
+
+How this differs from the paper and its released code:
+1. The distillation KL is aligned by response offset, so clips and prompts of different length work;
+   the code needs equal lengths.
+2. It is masked to response tokens; the code takes the shaping KL unmasked over prompt and audio
+   placeholders.
+3. ``shaping: candidate`` is a variant of ours: the consistency of each candidate's own tokens, not
+   one number a prompt.
+4. The ratio has a dual clip, on by default; see ``ratio.policy_term``.
+5. The KL's direction is a parameter. Forward (teacher‖student) is what the code computes, although
+   its docstring says reverse.
+6. A token's divergence may be taken over the teacher's top-k and a tail bucket.
+7. The cached reference is of the clip as it is stored; where a mix had to be scaled to stay below
+   full scale, the student receives it that much quieter. The teacher that scores the student's
+   samples receives the clip scaled alike.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from echodistill.methods.advantages import zero_variance
+from echodistill.methods.base import (
+    Batch,
+    Context,
+    Forward,
+    LossTerms,
+    Method,
+    TeacherSpec,
+    given,
+)
+from echodistill.methods.divergences import distill_loss, sequence_mean
+from echodistill.methods.ratio import policy_term
+from echodistill.methods.shaping import consistency, shaped_advantages
+from echodistill.methods.supervised import token_entropy, token_log_probs
+from echodistill.methods.targets import target_divergence
+from echodistill.params.methods import EchoDistillSettings
+
+REFERENCE = "reference_log_prob"
+"""The score that ``annotate`` leaves: the teacher's mean log-probability of each sample."""
+INERT_SHARE = 0.9
+"""Share of groups without effect above which a user is told."""
+
+
+class EchoDistill(Method):
+    samples = True
+    teachers = (TeacherSpec(frozenset({"targets", "log_probs"})),)
+    rewards = ("choice",)
+
+    def __init__(self, settings: EchoDistillSettings) -> None:
+        self.settings: EchoDistillSettings = settings
+
+    @torch.no_grad()
+    def annotate(self, batch: Batch, context: Context) -> None:
+        """Set the shaped advantages, and the teacher's log-probability of each sample."""
+        rewards = given(context.rewards)
+        ids, mask = batch.samples
+        per_candidate = self.settings.shaping == "candidate"
+        # a group whose rewards are equal has no advantage, unless each candidate gets a bonus of
+        # its own: no need to score it
+        scored = (~zero_variance(rewards)).repeat_interleave(batch.group_size) | per_candidate
+        logits = context.teacher.logits(given(context.teacher_prompts), ids, mask, scored)
+        reference = torch.zeros(len(ids), device=ids.device)
+        if logits is not None:
+            log_probs = token_log_probs(logits / context.student.temperature, ids[scored])
+            reference[scored] = sequence_mean(log_probs, mask[scored])
+        shaped = shaped_advantages(
+            rewards, self._consistency(batch, context, logits), self.settings.shaping_bonus
+        )
+        context.record("shaped_reward", shaped.rewards.mean())
+        context.record("groups_without_effect", shaped.share_without_effect)
+        context.record("zero_variance_groups", shaped.zero_variance_share)
+        batch.advantages = shaped.advantages.flatten()
+        batch.scores[REFERENCE] = reference
+
+    def _consistency(
+        self, batch: Batch, context: Context, teacher_logits: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """Return the consistency of each prompt (B / K, 1) or of each candidate (B / K, K);
+        ``None`` without shaping.
+        """
+        if self.settings.shaping == "off":
+            return None
+        if self.settings.shaping == "instance":
+            return consistency(self._divergence(batch, context.student))[:, None]
+        ids, mask = batch.samples
+        student = given(context.student.logits(batch.prompts, ids, mask)).log_softmax(dim=-1)
+        teacher = given(teacher_logits).log_softmax(dim=-1)
+        loss = distill_loss(self.settings.kl, teacher, student, mask)
+        return consistency(loss).view(-1, batch.group_size)
+
+    def _divergence(self, batch: Batch, student: Forward) -> torch.Tensor:
+        """Return the divergence of each prompt, (B / K,): the reference belongs to the prompt and
+        not to the sample, so that one row of a group is enough.
+        """
+        first = batch.first_of_group
+        targets = given(batch.targets).take(first)
+        return target_divergence(self.settings.kl, student, batch.prompts.take(first), targets)
+
+    def loss(self, batch: Batch, student: Forward) -> LossTerms:
+        policy, metrics = self._policy_loss(batch, student)
+        distill = policy.new_zeros(())
+        if self.settings.distill_weight > 0:
+            distill = self._divergence(batch, student).sum() / batch.groups
+            metrics["kl"] = distill
+        total = self.settings.policy_weight * policy + self.settings.distill_weight * distill
+        return LossTerms(total, metrics)
+
+    def _policy_loss(
+        self, batch: Batch, student: Forward
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the policy term over all rows, and what is logged of it. Rows without advantage
+        add neither loss nor gradient, so they are not run.
+        """
+        advantages = given(batch.advantages)
+        active = advantages != 0
+        ids, mask = batch.samples
+        logits = None
+        if self.settings.policy_weight > 0:
+            logits = student.logits(batch.prompts, ids, mask, active)
+        if logits is None:
+            return advantages.new_zeros(()), {}
+        ids, mask = ids[active], mask[active]
+        log_prob = sequence_mean(token_log_probs(logits / student.temperature, ids), mask)
+        against = log_prob
+        if self.settings.ratio_reference == "teacher":
+            against = batch.scores[REFERENCE][active]
+        policy = policy_term(
+            log_prob, against, advantages[active], self.settings.clip, self.settings.dual_clip
+        )
+        return policy.loss * active.float().mean(), {
+            "policy_loss": policy.loss,
+            "clip_share": policy.clip_share,
+            "dual_clip_share": policy.dual_clip_share,
+            "ratio_mean": policy.ratio_mean,
+            "entropy": sequence_mean(token_entropy(logits.detach()), mask).mean(),
+        }
+
+    def remarks(self, log: Sequence[Mapping[str, float]]) -> list[str]:
+        """Return a warning where the bonus had no effect: one bonus for all candidates of a group
+        is undone by std-normalising wherever the group has two levels of reward.
+        """
+        shares = [row["groups_without_effect"] for row in log if "groups_without_effect" in row]
+        mean = sum(shares) / len(shares) if shares else 0.0
+        if self.settings.shaping == "off" or mean <= INERT_SHARE:
+            return []
+        return [
+            f"warning: the consistency bonus changed nothing in {100 * mean:.0f} % of the groups"
+            f" (train.methods.echodistill.shaping: {self.settings.shaping}); `candidate` makes it"
+            " act"
+        ]
+
+
+METHOD = EchoDistill

@@ -1,0 +1,22 @@
+"""GRPO alone: TRL's own loss on the audio, with the advantages that EchoDistill has without its
+bonus.
+"""
+
+from echodistill.methods.advantages import group_advantages
+from echodistill.methods.base import Batch, Context, Method, TrlLoss, given
+from echodistill.params.methods import GrpoSettings
+
+
+class Grpo(Method):
+    samples = True
+    rewards = ("choice",)
+
+    def __init__(self, settings: GrpoSettings) -> None:
+        self.settings = settings
+        self.trl_loss = TrlLoss(settings.clip, settings.kl_weight)
+
+    def annotate(self, batch: Batch, context: Context) -> None:
+        batch.advantages = group_advantages(given(context.rewards)).flatten()
+
+
+METHOD = Grpo

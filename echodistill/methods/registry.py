@@ -1,0 +1,23 @@
+"""Finds a method by its name."""
+
+from importlib import import_module
+
+from echodistill.methods.base import Method
+from echodistill.params.train import TrainParams
+
+PACKAGE = "echodistill.methods"
+
+
+def module_of(method: str) -> str:
+    """Return the name of the module that holds a method of ``params.methods.METHODS``."""
+    return f"{PACKAGE}.{method}"
+
+
+def open_method(settings: TrainParams) -> Method:
+    """Return the method that the section ``train`` chooses, with its settings.
+
+    The module is imported by name, so that the code hash of a training holds the file of its own
+    method and no other's.
+    """
+    method: Method = import_module(module_of(settings.method)).METHOD(settings.method_settings)
+    return method

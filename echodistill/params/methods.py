@@ -1,0 +1,99 @@
+"""Section ``train.methods`` of ``params.yaml``: the registry of methods.
+
+A method is a row here, which holds its settings and how it is described, and a file of the same
+name in ``echodistill/methods``. Everything else that lists methods (choices of the command line,
+of the flow and of the parameters, tables, the model card) reads this registry. It imports no torch,
+so that reading parameters stays fast.
+"""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import field_validator
+
+from echodistill.params.types import NonNegativeFloat, PositiveFloat, Section
+
+Divergence = Literal["forward", "reverse", "jsd"]
+"""KL(teacher, student), KL(student, teacher), or the Jensen-Shannon divergence."""
+
+
+class MethodSettings(Section):
+    """What every method has."""
+
+    label: ClassVar[str]
+    """How tables and pages name the method."""
+    description: ClassVar[str]
+    """What the method does, as the model card says it."""
+
+    learning_rate: PositiveFloat
+
+
+class EchoDistillSettings(MethodSettings):
+    label = "EchoDistill: GRPO and distillation"
+    description = (
+        "GRPO on noisy clips, with agreement with a teacher on the clean clip as a bonus (arXiv"
+        " 2605.23954)"
+    )
+
+    policy_weight: NonNegativeFloat
+    """Weight λ_policy of the policy term."""
+    distill_weight: NonNegativeFloat
+    """Weight λ_distill of the distillation term."""
+    kl: Divergence
+    shaping: Literal["off", "instance", "candidate"]
+    shaping_bonus: NonNegativeFloat
+    """Weight β of the consistency bonus."""
+    clip: PositiveFloat
+    """Half-width ε of the ratio clip."""
+    dual_clip: NonNegativeFloat
+    """Factor c: for a negative advantage the surrogate is never below c·A; 0 switches it off."""
+    ratio_reference: Literal["teacher", "old"]
+
+    @field_validator("dual_clip")
+    @classmethod
+    def _above_one(cls, value: float) -> float:
+        # it would take the gradient of every sample the policy should unlearn
+        if 0.0 < value <= 1.0:
+            raise ValueError("must be above 1, or 0 to switch it off")
+        return value
+
+
+class GrpoSettings(MethodSettings):
+    label = "GRPO alone: no teacher"
+    description = "GRPO on noisy clips"
+
+    kl_weight: NonNegativeFloat
+    """Weight of the penalty against the base model, TRL's ``beta``."""
+    clip: PositiveFloat
+    """Half-width ε of the ratio clip."""
+
+
+class DistillSettings(MethodSettings):
+    label = "distillation alone: no rollouts"
+    description = "Token-level distillation from the same model given the clean clip"
+
+    kl: Divergence
+
+
+class SftSettings(MethodSettings):
+    label = "supervised on the gold answers"
+    description = "Supervised training on the gold answers of noisy clips"
+
+
+class MethodsParams(Section):
+    """Each method's own settings, so that changing ``train.method`` changes nothing else."""
+
+    echodistill: EchoDistillSettings
+    grpo: GrpoSettings
+    distill: DistillSettings
+    sft: SftSettings
+
+
+METHODS: dict[str, type[MethodSettings]] = {
+    name: field.annotation  # type: ignore[misc]
+    for name, field in MethodsParams.model_fields.items()
+}
+"""The settings of every method by its name."""
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(METHODS)]

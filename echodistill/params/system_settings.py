@@ -1,0 +1,54 @@
+"""What a system of a comparison changes of ``params.yaml``."""
+
+from collections.abc import Mapping
+from typing import Any, cast, get_args
+
+from pydantic import ValidationError
+
+from echodistill.params.faults import describe, keys_of
+from echodistill.params.references import ViewName
+from echodistill.params.train import TrainParams
+
+VIEW, TRAIN = "references.view", "train."
+
+
+def view_of(changes: Mapping[str, Any]) -> ViewName:
+    """Return the teacher's view under ``changes``. Raise ``ValueError`` for one that is none."""
+    view = changes.get(VIEW, "clean")
+    if view not in get_args(ViewName):
+        raise ValueError(f"{VIEW}: {view!r} is none of {', '.join(get_args(ViewName))}")
+    return cast(ViewName, view)
+
+
+def changed_train(train: TrainParams, changes: Mapping[str, Any]) -> TrainParams:
+    """Return the section ``train`` with ``changes``, values by dotted key of ``params.yaml``.
+
+    Raise ``ValueError`` for a key or a value that cannot be.
+    """
+    raw = train.model_dump()
+    for key, value in changes.items():
+        if key != VIEW:
+            _put(raw, key, value)
+    try:
+        return TrainParams.model_validate(raw)
+    except ValidationError as error:
+        known = [TRAIN + name for name in keys_of(TrainParams)]
+        faults = [
+            describe(fault | {"loc": ("train", *fault["loc"])}, known) for fault in error.errors()
+        ]
+        raise ValueError("; ".join(faults)) from error
+
+
+def _put(raw: dict[str, Any], key: str, value: object) -> None:
+    """Put ``value`` into the section ``train`` (``raw``) under its dotted key."""
+    *outer, last = key.split(".")
+    if len(outer) == 0 or outer[0] != "train":
+        raise ValueError(f"{key}: a system changes keys of the section train, or {VIEW}")
+    node = raw
+    for part in outer[1:]:
+        node = node.get(part, {})
+        if not isinstance(node, dict):
+            raise ValueError(f"{key}: unknown key")
+    if last not in node:
+        raise ValueError(f"{key}: unknown key")
+    node[last] = value

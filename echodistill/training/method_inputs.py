@@ -1,0 +1,71 @@
+"""What the trainer gives to a method: its batch, and what it may use beside it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import echodistill.models.torchaudio_guard  # noqa: F401
+
+import torch
+
+from echodistill.methods.base import Batch, Context, Method
+from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode
+from echodistill.training.forward import ModelForward
+from echodistill.training.frozen import FrozenModel
+from echodistill.training.training_rows import TrainingRows
+
+
+class MethodInputs(FrozenModel):
+    """Mix into a trainer of TRL that has a method, a model and rows."""
+
+    _llm: AudioLLM
+    _source: TrainingRows
+    _method: Method
+    _rewards: torch.Tensor | None
+    """Of this process's samples, a row a group: (B / K, K)."""
+    _record: Callable[[str, torch.Tensor | float], None]
+    num_generations: int
+    temperature: float
+
+    @property
+    def _group_size(self) -> int:
+        return self.num_generations if self._method.samples else 1
+
+    def _encoded(self, prompts: Sequence[Prompt]) -> PromptBatch:
+        """Return the prompts on this process's device, each as often as it has samples."""
+        return encode(self._llm, prompts).to(self.accelerator.device).repeat(self._group_size)
+
+    def _batch(
+        self, prompts: PromptBatch, rows: Sequence[int], sampled: Mapping[str, torch.Tensor]
+    ) -> Batch:
+        """Return the batch of the training rows ``rows``; ``sampled`` is what TRL made of their
+        samples, if any.
+        """
+        targets = None
+        if "targets" in self._method.needs_of_teachers():
+            references = self._source.references(rows)
+            targets = references.to(self.accelerator.device).repeat(self._group_size)
+        if sampled:  # TRL has padded the prompts in its own way
+            prompts = PromptBatch(sampled["prompt_ids"], sampled["prompt_mask"], prompts.features)
+        count = torch.arange(len(prompts.input_ids), device=self.accelerator.device)
+        first = count % self._group_size == 0
+        ids, mask = sampled.get("completion_ids"), sampled.get("completion_mask")
+        return Batch(prompts, self._group_size, first, ids, mask, targets)
+
+    def _context(self, rows: Sequence[int], teacher_view: Sequence[Prompt]) -> Context:
+        """Return what the method may use for the training rows ``rows``."""
+        tokenizer, device = self._llm.tokenizer, self.accelerator.device
+        scored = "log_probs" in self._method.needs_of_teachers()
+        return Context(
+            rows=rows,
+            rewards=self._rewards if self._method.samples else None,
+            student=self._forward_of(lambda: nullcontext(self.model)),
+            teacher=self._forward_of(self._teacher),
+            teacher_prompts=self._encoded(teacher_view) if scored else None,
+            gold=lambda numbers: self._source.gold(tokenizer, numbers).to(device),
+            record=self._record,
+        )
+
+    def _forward_of(self, opened: Callable[[], AbstractContextManager[Any]]) -> ModelForward:
+        done = self.state.global_step / max(1, self.state.max_steps)
+        return ModelForward(opened, self._llm.never_sample, self.temperature, done)
