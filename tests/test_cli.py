@@ -120,7 +120,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (
             "run",
             ["base.model=x/y", "evaluate.student=gone"],
-            r"evaluation\.student: gone holds no trained student",
+            r"evaluate\.student: gone holds no trained student",
         ),
         (
             "run",
