@@ -19,9 +19,9 @@ from typing import Any
 from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
 from echodistill.storage.client import Store
-from echodistill.storage.download import fetch_file, read_object
 from echodistill.storage.folders import SUFFIX, fetch_folder, publish_folder
 from echodistill.storage.objects import publish_file
+from echodistill.storage.transfer import fetch_file, read_object
 from echodistill.tracking.client import without_credentials
 from echodistill.yaml12 import dump_yaml, load_yaml
 from flows.commands import DVC, output_of

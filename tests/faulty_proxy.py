@@ -20,7 +20,8 @@ class Proxy:
     faults: list[tuple[str, str]] = field(default_factory=list)
     """``(pattern, fault)``: the first whose pattern is in ``METHOD path`` is used up by that
     request. Faults: a status such as ``503``, ``reset``, ``lost`` (it is done, the answer reset),
-    ``cut`` (half the answer), ``hang`` (until the client is gone).
+    ``cut`` (half the answer), ``flip`` (a bit of the body that passes), ``hang`` (until the client
+    is gone).
     """
     seen: list[tuple[str, int]] = field(default_factory=list)
     """``METHOD path`` and status of each request answered by the store."""
@@ -30,6 +31,14 @@ class Proxy:
 
     def count(self, pattern: str) -> int:
         return sum(bool(re.search(pattern, line)) for line, _ in self.seen)
+
+
+def flipped(content: bytes) -> bytes:
+    """``content`` with a bit in its middle turned round."""
+    changed = bytearray(content)
+    if changed:
+        changed[len(changed) // 2] ^= 1
+    return bytes(changed)
 
 
 @contextmanager
@@ -64,7 +73,7 @@ def faulty_proxy(target: str) -> Iterator[Proxy]:
             elif isinstance(fault, str) and fault.isdigit():
                 self.answer(int(fault), [("Content-Length", "0")], b"")
             else:
-                self.forward(line, body, fault)
+                self.forward(line, flipped(body) if fault == "flip" else body, fault)
 
         def forward(self, line: str, body: bytes, fault: object) -> None:
             upstream = http.client.HTTPConnection(urlsplit(target).netloc, timeout=30)
@@ -76,6 +85,8 @@ def faulty_proxy(target: str) -> Iterator[Proxy]:
             upstream.request(self.command, self.path, body, headers)
             answer = upstream.getresponse()
             content = answer.read()
+            if fault == "flip":
+                content = flipped(content)
             with lock:
                 proxy.seen.append((line, answer.status))
             if fault == "lost":

@@ -27,6 +27,7 @@ PLATFORM = (
 HOME = {
     "boto3": {"storage"},
     "botocore": {"storage"},
+    "s3transfer": {"storage"},
     "great_expectations": {"quality.py"},
     "mlflow": {"tracking", "served_model.py"},
     "soundfile": {"audio/files.py", "audio/stored.py", "audio/distortions/codec.py"},

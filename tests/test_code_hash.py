@@ -153,8 +153,8 @@ def hashes_in(folder: Path) -> dict[str, str]:
 
 DOCSTRING = '"""More about it."""\n\n'
 CHANGES = {
-    "a docstring of what moves files": ("storage/multipart.py", DOCSTRING, set()),
-    "code of what moves files": ("storage/multipart.py", "MORE = 1\n", set()),
+    "a docstring of what moves files": ("storage/transfer.py", DOCSTRING, set()),
+    "code of what moves files": ("storage/transfer.py", "MORE = 1\n", set()),
     "a comment in the trainer": ("training/trainer.py", "# more\n", set()),
     "the trainer": ("training/trainer.py", "MORE = 1\n", {"fingerprint", "train", "train_system"}),
     "one method": ("methods/grpo.py", "MORE = 1\n", {"method/grpo"}),

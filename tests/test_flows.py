@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from echodistill.errors import UserError
+from echodistill.storage.client import Store
 from echodistill.storage.place import Place
 from flows.commands import output_of
 from flows.dvc_repo import locked
@@ -40,6 +41,7 @@ from flows.stage_process import (
 )
 from flows.workspace import experiment_name, keep_reports, open_workspace, save_experiment
 from flows.workspace_lock import workspace_lock
+from tests.storage_fixtures import keys_in, overwrite
 
 ROOT = Path(__file__).parents[1]
 DVC = [sys.executable, "-m", "dvc"]
@@ -226,6 +228,9 @@ def test_the_remote_follows_the_store(repository: Path) -> None:
     use_remote(repository, Place("one", "p", None))
     use_remote(repository, Place("two", "p", "http://127.0.0.1:9"))
     assert "s3://two/p/dvc" in shell(repository, *DVC, "remote", "list")
+    written = (repository / ".dvc/config.local").stat().st_mtime_ns
+    use_remote(repository, Place("two", "p", "http://127.0.0.1:9"))
+    assert (repository / ".dvc/config.local").stat().st_mtime_ns == written
     shell(repository, *DVC, "remote", "add", "--local", "--default", "mine", "s3://mine/x")
     use_remote(repository, Place("three", "p", None))
     assert "s3://three" not in shell(repository, *DVC, "remote", "list")
@@ -308,6 +313,25 @@ def test_what_a_colleague_computed_is_pulled(repository: Path, tmp_path: Path) -
     assert bring_up("first", clone)[0] == "ran"
     (clone / "params.yaml").write_text(before)
     assert bring_up("first", clone)[0] == "cached: restored from the run cache"
+
+
+def test_what_is_damaged_in_the_remote_is_not_handed_out(
+    repository: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC by itself takes what a remote in S3 gives it."""
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.delenv(name)  # DVC wants them to be regular files
+    use_remote(repository, store.place)
+    bring_up("first", repository)
+    shell(repository, *DVC, "push", "--quiet", "--run-cache", "first")
+    (stored,) = [key for key in keys_in(store) if "/files/" in key]
+    overwrite(store, stored, b"RAW\n")
+    clone = tmp_path / "clone"
+    shell(tmp_path, "git", "clone", "--quiet", str(repository), str(clone))
+    shutil.copy(repository / "raw.txt", clone / "raw.txt")
+    use_remote(clone, store.place)
+    assert bring_up("first", clone)[0] == "ran"
+    assert (clone / "first.txt").read_text() == "raw\n"
 
 
 def test_a_remote_of_the_repositorys_own_stays(repository: Path) -> None:

@@ -15,7 +15,7 @@ from echodistill.provenance.chain import chain_of, maker_of, parameter, parse_re
 from echodistill.provenance.clips import source_state
 from echodistill.provenance.record import Record, Stage, parse_record
 from echodistill.records import Clip
-from echodistill.storage.ranges import hash_ranges
+from echodistill.storage.ranges import RangeHashes
 from tests.provenance_world import write
 
 
@@ -84,12 +84,12 @@ def test_ranges_are_hashed_alike_however_the_stream_is_cut() -> None:
         hashlib.sha256(content[offset : offset + size]).hexdigest() for offset, size in ranges
     ]
     for longest in (1, 7, 100, 1000):
-        blocks, position = [], 0
+        hashes, position = RangeHashes(ranges), 0
         while position < len(content):
             step = stream.randint(0, longest)
-            blocks.append(content[position : position + step])
+            hashes.take(content[position : position + step])
             position += step
-        assert hash_ranges(blocks, ranges) == wanted
+        assert hashes.hexdigests() == wanted
 
 
 def test_sources_are_found_as_each_kind_of_source_names_them(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 cuts, safe among several.
 """
 
+import base64
 import hashlib
 import os
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echodistill.errors import UserError
-from echodistill.storage import multipart
+from echodistill.storage import transfer
 from echodistill.storage.client import Store, open_store
-from echodistill.storage.digests import digest_file, part_bytes_for
-from echodistill.storage.download import DamagedObject, fetch_file
 from echodistill.storage.metadata import decode_metadata, encode_metadata
 from echodistill.storage.objects import publish_file
+from echodistill.storage.transfer import DamagedObject, fetch_file, remove_abandoned
 from tests.faulty_proxy import Proxy
 from tests.storage_fixtures import PART, keys_in, metadata_of, overwrite, uploads_in, write
 
@@ -31,8 +32,6 @@ from pathlib import Path
 from echodistill.storage.client import open_store
 from echodistill.storage.objects import publish_file
 from echodistill.storage.place import place_from_environment
-from echodistill.storage import client
-client.TRANSFERS = 1
 store = open_store(place_from_environment(), part_bytes=5 * 2**20)
 publish_file(store, "models", Path(sys.argv[1]), {"run-id": "killed"})
 """
@@ -60,13 +59,19 @@ def test_a_file_comes_back_and_is_sent_once(
     )
 
 
-def test_the_server_holds_the_checksums_we_expect(store: Store, tmp_path: Path) -> None:
-    for size in (1000, LARGE):
-        path = write(tmp_path / "a.bin", size)
-        key = publish_file(store, "models", path, {})
-        head = store.client.head_object(Bucket=store.place.bucket, Key=key, ChecksumMode="ENABLED")
-        assert head["ChecksumSHA256"] == digest_file(path, PART).checksum
-    assert digest_file(path, PART).checksum.endswith("-3")
+@pytest.mark.parametrize(("size", "parts"), [(1000, ""), (LARGE, "-3")])
+def test_every_byte_is_sent_with_its_sha256(
+    store: Store, tmp_path: Path, size: int, parts: str
+) -> None:
+    """The store compares it with what arrives: its answer has the hash, or that of all parts."""
+    content = write(tmp_path / "a.bin", size).read_bytes()
+    key = publish_file(store, "models", tmp_path / "a.bin", {})
+    head = store.client.head_object(Bucket=store.place.bucket, Key=key, ChecksumMode="ENABLED")
+    digests = [
+        hashlib.sha256(content[start : start + PART]).digest() for start in range(0, size, PART)
+    ]
+    whole = hashlib.sha256(b"".join(digests)).digest() if parts else digests[0]
+    assert head["ChecksumSHA256"] == base64.b64encode(whole).decode() + parts
 
 
 def test_metadata_comes_back(store: Store, tmp_path: Path) -> None:
@@ -100,13 +105,6 @@ def test_metadata_that_s3_would_mangle_is_refused(said: dict[str, str]) -> None:
         encode_metadata(said)
 
 
-@given(st.integers(0, 5 * 2**40))
-def test_a_file_is_never_cut_into_more_parts_than_s3_takes(size: int) -> None:
-    part = part_bytes_for(size, PART)
-    assert part >= PART
-    assert -(-size // part) <= 10_000
-
-
 def test_a_missing_object_and_a_foreign_key_are_told(store: Store, tmp_path: Path) -> None:
     for key, message in (
         (store.place.key("models", "ab" * 32), "publish it again"),
@@ -135,7 +133,7 @@ def test_a_damaged_object_is_found_and_publishing_replaces_it(
     assert_comes_back(store, key, path)
 
 
-def test_a_killed_upload_goes_on_with_the_parts_that_are_there(
+def test_a_killed_upload_leaves_no_object_and_its_parts_are_removed(
     store: Store, proxied: Store, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "a.bin", LARGE)
@@ -146,103 +144,47 @@ def test_a_killed_upload_goes_on_with_the_parts_that_are_there(
         [sys.executable, "-c", PUBLISH, str(path)], env=environment, cwd=Path(__file__).parents[1]
     )
     try:
-        assert proxy.hung.wait(30)
+        assert proxy.hung.wait(60)
     finally:
         killed.kill()
         killed.wait()
-    assert [status for line, status in proxy.seen if "partNumber" in line] == [200, 200]
-    assert len(uploads_in(store)) == 1
+    (left,) = uploads_in(store)
     assert keys_in(store) == []
-    proxy.seen.clear()
-    monkeypatch.setattr(multipart, "IDLE_S", 0.0)
-    key = publish_file(proxied, "models", path, {})
-    assert [line for line, _ in proxy.seen if "partNumber" in line] == [
-        next(line for line, _ in proxy.seen if "partNumber=3" in line)
-    ]
-    assert proxy.count("POST .*uploads") == 0
-    assert_comes_back(store, key, path)
+    assert_comes_back(store, publish_file(proxied, "models", path, {}), path)
+    remove_abandoned(store)
+    assert uploads_in(store) == [left], "it may still be somebody's"
+    monkeypatch.setattr(transfer, "ABANDONED", timedelta(seconds=-60))
+    remove_abandoned(store)
     assert uploads_in(store) == []
 
 
-def start_upload(store: Store, key: str, parts: list[bytes]) -> str:
-    where = {"Bucket": store.place.bucket, "Key": key}
-    upload_id = store.client.create_multipart_upload(**where, ChecksumAlgorithm="SHA256")[
-        "UploadId"
-    ]
-    for number, part in enumerate(parts, 1):
-        store.client.upload_part(
-            **where, UploadId=upload_id, PartNumber=number, Body=part, ChecksumAlgorithm="SHA256"
-        )
-    return str(upload_id)
-
-
-@pytest.mark.parametrize("part", [b"x" * PART, b"short" * 10])
-def test_an_upload_that_does_not_fit_is_abandoned(
-    store: Store,
-    proxied: Store,
-    proxy: Proxy,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    part: bytes,
-) -> None:
-    monkeypatch.setattr(multipart, "IDLE_S", 0.0)
-    path = write(tmp_path / "a.bin", LARGE)
-    key = store.place.key("models", digest_file(path, PART).sha256)
-    start_upload(store, key, [part])
-    assert publish_file(proxied, "models", path, {}) == key
-    assert proxy.count("PUT .*partNumber") == 3
-    assert_comes_back(store, key, path)
-    assert uploads_in(store) == []
-
-
-def test_an_upload_that_another_publisher_feeds_is_left_to_it(
-    store: Store, proxied: Store, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_upload_that_fails_leaves_no_parts(
+    proxied: Store, proxy: Proxy, store: Store, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.bin", LARGE)
-    content = path.read_bytes()
-    key = store.place.key("models", digest_file(path, PART).sha256)
-    upload_id = start_upload(store, key, [content[:PART]])
-    monkeypatch.setattr(multipart, "IDLE_S", 60.0)
-
-    def another_part_comes(seconds: float) -> None:
-        where = {"Bucket": store.place.bucket, "Key": key, "UploadId": upload_id}
-        store.client.upload_part(
-            **where, PartNumber=2, Body=content[PART : 2 * PART], ChecksumAlgorithm="SHA256"
-        )
-
-    monkeypatch.setattr(multipart.time, "sleep", another_part_comes)
-    publish_file(proxied, "models", path, {})
-    assert proxy.count("PUT .*partNumber") == 3
-    assert proxy.count(f"PUT .*{upload_id}") == 0
-    assert_comes_back(store, key, path)
+    proxy.faults = [("PUT .*partNumber=2", "503")] * 6
+    with pytest.raises(UserError, match=r"cannot publish .*a\.bin"):
+        publish_file(proxied, "models", path, {})
+    assert keys_in(store) == uploads_in(store) == []
 
 
 @pytest.mark.parametrize(("size", "request_line"), [(1000, "PUT "), (LARGE, r"POST .*uploadId=")])
-def test_the_loser_of_a_race_keeps_what_the_winner_wrote(
+def test_who_publishes_the_same_bytes_meanwhile_does_no_harm(
     store: Store, proxied: Store, proxy: Proxy, tmp_path: Path, size: int, request_line: str
 ) -> None:
     path = write(tmp_path / "a.bin", size)
-    key = store.place.key("models", digest_file(path, PART).sha256)
-    where = {"Bucket": store.place.bucket, "Key": key, "Metadata": {"run-id": "winner"}}
     proxy.hooks = [
-        (
-            request_line,
-            lambda: store.client.put_object(
-                **where, Body=path.read_bytes(), ChecksumAlgorithm="SHA256"
-            ),
-        )
+        (request_line, lambda: publish_file(store, "models", path, {"run-id": "the other"}))
     ]
-    assert publish_file(proxied, "models", path, {"run-id": "loser"}) == key
+    key = publish_file(proxied, "models", path, {"run-id": "this one"})
     assert proxy.hooks == []
-    assert metadata_of(store, key) == {"run-id": "winner"}
+    assert keys_in(store) == [key]
+    assert metadata_of(store, key) in ({"run-id": "the other"}, {"run-id": "this one"})
     assert_comes_back(store, key, path)
     assert uploads_in(store) == []
 
 
-def test_many_publishers_at_once_agree(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(multipart, "IDLE_S", 1.5)
+def test_many_publishers_at_once_agree(store: Store, tmp_path: Path) -> None:
     paths = [write(tmp_path / "small", 1000), write(tmp_path / "large", PART + 1)]
     gate, failures = threading.Barrier(4), []
 
@@ -295,13 +237,39 @@ def test_an_answer_lost_after_the_deed_is_no_failure(
     assert proxy.faults == []
 
 
-def test_a_cut_download_goes_on_at_its_place(proxied: Store, proxy: Proxy, tmp_path: Path) -> None:
+def test_only_the_part_of_a_download_that_was_cut_is_fetched_again(
+    proxied: Store, proxy: Proxy, tmp_path: Path
+) -> None:
     path = write(tmp_path / "a.bin", LARGE)
     key = publish_file(proxied, "models", path, {})
     proxy.seen.clear()
     proxy.faults = [("GET", "cut"), ("GET", "cut")]
     assert_comes_back(proxied, key, path)
-    assert [status for _, status in proxy.seen] == [200, 206, 206]
+    assert [status for line, status in proxy.seen if line.startswith("GET")] == [206] * 5
+
+
+@pytest.mark.parametrize("size", [1000, LARGE])
+def test_a_bit_that_flips_on_the_way_or_in_the_store_is_found(
+    proxied: Store, proxy: Proxy, tmp_path: Path, size: int
+) -> None:
+    path = write(tmp_path / "a.bin", size)
+    key = publish_file(proxied, "models", path, {})
+    proxy.faults = [("GET", "flip")]
+    with pytest.raises(DamagedObject, match=rf"{key} is damaged"):
+        fetch_file(proxied, key, tmp_path / "back")
+    assert list(tmp_path.iterdir()) == [path]
+    assert_comes_back(proxied, key, path)
+
+
+@pytest.mark.parametrize("size", [1000, LARGE])
+def test_a_bit_that_flips_on_the_way_to_the_store_is_refused_there(
+    proxied: Store, proxy: Proxy, store: Store, tmp_path: Path, size: int
+) -> None:
+    path = write(tmp_path / "a.bin", size)
+    proxy.faults = [("PUT", "flip")] * 9
+    with pytest.raises(UserError, match=r"cannot publish .*a\.bin"):
+        publish_file(proxied, "models", path, {})
+    assert keys_in(store) == uploads_in(store) == []
 
 
 def test_a_download_that_is_always_cut_is_told_and_leaves_nothing(

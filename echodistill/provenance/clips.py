@@ -15,9 +15,9 @@ from echodistill.errors import UserError
 from echodistill.provenance.verify import Object
 from echodistill.records import Clip, read_rows
 from echodistill.storage.client import Store
-from echodistill.storage.download import fetch_file
 from echodistill.storage.folders import State
 from echodistill.storage.ranges import remote_range_hashes
+from echodistill.storage.transfer import fetch_file
 
 TABLE = "clips.parquet"
 SourceState = Literal["ok", "changed", "not here", "synthesised"]

@@ -28,8 +28,8 @@ from echodistill.provenance.verify import (
     weights_state,
 )
 from echodistill.storage.client import Store
-from echodistill.storage.download import read_object
 from echodistill.storage.folders import verify_file
+from echodistill.storage.transfer import read_object
 from echodistill.tracking.client import tracking_uri, without_credentials
 from echodistill.tracking.runs import read_run_file, run_tags
 from echodistill.tracking.versions import Version, find_version, weights_of

@@ -80,8 +80,8 @@ def s3_config(settings: Settings) -> str:
 def dvc_config(settings: Settings) -> str:
     """DVC's remote in the same store."""
     return (
-        f"[core]\n    remote = store\n['remote \"store\"']\n    url = s3://{BUCKET}/{PREFIX}/dvc\n "
-        f"   endpointurl = {settings.s3_url}\n"
+        f"[core]\n    remote = store\n['remote \"store\"']\n    url = s3://{BUCKET}/{PREFIX}/dvc\n"
+        f"    verify = true\n    endpointurl = {settings.s3_url}\n"
     )
 
 

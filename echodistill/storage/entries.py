@@ -3,8 +3,7 @@
 from botocore.exceptions import ClientError
 
 from echodistill.storage.client import Store
-from echodistill.storage.faults import clear_errors, code_of, is_absent
-from echodistill.storage.multipart import CONTESTED
+from echodistill.storage.faults import CONTESTED, clear_errors, code_of, is_absent
 
 FOLDER = "cache/references"
 

@@ -14,12 +14,16 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
+from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from echodistill.errors import UserError
 from echodistill.storage.place import VARIABLE, Place
 
 CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 UNREACHABLE = (BotoConnectionError, HTTPClientError, IncompleteReadError)
+CONTESTED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+"""Codes of a write whose condition does not hold: somebody else wrote the same key."""
+CHANGED = "the object was changed meanwhile: try again"
 FULL = {
     "XMinioStorageFull",
     "XMinioAdminBucketQuotaExceeded",
@@ -58,6 +62,11 @@ def clear_errors(place: Place, doing: str) -> Iterator[None]:
         yield
     except (ClientError, BotoCoreError) as error:
         raise UserError(f"cannot {doing}: {_explained(error, place)}") from error
+    except RetriesExceededError as error:
+        fault = _unreachable(error.last_exception, place)
+        raise UserError(f"cannot {doing}: {fault}") from error
+    except S3DownloadFailedError as error:
+        raise UserError(f"cannot {doing}: {CHANGED}") from error
 
 
 def _explained(error: ClientError | BotoCoreError, place: Place) -> str:
@@ -70,12 +79,16 @@ def _explained(error: ClientError | BotoCoreError, place: Place) -> str:
             "the profile named by AWS_PROFILE is not in the AWS configuration: correct AWS_PROFILE"
         )
     if isinstance(error, UNREACHABLE):
-        cure = "start the store (`echodistill services up`) or correct AWS_ENDPOINT_URL_S3"
-        return f"{place.server} cannot be reached ({type(error).__name__}): {cure}"
+        return _unreachable(error, place)
     return (
         f"the S3 client is not set up right ({error}): correct the AWS environment variables or"
         " profile"
     )
+
+
+def _unreachable(error: Exception, place: Place) -> str:
+    cure = "start the store (`echodistill services up`) or correct AWS_ENDPOINT_URL_S3"
+    return f"{place.server} cannot be reached ({type(error).__name__}): {cure}"
 
 
 def _refused(error: ClientError, place: Place) -> str:
@@ -96,7 +109,7 @@ def _refused(error: ClientError, place: Place) -> str:
             "the clocks of this machine and the store differ by too much: set this machine's clock"
         ),
         "BadDigest": "the bytes were changed on their way: try again",
-        "PreconditionFailed": "the object was changed meanwhile: try again",
+        "PreconditionFailed": CHANGED,
     }
     if code in answers:
         return answers[code]

@@ -5,7 +5,7 @@ one key stands for all of it.
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -13,11 +13,10 @@ from echodistill.atomic import atomic_path
 from echodistill.errors import UserError
 from echodistill.progress import track
 from echodistill.storage.client import Store, in_parallel
-from echodistill.storage.digests import digest_file
-from echodistill.storage.download import DamagedObject, fetch_file, read_object, remote_sha256
 from echodistill.storage.faults import clear_errors
-from echodistill.storage.objects import look, publish_digested
+from echodistill.storage.objects import holds, look, publish_as, publish_file, remote_sha256
 from echodistill.storage.place import sha256_in
+from echodistill.storage.transfer import DamagedObject, fetch_file, local_sha256, read_object
 
 SUFFIX = ".manifest.json"
 State = Literal["ok", "missing", "damaged"]
@@ -37,10 +36,6 @@ class Entry:
     """Bytes."""
     sha256: str
     key: str
-    checksum: str
-    """As S3 reports it for an upload by this project: lets a large object be verified without
-    reading it.
-    """
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,10 @@ def parse_manifest(content: bytes, name: str) -> list[Entry]:
     outside the folder.
     """
     try:
-        entries = [Entry(**row) for row in json.loads(content)["files"]]
+        names = [field.name for field in fields(Entry)]
+        # by name: manifests of earlier versions tell more of a file
+        rows = json.loads(content)["files"]
+        entries = [Entry(**{name: row[name] for name in names}) for row in rows]
         for entry in entries:
             path = PurePosixPath(entry.path)
             if path.is_absolute() or ".." in path.parts or "\\" in entry.path or not path.parts:
@@ -92,12 +90,9 @@ def publish_folder(store: Store, kind: str, folder: Path, metadata: Mapping[str,
         raise UserError(f"{folder} holds no file to publish: name a folder that a stage has made")
 
     def publish(path: Path) -> Entry:
-        digest = digest_file(path, store.part_bytes)
-        key = store.place.key(kind, digest.sha256)
-        publish_digested(store, key, path, digest, metadata)
-        return Entry(
-            path.relative_to(folder).as_posix(), digest.size, digest.sha256, key, digest.checksum
-        )
+        key = publish_file(store, kind, path, metadata)
+        name = path.relative_to(folder).as_posix()
+        return Entry(name, path.stat().st_size, sha256_in(key), key)
 
     # large files are sent one by one: each uses all connections, and memory holds the parts of one
     small = [path for path in files if path.stat().st_size <= store.part_bytes]
@@ -109,9 +104,9 @@ def publish_folder(store: Store, kind: str, folder: Path, metadata: Mapping[str,
     with tempfile.TemporaryDirectory() as scratch:
         manifest = Path(scratch) / "manifest.json"
         manifest.write_bytes(manifest_bytes(entries))
-        digest = digest_file(manifest, store.part_bytes)
-        key = store.place.key(kind, digest.sha256, SUFFIX)
-        publish_digested(store, key, manifest, digest, metadata)
+        sha256 = local_sha256(manifest)
+        key = store.place.key(kind, sha256, SUFFIX)
+        publish_as(store, key, manifest, sha256, metadata)
     return key
 
 
@@ -137,7 +132,7 @@ def fetch_folder(store: Store, key: str, folder: Path) -> None:
 def verify_folder(store: Store, key: str, read: bool = False) -> list[ObjectState]:
     """The state of the manifest and of each object it names, in the order of paths.
 
-    The server's size and checksum decide, and the bytes are read where it has none that tells.
+    Size and metadata decide, and the bytes are read where those do not tell.
     ``read`` reads everything: only that finds bytes that went bad on the store's disk. Raises
     ``UserError`` when the store cannot be asked.
     """
@@ -173,7 +168,5 @@ def _state(store: Store, entry: Entry, read: bool) -> ObjectState:
         present = look(store, entry.key)
         if present is None:
             return ObjectState(entry.path, entry.key, "missing")
-        same = present.size == entry.size
-        if same and (read or present.checksum != entry.checksum):
-            same = remote_sha256(store, entry.key) == entry.sha256
+        same = holds(store, entry.key, present, entry.size, entry.sha256, read)
     return ObjectState(entry.path, entry.key, "ok" if same else "damaged")

@@ -3,48 +3,55 @@ shard are still as they were.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from botocore.exceptions import ClientError
 
 from echodistill.storage.client import Store
-from echodistill.storage.download import stream
 from echodistill.storage.faults import clear_errors, is_absent
+from echodistill.storage.transfer import receive
 
 Range = tuple[int, int]
 """Offset and size in bytes."""
 
 
-def hash_ranges(blocks: Iterable[bytes], ranges: Sequence[Range]) -> list[str]:
-    """sha256 of each range of a stream, in the order given. What lies behind the end adds nothing
-    to its hash.
-    """
-    hashes = [hashlib.sha256() for _ in ranges]
-    waiting = sorted(range(len(ranges)), key=lambda index: ranges[index], reverse=True)
-    begun: list[int] = []
-    position = 0
-    for block in blocks:
-        end = position + len(block)
-        while waiting and ranges[waiting[-1]][0] < end:
-            begun.append(waiting.pop())
-        for index in begun:
-            offset, size = ranges[index]
-            hashes[index].update(
-                block[max(0, offset - position) : max(0, offset + size - position)]
-            )
-        begun = [index for index in begun if sum(ranges[index]) > end]
-        position = end
-    return [found.hexdigest() for found in hashes]
+class RangeHashes:
+    """sha256 of each range of a stream. What lies behind the end adds nothing to its hash."""
+
+    def __init__(self, ranges: Sequence[Range]) -> None:
+        self._ranges = ranges
+        self._hashes = [hashlib.sha256() for _ in ranges]
+        self._waiting = sorted(range(len(ranges)), key=lambda index: ranges[index], reverse=True)
+        self._begun: list[int] = []
+        self._position = 0
+
+    def take(self, block: bytes) -> None:
+        """Count in the next bytes of the stream."""
+        start, end = self._position, self._position + len(block)
+        while self._waiting and self._ranges[self._waiting[-1]][0] < end:
+            self._begun.append(self._waiting.pop())
+        for index in self._begun:
+            offset, size = self._ranges[index]
+            part = block[max(0, offset - start) : max(0, offset + size - start)]
+            self._hashes[index].update(part)
+        self._begun = [index for index in self._begun if sum(self._ranges[index]) > end]
+        self._position = end
+
+    def hexdigests(self) -> list[str]:
+        """Return the hashes, in the order in which the ranges were given."""
+        return [found.hexdigest() for found in self._hashes]
 
 
 def remote_range_hashes(store: Store, key: str, ranges: Sequence[Range]) -> list[str] | None:
-    """``hash_ranges`` of an object as it is now; ``None`` when it is not there. Raises
+    """Return the hashes of ranges of an object as it is now; ``None`` when it is not there. Raises
     ``UserError`` when the store cannot be read.
     """
+    hashes = RangeHashes(ranges)
     with clear_errors(store.place, f"read {store.place.url(key)}"):
         try:
-            return hash_ranges(stream(store, key, "verify clips"), ranges)
+            receive(store, key, "verify clips", hashes.take)
         except ClientError as error:
             if is_absent(error):
                 return None
             raise
+    return hashes.hexdigests()

@@ -13,9 +13,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from echodistill.storage.client import Store
-from echodistill.storage.faults import clear_errors, code_of
+from echodistill.storage.faults import CONTESTED, clear_errors, code_of
 from echodistill.storage.folders import SUFFIX
-from echodistill.storage.multipart import CONTESTED
 from echodistill.storage.place import sha256_in
 
 KIND = "checkpoints"

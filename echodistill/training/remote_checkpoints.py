@@ -25,7 +25,6 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 from transformers import TrainerCallback
 
 from echodistill.storage.client import Store, open_store
-from echodistill.storage.download import DamagedObject
 from echodistill.storage.folders import (
     NoManifest,
     fetch_folder,
@@ -36,6 +35,7 @@ from echodistill.storage.folders import (
 from echodistill.storage.interrupt import interruptible
 from echodistill.storage.place import Place
 from echodistill.storage.run_pointers import KIND, Pointer, point, pointers_of, runs_folder
+from echodistill.storage.transfer import DamagedObject, remove_abandoned
 from echodistill.training.checkpoint_files import holds_code, is_needed
 from echodistill.training.checkpoint_uploader import (
     DRAIN_AFTER_FAILURE_S,
@@ -91,6 +91,7 @@ def uploaded_checkpoints(
         return
     store = open_store(place)
     known = fetch_newest(store, run, folder)
+    remove_abandoned(store)
     sending = open_store(place)
     interrupted = interruptible(sending)
 

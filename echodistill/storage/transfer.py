@@ -1,0 +1,183 @@
+"""Bytes to and from the store by boto3's transfer manager: in parts, several at a time, each part
+sent with its SHA-256 and sent again after a fault. The SHA-256 of the whole is taken on the way.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import FlexibleChecksumError
+from tqdm import tqdm
+
+from echodistill.atomic import atomic_path
+from echodistill.checksums import sha256_of
+from echodistill.errors import UserError
+from echodistill.progress import bar
+from echodistill.storage.client import TRANSFERS, Store
+from echodistill.storage.faults import clear_errors
+from echodistill.storage.place import sha256_in
+
+MIB = 2**20
+ABANDONED = timedelta(days=1)
+"""An upload that was begun so long ago belongs to nobody alive."""
+
+
+class DamagedObject(UserError):
+    """The bytes of an object are not those its key promises."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        cure = "publish it again from where it was made, that replaces it"
+        super().__init__(
+            f"{store.place.url(key)} is damaged: its bytes do not have the hash in its name; {cure}"
+        )
+
+
+class _Hashed:
+    """What the transfer manager reads from or writes to: not seekable, so it does so in order."""
+
+    def __init__(self, shown: tqdm) -> None:
+        self._shown, self._sha256, self._size = shown, hashlib.sha256(), 0
+
+    def passed(self, block: bytes) -> bytes:
+        """Count ``block`` in, and return it."""
+        self._sha256.update(block)
+        self._size += len(block)
+        self._shown.update(self._size // MIB - self._shown.n)
+        return block
+
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
+
+
+class _Source(_Hashed):
+    def __init__(self, shown: tqdm, read: Callable[[int], bytes]) -> None:
+        super().__init__(shown)
+        self._read = read
+
+    def read(self, amount: int = -1) -> bytes:
+        return self.passed(self._read(amount))
+
+
+class _Sink(_Hashed):
+    def __init__(self, shown: tqdm, take: Callable[[bytes], object]) -> None:
+        super().__init__(shown)
+        self._take = take
+
+    def write(self, block: bytes) -> None:
+        self._take(self.passed(block))
+
+
+def local_sha256(path: Path) -> str:
+    """Return the hash of a file. Raises ``UserError`` when it cannot be read."""
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def send(store: Store, key: str, path: Path, sha256: str, metadata: Mapping[str, str]) -> None:
+    """Write the file ``path``, whose hash is ``sha256``, to ``key``.
+
+    Raises boto3's errors; ``UserError`` when the file cannot be read, or changes meanwhile: then
+    there is no object.
+    """
+    try:
+        with path.open("rb") as file, bar(_mib(path), f"publish {path.name}", "MiB") as shown:
+            source = _Source(shown, file.read)
+            store.client.upload_fileobj(
+                source,
+                Bucket=store.place.bucket,
+                Key=key,
+                ExtraArgs={"ChecksumAlgorithm": "SHA256", "Metadata": dict(metadata)},
+                Config=_config(store),
+            )
+    except FileNotFoundError as error:
+        raise _unreadable(path, error) from error
+    if source.hexdigest() != sha256:
+        store.client.delete_object(Bucket=store.place.bucket, Key=key)
+        raise UserError(
+            f"{path} changed while it was published: publish it again when it is complete"
+        )
+
+
+def receive(store: Store, key: str, label: str, take: Callable[[bytes], object]) -> str:
+    """Hand an object's bytes to ``take`` in their order; return their SHA-256.
+
+    Raises boto3's errors, and ``DamagedObject`` where the store's own checksum tells already.
+    """
+    with bar(0, label, "MiB") as shown:
+        sink = _Sink(shown, take)
+        try:
+            store.client.download_fileobj(
+                Bucket=store.place.bucket,
+                Key=key,
+                Fileobj=sink,
+                ExtraArgs={"ChecksumMode": "ENABLED"},
+                Config=_config(store),
+            )
+        except FlexibleChecksumError as error:
+            raise DamagedObject(store, key) from error
+    return sink.hexdigest()
+
+
+def fetch_file(store: Store, key: str, path: Path) -> None:
+    """Write an object to ``path``, which appears whole and verified or not at all.
+
+    Raises ``DamagedObject`` when the bytes are not what the key promises; ``UserError`` when it is
+    not there, the store cannot be read, or ``path`` cannot be written or the disk is full.
+    """
+    promised = sha256_in(key)
+    # in this order: some of boto3's network errors are OSErrors too, and must not be taken for a
+    # local disk's
+    with atomic_path(path) as temporary, clear_errors(store.place, f"fetch {store.place.url(key)}"):
+        with temporary.open("wb") as file:
+            found = receive(store, key, f"fetch {path.name}", file.write)
+        if found != promised:
+            raise DamagedObject(store, key)
+
+
+def read_object(store: Store, key: str) -> bytes:
+    """Return a small object's bytes, verified. Raises as ``fetch_file`` does."""
+    promised, content = sha256_in(key), bytearray()
+    with clear_errors(store.place, f"read {store.place.url(key)}"):
+        found = receive(store, key, "fetch", content.extend)
+    if found != promised:
+        raise DamagedObject(store, key)
+    return bytes(content)
+
+
+def remove_abandoned(store: Store) -> None:
+    """Remove the parts that killed uploads have left below the prefix: nothing else does, and they
+    cost space. Raises ``UserError`` when the store cannot be used.
+    """
+    bucket, until = store.place.bucket, datetime.now(UTC) - ABANDONED
+    folder = store.place.below("")
+    with clear_errors(store.place, f"remove abandoned uploads to {store.place.url(folder)}"):
+        pages = store.client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=bucket, Prefix=folder
+        )
+        for upload in [row for page in pages for row in page.get("Uploads", [])]:
+            if upload["Initiated"] < until:
+                store.client.abort_multipart_upload(
+                    Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
+
+
+def _config(store: Store) -> TransferConfig:
+    return TransferConfig(
+        multipart_threshold=store.part_bytes,
+        multipart_chunksize=store.part_bytes,
+        max_concurrency=TRANSFERS,
+        # the other one, which boto3 takes by itself where it is installed, reads ahead of failures
+        preferred_transfer_client="classic",
+    )
+
+
+def _mib(path: Path) -> int:
+    return path.stat().st_size // MIB
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path} cannot be read: {error.strerror or error}. Make it a readable file")
