@@ -15,7 +15,8 @@ import torch
 from echodistill.batches import batches
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.base import Prompt, PromptBatch
 from echodistill.objectives.divergences import with_tail
 from echodistill.seeds import rng
 from echodistill.teacher import references

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from echodistill.datasets.store import Corpus
-from echodistill.models.audio_llm import AudioLLM, load
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.loading import load
 from echodistill.training import train
 from echodistill.training.frozen import without_dropout
 from echodistill.training.metrics_file import read_metrics

@@ -10,16 +10,11 @@ import torch
 
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.models.audio_llm import (
-    AudioLLM,
-    Prompt,
-    encode,
-    end_ids,
-    generate,
-    load,
-    pad_rows,
-    score,
-)
+from echodistill.models.audio_llm import AudioLLM, encode, end_ids
+from echodistill.models.base import Prompt, pad_rows
+from echodistill.models.generation import generate
+from echodistill.models.loading import load
+from echodistill.models.scoring import score
 from tests.conftest import tone
 
 RESPONSE = [[7, 8, 9, 2]]

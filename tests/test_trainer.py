@@ -16,7 +16,11 @@ from echodistill.audio.mixing import Mix, draw
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate, load, pad_rows, score
+from echodistill.models.audio_llm import AudioLLM, encode
+from echodistill.models.base import Prompt, pad_rows
+from echodistill.models.generation import generate
+from echodistill.models.loading import load
+from echodistill.models.scoring import score
 from echodistill.objectives.ratio import policy_term
 from echodistill.objectives.supervised import token_log_probs
 from echodistill.params.train import TrainParams
@@ -227,7 +231,7 @@ def test_rows_without_advantage_can_be_left_out(tiny_llm: AudioLLM, tiny_corpus:
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
         logits = score(
-            tiny_llm.model, batch.take(rows), ids[rows], mask[rows], tiny_llm.never_sample
+            tiny_llm.model, batch.take(rows), ids[rows], mask[rows], tiny_llm.family
         )
         log_prob = (token_log_probs(logits, ids[rows]) * mask[rows]).sum(dim=1) / mask[rows].sum(
             dim=1

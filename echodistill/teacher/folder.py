@@ -14,7 +14,8 @@ from echodistill.datasets.store import Corpus
 from echodistill.environment import device_batch
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
-from echodistill.models.audio_llm import AudioLLM, Prompt, decode, end_ids
+from echodistill.models.audio_llm import AudioLLM, decode, end_ids
+from echodistill.models.base import Prompt
 from echodistill.models.checkpoint import open_base
 from echodistill.models.identity import model_identity
 from echodistill.models.layout import FACTS
@@ -126,9 +127,7 @@ def _decoding(settings: ReferencesParams, limit: int) -> dict[str, int]:
 
 def _request(question: Question, view: View, teacher: Teacher) -> ReferenceRequest:
     """Return what is asked about a question, under the key of all that its answer depends on."""
-    text = teacher.llm.family.render(
-        teacher.llm.processor, question_text(question.question, question.choices), 1
-    )
+    text = teacher.llm.family.render(question_text(question.question, question.choices), 1)
     key = reference_key(
         view.cache_identity(question.clip_id),
         text,

@@ -28,7 +28,9 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from echodistill.audio.levels import SAMPLE_RATE, Waveform, fit_length, power
 from echodistill.audio.noises import coloured
 from echodistill.datasets.store import Corpus
-from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode, pad_rows, score
+from echodistill.models.audio_llm import AudioLLM, encode
+from echodistill.models.base import Prompt, PromptBatch, pad_rows
+from echodistill.models.scoring import score
 from echodistill.objectives.supervised import cross_entropy
 from echodistill.params.base import NanoParams
 from echodistill.records import Question
@@ -171,9 +173,7 @@ class _Pretrainer(ExactWeights, Trainer):
             tensor.to(self.args.device)
             for tensor in pad_rows(gold, tokenizer.pad_token_id, left=False)
         )
-        loss = cross_entropy(
-            score(model, batch, ids, mask, self._llm.never_sample), ids, mask
-        ).mean()
+        loss = cross_entropy(score(model, batch, ids, mask, self._llm.family), ids, mask).mean()
         heard = [
             self._corpus.clips[example.question.clip_id].transcript or "" if example.audible else ""
             for example in examples

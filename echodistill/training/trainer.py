@@ -18,8 +18,10 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models import prepare_deepspeed, prepare_fsdp
 
 from echodistill.evaluation.choices import reward
-from echodistill.models.audio_llm import AudioLLM, PromptBatch, encode, end_ids, pad_rows, score
+from echodistill.models.audio_llm import AudioLLM, encode, end_ids
+from echodistill.models.base import PromptBatch, pad_rows
 from echodistill.models.response_limit import check_context
+from echodistill.models.scoring import score
 from echodistill.objectives.advantages import group_advantages, zero_variance
 from echodistill.objectives.divergences import sequence_mean, with_tail
 from echodistill.objectives.echodistill import consistency, distill_loss, shaped_advantages
@@ -128,7 +130,7 @@ class AudioGRPOTrainer(ExactWeights, CountedSteps, GRPOTrainer):
             ids[mask.bool()].tolist()
             for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
         ]
-        return rows, None, dict(batch.features)
+        return rows, None, self._llm.family.audio_inputs(batch)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Adds: the audio features, and what the teacher makes of the batch; no dropout. Without
@@ -397,4 +399,4 @@ class AudioGRPOTrainer(ExactWeights, CountedSteps, GRPOTrainer):
         response_mask: torch.Tensor,
     ) -> torch.Tensor:
         """Return the logits that responses are sampled from, (B, T, V)."""
-        return score(model, prompts, response_ids, response_mask, self._llm.never_sample)
+        return score(model, prompts, response_ids, response_mask, self._llm.family)

@@ -11,7 +11,7 @@ import torch
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.errors import UserError
-from echodistill.models.audio_llm import Prompt, pad_rows
+from echodistill.models.base import Prompt, pad_rows
 from echodistill.models.prompts import question_text
 from echodistill.records import Question
 from echodistill.seeds import rng
