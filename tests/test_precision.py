@@ -124,9 +124,7 @@ def moved_share(llm: AudioLLM, corpus: Corpus, steps: int) -> float:
     reached = [torch.zeros_like(value, dtype=torch.bool) for value in parameters]
     for _ in range(steps):
         optimizer.zero_grad()
-        cross_entropy(
-            score(llm.model, batch, ids, mask, llm.family), ids, mask
-        ).mean().backward()
+        cross_entropy(score(llm.model, batch, ids, mask, llm.family), ids, mask).mean().backward()
         for value, has_gradient in zip(parameters, reached, strict=True):
             if value.grad is not None:
                 has_gradient |= value.grad.abs() > 1e-6  # far above Adam's epsilon: a whole step

@@ -98,7 +98,9 @@ def test_equal_rows_may_stand_apart(tiny_llm: AudioLLM) -> None:
         {name: value[order] for name, value in batch.features.items()},
     )
     ids = torch.full((6, 1), 7)
-    found, wanted = (score(one, apart, ids, torch.ones_like(ids), tiny_llm.family) for one in (model, plain))
+    found, wanted = (
+        score(one, apart, ids, torch.ones_like(ids), tiny_llm.family) for one in (model, plain)
+    )
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     assert counted == [3]
 

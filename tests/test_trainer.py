@@ -230,9 +230,7 @@ def test_rows_without_advantage_can_be_left_out(tiny_llm: AudioLLM, tiny_corpus:
     weight = tiny_llm.model.lm_head.weight
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
-        logits = score(
-            tiny_llm.model, batch.take(rows), ids[rows], mask[rows], tiny_llm.family
-        )
+        logits = score(tiny_llm.model, batch.take(rows), ids[rows], mask[rows], tiny_llm.family)
         log_prob = (token_log_probs(logits, ids[rows]) * mask[rows]).sum(dim=1) / mask[rows].sum(
             dim=1
         )

@@ -20,8 +20,8 @@ def share_encodings(encoder: Any) -> None:
     once.
 
     The first tensor among the arguments has a row for each clip, (B, M, F); what the encoder gives,
-    e.g. ``last_hidden_state`` (B, T, D), has a row for each of them again. Outputs and gradients stay
-    what they were, up to rounding. Where training drops units at random every row is computed,
+    e.g. ``last_hidden_state`` (B, T, D), has a row for each of them again. Outputs and gradients
+    stay what they were, up to rounding. Where training drops units at random every row is computed,
     since each draws its own.
     """
 

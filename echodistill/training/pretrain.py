@@ -147,7 +147,9 @@ class _Pretrainer(ExactWeights, Trainer):
         self._ctc = bool(known) and weight > 0
         if self._ctc:  # a submodule, so that the optimizer and checkpoints hold it too
             llm.model.ctc = _WordCtc(llm.model.config.audio_config.d_model, known)
-            llm.model.model.audio_tower.register_forward_hook(self._keep_frames)
+            encoder = llm.family.shared_encoder(llm.model)
+            assert encoder is not None  # a nano's gives the frames of one clip in each row
+            encoder.register_forward_hook(self._keep_frames)
         super().__init__(model=llm.model, train_dataset=data, data_collator=list, **options)
 
     def _keep_frames(self, _module: Any, _inputs: Any, output: Any) -> None:
