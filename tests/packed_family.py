@@ -152,11 +152,11 @@ class PackedFamily:
             self.render(question_text(prompt.question, prompt.choices), count)
             for prompt, count in zip(prompts, counts, strict=True)
         ]
-        features = {
-            "frames": torch.nn.utils.rnn.pad_sequence(clips, batch_first=True),
-            "lengths": torch.tensor(counts),
-        }
-        return PromptBatch(*tokens_of(self.processor.tokenizer, texts), features if clips else {})
+        ids, mask = tokens_of(self.processor.tokenizer, texts)
+        if not clips:
+            return PromptBatch(ids, mask, {})
+        frames = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
+        return PromptBatch(ids, mask, {"frames": frames, "lengths": torch.tensor(counts)})
 
     def audio_inputs(self, batch: PromptBatch) -> dict[str, torch.Tensor]:
         """``frames`` (S, N) of the padded ones (B, F, S), with ``frame_lengths`` (B,)."""
