@@ -100,8 +100,6 @@ class AudioFamily(Protocol):
     """The class of transformers whose ``from_pretrained`` reads the model, with the configuration
     that belongs to it. The program passes ``use_safetensors``, so that no family can read pickles.
     """
-    processor: Processor
-    """The processor that was loaded with the model."""
     audio_token_id: int
     """The id of the placeholder that the model replaces by a vector of the encoded audio."""
     never_sample: list[int]
@@ -114,6 +112,11 @@ class AudioFamily(Protocol):
         """Return the family with the processor of the model ``name``: a folder, or a hub id at the
         commit ``revision``.
         """
+        ...
+
+    @property
+    def processor(self) -> Processor:
+        """The processor that was loaded with the model."""
         ...
 
     @property
