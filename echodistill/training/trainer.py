@@ -392,11 +392,7 @@ class AudioGRPOTrainer(ExactWeights, CountedSteps, GRPOTrainer):
         return policy.loss * share
 
     def _score(
-        self,
-        model: Any,
-        prompts: PromptBatch,
-        response_ids: torch.Tensor,
-        response_mask: torch.Tensor,
+        self, model: Any, prompts: PromptBatch, ids: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
         """Return the logits that responses are sampled from, (B, T, V)."""
-        return score(model, prompts, response_ids, response_mask, self._llm.family)
+        return score(model, prompts, ids, mask, self._llm.family)
