@@ -29,7 +29,8 @@ from echodistill.evaluation.choices import parse_choice
 from echodistill.mixes.drawing import Drawer
 from echodistill.mixes.noise_settings import noise_settings
 from echodistill.mixes.sources import sources_of
-from echodistill.models.audio_llm import AudioLLM, Prompt, decode
+from echodistill.models.audio_llm import AudioLLM, decode
+from echodistill.models.base import Prompt
 from echodistill.models.checkpoint import open_base
 from echodistill.models.layout import WEIGHTS, content_hash
 from echodistill.models.response_limit import corpus_limit

@@ -118,16 +118,16 @@ def listen(
             lambda clip, kind, snr_db: in_noise(clip, kind, snr_db, CORPUS, MIXES),
             read_noise(MIXES).kinds,
             example_of(CORPUS),
-            min(llm.family.window_s(llm.processor) for llm in models.values()),
+            min(llm.family.max_seconds for llm in models.values()),
         )
 
     serve(load, port, typer.echo)
 
 
 def open_named(name: str) -> Any:
-    from echodistill.models.audio_llm import load
     from echodistill.models.checkpoint import open_base, open_model
     from echodistill.models.layout import RUN
+    from echodistill.models.loading import load
 
     if name == "student":
         return open_model(STUDENT, BASE)

@@ -22,8 +22,10 @@ from echodistill.audio.files import decode_bytes, decode_file
 from echodistill.audio.levels import Waveform
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
-from echodistill.models.audio_llm import Prompt, decode, encode, generate
+from echodistill.models.audio_llm import decode, encode
+from echodistill.models.base import Prompt
 from echodistill.models.checkpoint import open_model
+from echodistill.models.generation import generate
 from echodistill.models.prompts import validate_question
 from echodistill.models.response_limit import asked_limit, check_context
 

@@ -16,7 +16,8 @@ from echodistill.batches import batches
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.methods.divergences import with_tail
-from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.base import Prompt, PromptBatch
 from echodistill.seeds import rng
 from echodistill.teacher import references
 from echodistill.teacher.cache import ReferenceCache, TeacherTargets

@@ -419,7 +419,7 @@ def test_a_champion_that_cannot_be_opened_or_hears_too_little_is_said(
     asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = full_champion(tmp_path / "champion", asked.llm)
-    monkeypatch.setattr(asked.llm.family, "window_s", lambda _processor: 0.1)
+    monkeypatch.setattr(type(asked.llm.family), "max_seconds", 0.1)
     status, answers = asked.answers(folder)
     assert status.version == "1"
     assert "its window is 0.1 s, and the longest decision clip 0.5 s" in status.reason

@@ -23,7 +23,9 @@ from echodistill.import_graph import ROOT
 from echodistill.inference.answer_grid import answer_grid, grid_items, without_audio
 from echodistill.inference.resumable import Item
 from echodistill.inference.sample import denoised_mixes
-from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate
+from echodistill.models.audio_llm import AudioLLM, encode
+from echodistill.models.base import Prompt
+from echodistill.models.generation import generate
 from echodistill.params.compare import Denoiser, changes_of, system_names
 from echodistill.params.methods import METHODS
 from echodistill.params.references import ViewName

@@ -19,7 +19,8 @@ from echodistill.datasets.store import Corpus
 from echodistill.import_graph import ROOT
 from echodistill.inference.answer_grid import answer_grid, grid_items
 from echodistill.inference.disk_cached_denoiser import DiskCachedDenoiser
-from echodistill.models.audio_llm import AudioLLM, Prompt
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.base import Prompt
 from echodistill.models.checkpoint import load_base_or_student
 from echodistill.models.response_limit import corpus_limit
 from echodistill.models.responses import Response, respond

@@ -16,8 +16,10 @@ from echodistill.audio.mixing import Mix, draw
 from echodistill.checksums import write_checksums
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.models.audio_llm import AudioLLM, Prompt, load
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.base import Prompt
 from echodistill.models.checkpoint import open_model
+from echodistill.models.loading import load
 from echodistill.records import Reference, write_rows
 from echodistill.stages.base import base
 from echodistill.teacher.references import generate_targets, save_targets
@@ -36,7 +38,7 @@ from pathlib import Path
 import tests.test_trainer as t
 import echodistill.training.trainer as trainer
 from echodistill.datasets.store import Corpus
-from echodistill.models.audio_llm import load
+from echodistill.models.loading import load
 from echodistill.rewards.registry import REWARDS
 from echodistill.training.distributed import all_gather_object, init
 from echodistill.training.train import train_student

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from echodistill.datasets.store import Corpus
-from echodistill.models.audio_llm import AudioLLM, load, score
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.loading import load
+from echodistill.models.scoring import score
 from echodistill.rewards.registry import REWARDS
 from echodistill.training import forward, train, trainer
 from echodistill.training.batch_tensors import FEATURE

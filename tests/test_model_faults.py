@@ -17,9 +17,10 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from echodistill.errors import UserError
-from echodistill.models.audio_llm import AudioLLM, load
+from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import base_revision, open_base, open_model
 from echodistill.models.layout import BASE_REVISION, FACTS, POINTER, RUN
+from echodistill.models.loading import load
 from echodistill.models.responses import respond
 from echodistill.stages.base import _pointer
 from tests.conftest import tone

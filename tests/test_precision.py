@@ -12,11 +12,14 @@ from peft import LoraConfig, get_peft_model
 
 from echodistill.datasets.store import Corpus
 from echodistill.methods.supervised import cross_entropy
-from echodistill.models import audio_llm
-from echodistill.models.audio_llm import AudioLLM, Prompt, encode, load, pad_rows, score
+from echodistill.models.audio_llm import AudioLLM, encode
+from echodistill.models.base import Prompt, pad_rows
 from echodistill.models.checkpoint import open_base, open_model
+from echodistill.models.families.qwen2_audio import Qwen2Audio
 from echodistill.models.layout import RUN
+from echodistill.models.loading import load
 from echodistill.models.precision import WeightsDtype, inference_dtype, training_dtype
+from echodistill.models.scoring import score
 from echodistill.params.generation import GenerationParams
 from echodistill.training import student
 from echodistill.training.train import train_student
@@ -66,7 +69,7 @@ def test_a_checkpoint_is_read_in_the_format_asked_for(
         read.append(options["dtype"])
         raise Asked
 
-    monkeypatch.setattr(audio_llm.AutoModelForMultimodalLM, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(Qwen2Audio.model_class, "from_pretrained", from_pretrained)
     with pytest.raises(Asked):
         open_base(half_folder, device, dtype)
     assert read == [expected]
@@ -121,9 +124,7 @@ def moved_share(llm: AudioLLM, corpus: Corpus, steps: int) -> float:
     reached = [torch.zeros_like(value, dtype=torch.bool) for value in parameters]
     for _ in range(steps):
         optimizer.zero_grad()
-        cross_entropy(
-            score(llm.model, batch, ids, mask, llm.never_sample), ids, mask
-        ).mean().backward()
+        cross_entropy(score(llm.model, batch, ids, mask, llm.family), ids, mask).mean().backward()
         for value, has_gradient in zip(parameters, reached, strict=True):
             if value.grad is not None:
                 has_gradient |= value.grad.abs() > 1e-6  # far above Adam's epsilon: a whole step

@@ -103,7 +103,9 @@ def test_the_logged_model_is_code_and_weights_with_its_requirements(served: Any)
 def test_a_loaded_model_answers_alike_for_a_path_and_for_base64(
     served: Any, tmp_path: Path, tiny_llm: AudioLLM
 ) -> None:
-    from echodistill.models.audio_llm import Prompt, decode, encode, generate
+    from echodistill.models.audio_llm import decode, encode
+    from echodistill.models.base import Prompt
+    from echodistill.models.generation import generate
 
     content = encode_flac(tone("low", 1))
     (tmp_path / "clip.flac").write_bytes(content)

@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.models.audio_llm import AudioLLM, load
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.loading import load
 from echodistill.stages.base import base
 from echodistill.stages.train import train
 from echodistill.storage.client import Store
@@ -54,7 +55,7 @@ import sys, time
 from pathlib import Path
 import tests.test_trainer as t
 from echodistill.datasets.store import Corpus
-from echodistill.models.audio_llm import load
+from echodistill.models.loading import load
 from echodistill.storage.place import place_from_environment
 from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.train import train_student

@@ -15,7 +15,9 @@ from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.evaluation.choices import parse_choice
 from echodistill.inference.single_clip import answer
-from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
+from echodistill.models.audio_llm import AudioLLM, decode, encode
+from echodistill.models.base import Prompt
+from echodistill.models.generation import generate
 from echodistill.models.response_limit import asked_limit, check_context, corpus_limit
 from echodistill.models.responses import respond
 from echodistill.params.whole import Params
@@ -99,7 +101,7 @@ def test_what_does_not_fit_the_context_is_refused_before_anything_is_generated(
         generate(tiny_llm, batch, room + 1)
     with pytest.raises(UserError, match=fault):
         respond(tiny_llm, [prompt], room + 1)
-    from echodistill.models.audio_llm import load
+    from echodistill.models.loading import load
     from echodistill.training.train import train_student
 
     monkeypatch.undo()
@@ -283,7 +285,7 @@ def test_cut_rollouts_are_counted(
     tiny_llm: AudioLLM,
     tmp_path: Path,
 ) -> None:
-    from echodistill.models.audio_llm import load
+    from echodistill.models.loading import load
     from echodistill.training.train import train_student
 
     tiny_llm.save(tmp_path / "base")

@@ -9,8 +9,12 @@ import torch
 from transformers import GenerationConfig
 
 from echodistill.datasets.store import Corpus
-from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate, load, pad_rows, score
+from echodistill.models.audio_llm import AudioLLM, encode
+from echodistill.models.base import Prompt, pad_rows
+from echodistill.models.generation import generate
+from echodistill.models.loading import load
 from echodistill.models.responses import choice_ids, respond
+from echodistill.models.scoring import score
 
 CHOICES = [("low", "high"), ("a much longer choice than the others", "high", "middle"), ()]
 TRAPS = {
@@ -55,7 +59,7 @@ def test_choices_are_scored_as_each_would_be_alone(tiny_llm: AudioLLM, tiny_corp
             rows, mask = pad_rows([ids], 0, left=False)
             with torch.inference_mode():
                 logits = score(
-                    tiny_llm.model, encode(tiny_llm, [prompt]), rows, mask, tiny_llm.never_sample
+                    tiny_llm.model, encode(tiny_llm, [prompt]), rows, mask, tiny_llm.family
                 )
             alone = logits[0].double().log_softmax(dim=-1)[torch.arange(len(ids)), ids].sum()
             assert found == pytest.approx(float(alone), abs=1e-3)
@@ -127,7 +131,7 @@ def test_no_audio_token_is_ever_generated_or_given_probability(
     ids, mask = pad_rows([one.token_ids for one in responses], 0, left=False)
     with torch.inference_mode():
         probs = score(
-            tiny_llm.model, encode(tiny_llm, prompts), ids, mask, tiny_llm.never_sample
+            tiny_llm.model, encode(tiny_llm, prompts), ids, mask, tiny_llm.family
         ).softmax(dim=-1)
     hook.remove()
     assert not {token for one in responses for token in one.token_ids} & set(never)

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from echodistill.datasets.store import Corpus
-from echodistill.models.audio_llm import AudioLLM, load
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.loading import load
 from echodistill.training.checkpoints import MARKER, latest_complete, mark_complete, remove_unusable
 from echodistill.training.metrics_file import read_metrics, trim_after
 from echodistill.training.train import train_student
@@ -29,7 +30,7 @@ import sys, time
 from pathlib import Path
 import tests.test_trainer as t
 from echodistill.datasets.store import Corpus
-from echodistill.models.audio_llm import load
+from echodistill.models.loading import load
 from echodistill.training.train import train_student
 folder, model, corpus, method, pause = sys.argv[1:]
 llm = load(model, device="cpu")

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode, generate, score
+from echodistill.models.audio_llm import AudioLLM, encode
+from echodistill.models.base import Prompt, PromptBatch
+from echodistill.models.generation import generate
+from echodistill.models.scoring import score
 from echodistill.models.shared_audio import _first_and_place
 from tests.conftest import tone
 
@@ -49,7 +52,7 @@ def test_outputs_and_gradients_are_those_of_every_row_computed(tiny_llm: AudioLL
     found = []
     for model in (shared, plain):
         model.train()
-        logits = score(model, batch, ids, mask, [])
+        logits = score(model, batch, ids, mask, tiny_llm.family)
         (logits.double() * weights).sum().backward()
         found.append(
             (
@@ -74,13 +77,13 @@ def test_a_copy_that_is_asked_meanwhile_disturbs_nothing(tiny_llm: AudioLLM) -> 
     student, teacher = copy.deepcopy(tiny_llm.model), copy.deepcopy(tiny_llm.model)
     batch, other = batch_of(tiny_llm, 4), batch_of(tiny_llm, 2)
     ids = torch.full((12, 3), 7)
-    expected = score(student, batch, ids, torch.ones_like(ids), [])
+    expected = score(student, batch, ids, torch.ones_like(ids), tiny_llm.family)
 
     def ask(*_given: object) -> None:
-        score(teacher, other, ids[:6], torch.ones_like(ids[:6]), [])
+        score(teacher, other, ids[:6], torch.ones_like(ids[:6]), tiny_llm.family)
 
     student.model.audio_tower.conv1.register_forward_hook(ask)
-    assert torch.equal(score(student, batch, ids, torch.ones_like(ids), []), expected)
+    assert torch.equal(score(student, batch, ids, torch.ones_like(ids), tiny_llm.family), expected)
 
 
 def test_equal_rows_may_stand_apart(tiny_llm: AudioLLM) -> None:
@@ -95,7 +98,9 @@ def test_equal_rows_may_stand_apart(tiny_llm: AudioLLM) -> None:
         {name: value[order] for name, value in batch.features.items()},
     )
     ids = torch.full((6, 1), 7)
-    found, wanted = (score(one, apart, ids, torch.ones_like(ids), []) for one in (model, plain))
+    found, wanted = (
+        score(one, apart, ids, torch.ones_like(ids), tiny_llm.family) for one in (model, plain)
+    )
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     assert counted == [3]
 
@@ -133,6 +138,6 @@ def test_where_training_drops_units_every_row_is_computed(tiny_llm: AudioLLM, wh
     counted = rows_computed(model)
     ids = torch.full((6, 1), 7)
     batch = batch_of(tiny_llm, 2)
-    score(model.train(), batch, ids, torch.ones_like(ids), [])
-    score(model.eval(), batch, ids, torch.ones_like(ids), [])
+    score(model.train(), batch, ids, torch.ones_like(ids), tiny_llm.family)
+    score(model.eval(), batch, ids, torch.ones_like(ids), tiny_llm.family)
     assert counted == [6, 3]

@@ -21,7 +21,8 @@ from echodistill.datasets.sources import SourceFailed
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.inference.resumable import Item, answer_items
-from echodistill.models.audio_llm import AudioLLM, Prompt
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.base import Prompt
 from echodistill.params.whole import Params
 from echodistill.records import Quarantined, read_rows
 from echodistill.stages import corpus as corpus_stage

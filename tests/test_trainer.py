@@ -19,7 +19,11 @@ from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.methods.ratio import policy_term
 from echodistill.methods.supervised import token_log_probs
-from echodistill.models.audio_llm import AudioLLM, Prompt, encode, generate, load, pad_rows, score
+from echodistill.models.audio_llm import AudioLLM, encode
+from echodistill.models.base import Prompt, pad_rows
+from echodistill.models.generation import generate
+from echodistill.models.loading import load
+from echodistill.models.scoring import score
 from echodistill.params.train import TrainParams
 from echodistill.params.whole import load_params
 from echodistill.rewards.registry import REWARDS
@@ -229,9 +233,7 @@ def test_rows_without_advantage_can_be_left_out(tiny_llm: AudioLLM, tiny_corpus:
     weight = tiny_llm.model.lm_head.weight
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
-        logits = score(
-            tiny_llm.model, batch.take(rows), ids[rows], mask[rows], tiny_llm.never_sample
-        )
+        logits = score(tiny_llm.model, batch.take(rows), ids[rows], mask[rows], tiny_llm.family)
         log_prob = (token_log_probs(logits, ids[rows]) * mask[rows]).sum(dim=1) / mask[rows].sum(
             dim=1
         )

@@ -13,7 +13,8 @@ from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.environment import device_batch
 from echodistill.inference.resumable import Item, answer_items
-from echodistill.models.audio_llm import AudioLLM, Prompt
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.base import Prompt
 from echodistill.models.checkpoint import load_base_or_student
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params.generation import GenerationParams

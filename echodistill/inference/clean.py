@@ -11,7 +11,9 @@ from echodistill.batches import batches
 from echodistill.datasets.store import Corpus
 from echodistill.evaluation.choices import parse_choice
 from echodistill.evaluation.skill import fewest_questions
-from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, end_ids, generate
+from echodistill.models.audio_llm import AudioLLM, decode, encode, end_ids
+from echodistill.models.base import Prompt
+from echodistill.models.generation import generate
 from echodistill.records import Question
 from echodistill.training.device import device_batch
 

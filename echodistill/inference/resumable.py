@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from echodistill.batches import batches
-from echodistill.models.audio_llm import AudioLLM, Prompt, decode
+from echodistill.models.audio_llm import AudioLLM, decode
+from echodistill.models.base import Prompt
 from echodistill.models.responses import Response, respond
 from echodistill.records import Answer
 from echodistill.workers import ordered_map

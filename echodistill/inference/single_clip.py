@@ -13,8 +13,10 @@ from echodistill.evaluation.choices import parse_choice
 from echodistill.mixes.drawing import NONE
 from echodistill.mixes.noise_settings import open_noise, read_noise
 from echodistill.mixes.sources import sources_of
-from echodistill.models.audio_llm import AudioLLM, Prompt, decode, encode, generate
+from echodistill.models.audio_llm import AudioLLM, decode, encode
+from echodistill.models.base import Prompt
 from echodistill.models.control_tokens import check_texts
+from echodistill.models.generation import generate
 from echodistill.models.response_limit import asked_limit
 
 MAX_CLIP_S = 600.0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 import torch
 
 from echodistill.methods.targets import Targets
-from echodistill.models.audio_llm import PromptBatch
+from echodistill.models.base import PromptBatch
 from echodistill.params.methods import MethodSettings
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from echodistill.methods.divergences import distill_loss, with_tail
 
 if TYPE_CHECKING:
     from echodistill.methods.base import Forward
-    from echodistill.models.audio_llm import PromptBatch
+    from echodistill.models.base import PromptBatch
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 
 from echodistill.checksums import sha256_of, shown, verify_checksums
 from echodistill.errors import UserError
-from echodistill.models.audio_llm import AudioLLM, load, local_folder
+from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.faults import LoadingInfo, file_fault, first_line, key_fault, number_fault
 from echodistill.models.layout import (
     BASE_REVISION,
@@ -29,6 +29,7 @@ from echodistill.models.layout import (
     read_run,
     revision_of,
 )
+from echodistill.models.loading import load, local_folder
 from echodistill.models.precision import WeightsDtype
 
 ADAPTER = "adapter_model.safetensors"

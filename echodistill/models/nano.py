@@ -24,14 +24,13 @@ from transformers import (
 
 from echodistill.audio.levels import SAMPLE_RATE
 from echodistill.models.audio_llm import AudioLLM, wrap
+from echodistill.models.families.qwen2_audio import AUDIO_TOKEN, NEVER_SAMPLED, Qwen2Audio
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
     "<|im_start|>",
     "<|im_end|>",
-    "<|AUDIO|>",
-    "<|audio_bos|>",
-    "<|audio_eos|>",
+    *NEVER_SAMPLED,
 )
 # Qwen's turns without the system prompt: every prompt token costs time on a CPU
 CHAT_TEMPLATE = (
@@ -84,7 +83,7 @@ def build(
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
     )
-    audio_token = tokenizer.convert_tokens_to_ids("<|AUDIO|>")
+    audio_token = tokenizer.convert_tokens_to_ids(AUDIO_TOKEN)
     torch.manual_seed(seed)
     model = Qwen2AudioForConditionalGeneration(
         Qwen2AudioConfig(audio_config=encoder, text_config=decoder, audio_token_index=audio_token)
@@ -94,7 +93,7 @@ def build(
     )
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return wrap(model, processor)
+    return wrap(model, Qwen2Audio(processor))
 
 
 def _processor(texts: Sequence[str], window_s: float) -> Qwen2AudioProcessor:

@@ -13,19 +13,11 @@ from typing import Any
 
 import torch
 
-from echodistill.models.audio_llm import (
-    AudioLLM,
-    Prompt,
-    PromptBatch,
-    encode,
-    end_ids,
-    greedy,
-    pad_rows,
-    score,
-    up_to_end,
-    without,
-)
+from echodistill.models.audio_llm import AudioLLM, encode, end_ids
+from echodistill.models.base import Prompt, PromptBatch, pad_rows
+from echodistill.models.generation import greedy_inputs, up_to_end
 from echodistill.models.response_limit import check_context
+from echodistill.models.scoring import score, without
 
 
 @dataclass(frozen=True)
@@ -54,10 +46,7 @@ def respond(llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int) -> li
     batch = encode(llm, prompts).to(llm.device)
     check_context(llm.model, batch.input_ids.shape[1], max_new_tokens)
     output = llm.model.generate(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        **batch.features,
-        **greedy(llm, max_new_tokens),
+        **greedy_inputs(llm, batch, max_new_tokens),
         return_dict_in_generate=True,
         output_logits=True,
     )
@@ -105,12 +94,13 @@ def _choice_log_probs(
     if cache.is_croppable:
         cache.crop(batch.input_ids.shape[1] - cache.get_seq_length())
         cache.batch_select_indices(prompt_of)
-        seen = torch.cat([batch.attention_mask[prompt_of], mask[:, :-1]], dim=1)
-        position = (seen.cumsum(dim=1) - 1).clamp(min=0)[:, batch.input_ids.shape[1] :]
+        inputs = llm.family.forward_inputs(
+            batch.without_audio().take(prompt_of), ids[:, :-1], mask[:, :-1]
+        )
         later = llm.model(
             input_ids=ids[:, :-1],
-            attention_mask=seen,
-            position_ids=position,
+            attention_mask=inputs["attention_mask"],
+            position_ids=inputs["position_ids"][..., batch.input_ids.shape[1] :],
             past_key_values=cache,
             use_cache=True,
         )
@@ -119,7 +109,7 @@ def _choice_log_probs(
             llm.never_sample,
         )
     else:
-        logits = score(llm.model, batch.take(prompt_of), ids, mask, llm.never_sample)
+        logits = score(llm.model, batch.take(prompt_of), ids, mask, llm.family)
     log_probs = torch.log_softmax(logits, dim=-1).gather(-1, ids[..., None])[..., 0]
     totals = log_probs.double().masked_fill(mask == 0, 0.0).sum(dim=1).tolist()
     counts = [len(of_prompt) for of_prompt in choices]

@@ -19,9 +19,9 @@ def share_encodings(encoder: Any) -> None:
     """From now on ``encoder`` (a module called with one row a clip) computes rows that are equal
     once.
 
-    The first argument is ``input_features`` (B, M, F); what the encoder gives, e.g.
-    ``last_hidden_state`` (B, T, D), has a row for each of them again. Outputs and gradients stay
-    what they were, up to rounding. Where training drops units at random every row is computed,
+    The first tensor among the arguments has a row for each clip, (B, M, F); what the encoder gives,
+    e.g. ``last_hidden_state`` (B, T, D), has a row for each of them again. Outputs and gradients
+    stay what they were, up to rounding. Where training drops units at random every row is computed,
     since each draws its own.
     """
 
@@ -29,11 +29,10 @@ def share_encodings(encoder: Any) -> None:
         module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         module.__dict__.pop(ROW, None)
-        features = args[0] if args else kwargs["input_features"]
-        if features.shape[0] < 2 or _drops(module):
-            return args, kwargs
-        rows = features.shape[0]
         named: dict[Any, Any] = dict(enumerate(args)) | kwargs
+        rows = len(next(value for value in named.values() if isinstance(value, torch.Tensor)))
+        if rows < 2 or _drops(module):
+            return args, kwargs
         by_row = {
             name: value
             for name, value in named.items()

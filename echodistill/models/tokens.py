@@ -5,22 +5,21 @@ from typing import Any
 from transformers import GenerationConfig
 
 from echodistill.errors import UserError
+from echodistill.models.base import AudioFamily
 from echodistill.models.faults import first_line
 
 PROBE = "Which word is spoken?"
 
 
-def check_template(family: Any, processor: Any) -> None:
+def check_template(family: AudioFamily) -> None:
     """Raise ``UserError`` where the chat template loses the question or the audio's place."""
     cure = "give the chat template that belongs to the model (chat_template.jinja)"
     try:
-        text = family.render(processor, PROBE, 2)
+        text = family.render(PROBE, 2)
     except Exception as error:  # a template may fail in any way
         raise UserError(f"its chat template fails ({first_line(error)}): {cure}") from error
-    heard = processor.tokenizer(text, add_special_tokens=False)["input_ids"].count(
-        family.audio_token_id(processor)
-    )
-    if PROBE not in text or heard != 2:
+    ids = family.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    if PROBE not in text or ids.count(family.audio_token_id) != 2:
         raise UserError(
             f"its chat template has no place for the {'audio' if PROBE in text else 'question'}:"
             f" {cure}"

@@ -10,7 +10,7 @@ from echodistill.audio.distortions.render import render
 from echodistill.datasets.store import Corpus
 from echodistill.inference.answer_grid import answer_both, base_and_student
 from echodistill.inference.resumable import Item
-from echodistill.models.audio_llm import Prompt
+from echodistill.models.base import Prompt
 from echodistill.params.whole import Params
 from echodistill.records import Question
 from echodistill.stages.entry import run_stage

@@ -15,10 +15,11 @@ from echodistill.evaluating import NANO, NANO_NEEDS_CLIPS
 from echodistill.evaluation.skill import Skill, in_words
 from echodistill.inference.clean import clean_score, splits_to_judge_on
 from echodistill.models import nano
-from echodistill.models.audio_llm import AudioLLM, load, local_folder
+from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.control_tokens import check_questions
 from echodistill.models.faults import number_fault
 from echodistill.models.layout import FACTS, POINTER, file_hashes, revision_of
+from echodistill.models.loading import load, local_folder
 from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params.whole import Params

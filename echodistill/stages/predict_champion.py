@@ -73,7 +73,7 @@ def _open(student: Path, base: Path | None, longest_s: float) -> AudioLLM:
     short for the clips.
     """
     llm = open_model(student, base)
-    window_s = llm.family.window_s(llm.processor)
+    window_s = llm.family.max_seconds
     if longest_s > window_s:
         raise UserError(
             f"its window is {window_s:g} s, and the longest decision clip {longest_s:.1f} s"

@@ -11,7 +11,7 @@ from echodistill.datasets.store import Corpus
 from echodistill.inference.answer_grid import answer_both, base_and_student
 from echodistill.inference.resumable import Item
 from echodistill.mixes.noise_settings import open_noise
-from echodistill.models.audio_llm import Prompt
+from echodistill.models.base import Prompt
 from echodistill.params.whole import Params
 from echodistill.records import Question, read_rows
 from echodistill.seeds import rng

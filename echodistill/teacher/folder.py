@@ -125,11 +125,8 @@ def _decoding(settings: ReferencesParams, limit: int) -> dict[str, int]:
 def _request(question: Question, view: View, teacher: Teacher) -> ReferenceRequest:
     """Return what is asked about a question, under the key of all that its answer depends on."""
     prompt = view.prompt(question)
-    text = teacher.llm.family.render(
-        teacher.llm.processor,
-        question_text(prompt.question, prompt.choices),
-        0 if prompt.waveform is None else 1,
-    )
+    clips = 0 if prompt.waveform is None else 1
+    text = teacher.llm.family.render(question_text(prompt.question, prompt.choices), clips)
     identity = view.cache_identity(question)
     key = reference_key(identity, text, teacher.revision, teacher.identity, teacher.decoding)
     return ReferenceRequest(key, prompt)

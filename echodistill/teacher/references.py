@@ -17,15 +17,10 @@ from echodistill.batches import batches
 from echodistill.checksums import verify_checksums
 from echodistill.errors import UserError
 from echodistill.methods.divergences import with_tail
-from echodistill.models.audio_llm import (
-    AudioLLM,
-    Prompt,
-    PromptBatch,
-    encode,
-    generate,
-    pad_rows,
-    score,
-)
+from echodistill.models.audio_llm import AudioLLM, encode
+from echodistill.models.base import Prompt, PromptBatch, pad_rows
+from echodistill.models.generation import generate
+from echodistill.models.scoring import score
 from echodistill.records import Reference, read_rows
 from echodistill.teacher.cache import ReferenceCache, TeacherTargets
 
@@ -73,7 +68,7 @@ def _scored(llm: AudioLLM, batch: PromptBatch, response: Sequence[int]) -> torch
     """Return the log-probabilities (T, V) along the response to the one prompt of ``batch``."""
     ids, mask = pad_rows([response], llm.tokenizer.pad_token_id, left=False)
     logits = score(
-        llm.model, batch.to(llm.device), ids.to(llm.device), mask.to(llm.device), llm.never_sample
+        llm.model, batch.to(llm.device), ids.to(llm.device), mask.to(llm.device), llm.family
     )
     return torch.log_softmax(logits, dim=-1)[0].cpu()
 

@@ -14,7 +14,7 @@ import numpy as np
 from echodistill.audio.levels import Waveform, power, scaled
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
-from echodistill.models.audio_llm import Prompt
+from echodistill.models.base import Prompt
 from echodistill.params.references import ViewName
 from echodistill.records import Question
 from echodistill.seeds import rng

@@ -8,7 +8,7 @@ import torch
 
 from echodistill.methods.base import Batch
 from echodistill.methods.targets import Targets
-from echodistill.models.audio_llm import PromptBatch
+from echodistill.models.base import PromptBatch
 
 FEATURE, TARGET, SCORE = "feature/", "target/", "score/"
 """Prefixes of the names of audio features, of targets and of a method's scores."""

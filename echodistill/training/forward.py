@@ -1,12 +1,13 @@
 """A model that scores responses for a method: the student, or its teacher."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
-from echodistill.models.audio_llm import PromptBatch, score
+from echodistill.models.base import AudioFamily, PromptBatch
+from echodistill.models.scoring import score
 from echodistill.training.distributed import processes
 
 
@@ -16,14 +17,14 @@ class ModelForward:
     def __init__(
         self,
         opened: Callable[[], AbstractContextManager[Any]],
-        never_sample: Sequence[int],
+        family: AudioFamily,
         temperature: float,
         progress: float,
     ) -> None:
         """``opened`` gives the model for the time of a call: a teacher may be the student with its
         adapter switched off.
         """
-        self._opened, self._never_sample = opened, never_sample
+        self._opened, self._family = opened, family
         self.temperature, self.progress = temperature, progress
         self._unused: torch.Tensor | None = None
 
@@ -68,4 +69,4 @@ class ModelForward:
 
     def _call(self, prompts: PromptBatch, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         with self._opened() as model:
-            return score(model, prompts, ids, mask, self._never_sample)
+            return score(model, prompts, ids, mask, self._family)

@@ -9,7 +9,8 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 import torch
 
 from echodistill.methods.base import Batch, Context, Method
-from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode
+from echodistill.models.audio_llm import AudioLLM, encode
+from echodistill.models.base import Prompt, PromptBatch
 from echodistill.training.forward import ModelForward
 from echodistill.training.frozen import FrozenModel
 from echodistill.training.training_rows import TrainingRows
@@ -68,4 +69,4 @@ class MethodInputs(FrozenModel):
 
     def _forward_of(self, opened: Callable[[], AbstractContextManager[Any]]) -> ModelForward:
         done = self.state.global_step / max(1, self.state.max_steps)
-        return ModelForward(opened, self._llm.never_sample, self.temperature, done)
+        return ModelForward(opened, self._llm.family, self.temperature, done)

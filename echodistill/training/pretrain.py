@@ -29,7 +29,9 @@ from echodistill.audio.levels import SAMPLE_RATE, Waveform, fit_length, power
 from echodistill.audio.noises import coloured
 from echodistill.datasets.store import Corpus
 from echodistill.methods.supervised import cross_entropy
-from echodistill.models.audio_llm import AudioLLM, Prompt, PromptBatch, encode, pad_rows, score
+from echodistill.models.audio_llm import AudioLLM, encode
+from echodistill.models.base import Prompt, PromptBatch, pad_rows
+from echodistill.models.scoring import score
 from echodistill.params.base import NanoParams
 from echodistill.records import Question
 from echodistill.seeds import rng
@@ -145,7 +147,9 @@ class _Pretrainer(ExactWeights, Trainer):
         self._ctc = bool(known) and weight > 0
         if self._ctc:  # a submodule, so that the optimizer and checkpoints hold it too
             llm.model.ctc = _WordCtc(llm.model.config.audio_config.d_model, known)
-            llm.model.model.audio_tower.register_forward_hook(self._keep_frames)
+            encoder = llm.family.shared_encoder(llm.model)
+            assert encoder is not None  # a nano's gives the frames of one clip in each row
+            encoder.register_forward_hook(self._keep_frames)
         super().__init__(model=llm.model, train_dataset=data, data_collator=list, **options)
 
     def _keep_frames(self, _module: Any, _inputs: Any, output: Any) -> None:
@@ -171,9 +175,7 @@ class _Pretrainer(ExactWeights, Trainer):
             tensor.to(self.args.device)
             for tensor in pad_rows(gold, tokenizer.pad_token_id, left=False)
         )
-        loss = cross_entropy(
-            score(model, batch, ids, mask, self._llm.never_sample), ids, mask
-        ).mean()
+        loss = cross_entropy(score(model, batch, ids, mask, self._llm.family), ids, mask).mean()
         heard = [
             self._corpus.clips[example.question.clip_id].transcript or "" if example.audible else ""
             for example in examples

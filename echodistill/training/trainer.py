@@ -18,8 +18,10 @@ from trl import GRPOConfig, GRPOTrainer
 
 from echodistill.methods.base import Method
 from echodistill.methods.supervised import token_entropy, token_log_probs
-from echodistill.models.audio_llm import AudioLLM, PromptBatch, end_ids, score
+from echodistill.models.audio_llm import AudioLLM, end_ids
+from echodistill.models.base import PromptBatch
 from echodistill.models.response_limit import check_context
+from echodistill.models.scoring import score
 from echodistill.rewards.registry import REWARDS
 from echodistill.training.batch_tensors import from_tensors, to_tensors
 from echodistill.training.checkpoints import ExactWeights
@@ -74,9 +76,9 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         self, prompts: list[str]
     ) -> tuple[list[list[int]], None, dict[str, torch.Tensor]]:
         """Adds: the encoded noisy clip; TRL passes the features on to ``generate``."""
-        batch = self._prompts
+        batch, family = self._prompts, self._llm.family
         pairs = zip(batch.input_ids, batch.attention_mask, strict=True)
-        return [ids[mask.bool()].tolist() for ids, mask in pairs], None, dict(batch.features)
+        return [ids[mask.bool()].tolist() for ids, mask in pairs], None, family.audio_inputs(batch)
 
     def _calculate_rewards(self, inputs: Any, *given: Any) -> torch.Tensor:
         """Adds: keep the rewards of this process's samples for the method, a row a group."""
@@ -129,7 +131,7 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         features = self._prompts.features
         batch = PromptBatch(input_ids[:, :prompt], attention_mask[:, :prompt], features)
         ids, mask = input_ids[:, prompt:], attention_mask[:, prompt:]
-        logits = score(model, batch, ids, mask, self._llm.never_sample) / self.temperature
+        logits = score(model, batch, ids, mask, self._llm.family) / self.temperature
         return token_log_probs(logits, ids), token_entropy(logits.detach()), None
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:

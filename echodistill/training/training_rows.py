@@ -12,7 +12,7 @@ from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
 from echodistill.methods.targets import Targets
-from echodistill.models.audio_llm import Prompt, pad_rows
+from echodistill.models.base import Prompt, pad_rows
 from echodistill.models.prompts import question_text
 from echodistill.records import Question
 from echodistill.seeds import rng

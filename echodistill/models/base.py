@@ -1,0 +1,222 @@
+"""What a family of audio language models must offer, and the prompts that it encodes.
+
+A family is one architecture: how its audio is encoded, how its chat is rendered, which tensors its
+model takes. Nothing else in the program knows a family. Imports torch, not transformers.
+
+Shapes: B rows, P prompt tokens (left-padded), T response tokens (right-padded).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import torch
+
+from echodistill.audio.levels import SAMPLE_RATE, Waveform
+from echodistill.errors import UserError
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model is asked: a clip (samples,) at 16 kHz, a question and its choices. Without a
+    clip, as a control, the text alone.
+    """
+
+    waveform: Waveform | None
+    question: str
+    choices: Sequence[str]
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """Encoded prompts.
+
+    Every tensor has one entry a row along dim 0, also where the model's encoder takes the frames of
+    all clips in one axis: TRL and accelerate shuffle, split and gather whatever a batch holds along
+    dim 0. Such a family pads the features here, keeps their lengths or mask as a feature, and packs
+    them in ``AudioFamily.audio_inputs``.
+    """
+
+    input_ids: torch.Tensor
+    """(B, P) int64, left-padded, audio placeholders expanded."""
+    attention_mask: torch.Tensor
+    """(B, P) int64."""
+    features: dict[str, torch.Tensor]
+    """The audio of each row, (B, ...); empty where no prompt has a clip."""
+
+    def __post_init__(self) -> None:
+        rows = len(self.input_ids)
+        if packed := [name for name, tensor in self.features.items() if len(tensor) != rows]:
+            raise ValueError(f"features {packed} do not have {rows} rows: pack in audio_inputs")
+
+    def to(self, device: torch.device) -> "PromptBatch":
+        """Return the batch on ``device``."""
+        return self._each(lambda tensor: tensor.to(device))
+
+    def repeat(self, times: int) -> "PromptBatch":
+        """Return each row ``times`` times in a row: the prompts of a group of rollouts."""
+        return self._each(lambda tensor: tensor.repeat_interleave(times, dim=0))
+
+    def take(self, rows: torch.Tensor) -> "PromptBatch":
+        """Return the rows chosen by a mask (B,) bool or by their numbers (N,) int64."""
+        return self._each(lambda tensor: tensor[rows])
+
+    def without_audio(self) -> "PromptBatch":
+        """Return the tokens alone: their audio is known already, or there is none."""
+        return PromptBatch(self.input_ids, self.attention_mask, {})
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "PromptBatch":
+        features = {name: change(tensor) for name, tensor in self.features.items()}
+        return PromptBatch(change(self.input_ids), change(self.attention_mask), features)
+
+
+class Processor(Protocol):
+    """What turns texts and clips into tensors; transformers' own, or a family's where that is of no
+    use.
+    """
+
+    tokenizer: Any
+    """The tokenizer of transformers."""
+    chat_template: Any
+    """The template that ``AudioFamily.render`` uses; it is part of a reference's key."""
+
+    def save_pretrained(self, save_directory: Path) -> object:
+        """Write all files that ``AudioFamily.load`` reads."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings; they are part of a reference's key."""
+        ...
+
+
+class AudioFamily(Protocol):
+    """One architecture, with the processor of one model of it.
+
+    A further family is a class with these members in a file of ``families/``, and a row in
+    ``families/registry.py``.
+    """
+
+    model_class: ClassVar[Any]
+    """The class of transformers whose ``from_pretrained`` reads the model, with the configuration
+    that belongs to it. The program passes ``use_safetensors``, so that no family can read pickles.
+    """
+    audio_token_id: int
+    """The id of the placeholder that the model replaces by a vector of the encoded audio."""
+    never_sample: list[int]
+    """The ids of all tokens that no response may hold: the placeholder and what stands around
+    it.
+    """
+
+    @classmethod
+    def load(cls, name: str, trust_remote_code: bool, revision: str | None) -> Self:
+        """Return the family with the processor of the model ``name``: a folder, or a hub id at the
+        commit ``revision``.
+        """
+        ...
+
+    @property
+    def processor(self) -> Processor:
+        """The processor that was loaded with the model."""
+        ...
+
+    @property
+    def max_seconds(self) -> float:
+        """The longest clip that the model takes, in seconds; finite."""
+        ...
+
+    def fit_fault(self, config: Any) -> str:
+        """Return what of the processor does not fit the model's ``config``; empty where all
+        does.
+        """
+        ...
+
+    def render(self, text: str, audio_tokens: int) -> str:
+        """Return the chat that asks ``text`` about a clip of ``audio_tokens`` placeholders, ready
+        for the tokenizer; without a clip for none.
+        """
+        ...
+
+    def encode(self, prompts: Sequence[Prompt]) -> PromptBatch:
+        """Return the prompts encoded on the CPU; all of them have a clip or none has.
+
+        Raises ``UserError`` for a clip that is too long or too short.
+        """
+        ...
+
+    def audio_inputs(self, batch: PromptBatch) -> dict[str, torch.Tensor]:
+        """Return the audio of ``batch`` as ``generate`` takes it, by the names of its arguments, in
+        the layout of the encoder; empty where the batch has no features.
+        """
+        ...
+
+    def forward_inputs(
+        self, batch: PromptBatch, response_ids: torch.Tensor, response_mask: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Return the arguments of the model's forward for prompts and the responses behind them,
+        (B, T) int64 each.
+
+        Among them are ``input_ids`` and ``attention_mask`` (B, P + T), and ``position_ids``
+        (..., P + T): an architecture may count in several dimensions. A batch without features may
+        still have placeholders, where their audio is in a cache already.
+        """
+        ...
+
+    def shared_encoder(self, model: Any) -> torch.nn.Module | None:
+        """Return the module of ``model`` that is called with one row a clip, so that equal rows are
+        computed once; ``None`` where the rows of its encoder are no clips.
+        """
+        ...
+
+
+def clips_of(prompts: Sequence[Prompt], max_seconds: float) -> list[Waveform]:
+    """Return the clip of each prompt; nothing where no prompt has one.
+
+    Raises ``UserError`` for a clip longer than ``max_seconds``: an extractor would cut it without a
+    word.
+    """
+    waveforms = [prompt.waveform for prompt in prompts if prompt.waveform is not None]
+    if len(waveforms) not in (0, len(prompts)):
+        raise ValueError("a batch of prompts with and without a clip")
+    longest = max(map(len, waveforms), default=0)
+    # a nano's window is no whole number of seconds
+    if longest > round(max_seconds * SAMPLE_RATE):
+        raise UserError(
+            f"a clip of {longest / SAMPLE_RATE:.2f} s does not fit the model's window of"
+            f" {max_seconds:g} s: give a shorter one (of a corpus: lower corpus.max_duration_s)"
+        )
+    return waveforms
+
+
+def tokens_of(tokenizer: Any, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the token ids of rendered texts, left-padded, with their mask: (B, P) int64 each."""
+    rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    return pad_rows(rows, tokenizer.pad_token_id, left=True)
+
+
+def pad_rows(
+    rows: Sequence[Sequence[int]], pad_id: int, left: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return token rows as (B, longest) int64 with their mask, padded left or right."""
+    width = max(len(row) for row in rows)
+    ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
+    mask = torch.zeros((len(rows), width), dtype=torch.int64)
+    for index, row in enumerate(rows):
+        place = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[index, place] = torch.tensor(row, dtype=torch.int64)
+        mask[index, place] = 1
+    return ids, mask
+
+
+def joined(
+    batch: PromptBatch, response_ids: torch.Tensor, response_mask: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Return ``input_ids``, ``attention_mask`` and ``position_ids``, (B, P + T) int64 each, of
+    prompts and responses whose positions are counted in one dimension, from the first token that is
+    not padding.
+    """
+    mask = torch.cat([batch.attention_mask, response_mask], dim=1)
+    return {
+        "input_ids": torch.cat([batch.input_ids, response_ids], dim=1),
+        "attention_mask": mask,
+        "position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0),
+    }

@@ -1,0 +1,6 @@
+"""Which architectures the program supports, by the ``model_type`` of their configurations."""
+
+from echodistill.models.base import AudioFamily
+from echodistill.models.families.qwen2_audio import Qwen2Audio
+
+FAMILIES: dict[str, type[AudioFamily]] = {"qwen2_audio": Qwen2Audio}
