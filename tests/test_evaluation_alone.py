@@ -194,8 +194,7 @@ def params_for(
         | changes,
         mixes={"kinds": KINDS, "unseen": [], "snrs_db": [0]},
         base={"model": str(model)},
-        compare={"bootstrap_draws": 100},
-        evaluation={"student": str(student) if student else None},
+        evaluate={"bootstrap_draws": 100, "student": str(student) if student else None},
     )
 
 
@@ -370,7 +369,7 @@ def test_nano_needs_training_clips_and_says_so_before_and_in_its_stage(tmp_path:
 
 
 def test_a_folder_without_a_student_is_refused(tmp_path: Path) -> None:
-    params = params_of(base={"model": "x/y"}, evaluation={"student": str(tmp_path)})
+    params = params_of(base={"model": "x/y"}, evaluate={"student": str(tmp_path)})
     for refuse in (check_evaluation, lambda given: evaluated_student(given, tmp_path / "out")):
         with pytest.raises(UserError, match=r"^evaluate\.student: .* holds no trained student"):
             refuse(params)

@@ -1,0 +1,142 @@
+"""A method and a view that the package does not know train like its own."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from echodistill.audio.mixing import draw
+from echodistill.audio.recordings import NoiseLibrary
+from echodistill.datasets.store import Corpus
+from echodistill.errors import UserError
+from echodistill.methods.base import (
+    Batch,
+    Context,
+    Forward,
+    LossTerms,
+    Method,
+    TeacherSpec,
+    given,
+)
+from echodistill.methods.divergences import distill_loss
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.base import Prompt
+from echodistill.models.loading import load
+from echodistill.params.methods import MethodSettings
+from echodistill.records import Question
+from echodistill.teacher.references import generate_targets
+from echodistill.training.metrics_file import read_metrics
+from echodistill.training.train import train_student
+from echodistill.training.training_rows import TrainingRows
+from tests.test_trainer import LIMIT, settings_of
+
+
+class OnPolicySettings(MethodSettings):
+    label = "on-policy distillation"
+    description = "KL(student, teacher) on the student's own samples"
+    last_weight: float
+
+
+class Steps(TrainerCallback):
+    """Counts optimizer steps."""
+
+    count = 0
+
+    def on_step_end(self, *_given: object, **_more: object) -> None:
+        Steps.count += 1
+
+
+class OnPolicy(Method):
+    """Reverse KL to the teacher on the student's own samples, with a weight that grows."""
+
+    samples = True
+    teachers = (TeacherSpec(frozenset({"log_probs"})),)
+    rewards = ("choice",)
+    needs = frozenset({"answer"})
+    weights: ClassVar[list[float]] = []
+
+    def __init__(self, settings: OnPolicySettings) -> None:
+        self.settings: OnPolicySettings = settings
+
+    def annotate(self, batch: Batch, context: Context) -> None:
+        ids, mask = batch.samples
+        teacher = given(context.teacher.logits(given(context.teacher_prompts), ids, mask))
+        batch.scores["teacher"] = teacher.log_softmax(dim=-1)
+        batch.advantages = torch.zeros(len(ids), device=ids.device)
+        context.record("right", (given(context.rewards) > 0).float().mean())
+
+    def loss(self, batch: Batch, student: Forward) -> LossTerms:
+        ids, mask = batch.samples
+        log_probs = given(student.logits(batch.prompts, ids, mask)).log_softmax(dim=-1)
+        weight = 1.0 + (self.settings.last_weight - 1.0) * student.progress
+        self.weights.append(weight)
+        loss = distill_loss("reverse", batch.scores["teacher"], log_probs, mask).mean()
+        return LossTerms(weight * loss, {"kl": loss})
+
+    def callbacks(self) -> list[TrainerCallback]:
+        return [Steps()]
+
+
+class QuestionAlone:
+    """A view that gives the teacher the question without any audio."""
+
+    def prompt(self, question: Question, gain: float = 1.0) -> Prompt:
+        return Prompt(None, question.question, question.choices)
+
+    def cache_identity(self, question: Question) -> str:
+        return "no audio"
+
+
+def rows_with(corpus: Corpus, llm: AudioLLM) -> TrainingRows:
+    view, questions = QuestionAlone(), corpus.questions_of("train")
+    targets = generate_targets(llm, [view.prompt(each) for each in questions], LIMIT, 8, 4096)
+    mixes = [
+        draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ()) for clip in corpus.clips_of("train")
+    ]
+    by_id = {each.question_id: one for each, one in zip(questions, targets, strict=True)}
+    noise = NoiseLibrary(corpus.waveform)
+    return TrainingRows(corpus, view, mixes, noise, by_id, llm.tokenizer.pad_token_id)
+
+
+@pytest.mark.parametrize("weights", ["full", "lora"])
+def test_a_method_and_a_view_of_ones_own_train(
+    weights: str, tiny_llm: AudioLLM, tiny_corpus: Corpus, tmp_path: Path
+) -> None:
+    tiny_llm.save(tmp_path / "base")
+    llm = load(str(tmp_path / "base"), device="cpu")
+    before = llm.model.lm_head.weight.detach().clone()
+    OnPolicy.weights.clear()
+    Steps.count = 0
+    method = OnPolicy(OnPolicySettings(learning_rate=1e-3, last_weight=3.0))
+    trained = train_student(
+        llm,
+        rows_with(tiny_corpus, llm),
+        settings_of(weights=weights, steps=4),
+        LIMIT,
+        1,
+        tmp_path,
+        lambda *_: None,
+        method=method,
+    )
+    logged = read_metrics(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in logged] == [1, 2, 3, 4]
+    assert all({"loss", "kl", "right", "sampled_tokens"} <= row.keys() for row in logged)
+    assert all(row["kl"] > 0 for row in logged)  # the teacher has no audio
+    assert OnPolicy.weights == pytest.approx([1.0, 1.5, 2.0, 2.5])
+    assert Steps.count == 4
+    moved = not torch.equal(before, trained.model.get_output_embeddings().weight)
+    assert moved == (weights == "full")  # an adapter leaves the head as it is
+
+
+def test_what_a_method_needs_is_told_before_any_work(
+    tiny_llm: AudioLLM, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = rows_with(tiny_corpus, tiny_llm)
+    rows.check_fields(OnPolicy.needs)
+    mix, question = rows._rows[0]
+    monkeypatch.setattr(rows, "_rows", [(mix, replace(question, answer=""))])
+    with pytest.raises(UserError, match=rf"needs `answer` .* question {question.question_id} for"):
+        rows.check_fields(OnPolicy.needs)
