@@ -122,6 +122,7 @@ def test_no_method_is_named_outside_its_file_and_the_registry() -> None:
     "core",
     [
         "training.train",
+        "library",
         "training.pretrain",
         "teacher.references",
         "teacher.shared_cache",
