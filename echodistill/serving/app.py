@@ -18,6 +18,7 @@ import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.telemetry import TelemetryConfig
 from fastapi.templating import Jinja2Templates
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -52,6 +53,8 @@ HEADERS = {
         " data:; media-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
+NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
+"""Nothing leaves this machine, whatever the environment says."""
 NOT_FOUND = "not found: open the address that `echodistill listen` printed"
 
 
@@ -105,7 +108,7 @@ class Server(uvicorn.Server):
         self.key = secrets.token_urlsafe(16)
         self.port: int = listening.getsockname()[1]
         self._listening = listening
-        app = FastAPI(openapi_url=None, exception_handlers=HANDLERS)
+        app = FastAPI(openapi_url=None, exception_handlers=HANDLERS, telemetry=NO_TELEMETRY)
         app.state.asker, app.state.key = asker, self.key
         app.state.turn = asyncio.Lock()  # one recording at a time is decoded and answered
         app.include_router(routes)
