@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import partial
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -34,8 +33,8 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> It
     """
     count = worker_count()
     with ThreadPoolExecutor(count) as pool:
-        submit = partial(pool.submit, function)
-        with closing(in_order(submit, items, lambda: count * AHEAD)) as futures:
+        submitted = in_order(lambda item: pool.submit(function, item), items, lambda: count * AHEAD)
+        with closing(submitted) as futures:
             for future in futures:
                 yield future.result()
 

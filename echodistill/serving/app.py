@@ -8,11 +8,12 @@ import secrets
 import socket
 import traceback
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -112,10 +113,16 @@ class Server(uvicorn.Server):
         app.state.asker, app.state.key = asker, self.key
         app.state.turn = asyncio.Lock()  # one recording at a time is decoded and answered
         app.include_router(routes)
-        headers = list(HEADERS.items())
-        # a log of requests would show the key
-        quiet = {"log_config": None, "log_level": "critical", "server_header": False}
-        super().__init__(uvicorn.Config(app, http=_Protocol, headers=headers, **quiet))
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=_Protocol,
+                headers=list(HEADERS.items()),
+                server_header=False,
+                log_config=None,
+                log_level="critical",  # a log of requests would show the key
+            )
+        )
 
     @property
     def address(self) -> str:
@@ -134,7 +141,11 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(PATIENCE_S, lambda: self.cycle or transport.close())
+        self.loop.call_later(PATIENCE_S, self._end_without_request)
+
+    def _end_without_request(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         ends_early = self.cycle is not None and self.cycle.more_body
@@ -233,20 +244,24 @@ def _level(text: str) -> float:
     raise UserError(f"an SNR of {text!r} dB: give a number from {LOWEST_DB} to {HIGHEST_DB}")
 
 
-def _refused(request: Request, error: HTTPException) -> Response:
+async def _refused(request: Request, error: HTTPException) -> Response:
     why = NOT_FOUND if error.status_code == 404 else error.detail
     if request.method == "POST":
         return JSONResponse({"error": why}, error.status_code)
     return PlainTextResponse(f"{why}\n", error.status_code)
 
 
-def _cannot_be_answered(_request: Request, error: UserError) -> Response:
+async def _cannot_be_answered(_request: Request, error: UserError) -> Response:
     return JSONResponse({"error": str(error)}, 400)
 
 
-def _models_failed(_request: Request, error: Exception) -> Response:
+async def _models_failed(_request: Request, error: Exception) -> Response:
     traceback.print_exception(error)
     return JSONResponse({"error": f"the models failed ({error}): the terminal shows where"}, 500)
 
 
-HANDLERS = {HTTPException: _refused, UserError: _cannot_be_answered, Exception: _models_failed}
+HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    HTTPException: _refused,
+    UserError: _cannot_be_answered,
+    Exception: _models_failed,
+}
