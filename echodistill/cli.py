@@ -13,6 +13,7 @@ import typer
 
 from echodistill.clip_commands import ask, export_audio, listen
 from echodistill.errors import UserError
+from echodistill.extras import missing_extra_named
 from echodistill.project import BASE, COMPARED_MODELS, REPORTS, STUDENT, in_repository
 from echodistill.services.cli import app as services_app
 from echodistill.services.loopback import direct
@@ -48,7 +49,7 @@ def main() -> None:
     accept_any_text()
     os.environ.update(direct(os.environ))
     try:
-        with reader_may_leave():
+        with reader_may_leave(), missing_extra_named():
             app()
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -20,6 +20,7 @@ NO_EFFECT = {
     "echodistill/import_graph.py": "finds the files that are hashed",
     "echodistill/code_hash.py": "hashes them",
     "echodistill/errors.py": "names a fault: the stage that meets one writes nothing",
+    "echodistill/extras.py": "words which package is missing",
     "echodistill/params/whole.py": "refuses bad parameters; a stage's own sections are hashed",
     "echodistill/params/faults.py": "words what is wrong with a parameter",
     "echodistill/params/methods.py": "refuses bad settings; DVC compares the chosen ones",

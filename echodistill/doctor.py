@@ -69,7 +69,7 @@ def _packages() -> list[Finding]:
         try:
             found.append(Finding(name, version(name)))
         except PackageNotFoundError:
-            found.append(Finding(name, "missing", "make setup (or pip install -e .)"))
+            found.append(Finding(name, "missing", "make setup (or pip install -e '.[platform]')"))
     return found
 
 

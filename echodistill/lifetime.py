@@ -1,9 +1,12 @@
-"""A process that ends with the one that started it, however that one ended."""
+"""How a process ends: with the one that started it, and in order when a signal asks it to."""
 
 import ctypes
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 PR_SET_PDEATHSIG = 1
 
@@ -18,3 +21,25 @@ def end_with_parent(started_by: int | None = None) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if started_by is not None and os.getppid() != started_by:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def exit_on(*numbers: signal.Signals) -> Iterator[None]:
+    """Turn these signals into ``SystemExit`` while the block runs in the main thread; one that is
+    ignored, as under nohup, stays ignored.
+    """
+
+    def leave(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    previous = {
+        number: signal.signal(number, leave)
+        for number in numbers
+        if threading.current_thread() is threading.main_thread()
+        and signal.getsignal(number) != signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echodistill.listen.server import Server
+from echodistill.serving.app import Server
 from tests.browser import Tab
 from tests.browser import tab as tab
 from tests.fake_asker import EXAMPLE, TROUBLE, served, wav

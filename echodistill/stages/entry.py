@@ -17,6 +17,7 @@ from echodistill.atomic import write_fault
 from echodistill.code_hash import check_fresh
 from echodistill.environment import device_batch, forget_job_manager
 from echodistill.errors import UserError
+from echodistill.extras import missing_extra_named
 from echodistill.lifetime import end_with_parent
 from echodistill.params.whole import Params, load_params
 from echodistill.run_lock import at_work
@@ -125,7 +126,7 @@ def run_stage(
     try:
         device_batch()  # before any work
         values = arguments_of(stage, sys.argv[1:])
-        with at_work(), reader_may_leave():
+        with at_work(), reader_may_leave(), missing_extra_named():
             if module := _main_module():
                 check_fresh(module)
             inputs = StageInputs(partial(load_params, PARAMS_FILE), given, reads_folders)

@@ -1,6 +1,4 @@
-"""The question that the listening page starts with: one that the models know, so the corpus gives
-it.
-"""
+"""The question that the page starts with: one of the corpus, since the models know those."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ def example_of(corpus_folder: Path) -> Example:
     """Return the first question of the test that can be asked of any clip; an empty one where there
     is none.
 
-    Raises ``UserError`` where there is no corpus.
+    Raise ``UserError`` if there is no corpus.
     """
     rows = read_rows(corpus_folder / "questions.parquet", Question)
     for row in sorted(rows, key=lambda row: row.split != "test"):
