@@ -21,10 +21,10 @@ from types import ModuleType
 import soundfile
 
 from echodistill.cluster import local_cluster
+from echodistill.core.seeds import rng
 from echodistill.params.corpus import CorpusParams
 from echodistill.params.whole import Params, load_params
 from echodistill.scale_out import Pool, Serial, Threads
-from echodistill.seeds import rng
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage
 from echodistill.workers import worker_count

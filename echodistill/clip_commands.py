@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.project import BASE, CORPUS, MIXES, STUDENT, in_repository
 
 
@@ -101,8 +101,8 @@ def listen(
     in_repository()
 
     def load() -> Asker:
+        from echodistill.data.mixes.noise_settings import read_noise
         from echodistill.inference.single_clip import answer, in_noise
-        from echodistill.mixes.noise_settings import read_noise
         from echodistill.serving.example import example_of
 
         # first what may not have been made yet

@@ -21,8 +21,8 @@ from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
 from distributed.security import Security
 
 from echodistill.code_hash import code_hash
-from echodistill.errors import UserError
-from echodistill.lifetime import exit_on
+from echodistill.core.errors import UserError
+from echodistill.core.lifetime import exit_on
 from echodistill.scale_out import Size, no_size
 from echodistill.workers import in_order, worker_count
 

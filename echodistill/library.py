@@ -13,17 +13,19 @@ from pathlib import Path
 
 from echodistill.audio.mixing import Mix, Rendered
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.batches import batches
-from echodistill.datasets.memory import Example, MemoryCorpus
-from echodistill.environment import device_batch
+from echodistill.core.batches import batches
+from echodistill.core.environment import device_batch
+from echodistill.core.progress import bar
+from echodistill.core.records import Answer, Question
+from echodistill.data.memory import Example, MemoryCorpus
+from echodistill.data.mixes.drawing import Drawer
+from echodistill.data.mixes.noise_settings import noise_settings
+from echodistill.data.mixes.sources import sources_of
 from echodistill.evaluation.base_and_student import compare_systems
 from echodistill.evaluation.scores import score_answers
 from echodistill.evaluation.units import unit_of
 from echodistill.inference.resumable import Item, answer_items
 from echodistill.methods.base import Method
-from echodistill.mixes.drawing import Drawer
-from echodistill.mixes.noise_settings import noise_settings
-from echodistill.mixes.sources import sources_of
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.base import Prompt
 from echodistill.models.loading import load as load_model
@@ -32,11 +34,9 @@ from echodistill.params.mixes import MixesParams
 from echodistill.params.references import ViewName
 from echodistill.params.system_settings import changed_train
 from echodistill.params.whole import Params, load_params
-from echodistill.progress import bar
-from echodistill.records import Answer, Question
-from echodistill.teacher.cache import TeacherTargets
-from echodistill.teacher.references import generate_targets
-from echodistill.teacher.views import VIEWS, View
+from echodistill.teachers.cache import TeacherTargets
+from echodistill.teachers.references import generate_targets
+from echodistill.teachers.views import VIEWS, View
 from echodistill.training.metrics_log import nowhere
 from echodistill.training.train import train_student
 from echodistill.training.training_rows import TrainingRows

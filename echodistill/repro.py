@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from echodistill.lifetime import exit_on
+from echodistill.core.lifetime import exit_on
+from echodistill.core.terminal import child_environment
+from echodistill.core.threads import SLEEPING
 from echodistill.storage.place import place_from_environment
-from echodistill.terminal import child_environment
-from echodistill.threads import SLEEPING
 
 
 def repro(stages: list[str], jobs: int, held: IO[str]) -> int:

@@ -19,8 +19,8 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from echodistill.errors import UserError
-from echodistill.extras import missing_extra_named
+from echodistill.core.errors import UserError
+from echodistill.core.extras import missing_extra_named
 from flows.graph import Node, note_code, read_graph, unchanged
 from flows.stage_process import StageCrashed, StageRefused, end_all, run_stage
 

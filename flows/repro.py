@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from echodistill.errors import UserError
-from echodistill.extras import missing_extra_named
+from echodistill.core.errors import UserError
+from echodistill.core.extras import missing_extra_named
 from flows.dvc_repo import locked
 from flows.fixed_inputs import inputs_fixed
 from flows.hash_database import damaged_databases_removed

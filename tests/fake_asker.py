@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.serving.app import Asker, Server, listen_on
 from echodistill.serving.example import Example
 

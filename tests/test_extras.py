@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.errors import UserError
-from echodistill.extras import EXTRAS, missing_extra_named
+from echodistill.core.errors import UserError
+from echodistill.core.extras import EXTRAS, missing_extra_named
 from echodistill.import_graph import ROOT
 
 NOT_IMPORTED = {

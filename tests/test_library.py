@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from echodistill import Example, NoisyData, answer, compare, load_model, train
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.import_graph import ROOT
 from echodistill.models.audio_llm import AudioLLM
 from tests.conftest import tone

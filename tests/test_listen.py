@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from echodistill.audio.files import decode_bytes
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.serving import app as listen
 from echodistill.serving.app import HOST, Asker, Server, listen_on, serve
 from tests.conftest import tone

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.errors import UserError
-from echodistill.records import Question, write_rows
+from echodistill.core.errors import UserError
+from echodistill.core.records import Question, write_rows
 from echodistill.serving.example import example_of
 
 

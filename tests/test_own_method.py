@@ -10,8 +10,9 @@ from transformers import TrainerCallback
 
 from echodistill.audio.mixing import draw
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Question
+from echodistill.data.store import Corpus
 from echodistill.methods.base import (
     Batch,
     Context,
@@ -26,8 +27,7 @@ from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.base import Prompt
 from echodistill.models.loading import load
 from echodistill.params.methods import MethodSettings
-from echodistill.records import Question
-from echodistill.teacher.references import generate_targets
+from echodistill.teachers.references import generate_targets
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.train import train_student
 from echodistill.training.training_rows import TrainingRows

@@ -20,10 +20,10 @@ import soundfile
 
 from echodistill import cluster as cluster_module
 from echodistill.audio.files import write_wav
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Quarantined, read_rows
+from echodistill.data.store import Corpus
 from echodistill.import_graph import ROOT
-from echodistill.records import Quarantined, read_rows
 from echodistill.scale_out import ClusterThreshold, Serial, Threads, open_pool
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage

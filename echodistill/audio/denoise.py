@@ -19,8 +19,8 @@ import soxr
 from numpy.typing import NDArray
 
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
-from echodistill.errors import UserError
-from echodistill.extras import install
+from echodistill.core.errors import UserError
+from echodistill.core.extras import install
 
 Samples = NDArray[np.float64]
 

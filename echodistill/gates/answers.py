@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from echodistill.audio.mixing import Mix
+from echodistill.core.records import GRIDS, Answer, GridRow, read_rows
 from echodistill.gates.expect import HOLDS, Expect, Table
 from echodistill.gates.grid import grid_checks
 from echodistill.gates.truncation import truncation_check
 from echodistill.params.whole import Params
-from echodistill.records import GRIDS, Answer, GridRow, read_rows
 
 
 def answers_checks(

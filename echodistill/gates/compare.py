@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.audio.mixing import Mix
-from echodistill.checksums import verify_checksums
+from echodistill.core.checksums import verify_checksums
+from echodistill.core.records import Answer, GridRow, read_rows
 from echodistill.gates.answers import condition_agrees
 from echodistill.gates.expect import (
     HOLDS,
@@ -25,7 +26,6 @@ from echodistill.gates.expect import (
 from echodistill.gates.truncation import truncation_check
 from echodistill.inference.sample import denoised_mixes
 from echodistill.params.compare import CompareParams
-from echodistill.records import Answer, GridRow, read_rows
 from echodistill.systems import BASE, fold_run
 from echodistill.training.metrics_file import METRICS, read_metrics
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from echodistill.core.records import Answer, read_rows
 from echodistill.evaluated_student import is_absent
 from echodistill.gates.answers import answers_checks
 from echodistill.gates.expect import (
@@ -19,7 +20,6 @@ from echodistill.gates.expect import (
 )
 from echodistill.params.mixes import MixesParams
 from echodistill.params.whole import Params
-from echodistill.records import Answer, read_rows
 from echodistill.systems import BASE, STUDENT
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 
 
 @dataclass(frozen=True)

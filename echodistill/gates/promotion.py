@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.champion_answers import ANSWERS, STATUS, read_status
+from echodistill.core.records import Answer, read_rows
 from echodistill.evaluation.criteria import AGAINST_BASE, AGAINST_CHAMPION, CRITERIA, Criterion
 from echodistill.gates.expect import (
     HOLDS,
@@ -16,7 +17,6 @@ from echodistill.gates.expect import (
     number,
     read_json,
 )
-from echodistill.records import Answer, read_rows
 
 BASE, STUDENT, CHAMPION = "base.parquet", "student.parquet", "champion"
 """Below the folder of the decision's answers."""

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from echodistill.errors import UserError
-from echodistill.extras import install
+from echodistill.core.errors import UserError
+from echodistill.core.extras import install
 from echodistill.services import processes
 from echodistill.services.commands import (
     Service,

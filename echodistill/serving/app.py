@@ -28,7 +28,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from echodistill.audio.files import decode_bytes
 from echodistill.audio.levels import Waveform
 from echodistill.audio.stored import encode_flac
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.models.prompts import validate_question
 from echodistill.serving.example import Example
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Question, read_rows
 from echodistill.models.prompts import validate_question
-from echodistill.records import Question, read_rows
 
 
 @dataclass(frozen=True)

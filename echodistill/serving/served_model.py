@@ -20,7 +20,7 @@ from mlflow.pyfunc import PythonModel
 
 from echodistill.audio.files import decode_bytes, decode_file
 from echodistill.audio.levels import Waveform
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.evaluation.choices import parse_choice
 from echodistill.models.audio_llm import decode, encode
 from echodistill.models.base import Prompt

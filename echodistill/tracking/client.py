@@ -21,9 +21,9 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
-from echodistill.batches import batches
-from echodistill.errors import UserError
-from echodistill.extras import missing_extra_named
+from echodistill.core.batches import batches
+from echodistill.core.errors import UserError
+from echodistill.core.extras import missing_extra_named
 from echodistill.tracking import local_store
 
 FINGERPRINT_TAG = "echodistill.fingerprint"
