@@ -62,7 +62,7 @@ def files_with_effect(module: str) -> list[str]:
     """
     sections = {section.partition(".")[0] for section in sections_of(module)}
     values = [f"{PACKAGE}.params.{section}" for section in sorted(sections - {"seed"})]
-    values += [f"{PACKAGE}.yaml12"] if sections else []
+    values += [f"{PACKAGE}.core.yaml12"] if sections else []
     return closure(module, *values, without=tuple(NO_EFFECT))
 
 
