@@ -117,8 +117,8 @@ def _bring_up(
 
     params = in_repository()
     with only_run_here() as held:
-        if said := restore(params):
-            print(said)
+        if message := restore(params):
+            print(message)
         for line in remove_leftovers(Path(), cache_folder()):
             print(line)
         # all of it: DVC looks only at the keys that stages name
@@ -129,8 +129,8 @@ def _bring_up(
         if cure := workplace_cure(Path()):
             raise UserError(cure)
         for folder in (Path(), COMPARISON.parent, EVALUATION.parent):
-            if said := set_damaged_aside(folder):
-                print(said)
+            if message := set_damaged_aside(folder):
+                print(message)
         with overridden(params, overrides):
             status = repro(stages, jobs, held)
     if status != 0:

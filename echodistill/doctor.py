@@ -104,7 +104,7 @@ def _torchaudio() -> Finding:
         import echodistill.models.torchaudio_guard  # noqa: F401
 
         import torchaudio  # noqa: F401
-    except Exception as error:  # whatever it is, the user must hear of it
+    except Exception as error:  # whatever it is, the user must be told of it
         return Finding("import torchaudio", f"{type(error).__name__}: {error}", "make setup")
     return Finding("import torchaudio", "works")
 

@@ -34,10 +34,10 @@ def remove_leftovers(repository: Path, cache: Path) -> list[str]:
     A folder that had stepped aside for a new one which never took its place comes back. Return a
     sentence for each that was there.
     """
-    said = [_cleared(path) for path in _own(repository)]
+    messages = [_cleared(path) for path in _own(repository)]
     for folder, pattern in ((cache, OWN), (repository / ".dvc/cache", DVC_OWN)):
-        said += [_cleared(path) for path in _matching(folder, pattern) if _is_abandoned(path)]
-    return said
+        messages += [_cleared(path) for path in _matching(folder, pattern) if _is_abandoned(path)]
+    return messages
 
 
 def _own(repository: Path) -> list[Path]:

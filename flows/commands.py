@@ -14,8 +14,8 @@ def output_of(*command: str, cwd: Path) -> str:
     """What a command prints. Raises ``UserError`` with its message when it fails."""
     asked = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if asked.returncode != 0:
-        said = (asked.stderr or asked.stdout).strip()
+        message = (asked.stderr or asked.stdout).strip()
         shown = " ".join(command).removeprefix(f"{sys.executable} -m ")
         # a git address may hold a token, and messages are seen by everybody
-        raise UserError(without_credentials(f"`{shown}` failed in {cwd}: {said}"))
+        raise UserError(without_credentials(f"`{shown}` failed in {cwd}: {message}"))
     return asked.stdout.strip()

@@ -29,8 +29,8 @@ def damaged_databases_removed() -> Iterator[None]:
     def open_whole(
         state: Any, root_dir: str | None = None, tmp_dir: str | None = None, ignore: Any = None
     ) -> None:
-        for said in clear_damaged_databases(Path(tmp_dir)) if tmp_dir else ():
-            print(said, flush=True)
+        for message in clear_damaged_databases(Path(tmp_dir)) if tmp_dir else ():
+            print(message, flush=True)
         opened(state, root_dir, tmp_dir, ignore)
 
     with patch.object(State, "__init__", open_whole):

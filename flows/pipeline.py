@@ -221,8 +221,8 @@ def echodistill(
             store = _store()
             workspace = open_workspace(repository, name, changes) if changes else repository
             with workspace_lock(workspace, lambda: watch.cancelled, get_run_logger().info):
-                if workspace == repository and (said := restore(Path("params.yaml"))):
-                    get_run_logger().warning(said)
+                if workspace == repository and (notice := restore(Path("params.yaml"))):
+                    get_run_logger().warning(notice)
                 for line in remove_leftovers(workspace, repository / cache_folder()):
                     get_run_logger().info(line)
                 if store:
@@ -232,8 +232,8 @@ def echodistill(
                         workspace,
                         *(graph.parent for graph in workspace.glob("*/dvc.yaml")),
                     ]:
-                        if said := set_damaged_aside(folder):
-                            get_run_logger().warning(said)
+                        if notice := set_damaged_aside(folder):
+                            get_run_logger().warning(notice)
                 for folder in filter(Path.is_dir, inputs_of_graph(workspace)):
                     check_hashable(PIPELINE, folder)
                 if (

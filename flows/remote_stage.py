@@ -78,7 +78,7 @@ def run_remote_stage(
 
 def _follow(run: FlowRun, reminder: str, log: Callable[[str], None]) -> State[Any]:
     """Pass its log lines on until it ends; its last state."""
-    said: set[UUID] = set()
+    seen: set[UUID] = set()
     reminded, answered = time.monotonic() - SECONDS_BETWEEN_REMINDERS / 2, time.monotonic()
     heard = answered
     with get_client(sync_client=True) as client:
@@ -86,10 +86,10 @@ def _follow(run: FlowRun, reminder: str, log: Callable[[str], None]) -> State[An
             time.sleep(SECONDS_BETWEEN_LOOKS)
             try:
                 # the state first: what was logged before it is there then
-                state, before = client.read_flow_run(run.id).state, len(said)
-                _pass_on(client, run.id, said, log)
+                state, before = client.read_flow_run(run.id).state, len(seen)
+                _pass_on(client, run.id, seen, log)
                 answered = time.monotonic()
-                if state is None or not state.is_running() or len(said) > before:
+                if state is None or not state.is_running() or len(seen) > before:
                     heard = answered
             except Exception as error:
                 if time.monotonic() - answered > PATIENCE_S:
@@ -110,15 +110,15 @@ def _follow(run: FlowRun, reminder: str, log: Callable[[str], None]) -> State[An
                 reminded = time.monotonic()
 
 
-def _pass_on(client: Any, run_id: UUID, said: set[UUID], log: Callable[[str], None]) -> None:
+def _pass_on(client: Any, run_id: UUID, seen: set[UUID], log: Callable[[str], None]) -> None:
     """Log the log lines that are new."""
     wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
-    offset = max(0, len(said) - LATECOMERS)
+    offset = max(0, len(seen) - LATECOMERS)
     while found := client.read_logs(
         log_filter=wanted, limit=LOGS_AT_ONCE, offset=offset, sort=LogSort.TIMESTAMP_ASC
     ):
         for line in found:
-            if line.id not in said:
-                said.add(line.id)
+            if line.id not in seen:
+                seen.add(line.id)
                 log(line.message)
         offset += len(found)

@@ -154,14 +154,14 @@ def _comparison(workspace: Path) -> str:
         f"**{shown.caption}**\n\n{markdown(shown.heads, shown.rows)}" for shown in tables(table)
     ]
     warning = few_units_warning(table)
-    said = [
+    paragraphs = [
         headline(table),
         sentence(table),
         *([warning] if warning else []),
         *parts,
         " ".join(legend(table)),
     ]
-    return "\n\n".join(said)
+    return "\n\n".join(paragraphs)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -28,8 +28,8 @@ def repro(arguments: Sequence[str], options: Sequence[str] = ()) -> int:
 def main() -> int:
     try:
         with missing_extra_named(), locked(Path()) as repo:
-            for said in [*clear_damaged_rwlock(repo), *clear_run_cache(repo)]:
-                print(said, flush=True)
+            for message in [*clear_damaged_rwlock(repo), *clear_run_cache(repo)]:
+                print(message, flush=True)
     except UserError as error:
         sys.exit(f"error: {error}")
     return repro(sys.argv[1:], ["--wait-for-lock"])

@@ -27,7 +27,7 @@ def clear_run_cache(repo: Any) -> list[str]:
     DVC fails at a folder without an entry whenever it is to run that stage with those inputs.
     ``repo`` must be locked.
     """
-    said = []
+    messages = []
     for folder in Path(repo.stage_cache.cache_dir).glob("*/*"):
         if not folder.is_dir():
             continue
@@ -38,11 +38,11 @@ def clear_run_cache(repo: Any) -> list[str]:
         if not good:
             folder.rmdir()
         if len(good) < max(1, len(entries)):
-            said.append(
+            messages.append(
                 f"{folder} of DVC's run cache was {_state(entries)}, as a killed process leaves it:"
                 " cleared"
             )
-    return said
+    return messages
 
 
 def _state(entries: list[Path]) -> str:

@@ -40,10 +40,10 @@ def bring_results(name: str) -> bool:
     from dvc.stage.cache import RunCacheNotFoundError
 
     with locked(Path()) as repo, zombies_ignored(), damage_said():
-        if said := set_damaged_aside(Path()):
-            print(said, flush=True)
-        for said in [*clear_damaged_rwlock(repo), *clear_run_cache(repo)]:
-            print(said, flush=True)
+        if message := set_damaged_aside(Path()):
+            print(message, flush=True)
+        for message in [*clear_damaged_rwlock(repo), *clear_run_cache(repo)]:
+            print(message, flush=True)
         (stage,) = repo.stage.collect(name)
         if not stage.changed():
             return True

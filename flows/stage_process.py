@@ -123,9 +123,9 @@ def run_command(
     if (status := process.wait()) != 0:
         if refusal := next(filter(None, map(REFUSAL.match, lines)), None):
             raise StageRefused(refusal["message"])
-        said = " ".join(command).removeprefix(f"{sys.executable} -m ")
+        shown_command = " ".join(command).removeprefix(f"{sys.executable} -m ")
         raise StageCrashed(
-            f"`{said}` ended with status {status}: " + "\n".join(lines[-SHOWN_LINES:])
+            f"`{shown_command}` ended with status {status}: " + "\n".join(lines[-SHOWN_LINES:])
         )
     return lines
 

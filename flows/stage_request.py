@@ -260,10 +260,10 @@ def apply_result(workspace: Path, result: StageResult) -> None:
         {},
         lambda _line: None,
     )
-    said = output_of(
+    output = output_of(
         *DVC, "--wait-for-lock", "repro", "--dry", "--single-item", result.stage, cwd=workspace
     )
-    if "didn't change" not in said:
+    if "didn't change" not in output:
         raise UserError(
             f"{result.stage} was made on another machine from other inputs than are here now: run"
             " it again"

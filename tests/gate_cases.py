@@ -198,12 +198,12 @@ MIXES = cases(
     ("every mix is in the split of its clip", "odd", w.more_mix("train-0", split="validation")),
     ("every mix is in the split of its clip", "odd", w.more_mix("train-0", clip_id="gone")),
     (
-        "training and validation hear seen kinds of noise only",
+        "training and validation have seen kinds of noise only",
         "odd",
         w.more_mix("train-0", noise_kind="wind"),
     ),
     (
-        "training and validation hear seen kinds of noise only",
+        "training and validation have seen kinds of noise only",
         "odd",
         w.more_mix("validation-0", noise_kind="wind"),
     ),

@@ -32,7 +32,7 @@ def write_sounds(folder: Path, *names: str, duration_s: float = 1.0) -> Path:
 
 
 def heard_by_train(folder: Path, kinds: Mapping[str, str]) -> RecordedNoise:
-    """Return recordings, given by name with their kind, of which training hears all."""
+    """Return recordings, given by name with their kind, of which training uses all."""
     segments = []
     for name, kind in kinds.items():
         sha256, waveform = read_recording(folder / name)

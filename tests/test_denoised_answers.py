@@ -1,4 +1,4 @@
-"""Denoise-first baselines: each clip is cleaned once, and both models hear what the denoiser
+"""Denoise-first baselines: each clip is cleaned once, and both models use what the denoiser
 gave.
 """
 

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
 
 from echodistill import Example, NoisyData, answer, compare, load_model, train
 from echodistill.core.errors import UserError
@@ -125,3 +127,16 @@ def test_the_example_runs(tiny_llm: AudioLLM, tmp_path: Path) -> None:
     ).stdout
     assert "noisy accuracy: " in shown
     assert "difference: " in shown
+
+
+def test_the_notebook_runs(
+    tiny_llm: AudioLLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_llm.save(tmp_path / "base")
+    for name, value in {"MODEL": str(tmp_path / "base"), "STEPS": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(ROOT / "examples/train_in_a_notebook.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (result,) = notebook.cells[-1].outputs
+    assert {"value", "low", "high"} <= eval(result["data"]["text/plain"]).keys()

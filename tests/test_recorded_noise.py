@@ -1,5 +1,5 @@
 """Recorded noise: which recordings a folder holds of each kind, and what of them each split
-hears.
+uses.
 """
 
 import os
@@ -41,7 +41,7 @@ def names(kind: str, count: int) -> list[str]:
 
 
 def splits_of(segments: tuple[Segment, ...]) -> dict[str, set[str]]:
-    """By recording: the splits that hear some of it."""
+    """By recording: the splits that use some of it."""
     found: dict[str, set[str]] = {}
     for segment in segments:
         found.setdefault(segment.name, set()).add(segment.split)
@@ -488,7 +488,7 @@ def test_a_mix_with_a_recording_that_it_must_not_have_fails_the_gate(
     mixes[index] = replace(mixes[index], noise_sources=sources[change])
     write_rows(world / "mixes/mixes.parquet", Mix, mixes)
     assert verdict(world, checks(world)) == {
-        "every recorded noise is one of its kind that its split may hear": (mixes[index].mix_id,)
+        "every recorded noise is one of its kind that its split may use": (mixes[index].mix_id,)
     }
 
 
@@ -514,7 +514,7 @@ def test_splits_that_share_a_recording_are_told(world: Path) -> None:
     assert (
         note
         == "warning: alarm has 1 recording, cut in time for train + validation + decision + test;"
-        " the test hears the recording that training hears, in another place: from 4 on each"
+        " the test uses the recording that training uses, in another place: from 4 on each"
         " split has its own"
     )
     write_sounds(world / "noise", "alarm_2.wav")

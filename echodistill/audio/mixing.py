@@ -93,7 +93,7 @@ def render(mix: Mix, clean: Waveform, noise: NDArray[np.floating] | None) -> Ren
 
     Mixing happens on amplitudes while SNR is a ratio of powers, hence the square root:
     ``scale = sqrt(P_clean / 10^(snr/10) / P_noise)``. If the sum passes full scale both views are
-    scaled by one factor: the teacher must not hear another level than the student.
+    scaled by one factor: the teacher must not receive another level than the student.
 
     Raises ``UserError`` when either signal is silent, since no SNR is then defined.
     """

@@ -118,7 +118,7 @@ def read_recording(path: Path) -> tuple[str, Waveform]:
 
 @dataclass(frozen=True)
 class Segment:
-    """What one split hears of a recording: all of it, or a part of its own where splits share the
+    """What one split uses of a recording: all of it, or a part of its own where splits share the
     recording.
     """
 
@@ -137,7 +137,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class RecordedNoise:
-    """The folder of recordings that recipes refer to, and what each split hears of them."""
+    """The folder of recordings that recipes refer to, and what each split uses of them."""
 
     folder: Path
     segments: tuple[Segment, ...]
@@ -178,11 +178,11 @@ class NoiseLibrary:
         return render(mix, clean, None if mix.noise_kind == CLEAN else self.noise(mix, len(clean)))
 
     def _heard(self, mix: Mix) -> Waveform:
-        """What the mix's split hears of the mix's recording."""
+        """What the mix's split uses of the mix's recording."""
         segment = self._segments.get((mix.noise_sources[0], mix.split))
         if segment is None:
             raise UserError(
-                f"mix {mix.mix_id} has noise that {mix.split} must not hear: run `echodistill run`,"
+                f"mix {mix.mix_id} has noise that {mix.split} must not use: run `echodistill run`,"
                 " which draws anew"
             )
         return self._read(segment.name, segment.sha256)[segment.start : segment.stop]

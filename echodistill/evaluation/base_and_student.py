@@ -42,7 +42,7 @@ def compare_systems(
     limit = settings.headline_max_snr_db
     figures = figures_of(base, limit)
     kinds = {str(kind) for kind in np.unique(base.noise_kind)}
-    heard = {"seen": kinds - set(unseen), "unseen": kinds & set(unseen)}
+    parts = {"seen": kinds - set(unseen), "unseen": kinds & set(unseen)}
 
     def own(scored: Scored, rows: Rows) -> dict[str, float]:
         values, unit = rows(scored)
@@ -62,7 +62,7 @@ def compare_systems(
         "student": summarise(student, unseen, limit),
         "difference": (
             {name: paired(figures[name]) for name in RATES if name in figures}
-            | {f"acc_{part}": paired(of_kinds(chosen)) for part, chosen in heard.items() if chosen}
+            | {f"acc_{part}": paired(of_kinds(chosen)) for part, chosen in parts.items() if chosen}
         ),
         "intervals": {
             name: (
@@ -73,7 +73,7 @@ def compare_systems(
         },
         "difference_by_snr": {snr: paired(rows) for snr, rows in by_snr.items()},
         "difference_by_noise": {kind: paired(figures[f"acc/{kind}"]) for kind in sorted(kinds)},
-        "unseen_kinds": sorted(heard["unseen"]),
+        "unseen_kinds": sorted(parts["unseen"]),
         **base.sample.as_dict(),
         "headline_max_snr_db": limit,
         "confidence": settings.confidence,

@@ -80,14 +80,16 @@ def _parse(response: str, choices: Sequence[str]) -> int | None:
     spaced = [index for index, choice in enumerate(wanted) if not UNSPACED.search(choice)]
     for idle in (COURTESY, NO_DOUBT, NOT_ONLY):
         text = idle.sub("", text)
-    musings, said = _declared(_with_marks(_without_restated(text, wanted), wanted, spaced))
-    said = _with_marks(said, wanted, [index for index in range(len(wanted)) if index not in spaced])
+    musings, stated = _declared(_with_marks(_without_restated(text, wanted), wanted, spaced))
+    stated = _with_marks(
+        stated, wanted, [index for index in range(len(wanted)) if index not in spaced]
+    )
     affirmed, denied, passing = _named_before(musings, wanted), set[int](), set[int]()
-    for against in SET_AGAINST.finditer(said):
+    for against in SET_AGAINST.finditer(stated):
         denied |= _named(against[0], wanted)[0]
     clauses = [
         clause
-        for part in CLAUSES.split(SET_AGAINST.sub(" ", said))
+        for part in CLAUSES.split(SET_AGAINST.sub(" ", stated))
         for clause in _lead_apart(part or "")
     ]
     # "I don't think the answer is B": what denies the answer may stand before it

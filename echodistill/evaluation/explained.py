@@ -87,15 +87,15 @@ def _too_few(one: Judged, size: DecisionSize) -> str:
     groups.
     """
     gain, reach = one.difference.value - one.bound, one.difference.value - one.difference.low
-    said = (
+    sentence = (
         f"{one.criterion.name}: {100 * one.difference.value:+.1f} points on {size.clips} clips of"
         f" {size.groups} groups may be luck"
     )
     times = (reach / gain) ** 2
     if times > MOST_TIMES or not math.isfinite(times):
-        return said
+        return sentence
     return (
-        f"{said}; a difference like this would be told apart by about"
+        f"{sentence}; a difference like this would be told apart by about"
         f" {math.ceil(size.groups * times)} groups"
     )
 

@@ -61,9 +61,9 @@ def with_authors(
             dtype=np.bool_,
         )
 
-    said = {(row.question_id, row.mix_id): row.response for row in answers}
+    responses = {(row.question_id, row.mix_id): row.response for row in answers}
     clean = {row.question_id: row.response for row in answers if row.noise_kind == CLEAN}
-    noisy = [(question_id, said[question_id, mix_id]) for question_id, mix_id in scored.keys]
+    noisy = [(question_id, responses[question_id, mix_id]) for question_id, mix_id in scored.keys]
     return replace(
         scored,
         noisy=replace(scored.noisy, right_authors=right(noisy)),

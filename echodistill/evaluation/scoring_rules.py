@@ -33,9 +33,9 @@ def mmau_words(response: str, choices: Sequence[str], answer: str) -> bool:
     evaluation.py (``string_match``), read in copies that name it; MMAR's README says it uses the
     same.
     """
-    said, right = _words(response), _words(answer)
+    given, right = _words(response), _words(answer)
     wrong = set[str]().union(*(_words(choice) for choice in choices)) - right
-    return bool(said) and right <= said and said.isdisjoint(wrong)
+    return bool(given) and right <= given and given.isdisjoint(wrong)
 
 
 def mmau_words_lettered(response: str, choices: Sequence[str], answer: str) -> bool:
@@ -59,9 +59,9 @@ def first_or_last_letter(response: str, choices: Sequence[str], answer: str) -> 
     other responses aligned to a letter by GPT before; MMSU's script gives an empty response the
     letter of the row before it.)
     """
-    said = response.strip().replace("\n", "")
-    letters = [letter for letter in (said[:1], said[-2:-1]) if letter and letter in "ABCD"]
-    return bool(letters) and said != "None" and _is_right(letters[0], choices, answer)
+    given = response.strip().replace("\n", "")
+    letters = [letter for letter in (given[:1], given[-2:-1]) if letter and letter in "ABCD"]
+    return bool(letters) and given != "None" and _is_right(letters[0], choices, answer)
 
 
 def _is_right(letter: str, choices: Sequence[str], answer: str) -> bool:
@@ -97,12 +97,12 @@ def voicebench_phrases(response: str, choices: Sequence[str], answer: str) -> bo
     Source: github.com/MatthewCYM/VoiceBench, src/evaluator/mcq.py, read in its copies
     wtalioy/VoiceBench and VoiceAgentGroup/AudioCompass.
     """
-    said = re.sub(r"^<[123]>\s*", "", response.lower())
+    given = re.sub(r"^<[123]>\s*", "", response.lower())
     for form in _DECLARED:
         for letter in "abcd":
-            if re.search(form.format(letter), said):
+            if re.search(form.format(letter), given):
                 return _is_right(letter, choices, answer)
-    return bool(re.match(r"[abcd](?:\Z|[.,:)])", said)) and _is_right(said[0], choices, answer)
+    return bool(re.match(r"[abcd](?:\Z|[.,:)])", given)) and _is_right(given[0], choices, answer)
 
 
 def r1_aqa_tag(response: str, choices: Sequence[str], answer: str) -> bool:
@@ -135,24 +135,24 @@ def echodistill_first_choice(response: str, choices: Sequence[str], answer: str)
     right, so "not a bell" is an answer "a bell". Source: github.com/xishu-Design/echodistill,
     trainer.py (``_select_choice_from_response``, ``_compute_response_reward``: a reward of 1).
     """
-    said = _plain(response)
+    given = _plain(response)
     named = [
-        (*place, _plain(choice)) for choice in choices if (place := _named(said, _plain(choice)))
+        (*place, _plain(choice)) for choice in choices if (place := _named(given, _plain(choice)))
     ]
     if named:
         return min(named)[-1] == _plain(answer)
     right = _plain(answer)
-    holds = re.search(rf"(?<!\w){re.escape(right)}(?!\w)", said) or (
-        len(right) > 2 and right in said
+    holds = re.search(rf"(?<!\w){re.escape(right)}(?!\w)", given) or (
+        len(right) > 2 and right in given
     )
-    return bool(said) and bool(holds or set(right.split()) <= set(said.split()))
+    return bool(given) and bool(holds or set(right.split()) <= set(given.split()))
 
 
 def _plain(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def _named(said: str, choice: str) -> tuple[int, int, int] | None:
+def _named(given: str, choice: str) -> tuple[int, int, int] | None:
     """How surely the choice is named (0 is best), where first, and its length, negative: a tie goes
     to the longer one.
     """
@@ -163,13 +163,13 @@ def _named(said: str, choice: str) -> tuple[int, int, int] | None:
         rf"(?<!\w)[\"']?{word}(?!\w)",
     )
     for sureness, form in enumerate(forms):
-        for match in re.finditer(form, said):
+        for match in re.finditer(form, given):
             start = match.start()
             # as published, what follows is looked for one choice's length behind the match's start,
             # cue words and all
-            behind = said[start + len(choice) : start + len(choice) + 18]
+            behind = given[start + len(choice) : start + len(choice) + 18]
             if not _DENIED_BEFORE.search(
-                said[max(0, start - 24) : start]
+                given[max(0, start - 24) : start]
             ) and not _DENIED_BEHIND.match(behind):
                 return sureness, start, -len(choice)
     return None

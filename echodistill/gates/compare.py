@@ -124,7 +124,7 @@ def compared_answers_checks(
             "system": list(wanted),
             "missing": [(wanted[name] - counted[name]).total() for name in wanted],
             "too_many": [(counted[name] - wanted[name]).total() for name in wanted],
-            "elsewhere": [
+            "wrong_condition": [
                 sum(not condition_agrees(row, mixes) for row in read[name]) for name in wanted
             ],
         },
@@ -138,7 +138,9 @@ def compared_answers_checks(
         table.expect(
             "too_many", Between(0, 0), "no system answered anything twice, or what it was not asked"
         ),
-        table.expect("elsewhere", Between(0, 0), "every answer names the noise and SNR of its mix"),
+        table.expect(
+            "wrong_condition", Between(0, 0), "every answer names the noise and SNR of its mix"
+        ),
         truncation_check(
             {name: [(row.response_tokens, row.truncated) for row in read[name]] for name in wanted},
             max_truncated_share,

@@ -74,7 +74,7 @@ def _recipes(
             "measurements": [measured[mix.mix_id] for mix in mixes],
             "split_of_clip": [split_of.get(mix.clip_id) == mix.split for mix in mixes],
             "kind_allowed": [mix.split in GRIDS or mix.noise_kind in allowed for mix in mixes],
-            "hears_itself": [int(mix.clip_id in _voices(mix, noise)) for mix in mixes],
+            "contains_itself": [int(mix.clip_id in _voices(mix, noise)) for mix in mixes],
         },
     )
     return [
@@ -82,9 +82,9 @@ def _recipes(
         table.expect("measurements", Between(1), "every mix was measured"),
         table.expect("split_of_clip", HOLDS, "every mix is in the split of its clip"),
         table.expect(
-            "kind_allowed", HOLDS, "training and validation hear seen kinds of noise only"
+            "kind_allowed", HOLDS, "training and validation have seen kinds of noise only"
         ),
-        table.expect("hears_itself", Between(0, 0), "no clip is part of its own noise"),
+        table.expect("contains_itself", Between(0, 0), "no clip is part of its own noise"),
     ]
 
 
@@ -111,7 +111,7 @@ def _crowds(mixes: Sequence[Mix], clips: Sequence[Clip], noise: NoiseSettings) -
     checks = [table.expect("foreign_voices", Between(0, 0), description)]
     if source == "test":
         checks.append(
-            table.expect("own_group", Between(0, 0), "no clip hears its own group in a crowd")
+            table.expect("own_group", Between(0, 0), "no clip has its own group in its crowd")
         )
     return checks
 

@@ -1,4 +1,4 @@
-"""What recorded noise must be: none that training hears is heard by the test, told by content and
+"""What recorded noise must be: none that training uses is used by the test, told by content and
 not by name.
 """
 
@@ -59,7 +59,7 @@ def recordings_checks(
         of_mixes.expect(
             "recording_of_split",
             HOLDS,
-            "every recorded noise is one of its kind that its split may hear",
+            "every recorded noise is one of its kind that its split may use",
         ),
         recordings.expect(
             "shared_by_splits",
@@ -75,7 +75,7 @@ def recordings_checks(
 
 
 def _is_shared(one: Segment, other: Segment) -> bool:
-    """Return whether two splits hear the same part of a recording."""
+    """Return whether two splits use the same part of a recording."""
     return one.split != other.split and one.start < other.stop and other.start < one.stop
 
 
@@ -97,7 +97,7 @@ def recordings_notes(noise: NoiseSettings, unseen: Collection[str]) -> list[str]
         if not shared:
             continue
         leak = (
-            "; the test hears the recording that training hears, in another place"
+            "; the test uses the recording that training uses, in another place"
             if len(splits) == 1 and kind not in unseen
             else ""
         )

@@ -23,7 +23,7 @@ from echodistill.params.generation import GenerationParams
 from echodistill.training.run_folder import fingerprint, run_folder
 
 Preprocessor = Callable[[Waveform], Waveform]
-"""What is done to a clip before the model hears it: a denoiser."""
+"""What is done to a clip before the model receives it: a denoiser."""
 
 
 def grid_items(

@@ -1,4 +1,4 @@
-"""What a slow denoiser gave, kept for the next model that hears the same clips."""
+"""What a slow denoiser gave, kept for the next model that receives the same clips."""
 
 import hashlib
 from pathlib import Path

@@ -62,8 +62,8 @@ def publish(
     state = hashlib.sha256(
         "\n".join([locked.stages_sha256, tracking_uri(), _named(place), *accounts]).encode()
     ).hexdigest()
-    if (said := _stands(state, bool(flow))) is not None:
-        return said
+    if (present := _stands(state, bool(flow))) is not None:
+        return present
     if stale := locked.stale():
         raise UserError(
             f"dvc.lock does not fit together ({stale}): run `echodistill run` to its end first"

@@ -1,4 +1,4 @@
-"""Rows that hear the same clip share its encoding: the rollouts of one prompt differ in their
+"""Rows with the same clip share its encoding: the rollouts of one prompt differ in their
 tokens alone.
 """
 

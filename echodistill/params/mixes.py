@@ -12,7 +12,7 @@ from echodistill.params.types import PositiveInt, Section, Share, SnrDb
 class MixesParams(Section):
     kinds: tuple[str, ...] = Field(min_length=1)
     unseen: tuple[str, ...]
-    """Kinds that only the test hears."""
+    """Kinds that occur in the test alone."""
     noise: Literal["procedural", "recordings"]
     recordings: str
     """Folder with one sub-folder of recordings a kind, or files named after kinds; ``procedural``

@@ -49,14 +49,14 @@ def draw_examples(
             continue
         question, response = questions[row.question_id], of_student[row.question_id, row.mix_id]
         before, after = (
-            is_right(said, question.choices, question.answer_index)
-            for said in (row.response, response)
+            is_right(responses, question.choices, question.answer_index)
+            for responses in (row.response, response)
         )
         if before != after:
             outcome: Outcome = "fixed" if after else "broken"
-            said = (row.response, response, clean[row.question_id])
+            responses = (row.response, response, clean[row.question_id])
             found[outcome].append(
-                Example(outcome, row.mix_id, row.noise_kind, row.snr_db, question, *said)
+                Example(outcome, row.mix_id, row.noise_kind, row.snr_db, question, *responses)
             )
     return [one for outcome, rows in found.items() for one in _drawn(rows, seed, outcome, each)]
 

@@ -92,15 +92,15 @@ def evaluation_sentence(table: Figures) -> str:
     """
     base = table["systems"][BASE]
     limit = f"{table['headline_max_snr_db']:g} dB"
-    said = (
+    sentence = (
         f"On {table['source']} the base answers {_own(base['clean_acc'])} % right on clean clips"
         f" and {_own(base['acc'])} % in noise of {limit} and louder (guessing gives"
         f" {100 * table['chance']:.1f} %)"
     )
     if not (gain := table["differences"].get(f"{STUDENT} - {BASE}")):
-        return f"{said}."
+        return f"{sentence}."
     return (
-        f"{said}; the student differs from it by {points(gain['clean_acc'])} and"
+        f"{sentence}; the student differs from it by {points(gain['clean_acc'])} and"
         f" {points(gain['acc'])} points."
     )
 

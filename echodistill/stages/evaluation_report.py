@@ -32,14 +32,14 @@ def evaluation_report(
     has room for some.
     """
     corpus = Corpus(corpus_folder)
-    said = {(BASE, ""): read_rows(base, Answer), (STUDENT, ""): read_rows(student, Answer)}
+    answers_of = {(BASE, ""): read_rows(base, Answer), (STUDENT, ""): read_rows(student, Answer)}
     figures = json.loads(table.read_text(encoding="utf-8"))
-    failures = failures_in(said, corpus.questions)
+    failures = failures_in(answers_of, corpus.questions)
     limit = params.evaluate.headline_max_snr_db
     page = ReportPage(
         table=figures,
         domains=by_domain(
-            said[BASE, ""],
+            answers_of[BASE, ""],
             corpus.questions,
             unit_of(corpus.clips.values()),
             limit,
@@ -47,7 +47,7 @@ def evaluation_report(
             params.seed,
         ),
         failures=failures,
-        asked=sum(map(len, said.values())),
+        asked=sum(map(len, answers_of.values())),
         quarantined=read_rows(corpus_folder / "quarantine.parquet", Quarantined),
         facts=_facts(params, figures),
     )

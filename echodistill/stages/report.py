@@ -46,19 +46,19 @@ def report(
     settings, limit = params.compare, params.evaluate.headline_max_snr_db
     noise = open_noise(mixes_folder, corpus)
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
-    said = {BASE: read_rows(base, Answer)}
-    said |= {
+    answers_of = {BASE: read_rows(base, Answer)}
+    answers_of |= {
         name: read_rows(answers / f"{name}-{settings.seeds[0]}.parquet", Answer)
         for name in settings.trained
     }
     audio_examples = []
     for one in draw_examples(
-        said[BASE], said[OURS], corpus.questions, limit, params.seed, EXAMPLES
+        answers_of[BASE], answers_of[OURS], corpus.questions, limit, params.seed, EXAMPLES
     ):
         rendered = noise.render(mixes[one.mix_id], corpus.waveform(one.question.clip_id))
         audio_examples.append(AudioExample(one, rendered.clean, rendered.noisy))
     runs = {name: models / f"{name}-{settings.seeds[0]}" for name in settings.trained}
-    every = {(BASE, ""): said[BASE]} | {
+    every = {(BASE, ""): answers_of[BASE]} | {
         who: read_rows(answers / f"{stem}.parquet", Answer)
         for stem, who in _answered(params).items()
     }
@@ -68,7 +68,7 @@ def report(
         table=figures,
         audio_examples=audio_examples,
         domains=by_domain(
-            said[OURS],
+            answers_of[OURS],
             corpus.questions,
             unit_of(corpus.clips.values()),
             limit,
@@ -79,7 +79,7 @@ def report(
         failures=failures,
         asked=sum(len(rows) for rows in every.values()),
         quarantined=read_rows(corpus_folder / "quarantine.parquet", Quarantined),
-        facts=_facts(params, corpus, said[BASE], figures),
+        facts=_facts(params, corpus, answers_of[BASE], figures),
     )
     with atomic_path(out) as temporary:
         temporary.write_text(render(page), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Which recordings of noise each split hears: none that training hears is heard by the test.
+"""Which recordings of noise each split uses: none that training uses is used by the test.
 
 Each kind's recordings are dealt to the splits. Copies go together, also where they differ in format
 or tags. A kind with fewer than four recordings has some that splits share; such a recording is cut
-in time, and each split hears a part of its own.
+in time, and each split uses a part of its own.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class _File:
 
 
 def divide_recordings(folder: Path, kinds: Sequence[str], seed: int) -> tuple[Segment, ...]:
-    """Return what each split hears of each kind's recordings below ``folder``. Every recording is
+    """Return what each split uses of each kind's recordings below ``folder``. Every recording is
     read.
 
     A recording's split depends on ``seed``, its content and the others of its kind, not on its
@@ -94,7 +94,7 @@ def _of_kind(folder: Path, kind: str, files: Sequence[_File], seed: int) -> Iter
 
 
 def _deal(count: int) -> list[tuple[str, ...]]:
-    """Return the splits that hear each of ``count`` recordings."""
+    """Return the splits that use each of ``count`` recordings."""
     if count in SHARED:
         return list(SHARED[count])
     counts = {split: max(1, round(share * count)) for split, share in SHARES.items()}
@@ -105,7 +105,7 @@ def _deal(count: int) -> list[tuple[str, ...]]:
 def _parts(
     folder: Path, kind: str, count: int, file: _File, splits: Sequence[str]
 ) -> dict[str, tuple[int, int]]:
-    """Return what of a recording each of ``splits`` hears: first sample, and the one behind the
+    """Return what of a recording each of ``splits`` uses: first sample, and the one behind the
     last.
 
     Splits that share it have equal parts, without the silence before and behind it. Raises

@@ -19,13 +19,13 @@ class Sources:
     names: tuple[str, ...]
     picks: int
     group_of: Mapping[str, str] = field(default_factory=dict)
-    """Of clips that are tested in a crowd of each other: none hears its own group, so that no
+    """Of clips that are tested in a crowd of each other: none is mixed with its own group, so no
     recording is its own noise.
     """
 
     def for_clip(self, clip_id: str) -> tuple[str, ...]:
-        """Return those that ``clip_id`` may hear. Raises ``UserError`` where all are of its own
-        group.
+        """Return those that ``clip_id`` may be mixed with. Raise ``UserError`` where all are of its
+        own group.
         """
         if clip_id not in self.group_of:
             return self.names
