@@ -29,7 +29,10 @@ from echodistill.yaml12 import load_yaml
 
 
 class Params(Section):
+    """All of ``params.yaml``."""
+
     seed: Seed
+    """Where all random streams begin."""
     workers: WorkersParams
     corpus: CorpusParams
     mixes: MixesParams
