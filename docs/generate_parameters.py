@@ -47,10 +47,10 @@ LONGEST_DEFAULT = 100
 def page() -> str:
     """Return the text of the page. Raise ``ValueError`` for a key without a meaning."""
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    return INTRODUCTION + "".join(_sections(Params, load_yaml(text), comments_of(text), ""))
+    return INTRODUCTION + "".join(sections(Params, load_yaml(text), comments_of(text), ""))
 
 
-def _sections(
+def sections(
     section: type[BaseModel], values: object, comments: dict[str, str], prefix: str
 ) -> Iterator[str]:
     """Yield a heading and a table for ``section``, and for each section below it."""
@@ -73,7 +73,7 @@ def _sections(
     if rows:
         yield "\n| key | type | default | meaning |\n|---|---|---|---|\n" + "".join(rows)
     for key, inner, value in below:
-        yield from _sections(inner, value, comments, f"{key}.")
+        yield from sections(inner, value, comments, f"{key}.")
 
 
 def _row(key: str, *cells: str) -> str:
