@@ -8,13 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from docs.generate_parameters import PAGE, page, sections
+from echodistill.audio.files import write_wav
+from echodistill.models.audio_llm import AudioLLM
+from echodistill.params.faults import keys_of
 from echodistill.params.methods import MethodSettings
+from echodistill.params.whole import Params
+from tests.conftest import tone
 
 ROOT = Path(__file__).parents[1]
 EXTENDING = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
-FENCE = re.compile(r"(?:^ *`(?P<file>[^`\n]+)`\n\n)?^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^ *```$", re.DOTALL | re.MULTILINE)  # fmt: skip # noqa: E501
+PICTURE = ROOT / "docs/pictures/pipeline.svg"
+FENCE = re.compile(
+    r"(?:^ *`(?P<file>[^`\n]+)`\n\n)?"
+    r"^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^ *```$",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -143,6 +154,51 @@ def test_a_key_without_a_meaning_is_refused() -> None:
 
     with pytest.raises(ValueError, match=r"^steps has no docstring"):
         list(sections(Silent, {}, {}, ""))
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks/README.md"])
+KEYS = set(keys_of(Params))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_key_that_a_page_names_is_there(path: Path) -> None:
+    """But in the changes, which name what was there before."""
+    text = path.read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", text))
+    keys = {name for name in named if name.partition(".")[0] in Params.model_fields}
+    overridden = set(re.findall(r'-S "?([a-z_.]+)=', text))
+    unknown = {name for name in keys | overridden if name not in KEYS}
+    assert path.name == "CHANGELOG.md" or {*unknown} <= {"train.py"}
+
+
+def test_the_overview_names_the_stages() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].keys()
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/index.md").read_text(), re.MULTILINE)
+    assert {*re.findall(r"`(\w+)`", " ".join(rows)), "gate"} == stages
+    shown = re.findall(r'font-weight="bold">(.*?)</g>', PICTURE.read_text(), re.DOTALL)[0]
+    named = set(re.findall(r"(\w+)</text>", shown.replace("card, register", "card")))
+    assert named <= stages
+
+
+def test_the_systems_of_the_example_are_those_of_the_parameters() -> None:
+    text = (ROOT / "docs/comparison.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("    - {name: ")]
+    assert rows
+    assert set(rows) <= set((ROOT / "params.yaml").read_text(encoding="utf-8").splitlines())
+
+
+def test_the_example_in_python_runs(
+    tiny_llm: AudioLLM,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (example,) = blocks((ROOT / "docs/api.md").read_text(encoding="utf-8"), "python")
+    tiny_llm.save(tmp_path / "models/student")
+    write_wav(tmp_path / "clip.wav", tone("low", 1))
+    monkeypatch.chdir(tmp_path)
+    exec(example.text, {})
+    assert capsys.readouterr().out.strip()
 
 
 def test_the_first_page_is_short() -> None:
