@@ -14,6 +14,7 @@ from echodistill.audio.mixing import draw
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.datasets.store import Corpus
 from echodistill.errors import UserError
+from echodistill.methods.advantages import group_advantages
 from echodistill.methods.base import (
     Batch,
     Context,
@@ -24,7 +25,6 @@ from echodistill.methods.base import (
     given,
 )
 from echodistill.methods.divergences import distill_loss
-from echodistill.methods.grpo import Grpo
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.base import Prompt
 from echodistill.models.loading import load
@@ -103,10 +103,17 @@ def brief_reward(completions: Sequence[str], **_columns: object) -> list[float]:
     return [0.5 if len(text.split()) <= BRIEF else 0.0 for text in completions]
 
 
-class BriefGrpo(Grpo):
+class BriefGrpo(Method):
     """GRPO that prefers brief responses among those that are equally right."""
 
+    samples = True
     rewards = ("choice", "brief")
+
+    def __init__(self, settings: GrpoSettings) -> None:
+        self.settings = settings
+
+    def annotate(self, batch: Batch, context: Context) -> None:
+        batch.advantages = group_advantages(given(context.rewards)).flatten()
 
 
 def rows_with(corpus: Corpus, llm: AudioLLM) -> TrainingRows:
