@@ -20,10 +20,10 @@ from echodistill.audio.denoise import DENOISERS
 from echodistill.audio.distortions.recipe import defaults
 from echodistill.audio.distortions.render import render
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
-from echodistill.datasets import builtin
-from echodistill.datasets.builtin import Espeak
+from echodistill.core.seeds import rng
+from echodistill.data import builtin
+from echodistill.data.builtin import Espeak
 from echodistill.params.whole import load_params
-from echodistill.seeds import rng
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from benchmarks.tune import BASE, CORPUS, MIXES, accuracy
 from echodistill.audio.mixing import draw
-from echodistill.datasets.store import Corpus
-from echodistill.mixes.drawing import NONE
-from echodistill.mixes.noise_settings import open_noise, read_noise
-from echodistill.mixes.sources import sources_of
+from echodistill.data.mixes.drawing import NONE
+from echodistill.data.mixes.noise_settings import open_noise, read_noise
+from echodistill.data.mixes.sources import sources_of
+from echodistill.data.store import Corpus
 from echodistill.models.checkpoint import open_base
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params.whole import load_params

@@ -9,8 +9,8 @@ a normal deviation of the seed. Printed is the share of simulations with p < 0.0
 import numpy as np
 from numpy.typing import NDArray
 
+from echodistill.core.seeds import rng
 from echodistill.evaluation.intervals import p_value, resamples
-from echodistill.seeds import rng
 
 SEEDS, CLIPS, ROWS = 3, 120, 30
 SEED_DEVIATIONS = (0.0, 0.005, 0.0085, 0.017, 0.05)

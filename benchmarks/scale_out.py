@@ -13,19 +13,18 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
 import soundfile
 
-from echodistill.cluster.mapping import ClusterPool
-from echodistill.cluster.session import local_cluster
+from echodistill.cluster import local_cluster
+from echodistill.core.seeds import rng
 from echodistill.params.corpus import CorpusParams
 from echodistill.params.whole import Params, load_params
 from echodistill.scale_out import Pool, Serial, Threads
-from echodistill.seeds import rng
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage
 from echodistill.workers import worker_count
@@ -34,16 +33,10 @@ ROUNDS = 2  # alternating, the better one counts
 RECORDINGS = 1_000  # of 5 s, 44.1 kHz stereo: 880 kB each as wav
 
 
-@contextmanager
-def cluster() -> Iterator[Pool]:
-    with local_cluster() as session:
-        yield ClusterPool(session, str)
-
-
 POOLS: dict[str, Callable[[], AbstractContextManager[Pool]]] = {
     "serial": lambda: nullcontext(Serial()),
     "threads": lambda: nullcontext(Threads()),
-    "local cluster": cluster,
+    "local cluster": local_cluster,
 }
 
 

@@ -22,13 +22,15 @@ from typing import Any
 
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.batches import batches
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.batches import batches
+from echodistill.core.errors import UserError
+from echodistill.core.records import Question, read_rows
+from echodistill.core.yaml12 import load_yaml
+from echodistill.data.mixes.drawing import Drawer
+from echodistill.data.mixes.noise_settings import noise_settings
+from echodistill.data.mixes.sources import sources_of
+from echodistill.data.store import Corpus
 from echodistill.evaluation.choices import parse_choice
-from echodistill.mixes.drawing import Drawer
-from echodistill.mixes.noise_settings import noise_settings
-from echodistill.mixes.sources import sources_of
 from echodistill.models.audio_llm import AudioLLM, decode
 from echodistill.models.base import Prompt
 from echodistill.models.checkpoint import open_base
@@ -37,13 +39,11 @@ from echodistill.models.response_limit import corpus_limit
 from echodistill.models.responses import respond
 from echodistill.overrides import apply_overrides
 from echodistill.params.whole import Params, validate_params
-from echodistill.records import Question, read_rows
-from echodistill.teacher.references import open_references
-from echodistill.teacher.views import VIEWS
+from echodistill.teachers.references import open_references
+from echodistill.teachers.views import VIEWS
 from echodistill.training.device import one_thread
 from echodistill.training.train import train_student
 from echodistill.training.training_rows import TrainingRows
-from echodistill.yaml12 import load_yaml
 
 SEARCH, RESULTS = Path("benchmarks/search.yaml"), Path("benchmarks/tuning.jsonl")
 CORPUS, MIXES, BASE, REFERENCES = (

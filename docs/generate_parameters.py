@@ -18,8 +18,8 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from echodistill.core.yaml12 import load_yaml
 from echodistill.params.whole import Params
-from echodistill.yaml12 import load_yaml
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/parameters.md"

@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
-from echodistill.errors import UserError
-from echodistill.records import Answer, write_rows
+from echodistill.core.atomic import atomic_path
+from echodistill.core.errors import UserError
+from echodistill.core.records import Answer, write_rows
 
 ANSWERS, STATUS = "answers.parquet", "status.json"
 

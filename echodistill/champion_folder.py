@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.models.layout import RUN, WEIGHTS, content_hash
 
 FACTS = "champion.json"

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from echodistill.clip_commands import ask, export_audio, listen
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.extras import missing_extra_named
+from echodistill.core.terminal import accept_any_text, reader_may_leave
 from echodistill.project import BASE, COMPARED_MODELS, REPORTS, STUDENT, in_repository
 from echodistill.services.cli import app as services_app
 from echodistill.services.loopback import direct
 from echodistill.storage.place import place_from_environment
-from echodistill.terminal import accept_any_text, reader_may_leave
 
 if TYPE_CHECKING:
     from echodistill.params.whole import Params
@@ -48,7 +49,7 @@ def main() -> None:
     accept_any_text()
     os.environ.update(direct(os.environ))
     try:
-        with reader_may_leave():
+        with reader_may_leave(), missing_extra_named():
             app()
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -74,7 +75,7 @@ def run(
     trained.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN, check_evaluation
-    from echodistill.report import closing
+    from echodistill.reports import closing
 
     evaluates = False
 
@@ -106,12 +107,12 @@ def _bring_up(
     ``check`` comes before anything is changed: it may return other stages to run, and raises
     ``UserError`` for parameters that are valid, and yet none to start with.
     """
-    from echodistill.dvc_lock import set_damaged_aside
     from echodistill.leftovers import remove_leftovers
+    from echodistill.lineage.dvc_lock import set_damaged_aside
     from echodistill.overrides import applied, check_inputs, overridden, restore
     from echodistill.repro import repro
     from echodistill.run_lock import only_run_here
-    from echodistill.teacher.location import cache_folder
+    from echodistill.teachers.location import cache_folder
     from echodistill.workplace import workplace_cure
 
     params = in_repository()
@@ -164,10 +165,10 @@ def compare(
 
     The table is printed at the end; what is up to date is not computed again.
     """
+    from echodistill.data.mixes.folds import check_folds
     from echodistill.evaluating import NOTHING_TO_TRAIN
-    from echodistill.mixes.folds import check_folds
-    from echodistill.report.closing import console
-    from echodistill.report.compare_table import print_comparison
+    from echodistill.reports.closing import console
+    from echodistill.reports.compare_table import print_comparison
     from echodistill.systems import check_distinct
     from echodistill.tracking.client import make_store
     from echodistill.tracking.log_comparison import enter_comparison
@@ -227,7 +228,7 @@ def publish(
 
     Path and address of each are printed.
     """
-    from echodistill.publishing import publish_stages
+    from echodistill.lineage.publish import publish_stages
     from echodistill.run_lock import at_work
 
     in_repository()
@@ -248,8 +249,8 @@ def register(
     all outputs are published first and linked with the MLflow run.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN
+    from echodistill.lineage.publish import publish
     from echodistill.params.whole import load_params
-    from echodistill.publishing import publish
     from echodistill.run_lock import at_work
     from echodistill.tracking.log_comparison import enter_comparison
 
@@ -281,7 +282,7 @@ def champion(
     ] = None,
 ) -> None:
     """Print the registry's champion, since when it is, and the history; or change it."""
-    from echodistill.publishing import forget_registered
+    from echodistill.lineage.publish import forget_registered
     from echodistill.tracking.champion import championship, roll_back, set_champion
 
     if rollback and set_to is not None:
@@ -317,7 +318,7 @@ def provenance(
     Every object is read. Exits with 1 when something is missing,
     damaged or changed.
     """
-    from echodistill.provenance.report import show
+    from echodistill.lineage.report import show
 
     if not show(version, print):
         raise typer.Exit(1)

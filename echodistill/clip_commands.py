@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.project import BASE, CORPUS, MIXES, STUDENT, in_repository
 
 
@@ -96,14 +96,14 @@ def listen(
 
     The page's address is printed.
     """
-    from echodistill.listen.server import Asker, serve
+    from echodistill.serving.app import Asker, serve
 
     in_repository()
 
     def load() -> Asker:
+        from echodistill.data.mixes.noise_settings import read_noise
         from echodistill.inference.single_clip import answer, in_noise
-        from echodistill.listen.example import example_of
-        from echodistill.mixes.noise_settings import read_noise
+        from echodistill.serving.example import example_of
 
         # first what may not have been made yet
         student, base = (

@@ -10,7 +10,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.import_graph import PACKAGE, ROOT, closure, file_of, syntax_tree
 
 FOLDER = Path("build/code")
@@ -19,17 +19,18 @@ STAGES, METHODS = f"{PACKAGE}.stages", f"{PACKAGE}.methods"
 NO_EFFECT = {
     "echodistill/import_graph.py": "finds the files that are hashed",
     "echodistill/code_hash.py": "hashes them",
-    "echodistill/errors.py": "names a fault: the stage that meets one writes nothing",
+    "echodistill/core/errors.py": "names a fault: the stage that meets one writes nothing",
+    "echodistill/core/extras.py": "words which package is missing",
     "echodistill/params/whole.py": "refuses bad parameters; a stage's own sections are hashed",
     "echodistill/params/faults.py": "words what is wrong with a parameter",
     "echodistill/params/methods.py": "refuses bad settings; DVC compares the chosen ones",
-    "echodistill/atomic.py": "puts the bytes that it is given in place, or raises",
-    "echodistill/lifetime.py": "ends a process with its parent",
+    "echodistill/core/atomic.py": "puts the bytes that it is given in place, or raises",
+    "echodistill/core/lifetime.py": "ends a process with its parent",
     "echodistill/run_lock.py": "keeps two runs from the same folder",
     "echodistill/stage_inputs.py": "compares inputs at the end with those at the start, or raises",
-    "echodistill/progress.py": "draws progress bars and hands items on as they are",
+    "echodistill/core/progress.py": "draws progress bars and hands items on as they are",
     "echodistill/training/bar.py": "draws the progress bar of a training",
-    "echodistill/terminal.py": "prepares standard output",
+    "echodistill/core/terminal.py": "prepares standard output",
     "echodistill/storage/": "moves bytes that are verified by their hash on arrival",
     "echodistill/training/checkpoint_uploader.py": "sends copies of checkpoints",
     "echodistill/tracking/client.py": "reports figures to MLflow",
@@ -61,7 +62,7 @@ def files_with_effect(module: str) -> list[str]:
     """
     sections = {section.partition(".")[0] for section in sections_of(module)}
     values = [f"{PACKAGE}.params.{section}" for section in sorted(sections - {"seed"})]
-    values += [f"{PACKAGE}.yaml12"] if sections else []
+    values += [f"{PACKAGE}.core.yaml12"] if sections else []
     return closure(module, *values, without=tuple(NO_EFFECT))
 
 

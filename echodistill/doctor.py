@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from echodistill.teacher.location import cache_folder
+from echodistill.teachers.location import cache_folder
 from echodistill.workplace import workplace_cure
 
 PACKAGES = (
@@ -69,7 +69,7 @@ def _packages() -> list[Finding]:
         try:
             found.append(Finding(name, version(name)))
         except PackageNotFoundError:
-            found.append(Finding(name, "missing", "make setup (or pip install -e .)"))
+            found.append(Finding(name, "missing", "make setup (or pip install -e '.[platform]')"))
     return found
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
+from echodistill.core.atomic import atomic_path
 from echodistill.models.layout import RUN, file_hashes, read_run
 
 NONE = "none.json"

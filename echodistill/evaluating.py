@@ -5,7 +5,7 @@ one is named, and trains nothing.
 from pathlib import Path
 from typing import Final
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.models.layout import RUN
 from echodistill.params.whole import Params
 

@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
 from echodistill.audio.files import write_wav
 from echodistill.audio.kinds import condition_name
 from echodistill.audio.mixing import Mix
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
-from echodistill.mixes.noise_settings import open_noise
-from echodistill.records import Question, read_rows
+from echodistill.core.atomic import atomic_path
+from echodistill.core.errors import UserError
+from echodistill.core.records import Question, read_rows
+from echodistill.data.mixes.noise_settings import open_noise
+from echodistill.data.store import Corpus
 
 MAX_NAME_BYTES = 160
 """Of a mix in a file's name; file systems take 255 for all of it."""

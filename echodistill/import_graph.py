@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = "echodistill"
 # started as a separate process, so no import shows it
-STARTED_BY = {"echodistill/datasets/builtin.py": ["echodistill/datasets/espeak_process.py"]}
+STARTED_BY = {"echodistill/data/builtin.py": ["echodistill/data/espeak_process.py"]}
 
 
 def file_of(module: str) -> Path | None:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from echodistill.atomic import RETIRED, TEMPORARY, remove
-from echodistill.errors import UserError
+from echodistill.core.atomic import RETIRED, TEMPORARY, remove
+from echodistill.core.errors import UserError
 
 WRITTEN = ("data", "models", "reports", ".echodistill", "comparison", "evaluation", "build")
 """Folders of a repository below which something is written; and the repository itself, without what

@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from echodistill.atomic import atomic_path
-from echodistill.errors import UserError
+from echodistill.core.atomic import atomic_path
+from echodistill.core.errors import UserError
+from echodistill.core.paths import check_hashable
+from echodistill.core.yaml12 import dump_yaml, load_yaml
 from echodistill.params.faults import did_you_mean, holds_text, keys_of
 from echodistill.params.whole import Params, load_params, validate_params
-from echodistill.paths import check_hashable
-from echodistill.yaml12 import dump_yaml, load_yaml
 
 SAVED = Path(".echodistill/params.yaml.saved")
 OVERRIDDEN = Path(".echodistill/params.yaml.overridden")

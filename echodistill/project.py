@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 
 CORPUS, MIXES = Path("data/corpus"), Path("data/mixes")
 BASE, STUDENT = Path("models/base"), Path("models/student")

@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from echodistill.core.lifetime import exit_on
+from echodistill.core.terminal import child_environment
+from echodistill.core.threads import SLEEPING
 from echodistill.storage.place import place_from_environment
-from echodistill.terminal import child_environment
-from echodistill.threads import SLEEPING
 
 
 def repro(stages: list[str], jobs: int, held: IO[str]) -> int:
@@ -40,7 +39,7 @@ def repro(stages: list[str], jobs: int, held: IO[str]) -> int:
     python = [sys.executable, "-m"]
     command = [*python, "flows.supervisor", *python, *module]
     with (
-        _exit_on(signal.SIGTERM, signal.SIGHUP),
+        exit_on(signal.SIGTERM, signal.SIGHUP),
         subprocess.Popen(
             command,
             env=environment,
@@ -56,24 +55,3 @@ def repro(stages: list[str], jobs: int, held: IO[str]) -> int:
             tree.stdin.close()  # the supervisor ends the tree
             tree.wait()
             raise
-
-
-@contextmanager
-def _exit_on(*numbers: signal.Signals) -> Iterator[None]:
-    """Turn these signals into ``SystemExit`` while the block runs; one that is ignored, as under
-    nohup, stays ignored.
-    """
-
-    def leave(number: int, _frame: object) -> None:
-        sys.exit(128 + number)
-
-    previous = {
-        number: signal.signal(number, leave)
-        for number in numbers
-        if signal.getsignal(number) != signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

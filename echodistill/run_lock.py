@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 
 RUN = Path(".echodistill/run.lock")
 """Held by a run and the tree of processes it starts."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ ours: what goes there holds all it needs.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from echodistill.workers import ordered_map, worker_count
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Size = Callable[[Any], int]
+"""An item's bytes."""
 
 
 def no_size(_item: object) -> int:
@@ -28,10 +30,7 @@ class Pool(Protocol):
         ...
 
     def map(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        size: Callable[[Item], int] = no_size,
+        self, function: Callable[[Item], Result], items: Iterable[Item], size: Size = no_size
     ) -> Iterator[Result]:
         """``map`` with results in the order of ``items``; an exception is raised at its item's
         place.
@@ -50,10 +49,7 @@ class Serial:
     shares_files = True
 
     def map(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        size: Callable[[Item], int] = no_size,
+        self, function: Callable[[Item], Result], items: Iterable[Item], size: Size = no_size
     ) -> Iterator[Result]:
         return map(function, items)
 
@@ -64,10 +60,7 @@ class Threads:
     shares_files = True
 
     def map(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        size: Callable[[Item], int] = no_size,
+        self, function: Callable[[Item], Result], items: Iterable[Item], size: Size = no_size
     ) -> Iterator[Result]:
         return ordered_map(function, items)
 
@@ -86,19 +79,19 @@ class ClusterThreshold:
 def open_pool(
     address: str | None, here: Pool, count: int, local: ClusterThreshold, probe: Callable[[], str]
 ) -> Iterator[Pool]:
-    """The pool for ``count`` items of work: the cluster at ``address``, or without one a cluster of
-    this machine's cores where that pays, and ``here``, in this process, where it does not.
+    """Give the pool for ``count`` items of work: the cluster at ``address``, or without one a
+    cluster of this machine's cores where that pays, and ``here``, in this process, where it does
+    not.
 
     ``probe`` computes a digest of results that another processor or library could change; a worker
-    whose digest is not ours is refused. Raises ``UserError`` naming ``workers.address`` when a
-    cluster cannot be used.
+    whose digest is not ours is refused. Raise ``UserError`` naming ``workers.address`` if a cluster
+    cannot be used.
     """
     if address is None and (count < local.items or worker_count() < local.cores):
         yield here
         return
     # imported here: it takes half a second, which small work should not pay
-    from echodistill.cluster.mapping import ClusterPool
-    from echodistill.cluster.session import connect, local_cluster
+    from echodistill.cluster import connect, local_cluster
 
-    with connect(address) if address else local_cluster() as session:
-        yield ClusterPool(session, probe)
+    with connect(address, probe) if address else local_cluster() as pool:
+        yield pool

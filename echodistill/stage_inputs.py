@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from echodistill import STARTED_S
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.import_graph import PACKAGE, ROOT, STARTED_BY
 from echodistill.params.whole import Params
 

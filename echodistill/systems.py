@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from echodistill.code_hash import FOLDER, METHODS, code_hash
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.params.compare import changes_of
 from echodistill.params.references import ViewName
 from echodistill.params.system_settings import changed_train, view_of

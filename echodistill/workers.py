@@ -4,13 +4,21 @@ library.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class _Cancellable(Protocol):
+    def cancel(self) -> object: ...
+
+
+Pending = TypeVar("Pending", bound=_Cancellable)
 AHEAD = 4  # items a worker may be ahead of the consumer, so that memory stays bounded
 
 
@@ -23,16 +31,28 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> It
     """``map``, several items at once, results in the order of ``items``. An exception is raised at
     its item's place.
     """
-    count, remaining = worker_count(), iter(items)
+    count = worker_count()
     with ThreadPoolExecutor(count) as pool:
-        pending: deque[Future[Result]] = deque(
-            pool.submit(function, item) for item in islice(remaining, count * AHEAD)
-        )
-        try:
-            while pending:
-                result = pending.popleft().result()
-                pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
-                yield result
-        finally:
-            for future in pending:
-                future.cancel()
+        submitted = in_order(lambda item: pool.submit(function, item), items, lambda: count * AHEAD)
+        with closing(submitted) as futures:
+            for future in futures:
+                yield future.result()
+
+
+def in_order(
+    submit: Callable[[Item], Pending], items: Iterable[Item], room: Callable[[], int]
+) -> Generator[Pending, None, None]:
+    """Submit the items; yield what each submission gave, in order. At most ``room()`` of them are
+    under way at once, and those are cancelled when the iterator is closed.
+    """
+    remaining, pending = iter(items), deque[Pending]()
+    try:
+        while True:
+            more = max(0, room() - len(pending))
+            pending.extend(submit(item) for item in islice(remaining, more))
+            if not pending:
+                return
+            yield pending.popleft()
+    finally:
+        for future in pending:
+            future.cancel()

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.tracking.client import without_credentials
 
 DVC = (sys.executable, "-m", "dvc")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from flows.hash_database import damaged_databases_removed
 
 

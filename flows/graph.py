@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.evaluating import check_evaluation
 from echodistill.import_graph import closure
 from echodistill.params.whole import load_params

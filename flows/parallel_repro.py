@@ -19,7 +19,8 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.extras import missing_extra_named
 from flows.graph import Node, note_code, read_graph, unchanged
 from flows.stage_process import StageCrashed, StageRefused, end_all, run_stage
 
@@ -181,7 +182,8 @@ def main() -> int:
     # ended from outside, it ends its stages and leaves the terminal as it was
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        return bring_up(pipeline, int(jobs), Console(highlight=False, soft_wrap=True))
+        with missing_extra_named():
+            return bring_up(pipeline, int(jobs), Console(highlight=False, soft_wrap=True))
     except UserError as error:
         sys.exit(f"error: {error}")
 

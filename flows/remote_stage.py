@@ -15,7 +15,7 @@ from prefect.client.schemas.sorting import LogSort
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.storage.client import Store
 from flows.graph import Node
 from flows.stage_process import StageCrashed, StageRefused, StageRun

@@ -18,17 +18,17 @@ from prefect.artifacts import (
 )
 from rich.console import Console
 
-from echodistill.outputs import COMPARISON_PUBLISHED, PUBLISHED
-from echodistill.publishing import REGISTERED
-from echodistill.report.compare_table import legend, markdown, tables
-from echodistill.report.evaluation_table import (
+from echodistill.lineage.outputs import COMPARISON_PUBLISHED, PUBLISHED
+from echodistill.lineage.publish import REGISTERED
+from echodistill.reports.compare_table import legend, markdown, tables
+from echodistill.reports.evaluation_table import (
     evaluation_legend,
     evaluation_sentence,
     evaluation_tables,
 )
-from echodistill.report.page import headline, sentence
-from echodistill.report.sentences import few_units_warning
-from echodistill.report.table import result_table
+from echodistill.reports.page import headline, sentence
+from echodistill.reports.sentences import few_units_warning
+from echodistill.reports.table import result_table
 from echodistill.storage.place import parse_place
 from echodistill.tracking.client import tracking_uri, without_credentials
 from flows.graph import EVALUATION, PIPELINE

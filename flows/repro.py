@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.extras import missing_extra_named
 from flows.dvc_repo import locked
 from flows.fixed_inputs import inputs_fixed
 from flows.hash_database import damaged_databases_removed
@@ -26,7 +27,7 @@ def repro(arguments: Sequence[str], options: Sequence[str] = ()) -> int:
 
 def main() -> int:
     try:
-        with locked(Path()) as repo:
+        with missing_extra_named(), locked(Path()) as repo:
             for said in [*clear_damaged_rwlock(repo), *clear_run_cache(repo)]:
                 print(said, flush=True)
     except UserError as error:

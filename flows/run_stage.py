@@ -9,7 +9,7 @@ have to be.
 import sys
 from pathlib import Path
 
-from echodistill.dvc_lock import set_damaged_aside
+from echodistill.lineage.dvc_lock import set_damaged_aside
 from flows.dvc_repo import locked
 from flows.remote import has_remote
 from flows.repro import repro

@@ -14,7 +14,7 @@ from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed, State
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.storage.client import checked_place, open_store
 from flows.cancellation import Watch
 from flows.commands import DVC

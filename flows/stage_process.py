@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from echodistill.threads import SLEEPING
+from echodistill.core.threads import SLEEPING
 from flows.run_stage import UNKNOWN
 
 # without its folder in the path: a workspace's own code comes first there

@@ -16,14 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from echodistill.atomic import atomic_path
-from echodistill.errors import UserError
+from echodistill.core.atomic import atomic_path
+from echodistill.core.errors import UserError
+from echodistill.core.yaml12 import dump_yaml, load_yaml
 from echodistill.storage.client import Store
 from echodistill.storage.folders import SUFFIX, fetch_folder, publish_folder
 from echodistill.storage.objects import publish_file
 from echodistill.storage.transfer import fetch_file, read_object
 from echodistill.tracking.client import without_credentials
-from echodistill.yaml12 import dump_yaml, load_yaml
 from flows.commands import DVC, output_of
 from flows.dvc_repo import locked
 from flows.graph import PIPELINE, Node, inputs_of_stage, note_code

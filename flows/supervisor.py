@@ -14,7 +14,7 @@ import sys
 import threading
 from contextlib import suppress
 
-from echodistill.lifetime import end_with_parent
+from echodistill.core.lifetime import end_with_parent
 
 GRACE_S = 5.0
 

@@ -7,12 +7,12 @@ import re
 import shutil
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
-from echodistill.errors import UserError
+from echodistill.core.atomic import atomic_path
+from echodistill.core.errors import UserError
+from echodistill.core.yaml12 import dump_yaml, load_yaml
 from echodistill.overrides import apply_overrides, own_params
 from echodistill.params.whole import validate_params
 from echodistill.tracking.local_store import NAME, uri_of
-from echodistill.yaml12 import dump_yaml, load_yaml
 from flows.commands import DVC, output_of
 from flows.dvc_repo import locked
 from flows.graph import PIPELINE, inputs_of_graph

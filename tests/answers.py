@@ -4,8 +4,8 @@ given.
 
 from collections.abc import Iterable, Sequence
 
+from echodistill.core.records import Answer, Question
 from echodistill.evaluation.choices import parse_choice
-from echodistill.records import Answer, Question
 
 
 def answer(

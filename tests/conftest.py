@@ -18,11 +18,11 @@ import torch
 
 from echodistill.audio.levels import Waveform, dbfs
 from echodistill.audio.stored import encode_flac
-from echodistill.datasets.store import Corpus, ShardWriter
+from echodistill.core.records import Clip, Question, write_rows
+from echodistill.core.seeds import rng
+from echodistill.data.store import Corpus, ShardWriter
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.prompts import question_text
-from echodistill.records import Clip, Question, write_rows
-from echodistill.seeds import rng
 from echodistill.services.loopback import direct
 from tests.browser import NO_CHROMIUM
 from tests.storage_fixtures import place as place

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from echodistill.errors import UserError
-from echodistill.listen.example import Example
-from echodistill.listen.server import Asker, Server, open_server
+from echodistill.core.errors import UserError
+from echodistill.serving.app import Asker, Server, listen_on
+from echodistill.serving.example import Example
 
 EXAMPLE = Example(
     "Is it <b>red</b> & {{kinds}}?", ("red, or rose", "blue", '"green" & </textarea>')
@@ -38,11 +38,17 @@ def in_noise(clip: Any, kind: str, snr_db: float) -> Any:
     return (clip * 10 ** (snr_db / 20)).astype(np.float32)
 
 
+FAKE = Asker(answers, in_noise, ["rain", "<b>&amp;"], EXAMPLE, 2.5)
+
+
 @contextmanager
-def served() -> Iterator[Server]:
+def served(asker: Asker = FAKE) -> Iterator[Server]:
     """A server that answers, on a free port."""
-    with open_server(0) as server:
-        server.asker = Asker(answers, in_noise, ["rain", "<b>&amp;"], EXAMPLE, 2.5)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with listen_on(0) as listening:
+        server = Server(asker, listening)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
         yield server
-        server.shutdown()
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()

@@ -9,8 +9,8 @@ import numpy as np
 
 from echodistill.audio.files import write_wav
 from echodistill.audio.levels import Waveform
-from echodistill.datasets import folder
-from echodistill.datasets.sources import SourceClips, SourceQuestion
+from echodistill.data import folder
+from echodistill.data.sources import SourceClips, SourceQuestion
 from tests.corpus_params import corpus_params
 
 COLOURS = ["red", "blue", "green"]

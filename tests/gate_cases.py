@@ -7,9 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from echodistill.audio.mixing import Mix
+from echodistill.core.records import (
+    Answer,
+    Clip,
+    GridRow,
+    MixCheck,
+    Quarantined,
+    Question,
+    Reference,
+)
 from echodistill.evaluation.criteria import CRITERIA
 from echodistill.gates.champion import EXPLAINED, WHOLE
-from echodistill.records import Answer, Clip, GridRow, MixCheck, Quarantined, Question, Reference
 from tests import gate_world as w
 from tests.gate_world import Break
 

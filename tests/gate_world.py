@@ -16,13 +16,7 @@ from numpy.typing import NDArray
 from echodistill.audio.mixing import Mix
 from echodistill.champion_answers import ChampionStatus, write_status
 from echodistill.champion_folder import ChampionFacts, files_hash, write_facts
-from echodistill.datasets.store import Corpus
-from echodistill.evaluation.base_and_student import compare_systems
-from echodistill.evaluation.scores import score_answers
-from echodistill.evaluation.skill import Skill
-from echodistill.evaluation.units import unit_of
-from echodistill.params.whole import Params, validate_params
-from echodistill.records import (
+from echodistill.core.records import (
     GRIDS,
     Answer,
     Clip,
@@ -34,6 +28,12 @@ from echodistill.records import (
     read_rows,
     write_rows,
 )
+from echodistill.data.store import Corpus
+from echodistill.evaluation.base_and_student import compare_systems
+from echodistill.evaluation.scores import score_answers
+from echodistill.evaluation.skill import Skill
+from echodistill.evaluation.units import unit_of
+from echodistill.params.whole import Params, validate_params
 from echodistill.stages.mixes import mixes as make_mixes
 from echodistill.stages.promote import promote
 from tests.answers import answer

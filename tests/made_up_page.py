@@ -2,13 +2,13 @@
 how a browser shows it.
 """
 
+from echodistill.core.records import Answer, Question
 from echodistill.evaluation.budget import budget_of
 from echodistill.evaluation.generalisation import level_table
 from echodistill.evaluation.many_systems import table_of
 from echodistill.evaluation.rotation import Fold, rotation_table
-from echodistill.records import Answer, Question
-from echodistill.report.audio_examples import draw_examples
-from echodistill.report.page import AudioExample, Failure, Page
+from echodistill.reports.audio_examples import draw_examples
+from echodistill.reports.page import AudioExample, Failure, Page
 from tests.answers import answer, units_of
 from tests.conftest import tone
 from tests.test_evidence import SETTINGS, system

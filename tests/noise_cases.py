@@ -7,8 +7,8 @@ from pathlib import Path
 from echodistill.audio.files import write_wav
 from echodistill.audio.levels import Waveform
 from echodistill.audio.recordings import RecordedNoise, Segment, read_recording
-from echodistill.mixes.noise_settings import NoiseSettings, write_noise
-from echodistill.seeds import rng
+from echodistill.core.seeds import rng
+from echodistill.data.mixes.noise_settings import NoiseSettings, write_noise
 
 PROCEDURAL = NoiseSettings(seed=1, kinds=("gauss", "crowd", "wind"), recordings=None, segments=())
 """What a mixes folder that a test writes by hand was drawn with."""

@@ -27,7 +27,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.models.base import Prompt, PromptBatch, clips_of, joined, tokens_of
 from echodistill.models.prompts import question_text
 

@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 
 from echodistill.audio.files import write_wav
-from echodistill.dvc_lock import dvc_md5
 from echodistill.import_graph import ROOT
+from echodistill.lineage.dvc_lock import dvc_md5
+from echodistill.lineage.publish import publish
 from echodistill.params.whole import validate_params
-from echodistill.publishing import publish
 from echodistill.stages.corpus import corpus
 from tests.folders import hum
 

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from echodistill.audio.files import Decoded, decode_bytes, decode_file, write_wav
 from echodistill.audio.levels import Waveform
 from echodistill.audio.stored import decode_flac, encode_flac
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 
 
 def sine(

@@ -15,7 +15,7 @@ import soundfile
 
 from echodistill.audio.files import decode_bytes
 from echodistill.audio.levels import SILENCE_DBFS, dbfs, format_duration
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 
 REST = np.random.default_rng(1).bytes(3_000)
 OTHER_AUDIO = {

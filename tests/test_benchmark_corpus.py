@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Quarantined, read_rows
+from echodistill.data.store import Corpus
 from echodistill.gates.corpus import corpus_checks, corpus_notes
 from echodistill.params.whole import Params, validate_params
-from echodistill.records import Quarantined, read_rows
 from echodistill.stages.corpus import corpus
 from echodistill.stages.entry import only
 from echodistill.stages.gate import gate

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from echodistill.datasets import benchmarks
-from echodistill.datasets.layouts import LAYOUTS, SPOKEN
-from echodistill.datasets.parquet_rows import embedded_at, read_embedded
-from echodistill.datasets.sources import SourceClips, SourceQuestion
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Clip
+from echodistill.data import benchmarks
+from echodistill.data.layouts import LAYOUTS, SPOKEN
+from echodistill.data.parquet_rows import embedded_at, read_embedded
+from echodistill.data.sources import SourceClips, SourceQuestion
+from echodistill.lineage.clips import source_state
 from echodistill.params.corpus import EVALUATED
-from echodistill.provenance.clips import source_state
-from echodistill.records import Clip
 from tests import benchmark_rows as b
 
 

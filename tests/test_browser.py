@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.records import Quarantined
-from echodistill.report.page import render
+from echodistill.core.records import Quarantined
+from echodistill.reports.page import render
 from tests.browser import Tab
 from tests.browser import tab as tab
 from tests.made_up_page import made_up_page

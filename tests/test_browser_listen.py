@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echodistill.listen.server import Server
+from echodistill.serving.app import Server
 from tests.browser import Tab
 from tests.browser import tab as tab
 from tests.fake_asker import EXAMPLE, TROUBLE, served, wav
 
-REPORT_CSS = Path(__file__).parents[1] / "echodistill/report/page.css"
+REPORT_CSS = Path(__file__).parents[1] / "echodistill/reports/page.css"
 SCREENS = pytest.mark.parametrize(
     ("width", "dark"), [(375, False), (375, True), (1440, False), (1440, True)]
 )

@@ -9,10 +9,10 @@ import pytest
 
 from echodistill.audio.kinds import KINDS
 from echodistill.audio.noises import PROCEDURAL
-from echodistill.datasets.builtin import ACCENTS, VARIANTS, WORDS, Espeak, read, voice_names
-from echodistill.datasets.sources import SourceFailed, split_groups
+from echodistill.core.records import SPLITS
+from echodistill.data.builtin import ACCENTS, VARIANTS, WORDS, Espeak, read, voice_names
+from echodistill.data.sources import SourceFailed, split_groups
 from echodistill.params.corpus import CorpusParams
-from echodistill.records import SPLITS
 from tests.corpus_params import corpus_params
 
 

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from echodistill.batches import batches
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.batches import batches
+from echodistill.core.errors import UserError
+from echodistill.core.seeds import rng
+from echodistill.data.store import Corpus
 from echodistill.methods.divergences import with_tail
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.base import Prompt, PromptBatch
-from echodistill.seeds import rng
-from echodistill.teacher import references
-from echodistill.teacher.cache import ReferenceCache, TeacherTargets
-from echodistill.teacher.location import cache_folder
-from echodistill.teacher.references import (
+from echodistill.teachers import references
+from echodistill.teachers.cache import ReferenceCache, TeacherTargets
+from echodistill.teachers.location import cache_folder
+from echodistill.teachers.references import (
     ReferenceRequest,
     generate_targets,
     get_or_compute,

@@ -17,13 +17,13 @@ import torch
 
 from echodistill.champion_answers import ANSWERS, ChampionStatus, read_status
 from echodistill.champion_folder import ChampionFacts, files_hash, read_facts, write_facts
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Answer, read_rows
+from echodistill.data.store import Corpus
 from echodistill.gates.champion import champion_checks
+from echodistill.gates.runner import validate
+from echodistill.lineage.publish import REGISTERED
 from echodistill.models.audio_llm import AudioLLM
-from echodistill.publishing import REGISTERED
-from echodistill.quality import validate
-from echodistill.records import Answer, read_rows
 from echodistill.stages.champion import champion
 from echodistill.stages.entry import only
 from echodistill.stages.mixes import mixes as make_mixes

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.checksums import SUMS, verify_checksums, write_checksums
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.checksums import SUMS, verify_checksums, write_checksums
+from echodistill.core.errors import UserError
+from echodistill.data.store import Corpus
 from echodistill.gates.compare import students_checks
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base, open_model
@@ -20,7 +20,7 @@ from echodistill.models.layout import RUN, read_run
 from echodistill.stages import references as references_stage
 from echodistill.stages.entry import only
 from echodistill.stages.gate import gate
-from echodistill.teacher.references import ROWS, TARGETS, open_references
+from echodistill.teachers.references import ROWS, TARGETS, open_references
 from echodistill.tracking.champion import identity_of
 from tests.test_stages import params_of
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from echodistill import cli as commands
+from echodistill.core.errors import UserError
 from echodistill.doctor import examine
-from echodistill.errors import UserError
 from echodistill.overrides import EDITED, SAVED, apply_overrides, overridden, restore
-from echodistill.report import closing
+from echodistill.reports import closing
 from echodistill.run_lock import only_run_here
 from tests.test_pipeline import ROOT
 

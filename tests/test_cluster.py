@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from echodistill.cluster import mapping
-from echodistill.cluster.mapping import ClusterPool
-from echodistill.cluster.session import Session
+from echodistill import cluster as mapping
+from echodistill.cluster import ClusterPool
 from tests.dask_cluster import dask_cluster, square
 
 
@@ -17,7 +16,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterPool]:
     """One worker of one thread."""
     with dask_cluster(tmp_path_factory.mktemp("dask")) as cluster:
         cluster.start_workers(1)
-        yield ClusterPool(Session(cluster.client, "the test", foreign=False), str)
+        yield ClusterPool(cluster.client, "the test", None)
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from echodistill.code_hash import (
     sections_of,
     stage_modules,
 )
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.import_graph import ROOT, closure, imports_of
 from echodistill.params.methods import METHODS
 
@@ -103,7 +103,7 @@ def test_what_has_no_effect_is_there_says_why_and_computes_nothing(name: str) ->
     assert paths
     heavy = {"numpy", "torch", "scipy", "pandas", "pyarrow", "soundfile", "soxr"}
     domain = re.compile(
-        r"echodistill\.(audio|datasets|mixes|models\.(?!torchaudio_guard)|methods|rewards|evaluation|teacher)"
+        r"echodistill\.(audio|data|models\.(?!torchaudio_guard)|methods|rewards|evaluation|teachers)"
     )
     for path in paths:
         tree = ast.parse(path.read_text())
@@ -232,7 +232,7 @@ def test_a_stale_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 STAGE = """\
 from pathlib import Path
-from echodistill.seeds import rng
+from echodistill.core.seeds import rng
 from echodistill.stages.entry import run_stage
 
 def toy(params, out: Path):
@@ -287,7 +287,7 @@ def test_plain_dvc_runs_again_what_an_edit_can_change(tmp_path: Path) -> None:
     status, ran, said = repro(tmp_path)
     assert (status, ran) == (0, ["code", "other", "toy"]), said
     assert repro(tmp_path)[:2] == (0, ["code"])
-    seeds = package / "seeds.py"
+    seeds = package / "core/seeds.py"
     seeds.write_text(seeds.read_text() + "# a remark\n")
     assert repro(tmp_path)[:2] == (0, ["code"])
     seeds.write_text(seeds.read_text() + "MORE = 1\n")

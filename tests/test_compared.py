@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from echodistill.audio.mixing import Mix, draw
+from echodistill.core.records import Answer, GridRow, write_rows
 from echodistill.evaluation.budget import budget_of
 from echodistill.evaluation.headline import curve_points, top_figures
 from echodistill.evaluation.many_systems import System, table_of
 from echodistill.gates.compare import compared_answers_checks, students_checks, table_checks
 from echodistill.gates.expect import Expect
+from echodistill.gates.runner import validate
 from echodistill.params.compare import CompareParams, SystemParams
-from echodistill.quality import validate
-from echodistill.records import Answer, GridRow, write_rows
 from tests.answers import answer
 from tests.test_evidence import SETTINGS, scored, system
 
@@ -108,7 +108,7 @@ def answers_of(folder: Path) -> tuple[Path, Path]:
 def test_answers_are_whole(tmp_path: Path, fault: str) -> None:
     answers, mixes = answers_of(tmp_path)
     path = answers / "grpo-2.parquet"
-    from echodistill.records import read_rows
+    from echodistill.core.records import read_rows
 
     rows = read_rows(path, Answer)
     changed = {

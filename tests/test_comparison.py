@@ -17,8 +17,9 @@ import yaml
 from echodistill.audio.denoise import DENOISERS
 from echodistill.audio.mixing import Mix, draw
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Answer, GridRow, read_rows, write_rows
+from echodistill.data.store import Corpus
 from echodistill.import_graph import ROOT
 from echodistill.inference.answer_grid import answer_grid, grid_items, without_audio
 from echodistill.inference.resumable import Item
@@ -30,10 +31,9 @@ from echodistill.params.compare import Denoiser, changes_of, system_names
 from echodistill.params.methods import METHODS
 from echodistill.params.references import ViewName
 from echodistill.params.whole import validate_params
-from echodistill.records import Answer, GridRow, read_rows, write_rows
 from echodistill.stages.train_system import train_system
 from echodistill.systems import check_distinct, training_of
-from echodistill.teacher.views import VIEWS
+from echodistill.teachers.views import VIEWS
 from flows.graph import read_graph
 from tests.noise_cases import write_procedural
 from tests.stage_params import declared

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from echodistill.audio.files import decode_bytes
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 
 CONTAINERS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU", "NIST", "FLAC", "OGG", "MP3")
 SAMPLES = 8_001  # odd, so that some containers pad it

@@ -9,12 +9,12 @@ import pytest
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Question, write_rows
+from echodistill.data.store import Corpus
 from echodistill.inference.single_clip import answer
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.control_tokens import check_questions, control_tokens
-from echodistill.records import Question, write_rows
 from echodistill.stages.base import base
 from echodistill.stages.entry import only
 from tests.test_stages import params_of

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from echodistill.dvc_lock import parse_lock, set_damaged_aside
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.lineage.dvc_lock import parse_lock, set_damaged_aside
 from echodistill.overrides import EDITED, OVERRIDDEN, SAVED, restore
 from echodistill.services.processes import started
 from echodistill.services.settings import make_settings
@@ -88,7 +88,7 @@ def test_a_lock_of_another_form_is_set_aside(
     tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DVC refuses every command with such a file, and an empty one passed for a whole lock."""
-    monkeypatch.setattr("echodistill.dvc_lock.WRITTEN_S", 0.0)
+    monkeypatch.setattr("echodistill.lineage.dvc_lock.WRITTEN_S", 0.0)
     with pytest.raises(UserError, match="is not a lock that DVC wrote"):
         parse_lock(content, "dvc.lock")
     (tmp_path / "dvc.lock").write_bytes(content)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from echodistill.champion_answers import ANSWERS, ChampionStatus, write_status
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Answer, Clip, Question, write_rows
 from echodistill.evaluation.criteria import (
     AGAINST_BASE,
     CRITERIA,
@@ -27,8 +28,7 @@ from echodistill.evaluation.intervals import Interval
 from echodistill.evaluation.skill import Skill
 from echodistill.evaluation.units import unit_of
 from echodistill.params.whole import Params
-from echodistill.records import Answer, Clip, Question, write_rows
-from echodistill.report.sentences import decision_lines
+from echodistill.reports.sentences import decision_lines
 from echodistill.stages.promote import promote
 from tests.answers import answer
 from tests.test_stages import params_of

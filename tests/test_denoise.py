@@ -17,8 +17,8 @@ from scipy.signal import lfilter
 from benchmarks.denoisers import clean_speech, si_sdr_db
 from echodistill.audio.denoise import DENOISERS, _bayes_threshold, _quietest, wavelet
 from echodistill.audio.levels import SAMPLE_RATE, Waveform, power
-from echodistill.errors import UserError
-from echodistill.seeds import rng
+from echodistill.core.errors import UserError
+from echodistill.core.seeds import rng
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("wavelet", "spectral_gating", "log_mmse", "deepfilternet3")

@@ -15,7 +15,8 @@ from echodistill.audio.denoise import DENOISERS
 from echodistill.audio.levels import Waveform
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.datasets.store import Corpus
+from echodistill.core.records import Answer, read_rows, write_rows
+from echodistill.data.store import Corpus
 from echodistill.import_graph import ROOT
 from echodistill.inference.answer_grid import answer_grid, grid_items
 from echodistill.inference.disk_cached_denoiser import DiskCachedDenoiser
@@ -25,7 +26,6 @@ from echodistill.models.checkpoint import load_base_or_student
 from echodistill.models.response_limit import corpus_limit
 from echodistill.models.responses import Response, respond
 from echodistill.params.whole import validate_params
-from echodistill.records import Answer, read_rows, write_rows
 from echodistill.stages import answer_denoised as stage
 from tests.conftest import tone
 from tests.test_comparison import grid

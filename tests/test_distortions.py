@@ -25,8 +25,8 @@ from echodistill.audio.distortions.render import RENDERERS, render
 from echodistill.audio.distortions.reverb import ROOMS, absorption, reverb, room_response
 from echodistill.audio.distortions.time_stretch import time_stretch
 from echodistill.audio.levels import SAMPLE_RATE, Waveform, dbfs, power
-from echodistill.errors import UserError
-from echodistill.seeds import rng
+from echodistill.core.errors import UserError
+from echodistill.core.seeds import rng
 from tests.test_denoise import AWKWARD, awkward, lag, noisy, voice
 
 STREAM = rng("unused")

@@ -13,16 +13,16 @@ import pytest
 import yaml
 
 from echodistill.audio.mixing import Mix, draw
-from echodistill.checksums import write_checksums
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.checksums import write_checksums
+from echodistill.core.errors import UserError
+from echodistill.core.records import Reference, write_rows
+from echodistill.data.store import Corpus
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.base import Prompt
 from echodistill.models.checkpoint import open_model
 from echodistill.models.loading import load
-from echodistill.records import Reference, write_rows
 from echodistill.stages.base import base
-from echodistill.teacher.references import generate_targets, save_targets
+from echodistill.teachers.references import generate_targets, save_targets
 from echodistill.training import distributed
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.train import train_student
@@ -37,7 +37,7 @@ import os, runpy, sys
 from pathlib import Path
 import tests.test_trainer as t
 import echodistill.training.trainer as trainer
-from echodistill.datasets.store import Corpus
+from echodistill.data.store import Corpus
 from echodistill.models.loading import load
 from echodistill.rewards.registry import REWARDS
 from echodistill.training.distributed import all_gather_object, init

@@ -20,6 +20,7 @@ from tests.conftest import tone
 
 ROOT = Path(__file__).parents[1]
 EXTENDING = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
+API = (ROOT / "docs/api.md").read_text(encoding="utf-8")
 PICTURE = ROOT / "docs/pictures/pipeline.svg"
 FENCE = re.compile(
     r"(?:^ *`(?P<file>[^`\n]+)`\n\n)?"
@@ -68,7 +69,10 @@ def section(title: str) -> str:
     return EXTENDING.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
-@pytest.mark.parametrize("block", blocks(EXTENDING, "python"), ids=lambda block: block.file)
+QUOTED = [block for block in blocks(EXTENDING + API, "python") if block.file]
+
+
+@pytest.mark.parametrize("block", QUOTED, ids=lambda block: block.file)
 def test_python_is_quoted_from_its_file(block: Block) -> None:
     assert block.text in (ROOT / block.file).read_text(encoding="utf-8")
 
@@ -90,7 +94,7 @@ from echodistill.models.families.registry import FAMILIES
 from echodistill.params.whole import load_params
 from echodistill.rewards.registry import REWARDS
 from echodistill.systems import check_distinct
-from echodistill.teacher.views import VIEWS
+from echodistill.teachers.views import VIEWS
 import echodistill
 params = load_params(Path("params.yaml"))
 assert Path(echodistill.__file__).is_relative_to(Path.cwd())
@@ -120,7 +124,7 @@ def test_the_examples_of_the_page_are_whole(tmp_path: Path) -> None:
     )
     (package / "rewards/brief.py").write_text(f"from collections.abc import Sequence\n{rewards[0]}")
     shutil.copy(ROOT / "tests/packed_family.py", package / "models/families/packed.py")
-    insert(package / "teacher/views.py", "VIEWS: ", views[0])
+    insert(package / "teachers/views.py", "VIEWS: ", views[0])
     insert(package / "audio/noises.py", "PROCEDURAL: ", noises[0])
     for block in blocks(EXTENDING, "diff"):
         path = tmp_path / block.file
@@ -193,7 +197,7 @@ def test_the_example_in_python_runs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (example,) = blocks((ROOT / "docs/api.md").read_text(encoding="utf-8"), "python")
+    (example,) = (block for block in blocks(API, "python") if not block.file)
     tiny_llm.save(tmp_path / "models/student")
     write_wav(tmp_path / "clip.wav", tone("low", 1))
     monkeypatch.chdir(tmp_path)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from echodistill.mixes.drawing import Drawer, Sources
-from echodistill.records import SPLITS
+from echodistill.core.records import SPLITS
+from echodistill.data.mixes.drawing import Drawer, Sources
 from tests.gate_world import PARAMS
 
 BABBLE = Sources(tuple(f"train-{number}" for number in range(12)), 8)

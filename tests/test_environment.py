@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.environment import OF_JOB_MANAGERS, OF_LAUNCHERS, device_batch, forget_job_manager
-from echodistill.errors import UserError
-from echodistill.teacher.location import cache_folder
+from echodistill.core.environment import (
+    OF_JOB_MANAGERS,
+    OF_LAUNCHERS,
+    device_batch,
+    forget_job_manager,
+)
+from echodistill.core.errors import UserError
+from echodistill.teachers.location import cache_folder
 from echodistill.training.distributed import is_main, processes
 
 ROOT = Path(__file__).parents[1]

@@ -13,21 +13,21 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Answer, read_rows
+from echodistill.data.mixes.noise_settings import noise_settings, write_noise
+from echodistill.data.mixes.sources import babble_split, sources_of
+from echodistill.data.store import Corpus
 from echodistill.evaluated_student import is_absent
 from echodistill.evaluating import check_evaluation
 from echodistill.gates.base import base_checks
 from echodistill.gates.evaluation import evaluated_checks, evaluation_checks
 from echodistill.gates.mixes import mixes_checks
+from echodistill.gates.runner import validate
 from echodistill.inference.single_clip import in_noise
-from echodistill.mixes.noise_settings import noise_settings, write_noise
-from echodistill.mixes.sources import babble_split, sources_of
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.params.whole import Params
-from echodistill.quality import validate
-from echodistill.records import Answer, read_rows
-from echodistill.report.evaluation_table import print_evaluation
+from echodistill.reports.evaluation_table import print_evaluation
 from echodistill.stages.base import base
 from echodistill.stages.corpus import corpus
 from echodistill.stages.entry import only

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.seeds import rng
 from echodistill.evaluation.many_systems import System, table_of
 from echodistill.evaluation.scores import Outcomes, Scored
 from echodistill.evaluation.units import Sample
 from echodistill.params.evaluate import EvaluateParams
-from echodistill.seeds import rng
 
 CLIPS, KINDS, SNRS = 40, ("crowd", "wind"), (-10.0, 0.0, 20.0)
 SETTINGS = EvaluateParams(

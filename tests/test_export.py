@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from echodistill.core.records import Clip, Question, read_rows, write_rows
 from echodistill.export import export_mixes, file_names
-from echodistill.records import Clip, Question, read_rows, write_rows
 from echodistill.stages.mixes import mixes as make_mixes
 from tests.conftest import write_corpus
 from tests.test_stages import params_of

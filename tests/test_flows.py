@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.storage.client import Store
 from echodistill.storage.place import Place
 from flows.commands import output_of

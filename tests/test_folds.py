@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from echodistill.audio.kinds import KINDS
 from echodistill.audio.mixing import Mix
-from echodistill.errors import UserError
-from echodistill.mixes.folds import check_folds, held_out_kinds, with_held_out
+from echodistill.core.errors import UserError
+from echodistill.core.records import read_rows
+from echodistill.data.mixes.folds import check_folds, held_out_kinds, with_held_out
 from echodistill.params.mixes import MixesParams
 from echodistill.params.whole import load_params
-from echodistill.records import read_rows
 from echodistill.stages.entry import only
 from echodistill.stages.fold_mixes import fold_mixes
 from tests.conftest import write_corpus

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from echodistill.datasets import fsdd
-from echodistill.datasets.sources import SourceClip
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.data import fsdd
+from echodistill.data.sources import SourceClip
 from echodistill.params.corpus import CorpusParams
 from tests.corpus_params import corpus_params
 

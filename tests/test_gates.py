@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from echodistill.champion_answers import ChampionStatus, write_status
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Answer, Question, write_rows
 from echodistill.evaluation.skill import Skill
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, NotNull, Rule, Table, Unique
-from echodistill.quality import validate, write_verdict
-from echodistill.records import Answer, Question, write_rows
+from echodistill.gates.runner import validate, write_verdict
 from echodistill.stages import gate as stage
 from echodistill.stages.mixes import mixes as make_mixes
 from tests import gate_world as w

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from echodistill.audio.distortions.recipe import KINDS, defaults
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Answer
 from echodistill.evaluation.generalisation import distortion_table, level_table
 from echodistill.params.evaluate import EvaluateParams
-from echodistill.records import Answer
 from tests.answers import answer, units_of
 from tests.test_page import QUESTIONS
 

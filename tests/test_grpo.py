@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from echodistill.datasets.store import Corpus
+from echodistill.data.store import Corpus
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.loading import load
 from echodistill.models.scoring import score

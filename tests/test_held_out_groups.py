@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import yaml
 
-from echodistill.datasets import builtin, fsdd
-from echodistill.datasets.sources import split_groups
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Quarantined, read_rows
+from echodistill.data import builtin, fsdd
+from echodistill.data.sources import split_groups
+from echodistill.data.store import Corpus
 from echodistill.gates.corpus import corpus_checks
 from echodistill.params.whole import Params, validate_params
-from echodistill.records import Quarantined, read_rows
 from echodistill.stages.corpus import corpus
 from echodistill.stages.entry import only
 from tests import benchmark_rows as b

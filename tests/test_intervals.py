@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm, ttest_1samp
 
 from benchmarks.null_rejection import SEED_DEVIATIONS, rejection_rate
+from echodistill.core.seeds import rng
 from echodistill.evaluation.intervals import (
     SMALLEST_P,
     mean_interval,
@@ -17,7 +18,6 @@ from echodistill.evaluation.intervals import (
     rate_interval,
     resamples,
 )
-from echodistill.seeds import rng
 
 TRIALS, DRAWS = 1000, 500
 

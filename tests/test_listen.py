@@ -6,12 +6,14 @@ import json
 import re
 import socket
 import struct
+import threading
 import time
 import urllib.error
 import urllib.request
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from html import unescape
 from typing import Any
 from urllib.parse import urlencode
@@ -20,11 +22,11 @@ import numpy as np
 import pytest
 
 from echodistill.audio.files import decode_bytes
-from echodistill.errors import UserError
-from echodistill.listen import server as listen
-from echodistill.listen.server import HOST, Asker, Server, open_server, serve
+from echodistill.core.errors import UserError
+from echodistill.serving import app as listen
+from echodistill.serving.app import HOST, Asker, Server, listen_on, serve
 from tests.conftest import tone
-from tests.fake_asker import EXAMPLE, TROUBLE, served, wav
+from tests.fake_asker import EXAMPLE, FAKE, TROUBLE, served, wav
 from tests.folders import hum
 
 CLIP = wav(hum(0.1))
@@ -37,7 +39,7 @@ def server() -> Iterator[Server]:
 
 
 def ask(server: Server, body: bytes, **query: Any) -> tuple[int, dict[str, Any]]:
-    address = f"http://{HOST}:{server.server_port}/answer?" + urlencode({"key": server.key} | query)
+    address = f"http://{HOST}:{server.port}/answer?" + urlencode({"key": server.key} | query)
     try:
         with urllib.request.urlopen(
             urllib.request.Request(address, body, method="POST"), timeout=20
@@ -49,7 +51,7 @@ def ask(server: Server, body: bytes, **query: Any) -> tuple[int, dict[str, Any]]
 
 
 def connect(server: Server) -> socket.socket:
-    return socket.create_connection((HOST, server.server_port), timeout=20)
+    return socket.create_connection((HOST, server.port), timeout=20)
 
 
 def post(server: Server, *lines: str, body: bytes = b"", host: str = HOST) -> bytes:
@@ -73,7 +75,7 @@ def test_the_page_says_how_long_a_clip_may_be(server: Server) -> None:
 
 
 def test_the_page_is_for_who_has_its_address(server: Server) -> None:
-    address = f"http://{HOST}:{server.server_port}/"
+    address = f"http://{HOST}:{server.port}/"
     with urllib.request.urlopen(server.address, timeout=20) as found:
         text = found.read().decode()
         policy = found.headers["Content-Security-Policy"]
@@ -106,8 +108,8 @@ def test_the_page_is_for_who_has_its_address(server: Server) -> None:
 
 def test_a_name_that_was_made_to_lead_here_is_not_answered(server: Server) -> None:
     length = f"Content-Length: {len(CLIP)}"
-    assert b" 200 " in post(server, length, body=CLIP, host=f"localhost:{server.server_port}")
-    assert b" 404 " in post(server, length, body=CLIP, host=f"evil.example:{server.server_port}")
+    assert b" 200 " in post(server, length, body=CLIP, host=f"localhost:{server.port}")
+    assert b" 404 " in post(server, length, body=CLIP, host=f"evil.example:{server.port}")
     assert b" 404 " in post(server, length, body=CLIP, host="")
 
 
@@ -235,17 +237,17 @@ def test_models_that_fail_are_told_to_the_page_and_shown_in_the_terminal(
 
 
 def test_a_client_that_goes_away_leaves_no_trace_and_its_turn_is_skipped(
-    server: Server, capfd: pytest.CaptureFixture[str]
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     asked: list[str] = []
+    gone = threading.Event()
 
     def answers(clip: Any, question: str, choices: Any) -> dict[str, str]:
         asked.append(question)
+        assert gone.wait(20)
         return {"base": "x" * 50_000_000}
 
-    server.asker = Asker(answers, server.asker.in_noise, [], EXAMPLE, 2.5)
-
-    def leave(question: str, rudely: bool) -> None:
+    def leave(server: Server, question: str, rudely: bool) -> None:
         with connect(server) as line:
             query = urlencode({"key": server.key, "question": question})
             line.sendall(
@@ -259,11 +261,12 @@ def test_a_client_that_goes_away_leaves_no_trace_and_its_turn_is_skipped(
                 # a reset, no farewell
                 line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    leave("first", True)  # while it is answered
-    with server.turn:
-        leave("second", False)  # while it waits
+    with served(replace(FAKE, answers=answers)) as server:
+        leave(server, "first", True)  # while it is answered
+        leave(server, "second", False)  # while it waits
         time.sleep(0.2)
-    assert ask(server, CLIP, question="third")[0] == 200
+        gone.set()
+        assert ask(server, CLIP, question="third")[0] == 200
     assert asked == ["first", "third"]
     assert capfd.readouterr().err == ""
 
@@ -272,8 +275,8 @@ def test_a_port_that_cannot_be_used_is_told_before_anything_is_loaded(server: Se
     def load() -> Asker:
         raise AssertionError("loaded")
 
-    with pytest.raises(UserError, match=f"port {server.server_port} cannot be used .* --port"):
-        serve(load, server.server_port, print)
+    with pytest.raises(UserError, match=f"port {server.port} cannot be used .* --port"):
+        serve(load, server.port, print)
 
 
 def test_the_terminal_tells_that_models_are_loaded_and_where_the_page_is(
@@ -295,5 +298,5 @@ def test_the_terminal_tells_that_models_are_loaded_and_where_the_page_is(
     assert "loading base and student" in loading
     assert (loaded, ended) == ("loaded", "ended")
     assert address in told
-    with open_server(0) as other:
-        assert other.key not in address  # a key each time
+    with listen_on(0) as listening:  # a key each time
+        assert Server(FAKE, listening).key not in address

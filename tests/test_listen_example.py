@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.errors import UserError
-from echodistill.listen.example import example_of
-from echodistill.records import Question, write_rows
+from echodistill.core.errors import UserError
+from echodistill.core.records import Question, write_rows
+from echodistill.serving.example import example_of
 
 
 def row(name: str, split: str, question: str, *choices: str) -> Question:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.tracking import local_store
 from echodistill.tracking.client import connected, find_or_create_run
 from echodistill.tracking.local_store import (

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from itertools import chain
 
 from tests.test_pipeline import ROOT
 
@@ -20,7 +21,7 @@ def test_every_line_is_one_pinned_package() -> None:
 
 def test_the_lock_holds_what_pyproject_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     locked = {
         name.replace("-", "_").lower(): version
         for name, _, version in (line.partition("==") for line in LINES)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from echodistill.dvc_lock import Lock, LockedStage, dvc_md5
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.evaluation.headline import METRICS, seed_figures
 from echodistill.evaluation.many_systems import table_of
+from echodistill.lineage.dvc_lock import Lock, LockedStage, dvc_md5
 from echodistill.tracking.client import find_or_create_run
 from echodistill.tracking.log_comparison import FILES, _stages, enter_comparison
 from echodistill.tracking.runs import log_figures

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from echodistill.audio.files import write_wav
-from echodistill.datasets.sources import SourceQuestion
-from echodistill.errors import UserError
-from echodistill.records import Quarantined, write_rows
+from echodistill.core.errors import UserError
+from echodistill.core.records import Quarantined, write_rows
+from echodistill.data.sources import SourceQuestion
 from tests.folders import (
     ROW,
     hum,

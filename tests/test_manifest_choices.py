@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.models.prompts import control_token, validate_question
 from tests.folders import ROW, only_question, only_reason, read_csv, read_jsonl, write_recordings
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from echodistill.datasets import benchmarks
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.data import benchmarks
 from tests.corpus_params import corpus_params
 from tests.folders import ROW, only_question, only_reason, read, write_recordings
 

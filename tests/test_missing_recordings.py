@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import SPLITS, Quarantined, read_rows
 from echodistill.params.whole import Params
-from echodistill.records import SPLITS, Quarantined, read_rows
-from echodistill.report.page import Page, render
+from echodistill.reports.page import Page, render
 from echodistill.stages.gate import gate
 from tests import benchmark_rows as b
 from tests.test_benchmark_corpus import make, params_of

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from echodistill.datasets import benchmarks, folder, parquet_rows
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.data import benchmarks, folder, parquet_rows
 from tests import benchmark_rows
 from tests.corpus_params import corpus_params
 from tests.folders import (

@@ -22,8 +22,8 @@ from echodistill.audio.levels import SAMPLE_RATE, Waveform, dbfs, excerpt, fit_l
 from echodistill.audio.mixing import Mix, draw, render
 from echodistill.audio.noises import BABBLE_VOICES, PROCEDURAL, crowd
 from echodistill.audio.recordings import NoiseLibrary, list_recordings, read_recording
-from echodistill.errors import UserError
-from echodistill.seeds import rng
+from echodistill.core.errors import UserError
+from echodistill.core.seeds import rng
 from tests.noise_cases import heard_by_train
 
 CLIPS = tuple(f"clip-{number}" for number in range(12))

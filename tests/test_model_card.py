@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from echodistill.report.model_card import model_card
-from echodistill.report.sentences import headline_sentence
+from echodistill.reports.model_card import model_card
+from echodistill.reports.sentences import headline_sentence
 from tests.test_stages import params_of
 
 GAIN = {"value": 0.153, "low": 0.114, "high": 0.19}

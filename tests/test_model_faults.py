@@ -16,7 +16,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import base_revision, open_base, open_model
 from echodistill.models.layout import BASE_REVISION, FACTS, POINTER, RUN

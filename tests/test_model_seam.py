@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.data.store import Corpus
 from echodistill.models.audio_llm import AudioLLM, encode, end_ids, wrap
 from echodistill.models.base import Prompt, PromptBatch, pad_rows
 from echodistill.models.families.registry import FAMILIES

@@ -12,12 +12,12 @@ import pytest
 import soundfile
 
 from echodistill.audio.files import write_wav
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.data.mixes.noise_settings import FILE, open_noise, read_noise
+from echodistill.data.store import Corpus
 from echodistill.export import export_mixes
 from echodistill.inference.answer_grid import grid_items
 from echodistill.inference.single_clip import in_noise
-from echodistill.mixes.noise_settings import FILE, open_noise, read_noise
 from echodistill.stages.mixes import mixes as make_mixes
 from tests.conftest import tone, write_corpus
 from tests.noise_cases import sound, write_sounds

@@ -13,13 +13,13 @@ import pytest
 import yaml
 from rich.console import Console
 
+from echodistill.core.records import Answer, Clip, Question, write_rows
 from echodistill.evaluation.many_systems import System, table_of
 from echodistill.evaluation.official_scoring import scoring_of, with_authors
 from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.params.evaluate import EvaluateParams
 from echodistill.params.whole import Params, validate_params
-from echodistill.records import Answer, Clip, Question, write_rows
-from echodistill.report.compare_table import (
+from echodistill.reports.compare_table import (
     LEGEND,
     difference_rows,
     headings,

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from echodistill.dvc_lock import dvc_md5, parse_lock, read_lock
-from echodistill.errors import UserError
-from echodistill.outputs import PUBLISHED, kind_of, publish_outputs
-from echodistill.publishing import publish_stages
+from echodistill.core.errors import UserError
+from echodistill.lineage.dvc_lock import dvc_md5, parse_lock, read_lock
+from echodistill.lineage.outputs import PUBLISHED, kind_of, publish_outputs
+from echodistill.lineage.publish import publish_stages
 from echodistill.storage.client import Store
 from echodistill.storage.folders import fetch_folder, read_manifest
 from echodistill.storage.place import Place

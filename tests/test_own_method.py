@@ -12,8 +12,9 @@ from transformers import TrainerCallback
 
 from echodistill.audio.mixing import draw
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Question
+from echodistill.data.store import Corpus
 from echodistill.methods.advantages import group_advantages
 from echodistill.methods.base import (
     Batch,
@@ -29,10 +30,9 @@ from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.base import Prompt
 from echodistill.models.loading import load
 from echodistill.params.methods import GrpoSettings, MethodSettings
-from echodistill.records import Question
 from echodistill.rewards.registry import REWARDS
-from echodistill.teacher.references import generate_targets
-from echodistill.teacher.views import AudioView
+from echodistill.teachers.references import generate_targets
+from echodistill.teachers.views import AudioView
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.train import train_student
 from echodistill.training.training_rows import TrainingRows

@@ -16,15 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echodistill.core.records import Quarantined
 from echodistill.evaluation.domains import by_domain
 from echodistill.params.evaluate import EvaluateParams
-from echodistill.records import Quarantined
-from echodistill.report.audio_examples import draw_examples
-from echodistill.report.charts import Series, bars, heat_map, line_chart, nice_range
-from echodistill.report.compare_table import headings, kinds_table, print_comparison, system_rows
-from echodistill.report.page import Page, headline, render
-from echodistill.report.sentences import points
-from echodistill.report.spectrogram import BANDS, png, spectrogram
+from echodistill.reports.audio_examples import draw_examples
+from echodistill.reports.charts import Series, bars, heat_map, line_chart, nice_range
+from echodistill.reports.compare_table import headings, kinds_table, print_comparison, system_rows
+from echodistill.reports.page import Page, headline, render
+from echodistill.reports.sentences import points
+from echodistill.reports.spectrogram import BANDS, png, spectrogram
 from tests.answers import units_of
 from tests.made_up_page import KINDS, QUESTIONS, answers, made_up_page
 
@@ -244,7 +244,7 @@ def test_the_terminal_shows_the_same_figures(page: Page) -> None:
 
 
 def test_the_style_knows_light_dark_and_keyboard() -> None:
-    style = (Path(__file__).parents[1] / "echodistill/report/page.css").read_text()
+    style = (Path(__file__).parents[1] / "echodistill/reports/page.css").read_text()
     assert "prefers-color-scheme: dark" in style
     assert ":focus-visible" in style
     assert "http" not in style

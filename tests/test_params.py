@@ -10,10 +10,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.yaml12 import dump_yaml, load_yaml
 from echodistill.overrides import apply_overrides
 from echodistill.params.whole import load_params, validate_params
-from echodistill.yaml12 import dump_yaml, load_yaml
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 MISSING = object()

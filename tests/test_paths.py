@@ -14,11 +14,11 @@ import pytest
 
 from echodistill.audio.files import read_file, write_wav
 from echodistill.audio.recordings import list_recordings
-from echodistill.datasets import benchmarks, fsdd
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.paths import check_hashable, fault_of_path, unwatched
+from echodistill.data import benchmarks, fsdd
 from echodistill.overrides import check_inputs
 from echodistill.params.whole import load_params
-from echodistill.paths import check_hashable, fault_of_path, unwatched
 from tests.corpus_params import corpus_params
 from tests.folders import ROW, hum, only_question, read, read_jsonl, write_recordings
 

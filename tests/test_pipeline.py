@@ -99,8 +99,8 @@ def test_a_stage_depends_on_the_hash_of_its_own_code_and_on_no_file_of_it(name: 
 
 
 def test_the_closure_finds_imports_inside_functions(tmp_path: Path) -> None:
-    assert "echodistill/report/table.py" in closure("echodistill.cli")
-    assert "echodistill/datasets/espeak_process.py" in closure("echodistill.stages.corpus")
+    assert "echodistill/reports/table.py" in closure("echodistill.cli")
+    assert "echodistill/data/espeak_process.py" in closure("echodistill.stages.corpus")
 
 
 @pytest.mark.parametrize("name", [name for name in stages() if not name.startswith("gate@")])
@@ -239,7 +239,7 @@ def reruns(edited: str) -> set[str]:
 
 
 def test_touching_the_plots_retrains_nothing() -> None:
-    stale = reruns("echodistill/report/curves.py")
+    stale = reruns("echodistill/reports/curves.py")
     assert "evaluate" in stale
     assert not stale & {
         "corpus",

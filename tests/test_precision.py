@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from echodistill.datasets.store import Corpus
+from echodistill.data.store import Corpus
 from echodistill.methods.supervised import cross_entropy
 from echodistill.models.audio_llm import AudioLLM, encode
 from echodistill.models.base import Prompt, pad_rows

@@ -7,7 +7,7 @@ import pytest
 
 from echodistill.audio.levels import SAMPLE_RATE
 from echodistill.audio.noises import coloured
-from echodistill.datasets.store import Corpus
+from echodistill.data.store import Corpus
 from echodistill.params.base import NanoParams
 from echodistill.training.pretrain import MildlyNoisy
 

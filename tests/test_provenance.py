@@ -16,11 +16,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.import_graph import ROOT
-from echodistill.outputs import PUBLISHED, publish_outputs
-from echodistill.provenance.report import show
-from echodistill.publishing import REGISTERED
+from echodistill.lineage.outputs import PUBLISHED, publish_outputs
+from echodistill.lineage.publish import REGISTERED
+from echodistill.lineage.report import show
 from echodistill.storage.client import Store, open_store
 from echodistill.storage.folders import read_manifest, verify_file
 from echodistill.storage.place import parse_place
@@ -420,7 +420,7 @@ def test_a_store_that_is_away_is_one_clear_error(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     monkeypatch.setattr(
-        "echodistill.provenance.verify.open_store", lambda place: open_store(place, attempts=1)
+        "echodistill.lineage.verify.open_store", lambda place: open_store(place, attempts=1)
     )
     with pytest.raises(UserError, match=r"127.0.0.1:9 cannot be reached"):
         told()

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from echodistill.errors import UserError
-from echodistill.provenance.chain import chain_of, maker_of, parameter, parse_reference
-from echodistill.provenance.clips import source_state
-from echodistill.provenance.record import Record, Stage, parse_record
-from echodistill.records import Clip
+from echodistill.core.errors import UserError
+from echodistill.core.records import Clip
+from echodistill.lineage.chain import chain_of, maker_of, parameter, parse_reference
+from echodistill.lineage.clips import source_state
+from echodistill.lineage.record import Record, Stage, parse_record
 from echodistill.storage.ranges import RangeHashes
 from tests.provenance_world import write
 

@@ -9,11 +9,11 @@ import soundfile
 import yaml
 
 from echodistill.audio.files import write_wav
-from echodistill.datasets.reasons import kinds_of
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Quarantined
+from echodistill.data.reasons import kinds_of
+from echodistill.data.store import Corpus
 from echodistill.params.whole import validate_params
-from echodistill.records import Quarantined
 from echodistill.stages.corpus import SHOWN, corpus
 from echodistill.stages.entry import only
 from echodistill.stages.gate import gate

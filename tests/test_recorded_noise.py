@@ -18,15 +18,15 @@ from echodistill.audio.files import write_wav
 from echodistill.audio.kinds import CLEAN
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import Segment, list_recordings
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import SPLITS, Clip, read_rows, write_rows
+from echodistill.data.mixes.division import divide_recordings
+from echodistill.data.mixes.noise_settings import NoiseSettings, open_noise, read_noise, write_noise
+from echodistill.data.store import Corpus
 from echodistill.gates.expect import Expect
 from echodistill.gates.mixes import mixes_checks, mixes_notes
-from echodistill.mixes.division import divide_recordings
-from echodistill.mixes.noise_settings import NoiseSettings, open_noise, read_noise, write_noise
+from echodistill.gates.runner import validate
 from echodistill.params.whole import Params
-from echodistill.quality import validate
-from echodistill.records import SPLITS, Clip, read_rows, write_rows
 from echodistill.stages.fold_mixes import fold_mixes
 from echodistill.stages.mixes import mixes as make_mixes
 from tests.conftest import write_corpus

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from echodistill.atomic import atomic_path
 from echodistill.audio.mixing import Mix
-from echodistill.errors import UserError
-from echodistill.records import (
+from echodistill.core.atomic import atomic_path
+from echodistill.core.errors import UserError
+from echodistill.core.records import (
     Answer,
     Clip,
     MixCheck,

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.data.store import Corpus
 from echodistill.models import identity
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base
@@ -28,8 +28,8 @@ from echodistill.params.references import ReferencesParams
 from echodistill.stages import base as base_stage
 from echodistill.stages.base import _pointer
 from echodistill.stages.entry import only
-from echodistill.teacher.folder import Teacher, _decoding, _request
-from echodistill.teacher.views import VIEWS
+from echodistill.teachers.folder import Teacher, _decoding, _request
+from echodistill.teachers.views import VIEWS
 from tests.test_stages import params_of
 
 ROOT = Path(__file__).parents[1]

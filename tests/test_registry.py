@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from echodistill.audio.stored import encode_flac
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.run_reports import Reports
 from echodistill.tracking.client import find_or_create_run

@@ -21,8 +21,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.data.store import Corpus
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.loading import load
 from echodistill.stages.base import base
@@ -54,7 +54,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 import tests.test_trainer as t
-from echodistill.datasets.store import Corpus
+from echodistill.data.store import Corpus
 from echodistill.models.loading import load
 from echodistill.storage.place import place_from_environment
 from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints

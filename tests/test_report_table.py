@@ -11,15 +11,15 @@ import pytest
 from rich.console import Console
 
 from echodistill.evaluation.base_and_student import compare_systems
-from echodistill.report.compare_table import print_comparison
-from echodistill.report.sentences import (
+from echodistill.reports.compare_table import print_comparison
+from echodistill.reports.sentences import (
     few_units_warning,
     headline_sentence,
     points,
     units_text,
     without_choices,
 )
-from echodistill.report.table import result_table
+from echodistill.reports.table import result_table
 from tests.made_up_page import made_up_page
 from tests.test_evidence import SETTINGS, scored
 

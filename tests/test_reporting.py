@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from echodistill.evaluation.many_systems import table_of
-from echodistill.publishing import REGISTERED
+from echodistill.lineage.publish import REGISTERED
 from flows import reporting
 from flows.graph import EVALUATION, PIPELINE
 from flows.reporting import StageProgress, result_markdown

@@ -11,8 +11,9 @@ import pytest
 import torch
 from transformers import Qwen2AudioForConditionalGeneration
 
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Answer, Question, Reference, read_rows, write_rows
+from echodistill.data.store import Corpus
 from echodistill.evaluation.choices import parse_choice
 from echodistill.inference.single_clip import answer
 from echodistill.models.audio_llm import AudioLLM, decode, encode
@@ -21,7 +22,6 @@ from echodistill.models.generation import generate
 from echodistill.models.response_limit import asked_limit, check_context, corpus_limit
 from echodistill.models.responses import respond
 from echodistill.params.whole import Params
-from echodistill.records import Answer, Question, Reference, read_rows, write_rows
 from echodistill.stages import predict as predict_stage
 from echodistill.stages.base import base
 from echodistill.stages.entry import only

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from echodistill.datasets.store import Corpus
+from echodistill.data.store import Corpus
 from echodistill.models.audio_llm import AudioLLM, encode
 from echodistill.models.base import Prompt, pad_rows
 from echodistill.models.generation import generate

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from echodistill.datasets.store import Corpus
+from echodistill.data.store import Corpus
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.loading import load
 from echodistill.training.checkpoints import MARKER, latest_complete, mark_complete, remove_unusable
@@ -29,7 +29,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 import tests.test_trainer as t
-from echodistill.datasets.store import Corpus
+from echodistill.data.store import Corpus
 from echodistill.models.loading import load
 from echodistill.training.train import train_student
 folder, model, corpus, method, pause = sys.argv[1:]

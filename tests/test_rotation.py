@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from echodistill.audio.kinds import ALL_KINDS
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.evaluation.rotation import Fold, rotation_table
 from echodistill.evaluation.scores import Scored
 from tests.test_evidence import SETTINGS, scored

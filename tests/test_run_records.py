@@ -33,7 +33,7 @@ WORK = """\
 import os, time
 from pathlib import Path
 import yaml
-from echodistill.lifetime import end_with_parent
+from echodistill.core.lifetime import end_with_parent
 end_with_parent()  # as every stage of the product does
 seed, source = yaml.safe_load(Path("params.yaml").read_text())["seed"], Path("source").read_text()
 Path(f"pid-{os.getpid()}").touch()
@@ -222,7 +222,7 @@ def test_what_has_ended_and_nobody_asks_about_holds_nothing() -> None:
 TOY = """\
 import sys, time
 from pathlib import Path
-from echodistill.seeds import rng
+from echodistill.core.seeds import rng
 from echodistill.stages.entry import run_stage
 
 def toy(params, out: Path):
@@ -244,7 +244,7 @@ def toy_project(project: Path) -> None:
         ROOT / "echodistill", project / "echodistill", ignore=shutil.ignore_patterns("__pycache__")
     )
     (project / "echodistill/stages/toy.py").write_text(TOY)
-    deps = ["echodistill/seeds.py", "echodistill/stages/toy.py", "data/raw"]
+    deps = ["echodistill/core/seeds.py", "echodistill/stages/toy.py", "data/raw"]
     stage = {
         "cmd": "exec python -m echodistill.stages.toy made",
         "deps": deps,
@@ -254,7 +254,7 @@ def toy_project(project: Path) -> None:
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"make": stage}}))
 
 
-@pytest.mark.parametrize("edited", ["params.yaml", "echodistill/seeds.py", "data/raw/new.txt"])
+@pytest.mark.parametrize("edited", ["params.yaml", "echodistill/core/seeds.py", "data/raw/new.txt"])
 def test_under_dvc_itself_a_stage_with_edited_inputs_fails(
     project: Path, edited: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

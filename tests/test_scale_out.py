@@ -18,12 +18,12 @@ import psutil
 import pytest
 import soundfile
 
+from echodistill import cluster as cluster_module
 from echodistill.audio.files import write_wav
-from echodistill.cluster import agreement, mapping, session
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Quarantined, read_rows
+from echodistill.data.store import Corpus
 from echodistill.import_graph import ROOT
-from echodistill.records import Quarantined, read_rows
 from echodistill.scale_out import ClusterThreshold, Serial, Threads, open_pool
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage
@@ -136,7 +136,7 @@ def run(request: pytest.FixtureRequest, sources: Path, tiny_corpus: Corpus) -> R
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapping, "BATCH_ITEMS", 4)
+    monkeypatch.setattr(cluster_module, "BATCH_ITEMS", 4)
 
 
 @pytest.fixture
@@ -193,8 +193,7 @@ def test_small_work_and_few_cores_stay_in_this_process(
     items: int, cores: int, here: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("echodistill.scale_out.worker_count", lambda: cores)
-    none = session.Session(None, "none", foreign=False)  # type: ignore[arg-type]
-    monkeypatch.setattr(session, "local_cluster", lambda: nullcontext(none))
+    monkeypatch.setattr(cluster_module, "local_cluster", nullcontext)
     with open_pool(None, Serial(), items, ClusterThreshold(items=100, cores=4), str) as pool:
         assert isinstance(pool, Serial) == here
 
@@ -267,7 +266,7 @@ def test_a_killed_local_worker_is_replaced(
 def test_nobody_at_the_address_is_one_error(
     tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "CONNECT_S", 1)
+    monkeypatch.setattr(cluster_module, "CONNECT_S", 1)
     with pytest.raises(
         UserError,
         match=(
@@ -283,7 +282,7 @@ def test_a_scheduler_without_workers_is_one_error(
     running: DaskCluster, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running.end_workers()
-    monkeypatch.setattr(session, "WORKERS_S", 0.5)
+    monkeypatch.setattr(cluster_module, "WORKERS_S", 0.5)
     with pytest.raises(
         UserError, match=r"the scheduler has no workers: start some with `dask worker tcp://127"
     ):
@@ -297,8 +296,8 @@ def test_workers_that_all_go_away_are_one_error(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mapping, "LOOK_S", 0.2)
-    monkeypatch.setattr(mapping, "WITHOUT_WORKERS_S", 0.5)
+    monkeypatch.setattr(cluster_module, "LOOK_S", 0.2)
+    monkeypatch.setattr(cluster_module, "WITHOUT_WORKERS_S", 0.5)
     monkeypatch.setattr(mixes_stage, "track", Killer(cluster.end_workers))
     with pytest.raises(UserError, match=r"workers\.address tcp://.*: no worker is left"):
         mixes_of(tiny_corpus)(tmp_path / "out", cluster.address)
@@ -365,7 +364,7 @@ def test_workers_without_this_echodistill_are_refused(
     try:
         with pytest.raises(
             UserError,
-            match=r"a worker cannot load echodistill\.cluster\.agreement: install this version",
+            match=r"a worker cannot load echodistill\.cluster: install this version",
         ):
             mixes_of(tiny_corpus)(tmp_path / "out", running.address)
     finally:
@@ -375,7 +374,12 @@ def test_workers_without_this_echodistill_are_refused(
 def test_workers_that_compute_other_bytes_are_refused(
     cluster: DaskCluster, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agreement, "_results", lambda _probe: "what another processor gives")
+    ours = cluster_module._fingerprint
+    monkeypatch.setattr(
+        cluster_module,
+        "_fingerprint",
+        lambda *given: (ours(*given)[0], "what another processor gives"),
+    )
     with pytest.raises(
         UserError, match=r"worker tcp://.* does not compute the same bytes as this machine"
     ):
@@ -384,13 +388,13 @@ def test_workers_that_compute_other_bytes_are_refused(
 
 IDLE_CLUSTER = """
 import time
-from echodistill.cluster.session import local_cluster
+from echodistill.cluster import local_cluster
 
 if __name__ == "__main__":
-    with local_cluster() as session:
-        session.client.submit(sum, [1]).result()
+    with local_cluster() as pool:
+        pool.client.submit(sum, [1]).result()
         print("up", flush=True)
-        session.client.submit(time.sleep, 60).result()
+        pool.client.submit(time.sleep, 60).result()
 """
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Answer, Question
 from echodistill.evaluation.base_and_student import compare_systems
 from echodistill.evaluation.scores import Scored, score_answers, summarise
 from echodistill.params.evaluate import EvaluateParams
-from echodistill.records import Answer, Question
 from tests.answers import answer, units_of
 
 QUESTIONS = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echodistill.datasets.layouts import LAYOUTS
+from echodistill.data.layouts import LAYOUTS
 from echodistill.evaluation.choices import parse_choice
 from echodistill.evaluation.scoring_rules import (
     RULES,

@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from echodistill.audio.files import write_wav
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Clip, Quarantined, read_rows
+from echodistill.data.store import Corpus
 from echodistill.gates.corpus import corpus_checks, corpus_notes
+from echodistill.lineage import clips as provenance
 from echodistill.params.whole import Params, validate_params
-from echodistill.provenance import clips as provenance
-from echodistill.records import Clip, Quarantined, read_rows
 from echodistill.stages.corpus import corpus
 from echodistill.stages.entry import only
 from tests import benchmark_rows as b

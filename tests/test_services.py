@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.services.commands import mlflow_auth_config, services
 from echodistill.services.loopback import direct, without_socks
 from echodistill.services.settings import Ports, make_settings, read_settings

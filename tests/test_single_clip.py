@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from echodistill.audio.levels import power
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.data.store import Corpus
 from echodistill.inference.single_clip import answer, in_noise, read_clip
 from echodistill.models.audio_llm import AudioLLM
 from tests.conftest import tone

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.evaluation.skill import Skill, advice, fewest_questions, in_words, luck
+from echodistill.gates.runner import validate
 from echodistill.inference.clean import clean_score, splits_to_judge_on
 from echodistill.models.audio_llm import AudioLLM
-from echodistill.quality import validate
 from echodistill.stages.gate import _checks, gate
 from tests import gate_world as w
 from tests.conftest import write_corpus

@@ -16,15 +16,15 @@ import pytest
 import soundfile
 import yaml
 
-from echodistill.datasets import encoding
-from echodistill.datasets.sources import SourceFailed
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Quarantined, read_rows
+from echodistill.data import encoding
+from echodistill.data.sources import SourceFailed
+from echodistill.data.store import Corpus
 from echodistill.inference.resumable import Item, answer_items
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.base import Prompt
 from echodistill.params.whole import Params
-from echodistill.records import Quarantined, read_rows
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage
 from echodistill.stages import references as references_stage
@@ -171,8 +171,10 @@ def test_a_full_disk_under_a_models_writer_is_one_error(writer: str, tmp_path: P
     this process may write.
     """
     code = (
-        "import resource, signal, sys, torch; from pathlib import Path\nfrom echodistill.atomic"
-        " import atomic_path; from echodistill.errors import UserError\nfrom safetensors.torch"
+        "import resource, signal, sys, torch; from pathlib import Path\n"
+        "from echodistill.core.atomic import atomic_path\n"
+        "from echodistill.core.errors import UserError\n"
+        "from safetensors.torch"
         " import save_file\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         " resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\nsave = {'safetensors':"
         " lambda t, p: save_file({'t': t}, p), 'torch': torch.save}[sys.argv[1]]\ntry:\n    with"
@@ -319,7 +321,7 @@ def test_warm_references_need_no_model_call(
     params = only(params_of(generation={"max_new_tokens": 3}), ("seed", "generation", "references"))
     references_stage.references(params, tmp_path / "cold", tiny_corpus.folder, base)
     monkeypatch.setattr(
-        "echodistill.teacher.folder.generate_targets",
+        "echodistill.teachers.folder.generate_targets",
         lambda *_args, **_options: pytest.fail("the model was asked"),
     )
     references_stage.references(params, tmp_path / "warm", tiny_corpus.folder, base)

@@ -11,9 +11,9 @@ import torch
 
 from echodistill.storage.client import Store, open_store
 from echodistill.storage.entries import S3Entries
-from echodistill.teacher.cache import TeacherTargets
-from echodistill.teacher.references import get_or_compute
-from echodistill.teacher.shared_cache import Entries, SharedCache
+from echodistill.teachers.cache import TeacherTargets
+from echodistill.teachers.references import get_or_compute
+from echodistill.teachers.shared_cache import Entries, SharedCache
 from tests.faulty_proxy import Proxy
 from tests.seaweed import free_ports
 from tests.storage_fixtures import keys_in, overwrite

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.storage import transfer
 from echodistill.storage.client import Store, open_store
 from echodistill.storage.metadata import decode_metadata, encode_metadata

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.storage.client import Store, check, open_store
 from echodistill.storage.objects import publish_file
 from echodistill.storage.place import Place, parse_place, place_from_environment, sha256_in

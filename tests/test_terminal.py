@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.terminal import PLAIN
+from echodistill.core.terminal import PLAIN
 from tests.test_pipeline import ROOT
 from tests.test_report_table import compared
 
@@ -31,7 +31,7 @@ TABLE = """
 import sys
 from pathlib import Path
 from echodistill import cli
-from echodistill.report import closing
+from echodistill.reports import closing
 closing.METRICS = Path(sys.argv.pop())
 cli.app.command("table")(closing.result_table)
 cli.main()
@@ -67,7 +67,7 @@ def test_the_closing_table_is_printed_where_the_locale_is_c(tmp_path: Path) -> N
 
 def test_a_name_that_the_encoding_lacks_stays_clear_in_output_and_error(tmp_path: Path) -> None:
     code = (
-        "import sys; from echodistill.terminal import accept_any_text; accept_any_text()\nfor"
+        "import sys; from echodistill.core.terminal import accept_any_text; accept_any_text()\nfor"
         " stream in (sys.stdout, sys.stderr): print('caf\\xe9 \\u4f60 \\udcff ' + sys.argv[1],"
         " file=stream)"
     )
@@ -131,7 +131,7 @@ def test_a_stage_whose_output_is_not_read_ends_without_a_traceback(tmp_path: Pat
 
 def test_another_pipe_that_breaks_is_not_hidden(tmp_path: Path) -> None:
     code = (
-        "import os; from echodistill.terminal import reader_may_leave\n"
+        "import os; from echodistill.core.terminal import reader_may_leave\n"
         "reading, writing = os.pipe(); os.close(reading)\n"
         "with reader_may_leave(): print('said'); os.write(writing, b'x')"
     )

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from echodistill.errors import UserError
-from echodistill.lineage import Lineage, headline, read_lineage
+from echodistill.core.errors import UserError
+from echodistill.lineage.facts import Lineage, headline, read_lineage
 from echodistill.revision import git_facts
 from echodistill.run_reports import Reports
 from echodistill.tracking.client import (

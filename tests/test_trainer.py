@@ -15,8 +15,8 @@ from trl import GRPOTrainer
 
 from echodistill.audio.mixing import Mix, draw
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.data.store import Corpus
 from echodistill.methods.ratio import policy_term
 from echodistill.methods.supervised import token_log_probs
 from echodistill.models.audio_llm import AudioLLM, encode
@@ -27,8 +27,8 @@ from echodistill.models.scoring import score
 from echodistill.params.train import TrainParams
 from echodistill.params.whole import load_params
 from echodistill.rewards.registry import REWARDS
-from echodistill.teacher.references import generate_targets
-from echodistill.teacher.views import VIEWS
+from echodistill.teachers.references import generate_targets
+from echodistill.teachers.views import VIEWS
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.train import train_student
 from echodistill.training.trainer import AudioGRPOTrainer

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from echodistill.datasets.store import Corpus
+from echodistill.data.store import Corpus
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.training.pretrain import MildlyNoisy, _Pretrainer, words_of
 from tests.folders import ROW, only_question, read_csv, read_jsonl, write_recordings

@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echodistill.core.records import Clip
 from echodistill.evaluation.units import Sample, renumbered, unit_of
-from echodistill.records import Clip
 
 
 def clip(name: str, group: str, stored: str | None = None, source: str | None = None) -> Clip:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from echodistill.audio.levels import power
 from echodistill.audio.mixing import draw
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.data.store import Corpus
 from echodistill.params.references import ViewName
-from echodistill.teacher.views import VIEWS, ShuffledView, shuffled
+from echodistill.teachers.views import VIEWS, ShuffledView, shuffled
 from echodistill.training.training_rows import TrainingRows
 
 

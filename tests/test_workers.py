@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from echodistill.batches import batches
+from echodistill.core.batches import batches
 from echodistill.workers import AHEAD, ordered_map, worker_count
 
 

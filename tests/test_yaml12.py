@@ -13,10 +13,10 @@ from dvc.utils.serialize import loads_yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echodistill.core.yaml12 import dump_yaml, load_yaml
+from echodistill.lineage.publish import RUN_PARAMS, _params_of_the_run
 from echodistill.overrides import applied, apply_overrides, overridden
 from echodistill.params.whole import load_params
-from echodistill.publishing import RUN_PARAMS, _params_of_the_run
-from echodistill.yaml12 import dump_yaml, load_yaml
 
 ROOT = Path(__file__).parents[1]
 SCALARS = {

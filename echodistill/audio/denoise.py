@@ -19,7 +19,8 @@ import soxr
 from numpy.typing import NDArray
 
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.extras import install
 
 Samples = NDArray[np.float64]
 
@@ -200,8 +201,8 @@ def _package(name: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise UserError(
-            f"this denoiser needs the package {name} ({error}): install it with `pip install"
-            f" {name}`"
+            f"this denoiser needs the package {name} ({error}): install it with"
+            f" `{install('denoise')}`"
         ) from error
 
 

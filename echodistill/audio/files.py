@@ -17,8 +17,8 @@ from echodistill.audio.containers.recordings import recordings_in
 from echodistill.audio.containers.unusable import CONVERT, KEEP_REST, Truncated, Unusable
 from echodistill.audio.levels import SAMPLE_RATE, Waveform, format_duration, without_offset
 from echodistill.audio.stored import Decoded
-from echodistill.errors import UserError
-from echodistill.paths import fault_of_path
+from echodistill.core.errors import UserError
+from echodistill.core.paths import fault_of_path
 
 MAX_CHANNELS = 32
 MAX_DECODED_BYTES = 2 * 2**30

@@ -5,7 +5,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 
 Waveform = NDArray[np.float32]
 

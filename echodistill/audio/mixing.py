@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from echodistill.audio.kinds import CROWD, condition_name
 from echodistill.audio.levels import Waveform, power, scaled
-from echodistill.errors import UserError
-from echodistill.seeds import rng, seed_of
+from echodistill.core.errors import UserError
+from echodistill.core.seeds import rng, seed_of
 
 MAX_PEAK = 0.999  # of full scale, after mixing
 

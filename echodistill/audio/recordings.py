@@ -23,9 +23,9 @@ from echodistill.audio.kinds import CLEAN, CROWD
 from echodistill.audio.levels import SILENCE_DBFS, Waveform, dbfs, excerpt, without_offset
 from echodistill.audio.mixing import Mix, Rendered, render
 from echodistill.audio.noises import PROCEDURAL, crowd
-from echodistill.errors import UserError
-from echodistill.paths import unwatched
-from echodistill.seeds import rng
+from echodistill.core.errors import UserError
+from echodistill.core.paths import unwatched
+from echodistill.core.seeds import rng
 
 MAX_RECORDING_S = 3600.0
 SUFFIXES = {

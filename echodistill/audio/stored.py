@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 
 
 @dataclass(frozen=True)

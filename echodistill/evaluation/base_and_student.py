@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.seeds import rng
 from echodistill.evaluation.figures import AGREEMENT, OF_OUTCOMES, Rows, figures_of, noisy_figure
 from echodistill.evaluation.intervals import mean_interval, rate_interval, resamples
 from echodistill.evaluation.scores import Scored, summarise
 from echodistill.params.evaluate import EvaluateParams
-from echodistill.seeds import rng
 
 RATES = (*OF_OUTCOMES, *AGREEMENT, *(f"clean_{name}" for name in OF_OUTCOMES))
 """Figures whose difference is reported; those of forced choice only where questions have

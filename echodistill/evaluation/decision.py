@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Answer, Question
+from echodistill.core.seeds import rng
 from echodistill.evaluation.criteria import DecisionSize, Differences
 from echodistill.evaluation.intervals import Interval, mean_interval, resamples
 from echodistill.evaluation.scores import Outcomes, score_answers
 from echodistill.evaluation.units import renumbered
 from echodistill.params.evaluate import EvaluateParams
-from echodistill.records import Answer, Question
-from echodistill.seeds import rng
 
 
 def decision_size(

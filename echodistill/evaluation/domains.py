@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from echodistill.core.records import Answer, Question
+from echodistill.core.seeds import rng
 from echodistill.evaluation.intervals import rate_interval, resamples
 from echodistill.evaluation.scores import is_right_answer
 from echodistill.evaluation.units import renumbered
 from echodistill.params.evaluate import EvaluateParams
-from echodistill.records import Answer, Question
-from echodistill.seeds import rng
 
 MOST = 12
 """Domains shown; where questions are all of their own wording there are none."""

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echodistill.audio.distortions.recipe import KINDS, from_name
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Answer, Question
+from echodistill.core.seeds import rng
 from echodistill.evaluation.intervals import Resamples, mean_interval, rate_interval, resamples
 from echodistill.evaluation.scores import is_right_answer
 from echodistill.evaluation.units import renumbered
 from echodistill.params.evaluate import EvaluateParams
-from echodistill.records import Answer, Question
-from echodistill.seeds import rng
 
 Name = TypeVar("Name", bound=str | float)
 

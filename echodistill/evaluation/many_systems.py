@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.seeds import rng
 from echodistill.evaluation.figures import Rows, figures_of
 from echodistill.evaluation.intervals import (
     Interval,
@@ -26,7 +27,6 @@ from echodistill.evaluation.intervals import (
 from echodistill.evaluation.scores import Scored
 from echodistill.evaluation.significance import discordance, holm
 from echodistill.params.evaluate import EvaluateParams
-from echodistill.seeds import rng
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echodistill.audio.kinds import CLEAN
+from echodistill.core.records import Answer, Question
 from echodistill.evaluation.scores import Scored
 from echodistill.evaluation.scoring_rules import RULES, Rule
 from echodistill.params.corpus import Source
-from echodistill.records import Answer, Question
 
 LETTERED = {"mmau": ".parquet"}
 """Endings of the manifests whose rows bear letters in their choices, and so have the second of two

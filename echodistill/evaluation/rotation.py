@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echodistill.audio.kinds import ALL_KINDS
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.seeds import rng
 from echodistill.evaluation.intervals import Resamples, mean_interval, rate_interval, resamples
 from echodistill.evaluation.scores import Outcomes, Scored
 from echodistill.params.evaluate import EvaluateParams
-from echodistill.seeds import rng
 
 Kinds = dict[str, dict[str, object]]
 """By kind of noise, and over all of them: intervals of ``base``, ``trained``, ``held_out`` and

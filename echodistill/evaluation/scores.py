@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echodistill.audio.kinds import CLEAN
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Answer, Question
 from echodistill.evaluation.choices import is_right, parse_choice
 from echodistill.evaluation.units import Sample, renumbered
-from echodistill.records import Answer, Question
 
 UNPARSED = -1
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.records import Clip
+from echodistill.core.records import Clip
 
 UnitKind = Literal["group", "clip"]
 Node = tuple[Literal["group", "audio"], str]

@@ -2,14 +2,15 @@
 once each, and whole.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from echodistill.audio.mixing import Mix
+from echodistill.core.records import GRIDS, Answer, GridRow, read_rows
 from echodistill.gates.expect import HOLDS, Expect, Table
 from echodistill.gates.grid import grid_checks
 from echodistill.gates.truncation import truncation_check
 from echodistill.params.whole import Params
-from echodistill.records import GRIDS, Answer, GridRow, read_rows
 
 
 def answers_checks(
@@ -30,7 +31,7 @@ def answers_checks(
         "cell",
         {
             "cell": [f"{row.question_id} in {row.mix_id}" for row in rows],
-            "condition_agrees": [_agrees(row, mixes.get(row.mix_id)) for row in rows],
+            "condition_agrees": [condition_agrees(row, mixes) for row in rows],
         },
     )
     return [
@@ -49,5 +50,9 @@ def answers_checks(
     ]
 
 
-def _agrees(row: Answer, mix: Mix | None) -> bool:
+def condition_agrees(row: Answer, mixes: Mapping[str, Mix]) -> bool:
+    """Return whether an answer names the noise and SNR of its mix. One of a mix that is not there
+    is told elsewhere.
+    """
+    mix = mixes.get(row.mix_id)
     return mix is None or (row.noise_kind, row.snr_db) == (mix.noise_kind, mix.snr_db)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from echodistill.champion_answers import ANSWERS, read_status
 from echodistill.champion_folder import files_hash, read_facts
+from echodistill.core.records import Answer, read_rows
 from echodistill.gates.answers import answers_checks
 from echodistill.gates.expect import HOLDS, Expect, Table
 from echodistill.params.whole import Params
-from echodistill.records import Answer, read_rows
 
 EXPLAINED = "a champion is there, or the reason why there is none"
 WHOLE = "the champion's files are those that were fetched from the registry"

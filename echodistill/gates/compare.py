@@ -9,12 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.audio.mixing import Mix
-from echodistill.checksums import verify_checksums
-from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, number, read_json
+from echodistill.core.checksums import verify_checksums
+from echodistill.core.records import Answer, GridRow, read_rows
+from echodistill.gates.answers import condition_agrees
+from echodistill.gates.expect import (
+    HOLDS,
+    ROUNDING,
+    Between,
+    Expect,
+    InSet,
+    Table,
+    in_interval,
+    number,
+    read_json,
+)
 from echodistill.gates.truncation import truncation_check
 from echodistill.inference.sample import denoised_mixes
 from echodistill.params.compare import CompareParams
-from echodistill.records import Answer, GridRow, read_rows
 from echodistill.systems import BASE, fold_run
 from echodistill.training.metrics_file import METRICS, read_metrics
 
@@ -30,7 +41,6 @@ RATES = (
 )
 FORCED_RATES = ("acc_forced", "acc_forced_norm", "clean_acc_forced", "clean_acc_forced_norm")
 """Only where questions have choices."""
-ROUNDING = 1e-9  # sums in another order differ in the last digit
 
 
 def students_checks(models: Path, settings: CompareParams) -> list[Expect]:
@@ -115,8 +125,7 @@ def compared_answers_checks(
             "missing": [(wanted[name] - counted[name]).total() for name in wanted],
             "too_many": [(counted[name] - wanted[name]).total() for name in wanted],
             "elsewhere": [
-                sum(not _agrees(row, mixes.get(row.mix_id)) for row in read[name])
-                for name in wanted
+                sum(not condition_agrees(row, mixes) for row in read[name]) for name in wanted
             ],
         },
     )
@@ -142,10 +151,6 @@ def _folds(settings: CompareParams) -> list[str]:
     return [fold_run(fold, settings.seeds[0]) for fold in settings.folds]
 
 
-def _agrees(row: Answer, mix: Mix | None) -> bool:
-    return mix is None or (row.noise_kind, row.snr_db) == (mix.noise_kind, mix.snr_db)
-
-
 def table_checks(path: Path, settings: CompareParams) -> list[Expect]:
     """Expectations about ``reports/compare.json``."""
     table = read_json(path, "systems", "differences", "cells", "budget")
@@ -169,7 +174,7 @@ def table_checks(path: Path, settings: CompareParams) -> list[Expect]:
     intervals = Table.of(
         "intervals",
         "figure",
-        {"figure": list(every), "holds": [_in_interval(found) for found in every.values()]},
+        {"figure": list(every), "holds": [in_interval(found) for found in every.values()]},
     )
     forced = [
         metric for metric in FORCED_RATES if any(metric in figures for figures in systems.values())
@@ -227,8 +232,3 @@ def _intervals(part: Any, name: str) -> Iterator[tuple[str, Any]]:
     )
     for key, each in inner:
         yield from _intervals(each, f"{name} {key}".strip())
-
-
-def _in_interval(found: Any) -> bool:
-    low, value, high = (number(found.get(end)) for end in ("low", "value", "high"))
-    return low - ROUNDING <= value <= high + ROUNDING

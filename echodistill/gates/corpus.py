@@ -11,14 +11,14 @@ from scipy.special import bdtrc
 
 from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
 from echodistill.audio.stored import decode_flac
-from echodistill.datasets.origin import shares
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import SPLITS, Clip, Quarantined, Question, read_rows
+from echodistill.data.origin import shares
+from echodistill.data.store import Corpus
 from echodistill.evaluation.answer_patterns import normalise
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, Unique
 from echodistill.params.corpus import CorpusParams
 from echodistill.params.whole import Params
-from echodistill.records import SPLITS, Clip, Quarantined, Question, read_rows
 
 STORED_AS = f"{SAMPLE_RATE} Hz, 1 channel"
 # what happens less often is no accident: 5 of 5 right answers first of four choices, 10 of 10 first

@@ -6,15 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from echodistill.core.records import Answer, read_rows
 from echodistill.evaluated_student import is_absent
 from echodistill.gates.answers import answers_checks
-from echodistill.gates.expect import HOLDS, Between, Expect, Table, number, read_json
+from echodistill.gates.expect import (
+    HOLDS,
+    Between,
+    Expect,
+    Table,
+    in_interval,
+    number,
+    read_json,
+)
 from echodistill.params.mixes import MixesParams
 from echodistill.params.whole import Params
-from echodistill.records import Answer, read_rows
 from echodistill.systems import BASE, STUDENT
-
-ROUNDING = 1e-9  # sums in another order differ in the last digit
 
 
 def evaluated_checks(path: Path, mixes_folder: Path, student: Path, params: Params) -> list[Expect]:
@@ -62,7 +68,7 @@ def evaluation_checks(path: Path, params: Params) -> list[Expect]:
     intervals = Table.of(
         "intervals",
         "figure",
-        {"figure": list(every), "holds": [_in_interval(found) for found in every.values()]},
+        {"figure": list(every), "holds": [in_interval(found) for found in every.values()]},
     )
     return [
         there.expect("there", HOLDS, "the base is there, and the student where one is named"),
@@ -91,8 +97,3 @@ def _figures(
 
 def _intervals(part: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     return [(name, found) for name, found in part.items() if "low" in found]
-
-
-def _in_interval(found: Mapping[str, Any]) -> bool:
-    low, value, high = (number(found.get(end)) for end in ("low", "value", "high"))
-    return low - ROUNDING <= value <= high + ROUNDING

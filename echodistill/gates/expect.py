@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class NotNull:
 
 Rule = Between | InSet | Unique | NotNull
 HOLDS = InSet((True,))
+ROUNDING = 1e-9
+"""Sums in another order differ in the last digit, and where all clips agree an interval has no
+width.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +98,14 @@ def number(value: object) -> float:
     return (
         float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     )
+
+
+def in_interval(found: Mapping[str, Any] | None, tolerance: float = ROUNDING) -> bool:
+    """Return whether a figure's ``value`` lies from ``low`` to ``high``; false where one is
+    missing, since NaN compares false.
+    """
+    low, value, high = (number((found or {}).get(name)) for name in ("low", "value", "high"))
+    return low - tolerance <= value <= high + tolerance
 
 
 def read_json(path: Path, *keys: str) -> dict[str, Any]:

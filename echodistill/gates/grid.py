@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from echodistill.audio.mixing import Mix
+from echodistill.core.records import Question
 from echodistill.gates.expect import HOLDS, Between, Expect, Table
-from echodistill.records import Question
 
 Cell = tuple[str, str]  # question id, mix id
 

@@ -5,7 +5,15 @@ numbers that can be true.
 from pathlib import Path
 from typing import Any
 
-from echodistill.gates.expect import HOLDS, Between, Expect, Table, number, read_json
+from echodistill.gates.expect import (
+    HOLDS,
+    Between,
+    Expect,
+    Table,
+    in_interval,
+    number,
+    read_json,
+)
 from echodistill.params.mixes import MixesParams
 from echodistill.params.whole import Params
 
@@ -16,9 +24,6 @@ FORCED_RATES = ("acc_forced", "acc_forced_norm")
 """Only where questions have choices."""
 CLEAN_RATES = ("clean_acc", "clean_unparsed", "clean_truncated")
 DIFFERENCES = ("acc", "gsr", "noisy", "clean_acc", "unparsed", "clean_unparsed")
-# where all clips agree the interval has no width, and sums in another order differ in the last
-# digit
-ROUNDING = 1e-9
 
 Cells = dict[str, dict[str, Any]]
 
@@ -115,14 +120,8 @@ def _differences(metrics: dict[str, Any], settings: MixesParams) -> list[Expect]
         found |= {
             f"by_{part} {name}": of_part.get(name) for name in dict.fromkeys((*names, *of_part))
         }
-    inside = [_in_interval(each or {}) for each in found.values()]
+    inside = [in_interval(each) for each in found.values()]
     table = Table.of("differences", "name", {"name": list(found), "in_interval": inside})
     return [
         table.expect("in_interval", HOLDS, "every difference is there and lies within its interval")
     ]
-
-
-def _in_interval(difference: dict[str, Any]) -> bool:
-    low, value, high = (number(difference.get(key)) for key in ("low", "value", "high"))
-    # false where one is missing, since NaN compares false
-    return low - ROUNDING <= value <= high + ROUNDING

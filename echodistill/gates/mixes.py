@@ -9,14 +9,14 @@ from pathlib import Path
 
 from echodistill.audio.kinds import CLEAN, CROWD, condition_name
 from echodistill.audio.mixing import Mix
+from echodistill.core.records import GRIDS, Clip, GridRow, MixCheck, Question, read_rows
+from echodistill.data.mixes.noise_settings import NoiseSettings, read_noise
+from echodistill.data.mixes.sources import babble_split
 from echodistill.gates.expect import HOLDS, Between, Expect, Table, Unique, number
 from echodistill.gates.grid import grid_checks, wanted_cells
 from echodistill.gates.recordings import recordings_checks, recordings_notes
-from echodistill.mixes.noise_settings import NoiseSettings, read_noise
-from echodistill.mixes.sources import babble_split
 from echodistill.params.mixes import MixesParams
 from echodistill.params.whole import Params
-from echodistill.records import GRIDS, Clip, GridRow, MixCheck, Question, read_rows
 
 
 def mixes_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expect]:

@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.champion_answers import ANSWERS, STATUS, read_status
+from echodistill.core.records import Answer, read_rows
 from echodistill.evaluation.criteria import AGAINST_BASE, AGAINST_CHAMPION, CRITERIA, Criterion
-from echodistill.gates.expect import HOLDS, Expect, Table, number, read_json
-from echodistill.records import Answer, read_rows
+from echodistill.gates.expect import (
+    HOLDS,
+    Expect,
+    Table,
+    in_interval,
+    number,
+    read_json,
+)
 
 BASE, STUDENT, CHAMPION = "base.parquet", "student.parquet", "champion"
 """Below the folder of the decision's answers."""
@@ -68,7 +75,7 @@ def promotion_checks(path: Path, answers: Path) -> list[Expect]:
         "name",
         {
             "name": [row["name"] for row, _ in shared],
-            "in_interval": [_in_interval(row) for row, _ in shared],
+            "in_interval": [in_interval(row, tolerance=0.0) for row, _ in shared],
             "met_agrees": [row.get("met") == _is_met(row, criterion) for row, criterion in shared],
         },
     )
@@ -92,11 +99,6 @@ def _wanted(has_answers: bool, champion_answered: bool) -> tuple[Criterion, ...]
 def _follows(promotion: Mapping[str, Any]) -> bool:
     rows = promotion["criteria"]
     return bool(rows) and not promotion["obstacles"] and all(row.get("met") is True for row in rows)
-
-
-def _in_interval(row: Mapping[str, Any]) -> bool:
-    low, value, high = (number(row.get(name)) for name in ("low", "value", "high"))
-    return low <= value <= high  # false where one is missing, since NaN compares false
 
 
 def _is_met(row: Mapping[str, Any], criterion: Criterion) -> bool:

@@ -8,9 +8,9 @@ from itertools import combinations
 
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import Segment
+from echodistill.core.records import SPLITS
+from echodistill.data.mixes.noise_settings import NoiseSettings
 from echodistill.gates.expect import HOLDS, Between, Expect, Table
-from echodistill.mixes.noise_settings import NoiseSettings
-from echodistill.records import SPLITS
 
 
 def recordings_checks(

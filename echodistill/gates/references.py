@@ -5,10 +5,10 @@ right.
 from collections import Counter
 from pathlib import Path
 
+from echodistill.core.records import Question, Reference, read_rows
 from echodistill.gates.expect import HOLDS, Between, Expect, Table
 from echodistill.gates.truncation import truncation_check
 from echodistill.params.whole import Params
-from echodistill.records import Question, Reference, read_rows
 
 SHOWN_CHARACTERS = 120
 

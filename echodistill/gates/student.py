@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.gates.expect import HOLDS, Between, Expect, Table, number, read_json
 
 

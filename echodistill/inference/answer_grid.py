@@ -10,16 +10,16 @@ from pathlib import Path
 from echodistill.audio.levels import Waveform
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.datasets.store import Corpus
-from echodistill.environment import device_batch
+from echodistill.core.environment import device_batch
+from echodistill.core.progress import bar
+from echodistill.core.records import GRIDS, Answer, GridRow, Question, read_rows, write_rows
+from echodistill.data.store import Corpus
 from echodistill.inference.resumable import Item, answer_items
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.base import Prompt
 from echodistill.models.checkpoint import load_base_or_student
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params.generation import GenerationParams
-from echodistill.progress import bar
-from echodistill.records import GRIDS, Answer, GridRow, Question, read_rows, write_rows
 from echodistill.training.run_folder import fingerprint, run_folder
 
 Preprocessor = Callable[[Waveform], Waveform]

@@ -7,14 +7,14 @@ heart and little else looks perfect on those.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from echodistill.batches import batches
-from echodistill.datasets.store import Corpus
+from echodistill.core.batches import batches
+from echodistill.core.records import Question
+from echodistill.data.store import Corpus
 from echodistill.evaluation.choices import parse_choice
 from echodistill.evaluation.skill import fewest_questions
 from echodistill.models.audio_llm import AudioLLM, decode, encode, end_ids
 from echodistill.models.base import Prompt
 from echodistill.models.generation import generate
-from echodistill.records import Question
 from echodistill.training.device import device_batch
 
 MAX_QUESTIONS = 500

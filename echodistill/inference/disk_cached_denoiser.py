@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from echodistill.atomic import atomic_path
 from echodistill.audio.levels import Waveform
-from echodistill.checksums import payload_of, with_digest
+from echodistill.core.atomic import atomic_path
+from echodistill.core.checksums import payload_of, with_digest
 from echodistill.inference.answer_grid import Preprocessor
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from echodistill.batches import batches
+from echodistill.core.batches import batches
+from echodistill.core.records import Answer
 from echodistill.models.audio_llm import AudioLLM, decode
 from echodistill.models.base import Prompt
 from echodistill.models.responses import Response, respond
-from echodistill.records import Answer
 from echodistill.workers import ordered_map
 
 

@@ -5,7 +5,7 @@ not every kind. Pure.
 from collections.abc import Sequence
 
 from echodistill.audio.mixing import Mix
-from echodistill.seeds import rng
+from echodistill.core.seeds import rng
 
 KINDS_A_CLIP = 2
 """At each SNR, drawn anew for every clip, so that all kinds take part. Intervals are over clips,

@@ -7,12 +7,12 @@ from pathlib import Path
 from echodistill.audio.files import decode_bytes, decode_file
 from echodistill.audio.levels import Waveform, power
 from echodistill.audio.mixing import draw
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.data.mixes.drawing import NONE
+from echodistill.data.mixes.noise_settings import open_noise, read_noise
+from echodistill.data.mixes.sources import sources_of
+from echodistill.data.store import Corpus
 from echodistill.evaluation.choices import parse_choice
-from echodistill.mixes.drawing import NONE
-from echodistill.mixes.noise_settings import open_noise, read_noise
-from echodistill.mixes.sources import sources_of
 from echodistill.models.audio_llm import AudioLLM, decode, encode
 from echodistill.models.base import Prompt
 from echodistill.models.control_tokens import check_texts

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from echodistill.checksums import sha256_of, shown, verify_checksums
-from echodistill.errors import UserError
+from echodistill.core.checksums import sha256_of, shown, verify_checksums
+from echodistill.core.errors import UserError
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.faults import LoadingInfo, file_fault, first_line, key_fault, number_fault
 from echodistill.models.layout import (

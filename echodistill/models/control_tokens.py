@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from echodistill.errors import UserError
-from echodistill.records import Question
+from echodistill.core.errors import UserError
+from echodistill.core.records import Question
 
 
 def control_tokens(tokenizer: Any) -> list[str]:

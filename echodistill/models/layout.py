@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from echodistill.checksums import sha256_of, verify_checksums
-from echodistill.errors import UserError
+from echodistill.core.checksums import sha256_of, verify_checksums
+from echodistill.core.errors import UserError
 
 POINTER = "pointer.json"  # a base that is not ours: its name instead of its files
 FACTS = "base.json"  # what is known of a base

@@ -10,7 +10,7 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 from transformers import AutoConfig, logging
 from transformers.utils import cached_file
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, wrap
 from echodistill.models.base import AudioFamily
 from echodistill.models.families.registry import FAMILIES

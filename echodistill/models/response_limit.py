@@ -8,8 +8,8 @@ limit of a corpus counts all its questions, so it depends on no split and on no 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from echodistill.errors import UserError
-from echodistill.records import Question
+from echodistill.core.errors import UserError
+from echodistill.core.records import Question
 
 MARGIN_TOKENS: Final = 16
 OPEN_TOKENS: Final = 256

@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import GenerationConfig
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.models.base import AudioFamily
 from echodistill.models.faults import first_line
 

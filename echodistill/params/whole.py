@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError, model_validator
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.yaml12 import load_yaml
 from echodistill.params.base import BaseParams
 from echodistill.params.compare import CompareParams
 from echodistill.params.corpus import CorpusParams
@@ -25,7 +26,6 @@ from echodistill.params.system_settings import changed_train, view_of
 from echodistill.params.train import TrainParams
 from echodistill.params.types import Section, Seed
 from echodistill.params.workers import WorkersParams
-from echodistill.yaml12 import load_yaml
 
 
 class Params(Section):

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.extras import install
 from echodistill.services import processes
 from echodistill.services.commands import (
     Service,
@@ -65,6 +66,8 @@ def up(settings: Settings, log: Callable[[str], None]) -> None:
     """Start what is not running and wait until all is ready; what runs is left alone. Raises
     ``UserError``.
     """
+    for package in (*PACKAGES.values(), "Flask-WTF"):  # MLflow's login needs the last one
+        _version(package)
     write_private(settings.folder / "s3.json", s3_config(settings))
     write_private(settings.folder / "mlflow" / "auth.ini", mlflow_auth_config(settings))
     write_private(settings.folder / "dvc" / "config", dvc_config(settings))
@@ -136,11 +139,22 @@ def status(settings: Settings) -> list[Health]:
                 service.name,
                 state,
                 urls.get(service.name, ""),
-                version(package),
+                _version(package),
                 str(processes.log_file(settings, service.name)),
             )
         )
     return found
+
+
+def _version(package: str) -> str:
+    """Return a package's version. Raise ``UserError`` if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError as error:
+        raise UserError(
+            f"the services need the package {package}, which is not installed: install it with"
+            f" `{install('platform,services')}`"
+        ) from error
 
 
 def exports(settings: Settings) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from echodistill.atomic import atomic_path
-from echodistill.errors import UserError
+from echodistill.core.atomic import atomic_path
+from echodistill.core.errors import UserError
 from echodistill.services.commands import Service
 from echodistill.services.loopback import without_socks
 from echodistill.services.settings import HOST, Settings

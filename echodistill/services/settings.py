@@ -8,8 +8,8 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
-from echodistill.errors import UserError
+from echodistill.core.atomic import atomic_path
+from echodistill.core.errors import UserError
 
 FOLDER = Path(".echodistill/services")
 FIRST_PORT = 8470

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from echodistill.audio.denoise import DENOISERS, SLOW
 from echodistill.audio.mixing import Mix
-from echodistill.datasets.store import Corpus
+from echodistill.core.records import read_rows
+from echodistill.data.mixes.noise_settings import open_noise
+from echodistill.data.store import Corpus
 from echodistill.inference.answer_grid import answer_both, base_and_student, grid_items
 from echodistill.inference.disk_cached_denoiser import DiskCachedDenoiser
 from echodistill.inference.sample import denoised_mixes
-from echodistill.mixes.noise_settings import open_noise
 from echodistill.params.compare import Denoiser
 from echodistill.params.whole import Params
-from echodistill.records import read_rows
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
 from echodistill.training.run_folder import fingerprint, only_run_folder

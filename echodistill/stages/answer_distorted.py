@@ -7,12 +7,12 @@ from pathlib import Path
 
 from echodistill.audio.distortions.recipe import Distortion, defaults
 from echodistill.audio.distortions.render import render
-from echodistill.datasets.store import Corpus
+from echodistill.core.records import Question
+from echodistill.data.store import Corpus
 from echodistill.inference.answer_grid import answer_both, base_and_student
 from echodistill.inference.resumable import Item
 from echodistill.models.base import Prompt
 from echodistill.params.whole import Params
-from echodistill.records import Question
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from echodistill.datasets.store import Corpus
+from echodistill.data.mixes.noise_settings import open_noise
+from echodistill.data.store import Corpus
 from echodistill.inference.answer_grid import answer_grid, grid_items, without_audio
-from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.checkpoint import open_model
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params.whole import Params

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypedDict
 
-from echodistill.atomic import atomic_path
-from echodistill.checksums import write_checksums
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.atomic import atomic_path
+from echodistill.core.checksums import write_checksums
+from echodistill.core.errors import UserError
+from echodistill.data.store import Corpus
 from echodistill.evaluating import NANO, NANO_NEEDS_CLIPS
 from echodistill.evaluation.skill import Skill, in_words
 from echodistill.inference.clean import clean_score, splits_to_judge_on

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
+from echodistill.core.atomic import atomic_path
 from echodistill.models.layout import read_run
 from echodistill.params.whole import Params
-from echodistill.report.model_card import model_card
+from echodistill.reports.model_card import model_card
 from echodistill.stages.entry import run_stage
 
 

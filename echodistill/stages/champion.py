@@ -7,9 +7,9 @@ again.
 
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
 from echodistill.champion_folder import ChampionFacts, is_whole, read_facts, write_facts
-from echodistill.errors import UserError
+from echodistill.core.atomic import atomic_path
+from echodistill.core.errors import UserError
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.tracking.champion import identity_of, opponent_of

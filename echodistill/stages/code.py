@@ -4,8 +4,8 @@ comparison is trained with, which other stages depend on.
 
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
 from echodistill.code_hash import FOLDER, METHODS, STAGES, code_hash, note_of, stage_modules
+from echodistill.core.atomic import atomic_path
 from echodistill.params.compare import system_names
 from echodistill.params.methods import METHODS as METHOD_NAMES
 from echodistill.params.whole import Params

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
-from echodistill.datasets.store import Corpus
+from echodistill.core.atomic import atomic_path
+from echodistill.core.records import Answer, Question, read_rows
+from echodistill.data.mixes.folds import FIRST, held_out_kinds
+from echodistill.data.store import Corpus
 from echodistill.evaluation.budget import budget_of
 from echodistill.evaluation.generalisation import distortion_table, level_table
 from echodistill.evaluation.headline import curve_points, seed_figures, top_figures
@@ -18,12 +20,10 @@ from echodistill.evaluation.official_scoring import Scoring, scoring_of, with_au
 from echodistill.evaluation.rotation import Fold, rotation_table
 from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.evaluation.units import unit_of
-from echodistill.mixes.folds import FIRST, held_out_kinds
 from echodistill.models.prompts import LETTERS
 from echodistill.params.corpus import judged_on
 from echodistill.params.whole import Params
-from echodistill.records import Answer, Question, read_rows
-from echodistill.report.points import write_points
+from echodistill.reports.points import write_points
 from echodistill.stages.entry import run_stage
 from echodistill.systems import BASE, OURS, fold_run
 from echodistill.training.metrics_file import METRICS, read_metrics

@@ -8,7 +8,7 @@ from echodistill.params.compare import changes_of
 from echodistill.params.system_settings import view_of
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
-from echodistill.teacher.folder import make_references
+from echodistill.teachers.folder import make_references
 from echodistill.training.device import one_thread
 
 

@@ -9,20 +9,20 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
-from echodistill.datasets import benchmarks, builtin, folder, fsdd, separate_test_source
-from echodistill.datasets.encoding import Encoded, Encoder, fetch, probe
-from echodistill.datasets.missing import lacks_audio
-from echodistill.datasets.origin import origin, shares
-from echodistill.datasets.reasons import kinds_of
-from echodistill.datasets.repeated import repeated_in_later_split, settled_splits
-from echodistill.datasets.sources import SourceClip, SourceClips
-from echodistill.datasets.store import ShardWriter
-from echodistill.errors import UserError
+from echodistill.core.atomic import atomic_path
+from echodistill.core.errors import UserError
+from echodistill.core.progress import track
+from echodistill.core.records import SPLITS, Clip, Quarantined, Question, write_rows
+from echodistill.data import benchmarks, builtin, folder, fsdd, separate_test_source
+from echodistill.data.encoding import Encoded, Encoder, fetch, probe
+from echodistill.data.missing import lacks_audio
+from echodistill.data.origin import origin, shares
+from echodistill.data.reasons import kinds_of
+from echodistill.data.repeated import repeated_in_later_split, settled_splits
+from echodistill.data.sources import SourceClip, SourceClips
+from echodistill.data.store import ShardWriter
 from echodistill.params.corpus import CorpusParams
 from echodistill.params.whole import Params
-from echodistill.progress import track
-from echodistill.records import SPLITS, Clip, Quarantined, Question, write_rows
 from echodistill.scale_out import ClusterThreshold, Pool, Threads, open_pool
 from echodistill.stages.entry import run_stage
 from echodistill.workers import ordered_map

@@ -13,15 +13,16 @@ from types import SimpleNamespace
 from typing import Any, Literal, cast, get_args, get_origin
 
 from echodistill import PARENT_AT_START
-from echodistill.atomic import write_fault
 from echodistill.code_hash import check_fresh
-from echodistill.environment import device_batch, forget_job_manager
-from echodistill.errors import UserError
-from echodistill.lifetime import end_with_parent
+from echodistill.core.atomic import write_fault
+from echodistill.core.environment import device_batch, forget_job_manager
+from echodistill.core.errors import UserError
+from echodistill.core.extras import missing_extra_named
+from echodistill.core.lifetime import end_with_parent
+from echodistill.core.terminal import accept_any_text, reader_may_leave
 from echodistill.params.whole import Params, load_params
 from echodistill.run_lock import at_work
 from echodistill.stage_inputs import StageInputs
-from echodistill.terminal import accept_any_text, reader_may_leave
 
 PARAMS_FILE = Path("params.yaml")
 CURE = ". Free space or choose a writable place"
@@ -125,7 +126,7 @@ def run_stage(
     try:
         device_batch()  # before any work
         values = arguments_of(stage, sys.argv[1:])
-        with at_work(), reader_may_leave():
+        with at_work(), reader_may_leave(), missing_extra_named():
             if module := _main_module():
                 check_fresh(module)
             inputs = StageInputs(partial(load_params, PARAMS_FILE), given, reads_folders)

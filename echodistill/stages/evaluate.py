@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from echodistill.atomic import atomic_path
-from echodistill.datasets.store import Corpus
+from echodistill.core.atomic import atomic_path
+from echodistill.core.records import Answer, read_rows
+from echodistill.data.store import Corpus
 from echodistill.evaluation.base_and_student import compare_systems
 from echodistill.evaluation.scores import score_answers
 from echodistill.evaluation.units import unit_of
 from echodistill.models.layout import read_run
 from echodistill.params.whole import Params
-from echodistill.records import Answer, read_rows
-from echodistill.report.curves import accuracy_curves, write_curve_points
+from echodistill.reports.curves import accuracy_curves, write_curve_points
 from echodistill.stages.entry import run_stage
 
 

@@ -5,19 +5,19 @@ one, to one table of figures.
 import json
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
-from echodistill.datasets.store import Corpus
+from echodistill.core.atomic import atomic_path
+from echodistill.core.records import Answer, read_rows
+from echodistill.data.mixes.sources import babble_split
+from echodistill.data.store import Corpus
 from echodistill.evaluated_student import is_absent, method_of
 from echodistill.evaluation.headline import curve_points, top_figures
 from echodistill.evaluation.many_systems import System, table_of
 from echodistill.evaluation.official_scoring import scoring_of, with_authors
 from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.evaluation.units import unit_of
-from echodistill.mixes.sources import babble_split
 from echodistill.params.corpus import judged_on
 from echodistill.params.whole import Params
-from echodistill.records import Answer, read_rows
-from echodistill.report.points import write_points
+from echodistill.reports.points import write_points
 from echodistill.stages.entry import run_stage
 from echodistill.systems import BASE, STUDENT
 

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from echodistill.atomic import atomic_path
-from echodistill.datasets.store import Corpus
+from echodistill.core.atomic import atomic_path
+from echodistill.core.records import Answer, Quarantined, read_rows
+from echodistill.data.store import Corpus
 from echodistill.evaluation.domains import by_domain
 from echodistill.evaluation.units import unit_of
 from echodistill.params.whole import Params
-from echodistill.records import Answer, Quarantined, read_rows
-from echodistill.report.evaluation_page import render_evaluation
-from echodistill.report.page import ReportPage
-from echodistill.report.sentences import units_text
-from echodistill.report.unreadable import failures_in, write_failures
+from echodistill.reports.evaluation_page import render_evaluation
+from echodistill.reports.page import ReportPage
+from echodistill.reports.sentences import units_text
+from echodistill.reports.unreadable import failures_in, write_failures
 from echodistill.stages.entry import run_stage
 from echodistill.systems import BASE, STUDENT
 

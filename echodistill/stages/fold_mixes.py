@@ -5,15 +5,15 @@ held-out kinds of noise.
 from itertools import chain
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
 from echodistill.audio.mixing import Mix
-from echodistill.datasets.store import Corpus
-from echodistill.mixes.drawing import Drawer
-from echodistill.mixes.folds import FIRST, held_out_kinds, with_held_out
-from echodistill.mixes.noise_settings import noise_settings, write_noise
-from echodistill.mixes.sources import sources_of
+from echodistill.core.atomic import atomic_path
+from echodistill.core.records import write_rows
+from echodistill.data.mixes.drawing import Drawer
+from echodistill.data.mixes.folds import FIRST, held_out_kinds, with_held_out
+from echodistill.data.mixes.noise_settings import noise_settings, write_noise
+from echodistill.data.mixes.sources import sources_of
+from echodistill.data.store import Corpus
 from echodistill.params.whole import Params
-from echodistill.records import write_rows
 from echodistill.stages.entry import run_stage
 
 

@@ -5,8 +5,8 @@ verdict too.
 from collections.abc import Sequence
 from pathlib import Path
 
-from echodistill.checksums import verify_checksums
-from echodistill.errors import UserError
+from echodistill.core.checksums import verify_checksums
+from echodistill.core.errors import UserError
 from echodistill.gates.answers import answers_checks
 from echodistill.gates.base import base_checks, base_notes
 from echodistill.gates.champion import champion_answers_checks, champion_checks
@@ -17,9 +17,9 @@ from echodistill.gates.metrics import metrics_checks
 from echodistill.gates.mixes import mixes_checks, mixes_notes
 from echodistill.gates.promotion import promotion_checks
 from echodistill.gates.references import references_checks
+from echodistill.gates.runner import open_gate
 from echodistill.gates.student import student_checks
 from echodistill.params.whole import Params
-from echodistill.quality import open_gate
 from echodistill.stages.entry import run_stage
 
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.gates.compare import compared_answers_checks, students_checks, table_checks
 from echodistill.gates.expect import Expect
+from echodistill.gates.runner import open_gate
 from echodistill.params.whole import Params
-from echodistill.quality import open_gate
 from echodistill.stages.entry import run_stage
 
 Part = Literal["students", "answers", "table"]

@@ -7,18 +7,18 @@ from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
 from echodistill.audio.kinds import CROWD
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.datasets.store import Corpus
-from echodistill.mixes.checking import FileChecker, RenderTaskBuilder, check, probe
-from echodistill.mixes.drawing import Drawer
-from echodistill.mixes.noise_settings import noise_settings, write_noise
-from echodistill.mixes.sources import sources_of
+from echodistill.core.atomic import atomic_path
+from echodistill.core.progress import track
+from echodistill.core.records import GRIDS, SPLITS, GridRow, MixCheck, Question, write_rows
+from echodistill.data.mixes.checking import FileChecker, RenderTaskBuilder, check, probe
+from echodistill.data.mixes.drawing import Drawer
+from echodistill.data.mixes.noise_settings import noise_settings, write_noise
+from echodistill.data.mixes.sources import sources_of
+from echodistill.data.store import Corpus
 from echodistill.params.whole import Params
-from echodistill.progress import track
-from echodistill.records import GRIDS, SPLITS, GridRow, MixCheck, Question, write_rows
 from echodistill.scale_out import ClusterThreshold, Serial, open_pool
 from echodistill.stages.entry import run_stage
 

@@ -5,15 +5,15 @@ clean and in noise.
 from pathlib import Path
 from typing import Literal
 
-from echodistill.datasets.store import Corpus
+from echodistill.core.records import Answer, write_rows
+from echodistill.data.mixes.noise_settings import open_noise
+from echodistill.data.store import Corpus
 from echodistill.evaluated_student import is_absent
 from echodistill.inference.answer_grid import answer_grid, grid_items
-from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base, open_model
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params.whole import Params
-from echodistill.records import Answer, write_rows
 from echodistill.stages.entry import run_stage
 from echodistill.training.run_folder import fingerprint
 

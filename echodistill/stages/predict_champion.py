@@ -4,13 +4,13 @@ clean and in noise.
 
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
 from echodistill.champion_answers import ANSWERS, ChampionStatus, write_status, write_unanswered
 from echodistill.champion_folder import BASE, STUDENT, is_whole, read_facts
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.atomic import atomic_path
+from echodistill.core.errors import UserError
+from echodistill.data.mixes.noise_settings import open_noise
+from echodistill.data.store import Corpus
 from echodistill.inference.answer_grid import answer_grid, grid_items
-from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_model
 from echodistill.models.response_limit import corpus_limit

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.datasets.store import Corpus
+from echodistill.core.records import Question, read_rows
+from echodistill.core.seeds import rng
+from echodistill.data.mixes.noise_settings import open_noise
+from echodistill.data.store import Corpus
 from echodistill.inference.answer_grid import answer_both, base_and_student
 from echodistill.inference.resumable import Item
-from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.base import Prompt
 from echodistill.params.whole import Params
-from echodistill.records import Question, read_rows
-from echodistill.seeds import rng
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
 

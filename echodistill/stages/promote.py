@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from echodistill.atomic import atomic_path
 from echodistill.champion_answers import ANSWERS, STATUS, read_status
-from echodistill.datasets.store import Corpus
+from echodistill.core.atomic import atomic_path
+from echodistill.core.records import Answer, Question, read_rows
+from echodistill.data.store import Corpus
 from echodistill.evaluation.choices import parse_choice
 from echodistill.evaluation.criteria import Opponent, judge, obstacles, remarks
 from echodistill.evaluation.decision import Differences, decision_size, paired_differences
@@ -19,8 +20,7 @@ from echodistill.evaluation.explained import Faults, explain, next_steps
 from echodistill.evaluation.skill import skill_of
 from echodistill.evaluation.units import unit_of
 from echodistill.params.whole import Params
-from echodistill.records import Answer, Question, read_rows
-from echodistill.report.sentences import decision_lines
+from echodistill.reports.sentences import decision_lines
 from echodistill.stages.entry import run_stage
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
-from echodistill.teacher.folder import make_references
+from echodistill.teachers.folder import make_references
 
 
 def references(params: Params, out: Path, corpus_folder: Path, base_folder: Path) -> None:

@@ -5,19 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from echodistill.atomic import atomic_path
 from echodistill.audio.kinds import CLEAN
 from echodistill.audio.mixing import Mix
-from echodistill.datasets.store import Corpus
+from echodistill.core.atomic import atomic_path
+from echodistill.core.records import Answer, Quarantined, read_rows
+from echodistill.data.mixes.noise_settings import open_noise
+from echodistill.data.store import Corpus
 from echodistill.evaluation.domains import by_domain
 from echodistill.evaluation.units import unit_of
-from echodistill.mixes.noise_settings import open_noise
 from echodistill.params.whole import Params
-from echodistill.records import Answer, Quarantined, read_rows
-from echodistill.report.audio_examples import draw_examples
-from echodistill.report.compare_table import over
-from echodistill.report.page import AudioExample, Page, render
-from echodistill.report.unreadable import failures_in, write_failures
+from echodistill.reports.audio_examples import draw_examples
+from echodistill.reports.compare_table import over
+from echodistill.reports.page import AudioExample, Page, render
+from echodistill.reports.unreadable import failures_in, write_failures
 from echodistill.stages.entry import run_stage
 from echodistill.systems import BASE, OURS
 from echodistill.training.metrics_file import read_metrics

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from echodistill.code_hash import check_note
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.systems import note_of_system, training_of

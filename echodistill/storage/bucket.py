@@ -6,7 +6,7 @@ import sys
 
 from botocore.exceptions import ClientError
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.storage.client import open_store
 from echodistill.storage.faults import clear_errors
 from echodistill.storage.place import Place, place_from_environment

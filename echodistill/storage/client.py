@@ -11,7 +11,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.storage.faults import clear_errors
 from echodistill.storage.place import Place, place_from_environment
 

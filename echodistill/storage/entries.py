@@ -9,7 +9,7 @@ FOLDER = "cache/references"
 
 
 class S3Entries:
-    """Implements ``echodistill.teacher.shared_cache.Entries``. Every method raises ``UserError``
+    """Implements ``echodistill.teachers.shared_cache.Entries``. Every method raises ``UserError``
     when the store cannot be used.
     """
 

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from echodistill.atomic import atomic_path
-from echodistill.errors import UserError
-from echodistill.progress import track
+from echodistill.core.atomic import atomic_path
+from echodistill.core.errors import UserError
+from echodistill.core.progress import track
 from echodistill.storage.client import Store, in_parallel
 from echodistill.storage.faults import clear_errors
 from echodistill.storage.objects import holds, look, publish_as, publish_file, remote_sha256

@@ -3,7 +3,7 @@
 import threading
 from typing import Any
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.storage.client import Store
 
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 
 VARIABLE = "ECHODISTILL_S3"
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")

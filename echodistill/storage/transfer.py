@@ -11,10 +11,10 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import FlexibleChecksumError
 from tqdm import tqdm
 
-from echodistill.atomic import atomic_path
-from echodistill.checksums import sha256_of
-from echodistill.errors import UserError
-from echodistill.progress import bar
+from echodistill.core.atomic import atomic_path
+from echodistill.core.checksums import sha256_of
+from echodistill.core.errors import UserError
+from echodistill.core.progress import bar
 from echodistill.storage.client import TRANSFERS, Store
 from echodistill.storage.faults import clear_errors
 from echodistill.storage.place import sha256_in

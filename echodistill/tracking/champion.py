@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from echodistill.checksums import verify_checksums
-from echodistill.errors import UserError
+from echodistill.core.checksums import verify_checksums
+from echodistill.core.errors import UserError
 from echodistill.models.layout import TAKE_AGAIN, WEIGHTS, content_hash, read_run
 from echodistill.tracking.client import (
     FINGERPRINT_TAG,

@@ -21,8 +21,9 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
-from echodistill.batches import batches
-from echodistill.errors import UserError
+from echodistill.core.batches import batches
+from echodistill.core.errors import UserError
+from echodistill.core.extras import missing_extra_named
 from echodistill.tracking import local_store
 
 FINGERPRINT_TAG = "echodistill.fingerprint"
@@ -62,7 +63,8 @@ def _client() -> Any:
     # MLflow prints the server's address, credentials and all, when a run ends
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    from mlflow import MlflowClient
+    with missing_extra_named():
+        from mlflow import MlflowClient
 
     uri = tracking_uri()
     if local_store.is_in_memory(uri):

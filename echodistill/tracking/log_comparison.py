@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from echodistill.dvc_lock import LOCK, Lock, dvc_md5, read_lock
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.data.mixes.folds import FIRST
 from echodistill.evaluation.headline import ENDS, top_intervals
-from echodistill.lineage import flow_run_tags
-from echodistill.mixes.folds import FIRST
+from echodistill.lineage.dvc_lock import LOCK, Lock, dvc_md5, read_lock
+from echodistill.lineage.facts import flow_run_tags
+from echodistill.lineage.outputs import publish_outputs
 from echodistill.models.layout import read_run
-from echodistill.outputs import publish_outputs
 from echodistill.revision import revision_tags
 from echodistill.storage.place import place_from_environment
 from echodistill.tracking.client import (

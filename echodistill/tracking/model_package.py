@@ -49,7 +49,7 @@ def save_model(folder: Path, artifacts: Mapping[str, Path], description: Any = N
     mlflow.pyfunc.save_model(
         folder,
         mlflow_model=description,
-        python_model=str(package / "served_model.py"),
+        python_model=str(package / "serving/served_model.py"),
         artifacts={name: str(path) for name, path in artifacts.items()},
         code_paths=[str(package)],
         # a local build ("+cpu") is not on the package index

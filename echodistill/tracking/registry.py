@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from echodistill.checksums import sha256_of, verify_checksums
-from echodistill.errors import UserError
+from echodistill.core.checksums import sha256_of, verify_checksums
+from echodistill.core.errors import UserError
 from echodistill.models.layout import RUN, files_read, read_run
 from echodistill.run_reports import Reports
 from echodistill.tracking.champion import (

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from echodistill.batches import batches
-from echodistill.lineage import Lineage, headline
+from echodistill.core.batches import batches
+from echodistill.lineage.facts import Lineage, headline
 from echodistill.params.whole import load_params
 from echodistill.revision import revision_tags
 from echodistill.run_reports import Reports

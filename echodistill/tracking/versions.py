@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from echodistill.champion_folder import BASE, STUDENT, ChampionFacts, fault_of_files, files_hash
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.tracking.champion import (
     MODEL,
     WEIGHTS_TAG,

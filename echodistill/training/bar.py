@@ -7,7 +7,7 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from echodistill.progress import bar
+from echodistill.core.progress import bar
 
 
 class ProgressBar(TrainerCallback):

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.training.checkpoint_files import is_needed
 from echodistill.training.checkpoints import step_of
 from echodistill.training.metrics_file import METRICS, copy_until

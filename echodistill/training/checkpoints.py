@@ -17,9 +17,9 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 from safetensors.torch import load_model, save_model
 from transformers import TrainerCallback
 
-from echodistill.atomic import sync
-from echodistill.checksums import SUMS, folder_fault, write_checksums
-from echodistill.errors import UserError
+from echodistill.core.atomic import sync
+from echodistill.core.checksums import SUMS, folder_fault, write_checksums
+from echodistill.core.errors import UserError
 from echodistill.training.distributed import barrier
 
 MARKER = SUMS

@@ -4,7 +4,7 @@ beyond rounding.
 
 import torch
 
-from echodistill.environment import device_batch
+from echodistill.core.environment import device_batch
 
 
 def split_batch(rows: int, unit: int) -> tuple[int, int]:

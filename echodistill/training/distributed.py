@@ -11,8 +11,8 @@ from typing import TypeVar, cast
 import torch
 from torch import distributed
 
-from echodistill.environment import is_launched
-from echodistill.errors import UserError
+from echodistill.core.environment import is_launched
+from echodistill.core.errors import UserError
 
 Item = TypeVar("Item")
 LONGEST_WAIT = timedelta(hours=2)

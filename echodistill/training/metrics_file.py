@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
+from echodistill.core.atomic import atomic_path
 
 METRICS = "metrics.jsonl"
 SHOWN = 5  # damaged lines

@@ -27,14 +27,14 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from echodistill.audio.levels import SAMPLE_RATE, Waveform, fit_length, power
 from echodistill.audio.noises import coloured
-from echodistill.datasets.store import Corpus
+from echodistill.core.records import Question
+from echodistill.core.seeds import rng
+from echodistill.data.store import Corpus
 from echodistill.methods.supervised import cross_entropy
 from echodistill.models.audio_llm import AudioLLM, encode
 from echodistill.models.base import Prompt, PromptBatch, pad_rows
 from echodistill.models.scoring import score
 from echodistill.params.base import NanoParams
-from echodistill.records import Question
-from echodistill.seeds import rng
 from echodistill.training.bar import quiet
 from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, run_to_end
 

@@ -10,12 +10,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from echodistill.atomic import atomic_path
 from echodistill.audio.mixing import Mix
-from echodistill.checksums import write_checksums
-from echodistill.datasets.store import Corpus
+from echodistill.core.atomic import atomic_path
+from echodistill.core.checksums import write_checksums
+from echodistill.core.records import read_rows
+from echodistill.data.mixes.noise_settings import open_noise
+from echodistill.data.store import Corpus
 from echodistill.methods.registry import module_of
-from echodistill.mixes.noise_settings import open_noise
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import base_revision, open_base
 from echodistill.models.layout import BASE_REVISION, RUN
@@ -24,11 +25,10 @@ from echodistill.models.response_limit import corpus_limit
 from echodistill.params.generation import GenerationParams
 from echodistill.params.references import ViewName
 from echodistill.params.train import TrainParams
-from echodistill.records import read_rows
 from echodistill.revision import revision_tags
 from echodistill.storage.client import checked_place
-from echodistill.teacher.references import open_references
-from echodistill.teacher.views import VIEWS
+from echodistill.teachers.references import open_references
+from echodistill.teachers.views import VIEWS
 from echodistill.tracking.client import MetricStream
 from echodistill.training.checkpoints import remove_checkpoints
 from echodistill.training.device import one_thread

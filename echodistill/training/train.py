@@ -14,7 +14,7 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 from transformers import TrainerCallback
 from trl import GRPOConfig
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.methods.base import Method
 from echodistill.methods.registry import open_method
 from echodistill.models.audio_llm import AudioLLM

@@ -9,15 +9,15 @@ import torch
 
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
-from echodistill.datasets.store import Corpus
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
+from echodistill.core.records import Question
+from echodistill.core.seeds import rng
+from echodistill.data.store import Corpus
 from echodistill.methods.targets import Targets
 from echodistill.models.base import Prompt, pad_rows
 from echodistill.models.prompts import question_text
-from echodistill.records import Question
-from echodistill.seeds import rng
-from echodistill.teacher.cache import TeacherTargets
-from echodistill.teacher.views import View
+from echodistill.teachers.cache import TeacherTargets
+from echodistill.teachers.views import View
 
 
 def stack_targets(targets: Sequence[TeacherTargets], pad_id: int) -> Targets:

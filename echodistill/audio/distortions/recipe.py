@@ -4,7 +4,7 @@ by ``render``.
 
 from dataclasses import dataclass
 
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from echodistill.audio.distortions.recipe import Distortion
 from echodistill.audio.distortions.reverb import reverb
 from echodistill.audio.distortions.time_stretch import time_stretch
 from echodistill.audio.levels import Waveform
-from echodistill.seeds import rng
+from echodistill.core.seeds import rng
 
 RENDERERS: dict[str, Callable[[Waveform, float, np.random.Generator], Waveform]] = {
     "reverb": reverb,

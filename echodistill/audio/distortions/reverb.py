@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from echodistill.audio.distortions.full_scale import at_power_of, within_full_scale
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
-from echodistill.errors import UserError
-from echodistill.seeds import rng
+from echodistill.core.errors import UserError
+from echodistill.core.seeds import rng
 
 ROOMS = 8
 MAX_ORDER = (

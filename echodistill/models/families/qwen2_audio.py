@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
-from echodistill.errors import UserError
+from echodistill.core.errors import UserError
 from echodistill.models.base import Prompt, PromptBatch, clips_of, joined, tokens_of
 from echodistill.models.prompts import question_text
 

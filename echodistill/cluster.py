@@ -1,0 +1,294 @@
+"""Work on a Dask cluster: one of this machine's cores for the time of a block, or one that runs
+already at an address. Batches of items go out, results come back in order.
+"""
+
+import logging
+import math
+import pickle
+import signal
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import dask
+from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
+from distributed.security import Security
+
+from echodistill.code_hash import code_hash
+from echodistill.core.errors import UserError
+from echodistill.core.lifetime import exit_on
+from echodistill.scale_out import Size, no_size
+from echodistill.workers import in_order, worker_count
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Probe = Callable[[], str]
+CONNECT_S = 10  # until a scheduler must have answered
+WORKERS_S = 30  # until the first worker must be there
+LOOK_S = 5.0  # between looks at how many workers there are
+WITHOUT_WORKERS_S = 60.0  # workers that are replaced come back sooner
+BATCH_ITEMS = 64  # about 100 ms of work, against some ms that Dask takes for a task
+BATCH_BYTES = 4 * 1024 * 1024
+# batches a worker thread may be ahead of the consumer: one is computed while the next is on its way
+AHEAD = 3
+PACKAGES = ("numpy", "soundfile", "soxr", "dask", "distributed", "cloudpickle")
+OF_SCHEDULER = ("dask", "distributed")
+DASK = {
+    # a batch may hold one large recording
+    "distributed.admin.large-graph-warning-threshold": "1 TiB",
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    # nobody looks at it, and it takes turns with the work
+    "distributed.worker.profile.enabled": False,
+    # without Dask's malloc setting, which hands memory back after every mix and takes half as long
+    # again
+    "distributed.nanny.pre-spawn-environ": dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1
+    ),
+}
+
+
+@contextmanager
+def connect(address: str, probe: Probe) -> Iterator["ClusterPool"]:
+    """Give the pool at ``address``. Raise ``UserError`` if no scheduler answers, or it has no
+    worker, or one with other versions than ours.
+    """
+    _configure()
+    name = f"workers.address {address}"
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, TimeoutError, RuntimeError, ValueError, TypeError) as error:
+        cure = (
+            "start `dask scheduler` there, correct the address, or set it to null for this"
+            " machine's cores"
+        )
+        raise UserError(f"{name}: no Dask scheduler answers: {cure}") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=WORKERS_S)
+        except TimeoutError as error:
+            cure = f"start some with `dask worker {address}`"
+            raise UserError(f"{name}: the scheduler has no workers: {cure}") from error
+        _check_versions(client, name)
+        try:
+            client.run(_itself, None)  # it can only be called where this module is
+        except Exception as error:  # Dask wraps what failed over there in a plain one
+            cure = "install this version of echodistill there"
+            raise UserError(f"{name}: a worker cannot load {__name__}: {cure}") from error
+        yield ClusterPool(client, name, probe)
+
+
+@contextmanager
+def local_cluster() -> Iterator["ClusterPool"]:
+    """Give one worker process a core, on loopback and for this process alone. They end with the
+    block, and when this process dies.
+    """
+    _configure()
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="echodistill-workers-", ignore_cleanup_errors=True
+        ) as scratch,
+        dask.config.set({"temporary-directory": scratch}),
+        exit_on(signal.SIGTERM),  # the cluster is closed and the scratch folder removed
+        LocalCluster(
+            n_workers=worker_count(),
+            threads_per_worker=1,
+            host="127.0.0.1",
+            # another user of this machine could have our workers run anything
+            security=Security.temporary(),
+            # None would take port 8787 for pages that nobody asked for
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            memory_limit=0,  # as little a limit as threads have
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield ClusterPool(client, "the workers on this machine", None)
+
+
+def _configure() -> None:
+    """Set Dask's own defaults, ``DASK_`` variables and ``DASK``; what lies in a home directory or
+    in /etc must not count.
+    """
+    dask.config.refresh(paths=[])
+    dask.config.set(DASK)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+
+def _check_versions(client: Client, name: str) -> None:
+    """Raise ``UserError`` naming the first package of the scheduler or a worker that has another
+    version than ours. Dask's own check only warns, and counts patch releases of Python.
+    """
+    found = cast(dict[str, Any], client.get_versions(packages=PACKAGES))
+    ours = _versions(found["client"], PACKAGES)
+    theirs = {"the scheduler": _versions(found["scheduler"], OF_SCHEDULER)}
+    for worker, facts in sorted(found["workers"].items()):
+        theirs[f"worker {worker}"] = _versions(facts, PACKAGES)
+    for member, versions in theirs.items():
+        for package, version in versions.items():
+            if version != ours[package]:
+                raise UserError(
+                    f"{name}: {member} has {package} {version or 'not installed'}, this machine"
+                    f" {ours[package]}: results could differ. Install requirements.lock there"
+                )
+
+
+def _versions(facts: dict[str, Any], packages: tuple[str, ...]) -> dict[str, str | None]:
+    versions = facts["packages"]
+    python = ".".join(versions["python"].split(".")[:2])  # a patch release changes no result
+    return {"python": python} | {package: versions.get(package) for package in packages}
+
+
+@dataclass(frozen=True)
+class ClusterPool:
+    """A ``scale_out.Pool`` on a Dask cluster. Another worker computes the batches of a lost one."""
+
+    client: Client
+    name: str
+    """What messages call the cluster."""
+    probe: Probe | None
+    """What every worker must compute as this process does, with the same code; workers that come
+    later are held to it too. ``None`` for workers of this machine.
+    """
+
+    @property
+    def shares_files(self) -> bool:
+        return self.probe is None
+
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item], size: Size = no_size
+    ) -> Iterator[Result]:
+        ours = _fingerprint(function.__module__, self.probe) if self.probe else None
+        # a task of its own, so that the function goes to each worker once, and again where a lost
+        # worker held it
+        shared = self.client.submit(_itself, function, pure=False)
+
+        def submit(batch: list[Item]) -> Future:
+            return self.client.submit(_run, shared, batch, self.probe, ours, pure=False)
+
+        with closing(in_order(submit, _batches(items, size), self._room())) as futures:
+            for future in futures:
+                results, error = self._outcome(future)
+                yield from results
+                if error is not None:
+                    raise error
+
+    def _room(self) -> Callable[[], int]:
+        """Return a function that tells how many batches may be under way. It looks for workers
+        that came or left every ``LOOK_S`` seconds.
+        """
+        room, looked = 0, -math.inf
+
+        def current() -> int:
+            nonlocal room, looked
+            if time.monotonic() - looked > LOOK_S:
+                room, looked = AHEAD * max(1, self._threads()), time.monotonic()
+            return room
+
+        return current
+
+    def _threads(self) -> int:
+        """Return the number of threads of all workers together."""
+        return sum(self.client.nthreads().values())
+
+    def _outcome(self, future: Future) -> tuple[list[Any], Exception | None]:
+        """Wait for a batch. Raise ``UserError`` if the cluster is gone or the batch kills its
+        workers.
+        """
+        seen = time.monotonic()
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    outcome: tuple[list[Any], Exception | None] = future.result(timeout=LOOK_S)
+                    return outcome
+                if self._threads():
+                    seen = time.monotonic()
+                elif time.monotonic() - seen > WITHOUT_WORKERS_S:
+                    raise UserError(f"{self.name}: no worker is left: start some and run again")
+        except KilledWorker as error:
+            raise UserError(
+                f"{self.name}: one batch ended several workers, most likely for lack of memory:"
+                " give them more and run again"
+            ) from error
+        except (CancelledError, OSError) as error:
+            raise UserError(
+                f"{self.name}: the scheduler went away: start it and run again"
+            ) from error
+
+
+def _batches(items: Iterable[Item], size: Size) -> Iterator[list[Item]]:
+    """Yield up to ``BATCH_ITEMS`` items and, but for a single larger one, ``BATCH_BYTES`` bytes."""
+    batch: list[Item] = []
+    held = 0
+    for item in items:
+        more = size(item)
+        if batch and (len(batch) == BATCH_ITEMS or held + more > BATCH_BYTES):
+            yield batch
+            batch, held = [], 0
+        batch.append(item)
+        held += more
+    if batch:
+        yield batch
+
+
+def _itself(value: Item) -> Item:
+    return value
+
+
+def _run(
+    function: Callable[[Item], Result],
+    batch: list[Item],
+    probe: Probe | None,
+    expected: tuple[str, str] | None,
+) -> tuple[list[Result], Exception | None]:
+    """On a worker: compute a batch; return its results up to the first exception, and that."""
+    if probe and expected:
+        _verify(function, probe, *expected)
+    results: list[Result] = []
+    for item in batch:
+        try:
+            results.append(function(item))
+        except Exception as error:
+            return results, _portable(error)
+    return results, None
+
+
+def _verify(function: Callable, probe: Probe, code: str, results: str) -> None:
+    """Raise ``UserError`` on a worker with other code, or whose arithmetic differs from ours."""
+    worker = f"workers.address: worker {get_worker().address}"
+    found = _fingerprint(function.__module__, probe)
+    if found[0] != code:
+        raise UserError(
+            f"{worker} has other code of echodistill than this machine: install this version there"
+            " and restart its workers"
+        )
+    if found[1] != results:
+        raise UserError(
+            f"{worker} does not compute the same bytes as this machine: its processor or a library"
+            " differs. Use workers of this machine's kind"
+        )
+
+
+@cache  # a file that changes after the worker has imported it is not what the worker runs
+def _fingerprint(module: str, probe: Probe) -> tuple[str, str]:
+    """Return the hash of the code of ``module`` and all it imports, and what ``probe`` gives."""
+    return code_hash(module), probe()
+
+
+def _portable(error: Exception) -> Exception:
+    """Return the exception with the worker's traceback as a note; its text alone where it cannot be
+    sent.
+    """
+    error.add_note(f"on a worker:\n{traceback.format_exc()}")
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError("".join(traceback.format_exception(error)))
+    return error

@@ -1,0 +1,215 @@
+"""The rows that pass between stages, each with its parquet schema.
+
+One word per concept: *clip* (audio), *question* (about a clip), *mix* (clip + noise recipe),
+*reference* (the clean teacher's answer), *answer* (a model's reply in evaluation).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from echodistill.core.atomic import atomic_path
+from echodistill.core.errors import UserError
+
+SPLITS = ("train", "validation", "decision", "test")
+"""In the order of their use: to train, to choose settings, to decide on a promotion, to report."""
+GRIDS = {"test": "grid.parquet", "decision": "decision_grid.parquet"}
+"""The splits that every system must answer, and the file below the mixes folder that lists what is
+asked.
+"""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording, stored as 16 kHz mono FLAC in a shard."""
+
+    clip_id: str
+    group: str
+    """Speaker, voice or recording: no group stands in two splits."""
+    split: str
+    transcript: str | None
+    """What is said, where known."""
+    source: str
+    """Where it came from: a file, or the voice that spoke it."""
+    source_sha256: str
+    """Of the bytes it was made from."""
+    sha256: str
+    """Of the stored FLAC bytes."""
+    source_rate: int
+    """Hz, before resampling."""
+    duration_s: float
+    level_dbfs: float
+    """Full-clip mean power."""
+    shard: str
+    offset: int
+    size: int
+    """Bytes in the shard, from ``offset`` on."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about a clip."""
+
+    question_id: str
+    clip_id: str
+    split: str
+    question: str
+    choices: tuple[str, ...]
+    answer: str
+    """The text of the right choice."""
+    answer_index: int
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """An input row that was left out, and why."""
+
+    row: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class MixCheck:
+    """What rendering a mix gave, measured."""
+
+    mix_id: str
+    realised_snr_db: float | None
+    """Measured on the rendered waveforms; ``None`` when clean."""
+    gain: float
+    """The factor both views were scaled by against clipping."""
+    peak: float
+    """Largest absolute sample of both views; full scale is 1."""
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """One item of a grid (``GRIDS``): a question under a mix of its clip."""
+
+    mix_id: str
+    question_id: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The clean teacher's greedy response to a training question."""
+
+    question_id: str
+    key: str
+    """Content address in the reference cache."""
+    response: str
+    token_ids: tuple[int, ...]
+    """The response, end-of-turn token included."""
+    truncated: bool
+    """Whether the response was cut at the length limit before the model ended it."""
+    parsed_index: int | None
+    correct: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's greedy reply to a question about one mix."""
+
+    mix_id: str
+    question_id: str
+    noise_kind: str
+    snr_db: float | None
+    response: str
+    truncated: bool
+    """Whether the response was cut at the length limit before the model ended it."""
+    response_tokens: int
+    """Number of tokens of the response, its end token included."""
+    choice_log_probs: tuple[float, ...]
+    """Log-probability in nats of each choice's text with its end token, given the prompt; empty for
+    open questions.
+    """
+    choice_tokens: tuple[int, ...]
+    """Number of tokens of each choice, its end token included."""
+
+
+Row = TypeVar("Row")
+DIGEST = b"echodistill.sha256"
+"""Of a parquet file's metadata: the hash of its rows."""
+_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+
+def _arrow_type(hint: Any) -> tuple[pa.DataType, bool]:
+    """The arrow type of an annotation, and whether it may be null."""
+    if get_origin(hint) in (Union, UnionType):
+        inner = [part for part in get_args(hint) if part is not type(None)]
+        return _arrow_type(inner[0])[0], True
+    if get_origin(hint) is tuple:
+        return pa.list_(_ARROW[get_args(hint)[0]]), False
+    return _ARROW[hint], False
+
+
+def schema_of(row_type: type) -> pa.Schema:
+    """The parquet schema of a row type: one column a field, nullable only where the annotation says
+    so.
+    """
+    hints = get_type_hints(row_type)
+    columns = []
+    for field in fields(row_type):
+        arrow, nullable = _arrow_type(hints[field.name])
+        columns.append(pa.field(field.name, arrow, nullable=nullable))
+    return pa.schema(columns)
+
+
+def write_rows(path: Path, row_type: type[Row], rows: Iterable[Row]) -> None:
+    """Write rows to parquet, byte for byte the same for the same rows. The file appears whole or
+    not at all.
+    """
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema_of(row_type))  # type: ignore[call-overload]
+    table = table.replace_schema_metadata({DIGEST: _digest(table.to_pylist())})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def _digest(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return a hash of rows as they are read: parquet's own checksums cover the pages, but not what
+    says how to read them.
+    """
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def read_rows(path: Path, row_type: type[Row]) -> list[Row]:
+    """Read rows back. Raises ``UserError`` when the file is missing, damaged or has other
+    columns.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run the stage that makes it with `echodistill run`")
+    try:
+        # one file as it is: `read_table` would take "a=b" in a folder's name for a column
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+    except (
+        pa.ArrowException,
+        OSError,
+        UnicodeDecodeError,
+    ) as error:  # what damage in different places gives
+        raise UserError(
+            f"{path} is damaged or cannot be read ({error}): delete it and run `echodistill run`"
+        ) from error
+    schema = schema_of(row_type)
+    if table.schema != schema:
+        found, wanted = (
+            ", ".join(f"{field.name} {field.type}" for field in part)
+            for part in (table.schema, schema)
+        )
+        raise UserError(
+            f"{path} has columns {found}; expected {wanted}: delete it and run `echodistill run`"
+        )
+    rows = table.to_pylist()
+    recorded = (table.schema.metadata or {}).get(DIGEST)  # files of earlier versions have none
+    if recorded is not None and recorded.decode(errors="replace") != _digest(rows):
+        raise UserError(
+            f"{path} is damaged (its rows are not those that were written): delete it and run"
+            " `echodistill run`"
+        )
+    lists = [field.name for field in schema if pa.types.is_list(field.type)]
+    return [row_type(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in rows]

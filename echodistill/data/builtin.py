@@ -1,0 +1,171 @@
+"""The embedded default: synthetic speech by many voices, and questions about what was said.
+
+Voices are espeak-ng accents crossed with speaker variants; a voice belongs to one split only, so
+the test voices are unseen. Words are spoken on this machine, also where a cluster does the rest:
+the synthesiser is a process that workers need not have.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+from contextlib import suppress
+from functools import partial
+from importlib.resources import files
+from queue import Queue
+from types import TracebackType
+
+import numpy as np
+import soxr
+
+from echodistill.audio.levels import SAMPLE_RATE, Waveform
+from echodistill.audio.stored import Decoded
+from echodistill.core.records import SPLITS
+from echodistill.core.seeds import rng
+from echodistill.data.sources import Raw, SourceClip, SourceClips, SourceFailed, split_groups
+from echodistill.data.spoken_words import ask, draw_words
+from echodistill.params.corpus import CorpusParams
+from echodistill.workers import worker_count
+
+WORDS = tuple(
+    "red blue green yellow black white cat dog horse bird fish cow one two three four five six"
+    " seven nine".split()
+)
+ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-us-nyc", "en-gb-x-gbcwmd")
+# speaker variants that stay intelligible: no whispers, robots or singers
+VARIANTS = tuple(
+    (
+        "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 Alex Andrea Andy Annie Denis Diogo Gene Henrique"
+        " Hugo Jacky Lee Mario Michael Mike Nguyen Reed RicishayMax Storm adam anika aunty belinda"
+        " benjamin boris caleb david ed edward ian iven john kaukovalta linda max miguel norbert"
+        " pablo paul pedro quincy rob robert sandro shelby steph travis victor zac"
+    ).split()
+)
+VOICES = 130
+EDGE_S = (0.04, 0.15)  # silence before and after the words
+TRIM_LEVEL = 0.01  # of the clip's peak
+
+
+class Espeak:
+    """espeak-ng (GPL-3) in processes of its own, one a core; requests and samples go through pipes.
+    ``synthesize`` is thread-safe.
+    """
+
+    def __enter__(self) -> "Espeak":
+        script = str(files("echodistill.data").joinpath("espeak_process.py"))
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            for _ in range(worker_count())
+        ]
+        self._idle: Queue[subprocess.Popen[bytes]] = Queue()
+        for process in self._processes:
+            self._idle.put(process)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for process in self._processes:
+            # closes the pipes and waits; of a dead one something may be left unsent
+            with (
+                suppress(BrokenPipeError),
+                process,
+            ):
+                pass
+
+    def synthesize(self, text: str, voice: str, rate_wpm: int, pitch: int) -> tuple[Waveform, int]:
+        """Speak ``text``; gives the waveform and its sample rate in Hz. ``pitch`` is espeak's 0 to
+        99. Raises ``SourceFailed``.
+        """
+        request = {"text": text, "voice": voice, "rate_wpm": rate_wpm, "pitch": pitch}
+        process = self._idle.get()
+        try:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            header = json.loads(process.stdout.readline())
+            pcm = process.stdout.read(header["samples"] * 2)
+        except (BrokenPipeError, json.JSONDecodeError) as error:
+            raise SourceFailed(
+                f"the espeak-ng process failed on voice {voice!r}: reinstall espeakng-loader"
+            ) from error
+        finally:
+            self._idle.put(process)
+        return np.frombuffer(pcm, dtype="<i2").astype(np.float32) / 32768.0, header["sample_rate"]
+
+
+def voice_names(seed: int) -> list[str]:
+    """The voices of the corpus: every variant once or twice, each time with another accent."""
+    order = rng(seed, "voices").permutation(len(VARIANTS))
+    voices = []
+    for index in range(VOICES):
+        variant = VARIANTS[order[index % len(VARIANTS)]]
+        accent = ACCENTS[(index // len(VARIANTS) + order[index % len(VARIANTS)]) % len(ACCENTS)]
+        voices.append(f"{accent}+{variant}")
+    return voices
+
+
+def read(params: CorpusParams, seed: int, espeak: Espeak) -> SourceClips:
+    """Plan the clips. They are spoken when fetched; ``espeak`` must stay open until then."""
+    # a variant is one speaker whatever the accent: both its voices go to one split
+    voices = voice_names(seed)
+    speaker_of = {voice: voice.split("+")[1] for voice in voices}
+    splits = split_groups(list(speaker_of.values()), params, seed)
+    clips = []
+    for split in SPLITS:
+        members = [voice for voice in voices if splits[speaker_of[voice]] == split]
+        for number in range(getattr(params.clips, split) if members else 0):
+            voice = members[number % len(members)]
+            clip_id = f"{split}-{number:05d}"
+            stream = rng(seed, "builtin", clip_id)
+            words = draw_words(stream, WORDS)
+            clips.append(
+                SourceClip(
+                    clip_id=clip_id,
+                    group=speaker_of[voice],
+                    source=f"espeak-ng:{voice}",
+                    fetch=partial(_speak, espeak, " ".join(words), voice, seed, clip_id),
+                    decode=partial(_shape, seed, clip_id),
+                    questions=(ask(stream, clip_id, words, WORDS),),
+                    transcript=" ".join(words),
+                )
+            )
+    return SourceClips(clips=clips, splits=splits)
+
+
+def _manner(seed: int, clip_id: str) -> tuple[int, int, np.random.Generator]:
+    """A clip's rate in words a minute, its pitch (0 to 99), and the stream its edges and level are
+    drawn from.
+    """
+    stream = rng(seed, "builtin", clip_id, "voice")
+    return int(stream.integers(160, 205)), int(stream.integers(30, 70)), stream
+
+
+def _speak(espeak: Espeak, text: str, voice: str, seed: int, clip_id: str) -> Raw:
+    """Speak a clip with its own rate and pitch: the synthesiser's float32 samples."""
+    rate_wpm, pitch, _ = _manner(seed, clip_id)
+    samples, sample_rate = espeak.synthesize(text, voice, rate_wpm, pitch)
+    return Raw((samples.tobytes(),), sample_rate)
+
+
+def _shape(seed: int, clip_id: str, raw: Raw) -> tuple[Decoded, str]:
+    """Give what was spoken its own edges and level."""
+    assert raw.sample_rate is not None
+    stream = _manner(seed, clip_id)[2]
+    (content,) = raw.parts
+    spoken = np.frombuffer(content, dtype="<f4")
+    loud = np.flatnonzero(np.abs(spoken) > TRIM_LEVEL * np.max(np.abs(spoken)))
+    speech = soxr.resample(spoken[loud[0] : loud[-1] + 1], raw.sample_rate, SAMPLE_RATE)
+    before, after = (
+        np.zeros(int(stream.uniform(*EDGE_S) * SAMPLE_RATE), dtype=np.float32) for _ in range(2)
+    )
+    clip = np.concatenate(
+        [before, speech * (stream.uniform(0.2, 0.7) / np.max(np.abs(speech))), after]
+    )
+    return Decoded(clip.astype(np.float32), raw.sample_rate, 1), hashlib.sha256(content).hexdigest()

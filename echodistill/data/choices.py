@@ -1,0 +1,163 @@
+"""The choices of a manifest's row: a list, its JSON, Python or NumPy text, or columns; without
+labels that stand in order.
+"""
+
+import ast
+import io
+import json
+import re
+import tokenize
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from string import ascii_uppercase as LETTERS
+from typing import Any
+
+from echodistill.data.fields import NO_VALUE, as_text
+from echodistill.data.manifest import Doubled, Fields, RowError
+from echodistill.models.prompts import normalize_choice
+
+LABEL = re.compile(
+    r"(?:[(（]([A-Za-z]|\d{1,2})[)）]\s*|([A-Za-z]|\d{1,2})(?:[.):]\s+|[.)](?=[^\W\d]{2})|[．）：、]\s*))(?=\S)"
+)
+_WRAPPER = re.compile(r"np|numpy|array|str_|bytes_|u?int\d+|float\d+")
+"""Names by which NumPy prints what a value is: ``array(['a', 'b'], dtype=object)``,
+``[np.str_('a'), np.str_('b')]``.
+"""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The choices of one question."""
+
+    texts: tuple[str, ...]
+    """Without their labels, where these are A, B, C .. or 1, 2, 3 .. in order."""
+    first_number: int
+    """By which number the first is called."""
+    labels: tuple[str, ...] = ()
+    """In another order, or with gaps: they are left in the texts, and say which choice a letter or
+    number means.
+    """
+
+
+def choices_of(fields: Fields) -> Choices:
+    """Return a row's choices. Raises ``RowError`` where they cannot be told apart or are no
+    list.
+    """
+    first_number = 0
+    if "choices" in fields:
+        raw = _parsed_list(fields["choices"])
+    else:
+        raw, first_number = _column_choices(fields)
+    choices = [as_text(choice, f"choice {number}") for number, choice in enumerate(raw, start=1)]
+    if not 2 <= len(choices) <= len(LETTERS):
+        raise RowError(f"{len(choices)} choices; 2 to {len(LETTERS)} can be asked")
+    matches = [match for choice in choices if (match := LABEL.match(choice))]
+    labels = tuple(label_of(match) for match in matches) if len(matches) == len(choices) else ()
+    numbers = [[str(number) for number in range(first, first + len(choices))] for first in (0, 1)]
+    bare = [choice[match.end() :] for choice, match in zip(choices, matches, strict=False)]
+    # not "1: 30 pm", "2: 30 pm"
+    numbered = list(labels) in numbers and len(
+        {normalize_choice(choice) for choice in bare}
+    ) == len(choices)
+    if numbered or list(labels) == list(LETTERS[: len(choices)]):
+        choices = bare
+        first_number = int(labels[0]) if labels[0].isdigit() else first_number
+        labels = ()
+    names = [normalize_choice(choice) for choice in choices]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise RowError(f"choice {repeated[0]!r} stands twice")
+    return Choices(tuple(choices), first_number, labels)
+
+
+def label_of(match: re.Match[str]) -> str:
+    """Return the letter or number of a match of ``LABEL``."""
+    return (match[1] or match[2]).upper()
+
+
+def _parsed_list(value: Any) -> Sequence[Any]:
+    if isinstance(value, str | Doubled):
+        value = _parsed(str(value))
+    if not isinstance(value, list | tuple) or any(
+        isinstance(choice, list | tuple) for choice in value
+    ):
+        raise RowError("field 'choices' is no list of texts: write ['red', 'blue']")
+    return value
+
+
+def _parsed(text: str) -> Any:
+    """Read a list that is written as text, or return the text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    # before Python's own reading, which would join the texts of ['red' 'blue'] to one
+    with suppress(ValueError, SyntaxError, tokenize.TokenError):
+        if (printed := _printed_list(text)) is not None:
+            return printed
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _printed_list(text: str) -> list[Any] | None:
+    """Read a list of texts and numbers as Python or NumPy prints it; ``None`` for anything else.
+
+    Raises ``RowError`` where commas stand between some of its items only, and what reading gives
+    for other texts.
+    """
+    items: list[Any] = []
+    commas, depth = 0, 0
+    end, sign = (0, 0), ""
+    for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline):
+        touches, end = token.start == end, token.end
+        if token.type in (tokenize.STRING, tokenize.NUMBER) and depth == 1:
+            if sign and token.type == tokenize.STRING:
+                return None
+            item = ast.literal_eval(sign + token.string)
+            items.append(item.decode("utf-8", "replace") if isinstance(item, bytes) else item)
+            sign = ""
+        elif token.type == tokenize.NAME and token.string == "dtype":
+            break
+        elif token.type == tokenize.OP and token.string in ("[", "]"):
+            depth += 1 if token.string == "[" else -1
+        elif token.type == tokenize.OP and token.string == ",":
+            commas += depth
+        elif token.type == tokenize.OP and token.string in ("+", "-"):
+            if touches and items:  # "1-2" is no list of 1 and -2
+                return None
+            sign = token.string
+        elif token.type in (tokenize.NAME, tokenize.OP):
+            if token.string not in ("(", ")", ".") and not _WRAPPER.fullmatch(token.string):
+                return None
+        elif token.type not in (tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER):
+            return None
+    if depth or not items:
+        return None
+    if 0 < commas < len(items) - 1:
+        raise RowError(
+            "field 'choices' has two texts without a comma between: write ['red', 'blue']"
+        )
+    return items
+
+
+def _column_choices(fields: Fields) -> tuple[list[Any], int]:
+    """Choices from columns; a gap would shift the letters behind it."""
+    for names, first_number in (
+        ([f"choice_{letter}" for letter in LETTERS.lower()], 0),
+        (list(LETTERS.lower()), 0),
+        *(
+            ([f"choice_{number}" for number in range(first, first + len(LETTERS))], first)
+            for first in (0, 1)
+        ),
+    ):
+        if names[0] == "choice_0" and names[0] not in fields:
+            continue  # they are counted from 1
+        if found := [
+            name for name in names if name in fields and str(fields[name]) not in NO_VALUE
+        ]:
+            if found != names[: len(found)]:
+                raise RowError(f"choices stand in {', '.join(found)}: one between is empty")
+            return [fields[name] for name in found], first_number
+    raise RowError("no field 'choices'")

@@ -1,0 +1,68 @@
+"""Texts among the fields of a manifest's row."""
+
+import unicodedata
+from typing import Any
+
+from echodistill.data.manifest import Doubled, Fields, RowError
+
+NO_VALUE = frozenset(
+    "nan NaN NAN -nan -NaN #N/A #NA <NA> NaT #NULL! #VALUE! #REF! #DIV/0! #NAME? #NUM! 1.#IND"
+    " -1.#IND 1.#QNAN -1.#QNAN".split()
+) | {"#N/A N/A"}
+"""What data frames and spreadsheets alone write for an empty cell or a failed formula."""
+NOTHING = frozenset(
+    "none null (null) nil n/a n.a. na unknown undefined missing \\n - -- --- – — ? nan -nan"
+    " <na> nat".split()
+) | {""}
+"""How it is written, in lower case, where a text may be missing. As a choice some of these say
+something.
+"""
+
+
+def text_of(fields: Fields, *names: str) -> str:
+    """Return the first of the fields that is there, as text."""
+    for name in names:
+        if name in fields:
+            return as_text(fields[name], f"field {name!r}")
+    given = ", ".join(fields).encode("utf-8", "backslashreplace").decode()
+    raise RowError(f"no field {' or '.join(map(repr, names))} among {given}")
+
+
+def optional_text(fields: Fields, *names: str) -> str:
+    """Return the first of the fields that holds something, as text; empty where none does, however
+    that is written.
+
+    Texts that differ in their Unicode form alone are one text.
+    """
+    for name in names:
+        value = fields.get(name)
+        if (
+            value is None
+            or value in ([], {}, ())
+            or (text := str(value).strip()).casefold() in NOTHING
+            or text in NO_VALUE
+        ):
+            continue
+        return unicodedata.normalize("NFC", as_text(value, f"field {name!r}"))
+    return ""
+
+
+def as_text(value: Any, what: str) -> str:
+    """Return a text or number as text: a whole number without a decimal point, as data frames write
+    it beside an empty cell.
+
+    Raises ``RowError``, saying ``what`` is no text, or empty.
+    """
+    if isinstance(value, Doubled):
+        str(value)  # raises
+    if not isinstance(value, str | int | float):
+        kind = {list: "a list", tuple: "a list", type(None): "null"}.get(type(value), "an object")
+        raise RowError(f"{what} is {kind}, not text")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value).strip()
+    if not text or text in NO_VALUE:
+        raise RowError(f"{what} is empty")
+    if any(unicodedata.category(character) == "Cs" for character in text):
+        raise RowError(f"{what} holds half a character (a lone surrogate)")
+    return text

@@ -1,0 +1,250 @@
+"""A folder of recordings with a manifest: one row a question, in JSONL, JSON (a list) or CSV.
+
+Fields, in any case: ``id``, ``audio_path`` (or ``audio_id``), ``question``, ``choices``,
+``answer``; optional ``group`` (or ``speaker``), ``split`` and ``transcript``. That reads MMAU, MMAR
+and SEEN-like manifests as they are; other fields are ignored.
+
+- Audio paths are relative to the folder, may lack ``.wav`` and be spelled in another case or
+  Unicode form. Rows of one file are questions about one clip.
+- Choices are a list, its JSON, Python or NumPy text, or columns ``choice_a`` .., ``A`` .. or
+  ``choice_1`` ..; labels in order ("(A) red", "1. red") are taken off.
+- The answer is a choice's text, its letter, both ("(A) red"), or its number: as labelled, with
+  columns ``choice_1`` .. from 1, else from 0, or as ``corpus.answers_from`` states. Digits in a
+  text that is itself a choice are no number; where two readings disagree otherwise, the row is put
+  aside.
+- A recording whose rows name no group is a group by itself.
+- ``split`` counts where a row names train, validation (val, dev), decision or test; whole groups
+  only. Else groups are split at random.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from echodistill.audio.files import TooLong, decode_bytes, read_file
+from echodistill.audio.stored import Decoded
+from echodistill.core.errors import UserError
+from echodistill.core.group_names import group_name
+from echodistill.core.records import SPLITS, Quarantined
+from echodistill.data.answers import Answers, AnswersAs
+from echodistill.data.choices import choices_of
+from echodistill.data.fields import optional_text, text_of
+from echodistill.data.manifest import Fields, RowError, below, rows
+from echodistill.data.parquet_rows import Embedded, read_embedded
+from echodistill.data.recording_paths import RecordingPaths
+from echodistill.data.sources import Raw, SourceClip, SourceClips, SourceQuestion, split_groups
+from echodistill.models.prompts import control_token
+from echodistill.params.corpus import CorpusParams
+
+SPLIT_NAMES = {split: split for split in SPLITS} | {"val": "validation", "dev": "validation"}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A good row: a question, and the clip it is about."""
+
+    row: str
+    recording: Path | Embedded
+    group: str
+    """Empty until all rows are read, where the row names none."""
+    split: str
+    """As written; empty where the row names none."""
+    question: SourceQuestion
+
+
+def read(params: CorpusParams, seed: int) -> SourceClips:
+    """Read the manifest; recordings are decoded later. Bad rows are quarantined with their reason.
+
+    Raises ``UserError`` when the manifest is missing, empty, not UTF-8 or not of its format.
+    """
+    manifest = below(Path(params.path), params.manifest)
+    return read_rows(
+        ((f"{manifest.name}:{place}", fields) for place, fields in rows(manifest)), params, seed
+    )
+
+
+def read_rows(
+    places: Iterable[tuple[str, Fields | RowError]],
+    params: CorpusParams,
+    seed: int,
+    answers: AnswersAs | None = None,
+) -> SourceClips:
+    """The same for rows that are read already: each row's place, and its fields by this module's
+    names or its fault.
+
+    ``answers`` is the reading that counts where an answer can be read in several ways; ``None``:
+    such a row is put aside.
+    """
+    root = Path(params.path)
+    reader = _Rows(root, Answers(answers, params.answers_from))
+    asked: list[_Asked] = []
+    quarantined: list[Quarantined] = []
+    for place, fields in places:
+        row = place
+        try:
+            if isinstance(fields, RowError):
+                raise fields
+            question_id = text_of(fields, "id")
+            row += f" (id {question_id})"
+            asked.append(reader.read(fields, question_id, row))
+        except RowError as error:
+            quarantined.append(Quarantined(row, str(error)))
+    reader.answers.check(root / params.manifest)
+    if not asked and not quarantined:
+        raise UserError(f"{root / params.manifest} is empty: give one row a question")
+    asked = _grouped(asked, reader.groups, root, params.manifest)
+    if any(row.split.casefold() in SPLIT_NAMES for row in asked):
+        if params.test_groups:
+            raise UserError(
+                f"corpus.test_groups: the rows of {root / params.manifest} name their splits"
+                " themselves: write [], or take them away (the column `split`; of a published test"
+                " set corpus.benchmark_rows: split)"
+            )
+        asked, splits = _named_splits(asked, quarantined)
+        return SourceClips(_clips(asked, reader.transcripts, params), splits, quarantined)
+    _say_ignored_splits(asked, params)
+    draw = partial(split_groups, [row.group for row in asked], params, seed)
+    return SourceClips(_clips(asked, reader.transcripts, params), draw({}), quarantined, draw)
+
+
+def _grouped(
+    asked: Sequence[_Asked], groups: Mapping[Path | Embedded, str], root: Path, manifest: str
+) -> list[_Asked]:
+    """Give rows that name no group that of their recording's other rows, or the recording itself
+    for one.
+    """
+    single = sum(row.recording not in groups for row in asked)
+    if 0 < single < len(asked):
+        print(
+            f"{manifest}: {single} of {len(asked)} rows name no group: each of their recordings"
+            " counts as a group of its own"
+        )
+    return [
+        replace(row, group=groups.get(row.recording) or _name(row.recording, root)) for row in asked
+    ]
+
+
+def _clips(
+    asked: Sequence[_Asked], transcripts: Mapping[Path | Embedded, str], params: CorpusParams
+) -> list[SourceClip]:
+    """One clip a recording, in the manifest's order."""
+    root, longest_s = Path(params.path), params.max_duration_s + params.trim_excess_s
+    of_clip: dict[Path | Embedded, list[_Asked]] = {}
+    for row in asked:
+        of_clip.setdefault(row.recording, []).append(row)
+    return [
+        SourceClip(
+            clip_id=_name(recording, root),
+            group=about[0].group,
+            source=str(recording),
+            fetch=partial(_fetch, recording),
+            decode=partial(_decode, str(recording), longest_s),
+            questions=tuple(row.question for row in about),
+            transcript=transcripts.get(recording),
+        )
+        for recording, about in of_clip.items()
+    ]
+
+
+def _fetch(recording: Path | Embedded) -> Raw:
+    return Raw(
+        (read_embedded(recording) if isinstance(recording, Embedded) else read_file(recording),)
+    )
+
+
+def _decode(name: str, max_duration_s: float, raw: Raw) -> tuple[Decoded, str]:
+    (content,) = raw.parts
+    try:
+        return decode_bytes(content, name, max_duration_s), hashlib.sha256(content).hexdigest()
+    except TooLong as error:
+        raise UserError(f"{error} (corpus.max_duration_s)") from error
+
+
+def _name(recording: Path | Embedded, root: Path) -> str:
+    return Path(os.path.relpath(str(recording), root)).as_posix()
+
+
+def _say_ignored_splits(asked: Sequence[_Asked], params: CorpusParams) -> None:
+    if named := sorted({row.split for row in asked if row.split}):
+        print(
+            f"{params.manifest}: split {', '.join(named)} is none of {', '.join(SPLITS)}: the"
+            " column is not looked at"
+        )
+        print(
+            "for a published benchmark, name it in corpus.source: its test rows stay test rows then"
+        )
+
+
+def _named_splits(
+    asked: list[_Asked], quarantined: list[Quarantined]
+) -> tuple[list[_Asked], dict[str, str]]:
+    """The rows that keep a split, and the split of each group."""
+    named_of: dict[str, set[str]] = {}
+    for row in asked:
+        named_of.setdefault(row.group, set()).add(SPLIT_NAMES.get(row.split.casefold(), row.split))
+    kept = []
+    for row in asked:
+        named = sorted(named_of[row.group])
+        if len(named) > 1:
+            quarantined.append(
+                Quarantined(row.row, f"group {row.group!r} stands in several splits: {named}")
+            )
+        elif named[0] not in SPLIT_NAMES:
+            quarantined.append(
+                Quarantined(row.row, f"split {row.split!r} is none of {', '.join(SPLITS)}")
+            )
+        else:
+            kept.append(row)
+    return kept, {row.group: SPLIT_NAMES[row.split.casefold()] for row in kept}
+
+
+class _Rows:
+    """Reads the rows of one manifest, and holds what its rows must agree on."""
+
+    def __init__(self, root: Path, answers: Answers) -> None:
+        self.answers = answers
+        self.groups: dict[Path | Embedded, str] = {}
+        """Of the recordings whose rows name one."""
+        self.transcripts: dict[Path | Embedded, str] = {}
+        """Of the recordings whose rows give one."""
+        self._paths = RecordingPaths(root)
+        self._ids: set[str] = set()
+
+    def read(self, fields: Fields, question_id: str, row: str) -> _Asked:
+        """Read one row; ``row`` is what it is called. Raises ``RowError``."""
+        question = text_of(fields, "question")
+        embedded = fields.get("audio_path")
+        recording = (
+            embedded
+            if isinstance(embedded, Embedded)
+            else self._paths.find(text_of(fields, "audio_path", "audio_id"))
+        )
+        choices = choices_of(fields)
+        for text in (question, *choices.texts):
+            if token := control_token(text):
+                raise RowError(
+                    f"{token!r} is a control token of language models: take it out of the question"
+                    " or choice"
+                )
+        if "answer" not in fields:
+            raise RowError("no field 'answer'")
+        answer = self.answers.index(fields["answer"], choices, row)
+        group, transcript = (
+            group_name(optional_text(fields, "group", "speaker")),
+            optional_text(fields, "transcript"),
+        )
+        if question_id in self._ids:
+            raise RowError("the id stands twice")
+        if group and self.groups.setdefault(recording, group) != group:
+            raise RowError(
+                f"the recording is of group {self.groups[recording]!r} in a row before, here of"
+                f" {group!r}"
+            )
+        if transcript and self.transcripts.setdefault(recording, transcript) != transcript:
+            raise RowError("the recording has another transcript in a row before: give it one")
+        self._ids.add(question_id)
+        asked = SourceQuestion(question_id, question, choices.texts, choices.texts[answer])
+        return _Asked(row, recording, group, optional_text(fields, "split"), asked)

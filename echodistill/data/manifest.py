@@ -1,0 +1,232 @@
+"""Rows of a manifest in JSONL, JSON (a list) or CSV: each as fields by name, or why it cannot be
+read.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from echodistill.core.errors import UserError
+from echodistill.core.paths import unwatched
+from echodistill.data.manifest_text import ENDINGS, read_text
+
+Fields = dict[str, Any]
+_HEADER = re.compile(r"(?:.*_)?(?:id|question|answer|choices?|audio|prompt|path)(?:_.*)?", re.I)
+"""What one of the columns of any manifest is called."""
+_LINE_END = re.compile("\r\n|\n|\r")
+_SEPARATOR = re.compile(r'"?sep=(.)"?[,;\t]*', re.I)
+"""The first line by which Excel is told what stands between the columns."""
+
+
+class RowError(Exception):
+    """Why a row cannot be used."""
+
+
+class Doubled:
+    """The value of a field that a row gives twice: nobody knows which is meant, so reading it is
+    refused, and only that.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __str__(self) -> NoReturn:
+        raise RowError(f"field {self._name!r} stands twice")
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object or CSV row as pairs, so that a key that stands twice is seen."""
+
+
+def below(folder: Path, name: str) -> Path:
+    """The manifest ``name`` in ``corpus.path``. Raises ``UserError`` for one that lies elsewhere:
+    no change of it would be noticed.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(
+            f"corpus.manifest {name} leads out of corpus.path ({folder}): put it there, or set"
+            " corpus.path to hold both"
+        )
+    if fault := unwatched(folder / name, folder):
+        raise UserError(f"corpus.manifest {name}: {fault}")
+    return folder / name
+
+
+def rows(manifest: Path) -> Iterator[tuple[str, Fields | RowError]]:
+    """Each row's place (its first line, or "item 3") and its fields by lower-case name, without the
+    empty ones.
+
+    Raises ``UserError`` when the file is missing, no text or not of the format its name tells.
+    """
+    for place, raw in _raw_rows(manifest):
+        try:
+            yield place, _fields(raw)
+        except RowError as error:
+            yield place, error
+
+
+def present(fields: Fields) -> Fields:
+    """Return the fields that hold a value, texts without blanks around: an empty cell, null and NaN
+    are none.
+    """
+    stripped = {
+        name: value.strip() if isinstance(value, str) else value for name, value in fields.items()
+    }
+    # NaN, which data frames write for an empty cell, is the one value that differs from itself
+    return {
+        name: value
+        for name, value in stripped.items()
+        if value is not None and value != "" and not _is_nan(value)
+    }
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and value != value
+
+
+def _fields(raw: Any) -> Fields:
+    """Return the values by field name, ``Doubled`` for a field that stands twice. Raises
+    ``RowError`` for what is no row.
+    """
+    if isinstance(raw, RowError):
+        raise raw
+    if not isinstance(raw, _Pairs):
+        raise RowError("not a JSON object")
+    fields: Fields = {}
+    for key, value in raw:
+        name = key.strip().casefold()
+        fields[name] = Doubled(name) if name in fields else value
+    return present(fields)
+
+
+def _raw_rows(manifest: Path) -> Iterator[tuple[str, Any]]:
+    text = read_text(manifest)
+    suffix = manifest.suffix.lower()
+    if suffix not in ENDINGS:
+        raise UserError(f"{manifest}: the name of a manifest ends in .jsonl, .json or .csv")
+    told, text = _told_separator(text) if suffix == ".csv" else (None, text)
+    left_out, text = _without_comments(text, told or ",")
+    if left_out:
+        print(f"{manifest}: comment lines at the beginning, which are no rows: {left_out}")
+    if suffix == ".csv":
+        if told is None and left_out:  # the comments may stand before it, too
+            told, text = _told_separator(text)
+        return _csv_rows(manifest, text, left_out + (told is not None), told)
+    if text.lstrip().startswith("["):
+        return _json_list(manifest, text)
+    if wrapped := _one_object(text):
+        raise UserError(
+            f"{manifest} holds {wrapped}: give the rows as a list, [{{...}}, {{...}}], or one"
+            " object a line"
+        )
+    return _json_lines(text, left_out)
+
+
+def _told_separator(text: str) -> tuple[str | None, str]:
+    """Return what a first line for Excel says that stands between the columns, ``None`` without
+    one, and the text behind it.
+    """
+    first, rest = _first_line(text)
+    told = _SEPARATOR.fullmatch(first)
+    return (told[1], rest) if told else (None, text)
+
+
+def _without_comments(text: str, separator: str) -> tuple[int, str]:
+    """How many lines at the beginning are comments, and the text behind them. A header may itself
+    begin with ``#``.
+    """
+    left_out = 0
+    while text.lstrip(' "').startswith("#"):
+        first, rest = _first_line(text)
+        if any(_HEADER.fullmatch(cell.strip(' #"')) for cell in first.split(separator)):
+            break
+        left_out, text = left_out + 1, rest
+    return left_out, text
+
+
+def _first_line(text: str) -> tuple[str, str]:
+    """The first line, and the text behind its end."""
+    first, *rest = re.split(_LINE_END, text, maxsplit=1)
+    return first, "".join(rest)
+
+
+def _one_object(text: str) -> str:
+    """What a file that is neither a list nor lines holds; nothing where it may be lines."""
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(whole, dict):
+        return ""
+    lists = [
+        key
+        for key, value in whole.items()
+        if value and isinstance(value, list) and isinstance(value[0], dict)
+    ]
+    if lists and not whole.keys() & {"id", "question"}:
+        return f"its rows under the key {lists[0]!r}"
+    return "one object over several lines" if "\n" in text.strip() else ""
+
+
+def _json_lines(text: str, before: int) -> Iterator[tuple[str, Any]]:
+    # not splitlines: JSON strings may hold U+2028, which is no line's end
+    for number, line in enumerate(re.split(_LINE_END, text), start=before + 1):
+        if line.strip():
+            try:
+                yield str(number), json.loads(line, object_pairs_hook=_Pairs)
+            except (ValueError, RecursionError) as error:
+                yield str(number), RowError(f"not valid JSON: {error}")
+
+
+def _json_list(manifest: Path, text: str) -> Iterator[tuple[str, Any]]:
+    try:
+        items = json.loads(text, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{manifest} is not valid JSON: {error}") from error
+    yield from ((f"item {number}", item) for number, item in enumerate(items, start=1))
+
+
+def _csv_rows(
+    manifest: Path, text: str, before: int, told: str | None
+) -> Iterator[tuple[str, Any]]:
+    first, _ = _first_line(text)
+    if (
+        told is None
+        and "," not in first
+        and (mark := next((mark for mark in ";\t" if mark in first), ""))
+    ):
+        raise UserError(
+            f"{manifest}: its columns stand apart by {mark!r}: save it with commas between"
+        )
+    separator = told or ","
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+    start = before + 1
+    header: list[str] = []
+    try:
+        for cells in reader:
+            if not header:
+                header = [cell.lstrip("# ") for cell in cells[:1]] + cells[1:]
+            elif not any(
+                cell.strip() for cell in cells
+            ):  # spreadsheets end with rows of empty cells
+                pass
+            elif len(cells) > len(header):
+                yield (
+                    str(start),
+                    RowError(
+                        f"{len(cells)} cells in {len(header)} columns: put quotation marks around"
+                        " commas"
+                    ),
+                )
+            else:
+                yield str(start), _Pairs(zip(header, cells, strict=False))
+            start = before + reader.line_num + 1
+    except csv.Error as error:
+        # where a quotation mark is out of place, no later row can be trusted
+        raise UserError(
+            f"{manifest}:{start}: {error}: fix the quotation marks of this row"
+        ) from error

@@ -1,0 +1,88 @@
+"""A corpus that is held in memory, for use without a pipeline."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from echodistill.audio.levels import SAMPLE_RATE, Waveform, dbfs
+from echodistill.core.errors import UserError
+from echodistill.core.records import Clip, Question
+from echodistill.data.store import Corpus
+
+
+@dataclass(frozen=True)
+class Example:
+    """A recording and a question about it."""
+
+    waveform: Waveform
+    """(samples,) float32, 16 kHz mono, full scale 1.0."""
+    question: str
+    choices: Sequence[str]
+    answer: str
+    """The right one of ``choices``."""
+    group: str = ""
+    """The speaker or place: clips of one group are no independent evidence. Empty: a group of its
+    own.
+    """
+
+
+class MemoryCorpus(Corpus):
+    """``Corpus`` over examples of each split."""
+
+    def __init__(self, examples: Mapping[str, Sequence[Example]]) -> None:
+        """``examples`` by split (``train``, ``test``). Raises ``UserError`` naming the example
+        that cannot be used.
+        """
+        self.folder = Path()
+        self.clips, self.questions = {}, {}
+        waveforms: dict[str, Waveform] = {}
+        for split, of_split in examples.items():
+            for number, example in enumerate(of_split):
+                name = f"{split}-{number:06d}"
+                _check(example, f"example {number} of {split}")
+                waveforms[name] = _frozen(example.waveform)
+                self.clips[name] = _clip(name, split, waveforms[name], example.group or name)
+                self.questions[name] = _question(name, split, example)
+        self.waveform = waveforms.__getitem__  # type: ignore[assignment]
+
+
+def _frozen(waveform: Waveform) -> Waveform:
+    copy = np.array(waveform, dtype=np.float32)
+    copy.flags.writeable = False
+    return copy
+
+
+def _check(example: Example, name: str) -> None:
+    waveform = np.asarray(example.waveform)
+    if waveform.ndim != 1 or waveform.size == 0 or not np.isfinite(waveform).all():
+        raise UserError(f"{name}: a waveform is one row of finite samples, 16 kHz mono")
+    if list(example.choices).count(example.answer) != 1:
+        raise UserError(f"{name}: the answer {example.answer!r} must be one of its choices, once")
+
+
+def _clip(name: str, split: str, waveform: Waveform, group: str) -> Clip:
+    digest = hashlib.sha256(waveform.tobytes()).hexdigest()
+    return Clip(
+        clip_id=name,
+        group=group,
+        split=split,
+        transcript=None,
+        source="memory",
+        source_sha256=digest,
+        sha256=digest,
+        source_rate=SAMPLE_RATE,
+        duration_s=waveform.size / SAMPLE_RATE,
+        level_dbfs=dbfs(waveform),
+        shard="",
+        offset=0,
+        size=waveform.nbytes,
+    )
+
+
+def _question(name: str, split: str, example: Example) -> Question:
+    choices = tuple(example.choices)
+    index = choices.index(example.answer)
+    return Question(name, name, split, example.question, choices, example.answer, index)

@@ -1,0 +1,171 @@
+"""Why rows were put aside, in kinds: how many of each there are, and what cures it."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from echodistill.audio.containers.unusable import CONVERT, KEEP_COUNTED, KEEP_REST
+from echodistill.core.records import Quarantined
+from echodistill.data.missing import NO_AUDIO
+from echodistill.data.repeated import ALSO_IN
+
+Cure = Callable[[Sequence[str]], str]
+"""What to do about rows with these reasons."""
+LENGTH = re.compile(r"([\d.]+) s is (?:longer|shorter) than the allowed ([\d.]+) s")
+SLIGHT = 0.1
+"""Clips that are too long by no more than this share of what is allowed may rather be cut."""
+ROUNDED_S = 0.05
+"""By how much a length that was too long may be longer than it is written, with one decimal."""
+OF_DATA = re.compile(r"`[^`]*`|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[.*\]|\d+(?:\.\d+)?")
+"""What differs between reasons of one kind: quoted texts, lists and numbers."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Reasons that have one cure."""
+
+    label: str
+    count: int
+    cure: str
+    examples: tuple[Quarantined, ...]
+    """The first rows, in the order of the source."""
+
+    @property
+    def line(self) -> str:
+        """How many there are, and the cure."""
+        return f"{self.count} {self.label}" + (f": {self.cure}" if self.cure else "")
+
+
+def _lengths(reasons: Sequence[str]) -> tuple[list[float], float]:
+    """How long the clips are, and what is allowed; in seconds."""
+    found = [match for reason in reasons if (match := LENGTH.match(reason))]
+    return [float(match[1]) for match in found], float(found[0][2])
+
+
+def _allow_longer(reasons: Sequence[str]) -> str:
+    written, allowed = _lengths(reasons)
+    lengths = [length + ROUNDED_S for length in written]
+    cure = f"corpus.max_duration_s={math.floor(max(lengths)) + 1}"
+    if slight := [length for length in lengths if length <= allowed * (1 + SLIGHT)]:
+        those = "them" if len(slight) == len(lengths) else f"{len(slight)} of them"
+        cure += (
+            f", or corpus.trim_excess_s={math.ceil(10 * (max(slight) - allowed)) / 10:g} to cut"
+            f" {those}"
+        )
+    return cure
+
+
+def _allow_shorter(reasons: Sequence[str]) -> str:
+    shortest = math.floor(100 * (min(_lengths(reasons)[0]) - ROUNDED_S / 10)) / 100
+    return f"corpus.min_duration_s={shortest:g}" if shortest > 0 else "leave them out"
+
+
+def _say(cure: str) -> Cure:
+    return lambda _reasons: cure
+
+
+KNOWN: tuple[tuple[re.Pattern[str], str, Cure], ...] = tuple(
+    (re.compile(pattern), label, cure)
+    for pattern, label, cure in (
+        (
+            f"{NO_AUDIO}: .* are there",
+            "whose recording's name fits several files",
+            _say("write it as the file is called"),
+        ),
+        (
+            NO_AUDIO,
+            "without their recording",
+            _say("put it below corpus.path (of a test's own source corpus.test.path)"),
+        ),
+        (r"[\d.]+ s is longer than the allowed [\d.]+ s", "too long", _allow_longer),
+        (r"[\d.]+ s is shorter than the allowed [\d.]+ s", "too short", _allow_shorter),
+        ("silent", "silent", _say("replace the recordings, or leave them out")),
+        (
+            ALSO_IN,
+            "whose recording is also in a split that is judged on",
+            _say("kept there alone, nothing need be done"),
+        ),
+        (
+            "the id stands twice",
+            "with an id that stands before",
+            _say("give each row an id of its own"),
+        ),
+        (
+            "choice .* stands twice",
+            "with a choice that stands twice",
+            _say("write each choice once"),
+        ),
+        (
+            "answer .* is not among the choices",
+            "whose answer is no choice",
+            _say("write a choice's text, letter or number"),
+        ),
+        (
+            "the recording is of group",
+            "whose recording is of two groups",
+            _say("give it one group"),
+        ),
+        (
+            "group .* stands in several splits",
+            "of a group in several splits",
+            _say("name one split for all of a group's rows"),
+        ),
+        (
+            "split .* is none of",
+            "of no known split",
+            _say("write train, validation, decision or test"),
+        ),
+        ("no field", "that lack a field", _say("fill it in")),
+        ("field .* is empty|choice .* is (?:empty|null)", "with an empty text", _say("fill it in")),
+        ("not valid JSON", "that are no valid JSON", _say("write one whole object a line")),
+    )
+)
+"""How a reason begins, what such rows are called, and their cure. The first that fits counts."""
+
+
+def kinds_of(quarantined: Iterable[Quarantined], shown: int) -> list[Kind]:
+    """Return the kinds of reasons, the most frequent first, each with its first ``shown`` rows.
+
+    Reasons that are not known here count as one kind where they differ in quoted texts and numbers
+    alone.
+    """
+    rows_of: dict[tuple[str, str], list[Quarantined]] = {}
+    cure_of: dict[tuple[str, str], Cure] = {}
+    for row in quarantined:
+        label, masked, cure = _kind(row.reason)
+        rows_of.setdefault((label, masked), []).append(row)
+        cure_of.setdefault((label, masked), cure)
+    kinds = [
+        Kind(key[0], len(rows), cure_of[key]([row.reason for row in rows]), tuple(rows[:shown]))
+        for key, rows in rows_of.items()
+    ]
+    return sorted(kinds, key=lambda kind: -kind.count)
+
+
+def _kind(reason: str) -> tuple[str, str, Cure]:
+    """Return what rows with such a reason are called, what else tells their kind from others, and
+    their cure.
+
+    What ffmpeg does about a recording is the same for all of a kind; its command is each
+    recording's own. Behind the colon of another reason stands a cure, or what is wrong in more
+    detail.
+    """
+    for pattern, label, cure in KNOWN:
+        if pattern.match(reason):
+            return label, "", cure
+    masked = OF_DATA.sub(lambda found: "…" * len(found[0]), reason)
+    for by_ffmpeg in (CONVERT, KEEP_REST, KEEP_COUNTED):
+        label, cured, _ = masked.partition(f": {by_ffmpeg}")
+        if cured:
+            return (
+                f"({_shortened(label)})",
+                "",
+                _say(f"{by_ffmpeg} with ffmpeg, the list has the command for each"),
+            )
+    label, colon, _ = masked.partition(": ")
+    return f"({_shortened(label)})", _shortened(masked), _say(reason[len(label + colon) :])
+
+
+def _shortened(masked: str) -> str:
+    return re.sub("…+", "…", masked)

@@ -1,0 +1,183 @@
+"""What every source of clips hands to the corpus stage."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from types import MappingProxyType
+
+from echodistill.audio.stored import Decoded
+from echodistill.core.errors import UserError
+from echodistill.core.records import Quarantined
+from echodistill.core.seeds import rng
+from echodistill.params.corpus import CorpusParams
+
+NO_GROUPS: Mapping[str, str] = MappingProxyType({})
+SHOWN_GROUPS = 10
+"""How many are named where a name is like none of them."""
+
+
+class SourceFailed(UserError):
+    """The source itself does not work. That is no clip's fault, so no clip is quarantined for it:
+    the stage stops.
+    """
+
+
+@dataclass(frozen=True)
+class SourceQuestion:
+    """A question as found in the source, already normalised: ``answer`` is one of ``choices``."""
+
+    question_id: str
+    question: str
+    choices: tuple[str, ...]
+    answer: str
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What a clip is decoded from, as it leaves this machine: bytes alone, no path and no
+    process.
+    """
+
+    parts: tuple[bytes, ...]
+    """One or more whole files, or the samples of a synthesiser."""
+    sample_rate: int | None = None
+    """Hz, of samples; a file names its own."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(map(len, self.parts))
+
+
+@dataclass(frozen=True)
+class SourceClip:
+    """A clip that has not been decoded yet."""
+
+    clip_id: str
+    group: str
+    source: str
+    """For error messages and provenance: a file or a voice."""
+    fetch: Callable[[], Raw]
+    """Read the files, or ask the synthesiser: here, where they are. Raises ``UserError``."""
+    decode: Callable[[Raw], tuple[Decoded, str]]
+    """Decode what was fetched, on any machine; gives also the sha256 of the raw bytes. Raises
+    ``UserError``.
+    """
+    questions: tuple[SourceQuestion, ...]
+    transcript: str | None = None
+
+    def read(self) -> tuple[Decoded, str]:
+        """Fetch and decode."""
+        return self.decode(self.fetch())
+
+
+Draw = Callable[[Mapping[str, str]], dict[str, str]]
+"""Gives each group a split. Takes, of groups that must share one, the name under which they are
+drawn.
+"""
+
+
+@dataclass(frozen=True)
+class SourceClips:
+    """All a source found, and the rows it had to leave out."""
+
+    clips: Sequence[SourceClip]
+    splits: dict[str, str]
+    """Group to split."""
+    quarantined: Sequence[Quarantined] = field(default_factory=tuple)
+    draw: Draw | None = None
+    """Where the splits were drawn at random from the groups: draws them again. ``None`` where rows
+    name them.
+    """
+
+
+FEWEST_GROUPS_TO_DECIDE = 4
+"""With fewer groups there is no decision split: the test and the training need them more."""
+FEWEST_GROUPS_BESIDE_VALIDATION = 2
+"""Groups that must be left to train on before a validation share of less than one group is rounded
+up.
+"""
+
+
+def split_groups(
+    groups: Sequence[str], params: CorpusParams, seed: int, joined: Mapping[str, str] = NO_GROUPS
+) -> dict[str, str]:
+    """Assign whole groups to splits, at random but fixed by ``seed``.
+
+    Groups of the test and of the decision are rounded up and groups of the validation down, so that
+    a source with few speakers keeps an unseen test; at least one group is left for training, unless
+    all are to be tested. A validation share of less than one group is rounded up to one where two
+    groups are left to train on, so that a base is judged on voices that it was not trained on. The
+    test is drawn first and the decision next, so that a change of another share leaves the test's
+    groups as they are. ``joined`` gives groups that must share a split one name, under which they
+    count once. A ``test_share`` of 1 takes them all.
+
+    Raises ``UserError`` where ``params.test_groups`` names a group that is not there, or all of
+    them.
+    """
+    drawn_as = {group: joined.get(group, group) for group in groups}
+    names = sorted(set(drawn_as.values()))
+    order = [names[index] for index in rng(seed, "splits").permutation(len(names))]
+    tested = _named_test(params.test_groups, drawn_as)
+    order = [
+        *[name for name in order if name in tested],
+        *[name for name in order if name not in tested],
+    ]
+    spare = len(names) if params.test_share == 1.0 and not tested else max(0, len(names) - 1)
+    test = len(tested) or min(_rounded_up(len(names), params.test_share), spare)
+    wanted = (
+        _rounded_up(len(names), params.decision_share)
+        if len(names) >= FEWEST_GROUPS_TO_DECIDE
+        else 0
+    )
+    decision = min(wanted, spare - test)
+    validation = min(int(len(names) * params.validation_share), spare - test - decision)
+    if (
+        params.validation_share
+        and not validation
+        and len(names) - test - decision > FEWEST_GROUPS_BESIDE_VALIDATION
+    ):
+        validation = 1
+    train = len(names) - test - decision - validation
+    parts = (
+        ["test"] * test + ["decision"] * decision + ["validation"] * validation + ["train"] * train
+    )
+    split_of = dict(zip(order, parts, strict=True))
+    return {group: split_of[name] for group, name in drawn_as.items()}
+
+
+def _named_test(test_groups: Sequence[str], drawn_as: Mapping[str, str]) -> set[str]:
+    """What the named groups are drawn as; none where there are no groups at all, since all rows
+    were bad.
+    """
+    if not drawn_as:
+        return set()
+    for name in test_groups:
+        if name not in drawn_as:
+            likes = get_close_matches(
+                name.casefold(), {group.casefold() for group in drawn_as}, n=1
+            )
+            there = [group for group in sorted(drawn_as) if group.casefold() in likes] or sorted(
+                drawn_as
+            )[:SHOWN_GROUPS]
+            raise UserError(
+                f"corpus.test_groups: no clip is of group {name!r}; there are"
+                f" {', '.join(map(repr, there))}"
+            )
+    tested = {drawn_as[name] for name in test_groups}
+    if tested == set(drawn_as.values()):
+        raise UserError("corpus.test_groups names every group: leave one to train on")
+    return tested
+
+
+def _rounded_up(count: int, share: float) -> int:
+    """The share of a count, rounded up; a share has three decimals here, so that 0.1 of 10 is 1."""
+    return -(-count * round(share * 1000) // 1000)
+
+
+def shuffled_choices(right: str, wrong: Sequence[str], *names: object) -> tuple[str, ...]:
+    """The right and the wrong choices in an order fixed by ``names``, so that the right one stands
+    everywhere alike.
+    """
+    choices = [right, *wrong]
+    return tuple(choices[index] for index in rng(*names, "choices").permutation(len(choices)))

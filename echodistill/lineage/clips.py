@@ -1,0 +1,111 @@
+"""The end of the chain: every clip's bytes as they are in S3 now, and the recording it was made
+from where that can be found.
+"""
+
+import hashlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from echodistill.core.errors import UserError
+from echodistill.core.records import Clip, read_rows
+from echodistill.data.parquet_rows import embedded_at, read_embedded
+from echodistill.lineage.verify import Object
+from echodistill.storage.client import Store
+from echodistill.storage.folders import State
+from echodistill.storage.ranges import remote_range_hashes
+from echodistill.storage.transfer import fetch_file
+
+TABLE = "clips.parquet"
+SourceState = Literal["ok", "changed", "not here", "synthesised"]
+
+
+@dataclass(frozen=True)
+class ClipState:
+    """A clip, and whether it still is what it was."""
+
+    clip: Clip
+    stored: State
+    """Of its bytes in the published shard."""
+    source: SourceState
+    """Of the recording it was made from."""
+
+
+def clip_states(
+    store: Store, corpus: Sequence[Object], source: str, test_source: str | None = None
+) -> list[ClipState]:
+    """Every clip of a published corpus. ``corpus`` are its objects, ``source`` is its parameter
+    ``corpus.source``.
+
+    ``test_source`` is ``corpus.test.source``: what the test's clips are from, if not from
+    ``source``.
+
+    Raises ``UserError`` when the table of clips or the store cannot be read.
+    """
+    keys = {part.name: part.key for part in corpus}
+    clips = _read_table(store, keys[TABLE])
+    of_shard: dict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        of_shard[clip.shard].append(clip)
+    stored: dict[str, State] = {}
+    for shard, members in of_shard.items():
+        ranges = [(clip.offset, clip.size) for clip in members]
+        hashes = remote_range_hashes(store, keys[shard], ranges) if shard in keys else None
+        for index, clip in enumerate(members):
+            if hashes is None:
+                stored[clip.clip_id] = "missing"
+            else:
+                stored[clip.clip_id] = "ok" if hashes[index] == clip.sha256 else "damaged"
+    sources = {"test": test_source or source}
+    return [
+        ClipState(clip, stored[clip.clip_id], source_state(clip, sources.get(clip.split, source)))
+        for clip in clips
+    ]
+
+
+def _read_table(store: Store, key: str) -> list[Clip]:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / TABLE
+        fetch_file(store, key, path)
+        try:
+            return read_rows(path, Clip)
+        except UserError as error:
+            cure = "use the version of echodistill that made it, `git` at the top says which"
+            raise UserError(
+                f"{store.place.url(key)} is not a table of clips as this version writes them:"
+                f" {cure}"
+            ) from error
+
+
+def source_state(clip: Clip, source: str) -> SourceState:
+    """Hold a clip's recordings against its hash. They are looked for where the corpus stage found
+    them, from the working folder.
+
+    Raises ``UserError`` when one is there and cannot be read.
+    """
+    if source == "builtin":
+        return "synthesised"
+    if recording := embedded_at(clip.source):
+        return (
+            "ok"
+            if hashlib.sha256(read_embedded(recording)).hexdigest() == clip.source_sha256
+            else "changed"
+        )
+    files = [Path(clip.source)]
+    if source == "fsdd":
+        first, _, second = clip.source.rpartition(" + ")
+        files = [Path(first), Path(first).with_name(second)]
+    digest = hashlib.sha256()
+    for file in files:
+        if not file.is_file():
+            return "not here"
+        try:
+            digest.update(file.read_bytes())
+        except OSError as error:
+            raise UserError(
+                f"{file} cannot be read: {error.strerror or error}. Make it a readable file"
+            ) from error
+    return "ok" if digest.hexdigest() == clip.source_sha256 else "changed"

@@ -1,0 +1,214 @@
+"""``dvc.lock``: what every stage ran, read and made, by content. DVC writes it; here it is read,
+and its hashes are taken again.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from echodistill.code_hash import FOLDER as CODE
+from echodistill.core.errors import UserError
+from echodistill.core.yaml12 import load_yaml
+
+LOCK = "dvc.lock"
+SCHEMA = "2.0"
+WRITTEN_S = 1.0  # DVC does not write it in one go, but well within this
+
+
+@dataclass(frozen=True)
+class LockedStage:
+    """One stage as it ran last."""
+
+    command: str
+    params: Mapping[str, Mapping[str, Any]]
+    """The parameters it read, by file."""
+    deps: Mapping[str, str]
+    """DVC's hash of what it read, by path; ``unknown`` where DVC has none."""
+    outs: Mapping[str, str]
+    """The same of what it made."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """All stages, and the bytes they were read from.
+
+    Code is left out: the stage that notes its hashes, and what others depend on of it. The git
+    revision stands for it.
+    """
+
+    content: bytes
+    stages: Mapping[str, LockedStage]
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash of the file."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def stages_sha256(self) -> str:
+        """Return a hash of the stages, which an edit of code alone leaves as it is."""
+        stages = {name: asdict(stage) for name, stage in self.stages.items()}
+        return hashlib.sha256(json.dumps(stages, sort_keys=True).encode()).hexdigest()
+
+    def outputs(self, stages: Sequence[str] | None = None) -> dict[str, str]:
+        """DVC's hash by path of what these stages made, all when ``None``; ``gate`` stands for
+        every ``gate@…`` too.
+
+        Raises ``UserError`` for a stage that is not there.
+        """
+        chosen = set(self.stages)
+        if stages is not None:
+            of_name = {
+                wanted: {name for name in self.stages if wanted in (name, name.split("@")[0])}
+                for wanted in stages
+            }
+            if unknown := [wanted for wanted, names in of_name.items() if not names]:
+                raise UserError(
+                    f"{LOCK} has no stage {unknown[0]!r}, it has {', '.join(self.stages)}: run"
+                    " `echodistill run` first"
+                )
+            chosen = set().union(*of_name.values())
+        return {
+            path: md5
+            for name, stage in self.stages.items()
+            if name in chosen
+            for path, md5 in stage.outs.items()
+        }
+
+    def stale(self) -> str | None:
+        """An output that a stage read in another state than it has now, with that stage; ``None``
+        when all fit together.
+        """
+        made = self.outputs()
+        for name, stage in self.stages.items():
+            for path, md5 in stage.deps.items():
+                if made.get(path, md5) != md5:
+                    return f"stage {name} read another {path} than there is now"
+        return None
+
+
+def read_lock(folder: Path) -> Lock:
+    """The lock in ``folder``. Raises ``UserError`` when it is missing or not of DVC's form."""
+    path = folder / LOCK
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `echodistill run`")
+    if _is_damaged(path):
+        time.sleep(WRITTEN_S)
+    return parse_lock(path.read_bytes(), str(path))
+
+
+def parse_lock(content: bytes, name: str) -> Lock:
+    """Raises ``UserError`` naming ``name`` when it is no lock."""
+    try:
+        lock = load_yaml(content)
+        if not isinstance(lock, dict) or lock.get("schema") != SCHEMA:
+            raise ValueError(f"no schema {SCHEMA}")
+        stages = {name: _stage(entry) for name, entry in (lock.get("stages") or {}).items()}
+        of_code = {name for name, stage in stages.items() if {*stage.outs} == {str(CODE)}}
+        return Lock(content, {name: stages[name] for name in stages if name not in of_code})
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{name} is not a lock that DVC wrote ({type(error).__name__}): delete it and run"
+            " `echodistill run`"
+        ) from error
+
+
+def _stage(entry: Mapping[str, Any]) -> LockedStage:
+    """Raises what a form that is not DVC's gives."""
+    command = entry["cmd"]
+    params = entry.get("params", {})
+    if not isinstance(command, str | list) or not isinstance(params, dict):
+        raise TypeError("no command, or no parameters")
+    return LockedStage(
+        "; ".join(command) if isinstance(command, list) else command,
+        {file: dict(values.items()) for file, values in params.items()},
+        {path: md5 for path, md5 in _hashes(entry, "deps") if CODE not in Path(path).parents},
+        dict(_hashes(entry, "outs")),
+    )
+
+
+def _hashes(entry: Mapping[str, Any], kind: str) -> list[tuple[str, str]]:
+    return [(_path(row), str(row.get("md5", "unknown"))) for row in entry.get(kind, [])]
+
+
+def _path(row: Mapping[str, Any]) -> str:
+    path = row["path"]
+    if not isinstance(path, str):
+        raise TypeError("no path")
+    return path
+
+
+def set_damaged_aside(folder: Path) -> str | None:
+    """Rename a lock that cannot be read, as a process that was killed while DVC wrote it leaves
+    one; what to say of it, if so.
+
+    Nothing is computed again for it: the run cache knows what every stage made.
+    """
+    path = folder / LOCK
+    if not _is_damaged(path):
+        return None
+    time.sleep(WRITTEN_S)
+    if not _is_damaged(path):
+        return None
+    damaged = path.with_name(f"{LOCK}.damaged")
+    path.replace(damaged)
+    return (
+        f"{path} was damaged: it is {damaged.name} now, and what stages made comes from DVC's run"
+        " cache"
+    )
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        parse_lock(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        return False
+    except UserError:
+        return True
+    return False
+
+
+def check_outputs(lock: Lock, parts: Sequence[Path]) -> None:
+    """Raise ``UserError`` where an output that lies in one of ``parts``, or is one, is not what its
+    stage made.
+    """
+    for path, md5 in lock.outputs().items():
+        if any(Path(path).is_relative_to(part) for part in parts) and dvc_md5(Path(path)) != md5:
+            raise UserError(
+                f"{path} is not what its stage made: run `echodistill run`, which makes it again or"
+                " takes it from DVC's cache"
+            )
+
+
+def dvc_md5(path: Path) -> str | None:
+    """The hash DVC has of a file or folder (``….dir``), taken from its bytes, links followed;
+    ``None`` when it is not there.
+    """
+    if path.is_file():
+        return _md5(path)
+    if not path.is_dir():
+        return None
+    files = sorted(
+        (file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file()
+    )
+    rows = [{"md5": _md5(file), "relpath": name} for name, file in files]
+    return (
+        hashlib.md5(json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+        + ".dir"
+    )
+
+
+def _md5(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror or error}. Make it a readable file"
+        ) from error

@@ -1,0 +1,206 @@
+"""After the graph: publish what the stages made, complete the training's MLflow run and enter the
+student into the registry.
+
+Leaves no bytes DVC would own. Each side names the other: the run has the S3 addresses, the objects
+have the run's id.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from echodistill.core.atomic import atomic_path
+from echodistill.core.errors import UserError
+from echodistill.core.yaml12 import dump_yaml, load_yaml
+from echodistill.lineage.dvc_lock import Lock, check_outputs, read_lock
+from echodistill.lineage.facts import flow_run_tags, headline, read_lineage
+from echodistill.lineage.outputs import publish_outputs
+from echodistill.lineage.record import FILE, locations, make_record, record_text
+from echodistill.models.layout import RUN, read_run
+from echodistill.revision import revision_tags
+from echodistill.run_reports import Reports
+from echodistill.storage.place import Place, place_from_environment
+from echodistill.tracking.client import (
+    find_or_create_run,
+    log_missing_metrics,
+    run_page,
+    tracking_uri,
+    without_credentials,
+)
+from echodistill.tracking.local_store import database_of, digest_of
+from echodistill.tracking.registry import has_version, register
+from echodistill.tracking.runs import log_lineage, log_run, run_tags
+from echodistill.training.metrics_file import read_metrics
+from echodistill.training.run_folder import RUNS, SHOWN
+
+RUN_PARAMS = Path(".echodistill/run_params.yaml")
+REGISTERED = Path(".echodistill/registered.json")
+
+
+def publish(
+    student: Path, base: Path, reports_folder: Path, answers_folder: Path, lock: Path
+) -> str:
+    """Register the student, with ``ECHODISTILL_S3`` set publish all outputs first; one line that
+    says what was entered.
+
+    Raises ``UserError`` when the pipeline has not run or not to its end, or a service cannot be
+    used.
+    """
+    for path in (student / RUN, lock):
+        if not path.is_file():
+            raise UserError(f"{path} is missing: run `echodistill run` first")
+    locked = read_lock(lock.parent)
+    reports = Reports.of(reports_folder, answers_folder)
+    place, flow = place_from_environment(), _flow_run()
+    # new services at an old address know nothing of what was registered with those before: their
+    # passwords are new too
+    accounts = [
+        os.environ.get(name, "") for name in ("MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY")
+    ]
+    state = hashlib.sha256(
+        "\n".join([locked.stages_sha256, tracking_uri(), _named(place), *accounts]).encode()
+    ).hexdigest()
+    if (said := _stands(state, bool(flow))) is not None:
+        return said
+    if stale := locked.stale():
+        raise UserError(
+            f"dvc.lock does not fit together ({stale}): run `echodistill run` to its end first"
+        )
+    check_outputs(locked, (student, base, reports_folder, answers_folder))
+    if place is not None:
+        from echodistill.storage.client import check
+
+        check(place)
+    run = read_run(student)
+    decision = json.loads(reports.promotion.read_text(encoding="utf-8"))
+    figures_of = headline(json.loads(reports.metrics.read_text(encoding="utf-8")))
+    run_id = find_or_create_run(run["fingerprint"], run["method"])
+    # the run's own log has the timings too, which an artifact leaves out; it is gone where the
+    # student came from a cache
+    own = RUNS / f"train-{run['fingerprint'][:SHOWN]}" / "metrics.jsonl"
+    log_missing_metrics(run_id, read_metrics(own if own.is_file() else student / "metrics.jsonl"))
+    log_run(run_id, _params_of_the_run(lock), read_lineage(lock.parent, "train", flow), reports)
+    published = _link(run_id, locked, student, place, lock.parent)
+    entered = register(student, base, decision, run_id, figures_of, reports)
+    aliases = "candidate, champion" if entered.is_champion else "candidate"
+    message = (
+        f"registered echodistill version {entered.number} ({aliases}), MLflow run"
+        f" {run_id}{published}"
+    )
+    if entered.refusal:  # not remembered: it may be champion the next time
+        return f"{message}; not made champion: {entered.refusal}"
+    entry = {"state": state, "flow": bool(flow), "message": message, "page": run_page(run_id)}
+    entry |= {"run": run_id, "version": entered.number, "store": _store()}
+    with atomic_path(REGISTERED) as temporary:
+        temporary.write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    return message
+
+
+def forget_registered() -> None:
+    """Have the next ``register`` ask MLflow again: what was said before may no longer be so."""
+    REGISTERED.unlink(missing_ok=True)
+
+
+def _link(run_id: str, lock: Lock, student: Path, place: Place | None, folder: Path) -> str:
+    """Publish the outputs and write the record that links run and objects; what to say of it."""
+    tags = run_tags(run_id)
+    if place is None and lock.sha256 in tags.get("s3.dvc.lock", ""):
+        return ""  # the record that is there says the same, and where everything is
+    keys = publish_outputs(place, folder, _origin(lock, tags, run_id)) if place else {}
+    record = make_record(lock, student.as_posix(), tags, place, keys)
+    log_lineage(run_id, FILE, record_text(record), locations(record))
+    return f", outputs in {record.place}" if place else ""
+
+
+def publish_stages(student: Path, stages: Sequence[str] | None) -> dict[str, str]:
+    """Publish what some stages made, all when ``None``, and replace what is damaged in the store;
+    the S3 address by path.
+
+    Raises ``UserError`` without ``ECHODISTILL_S3``.
+    """
+    from echodistill.storage.client import checked_place
+
+    place = checked_place()
+    if place is None:
+        cure = (
+            'set it to s3://BUCKET/PREFIX, or with the local services say eval "$(echodistill'
+            ' services env)"'
+        )
+        raise UserError(f"ECHODISTILL_S3 is not set, so there is nowhere to publish to: {cure}")
+    lock, run_id, tags = read_lock(Path()), None, revision_tags(Path()) | _flow_run()
+    # only where all fits together is it certain that the student was made from these outputs
+    if (student / RUN).is_file() and lock.stale() is None:
+        run = read_run(student)
+        run_id = find_or_create_run(run["fingerprint"], run["method"])
+        tags |= run_tags(run_id)
+    keys = publish_outputs(place, Path(), _origin(lock, tags, run_id), stages, again=True)
+    return {path: place.url(key) for path, key in keys.items()}
+
+
+def _origin(lock: Lock, tags: Mapping[str, str], run_id: str | None) -> dict[str, str]:
+    """What the objects say of where they come from."""
+    known = {
+        "mlflow-run": run_id,
+        "prefect-flow-run": tags.get("prefect.flow_run_id"),
+        "git-rev": tags.get("git.rev"),
+    }
+    return {name: value for name, value in known.items() if value} | {"dvc-lock": lock.sha256}
+
+
+def _flow_run() -> dict[str, str]:
+    return {tag: without_credentials(value) for tag, value in flow_run_tags().items()}
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _named(place: Place | None) -> str:
+    return f"{place.url(place.prefix)} at {place.server}" if place else ""
+
+
+def _stands(state: str, in_flow: bool) -> str | None:
+    """What was said when just this was registered and nothing was done to the store since; else
+    ``None``.
+
+    What no flow run registered is registered again by the first one, which links itself.
+    """
+    try:
+        known = json.loads(REGISTERED.read_text(encoding="utf-8"))
+        if (
+            known["state"] != state
+            or not (known["flow"] or not in_flow)
+            or known["store"] != (store := _store())
+        ):
+            return None
+        # a local store is known by its bytes; a server is asked, since another may answer at its
+        # address
+        there = bool(store) or has_version(known["version"], known["run"])
+        return str(known["message"]) if there else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _store() -> str:
+    """Return what a local store is known by; empty for a server."""
+    database = database_of(tracking_uri())
+    return digest_of(database) if database else ""
+
+
+def _params_of_the_run(lock: Path) -> Path:
+    """The parameters the artifacts were made with, as DVC locked them: params.yaml may have been
+    overridden for the run.
+    """
+    params = load_yaml(Path("params.yaml").read_text(encoding="utf-8"))
+    for stage in load_yaml(lock.read_text(encoding="utf-8"))["stages"].values():
+        for key, value in stage.get("params", {}).get("params.yaml", {}).items():
+            *outer, last = key.split(".")
+            node = params
+            for part in outer:
+                node = node[part]
+            node[last] = value
+    with atomic_path(RUN_PARAMS) as temporary:
+        temporary.write_text(dump_yaml(params), encoding="utf-8")
+    return RUN_PARAMS

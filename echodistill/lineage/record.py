@@ -1,0 +1,121 @@
+"""``lineage.json``: where a model comes from, stage by stage. Written at its registration, read by
+``echodistill provenance``.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from echodistill.core.errors import UserError
+from echodistill.lineage.dvc_lock import LOCK, Lock
+from echodistill.storage.place import Place
+
+FILE = "lineage.json"
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file or folder that a stage made."""
+
+    md5: str
+    """DVC's hash."""
+    s3: str | None
+    """``s3://BUCKET/KEY``, of a folder that of its manifest; ``None`` where it was not
+    published.
+    """
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as it ran."""
+
+    cmd: str
+    params: Mapping[str, Mapping[str, Any]]
+    """What it read, by file."""
+    deps: Mapping[str, str]
+    """DVC's hash by path: data, models, verdicts, code."""
+    outs: Mapping[str, Output]
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that is known of a model's origin."""
+
+    model: str
+    """Path of the student among the outputs."""
+    git: Mapping[str, str]
+    """``rev`` and ``dirty`` of the training."""
+    flow_run: Mapping[str, str]
+    """``id`` and ``url``; empty without an orchestrator."""
+    place: str | None
+    """``s3://BUCKET/PREFIX``; ``None`` where nothing was published."""
+    server: str | None
+    """That was published to, as the publisher reached it."""
+    lock: Mapping[str, str | None]
+    """``sha256`` and ``s3`` of ``dvc.lock``."""
+    stages: Mapping[str, Stage]
+
+
+def make_record(
+    lock: Lock, model: str, tags: Mapping[str, str], place: Place | None, keys: Mapping[str, str]
+) -> Record:
+    """From the lock, the tags of the MLflow run, and the keys of what was published by path."""
+
+    def url(path: str) -> str | None:
+        return place.url(keys[path]) if place is not None and path in keys else None
+
+    stages = {
+        name: Stage(
+            stage.command,
+            stage.params,
+            stage.deps,
+            {path: Output(md5, url(path)) for path, md5 in stage.outs.items()},
+        )
+        for name, stage in lock.stages.items()
+    }
+    return Record(
+        model=model,
+        git={name: tags.get(f"git.{name}", "unknown") for name in ("rev", "dirty")},
+        flow_run={
+            name: tags[tag] for name in ("id", "url") if (tag := f"prefect.flow_run_{name}") in tags
+        },
+        place=place.url(place.prefix) if place else None,
+        server=place.server if place else None,
+        lock={"sha256": lock.sha256, "s3": url(LOCK)},
+        stages=stages,
+    )
+
+
+def locations(record: Record) -> dict[str, str]:
+    """S3 address by path of all that was published, the lock too."""
+    outs = {path: out.s3 for stage in record.stages.values() for path, out in stage.outs.items()}
+    return {path: url for path, url in (outs | {LOCK: record.lock["s3"]}).items() if url}
+
+
+def record_text(record: Record) -> str:
+    return json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n"
+
+
+def parse_record(content: bytes, name: str) -> Record:
+    """Raises ``UserError`` naming ``name`` when it is none."""
+    try:
+        found = json.loads(content)
+        stages = {
+            stage: Stage(
+                row["cmd"],
+                row["params"],
+                row["deps"],
+                {path: Output(**out) for path, out in row["outs"].items()},
+            )
+            for stage, row in found["stages"].items()
+        }
+        record = Record(**(found | {"stages": stages}))
+        if record.model not in locations(record) and record.place:
+            raise ValueError(f"it does not say where {record.model} is")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{name} is not a lineage record ({error}): run `echodistill register` where the model"
+            " was made"
+        ) from error
+    return record

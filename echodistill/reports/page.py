@@ -1,0 +1,381 @@
+"""The report as one page of HTML that needs nothing else: figures, curves, and what training fixed
+and broke, to listen to.
+"""
+
+import math
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from echodistill.audio.levels import Waveform
+from echodistill.audio.stored import encode_flac
+from echodistill.core.records import Quarantined
+from echodistill.evaluation.choices import is_right
+from echodistill.models.prompts import LETTERS
+from echodistill.params.methods import METHODS
+from echodistill.reports.audio_examples import Example
+from echodistill.reports.charts import Series, bars, heat_map, line_chart
+from echodistill.reports.compare_table import (
+    BUDGET_CAPTION,
+    BUDGET_HEADS,
+    Shown,
+    budget_rows,
+    kinds_table,
+    legend,
+    over,
+    rotation_table,
+    tables,
+)
+from echodistill.reports.sentences import few_units_warning, headline_sentence
+from echodistill.reports.spectrogram import png, spectrogram
+from echodistill.systems import BASE, OURS
+
+HERE = Path(__file__).parent
+SHOWN_FAILURES = 40
+PERCENT = (0.0, 100.0)
+CURVED = (BASE, OURS, *sorted(METHODS.keys() - {OURS}))
+CURVES = {
+    "acc": ("Accuracy", "right answers (%)"),
+    "acc_forced": ("Accuracy by forced choice", "right choices (%)"),
+    "noisy": ("Agreement with the base's clean answer", "agreement (%)"),
+    "gsr": ("Agreement with its own clean answer (GSR)", "agreement (%)"),
+}
+TRAINING = {
+    "reward": "Mean reward of the samples",
+    "kl": "Divergence from the clean teacher",
+    "loss": "Loss",
+}
+
+
+@dataclass(frozen=True)
+class AudioExample:
+    """An example with its sound."""
+
+    example: Example
+    clean: Waveform
+    noisy: Waveform
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An answer that names no choice, or several."""
+
+    system: str
+    seed: str
+    """Of training; empty for what was not trained."""
+    mix_id: str
+    question: str
+    response: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportPage:
+    """What every report's page shows."""
+
+    table: Mapping[str, Any]
+    """``reports/compare.json``, or ``reports/evaluation.json``."""
+    domains: Sequence[tuple[str, float, float, float]]
+    """Kind of question, and the accuracy of one system on it with its interval, in %."""
+    failures: Sequence[Failure]
+    asked: int
+    """Answers among which the failures are."""
+    quarantined: Sequence[Quarantined]
+    facts: Sequence[tuple[str, str]]
+    """How it was made: name and value."""
+
+    def values(self) -> dict[str, Any]:
+        """Return the values that the templates of all pages have in common."""
+        failures = failure_rows(self.failures)
+        return {
+            "style": style(),
+            "warning": few_units_warning(self.table),
+            "domains": Markup(bars(self.domains, "%")) if self.domains else "",
+            "failures": failures,
+            "shown_failures": failures[:SHOWN_FAILURES],
+            "asked": self.asked,
+            "quarantined": [(one.row, one.reason) for one in self.quarantined],
+            "facts": self.facts,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page(ReportPage):
+    """What the page of a comparison shows."""
+
+    audio_examples: Sequence[AudioExample]
+    training: Mapping[str, Sequence[Mapping[str, float]]]
+    """A system's training metrics, step by step."""
+
+
+def render(page: Page) -> str:
+    """The whole document; what comes from data is escaped."""
+    return template("page.html").render(
+        page.values(),
+        ours=OURS,
+        headline=headline(page.table),
+        lead=lead(page.table),
+        tables=tables(page.table),
+        kinds=kinds_table(page.table),
+        rotation=rotation_table(page.table),
+        over=over(page.table),
+        legend=" ".join(legend(page.table)),
+        curves=curves(page.table, CURVED),
+        budget=Shown(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(page.table))),
+        generalisation=_severities(page.table["generalisation"]),
+        distortions=_severities(page.table["distortions"]),
+        heat=Markup(_heat(page.table["cells"])),
+        audio_examples=[_example(one) for one in page.audio_examples],
+        training=_training(page.training),
+    )
+
+
+def template(name: str) -> Template:
+    """Return a page's template; what comes from data is escaped in it."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["ranged"] = _ranged
+    return environment.get_template(name)
+
+
+def style() -> Markup:
+    """Return the style sheet of all pages."""
+    return Markup((HERE / "page.css").read_text(encoding="utf-8"))
+
+
+def failure_rows(failures: Sequence[Failure]) -> list[tuple[str, str, str, str]]:
+    """Return the answers that name no choice, as rows of a table."""
+    return [
+        (f"{one.system} {one.seed}".strip(), one.mix_id, one.question, one.response or "(nothing)")
+        for one in failures
+    ]
+
+
+def headline(table: Mapping[str, Any]) -> str:
+    """Return what came out in one short sentence; where an interval holds 0 it says that no
+    difference can be told.
+    """
+    gain = table["differences"][f"{OURS} - {BASE}"]
+    where = f"In noise of {table['headline_max_snr_db']:g} dB and louder, EchoDistill"
+    change, equal = (
+        _change(gain["acc"]),
+        f"cannot be told apart from its base ({_points(gain['acc'])})",
+    )
+    free = f"answers {change} questions right than its base" if change else equal
+    if "acc_forced" not in gain:
+        return f"{where} {free}."
+    forced = (
+        _change(gain["acc_forced"]) or f"no difference can be told ({_points(gain['acc_forced'])})"
+    )
+    return f"{where} {free}; by forced choice among the offered texts {forced}."
+
+
+def _change(gain: Mapping[str, float]) -> str | None:
+    """Return ``7.4 points more`` or ``7.4 points fewer``; ``None`` where the interval holds 0."""
+    if gain["low"] <= 0 <= gain["high"]:
+        return None
+    return f"{100 * abs(gain['value']):.1f} points {'more' if gain['low'] > 0 else 'fewer'}"
+
+
+def _points(gain: Mapping[str, float]) -> str:
+    return f"{100 * gain['value']:+.1f} points"
+
+
+def sentence(table: Mapping[str, Any]) -> str:
+    """Return ``headline_sentence`` of a comparison's table."""
+    base, ours = (
+        {name: found["value"] for name, found in table["systems"][system].items()}
+        for system in (BASE, OURS)
+    )
+    limit = table["headline_max_snr_db"]
+    gain = table["differences"][f"{OURS} - {BASE}"]
+    return headline_sentence(
+        {"base": base, "student": ours, "difference": gain, "headline_max_snr_db": limit}
+    )
+
+
+def lead(table: Mapping[str, Any]) -> str:
+    """Return what stands behind the headline: both gains with their intervals, clean audio beside,
+    and how many trainings.
+    """
+    base, ours = (table["systems"][name] for name in (BASE, OURS))
+    clean = table["differences"][f"{OURS} - {BASE}"]["clean_acc"]
+    seeds = ours["acc"]["seeds"]
+    trainings = (
+        f"Mean of {seeds} trainings"
+        if seeds > 1
+        else "One training (how much another seed would differ is not known)"
+    )
+    return (
+        f"{sentence(table)} On clean clips {_percent(base['clean_acc'])} and"
+        f" {_percent(ours['clean_acc'])} % ({100 * clean['value']:+.1f} points,"
+        f" {100 * clean['low']:+.1f} to {100 * clean['high']:+.1f}). {trainings};"
+        f" {base['acc']['n']:,} noisy questions about {table['clips']} clips; {over(table)}."
+    )
+
+
+def _percent(interval: Mapping[str, float]) -> str:
+    return f"{100 * interval['value']:.1f}"
+
+
+def _ranged(cell: str) -> tuple[str, str]:
+    """A figure's value, and its interval with brackets, empty for none. A text with brackets, as
+    names have, stays one.
+    """
+    figure = re.fullmatch(r"([+-]?[0-9.]+) (\[[^]]*\])", cell)
+    return (figure[1], figure[2]) if figure else (cell, "")
+
+
+def curves(table: Mapping[str, Any], systems: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a chart a figure against SNR, of those of ``systems`` that the table has."""
+    snrs = sorted(
+        float(key.split("@")[1]) for key in table["systems"][BASE] if key.startswith("acc@")
+    )
+    found = []
+    for metric, (title, label) in CURVES.items():
+        if f"{metric}@{snrs[0]:g}" not in table["systems"][BASE]:
+            continue
+        # a base agrees with the base's clean answer as often as with its own
+        names = [
+            name
+            for name in systems
+            if name in table["systems"] and (metric, name) != ("noisy", BASE)
+        ]
+        if not names:
+            continue
+        series = [_series(table["systems"][name], name, metric, snrs) for name in names]
+        ends = "; ".join(f"{one.name} {one.value[0]:.0f} to {one.value[-1]:.0f}" for one in series)
+        description = f"{title} against SNR, from {snrs[0]:g} to {snrs[-1]:g} dB: {ends}"
+        found.append(
+            {
+                "title": title,
+                "svg": Markup(
+                    line_chart(description, "SNR (dB)", label, series, snrs, y_range=PERCENT)
+                ),
+            }
+        )
+    return found
+
+
+def _series(figures: Mapping[str, Any], name: str, metric: str, snrs: Sequence[float]) -> Series:
+    found = [figures[f"{metric}@{snr:g}"] for snr in snrs]
+    value, low, high = ([100 * one[end] for one in found] for end in ("value", "low", "high"))
+    return Series(name, snrs, value, low, high, _colour(name))
+
+
+def _colour(name: str) -> int:
+    """The same for a system everywhere on the page; the controls and ablations share what is
+    left.
+    """
+    return CURVED.index(name) if name in CURVED else len(CURVED) + sum(name.encode()) % 3
+
+
+def _heat(cells: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    base, ours = cells[BASE], cells[OURS]
+    snrs = sorted(next(iter(base.values())), key=float)
+    rows = [
+        (kind, [100 * (ours[kind][snr] - base[kind][snr]) for snr in snrs]) for kind in sorted(base)
+    ]
+    return heat_map(
+        "noise",
+        [f"{snr} dB" for snr in snrs],
+        rows,
+        max(abs(value) for _, values in rows for value in values),
+    )
+
+
+def _severities(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A chart a kind of severity: equal steps, since severities are no scale that all kinds share.
+    Levels that training had are bare, others starred, where it had some.
+    """
+    found = []
+    for kind in table.values():
+        conditions = kind["conditions"]
+        steps = list(range(1, len(conditions) + 1))
+        series = []
+        for part, name in (("base", BASE), ("student", OURS)):
+            value, low, high = (
+                [100 * one[part][end] for one in conditions] for end in ("value", "low", "high")
+            )
+            series.append(Series(name, steps, value, low, high, _colour(name)))
+        some = any(one["trained"] for one in conditions)
+        severities = [
+            f"{one['severity']:g}" + ("*" if some and not one["trained"] else "")
+            for one in conditions
+        ]
+        description = (
+            f"Accuracy under {kind['display'].lower()} of {', '.join(severities)} {kind['unit']}"
+        )
+        svg = line_chart(
+            description, kind["unit"], "right answers (%)", series, steps, severities, PERCENT
+        )
+        found.append({"title": kind["display"], "svg": Markup(svg)})
+    return found
+
+
+def _example(audio: AudioExample) -> dict[str, Any]:
+    one, question = audio.example, audio.example.question
+    parts = (("clean", audio.clean), ("noisy", audio.noisy))
+    return {
+        "outcome": one.outcome,
+        "noise": f"{one.noise_kind} at {one.snr_db:g} dB",
+        "recordings": [
+            {
+                "name": name,
+                "picture": _base64(png(spectrogram(wave))),
+                "sound": _base64(encode_flac(wave)),
+            }
+            for name, wave in parts
+        ],
+        "question": question.question,
+        "choices": ", ".join(
+            f"{letter}. {choice}" for letter, choice in zip(LETTERS, question.choices, strict=False)
+        ),
+        "answer": question.answer,
+        "said": [
+            (
+                name,
+                said,
+                "right" if is_right(said, question.choices, question.answer_index) else "wrong",
+            )
+            for name, said in (
+                ("base", one.base),
+                ("EchoDistill", one.student),
+                ("teacher, clean", one.clean),
+            )
+        ],
+    }
+
+
+def _base64(content: bytes) -> str:
+    return b64encode(content).decode()
+
+
+def _training(training: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, Any]]:
+    found = []
+    for metric, title in TRAINING.items():
+        series = []
+        for name, rows in training.items():
+            if points := [
+                (row["step"], row[metric])
+                for row in rows
+                if math.isfinite(row.get(metric, math.nan))
+            ]:
+                steps, values = zip(*points, strict=True)
+                series.append(Series(name, steps, values, colour=_colour(name)))
+        if series:
+            found.append(
+                {
+                    "title": title,
+                    "svg": Markup(
+                        line_chart(f"{title} by training step", "step", title.lower(), series)
+                    ),
+                }
+            )
+    return found

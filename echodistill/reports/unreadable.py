@@ -1,0 +1,33 @@
+"""Answers that name no choice, as a file: a page has room for some."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, fields
+from pathlib import Path
+
+from echodistill.core.atomic import atomic_path
+from echodistill.core.records import Answer, Question
+from echodistill.evaluation.choices import parse_choice
+from echodistill.reports.page import Failure
+
+SystemAndSeed = tuple[str, str]
+
+
+def failures_in(
+    answers: Mapping[SystemAndSeed, Sequence[Answer]], questions: Mapping[str, Question]
+) -> list[Failure]:
+    """Return the answers that name no choice, or several."""
+    return [
+        Failure(*who, row.mix_id, questions[row.question_id].question, row.response)
+        for who, rows in answers.items()
+        for row in rows
+        if parse_choice(row.response, questions[row.question_id].choices) is None
+    ]
+
+
+def write_failures(path: Path, failures: Sequence[Failure]) -> None:
+    """Write them as CSV."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([field.name for field in fields(Failure)])
+        writer.writerows(astuple(one) for one in failures)

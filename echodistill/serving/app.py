@@ -1,0 +1,267 @@
+"""The page of `echodistill listen` on this machine: a person records or uploads a clip, chooses the
+level of noise, and reads what base and student answer.
+"""
+
+import asyncio
+import re
+import secrets
+import socket
+import traceback
+from base64 import b64encode
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.telemetry import TelemetryConfig
+from fastapi.templating import Jinja2Templates
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from echodistill.audio.files import decode_bytes
+from echodistill.audio.levels import Waveform
+from echodistill.audio.stored import encode_flac
+from echodistill.core.errors import UserError
+from echodistill.models.prompts import validate_question
+from echodistill.serving.example import Example
+
+HOST = "127.0.0.1"
+HERE = Path(__file__).parent
+TEMPLATES = Jinja2Templates(HERE)
+FILES = {"page.css": "text/css", "page.js": "text/javascript", "recorder.js": "text/javascript"}
+"""What the page needs beside itself; these files hold no secret."""
+MAX_BYTES = 50 * 2**20
+MAX_DURATION_S = 600.0
+LOWEST_DB, HIGHEST_DB = -20, 30
+LINE_ENDS = re.compile(r"\r\n|\r|\n")
+PATIENCE_S = 30.0
+"""For the lines of a request, and for the whole of a recording, to come in."""
+HEADERS = {
+    "Server": "echodistill",
+    "Connection": "close",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",  # the address holds the key
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src"
+        " data:; media-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+}
+NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
+"""Nothing leaves this machine, whatever the environment says."""
+NOT_FOUND = "not found: open the address that `echodistill listen` printed"
+
+
+@dataclass(frozen=True)
+class Asker:
+    """What the page asks."""
+
+    answers: Callable[[Waveform, str, Sequence[str]], dict[str, str]]
+    """Clip, question and choices to each model's answer, by the model's name."""
+    in_noise: Callable[[Waveform, str, float], Waveform]
+    """Clip, kind of noise and SNR in dB to the noisy clip."""
+    kinds: Sequence[str]
+    """The kinds of noise."""
+    example: Example
+    """What the page's fields hold at first."""
+    longest_s: float
+    """The longest clip that the models take."""
+
+
+def serve(load: Callable[[], Asker], port: int, log: Callable[[str], None]) -> None:
+    """Serve the page until interrupted; ``port`` 0 takes a free one. Raise ``UserError`` for the
+    port before anything is loaded.
+    """
+    with listen_on(port) as listening:
+        try:
+            log("loading base and student: some seconds, or minutes for a large base ...")
+            server = Server(load(), listening)
+            log(f"open in a browser: {server.address}  (ends with Ctrl-C)")
+            server.serve_forever()
+        except KeyboardInterrupt:
+            log("ended")
+
+
+def listen_on(port: int) -> socket.socket:
+    """Return a socket that listens on loopback. Raise ``UserError`` if ``port`` cannot be used."""
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        raise UserError(
+            f"port {port} cannot be used ({error.strerror}): give another with --port, or --port 0"
+            " for a free one"
+        ) from error
+
+
+class Server(uvicorn.Server):
+    """Answers only who has its address with the key, so other pages in the same browser cannot
+    ask.
+    """
+
+    def __init__(self, asker: Asker, listening: socket.socket) -> None:
+        self.key = secrets.token_urlsafe(16)
+        self.port: int = listening.getsockname()[1]
+        self._listening = listening
+        app = FastAPI(openapi_url=None, exception_handlers=HANDLERS, telemetry=NO_TELEMETRY)
+        app.state.asker, app.state.key = asker, self.key
+        app.state.turn = asyncio.Lock()  # one recording at a time is decoded and answered
+        app.include_router(routes)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=_Protocol,
+                headers=list(HEADERS.items()),
+                server_header=False,
+                log_config=None,
+                log_level="critical",  # a log of requests would show the key
+            )
+        )
+
+    @property
+    def address(self) -> str:
+        """The page's, with the key."""
+        return f"http://{HOST}:{self.port}/?key={self.key}"
+
+    def serve_forever(self) -> None:
+        """Serve in daemon threads, so that Ctrl-C does not wait for an answer under way."""
+        thread = Thread(target=self.run, args=([self._listening],), daemon=True)
+        thread.start()
+        thread.join()
+
+
+class _Protocol(H11Protocol):
+    """Uvicorn's, which waits for a request for ever, and drops one that ends early unanswered."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(PATIENCE_S, self._end_without_request)
+
+    def _end_without_request(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        ends_early = self.cycle is not None and self.cycle.more_body
+        if ends_early:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+        return ends_early
+
+
+def _check_host(request: Request) -> None:
+    """Refuse a stranger's name that was made to lead here (DNS rebinding). A forwarded port may
+    differ from ours.
+    """
+    if request.headers.get("Host", "").partition(":")[0] not in (HOST, "localhost"):
+        raise HTTPException(404)
+
+
+def _check_key(request: Request) -> None:
+    key = request.query_params.get("key", "")
+    if not secrets.compare_digest(key.encode(), request.app.state.key.encode()):
+        raise HTTPException(404)
+
+
+routes = APIRouter(dependencies=[Depends(_check_host)])
+
+
+@routes.get("/", dependencies=[Depends(_check_key)])
+def page(request: Request) -> Response:
+    """Return the page, with its fields filled."""
+    fields = {"lowest": LOWEST_DB, "highest": HIGHEST_DB, "max_mib": MAX_BYTES // 2**20}
+    fields["asker"] = request.app.state.asker
+    return TEMPLATES.TemplateResponse(request, "page.html", fields)
+
+
+@routes.get("/{name}")
+def file(name: str) -> Response:
+    """Return a file that the page needs."""
+    if name not in FILES:
+        raise HTTPException(404)
+    return FileResponse(HERE / name, media_type=FILES[name])
+
+
+@routes.post("/answer", dependencies=[Depends(_check_key)])
+async def answer(
+    request: Request, question: str = "", choices: str = "", noise: str = "", snr: str = ""
+) -> Response:
+    """Take a recording as the body; return the answers, and what the models heard, as JSON."""
+    asker: Asker = request.app.state.asker
+    content = await _recording(request)
+    question, kind, level = question.strip(), noise.strip(), _level(snr.strip() or "0")
+    options = [part.strip() for part in LINE_ENDS.split(choices) if part.strip()]
+    validate_question(question, options)
+
+    def ask() -> dict[str, object]:
+        waveform = decode_bytes(content, "the recording", MAX_DURATION_S).waveform
+        if kind:
+            waveform = asker.in_noise(waveform, kind, level)
+        answers = asker.answers(waveform, question, options)
+        return {"answers": answers, "heard": b64encode(encode_flac(waveform)).decode()}
+
+    async with request.app.state.turn:
+        if await request.is_disconnected():  # the client gave up while it waited for its turn
+            return Response()
+        return JSONResponse(await run_in_threadpool(ask))
+
+
+async def _recording(request: Request) -> bytes:
+    """Return the request's body. Raise ``HTTPException`` if it is too large or does not come in."""
+    told = request.headers.get("Content-Length", "")
+    if not re.fullmatch(r"[0-9]{1,15}", told):
+        why = "the request does not say how long the recording is"
+        raise HTTPException(400 if told else 411, why)
+    size, received, blocks = int(told), 0, []
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            with suppress(ClientDisconnect):
+                # a client hears that its recording is too large only once it has sent all of it
+                async for block in request.stream():
+                    received += len(block)
+                    blocks += [block] if size <= MAX_BYTES else []
+    except TimeoutError as error:
+        why = f"the recording did not come in within {PATIENCE_S:g} s"
+        raise HTTPException(408, why) from error
+    if received < size:
+        raise HTTPException(400, "the recording came in only in part")
+    if size > MAX_BYTES:
+        raise HTTPException(413, f"the recording is larger than {MAX_BYTES // 2**20} MiB")
+    return b"".join(blocks)
+
+
+def _level(text: str) -> float:
+    """Return an SNR in dB that the slider has. Raise ``UserError`` for any other, and for NaN."""
+    with suppress(ValueError):
+        if LOWEST_DB <= float(text) <= HIGHEST_DB:
+            return float(text)
+    raise UserError(f"an SNR of {text!r} dB: give a number from {LOWEST_DB} to {HIGHEST_DB}")
+
+
+async def _refused(request: Request, error: HTTPException) -> Response:
+    why = NOT_FOUND if error.status_code == 404 else error.detail
+    if request.method == "POST":
+        return JSONResponse({"error": why}, error.status_code)
+    return PlainTextResponse(f"{why}\n", error.status_code)
+
+
+async def _cannot_be_answered(_request: Request, error: UserError) -> Response:
+    return JSONResponse({"error": str(error)}, 400)
+
+
+async def _models_failed(_request: Request, error: Exception) -> Response:
+    traceback.print_exception(error)
+    return JSONResponse({"error": f"the models failed ({error}): the terminal shows where"}, 500)
+
+
+HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    HTTPException: _refused,
+    UserError: _cannot_be_answered,
+    Exception: _models_failed,
+}

@@ -1,0 +1,74 @@
+"""Content-addressed cache of what the clean teacher said, shared by all runs.
+
+An entry is one safetensors file ``<key[:2]>/<key>.safetensors`` preceded by the sha256 of its
+bytes, and its key is a ``reference_key``. A damaged entry reads as absent, so it is computed again.
+Writing goes through a rename: a killed run keeps whole entries only.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from echodistill.core.atomic import atomic_path
+from echodistill.core.checksums import payload_of, with_digest
+from echodistill.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class TeacherTargets:
+    """The teacher's greedy response to a clean clip and what it thought at each of its T tokens."""
+
+    token_ids: torch.Tensor
+    """(T,) int64, end-of-turn token included."""
+    log_probs: torch.Tensor
+    """(T, V) float32 for a small vocabulary, else (T, K+1): the top K and the log of the tail
+    mass.
+    """
+    top_ids: torch.Tensor | None
+    """(T, K) int64; ``None`` for a small vocabulary."""
+
+
+class ReferenceCache:
+    """Read and write entries below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path_of(self, key: str) -> Path:
+        return self._folder / "references" / key[:2] / f"{key}.safetensors"
+
+    def get(self, key: str) -> TeacherTargets | None:
+        """The entry, or ``None`` when it is absent or damaged. Raises ``UserError`` when the cache
+        cannot be read.
+        """
+        path = self.path_of(key)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be read: {error.strerror}. Set ECHODISTILL_CACHE to a folder of"
+                " yours"
+            ) from error
+        payload = payload_of(content)
+        if payload is None:
+            return None
+        try:
+            tensors = load(payload)
+        except SafetensorError:
+            return None
+        return TeacherTargets(tensors["token_ids"], tensors["log_probs"], tensors.get("top_ids"))
+
+    def put(self, key: str, target: TeacherTargets) -> None:
+        tensors = {
+            "token_ids": target.token_ids.contiguous(),
+            "log_probs": target.log_probs.contiguous(),
+        }
+        if target.top_ids is not None:
+            tensors["top_ids"] = target.top_ids.contiguous()
+        with atomic_path(self.path_of(key)) as temporary:
+            temporary.write_bytes(with_digest(save(tensors)))

@@ -1,0 +1,124 @@
+"""What the teacher receives in place of the student's noisy clip: the matched clean clip, or one of
+the controls that show whether it matters.
+
+Source: arXiv 2605.23954, second version, whose controls are a shuffled clip, random audio and
+silence in place of the matched one.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from echodistill.audio.levels import Waveform, power, scaled
+from echodistill.core.errors import UserError
+from echodistill.core.records import Question
+from echodistill.core.seeds import rng
+from echodistill.data.store import Corpus
+from echodistill.models.base import Prompt
+from echodistill.params.references import ViewName
+
+
+class View(Protocol):
+    """What the teacher receives; the literature calls it privileged context."""
+
+    def prompt(self, question: Question, gain: float = 1.0) -> Prompt:
+        """Return the teacher's prompt for a training question. ``gain`` is the factor that the
+        student's mix was scaled by; audio is scaled alike.
+        """
+        ...
+
+    def cache_identity(self, question: Question) -> str:
+        """Return what stands in a content address for all that the prompt depends on beside its
+        text.
+        """
+        ...
+
+
+class AudioView:
+    """A view that gives the teacher some audio. ``seed`` draws which clip is shuffled with which,
+    and the random audio.
+    """
+
+    def __init__(self, corpus: Corpus, seed: int) -> None:
+        self.corpus, self.seed = corpus, seed
+
+    def prompt(self, question: Question, gain: float = 1.0) -> Prompt:
+        audio = scaled(self.waveform(question.clip_id), gain)
+        return Prompt(audio, question.question, question.choices)
+
+    def cache_identity(self, question: Question) -> str:
+        return self.corpus.clips[question.clip_id].sha256
+
+    def waveform(self, clip_id: str) -> Waveform:
+        """Return the teacher's audio, (samples,), where the student receives ``clip_id``."""
+        return self.corpus.waveform(clip_id)
+
+
+class CleanView(AudioView):
+    """The matched clean clip."""
+
+
+class ShuffledView(AudioView):
+    """Another training clip, of that clip's own length; each is given as often as it would be
+    unshuffled.
+    """
+
+    def waveform(self, clip_id: str) -> Waveform:
+        return self.corpus.waveform(self.partner(clip_id))
+
+    def cache_identity(self, question: Question) -> str:
+        return self.corpus.clips[self.partner(question.clip_id)].sha256
+
+    def partner(self, clip_id: str) -> str:
+        """Return the clip that is given instead."""
+        return self._partners[clip_id]
+
+    @cached_property
+    def _partners(self) -> dict[str, str]:
+        clips = sorted(clip.clip_id for clip in self.corpus.clips_of("train"))
+        return dict(zip(clips, shuffled(clips, self.seed), strict=True))
+
+
+class NoiseView(AudioView):
+    """White noise of the clip's length and power: sound without anything to understand."""
+
+    def waveform(self, clip_id: str) -> Waveform:
+        clean = self.corpus.waveform(clip_id)
+        noise = rng(self.seed, "random audio", clip_id).standard_normal(clean.size)
+        return (np.sqrt(power(clean) / power(noise)) * noise).astype(np.float32)
+
+    def cache_identity(self, question: Question) -> str:
+        return f"noise {self.seed} {super().cache_identity(question)}"
+
+
+class SilenceView(AudioView):
+    """Silence of the clip's length."""
+
+    def waveform(self, clip_id: str) -> Waveform:
+        return np.zeros_like(self.corpus.waveform(clip_id))
+
+    def cache_identity(self, question: Question) -> str:
+        return f"silence {super().cache_identity(question)}"
+
+
+VIEWS: Mapping[ViewName, type[AudioView]] = {
+    "clean": CleanView,
+    "shuffled": ShuffledView,
+    "noise": NoiseView,
+    "silence": SilenceView,
+}
+"""The views that ``references.view`` may name."""
+
+
+def shuffled(clips: Sequence[str], seed: int) -> list[str]:
+    """The clips in an order in which none keeps its place. Raises ``UserError`` for a single
+    one.
+    """
+    if len(clips) < 2:
+        raise UserError("references.view: shuffled needs two training clips at least")
+    # around a random circle each is followed by another
+    order = rng(seed, "shuffled clips").permutation(len(clips))
+    follower = dict(zip(order, np.roll(order, 1), strict=True))
+    return [clips[follower[index]] for index in range(len(clips))]

@@ -1,0 +1,127 @@
+"""The package as a library: from examples in memory to figures with intervals, without DVC."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from echodistill import Example, NoisyData, answer, compare, load_model, train
+from echodistill.core.errors import UserError
+from echodistill.import_graph import ROOT
+from echodistill.models.audio_llm import AudioLLM
+from tests.conftest import tone
+
+MIXES = {"kinds": ["gauss", "wind"], "unseen": ["wind"], "snrs_db": [-5, 10]}
+SMALL = {"train.steps": 2, "train.prompts_per_step": 3, "train.rollouts": 2}
+
+
+def examples(count: int) -> list[Example]:
+    names = ("low", "middle", "high")
+    return [
+        Example(tone(names[number % 3], number), "Which tone?", names, names[number % 3])
+        for number in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def data() -> NoisyData:
+    return NoisyData(examples(9), examples(12)[9:], MIXES)
+
+
+@pytest.fixture
+def llm(tiny_llm: AudioLLM, tmp_path: Path) -> AudioLLM:
+    tiny_llm.save(tmp_path / "base")
+    return load_model(str(tmp_path / "base"), device="cpu")
+
+
+def test_noisy_views_have_the_snr_that_their_recipe_says(data: NoisyData) -> None:
+    mixes = data.mixes("test")
+    assert len(mixes) == 3 * (1 + 2 * 2)
+    for mix in mixes:
+        rendered = data.render(mix)
+        if mix.snr_db is None:
+            assert np.array_equal(rendered.noisy, rendered.clean)
+            continue
+        clean = rendered.clean.astype(np.float64)
+        noise = rendered.noisy.astype(np.float64) - clean
+        snr = 10 * np.log10(np.mean(clean**2) / np.mean(noise**2))
+        assert snr == pytest.approx(mix.snr_db, abs=0.01)
+
+
+@pytest.mark.parametrize("weights", ["full", "lora"])
+def test_a_model_is_trained_and_compared(
+    weights: str, llm: AudioLLM, data: NoisyData, tmp_path: Path
+) -> None:
+    before = answer(llm, data)
+    settings = {**SMALL, "train.weights": weights, "train.methods.echodistill.shaping": "candidate"}
+    student = train(llm, data, "echodistill", settings, folder=tmp_path / "run")
+    figures: dict[str, Any] = compare(before, answer(student, data), data)
+    assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 2
+    gain = figures["difference"]["acc"]
+    assert gain["low"] <= gain["value"] <= gain["high"]
+    accuracies = figures["student"]["acc"] - figures["base"]["acc"]
+    assert accuracies == pytest.approx(gain["value"], abs=1e-9)
+
+
+def test_the_same_seed_gives_the_same_training(
+    tiny_llm: AudioLLM, data: NoisyData, tmp_path: Path
+) -> None:
+    logs = []
+    tiny_llm.save(tmp_path / "base")
+    for name in ("a", "b"):
+        llm = load_model(str(tmp_path / "base"), device="cpu")
+        train(llm, data, "sft", SMALL, folder=tmp_path / name)
+        rows = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        logs.append([json.loads(row)["loss"] for row in rows])
+    assert logs[0] == logs[1]
+
+
+FAULTS = {
+    "no sound": (Example(np.zeros(0, np.float32), "?", ["a"], "a"), "one row of finite samples"),
+    "stereo": (Example(np.zeros((2, 9), np.float32), "?", ["a"], "a"), "one row of finite"),
+    "answer": (Example(np.ones(9, np.float32), "?", ["a", "b"], "c"), "must be one of its choices"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_example_that_cannot_be_used_is_named(fault: str) -> None:
+    example, message = FAULTS[fault]
+    with pytest.raises(UserError, match=f"^example 2 of train: .*{message}"):
+        NoisyData([*examples(2), example], examples(3), MIXES)
+
+
+def test_an_unknown_setting_is_refused(llm: AudioLLM, data: NoisyData) -> None:
+    with pytest.raises(ValueError, match=r"train\.stepz: unknown key"):
+        train(llm, data, settings={"train.stepz": 1})
+
+
+def test_the_package_loads_the_library_only_when_it_is_used() -> None:
+    code = (
+        "import sys, echodistill; before = 'torch' in sys.modules; echodistill.train;"
+        "print(before, 'torch' in sys.modules)"
+    )
+    shown = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT)
+    assert shown.split() == ["False", "True"]
+    with pytest.raises(ImportError, match="no_such_name"):
+        exec("from echodistill import no_such_name")
+
+
+def test_the_example_runs(tiny_llm: AudioLLM, tmp_path: Path) -> None:
+    tiny_llm.save(tmp_path / "base")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    script = str(ROOT / "examples/train_in_python.py")
+    shown = subprocess.run(
+        [sys.executable, script, str(tmp_path / "base"), "2"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "noisy accuracy: " in shown
+    assert "difference: " in shown
