@@ -1,5 +1,5 @@
-"""What a comparison must be: the same questions for both systems, every cell of the grid, and
-numbers that can be true.
+"""What the figures of base and student must be: the same questions for both systems, every cell of
+the grid, and numbers that can be true.
 """
 
 from pathlib import Path

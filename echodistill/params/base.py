@@ -16,20 +16,29 @@ from echodistill.params.types import (
 
 
 class NanoParams(Section):
+    """How ``nano`` is built and pre-trained; no other model looks at it."""
+
     width: Annotated[int, Field(gt=0, multiple_of=48)]
+    """Width of encoder and decoder."""
     encoder_layers: PositiveInt
+    """Layers of the audio encoder."""
     decoder_layers: PositiveInt
+    """Layers of the language model."""
     steps: PositiveInt
+    """Optimizer steps of the pre-training."""
     batch: PositiveInt
+    """Examples a step."""
     learning_rate: PositiveFloat
+    """Highest learning rate of the pre-training, behind its warm-up."""
     ctc_weight: NonNegativeFloat
-    """Of an auxiliary CTC loss on the encoder, where transcripts are known."""
+    """Weight of an auxiliary CTC loss on the encoder, where transcripts are known."""
     min_snr_db: SnrDb
-    """Pre-training adds mild noise only, uniform between these."""
+    """Lowest SNR of the mild noise that pre-training adds, uniform up to ``max_snr_db``."""
     max_snr_db: SnrDb
+    """Highest SNR of that noise."""
     noise_only_share: Share
-    """Of the last 40 % of the examples: noise alone, so that the model learns to stay within the
-    offered choices.
+    """Share of the last 40 % of the examples that are noise alone, so that the model learns to stay
+    within the offered choices.
     """
 
     @model_validator(mode="after")
@@ -40,7 +49,10 @@ class NanoParams(Section):
 
 
 class BaseParams(Section):
+    """The model to make robust."""
+
     model: str = Field(min_length=1)
     """``nano``, a local folder or a hub id."""
     trust_remote_code: bool
+    """Whether code that a hub repository holds may run."""
     nano: NanoParams

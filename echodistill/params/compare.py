@@ -20,6 +20,7 @@ class SystemParams(Section):
     """A way to train beside the methods as they are set: an ablation, or a control."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._]*(-[a-z0-9._]+)*$")]
+    """What ``train``, ``controls``, tables and files call it."""
     label: Annotated[str, Field(min_length=1)]
     """What it is, for tables and pages."""
     set: dict[str, Any]
@@ -40,14 +41,15 @@ class CompareParams(Section):
     """What ``echodistill compare`` trains and puts side by side."""
 
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
-    """Of training; all else has the one ``seed``."""
+    """Seeds of the trainings; all else has the one ``seed``."""
     train: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names of methods and of ``systems``."""
     controls: tuple[str, ...]
     """Names of ``systems`` whose teacher has another view, with references of its own."""
     systems: tuple[SystemParams, ...]
+    """What may be trained beside the methods as they are set: ablations, and controls."""
     denoisers: tuple[Denoiser, ...]
-    """Each tried in front of the base and of the first seed's student."""
+    """Denoisers, each tried in front of the base and of the first seed's student."""
     folds: tuple[PositiveInt, ...]
     """Numbers of the further folds in which ``echodistill`` is trained without other kinds of
     noise: 2, 3, ... or none.

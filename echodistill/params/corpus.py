@@ -26,10 +26,16 @@ EVALUATED: tuple[Benchmark, ...] = ("mmau", "mmar", "mmsu", "air-bench", "voiceb
 
 
 class ClipCounts(Section):
+    """How many clips ``builtin`` and ``fsdd`` make; the others take all they find."""
+
     train: PositiveInt
+    """Clips to train on."""
     validation: Count
+    """Clips that settings are chosen on."""
     decision: Count
+    """Clips that the promotion is decided on."""
     test: PositiveInt
+    """Clips of the reported test."""
 
 
 class OwnTest(Section):
@@ -40,12 +46,20 @@ class OwnTest(Section):
     of this source is taken.
     """
     path: str
+    """Folder of the test's recordings."""
     manifest: str
+    """As ``corpus.manifest``, below this ``path``."""
     answers_from: FirstNumber | None = None
+    """As ``corpus.answers_from``, of the test's manifest."""
 
 
 class CorpusParams(Section):
+    """Where the clips come from, and how they are split."""
+
     source: Source
+    """Where the clips come from: ``builtin`` is synthetic speech, ``folder`` recordings with a
+    manifest, ``fsdd`` the Free Spoken Digit Dataset, the others are published benchmarks.
+    """
     path: str
     """Folder of recordings; ``builtin`` does not look at it."""
     manifest: str
@@ -64,19 +78,22 @@ class CorpusParams(Section):
     test_groups: tuple[GroupName, ...]
     """The groups that are the test, whatever the source; of none, ``test_share`` are drawn."""
     clips: ClipCounts
-    """How many clips ``builtin`` and ``fsdd`` make; the others take all they find."""
     validation_share: Share
-    """Of the groups, rounded down; less than one group is rounded up where two are left to train
-    on.
+    """Share of the groups (speakers, voices) that settings are chosen on, rounded down; less than
+    one group is rounded up where two are left to train on.
     """
     decision_share: Share
-    """Of the groups, rounded up where there are four groups or more; none of fewer."""
+    """Share of the groups that the promotion is decided on, apart from the reported test; rounded
+    up where there are four groups or more, none of fewer.
+    """
     test_share: Share
-    """Of the groups, rounded up; 1: all are tested on and nothing is trained. Not looked at where
-    ``test_groups`` or a source of its own (``test``) makes the test.
+    """Share of the groups that are the test, rounded up; 1: all are tested on and nothing is
+    trained. Not looked at where ``test_groups`` or a source of its own (``test``) makes the test.
     """
     min_duration_s: PositiveFloat
+    """A shorter clip is put aside."""
     max_duration_s: PositiveFloat
+    """A longer clip is put aside."""
     trim_excess_s: NonNegativeFloat
     """A clip that is longer than ``max_duration_s`` by no more than this is cut to it and kept."""
     max_quarantined_share: Share

@@ -4,12 +4,15 @@ from echodistill.params.types import PositiveFloat, Section, Share
 
 
 class GatesParams(Section):
+    """The limits of the gates."""
+
     snr_tolerance_db: PositiveFloat
+    """How far the SNR of a rendered mix may lie from that of its recipe."""
     max_position_share: Share
     """No choice position may hold more right answers than this."""
     min_parse_rate: Share
-    """Of the teacher's references."""
+    """Share of the teacher's references that must name a choice."""
     above_chance: Share
-    """Clean accuracy must pass chance by this."""
+    """Without noise the base, and the teacher's references, must pass chance by this."""
     max_truncated_share: Share
-    """Of the references, and of each system's answers, that may be cut at the length limit."""
+    """Share of the references, and of each system's answers, that may be cut at the limit."""

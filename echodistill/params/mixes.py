@@ -10,10 +10,14 @@ from echodistill.params.types import PositiveInt, Section, Share, SnrDb
 
 
 class MixesParams(Section):
+    """Kinds of noise, and which mixes are drawn."""
+
     kinds: tuple[str, ...] = Field(min_length=1)
+    """The kinds of noise of the test; those that are not ``unseen`` are in training too."""
     unseen: tuple[str, ...]
-    """Kinds that occur in the test alone."""
+    """Kinds that only the test and the decision have."""
     noise: Literal["procedural", "recordings"]
+    """Whether noise is computed or taken from ``recordings``."""
     recordings: str
     """Folder with one sub-folder of recordings a kind, or files named after kinds; ``procedural``
     does not look at it.
@@ -21,12 +25,13 @@ class MixesParams(Section):
     procedural: tuple[str, ...]
     """Kinds that are procedural beside recorded ones."""
     snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
-    """The test grid."""
+    """The SNRs of the test, each with each kind."""
     train_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
+    """The SNRs that training mixes are drawn from."""
     decision_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
-    """In which the promotion is decided, beside clean clips."""
+    """The SNRs in which the promotion is decided, beside clean clips."""
     train_clean_share: Share
-    """Of the training mixes that stay clean, so that clean skill is kept."""
+    """Share of the training mixes that stay clean, so that clean skill is kept."""
     train_draws: PositiveInt
     """Mixes drawn for each training clip."""
 
