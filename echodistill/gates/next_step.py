@@ -1,4 +1,4 @@
-"""What to type after a gate failed."""
+"""Suggest the next command after a gate failed."""
 
 MAKERS = {
     "student": "train",
@@ -8,7 +8,7 @@ MAKERS = {
     "evaluated": "evaluation/dvc.yaml:predict",
     "evaluation": "evaluation/dvc.yaml:evaluate",
 }
-"""The stage that makes an artifact, where it is not called like it."""
+"""Stage that makes an artifact, where the two have different names."""
 COMPARED = "compared_"
 
 

@@ -1,4 +1,4 @@
-"""The content address of one reference."""
+"""Compute the content address of one reference."""
 
 import hashlib
 import json
