@@ -91,7 +91,7 @@ def key_fault(info: LoadingInfo) -> str:
 
 
 def type_fault(weights: Iterable[Path]) -> str:
-    """Return which weights of safetensors files are small integers, as in quantised models.
+    """Return which weights of safetensors files are integers, as in quantised models.
 
     Without the scales that belong to them such weights have no meaning.
     """

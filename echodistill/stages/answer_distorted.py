@@ -1,5 +1,5 @@
-"""Stage ``answer_distorted`` of a comparison: base's and student's answers to test clips under
-distortions that are no added noise.
+"""Stage ``answer_distorted`` of a comparison: make the answers of base and student to test clips
+under distortions that are no added noise.
 """
 
 from functools import partial

@@ -1,5 +1,5 @@
-"""Stage ``predict_train_mixes`` of a comparison: base's and student's answers to noisy clips that
-training had.
+"""Stage ``predict_train_mixes`` of a comparison: make the answers of base and student to noisy
+clips that training had.
 """
 
 from functools import partial
@@ -19,7 +19,7 @@ from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
 
 MIXES = 900
-"""Of the training split, drawn at random."""
+"""Number of mixes of the training split, drawn at random."""
 
 
 def predict_train_mixes(
