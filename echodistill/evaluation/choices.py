@@ -152,7 +152,7 @@ def _numbers(clause: str, wanted: Sequence[str]) -> set[int]:
         return set()
     counted = regex.findall(rf"({_NUMBER.pattern}) ?([^\W\d]*)", _ORDINAL.sub(" ", clause))
     found = {choices.get(number, -1) for number, _ in counted}
-    several = len({what for _, what in counted if what}) > 1  # "1 dog and 1 cat"
+    several = len({what for _, what in counted if what}) > 1  # as in "1 dog and 1 cat"
     return set() if found == {-1} else found | {-1} if several else found
 
 

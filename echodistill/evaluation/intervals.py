@@ -49,7 +49,7 @@ class Interval:
     high: float
 
     def as_dict(self) -> dict[str, float]:
-        """Return the fields as JSON has them."""
+        """Return the fields as they are written to JSON."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 

@@ -1,10 +1,10 @@
 """Compute one table of figures, intervals and paired tests for many systems that are each trained
 with several seeds. Pure numpy.
 
-The table has what a reviewer asks for (arXiv 2605.23954, table 1 and its controls): every figure
-has its interval over units and seeds and its standard deviation over seeds, every difference is
-paired by row, the p-value of accuracy comes from the same statistic as its interval, and Holm's
-correction is applied over the whole table.
+The table has what reviewers require (arXiv 2605.23954, table 1 and its controls): every figure has
+its interval over units and seeds and its standard deviation over seeds, every difference is paired
+by row, the p-value of accuracy comes from the same statistic as its interval, and Holm's correction
+is applied over the whole table.
 """
 
 from collections.abc import Sequence

@@ -27,7 +27,7 @@ Kinds = dict[str, dict[str, object]]
 
 @dataclass(frozen=True)
 class Fold:
-    """A student and the kinds of noise that its training did not have."""
+    """A student, with the kinds of noise that its training did not have."""
 
     held_out: Sequence[str]
     student: Scored

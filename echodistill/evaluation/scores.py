@@ -62,7 +62,7 @@ class Scored:
     """
 
     keys: tuple[tuple[str, str], ...]
-    """(question id, mix id) of the N noisy rows, sorted."""
+    """Question id and mix id of each of the N noisy rows, sorted."""
     clean_keys: tuple[str, ...]
     """Question ids of the clean rows, sorted."""
     noise_kind: NDArray[np.str_]

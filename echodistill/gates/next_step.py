@@ -13,7 +13,7 @@ COMPARED = "compared_"
 
 
 def next_step(artifact: str) -> str:
-    """Return the next command, for the last line of a gate's message."""
+    """Return a sentence with the next command, for the last line of a gate's message."""
     if artifact.startswith(COMPARED):
         return (
             "next: change what is named above, then `echodistill compare`, which goes on where"

@@ -142,8 +142,8 @@ def _run(gx: ModuleType, context: Any, source: Any, checks: Sequence[Expect]) ->
 
 
 def _compile(gx: ModuleType, check: Expect) -> list[Any]:
-    """Return the library's expectations for one of ours. The library's rules skip missing values,
-    so an expectation against them is added if there are any.
+    """Return the library's expectations for ``check``. The library's rules skip missing values, so
+    an expectation against them is added if there are any.
     """
     shared = {"column": check.column, "meta": {"description": check.description}}
     rule = _rule(gx, check.rule, {"description": check.description, **shared})

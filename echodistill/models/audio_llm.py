@@ -94,7 +94,7 @@ def encode(llm: AudioLLM, prompts: Sequence[Prompt]) -> PromptBatch:
 
 
 def decode(llm: AudioLLM, token_ids: Sequence[int]) -> str:
-    """Return the text of a response."""
+    """Return the text of a response, without special tokens and outer spaces."""
     return llm.tokenizer.decode(list(token_ids), skip_special_tokens=True).strip()
 
 

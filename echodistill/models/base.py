@@ -120,7 +120,7 @@ class AudioFamily(Protocol):
 
     @property
     def processor(self) -> Processor:
-        """The processor that was loaded with the model."""
+        """Processor that was loaded with the model."""
         ...
 
     @property

@@ -1,7 +1,7 @@
 """Find faults of a model that was loaded or could not be loaded: in its files, keys and numbers.
 
-transformers initialises weights at random that a checkpoint lacks, ignores keys that it does not
-know, and only logs both. Each function returns an empty text if nothing is wrong.
+If keys are missing from a checkpoint, transformers initialises them at random; it ignores unknown
+keys, and only logs both. Each function returns an empty text if nothing is wrong.
 """
 
 import json

@@ -10,7 +10,7 @@ from echodistill.models.response_limit import check_context
 
 
 def greedy_inputs(llm: AudioLLM, batch: PromptBatch, max_new_tokens: int) -> dict[str, Any]:
-    """Return the arguments of ``generate`` for greedy decoding without any of the audio tokens, for
+    """Return the arguments of ``generate`` for greedy decoding that never emits an audio token, for
     a batch on the model's device.
     """
     return {

@@ -31,20 +31,20 @@ def model_identity(llm: AudioLLM) -> dict[str, str]:
 
     - ``config``: the model's configuration (sizes, activation, rotary base, ...), without the place
       it was loaded from
-    - ``tokenizer``: its full state as it would be saved: vocabulary, merges, normaliser, added and
+    - ``tokenizer``: the tokenizer's full saved state: vocabulary, merges, normaliser, added and
       special tokens, settings
     - ``processor``: the feature extractor's settings and the audio tokens' names
     - ``chat_template``: the template that prompts are rendered with
-    - ``end_tokens``, ``pad_token``: the ids that end and pad a response. These are all that is used
-      of a checkpoint's own generation config; ``audio_llm.wrap`` neutralises the rest, so a changed
+    - ``end_tokens``, ``pad_token``: the ids that end and pad a response. Nothing else is used of a
+      checkpoint's own generation config; ``audio_llm.wrap`` neutralises the rest, so a changed
       ``repetition_penalty`` changes nothing here
-    - ``never_sample``: the ids that no response may hold
+    - ``never_sample``: the ids that no response may have
     - ``dtype``, ``device``: the weights' format in memory, and the kind of device: ``cpu``,
       ``cuda`` or ``mps``
     - ``torch``, ``transformers``, ``tokenizers``: versions of the libraries
 
-    Not in it: how many prompts a device computes at once, since a reference has the same bytes in
-    every batch.
+    The number of prompts that a device computes at once is left out, since a reference has the same
+    bytes in every batch.
     """
     return {
         "config": _digest(_stripped(llm.model.config.to_dict(), PLACE | PARTS_OF_THEIR_OWN)),

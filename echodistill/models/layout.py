@@ -12,7 +12,7 @@ from echodistill.core.errors import UserError
 POINTER = "pointer.json"  # a base that was not made here: its name instead of its files
 FACTS = "base.json"  # the facts about a base
 WEIGHTS = "*.safetensors"
-RUN = "run.json"  # how a student was trained
+RUN = "run.json"  # the settings of a student's training
 BASE_REVISION = "base_revision"
 """Key in ``run.json`` of the base that the student was trained from (``checkpoint.base_revision``).
 """
@@ -73,7 +73,7 @@ def content_hash(folder: Path, pattern: str = "*") -> str:
 def files_read(folder: Path) -> list[Path]:
     """Return the files that loading the model in ``folder`` reads, sorted.
 
-    A README, logs and checkpoints in folders of their own are left out.
+    A README, logs, and checkpoints in subfolders are left out.
     """
     found = {
         path for pattern in READ_WHEN_LOADING for path in folder.glob(pattern) if path.is_file()

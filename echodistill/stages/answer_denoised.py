@@ -29,8 +29,8 @@ def answer_denoised(
     base_folder: Path,
     student_folder: Path,
 ) -> None:
-    """Write the answers (parquet). The output of a slow denoiser is kept as long as the clips stay
-    the same.
+    """Write the answers of base and student (parquet). The output of a slow denoiser is kept as
+    long as the clips stay the same.
     """
     one_thread()
     inputs: dict[str, Path | None] = {"corpus": corpus_folder, "mixes": mixes_folder}

@@ -25,7 +25,9 @@ def answer_distorted(
     base_folder: Path,
     student_folder: Path,
 ) -> None:
-    """Write the answers (parquet), with the distortion's name as the kind of noise and no SNR."""
+    """Write the answers of base and student (parquet), with the distortion's name as the kind of
+    noise and no SNR.
+    """
     one_thread()
     facts, inputs = {"seed": params.seed}, {"corpus": corpus_folder}
     base, student = base_and_student(

@@ -190,7 +190,9 @@ def _scoring(params: Params) -> Scoring | None:
 
 
 def _pairs(systems: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return the pairs of each system and the base, then of ours and each other system."""
+    """Return the pairs of systems to compare: each system with the base, then ``OURS`` with each
+    other system.
+    """
     return [(name, BASE) for name in systems] + [(OURS, name) for name in systems if name != OURS]
 
 

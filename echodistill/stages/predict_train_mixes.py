@@ -31,7 +31,7 @@ def predict_train_mixes(
     base_folder: Path,
     student_folder: Path,
 ) -> None:
-    """Write the answers (parquet)."""
+    """Write the answers of base and student (parquet)."""
     one_thread()
     facts = {"seed": params.seed, "mixes": MIXES}
     inputs = {"corpus": corpus_folder, "mixes": mixes_folder}

@@ -35,7 +35,7 @@ class TeacherTargets:
 
 
 class ReferenceCache:
-    """Read and write entries below a folder."""
+    """A cache whose entries are files below a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

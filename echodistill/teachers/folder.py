@@ -50,7 +50,7 @@ class Teacher:
     revision: str
     """Revision of the model's files, from ``base.json``."""
     identity: Mapping[str, str]
-    """``model_identity`` of ``llm``."""
+    """Result of ``model_identity`` for ``llm``."""
     decoding: Mapping[str, int]
 
 

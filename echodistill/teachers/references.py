@@ -66,7 +66,9 @@ def generate_targets(
 
 @torch.inference_mode()
 def _scored(llm: AudioLLM, batch: PromptBatch, response: Sequence[int]) -> torch.Tensor:
-    """Return the log-probabilities (T, V) along the response to the one prompt of ``batch``."""
+    """Return the log-probabilities, (T, V) float32 on the CPU, along the response to the one prompt
+    of ``batch``.
+    """
     ids, mask = pad_rows([response], llm.tokenizer.pad_token_id, left=False)
     logits = score(
         llm.model, batch.to(llm.device), ids.to(llm.device), mask.to(llm.device), llm.family

@@ -52,7 +52,9 @@ class AudioView:
         return self.corpus.clips[question.clip_id].sha256
 
     def waveform(self, clip_id: str) -> Waveform:
-        """Return the teacher's audio, (samples,), where the student receives ``clip_id``."""
+        """Return the teacher's audio, (samples,), for the clip ``clip_id`` that the student
+        receives.
+        """
         return self.corpus.waveform(clip_id)
 
 
