@@ -21,8 +21,8 @@ from echodistill.params.corpus import CorpusParams
 from echodistill.params.whole import Params
 
 STORED_AS = f"{SAMPLE_RATE} Hz, 1 channel"
-# results that are less probable than this are no chance: e.g. if 5 of 5 right answers are the first
-# of four choices, or 10 of 10 the first of two
+# a result that is less probable than this does not count as chance: e.g. 5 of 5 right answers that
+# are the first of four choices, or 10 of 10 that are the first of two
 CHANCE = 1e-3
 
 

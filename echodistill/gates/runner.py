@@ -24,7 +24,7 @@ from echodistill.gates.next_step import next_step
 
 SHOWN_IDS = 10
 SHOWN_VALUES = 5
-DIGITS = 6  # significant for stable verdicts: machines differ in the last digits of floats
+DIGITS = 6  # digits of floats in a verdict; further digits differ between machines
 
 
 @dataclass(frozen=True)

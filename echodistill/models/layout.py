@@ -9,10 +9,10 @@ from typing import Any
 from echodistill.core.checksums import sha256_of, verify_checksums
 from echodistill.core.errors import UserError
 
-POINTER = "pointer.json"  # a base that was not made here: its name instead of its files
-FACTS = "base.json"  # the facts about a base
+POINTER = "pointer.json"  # the file of a base that was not made here: its name instead of its files
+FACTS = "base.json"  # the file with the facts about a base
 WEIGHTS = "*.safetensors"
-RUN = "run.json"  # the settings of a student's training
+RUN = "run.json"  # the file with the settings of a student's training
 BASE_REVISION = "base_revision"
 """Key in ``run.json`` of the base that the student was trained from (``checkpoint.base_revision``).
 """

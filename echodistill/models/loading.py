@@ -108,7 +108,7 @@ def local_folder(name: str, revision: str | None) -> Path | None:
     """
     try:
         found = cached_file(name, "config.json", revision=revision, local_files_only=True)
-    except OSError:  # also raised if no model has this name
+    except OSError:  # an OSError is also raised if no model has this name
         return None
     return Path(found).parent if found else None
 
@@ -125,7 +125,9 @@ def _without_report() -> Iterator[None]:
 
 
 def _loaded_fault(name: str, revision: str | None, model: Any, info: LoadingInfo) -> str:
-    """Return what is wrong with a model that transformers has loaded without an error."""
+    """Return the fault of a model that transformers loaded without an error; empty if there is
+    none.
+    """
     folder = local_folder(name, revision)
     ignored = (
         [folder / file for file in IGNORED if (folder / file).is_file()]

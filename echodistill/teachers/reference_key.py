@@ -18,9 +18,9 @@ def reference_key(
     - ``revision``: the revision of the base, from ``base.json``: the hub's commit, or the hash of
       weights, configurations, tokenizer, processor, chat template, generation config and code in
       its folder
-    - ``model``: the result of ``models.identity.model_identity``: configuration, tokenizer, processor, chat
-      template, end and padding tokens, tokens never sampled, dtype, kind of device, versions of
-      torch, transformers and tokenizers, as they are in memory
+    - ``model``: the result of ``models.identity.model_identity``: configuration, tokenizer,
+      processor, chat template, end and padding tokens, tokens never sampled, dtype, kind of device,
+      versions of torch, transformers and tokenizers, as they are in memory
     - ``decoding``: ``max_new_tokens`` (the limit that is in force), ``top_k`` and
       ``full_vocabulary_up_to``
 
