@@ -27,7 +27,7 @@ class MetricsLog(TrainerCallback):
         self._path = path
         self._sink = sink
         self.once: dict[str, float] = {}
-        """Added to the first step: facts of the whole training."""
+        """Facts of the whole training, which are added to the first step."""
 
     def on_log(
         self,
