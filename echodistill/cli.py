@@ -284,9 +284,7 @@ def champion(
         ),
     ] = None,
 ) -> None:
-    """Print the registry's champion, the time since when it is champion, and the history; or change
-    it.
-    """
+    """Print the registry's champion, when it became champion, and the history; or change it."""
     from echodistill.lineage.publish import forget_registered
     from echodistill.tracking.champion import championship, roll_back, set_champion
 

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 FOLDERS = ("links", "hashes/local")
 DATABASE = "cache.db"
-WAIT_S = 10.0  # Time that a process waits for another one that writes to the database.
+WAIT_S = 10.0  # Time in seconds to wait for another process that writes to the database.
 
 
 @contextmanager

@@ -85,7 +85,7 @@ class Site:
 
     @property
     def shared(self) -> dict[str, str]:
-        """Environment variables that every command of the run gets."""
+        """Return the environment variables that every command of the run gets."""
         return environment(self.repository, self.workspace) | {
             RUN_ID: self.run_id,
             RUN_URL: self.run_url,

@@ -35,7 +35,8 @@ from flows.graph import EVALUATION, PIPELINE
 from flows.stage_process import StageRun
 
 SECONDS_BETWEEN_UPDATES = 2.0
-SECONDS_AFTER_A_FAILURE = 60.0  # Each attempt may wait that long for the server.
+# The wait is long, because each attempt may wait as long for the server.
+SECONDS_AFTER_A_FAILURE = 60.0
 
 
 class StageProgress:

@@ -46,7 +46,7 @@ def main() -> int:
             end_group()
 
         for number in (signal.SIGTERM, signal.SIGHUP):
-            # A signal is ignored under nohup, for example.
+            # A signal that is ignored, as SIGHUP is under nohup, stays ignored.
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(
                     number, lambda *_: threading.Thread(target=end_group, daemon=True).start()

@@ -178,7 +178,7 @@ def _stands(state: str, in_flow: bool) -> str | None:
             or known["store"] != (store := _store())
         ):
             return None
-        # A local store is identified by its bytes. A server is asked, since another server may
+        # A local store is identified by its bytes. A server is queried, since another server may
         # answer at its address.
         there = bool(store) or has_version(known["version"], known["run"])
         return str(known["message"]) if there else None

@@ -31,9 +31,9 @@ from echodistill.models.prompts import validate_question
 from echodistill.models.response_limit import asked_limit, check_context
 
 BATCH = 16
-MAX_DURATION_S = (
-    600.0  # what is decoded at all; the model's own window is shorter and checked when encoding
-)
+# Duration in seconds above which audio is not decoded. The model's own window is shorter and is
+# checked when encoding.
+MAX_DURATION_S = 600.0
 MAX_PATH = 4096  # Number of characters; longer text can only be base64.
 
 

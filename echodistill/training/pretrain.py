@@ -37,7 +37,7 @@ from echodistill.params.base import NanoParams
 from echodistill.training.bar import quiet
 from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, run_to_end
 
-LOGGED_EVERY = 10  # steps
+LOGGED_EVERY = 10  # Number of steps between two log lines.
 BANK_SIZE, BANK_S = 128, 3.0  # Number of noises made in advance, and their length in seconds.
 # Share of the examples after which noise alone may occur. Before the model has learned to recognise
 # words, noise alone would only slow it down.
