@@ -35,7 +35,7 @@ META_KEYS = {"pool", "retries", "timeout_s", "concurrency"}
 
 @dataclass(frozen=True)
 class Meta:
-    """What an orchestrator needs to know about a stage: its ``meta:`` block in ``dvc.yaml``."""
+    """A stage's ``meta:`` block in ``dvc.yaml``, with the facts that an orchestrator needs."""
 
     pool: str = "cpu"
     """Name of the work pool in which the stage runs."""
