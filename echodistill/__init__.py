@@ -1,21 +1,25 @@
 """Audio language models that keep understanding when the world is noisy.
 
-What ``library.py`` offers is found here: ``from echodistill import load_model, train``.
+The names of ``library.py`` are available here: ``from echodistill import load_model, train``.
 """
 
 import os
 import time
 
 STARTED_S = time.time()
-"""When this process began to load the package, in seconds since 1970, by the clock that the times
-of files are taken from.
+"""Time at which this process began to load the package, in seconds since 1970. The clock is the one
+that sets the times of files.
 """
 PARENT_AT_START = os.getppid()
-"""The process that started this one: where it has ended since, the parent is another."""
+"""Number of the process that started this one. Where that process has ended since, the parent is
+another one.
+"""
 
 
 def __getattr__(name: str) -> object:
-    """Return a name of ``library.py``, which is loaded when it is first used: it takes seconds."""
+    """Return a name of ``library.py``, which is loaded at its first use because that takes
+    seconds.
+    """
     from importlib import import_module
 
     library = import_module("echodistill.library") if not name.startswith("_") else None

@@ -1,5 +1,5 @@
-"""The folder of the champion's answers to the decision split: the answers, and why there are none
-where there are none.
+"""Write and read the folder of the champion's answers to the decision split, with the reason where
+there are none.
 """
 
 import json
@@ -15,26 +15,28 @@ ANSWERS, STATUS = "answers.parquet", "status.json"
 
 @dataclass(frozen=True)
 class ChampionStatus:
-    """Which champion answered, if any did."""
+    """The champion that answered, or the reason why none did."""
 
     version: str | None
-    """Of the registered model; ``None`` where there is no champion to compare with."""
+    """Version of the registered model; ``None`` where there is no champion for the comparison."""
     reason: str = ""
     """Why there is no champion, or why it did not answer; empty where it answered."""
 
     @property
     def has_answered(self) -> bool:
-        """Whether there is a champion, and its answers."""
+        """Return whether there is a champion with answers."""
         return self.version is not None and not self.reason
 
     @property
     def fault(self) -> str:
-        """Why a champion that there is did not answer; else empty."""
+        """Return why an existing champion did not answer; empty where it did, or where there is
+        none.
+        """
         return self.reason if self.version is not None else ""
 
 
 def write_unanswered(out: Path, status: ChampionStatus) -> None:
-    """Write the folder of a champion that did not answer, or of none."""
+    """Write the folder where the champion did not answer, or where there is none."""
     with atomic_path(out) as temporary:
         temporary.mkdir()
         write_rows(temporary / ANSWERS, Answer, [])
@@ -42,12 +44,12 @@ def write_unanswered(out: Path, status: ChampionStatus) -> None:
 
 
 def write_status(folder: Path, status: ChampionStatus) -> None:
-    """Write the status beside the answers."""
+    """Write the status into the folder of the answers."""
     (folder / STATUS).write_text(json.dumps(asdict(status), indent=1) + "\n", encoding="utf-8")
 
 
 def read_status(folder: Path) -> ChampionStatus:
-    """Return the status. Raises ``UserError`` when it is missing or damaged."""
+    """Return the status. Raise ``UserError`` where it is missing or damaged."""
     path = folder / STATUS
     try:
         return ChampionStatus(**json.loads(path.read_text(encoding="utf-8")))

@@ -1,5 +1,5 @@
-"""The folder ``models/champion``: the champion's files as they were registered, and what is known
-of it.
+"""Write and read the folder ``models/champion``: the champion's files as they were registered, and
+facts about it.
 """
 
 import json
@@ -11,32 +11,32 @@ from echodistill.models.layout import RUN, WEIGHTS, content_hash
 
 FACTS = "champion.json"
 STUDENT, BASE = "student", "base"
-"""Folders of the model's files; ``base`` is there where the student is an adapter."""
+"""Names of the folders of the model's files. ``base`` exists where the student is an adapter."""
 
 
 @dataclass(frozen=True)
 class ChampionFacts:
-    """What the folder's ``champion.json`` says."""
+    """The content of the folder's ``champion.json``."""
 
     version: str | None
-    """Of the registered model; ``None`` where there is no champion to compare with."""
+    """Version of the registered model; ``None`` where there is no champion for the comparison."""
     fingerprint: str = ""
-    """Of its training."""
+    """Fingerprint of the champion's training."""
     weights_sha256: str = ""
-    """``content_hash`` of its weights when it was entered."""
+    """``content_hash`` of the champion's weights at the time of registration."""
     content_sha256: str = ""
     """``content_hash`` of all model files in this folder; empty where there are none."""
     reason: str = ""
-    """Why there is no champion, or why there are no files of it; empty where all is here."""
+    """Why there is no champion, or why its files are missing; empty where all files are here."""
 
 
 def write_facts(folder: Path, facts: ChampionFacts) -> None:
-    """Write ``champion.json``: the same bytes for the same facts."""
+    """Write ``champion.json``, with the same bytes for the same facts."""
     (folder / FACTS).write_text(json.dumps(asdict(facts), indent=1) + "\n", encoding="utf-8")
 
 
 def read_facts(folder: Path) -> ChampionFacts:
-    """Return the facts. Raises ``UserError`` when they are missing or damaged."""
+    """Return the facts. Raise ``UserError`` where they are missing or damaged."""
     path = folder / FACTS
     try:
         return ChampionFacts(**json.loads(path.read_text(encoding="utf-8")))
@@ -54,8 +54,9 @@ def files_hash(folder: Path) -> str:
 
 
 def fault_of_files(folder: Path, weights_sha256: str) -> str:
-    """Return what is wrong with the files of a champion whose weights had this hash; empty where
-    nothing is.
+    """Return what is wrong with a champion's files; empty where nothing is.
+
+    ``weights_sha256`` is the hash of the registered weights.
     """
     student = folder / STUDENT
     if not (student / RUN).is_file() or not list(student.glob(WEIGHTS)):
@@ -72,7 +73,7 @@ def fault_of_files(folder: Path, weights_sha256: str) -> str:
 
 
 def is_whole(folder: Path, facts: ChampionFacts) -> bool:
-    """Return whether the model files are those that the facts speak of."""
+    """Return whether the model files are those that the facts describe."""
     return (
         not facts.reason
         and bool(facts.content_sha256)

@@ -1,5 +1,6 @@
-"""``echodistill``: one command a user's intention. Heavy imports stand inside the commands, so that
-``--help`` is quick.
+"""The program ``echodistill``, with one command for each intention of a user.
+
+Heavy imports are inside the commands, so that ``--help`` is quick.
 """
 
 import json
@@ -41,11 +42,13 @@ QUICK = (
     "train.steps=60",
 )
 STAGE_MEMORY = 2 * 2**30
-"""Bytes to allow for a stage of the comparison; with the default model one takes up to 1.4 GB."""
+"""Bytes of memory to reserve for a stage of the comparison. With the default model a stage takes up
+to 1.4 GB.
+"""
 
 
 def main() -> None:
-    """Entry point: a user's fault is one line, not a traceback."""
+    """Run the program. A user's error is printed in one line without a traceback."""
     accept_any_text()
     os.environ.update(direct(os.environ))
     try:
@@ -69,10 +72,10 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Bring the pipeline up to date (dvc repro) and print the closing table.
+    """Bring the pipeline up to date (dvc repro) and print the result table.
 
-    Where the corpus is a test alone, as a benchmark is, the base is evaluated on it and nothing is
-    trained.
+    Where the corpus is used for testing only, as a benchmark is, the base is evaluated on it and
+    nothing is trained.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN, check_evaluation
     from echodistill.reports import closing
@@ -101,11 +104,11 @@ def _bring_up(
     jobs: int = 1,
     check: "Callable[[Params], list[str] | None]" = lambda _params: None,
 ) -> None:
-    """Run DVC with parameters overridden for the time, ``jobs`` stages at a time. Exits with status
-    1 where a stage failed.
+    """Run DVC, ``jobs`` stages at a time, with parameters that are overridden during the run.
 
-    ``check`` comes before anything is changed: it may return other stages to run, and raises
-    ``UserError`` for parameters that are valid, and yet none to start with.
+    Exit with status 1 where a stage failed. ``check`` is called before anything is changed. It may
+    return other stages to run, and raises ``UserError`` for valid parameters with which a run
+    cannot start.
     """
     from echodistill.leftovers import remove_leftovers
     from echodistill.lineage.dvc_lock import set_damaged_aside
@@ -121,7 +124,7 @@ def _bring_up(
             print(message)
         for line in remove_leftovers(Path(), cache_folder()):
             print(line)
-        # all of it: DVC looks only at the keys that stages name
+        # All parameters are validated here: DVC reads only the keys that stages name.
         changed = applied(params, overrides)
         check_inputs(changed)
         stages = check(changed) or stages
@@ -163,7 +166,7 @@ def compare(
 ) -> None:
     """Train and evaluate every system of the section `compare` with every seed.
 
-    The table is printed at the end; what is up to date is not computed again.
+    The result table is printed at the end. Stages that are up to date do not run again.
     """
     from echodistill.data.mixes.folds import check_folds
     from echodistill.evaluating import NOTHING_TO_TRAIN
@@ -183,7 +186,7 @@ def compare(
         check_folds(params.mixes, params.compare.folds)
         try:
             make_store()
-        except UserError as error:  # training goes on without it
+        except UserError as error:  # Training works without the store.
             print(f"warning: {error}", file=sys.stderr)
 
     _bring_up(
@@ -194,8 +197,8 @@ def compare(
 
 
 def _cores() -> int:
-    """How many stages compute at a time: one where a GPU does it, else no more than memory
-    bears.
+    """Return how many stages compute at a time: one with a GPU, else as many as cores and memory
+    allow.
     """
     import torch
 
@@ -208,8 +211,8 @@ def _cores() -> int:
 
 
 def _check_store() -> None:
-    """A store that is asked for must work before anything is computed for it. Raises
-    ``UserError``.
+    """Check that a configured store works before anything is computed. Raise ``UserError`` where it
+    does not.
     """
     if place := place_from_environment():
         from echodistill.storage.client import check
@@ -224,9 +227,9 @@ def publish(
         typer.Argument(help="Stages whose outputs to publish; all when none is named."),
     ] = None,
 ) -> None:
-    """Publish what the stages made to S3, under the address of its content.
+    """Publish the outputs of the stages to S3, each under the address of its content.
 
-    Path and address of each are printed.
+    The path and the address of each output are printed.
     """
     from echodistill.lineage.publish import publish_stages
     from echodistill.run_lock import at_work
@@ -243,7 +246,7 @@ def register(
         bool, typer.Option("--comparison", help="Enter what `echodistill compare` made instead.")
     ] = False,
 ) -> None:
-    """Enter the student into the MLflow registry.
+    """Register the student in the MLflow registry.
 
     It gets the alias `candidate`, and `champion` on a positive decision. With ECHODISTILL_S3 set,
     all outputs are published first and linked with the MLflow run.
@@ -281,7 +284,7 @@ def champion(
         ),
     ] = None,
 ) -> None:
-    """Print the registry's champion, since when it is, and the history; or change it."""
+    """Print the registry's champion, when it became champion, and the history; or change it."""
     from echodistill.lineage.publish import forget_registered
     from echodistill.tracking.champion import championship, roll_back, set_champion
 
@@ -315,8 +318,7 @@ def provenance(
 ) -> None:
     """Print where a registered model comes from, down to the raw clips.
 
-    Every object is read. Exits with 1 when something is missing,
-    damaged or changed.
+    Every object is read. Exits with 1 when something is missing, damaged or changed.
     """
     from echodistill.lineage.report import show
 

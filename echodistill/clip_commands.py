@@ -1,5 +1,6 @@
-"""The commands about clips: ``ask``, ``listen`` and ``export-audio``. The model libraries
-are loaded inside them, since that takes seconds.
+"""The commands about clips: ``ask``, ``listen`` and ``export-audio``.
+
+They load the model libraries inside, because that takes seconds.
 """
 
 import sys
@@ -56,11 +57,12 @@ def ask(
         raise UserError("--both asks base and student: leave --model out")
     if snr is not None and not noise:
         raise UserError(f"--snr {snr:g} needs a --noise, e.g. --noise crowd")
-    if snr is not None and not LOWEST_SNR_DB <= snr <= HIGHEST_SNR_DB:  # so it is for NaN too
+    # The condition is also true for NaN.
+    if snr is not None and not LOWEST_SNR_DB <= snr <= HIGHEST_SNR_DB:
         raise UserError(
             f"--snr {snr:g}: give a level from {LOWEST_SNR_DB:g} to {HIGHEST_SNR_DB:g} dB"
         )
-    # only now, as these load the model libraries, which takes seconds
+    # These imports load the model libraries, which takes seconds, so they follow the checks.
     from echodistill.inference.single_clip import answer, in_noise, read_clip
     from echodistill.models.prompts import validate_question
 
@@ -92,7 +94,7 @@ def listen(
         ),
     ] = 8490,
 ) -> None:
-    """Serve a page on this machine: record or upload a clip, slide the noise, read both answers.
+    """Serve a page on this machine: record or upload a clip, choose the noise, read both answers.
 
     The page's address is printed.
     """
@@ -105,7 +107,7 @@ def listen(
         from echodistill.inference.single_clip import answer, in_noise
         from echodistill.serving.example import example_of
 
-        # first what may not have been made yet
+        # The models are opened first, because they may not exist yet.
         student, base = (
             open_named("student"),
             open_named("base"),
@@ -148,7 +150,7 @@ def export_audio(
     ] = "",
     count: Annotated[int, typer.Option(min=1, help="How many of that condition.")] = 3,
 ) -> None:
-    """Write the clean and the noisy wav of chosen mixes, to listen to."""
+    """Write the clean and the noisy wav of chosen mixes for listening."""
     from echodistill.export import export_mixes
 
     in_repository()

@@ -1,5 +1,7 @@
-"""Work on a Dask cluster: one of this machine's cores for the time of a block, or one that runs
-already at an address. Batches of items go out, results come back in order.
+"""Compute on a Dask cluster: a temporary one on this machine's cores, or a running one at an
+address.
+
+Items are sent in batches, and results are returned in order.
 """
 
 import logging
@@ -29,25 +31,26 @@ from echodistill.workers import in_order, worker_count
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Probe = Callable[[], str]
-CONNECT_S = 10  # until a scheduler must have answered
-WORKERS_S = 30  # until the first worker must be there
-LOOK_S = 5.0  # between looks at how many workers there are
-WITHOUT_WORKERS_S = 60.0  # workers that are replaced come back sooner
-BATCH_ITEMS = 64  # about 100 ms of work, against some ms that Dask takes for a task
+CONNECT_S = 10  # Time in seconds until a scheduler must have answered.
+WORKERS_S = 30  # Time in seconds until the first worker must be connected.
+LOOK_S = 5.0  # Time in seconds between two checks of the number of workers.
+WITHOUT_WORKERS_S = 60.0  # Time in seconds; replaced workers are connected again sooner.
+BATCH_ITEMS = 64  # Number of items with about 100 ms of work; Dask needs a few ms for a task.
 BATCH_BYTES = 4 * 1024 * 1024
-# batches a worker thread may be ahead of the consumer: one is computed while the next is on its way
+# Number of batches for each worker thread that are submitted before the consumer needs them: one is
+# computed while the next is being sent.
 AHEAD = 3
 PACKAGES = ("numpy", "soundfile", "soxr", "dask", "distributed", "cloudpickle")
 OF_SCHEDULER = ("dask", "distributed")
 DASK = {
-    # a batch may hold one large recording
+    # A batch may contain one large recording.
     "distributed.admin.large-graph-warning-threshold": "1 TiB",
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
-    # nobody looks at it, and it takes turns with the work
+    # Nobody reads the profile, and profiling takes time from the work.
     "distributed.worker.profile.enabled": False,
-    # without Dask's malloc setting, which hands memory back after every mix and takes half as long
-    # again
+    # Dask's malloc setting is left out: it returns memory after every mix, and the work takes half
+    # as long again.
     "distributed.nanny.pre-spawn-environ": dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1
     ),
@@ -56,8 +59,10 @@ DASK = {
 
 @contextmanager
 def connect(address: str, probe: Probe) -> Iterator["ClusterPool"]:
-    """Give the pool at ``address``. Raise ``UserError`` if no scheduler answers, or it has no
-    worker, or one with other versions than ours.
+    """Yield the pool at ``address``.
+
+    Raise ``UserError`` if no scheduler answers, if it has no worker, or if a worker has other
+    versions than this machine.
     """
     _configure()
     name = f"workers.address {address}"
@@ -77,8 +82,9 @@ def connect(address: str, probe: Probe) -> Iterator["ClusterPool"]:
             raise UserError(f"{name}: the scheduler has no workers: {cure}") from error
         _check_versions(client, name)
         try:
-            client.run(_itself, None)  # it can only be called where this module is
-        except Exception as error:  # Dask wraps what failed over there in a plain one
+            # The function can be called only where this module is installed.
+            client.run(_itself, None)
+        except Exception as error:  # Dask wraps the worker's error in a plain exception.
             cure = "install this version of echodistill there"
             raise UserError(f"{name}: a worker cannot load {__name__}: {cure}") from error
         yield ClusterPool(client, name, probe)
@@ -86,8 +92,9 @@ def connect(address: str, probe: Probe) -> Iterator["ClusterPool"]:
 
 @contextmanager
 def local_cluster() -> Iterator["ClusterPool"]:
-    """Give one worker process a core, on loopback and for this process alone. They end with the
-    block, and when this process dies.
+    """Yield a pool with one worker process for each core, on loopback and for this process alone.
+
+    The workers end with the block, and when this process ends.
     """
     _configure()
     with (
@@ -95,17 +102,17 @@ def local_cluster() -> Iterator["ClusterPool"]:
             prefix="echodistill-workers-", ignore_cleanup_errors=True
         ) as scratch,
         dask.config.set({"temporary-directory": scratch}),
-        exit_on(signal.SIGTERM),  # the cluster is closed and the scratch folder removed
+        exit_on(signal.SIGTERM),  # SIGTERM then closes the cluster and removes the scratch folder.
         LocalCluster(
             n_workers=worker_count(),
             threads_per_worker=1,
             host="127.0.0.1",
-            # another user of this machine could have our workers run anything
+            # Without it, another user of this machine could run any code on the workers.
             security=Security.temporary(),
-            # None would take port 8787 for pages that nobody asked for
+            # None would use port 8787 for pages that nobody needs.
             dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": False},
-            memory_limit=0,  # as little a limit as threads have
+            memory_limit=0,  # Workers have no memory limit, as threads have none.
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
@@ -114,8 +121,9 @@ def local_cluster() -> Iterator["ClusterPool"]:
 
 
 def _configure() -> None:
-    """Set Dask's own defaults, ``DASK_`` variables and ``DASK``; what lies in a home directory or
-    in /etc must not count.
+    """Set Dask's own defaults, ``DASK_`` variables and ``DASK``.
+
+    Configuration files in a home directory or in /etc are ignored.
     """
     dask.config.refresh(paths=[])
     dask.config.set(DASK)
@@ -123,8 +131,10 @@ def _configure() -> None:
 
 
 def _check_versions(client: Client, name: str) -> None:
-    """Raise ``UserError`` naming the first package of the scheduler or a worker that has another
-    version than ours. Dask's own check only warns, and counts patch releases of Python.
+    """Raise ``UserError`` naming the first package with another version on the scheduler or a
+    worker.
+
+    Dask's own check only warns, and counts patch releases of Python as different.
     """
     found = cast(dict[str, Any], client.get_versions(packages=PACKAGES))
     ours = _versions(found["client"], PACKAGES)
@@ -142,7 +152,7 @@ def _check_versions(client: Client, name: str) -> None:
 
 def _versions(facts: dict[str, Any], packages: tuple[str, ...]) -> dict[str, str | None]:
     versions = facts["packages"]
-    python = ".".join(versions["python"].split(".")[:2])  # a patch release changes no result
+    python = ".".join(versions["python"].split(".")[:2])  # A patch release changes no result.
     return {"python": python} | {package: versions.get(package) for package in packages}
 
 
@@ -152,10 +162,10 @@ class ClusterPool:
 
     client: Client
     name: str
-    """What messages call the cluster."""
+    """Name of the cluster in messages."""
     probe: Probe | None
-    """What every worker must compute as this process does, with the same code; workers that come
-    later are held to it too. ``None`` for workers of this machine.
+    """Function whose result every worker must compute as this process does, with the same code.
+    Workers that connect later are checked too. ``None`` for workers of this machine.
     """
 
     @property
@@ -166,8 +176,8 @@ class ClusterPool:
         self, function: Callable[[Item], Result], items: Iterable[Item], size: Size = no_size
     ) -> Iterator[Result]:
         ours = _fingerprint(function.__module__, self.probe) if self.probe else None
-        # a task of its own, so that the function goes to each worker once, and again where a lost
-        # worker held it
+        # The function is a task of its own, so that it is sent to each worker once, and again where
+        # a worker that had it was lost.
         shared = self.client.submit(_itself, function, pure=False)
 
         def submit(batch: list[Item]) -> Future:
@@ -181,8 +191,9 @@ class ClusterPool:
                     raise error
 
     def _room(self) -> Callable[[], int]:
-        """Return a function that tells how many batches may be under way. It looks for workers
-        that came or left every ``LOOK_S`` seconds.
+        """Return a function that returns how many batches may be submitted at once.
+
+        It counts the workers again every ``LOOK_S`` seconds.
         """
         room, looked = 0, -math.inf
 
@@ -199,8 +210,9 @@ class ClusterPool:
         return sum(self.client.nthreads().values())
 
     def _outcome(self, future: Future) -> tuple[list[Any], Exception | None]:
-        """Wait for a batch. Raise ``UserError`` if the cluster is gone or the batch kills its
-        workers.
+        """Wait for a batch and return its results and error.
+
+        Raise ``UserError`` if the cluster is gone or the batch ends its workers.
         """
         seen = time.monotonic()
         try:
@@ -224,7 +236,9 @@ class ClusterPool:
 
 
 def _batches(items: Iterable[Item], size: Size) -> Iterator[list[Item]]:
-    """Yield up to ``BATCH_ITEMS`` items and, but for a single larger one, ``BATCH_BYTES`` bytes."""
+    """Yield batches of up to ``BATCH_ITEMS`` items and ``BATCH_BYTES`` bytes; a larger item is a
+    batch alone.
+    """
     batch: list[Item] = []
     held = 0
     for item in items:
@@ -248,7 +262,9 @@ def _run(
     probe: Probe | None,
     expected: tuple[str, str] | None,
 ) -> tuple[list[Result], Exception | None]:
-    """On a worker: compute a batch; return its results up to the first exception, and that."""
+    """Compute a batch on a worker, and return its results up to the first exception, and that
+    exception.
+    """
     if probe and expected:
         _verify(function, probe, *expected)
     results: list[Result] = []
@@ -261,7 +277,7 @@ def _run(
 
 
 def _verify(function: Callable, probe: Probe, code: str, results: str) -> None:
-    """Raise ``UserError`` on a worker with other code, or whose arithmetic differs from ours."""
+    """Raise ``UserError`` on a worker whose code or arithmetic differs from this machine's."""
     worker = f"workers.address: worker {get_worker().address}"
     found = _fingerprint(function.__module__, probe)
     if found[0] != code:
@@ -276,15 +292,17 @@ def _verify(function: Callable, probe: Probe, code: str, results: str) -> None:
         )
 
 
-@cache  # a file that changes after the worker has imported it is not what the worker runs
+# The result is cached, because a file that changes after its import is not what the worker runs.
+@cache
 def _fingerprint(module: str, probe: Probe) -> tuple[str, str]:
-    """Return the hash of the code of ``module`` and all it imports, and what ``probe`` gives."""
+    """Return the hash of the code of ``module`` and all it imports, and the result of ``probe``."""
     return code_hash(module), probe()
 
 
 def _portable(error: Exception) -> Exception:
-    """Return the exception with the worker's traceback as a note; its text alone where it cannot be
-    sent.
+    """Return the exception with the worker's traceback as a note.
+
+    Where it cannot be pickled, return a ``RuntimeError`` with its text.
     """
     error.add_note(f"on a worker:\n{traceback.format_exc()}")
     try:

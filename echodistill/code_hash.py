@@ -1,8 +1,9 @@
-"""The hash of the code that a stage is made of. DVC compares it in place of file lists, and so does
-whoever takes up what a killed run kept.
+"""Compute the hash of the code of which a stage consists.
 
-The hash is of the syntax trees of all modules that the stage imports, without docstrings: comments,
-docstrings and line breaks do not count. It is the same in all supported versions of Python.
+DVC compares the hash in place of file lists, and code that resumes a killed run compares it too.
+The hash is computed from the syntax trees of all modules that the stage imports, without
+docstrings. Comments, docstrings and line breaks therefore do not change it. It is the same in all
+supported versions of Python.
 """
 
 import ast
@@ -14,7 +15,7 @@ from echodistill.core.errors import UserError
 from echodistill.import_graph import PACKAGE, ROOT, closure, file_of, syntax_tree
 
 FOLDER = Path("build/code")
-"""Where the stage ``code`` writes the hash of every stage."""
+"""Folder to which the stage ``code`` writes the hash of every stage."""
 STAGES, METHODS = f"{PACKAGE}.stages", f"{PACKAGE}.methods"
 NO_EFFECT = {
     "echodistill/import_graph.py": "finds the files that are hashed",
@@ -37,18 +38,18 @@ NO_EFFECT = {
     "echodistill/tracking/local_store.py": "finds MLflow's database",
     "echodistill/revision.py": "tells MLflow which commit ran",
 }
-"""Modules that cannot change a byte of what a stage makes, with the reason: files, or folders."""
+"""Files or folders of modules that cannot change a byte of a stage's outputs, with the reason."""
 
 
 def stage_modules() -> list[str]:
-    """Return the names of the modules that are stages of a graph, without those of ``code``."""
+    """Return the names of the modules that are stages of a graph, without ``code``."""
     run = 'if __name__ == "__main__":'
     paths = sorted((ROOT / PACKAGE / "stages").glob("*.py"))
     return [p.stem for p in paths if p.stem != "code" and run in p.read_text(encoding="utf-8")]
 
 
 def code_hash(*modules: str) -> str:
-    """Return the sha256 (hex) of the code that ``modules`` are made of and that has an effect."""
+    """Return the SHA-256 (hex) of the code of ``modules`` that has an effect on outputs."""
     digest = hashlib.sha256()
     for name in sorted({name for module in modules for name in files_with_effect(module)}):
         if sha256 := file_hash(ROOT / name):
@@ -57,8 +58,10 @@ def code_hash(*modules: str) -> str:
 
 
 def files_with_effect(module: str) -> list[str]:
-    """Return the files that a hash is of: all that ``module`` imports, and of a stage the modules
-    of the sections of ``params.yaml`` that it is given, and the reader of that file.
+    """Return the files from which a module's hash is computed.
+
+    They are all files that ``module`` imports. For a stage, they also are the modules of the
+    sections of ``params.yaml`` that it gets, and the reader of that file.
     """
     sections = {section.partition(".")[0] for section in sections_of(module)}
     values = [f"{PACKAGE}.params.{section}" for section in sorted(sections - {"seed"})]
@@ -67,7 +70,9 @@ def files_with_effect(module: str) -> list[str]:
 
 
 def sections_of(module: str) -> tuple[str, ...]:
-    """Return the ``sections`` that a module gives to ``run_stage``; none where it is no stage."""
+    """Return the ``sections`` that a module passes to ``run_stage``; empty where it is not a
+    stage.
+    """
     path = file_of(module)
     for node in ast.walk(syntax_tree(path)) if path else ():
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_stage":
@@ -77,18 +82,18 @@ def sections_of(module: str) -> tuple[str, ...]:
 
 
 def file_hash(path: Path) -> str:
-    """Return the sha256 (hex) of a file's code; empty where it has nothing but a docstring."""
+    """Return the SHA-256 (hex) of a file's code; empty where it has only a docstring."""
     return _hash_of(syntax_tree(path))
 
 
-@cache  # a tree is parsed once for each state of its file
+@cache  # A tree is parsed once for each state of its file.
 def _hash_of(tree: ast.Module) -> str:
     code = normalised(tree)
     return hashlib.sha256(code.encode()).hexdigest() if code else ""
 
 
 def normalised(tree: ast.Module) -> str:
-    """Return the syntax tree as text, without docstrings; empty where nothing else is there."""
+    """Return the syntax tree as text, without docstrings; empty where it has nothing else."""
     return "\n".join(_text(each) for each in tree.body if not _is_docstring(each))
 
 
@@ -97,14 +102,16 @@ def _text(value: object) -> str:
         return f"[{', '.join(_text(each) for each in value if not _is_docstring(each))}]"
     if not isinstance(value, ast.AST):
         return f"{type(value).__name__} {value!a}"
-    # fields without a value differ between versions of Python, as does the prefix of a text
+    # Fields without a value differ between versions of Python, as does the prefix of a text.
     fields = [(name, each) for name, each in ast.iter_fields(value) if name != "kind"]
     shown = (f"{name}={_text(each)}" for name, each in fields if each is not None and each != [])
     return f"{type(value).__name__}({', '.join(shown)})"
 
 
 def _is_docstring(node: object) -> bool:
-    """Return whether a node is a statement that is a text: of a module, class, function or name."""
+    """Return whether a node is a text as a statement: the docstring of a module, class, function or
+    name.
+    """
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
@@ -113,23 +120,28 @@ def _is_docstring(node: object) -> bool:
 
 
 def note_of(module: str) -> Path:
-    """Return where the stage ``code`` notes the hash of a stage's module, or of a method's."""
+    """Return the path of the file with the hash of a stage's module or a method's, which the stage
+    ``code`` writes.
+    """
     package, name = module.rsplit(".", 1)
     return FOLDER / ("methods" if package == METHODS else "") / f"{name}.sha256"
 
 
 def check_fresh(*modules: str) -> None:
-    """Raise ``UserError`` where the stage ``code`` noted another hash for a module than it has.
+    """Raise ``UserError`` where the hash that the stage ``code`` wrote for a module is outdated.
 
-    DVC would enter the output under the hash that was noted. Without a note there is no such stage.
+    DVC would record the output under the outdated hash. A module without such a file belongs to no
+    graph.
     """
     for module in modules:
-        if note_of(module).is_file():  # a module of no graph has none, and no file to hash
+        if note_of(module).is_file():  # A module of no graph has no such file, and needs no hash.
             check_note(note_of(module), code_hash(module))
 
 
 def check_note(note: Path, text: str) -> None:
-    """Raise ``UserError`` where the stage ``code`` noted something else than ``text``."""
+    """Raise ``UserError`` where the file that the stage ``code`` wrote has another content than
+    ``text``.
+    """
     if note.is_file() and note.read_text(encoding="utf-8").strip() != text:
         raise UserError(
             f"{note} is not the hash of the code as it is now: run `dvc repro code`, and then this"

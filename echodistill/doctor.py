@@ -1,4 +1,4 @@
-"""What this machine has and lacks for echodistill, each lack with its cure."""
+"""Find what this machine has and lacks for echodistill, with a cure for each lack."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ MIN_FREE_GB = 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; ``cure`` is empty when it is well."""
+    """The result of one check; ``cure`` is empty where nothing is wrong."""
 
     what: str
     state: str
@@ -44,7 +44,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """All findings, in the order a person would look."""
+    """Return all findings, in the order in which a person would check."""
     return [
         _python(),
         *_packages(),
@@ -104,7 +104,7 @@ def _torchaudio() -> Finding:
         import echodistill.models.torchaudio_guard  # noqa: F401
 
         import torchaudio  # noqa: F401
-    except Exception as error:  # whatever it is, the user must be told of it
+    except Exception as error:  # Any error must be reported to the user.
         return Finding("import torchaudio", f"{type(error).__name__}: {error}", "make setup")
     return Finding("import torchaudio", "works")
 

@@ -1,5 +1,7 @@
-"""The folder ``data/evaluation/student``: a copy of the student that is evaluated beside the base,
-or a note that there is none.
+"""Write and read the folder ``data/evaluation/student``.
+
+It has a copy of the student that is evaluated besides the base, or a file that records that there
+is none.
 """
 
 import json
@@ -14,20 +16,20 @@ METHOD_UNKNOWN = "student"
 
 
 def is_absent(folder: Path) -> bool:
-    """Return whether the folder says that no student is evaluated."""
+    """Return whether the folder records that no student is evaluated."""
     return (folder / NONE).is_file()
 
 
 def write_none(out: Path) -> None:
-    """Write the folder of no student."""
+    """Write the folder that records that there is no student."""
     with atomic_path(out) as temporary:
         temporary.mkdir()
         (temporary / NONE).write_text(json.dumps({"student": None}) + "\n", encoding="utf-8")
 
 
 def is_copy(out: Path, student: Path) -> bool:
-    """Return whether ``out`` holds the files of ``student`` that loading reads, and how it was
-    trained.
+    """Return whether ``out`` has the files of ``student`` that loading reads, and the record of its
+    training.
     """
     return (
         (out / RUN).is_file()
@@ -37,7 +39,9 @@ def is_copy(out: Path, student: Path) -> bool:
 
 
 def copy_student(out: Path, student: Path) -> None:
-    """Copy the files of ``student`` that loading reads, and how it was trained, to ``out``."""
+    """Copy the files of ``student`` that loading reads, and the record of its training, to
+    ``out``.
+    """
     with atomic_path(out) as temporary:
         for name in (*file_hashes(student), RUN):
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +49,8 @@ def copy_student(out: Path, student: Path) -> None:
 
 
 def method_of(folder: Path) -> str:
-    """Return the method that the student was trained with, for tables. Raises ``UserError`` when
-    its ``run.json`` is damaged.
+    """Return the method by which the student was trained, for tables.
+
+    Raise ``UserError`` where its ``run.json`` is damaged.
     """
     return str(read_run(folder).get("method", METHOD_UNKNOWN))

@@ -1,5 +1,6 @@
-"""What a run does with a corpus that is a test alone: it evaluates the base, and a student where
-one is named, and trains nothing.
+"""Check a run whose corpus is used for testing only.
+
+Such a run evaluates the base, and a student where one is named, and trains nothing.
 """
 
 from pathlib import Path
@@ -22,8 +23,8 @@ NANO_NEEDS_CLIPS: Final = (
 
 
 def check_evaluation(params: Params) -> None:
-    """Raise ``UserError`` where the parameters name no model to evaluate, or a student that is not
-    there.
+    """Raise ``UserError`` where the parameters name no model to evaluate, or a student that does
+    not exist.
     """
     if params.base.model == NANO:
         raise UserError(NANO_NEEDS_CLIPS)
@@ -32,7 +33,7 @@ def check_evaluation(params: Params) -> None:
 
 
 def check_student(folder: Path) -> None:
-    """Raise ``UserError`` where ``folder`` holds no trained student."""
+    """Raise ``UserError`` where ``folder`` contains no trained student."""
     if not (folder / RUN).is_file():
         raise UserError(
             f"evaluate.student: {folder} holds no trained student ({RUN} is missing): name a"

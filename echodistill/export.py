@@ -1,4 +1,4 @@
-"""Wavs of chosen mixes, clean and noisy, to listen to."""
+"""Write the clean and noisy wavs of chosen mixes for listening."""
 
 import hashlib
 import re
@@ -18,7 +18,7 @@ from echodistill.data.mixes.noise_settings import open_noise
 from echodistill.data.store import Corpus
 
 MAX_NAME_BYTES = 160
-"""Of a mix in a file's name; file systems take 255 for all of it."""
+"""Number of bytes of a mix's part of a file name; file systems allow 255 for the whole name."""
 
 
 def export_mixes(
@@ -29,10 +29,9 @@ def export_mixes(
     condition: str,
     count: int,
 ) -> tuple[list[Path], list[str]]:
-    """Write ``<mix>.clean.wav`` and ``<mix>.noisy.wav`` for each chosen mix; the paths, and
-    commands that ask about them.
+    """Write ``<mix>.clean.wav`` and ``<mix>.noisy.wav`` for each chosen mix.
 
-    Raises ``UserError`` when none matches.
+    Return the paths, and commands that ask about them. Raise ``UserError`` where no mix matches.
     """
     corpus = Corpus(corpus_folder)
     rows = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
@@ -73,11 +72,11 @@ def export_mixes(
 
 
 def file_names(mix_ids: Iterable[str]) -> dict[str, str]:
-    """Return a file name for each mix, no two alike: its id, and digits of the id's hash where
-    others would look the same.
+    """Return a distinct file name for each mix: its id, with digits of the id's hash where needed.
 
-    File systems know no ``/`` in a name, and some tell neither upper from lower case nor the two
-    forms of an accent.
+    The digits are added where names would look the same or a name is too long. File systems allow
+    no ``/`` in a name, and some distinguish neither upper from lower case nor the two forms of an
+    accent.
     """
     plain = {
         mix_id: re.sub(r"[/\\\x00-\x1f\x7f]", "_", mix_id).encode(errors="replace").decode()
@@ -102,7 +101,7 @@ def _with_hash(name: str, mix_id: str) -> str:
 
 
 def _ask(wav: Path, row: Question) -> str:
-    """The command that asks ``row`` about ``wav``, with the right answer behind it."""
+    """Return the command that asks ``row`` about ``wav``, followed by the right answer."""
     choices = [f"--choices {shlex.quote(choice)}" for choice in row.choices]
     if not any("," in choice for choice in row.choices):
         choices = [f"--choices {shlex.quote(','.join(row.choices))}"] if choices else []

@@ -1,4 +1,4 @@
-"""Which source files a module is made of, found by walking its imports."""
+"""Find the source files of which a module consists, by following its imports."""
 
 import ast
 from functools import cache
@@ -6,12 +6,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "echodistill"
-# started as a separate process, so no import shows it
+# These files are started as separate processes, so no import shows them.
 STARTED_BY = {"echodistill/data/builtin.py": ["echodistill/data/espeak_process.py"]}
 
 
 def file_of(module: str) -> Path | None:
-    """Return the file of a module or package; ``None`` for what is neither."""
+    """Return the file of a module or package, or ``None`` where the name is neither."""
     path = ROOT / Path(*module.split("."))
     if path.with_suffix(".py").is_file():
         return path.with_suffix(".py")
@@ -43,7 +43,8 @@ def imports_of(path: Path) -> set[str]:
 def closure(*modules: str, without: tuple[str, ...] = ()) -> list[str]:
     """Return the files that some modules need, themselves included, as sorted paths from the root.
 
-    Files whose paths begin with one of ``without`` are left out, and with them what only they need.
+    Files whose paths begin with one of ``without`` are left out, and so are files that only they
+    need.
     """
     files: set[str] = set()
     waiting = [*modules]

@@ -1,5 +1,5 @@
-"""Temporary files and folders that killed writers left (``atomic.atomic_path``), removed before
-anything else is written.
+"""Remove temporary files and folders that killed writers left (``atomic.atomic_path``), before
+anything is written.
 """
 
 import os
@@ -12,27 +12,27 @@ from echodistill.core.atomic import RETIRED, TEMPORARY, remove
 from echodistill.core.errors import UserError
 
 WRITTEN = ("data", "models", "reports", ".echodistill", "comparison", "evaluation", "build")
-"""Folders of a repository below which something is written; and the repository itself, without what
-else is below it.
+"""Folders of a repository below which files are written. The repository itself is searched too,
+without its other folders.
 """
 OTHERS = ("workspaces", "remote", "elsewhere", "cache", "services")
-"""Folders in ``.echodistill`` that others write to while this repository is locked: clones, the
-reference cache, services.
+"""Folders in ``.echodistill`` to which other processes write while this repository is locked:
+clones, the reference cache, services.
 """
 OWN = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{12}}\.(?P<end>{TEMPORARY}|{RETIRED})")
 DVC_OWN = re.compile(r"\.[\w-]{22}\.tmp")
 ABANDONED_S = 24 * 3600.0
-"""Where others may be writing now, what nobody has touched for so long was left by a killed
-writer.
+"""Age in seconds after which a file that another process might be writing counts as left by a
+killed writer.
 """
 
 
 def remove_leftovers(repository: Path, cache: Path) -> list[str]:
-    """Remove what killed writers left in a repository that is locked, and what is old in the
-    reference cache and DVC's cache.
+    """Remove what killed writers left in a locked repository, and old leftovers in the reference
+    cache and DVC's cache.
 
-    A folder that had stepped aside for a new one which never took its place comes back. Return a
-    sentence for each that was there.
+    A folder that was renamed for a replacement that never arrived is renamed back. Return a
+    sentence for each leftover.
     """
     messages = [_cleared(path) for path in _own(repository)]
     for folder, pattern in ((cache, OWN), (repository / ".dvc/cache", DVC_OWN)):
@@ -44,13 +44,13 @@ def _own(repository: Path) -> list[Path]:
     found = [path for path in repository.iterdir() if OWN.fullmatch(path.name)]
     for name in WRITTEN:
         found += _matching(repository / name, OWN)
-    # the old one comes back before the new one beside it is removed
+    # Old folders are restored before new ones next to them are removed.
     return sorted(found, key=lambda path: path.suffix != f".{RETIRED}")
 
 
 def _matching(folder: Path, pattern: re.Pattern[str]) -> Iterator[Path]:
-    """Files and folders below ``folder`` with such a name; what is inside one of them goes with
-    it.
+    """Yield files and folders below ``folder`` whose names match, without searching inside matching
+    folders.
     """
     for parent, folders, files in os.walk(folder):
         if Path(parent).name == ".echodistill":
@@ -62,12 +62,15 @@ def _matching(folder: Path, pattern: re.Pattern[str]) -> Iterator[Path]:
 def _is_abandoned(path: Path) -> bool:
     try:
         return time.time() - path.stat().st_mtime > ABANDONED_S
-    except OSError:  # its writer has just removed it
+    except OSError:  # The writer has just removed the file.
         return False
 
 
 def _cleared(path: Path) -> str:
-    """Raises ``UserError`` when it cannot be removed."""
+    """Restore or remove a leftover, and return a sentence about it.
+
+    Raise ``UserError`` where it cannot be removed.
+    """
     own = OWN.fullmatch(path.name)
     if (
         own

@@ -1,8 +1,8 @@
-"""echodistill as a library: noisy views of your own clips, training by a method, and evaluation
-with intervals, without DVC or any service.
+"""Use echodistill as a library, without DVC or any service.
 
-Everything that is not given has the value of ``params.yaml``. The names of the first level are
-``echodistill.NAME``.
+It offers noisy views of your own clips, training by a method, and evaluation with intervals. Every
+setting that is not given has the value of ``params.yaml``. The names in ``__all__`` are available
+as ``echodistill.NAME``.
 """
 
 import tempfile
@@ -46,7 +46,7 @@ __all__ = ["Example", "NoisyData", "answer", "compare", "load_model", "train"]
 
 @cache
 def defaults() -> Params:
-    """Return ``params.yaml`` as it comes with the package."""
+    """Return the parameters of the ``params.yaml`` that comes with the package."""
     return load_params(Path(__file__).parent / "params" / "params.yaml")
 
 
@@ -60,10 +60,11 @@ class NoisyData:
         mixes: Mapping[str, object] | None = None,
         seed: int = 1,
     ) -> None:
-        """``mixes`` changes keys of the section ``mixes`` of ``params.yaml``, for example
-        ``{"kinds": ["gauss", "wind"], "unseen": ["wind"], "snrs_db": [0, 10]}``.
+        """Store the examples and draw the noise.
 
-        Raises ``UserError`` for an example that cannot be used.
+        ``mixes`` changes keys of the section ``mixes`` of ``params.yaml``, for example ``{"kinds":
+        ["gauss", "wind"], "unseen": ["wind"], "snrs_db": [0, 10]}``. Raise ``UserError`` for an
+        example that cannot be used.
         """
         self.seed = seed
         self.settings = MixesParams.model_validate(
@@ -75,14 +76,15 @@ class NoisyData:
         self.noise = NoiseLibrary(self.corpus.waveform, noise.recorded)
 
     def mixes(self, split: str) -> list[Mix]:
-        """Return the recipes of the mixes of ``train`` or ``test``: of a test clip one for every
-        kind of noise at every SNR, and the clean clip.
+        """Return the recipes of the mixes of ``train`` or ``test``.
+
+        A test clip has one mix for every kind of noise at every SNR, and the clean clip.
         """
         clips = self.corpus.clips_of(split)
         return [mix for clip in clips for mix in self._drawer((clip.clip_id, split))]
 
     def render(self, mix: Mix) -> Rendered:
-        """Return the noisy clip of a mix beside the clean one, both (samples,) float32."""
+        """Return the noisy clip of a mix and the clean one, both (samples,) float32."""
         return self.noise.render(mix, self.corpus.waveform(mix.clip_id))
 
 
@@ -97,9 +99,9 @@ def train(
     """Train ``llm`` in place on the training examples of ``data``, and return it.
 
     ``method`` and ``view`` are names of ``params.yaml``, or objects of your own. ``settings``
-    changes keys of the section ``train``, for example ``{"train.steps": 40}``. ``folder`` keeps
-    checkpoints and ``metrics.jsonl``, and a call that was killed goes on from there. With
-    ``{"train.weights": "lora"}`` what is returned is the model with its adapter.
+    changes keys of the section ``train``, for example ``{"train.steps": 40}``. Checkpoints and
+    ``metrics.jsonl`` are kept in ``folder``, from which a call after a kill resumes. With
+    ``{"train.weights": "lora"}`` the returned model has its adapter.
     """
     named = {"train.method": method} if isinstance(method, str) else {}
     chosen = changed_train(defaults().train, {**named, **(settings or {})})
@@ -118,7 +120,7 @@ def train(
 
 
 def _targets(llm: AudioLLM, data: NoisyData, view: View, limit: int) -> dict[str, TeacherTargets]:
-    """Return what ``llm`` answers to each training question under ``view``, by question id."""
+    """Return the answers of ``llm`` to each training question under ``view``, by question id."""
     questions, settings = data.corpus.questions_of("train"), defaults().references
     targets: dict[str, TeacherTargets] = {}
     with bar(len(questions), "references", "questions") as shown:
@@ -156,10 +158,10 @@ def compare(
     base: Sequence[Answer], student: Sequence[Answer], data: NoisyData
 ) -> dict[str, object]:
     """Return accuracies of two models on the same test mixes, and their paired differences with
-    intervals: what ``reports/metrics.json`` of the pipeline holds.
+    intervals.
 
-    Differences are resampled by group: the noises of one clip, and the clips of one speaker, are
-    not independent.
+    The result has the form of the pipeline's ``reports/metrics.json``. Differences are resampled by
+    group, because the noises of one clip, and the clips of one speaker, are not independent.
     """
     units = unit_of(data.corpus.clips.values())
     of_base, of_student = (

@@ -1,4 +1,4 @@
-"""Parameters overridden for one run: ``params.yaml`` is changed for its time only and put back byte
+"""Override parameters for one run: ``params.yaml`` is changed during the run and then restored byte
 for byte.
 """
 
@@ -22,14 +22,15 @@ OVERRIDDEN = Path(".echodistill/params.yaml.overridden")
 EDITED = Path(".echodistill/params.yaml.before-run")
 QUOTES = ("'", '"')
 NOTHING = ("", "~", "null", "Null", "NULL")
-"""How YAML writes that there is no value."""
+"""Texts by which YAML writes that there is no value."""
 MADE_BASE = Path("models/base")
-"""The output of stage ``base``."""
+"""Output of the stage ``base``."""
 
 
 def applied(path: Path, overrides: Sequence[str]) -> Params:
-    """The parameters in the file ``path`` with ``overrides``, which stays as it is. Raises
-    ``UserError``.
+    """Return the parameters of the file ``path`` with ``overrides``, without changing the file.
+
+    Raise ``UserError`` where the file or an override is not valid.
     """
     load_params(path)
     return validate_params(
@@ -38,9 +39,11 @@ def applied(path: Path, overrides: Sequence[str]) -> Params:
 
 
 def check_inputs(params: Params) -> None:
-    """Raises ``UserError`` where a folder that the graph starts from is not there, or holds what
-    DVC cannot hash: DVC would say no more than its path, or wait for ever. And where the base would
-    be made from itself.
+    """Raise ``UserError`` where an input folder of the graph is missing or contains what DVC cannot
+    hash.
+
+    DVC's message would be only a path, or DVC would wait without end. Raise it also where the base
+    would be made from itself.
     """
     corpus, mixes = params.corpus, params.mixes
     for key, folder in (
@@ -63,11 +66,11 @@ def check_inputs(params: Params) -> None:
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """``raw`` with each ``section.key=value`` set. Raises ``UserError`` for an unknown key or no
-    ``=``.
+    """Set each ``section.key=value`` in ``raw``, and return ``raw``.
 
-    The value of a key that holds a text is taken as it is written, in quotes or without; all others
-    are YAML.
+    The value of a key that has a text is taken as it is written, with or without quotes; all others
+    are YAML. Raise ``UserError`` for an unknown key, a missing ``=``, or a value that is not valid
+    YAML.
     """
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -93,8 +96,9 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
 
 
 def _value(text: str, key: str) -> Any:
-    """Read the value of ``key``. In YAML a pattern such as ``*/x.csv`` would be an error, and
-    ``a #b`` be cut.
+    """Return the value of ``key`` that ``text`` contains.
+
+    As YAML a pattern such as ``*/x.csv`` would be an error, and ``a #b`` would be cut off.
     """
     text = text.strip()
     if not holds_text(Params, key) or text in NOTHING or text[0] in QUOTES:
@@ -103,8 +107,9 @@ def _value(text: str, key: str) -> Any:
 
 
 def restore(params: Path) -> str | None:
-    """Put back what a killed run left changed; what was done, or ``None`` when there was nothing to
-    do.
+    """Restore parameters that a killed run left changed.
+
+    Return a sentence about it, or ``None`` where nothing was left.
     """
     if not SAVED.exists():
         return None
@@ -116,8 +121,9 @@ def restore(params: Path) -> str | None:
 
 
 def _put_back(params: Path) -> bool:
-    """The original again, unless the file is not as the run left it: then somebody edited it, and
-    it stays.
+    """Restore the original, unless somebody has edited the file since the run changed it.
+
+    Return whether it was restored.
     """
     known = [path.read_bytes() for path in (SAVED, OVERRIDDEN) if path.is_file()]
     ours = not params.is_file() or params.read_bytes() in known
@@ -137,8 +143,8 @@ def _kept(params: Path) -> str:
 
 
 def own_params(repository: Path) -> str:
-    """The text of ``params.yaml`` without what a run with ``-S``, under way or killed, has changed
-    in it.
+    """Return the text of ``params.yaml`` without the changes of a running or killed run with
+    ``-S``.
     """
     params, saved, overridden = (repository / name for name in ("params.yaml", SAVED, OVERRIDDEN))
     ours = (
@@ -149,8 +155,9 @@ def own_params(repository: Path) -> str:
 
 @contextmanager
 def overridden(params: Path, overrides: Sequence[str]) -> Iterator[None]:
-    """Change ``params`` while the block runs. All overrides are validated before anything is
-    written.
+    """Change ``params`` while the block runs.
+
+    All overrides are validated before anything is written.
     """
     if not overrides:
         yield

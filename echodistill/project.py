@@ -1,4 +1,4 @@
-"""Where the artifacts of a project are, below the repository's root, in which commands run."""
+"""Paths of a project's artifacts, relative to the repository's root, in which commands run."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ REPORTS = Path("reports")
 
 
 def in_repository() -> Path:
-    """Return the parameters' file. Raises ``UserError`` outside of a repository's root."""
+    """Return the path of the parameters. Raise ``UserError`` outside a repository's root."""
     if not Path("dvc.yaml").is_file():
         raise UserError(f"{Path.cwd()} holds no dvc.yaml: run in the repository's root")
     return Path("params.yaml")

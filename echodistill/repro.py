@@ -1,5 +1,5 @@
-"""Starts DVC as a tree of processes that ends with the command that started it, whatever ends
-that.
+"""Start DVC as a process tree that ends with the command that started it, however that command
+ends.
 """
 
 import os
@@ -16,11 +16,10 @@ from echodistill.storage.place import place_from_environment
 
 
 def repro(stages: list[str], jobs: int, held: IO[str]) -> int:
-    """Run DVC in a tree that ends with this process, however it ends, and before the parameters are
-    put back.
+    """Run DVC in a process tree that ends with this process, and return its exit status.
 
-    The tree holds ``held``, the lock of this folder, too: while any of it lives, no other run
-    starts here.
+    The tree ends before the parameters are restored. It also holds ``held``, the lock of this
+    folder, so no other run starts here while any process of it is alive.
     """
     environment = SLEEPING | {
         **os.environ,
@@ -29,7 +28,7 @@ def repro(stages: list[str], jobs: int, held: IO[str]) -> int:
         "PYTHONUNBUFFERED": "1",
         "DVC_NO_ANALYTICS": "1",
     }
-    # what the team has computed from the same inputs is pulled from DVC's remote
+    # Results that the team has computed from the same inputs are pulled from DVC's remote.
     pull = ["--pull"] if place_from_environment() else []
     module = (
         ["flows.repro", *pull, *stages]
@@ -52,6 +51,6 @@ def repro(stages: list[str], jobs: int, held: IO[str]) -> int:
             return tree.wait()
         except BaseException:
             assert tree.stdin
-            tree.stdin.close()  # the supervisor ends the tree
+            tree.stdin.close()  # The supervisor then ends the tree.
             tree.wait()
             raise

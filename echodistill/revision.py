@@ -1,4 +1,4 @@
-"""The git repository that all works in, and the revision a training is started from."""
+"""Read the git repository of a folder, and the revision from which a training is started."""
 
 import os
 import re
@@ -6,14 +6,15 @@ import subprocess
 from pathlib import Path
 
 NO_SCM = re.compile(r"^\s*no_scm\s*=\s*true\s*$", re.MULTILINE | re.IGNORECASE)
-"""DVC's own setting for work without git."""
+"""Pattern of DVC's setting for work without git."""
 
 
 def git_facts(folder: Path) -> dict[str, str]:
-    """``rev`` and ``dirty`` (``true``, ``false``) of a work tree; ``unknown`` outside git.
+    """Return ``rev`` and ``dirty`` (``true``, ``false``) of a work tree; both are ``unknown``
+    outside git.
 
-    ``dvc.lock`` changes with every pipeline run and has a tag of its own, so it does not make a
-    tree dirty.
+    ``dvc.lock`` does not make a tree dirty, because every pipeline run changes it and it has a tag
+    of its own.
     """
     try:
         rev = _git(folder, "rev-parse", "HEAD").strip()
@@ -24,8 +25,9 @@ def git_facts(folder: Path) -> dict[str, str]:
 
 
 def git_cure(folder: Path) -> str:
-    """Return what to do where ``folder`` is in no git repository, which DVC needs; empty where all
-    is well, or git is not there.
+    """Return what to do where ``folder`` is in no git repository, which DVC needs.
+
+    Return an empty string where nothing is wrong, or git is not installed.
     """
     try:
         _git(folder, "rev-parse", "--git-dir")
@@ -57,5 +59,5 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def revision_tags(folder: Path) -> dict[str, str]:
-    """``git_facts`` as tags of an MLflow run."""
+    """Return ``git_facts`` as tags of an MLflow run."""
     return {f"git.{name}": value for name, value in git_facts(folder).items()}

@@ -1,7 +1,7 @@
-"""Who works in a folder: one run at a time, and no run starts while a stage of another is still at
-work.
+"""Lock a folder for one run at a time, and keep a run from starting while a stage of another is
+running.
 
-The kernel lets go of a lock when the last process that holds it has ended, however it ended.
+The kernel releases a lock when the last process that holds it has ended, however it ended.
 """
 
 import fcntl
@@ -14,22 +14,24 @@ from typing import IO
 from echodistill.core.errors import UserError
 
 RUN = Path(".echodistill/run.lock")
-"""Held by a run and the tree of processes it starts."""
+"""Path of the lock that a run and its process tree hold."""
 WORK = Path(".echodistill/work.lock")
-"""Held, together with others, by each stage and whatever else writes to this folder, also what
-``dvc repro`` started.
+"""Path of the shared lock that each stage and every other writer to this folder holds, also those
+that ``dvc repro`` started.
 """
 ENDING_S = 8.0
-"""More than what a killed run started takes to end (``flows/supervisor.py``)."""
+"""Time in seconds, longer than the processes of a killed run take to end
+(``flows/supervisor.py``).
+"""
 
 
 @contextmanager
 def only_run_here() -> Iterator[IO[str]]:
-    """Hold this folder while the block runs; yield the lock, which a child that is given it holds
-    too.
+    """Lock this folder while the block runs, and yield the lock's file.
 
-    What a killed run started ends within seconds and is waited for. Raises ``UserError`` when
-    another run, or a stage, is at work.
+    A child process that inherits the file holds the lock too. The processes of a killed run end
+    within seconds, which is waited for. Raise ``UserError`` where another run or a stage is
+    running.
     """
     with _opened(RUN) as run, _opened(WORK) as work:
         _wait(
@@ -42,19 +44,20 @@ def only_run_here() -> Iterator[IO[str]]:
             "a stage or a registration is at work in this folder, as `dvc repro` starts one: wait"
             " for its end",
         )
-        fcntl.flock(work, fcntl.LOCK_UN)  # for the stages of this run
+        fcntl.flock(work, fcntl.LOCK_UN)  # The stages of this run take this lock themselves.
         yield run
 
 
 @contextmanager
 def at_work() -> Iterator[None]:
-    """Keep runs from starting while the block runs. Where files cannot be locked, nothing
-    happens.
+    """Keep runs from starting while the block runs.
+
+    Where files cannot be locked, nothing is locked.
     """
     try:
         file = _open(WORK)
         fcntl.flock(file, fcntl.LOCK_SH)
-    except OSError:  # what cannot be written here fails with its own message
+    except OSError:  # Any later write that fails here has its own message.
         yield
         return
     with file:

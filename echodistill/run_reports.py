@@ -1,4 +1,4 @@
-"""The files that say what a run came to."""
+"""Name the files with the results of a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,22 +8,25 @@ from echodistill.core.errors import UserError
 
 @dataclass(frozen=True)
 class Reports:
-    """What a run came to, as files. Raises ``UserError`` naming the first that is missing."""
+    """Paths of the files with the results of a run."""
 
     metrics: Path
-    """``reports/metrics.json``."""
+    """Path of ``reports/metrics.json``."""
     promotion: Path
-    """``reports/promotion.json``."""
+    """Path of ``reports/promotion.json``."""
     card: Path
-    """The model card, Markdown."""
+    """Path of the model card, in Markdown."""
     curves: Path
-    """A picture."""
+    """Path of the picture of accuracy by SNR."""
     answers: tuple[Path, ...]
-    """All of the base's and the student's."""
+    """Paths of all answers of the base and of the student."""
 
     @classmethod
     def of(cls, reports: Path, answers: Path) -> "Reports":
-        """In the folders where the stages leave them."""
+        """Return the reports in the folders to which the stages write them.
+
+        Raise ``UserError`` that names the first file that is missing.
+        """
         found = cls(
             reports / "metrics.json",
             reports / "promotion.json",

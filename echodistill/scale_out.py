@@ -1,8 +1,8 @@
-"""Where a stage's CPU work is computed: this process, a Dask cluster of this machine's cores, or
-one at an address.
+"""Choose where a stage's CPU work is computed: this process, a Dask cluster of this machine's
+cores, or one at an address.
 
 The results are the same bytes in the same order everywhere. Workers at an address read no file of
-ours: what goes there holds all it needs.
+this machine, so each item must contain all that it needs.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,35 +15,38 @@ from echodistill.workers import ordered_map, worker_count
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Size = Callable[[Any], int]
-"""An item's bytes."""
+"""Function from an item to its size in bytes."""
 
 
 def no_size(_item: object) -> int:
-    """Of items of a few bytes."""
+    """Return 0, for items of a few bytes."""
     return 0
 
 
 class Pool(Protocol):
     @property
     def shares_files(self) -> bool:
-        """Whether the workers can read this machine's files. Sending them is then a waste."""
+        """Return whether the workers can read this machine's files, so that sending them is not
+        needed.
+        """
         ...
 
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item], size: Size = no_size
     ) -> Iterator[Result]:
-        """``map`` with results in the order of ``items``; an exception is raised at its item's
-        place.
+        """Yield the results of ``function`` in the order of ``items``; an exception is raised at
+        its item's place.
 
-        ``size`` gives an item's bytes, so that what is under way stays bounded. ``function`` must
-        be importable, not a lambda.
+        ``size`` returns an item's bytes, so that the submitted data stays bounded. ``function``
+        must be importable, not a lambda.
         """
         ...
 
 
 class Serial:
-    """One item after another: for small numpy work, where threads only take the interpreter from
-    each other.
+    """A pool that computes one item after another.
+
+    It suits small numpy work, in which threads would only wait for the interpreter's lock.
     """
 
     shares_files = True
@@ -55,7 +58,9 @@ class Serial:
 
 
 class Threads:
-    """Several items at once: for work that waits, or leaves Python for a C library."""
+    """A pool that computes several items at once, for work that waits or leaves Python for a C
+    library.
+    """
 
     shares_files = True
 
@@ -67,8 +72,9 @@ class Threads:
 
 @dataclass(frozen=True)
 class ClusterThreshold:
-    """From where on a cluster of this machine's cores is faster than this process, though it takes
-    seconds to start.
+    """The least work for which a cluster of this machine's cores is faster than this process.
+
+    A cluster takes seconds to start.
     """
 
     items: int
@@ -79,18 +85,19 @@ class ClusterThreshold:
 def open_pool(
     address: str | None, here: Pool, count: int, local: ClusterThreshold, probe: Callable[[], str]
 ) -> Iterator[Pool]:
-    """Give the pool for ``count`` items of work: the cluster at ``address``, or without one a
-    cluster of this machine's cores where that pays, and ``here``, in this process, where it does
-    not.
+    """Yield the pool for ``count`` items of work.
+
+    It is the cluster at ``address``. Without an address it is a cluster of this machine's cores
+    where ``local`` is reached, and otherwise ``here``, in this process.
 
     ``probe`` computes a digest of results that another processor or library could change; a worker
-    whose digest is not ours is refused. Raise ``UserError`` naming ``workers.address`` if a cluster
+    with another digest is refused. Raise ``UserError`` that names ``workers.address`` if a cluster
     cannot be used.
     """
     if address is None and (count < local.items or worker_count() < local.cores):
         yield here
         return
-    # imported here: it takes half a second, which small work should not pay
+    # The import takes half a second, which small work should not need.
     from echodistill.cluster import connect, local_cluster
 
     with connect(address, probe) if address else local_cluster() as pool:

@@ -1,8 +1,8 @@
-"""What a stage runs with, fixed at its start and held against what is there at its end.
+"""Record a stage's inputs at its start and compare them with the inputs at its end.
 
-DVC records what it finds when a stage has ended. If that is no longer what the stage ran with, the
-stage must fail, or its output would stand in ``dvc.lock`` and in the run cache under inputs that it
-was not made from.
+DVC records the inputs that it finds when a stage has ended. If these are not the inputs with which
+the stage ran, the stage must fail. Otherwise ``dvc.lock`` and the run cache would record its output
+for inputs from which it was not made.
 """
 
 import hashlib
@@ -23,16 +23,16 @@ FOLDERS = ("corpus.path", "corpus.test.path", "mixes.recordings")
 
 
 class StageInputs:
-    """The parameters, modules and folders of the user's own that this process works with."""
+    """The parameters, modules and user's folders with which this process works."""
 
     def __init__(
         self, read_params: Callable[[], Params], sections: Sequence[str], reads_folders: bool
     ) -> None:
-        """``read_params`` returns what the parameters are now; ``sections`` are those that the
-        stage is given.
+        """Record the inputs.
 
-        Raises ``UserError`` where a module was edited while Python loaded it: nobody knows which of
-        its texts runs.
+        ``read_params`` returns the present parameters; ``sections`` are those that the stage gets.
+        Raise ``UserError`` where a module was edited while Python loaded it, because it is unknown
+        which of its versions runs.
         """
         self.params = read_params()
         self._read_params = read_params
@@ -45,7 +45,7 @@ class StageInputs:
             raise UserError(f"{_named(edited)} changed while this stage started: run it again")
 
     def check(self) -> None:
-        """Raises ``UserError`` naming what is no longer as it was at the start."""
+        """Raise ``UserError`` that names the inputs that have changed since the start."""
         changed = [*self._changed_params(), *self._changed_modules(), *self._changed_folders()]
         if changed:
             raise UserError(
@@ -56,7 +56,7 @@ class StageInputs:
     def _changed_params(self) -> list[str]:
         try:
             now = self._read_params()
-        except UserError:  # an editor is just writing it
+        except UserError:  # An editor may be writing the file at this moment.
             return ["params.yaml"]
         changed = [
             section
@@ -99,8 +99,9 @@ def _named(paths: Iterable[Path]) -> str:
 
 
 def _loaded() -> list[Path]:
-    """Files of this package that this process runs, those that it starts as processes of their own
-    included.
+    """Return the files of this package that this process runs.
+
+    Files that it starts as separate processes are included.
     """
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     own = {Path(file) for file in files if file and Path(file).is_relative_to(ROOT / PACKAGE)}
@@ -115,7 +116,7 @@ def _loaded() -> list[Path]:
 
 
 def _hashes(paths: Iterable[Path]) -> dict[Path, str | None]:
-    """Return the sha256 of each file; ``None`` for one that cannot be read."""
+    """Return the SHA-256 of each file, or ``None`` for a file that cannot be read."""
     return {path: _hash(path) for path in paths}
 
 
@@ -127,14 +128,16 @@ def _hash(path: Path) -> str | None:
 
 
 def _edited_since(start_s: float, paths: Iterable[Path]) -> list[Path]:
-    """Files written after ``start_s``; a time that is still to come says nothing of the kind."""
+    """Return the files that were written after ``start_s``; times in the future are ignored."""
     now_s = time.time()
     return [path for path in paths if path.is_file() and start_s < path.stat().st_mtime <= now_s]
 
 
 def _files(folder: Path) -> Mapping[str, tuple[int, int]]:
-    """Return the size and the time of the last change of every file below ``folder``: reading all
-    of them twice would take long.
+    """Return the size in bytes and the time of the last change in ns of every file below
+    ``folder``.
+
+    Reading all files twice would take long.
     """
     found = {}
     for parent, _, names in os.walk(folder):
@@ -142,7 +145,7 @@ def _files(folder: Path) -> Mapping[str, tuple[int, int]]:
             path = os.path.join(parent, name)
             try:
                 facts = os.stat(path)
-            except OSError:  # a broken link is for whoever reads it
+            except OSError:  # A broken link raises an error where it is read.
                 continue
             found[path] = (facts.st_size, facts.st_mtime_ns)
     return found

@@ -1,8 +1,8 @@
-"""The systems that a comparison trains: methods by their names, and what ``compare.systems`` of
-``params.yaml`` defines (ablations, and controls of the teacher's view).
+"""Define the systems that a comparison trains.
 
-A system changes some keys of ``params.yaml``; everything else is the same for all, the optimizer
-steps and prompts above all.
+They are methods by their names, and what ``compare.systems`` of ``params.yaml`` defines (ablations,
+and controls of the teacher's view). A system changes some keys of ``params.yaml``. Everything else
+is the same for all systems, above all the optimizer steps and prompts.
 """
 
 import json
@@ -19,24 +19,25 @@ from echodistill.params.train import TrainParams
 from echodistill.params.whole import Params
 
 BASE: Final = "base"
-"""The model before training, in every table."""
+"""Name of the model before training, in every table."""
 STUDENT: Final = "student"
-"""A student that was trained before, in the table of an evaluation."""
+"""Name of a student that was trained before, in the table of an evaluation."""
 OURS: Final = "echodistill"
-"""The system that all others are set against."""
+"""Name of the system with which all others are compared."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What one system is trained with."""
+    """The settings with which one system is trained."""
 
     train: TrainParams
-    """The section ``train`` as the system has it."""
+    """The section ``train`` with the system's changes."""
     view: ViewName
 
     def note(self) -> str:
-        """Return all of it that a student depends on, as JSON: the settings, the view, and the hash
-        of the method's code.
+        """Return everything on which a student depends, as JSON.
+
+        These are the settings, the view, and the hash of the method's code.
         """
         code = code_hash(f"{METHODS}.{self.train.method}")
         return json.dumps(
@@ -45,25 +46,27 @@ class Training:
 
 
 def training_of(name: str, params: Params) -> Training:
-    """Return what the system ``name`` of a comparison is trained with."""
+    """Return the settings with which the system ``name`` of a comparison is trained."""
     changes = changes_of(name, params.compare.systems)
     return Training(changed_train(params.train, changes), view_of(changes))
 
 
 def note_of_system(name: str) -> Path:
-    """Return where the stage ``code`` notes what a system is trained with."""
+    """Return the path to which the stage ``code`` writes a system's settings."""
     return FOLDER / "systems" / f"{name}.json"
 
 
 def fold_run(fold: int, seed: int) -> str:
     """Return the name of a training of ``OURS`` in a further fold of the rotation over held-out
-    kinds of noise.
+    noise kinds.
     """
     return f"fold{fold}-{seed}"
 
 
 def check_distinct(params: Params) -> None:
-    """Raise ``UserError`` where two systems of a comparison would be one training by two names."""
+    """Raise ``UserError`` where two systems of a comparison have different names and the same
+    training.
+    """
     seen: dict[str, str] = {}
     for name in params.compare.trained:
         if (other := seen.setdefault(training_of(name, params).note(), name)) != name:

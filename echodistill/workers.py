@@ -1,4 +1,4 @@
-"""Ordered work on several threads: for work that waits on other processes, or leaves Python for a C
+"""Compute items in several threads and in order, for work that waits or leaves Python for a C
 library.
 """
 
@@ -19,17 +19,21 @@ class _Cancellable(Protocol):
 
 
 Pending = TypeVar("Pending", bound=_Cancellable)
-AHEAD = 4  # items a worker may be ahead of the consumer, so that memory stays bounded
+# Number of items for each worker that are submitted before the consumer needs them, so that memory
+# stays bounded.
+AHEAD = 4
 
 
 def worker_count() -> int:
-    """Processor cores this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map``, several items at once, results in the order of ``items``. An exception is raised at
-    its item's place.
+    """Yield the results of ``function`` in the order of ``items``, which are computed several at a
+    time.
+
+    An exception is raised at its item's place.
     """
     count = worker_count()
     with ThreadPoolExecutor(count) as pool:
@@ -42,8 +46,10 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> It
 def in_order(
     submit: Callable[[Item], Pending], items: Iterable[Item], room: Callable[[], int]
 ) -> Generator[Pending, None, None]:
-    """Submit the items; yield what each submission gave, in order. At most ``room()`` of them are
-    under way at once, and those are cancelled when the iterator is closed.
+    """Submit the items, and yield the result of each submission in order.
+
+    At most ``room()`` submissions are pending at once. These are cancelled when the iterator is
+    closed.
     """
     remaining, pending = iter(items), deque[Pending]()
     try:

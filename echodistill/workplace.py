@@ -1,4 +1,4 @@
-"""Whether DVC can work where a repository lies."""
+"""Check whether DVC can work in a repository's folder."""
 
 from pathlib import Path
 

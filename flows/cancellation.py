@@ -1,4 +1,6 @@
-"""Ends what a run started as soon as the run, or the one it works for, is to be cancelled."""
+"""End the processes that a run started as soon as the run, or the run that waits for it, is
+cancelled.
+"""
 
 import logging
 import threading
@@ -16,10 +18,11 @@ logger = logging.getLogger(__name__)
 
 
 class Watch:
-    """``with Watch(run_ids, end):`` calls ``end`` when one of the flow runs is being cancelled, and
-    again at every look after that: what was about to start then ends too.
+    """Call ``end`` when one of the flow runs ``run_ids`` is being cancelled, while a ``with`` block
+    runs.
 
-    A server that cannot be reached for a while is no reason to end anything.
+    ``end`` is called again at every later check, so that a process that was just about to start
+    ends too. Where the server cannot be reached, nothing is ended.
     """
 
     def __init__(self, run_ids: list[UUID], end: Callable[[], None]) -> None:

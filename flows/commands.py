@@ -1,4 +1,4 @@
-"""Short commands the flows wait for: git and DVC."""
+"""Run short git and DVC commands whose output the flows wait for."""
 
 import subprocess
 import sys
@@ -11,11 +11,11 @@ DVC = (sys.executable, "-m", "dvc")
 
 
 def output_of(*command: str, cwd: Path) -> str:
-    """What a command prints. Raises ``UserError`` with its message when it fails."""
+    """Return what a command prints. Raise ``UserError`` with its message where it fails."""
     asked = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if asked.returncode != 0:
         message = (asked.stderr or asked.stdout).strip()
         shown = " ".join(command).removeprefix(f"{sys.executable} -m ")
-        # a git address may hold a token, and messages are seen by everybody
+        # A git address may hold a token, and everybody can see messages.
         raise UserError(without_credentials(f"`{shown}` failed in {cwd}: {message}"))
     return asked.stdout.strip()

@@ -1,5 +1,6 @@
-"""DVC's own view of a workspace. ``dvc.lock`` is not written in one go, so it is read only while
-nobody writes it.
+"""Open DVC's view of a workspace.
+
+DVC does not write ``dvc.lock`` atomically, so it is read only while no other process writes it.
 """
 
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ from flows.hash_database import damaged_databases_removed
 
 @contextmanager
 def locked(workspace: Path) -> Iterator[Any]:
-    """DVC's ``Repo``, with the repository's lock held: waits for whoever has it. What DVC raises
-    inside becomes a ``UserError``.
+    """Yield DVC's ``Repo`` with the repository's lock held, after waiting for the process that
+    holds it.
+
+    Raise ``UserError`` in place of any error that DVC raises inside the block.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo

@@ -1,9 +1,8 @@
-"""A stage's inputs are fixed at its start: DVC records a stage only if they are the same when it
-has ended.
+"""Fix a stage's inputs at its start: DVC records a stage only if they are unchanged at its end.
 
-DVC hashes what a stage read after it ran, too, and records that. A file that was edited meanwhile
-would stand in ``dvc.lock`` and in the run cache as what the stage ran with, and its outputs would
-be handed out from then on for inputs that they were not made from.
+DVC hashes a stage's inputs again after the stage ran, and records those hashes. A file that was
+edited meanwhile would be recorded in ``dvc.lock`` and in the run cache as the stage's input, and
+from then on DVC would restore the outputs for inputs from which they were not made.
 """
 
 from collections.abc import Iterator
@@ -14,11 +13,10 @@ from unittest.mock import patch
 
 @contextmanager
 def inputs_fixed() -> Iterator[None]:
-    """While the block runs, a stage whose inputs changed during its run fails in DVC and is
-    recorded nowhere.
+    """Make DVC fail, and record nothing, where a stage's inputs change while the stage runs in the
+    block.
 
-    The comparison is of the very hashes that DVC would record, so there is no moment at which a
-    change goes unnoticed.
+    The comparison uses the same hashes that DVC would record, so a change at any moment is found.
     """
     from dvc.stage import Stage
 
@@ -28,10 +26,11 @@ def inputs_fixed() -> Iterator[None]:
         if dry:
             run_stage(stage, dry, force, **options)
             return
-        if force:  # DVC has not looked at the inputs before
+        if force:  # With ``force``, DVC has not hashed the inputs yet.
             save_deps(stage)
         run_stage(stage, dry, force, **options)
-        stage.inputs_at_start = _inputs(stage)  # as they were hashed just before the command
+        # These hashes were computed just before the command ran.
+        stage.inputs_at_start = _inputs(stage)
 
     def save_same_deps(stage: Any, allow_missing: bool = False) -> None:
         save_deps(stage, allow_missing=allow_missing)
@@ -49,8 +48,10 @@ def _inputs(stage: Any) -> dict[str, Any]:
 
 
 def _check_same(stage: Any, before: dict[str, Any] | None) -> None:
-    """Raises DVC's error for a stage with ``before``, its inputs at the start, that differ from
-    those now.
+    """Raise ``DvcException`` where the stage's inputs now differ from ``before``, its inputs at the
+    start.
+
+    ``before`` is ``None`` where the inputs at the start are not known; nothing is compared then.
     """
     from dvc.exceptions import DvcException
 

@@ -1,5 +1,6 @@
-"""Reads DVC's graph. ``dvc.yaml`` is its only description: no stage but ``code`` is named in these
-flows.
+"""Read DVC's graph.
+
+``dvc.yaml`` is the only description of the graph: these flows name no stage but ``code``.
 """
 
 import re
@@ -22,29 +23,36 @@ MODULE = re.compile(r"python -m (echodistill\.stages\.\w+)")
 UNCHANGED = re.compile(r"^Stage '(?P<name>[^']+)' (?P<reason>didn't change, skipping)")
 PIPELINE = "dvc.yaml"
 CODE = "code"
-"""The stage that notes the hash of the code of all others. It runs before them, as no task."""
+"""Name of the stage that writes the hash of every other stage's code. It runs before all tasks and
+is not a task itself.
+"""
 EVALUATION = "evaluation/dvc.yaml"
-"""In place of ``PIPELINE`` where the corpus is a test alone."""
-# without its folder in the path: a workspace's own code comes first there
+"""Path of the graph that replaces ``PIPELINE`` where the corpus is used for testing only."""
+# ``-P`` keeps this folder out of the module path: a workspace's own code must be found first.
 REPRO = (sys.executable, "-P", str(Path(__file__).with_name("repro.py")))
 META_KEYS = {"pool", "retries", "timeout_s", "concurrency"}
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What an orchestrator needs to know of a stage; its ``meta:`` block in ``dvc.yaml``."""
+    """A stage's ``meta:`` block in ``dvc.yaml``, with the facts that an orchestrator needs."""
 
     pool: str = "cpu"
-    """Work pool it wants to run in."""
+    """Name of the work pool in which the stage runs."""
     retries: int = 0
-    """How often it is started again after a crash; never after it refused its input."""
+    """Number of times that the stage is started again after a crash. A stage that refused its input
+    is never started again.
+    """
     timeout_s: float | None = None
     concurrency: int = 1
-    """How many stages of its pool may run side by side on one machine."""
+    """Number of stages of this pool that may run at the same time on one machine."""
 
     @classmethod
     def of(cls, stage: str, block: dict[str, Any] | None) -> "Meta":
-        """Raises ``UserError`` naming the stage and an unknown key."""
+        """Return the ``Meta`` of a ``meta:`` block.
+
+        Raise ``UserError`` that names the stage and its unknown keys where the block has any.
+        """
         if unknown := set(block or {}) - META_KEYS:
             raise UserError(
                 f"dvc.yaml: meta of stage {stage} has unknown keys {sorted(unknown)}; known:"
@@ -59,15 +67,15 @@ class Node:
 
     name: str
     needs: tuple[str, ...]
-    """Stages whose outputs it reads."""
+    """Names of the stages whose outputs this stage reads."""
     meta: Meta
 
 
 def whole_graph(workspace: Path) -> str:
-    """Return the file of the graph that a run brings up where no target is named.
+    """Return the path of the graph that a run brings up to date where no target is named.
 
-    Raises ``UserError`` where the corpus is a test alone, and the parameters name no model to
-    evaluate on it.
+    Raise ``UserError`` where the corpus is used for testing only and the parameters name no model
+    to evaluate.
     """
     params = load_params(workspace / "params.yaml")
     if not params.corpus.is_test_alone:
@@ -77,8 +85,11 @@ def whole_graph(workspace: Path) -> str:
 
 
 def read_graph(workspace: Path, target: str | None = None, pipeline: str = PIPELINE) -> list[Node]:
-    """The stages that lead to ``target``, or to all of the file ``pipeline``, each behind those it
-    needs. Raises ``UserError``.
+    """Return the stages that lead to ``target``, or to every stage of the file ``pipeline`` where
+    it is ``None``.
+
+    Each stage comes after the stages that it needs. Raise ``UserError`` where the graph has no
+    stage ``target``.
     """
     import networkx
 
@@ -90,7 +101,7 @@ def read_graph(workspace: Path, target: str | None = None, pipeline: str = PIPEL
                 f"dvc.yaml has no stage {target!r}; it has {', '.join(sorted(by_name))}"
             )
         wanted = [by_name[target]] if target else None
-        # edges lead from a stage to what it needs, so post-order puts those first
+        # Edges lead from a stage to the stages that it needs, so post-order puts those first.
         starts = wanted or [
             by_name[name] for name in sorted(by_name) if by_name[name].path_in_repo == pipeline
         ]
@@ -112,14 +123,15 @@ def read_graph(workspace: Path, target: str | None = None, pipeline: str = PIPEL
 
 
 def _is_task(stage: Any) -> bool:
-    """Return whether a stage is brought up to date by itself, as all but ``CODE`` are."""
+    """Return whether a stage is a task of its own: all stages with a command but ``CODE`` are."""
     return bool(stage.cmd) and _name(stage) != CODE
 
 
 def note_code(workspace: Path) -> None:
-    """Run the stage ``CODE`` where the graph has it: other stages are compared with what it notes.
+    """Run the stage ``CODE`` where the graph has it.
 
-    Raises ``UserError`` with the reason where that fails.
+    DVC compares the other stages with the hashes that it writes. Raise ``UserError`` with the
+    reason where the stage fails.
     """
     with locked(workspace) as repo:
         if CODE not in {_name(stage) for stage in repo.index.stages if stage.cmd}:
@@ -131,23 +143,27 @@ def note_code(workspace: Path) -> None:
 
 
 def _name(stage: Any) -> str:
-    """As ``dvc repro`` takes it in the repository's root, wherever this process works."""
+    """Return a stage's name as ``dvc repro`` takes it in the repository's root.
+
+    The name does not depend on this process's working directory.
+    """
     return stage.name if stage.path_in_repo == PIPELINE else f"{stage.path_in_repo}:{stage.name}"
 
 
 def inputs_of_graph(workspace: Path) -> list[Path]:
-    """What the graph reads and git does not hold: absolute paths of dependencies that no stage
-    makes and no commit tracks.
+    """Return the sorted absolute paths of dependencies that no stage makes and git does not
+    track.
     """
     tracked = {str(workspace.resolve() / name) for name in _tracked(workspace)}
     return sorted(Path(path) for path in _made_by_no_stage(workspace, None) - tracked)
 
 
 def inputs_of_stage(workspace: Path, stage: str) -> tuple[list[str], list[str]]:
-    """What a stage reads and no stage makes, as paths in the repository: those that git holds, and
-    the others that exist.
+    """Return the existing inputs of a stage that no stage makes: those that git tracks, and the
+    others.
 
-    Raises ``UserError`` for one outside the repository, which another machine has not got.
+    Paths are relative to the repository. Raise ``UserError`` for an input outside the repository,
+    because another machine does not have it.
     """
     inside = []
     for path in sorted(_made_by_no_stage(workspace, stage)):
@@ -164,7 +180,7 @@ def inputs_of_stage(workspace: Path, stage: str) -> tuple[list[str], list[str]]:
 
 
 def _files(workspace: Path, path: str) -> list[str]:
-    """The file itself, or all files below a folder."""
+    """Return the path itself, or the paths of all files below it where it is a folder."""
     whole = workspace / path
     return (
         [each.relative_to(workspace).as_posix() for each in whole.rglob("*") if each.is_file()]
@@ -174,8 +190,10 @@ def _files(workspace: Path, path: str) -> list[str]:
 
 
 def _made_by_no_stage(workspace: Path, stage: str | None) -> set[str]:
-    """Absolute paths that a stage (any when ``None``) depends on and that are no part of any
-    stage's outputs.
+    """Return the absolute paths that a stage depends on and that are not part of any stage's
+    outputs.
+
+    Where ``stage`` is ``None``, return those of all stages.
     """
     with locked(workspace) as repo:
         made = {out.fs_path for each in repo.index.stages for out in each.outs}
@@ -186,7 +204,7 @@ def _made_by_no_stage(workspace: Path, stage: str | None) -> set[str]:
         ]
         read = {dep.fs_path for each in stages for dep in each.deps if dep.protocol == "local"}
         modules = {match[1] for each in stages if (match := MODULE.search(each.cmd or ""))}
-    if stage is not None:  # code, which the graph has as a hash alone
+    if stage is not None:  # The graph has code as a hash alone, so the modules are added here.
         code = {name for module in modules for name in closure(module)}
         read |= {str(workspace.resolve() / name) for name in code}
     return {
@@ -202,11 +220,11 @@ def _tracked(workspace: Path) -> set[str]:
 
 
 def unchanged(workspace: Path, nodes: Sequence[Node], pipeline: str = PIPELINE) -> dict[str, str]:
-    """Stages among ``nodes`` that have nothing to do, with DVC's reason. One dry run is much
-    cheaper than asking stage by stage.
+    """Return DVC's reason for each stage among ``nodes`` that has nothing to do.
 
-    A dry run holds each stage against what is on disk now: behind a stage that will run, nothing is
-    known to be unchanged.
+    One dry run is much cheaper than one for each stage. A dry run compares each stage with the
+    files as they are now, so a stage that needs a stage that will run is never reported as
+    unchanged.
     """
     asked = subprocess.run(
         [*REPRO, "--dry", pipeline], cwd=workspace, capture_output=True, text=True, check=False
@@ -221,7 +239,7 @@ def unchanged(workspace: Path, nodes: Sequence[Node], pipeline: str = PIPELINE) 
         else {}
     )
     known: dict[str, str] = {}
-    for node in nodes:  # each stands behind those it needs
+    for node in nodes:  # Each node comes after the nodes that it needs.
         if node.name in reasons and known.keys() >= set(node.needs):
             known[node.name] = reasons[node.name]
     return known

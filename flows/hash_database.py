@@ -1,5 +1,6 @@
-"""DVC's databases of the hashes and links of files: what it can compute again, so a damaged one is
-removed.
+"""Remove damaged databases in which DVC stores hashes and links of files.
+
+DVC can compute their content again.
 """
 
 import shutil
@@ -12,15 +13,15 @@ from unittest.mock import patch
 
 FOLDERS = ("links", "hashes/local")
 DATABASE = "cache.db"
-WAIT_S = 10.0  # for another process that writes to it
+WAIT_S = 10.0  # Time in seconds to wait for another process that writes to the database.
 
 
 @contextmanager
 def damaged_databases_removed() -> Iterator[None]:
-    """While the block runs, DVC opens no damaged database of hashes: it is removed and made anew,
-    and that is printed.
+    """Remove damaged hash databases before DVC opens them, while the block runs.
 
-    DVC itself would end with SQLite's error, here or at the first file that it asks for.
+    DVC creates a removed database again, and each removal is printed. Without this, DVC would end
+    with SQLite's error, either at once or at the first file whose hash it looks up.
     """
     from dvc_data.hashfile.state import State
 
@@ -38,8 +39,10 @@ def damaged_databases_removed() -> Iterator[None]:
 
 
 def clear_damaged_databases(folder: Path) -> list[str]:
-    """Remove the databases in ``folder``, DVC's own for one repository, that are damaged. Return a
-    sentence for each, and for each that cannot be checked, because another process has locked it.
+    """Remove the damaged databases in ``folder``, DVC's temporary folder of one repository.
+
+    Return one sentence for each removed database, and for each that cannot be checked because
+    another process has locked it.
     """
     sentences = []
     for database in (folder / name / DATABASE for name in FOLDERS):
@@ -58,9 +61,9 @@ def clear_damaged_databases(folder: Path) -> list[str]:
 
 
 def _fault_of(database: Path) -> str:
-    """Return what is wrong with a database; empty where nothing is.
+    """Return what is wrong with a database, or an empty string where nothing is.
 
-    Raises ``sqlite3.OperationalError`` where that cannot be found out now.
+    Raise ``sqlite3.OperationalError`` where the database cannot be checked now.
     """
     try:
         with closing(sqlite3.connect(database, timeout=WAIT_S)) as opened:
@@ -69,7 +72,8 @@ def _fault_of(database: Path) -> str:
                 row[0]
                 for row in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             }
-    except sqlite3.OperationalError:  # also a DatabaseError, but no damage: locked, for example
+    # It is also a DatabaseError, but means no damage: the database is locked, for example.
+    except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
         return str(error)

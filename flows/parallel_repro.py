@@ -1,10 +1,11 @@
-"""Bring a pipeline up to date, several of its stages at a time:
-``python -m flows.parallel_repro PIPELINE JOBS``.
+"""Bring a pipeline up to date with several stages at a time: ``python -m flows.parallel_repro
+PIPELINE JOBS``.
 
-Stages of ``PIPELINE`` itself compute with one thread each, so they run side by side and their bytes
-do not depend on how many do; stages of other files use all cores and run one by one, before. Each
-is brought up to date as the flows do it, and as often tried again after a crash. Where one fails,
-those under way end, no other starts, and all can be taken up again.
+Stages of ``PIPELINE`` itself compute with one thread each, so they run at the same time, and their
+bytes do not depend on how many do. Stages of other files use all cores, so they run before, one at
+a time. Each stage is brought up to date as the flows do it, and is started again after a crash as
+often as in a flow. Where a stage fails, the running stages finish, no other stage starts, and a
+later run can resume all of them.
 """
 
 import signal
@@ -30,7 +31,7 @@ SHOWN_CHARACTERS: Final = 60
 
 
 class Work:
-    """A stage that is brought up to date, and what is shown of it meanwhile."""
+    """A stage that is being brought up to date, with its row of the progress display."""
 
     def __init__(
         self,
@@ -57,8 +58,10 @@ class Work:
         return f"{minutes}:{seconds:02}"
 
     def run(self) -> None:
-        """Runs the stage, again after a crash as often as its ``meta`` says; all it prints goes to
-        its log, and ``aloud`` here too.
+        """Run the stage, and run it again after a crash at most as often as its ``meta`` allows.
+
+        Every printed line goes to the stage's log file, and also to the console where ``aloud`` is
+        set.
         """
         with self.log.open("w", encoding="utf-8") as log:
 
@@ -91,14 +94,16 @@ class Work:
         self._shown.remove_task(self._row)
 
     def _progress(self, label: str, percent: float) -> None:
-        if label != self._bar:  # a stage may have several bars, one after the other
+        if label != self._bar:  # A stage may show several progress bars, one after the other.
             self._shown.reset(self._row, total=100)
             self._bar = label
         self._shown.update(self._row, completed=percent, line=label[-SHOWN_CHARACTERS:])
 
 
 def bring_up(pipeline: str, jobs: int, console: Console) -> int:
-    """The exit status: 0 when all is up to date."""
+    """Bring all stages of ``pipeline`` up to date and return the exit status: 0 where all are, else
+    1.
+    """
     nodes = read_graph(Path(), pipeline=pipeline)
     note_code(Path())
     known = unchanged(Path(), nodes, pipeline)
@@ -128,7 +133,10 @@ def bring_up(pipeline: str, jobs: int, console: Console) -> int:
 def _side_by_side(
     waiting: dict[str, Node], jobs: int, environment: Mapping[str, str], console: Console
 ) -> list[Work]:
-    """Runs all that ``waiting`` holds, and empties it as they start; the works that failed."""
+    """Run all stages of ``waiting``, at most ``jobs`` at a time, and return those that failed.
+
+    A stage is removed from ``waiting`` when it starts.
+    """
     total = len(waiting)
     running: dict[Future[None], Work] = {}
     failed: list[Work] = []
@@ -165,21 +173,22 @@ def _side_by_side(
                     )
         except BaseException:
             stopped.set()
-            while wait(running, timeout=0.5).not_done:  # one may start a process just now
+            # A thread may be starting a process at this moment, so all are ended repeatedly.
+            while wait(running, timeout=0.5).not_done:
                 end_all()
             raise
     return failed
 
 
 def _ready(waiting: dict[str, Node], running: Sequence[str]) -> list[str]:
-    """Stages whose needs are met, in the graph's order."""
+    """Return the names of the stages whose needs are met, in the graph's order."""
     unmet = {*waiting, *running}
     return [name for name, node in waiting.items() if not unmet & set(node.needs)]
 
 
 def main() -> int:
     pipeline, jobs = sys.argv[1:]
-    # ended from outside, it ends its stages and leaves the terminal as it was
+    # SIGTERM raises SystemExit, so the stages are ended and the terminal is restored.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with missing_extra_named():

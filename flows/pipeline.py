@@ -1,5 +1,6 @@
-"""The flow ``echodistill``: one task a DVC stage. DVC decides whether it runs; Prefect decides
-where and when, retries and shows it.
+"""The flow ``echodistill``, with one task for each DVC stage.
+
+DVC decides whether a stage runs. Prefect decides where and when it runs, retries it and shows it.
 """
 
 import threading
@@ -65,26 +66,26 @@ from flows.workspace_lock import workspace_lock
 MAX_SIDE_BY_SIDE = 8
 RETRY_DELAY_S = 5
 OWN_POOL = Meta().pool
-"""Stages of this pool run where the flow runs."""
+"""Name of the pool whose stages run on the flow's own machine."""
 RUN_ID, RUN_URL = "ECHODISTILL_FLOW_RUN_ID", "ECHODISTILL_FLOW_RUN_URL"
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where a run takes place."""
+    """The place of a run: its repository, workspace, store and identity."""
 
     repository: Path
     workspace: Path
-    """The repository itself, or a clone of it for a run with overrides."""
+    """The repository itself, or a clone of it where the run has overrides."""
     store: Store | None
     run_id: str
     run_url: str
-    """Of the run's page in Prefect's UI."""
+    """Address of the run's page in Prefect's UI."""
     watch: Watch
 
     @property
     def shared(self) -> dict[str, str]:
-        """Environment of every command."""
+        """Return the environment variables that every command of the run gets."""
         return environment(self.repository, self.workspace) | {
             RUN_ID: self.run_id,
             RUN_URL: self.run_url,
@@ -92,7 +93,10 @@ class Site:
 
 
 def _may_retry(_task: Any, _run: Any, state: State) -> bool:
-    """Only a crash is tried again: a stage that refused its input would refuse it again."""
+    """Return whether a task may be tried again: only after a crash.
+
+    A stage that refused its input would refuse it again.
+    """
     try:
         state.result(raise_on_failure=True)
     except StageCrashed:
@@ -111,8 +115,9 @@ def _may_retry(_task: Any, _run: Any, state: State) -> bool:
 def stage(
     node: Node, site: Site, force: bool, skipped: str | None, slot: threading.Semaphore
 ) -> StageRun:
-    """Bring one stage up to date. ``skipped`` is DVC's reason when it is known to have nothing to
-    do.
+    """Bring one stage up to date.
+
+    ``skipped`` is DVC's reason where the stage is known to have nothing to do.
     """
     logger = get_run_logger()
     if skipped and not force:
@@ -124,7 +129,7 @@ def stage(
         try:
             done = _bring_up(node, site, force, lambda line: logger.info("%s", line))
         except StageCrashed as error:
-            # it takes its stages along: that is no crash to try again after
+            # Cancellation ends the stages of the run, so this is no crash that a retry could help.
             if site.watch.cancelled:
                 raise StageRefused("cancelled") from error
             raise
@@ -167,10 +172,13 @@ def _bring_up(node: Node, site: Site, force: bool, log: Any) -> StageRun:
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def register(site: Site, pipeline: str) -> str:
-    """Enter the student, or the comparison, into MLflow: an effect, so DVC knows nothing of it."""
+    """Register the student, or the comparison, in MLflow and return the command's last line.
+
+    Registering makes no file, so it is no DVC stage.
+    """
     logger = get_run_logger()
     options = [] if pipeline == PIPELINE else ["--comparison"]
-    with locked(site.workspace):  # dvc.lock is what it enters
+    with locked(site.workspace):  # The command reads ``dvc.lock``.
         return run_command(
             ["echodistill", "register", *options],
             site.workspace,
@@ -181,7 +189,7 @@ def register(site: Site, pipeline: str) -> str:
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def push(names: list[str], site: Site) -> None:
-    """Give the team what was computed: DVC's bytes and its run cache."""
+    """Push the stages' outputs and DVC's run cache to the team's remote."""
     logger = get_run_logger()
     lines = run_command(
         [*DVC, "--wait-for-lock", "push", "--run-cache", *names],
@@ -192,7 +200,7 @@ def push(names: list[str], site: Site) -> None:
     logger.info("%s", lines[-1] if lines else "pushed")
 
 
-# narrower in its type parameter than `flow` declares
+# Its type parameter is narrower than the one that `flow` declares.
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=MAX_SIDE_BY_SIDE)
 
 
@@ -207,10 +215,10 @@ def echodistill(
     """Bring the graph of the file ``pipeline`` up to date, or the part that leads to the stage
     ``target``.
 
-    ``overrides`` are parameters as ``section.key=value``; with any (``method`` is short for
-    ``train.method=``) the run is a DVC experiment with a workspace of its own. ``force`` runs
-    stages that have not changed. Where the corpus is a test alone, the base is evaluated on it and
-    nothing is trained.
+    ``overrides`` are parameters in the form ``section.key=value``; ``method`` is short for
+    ``train.method=``. A run with any override is a DVC experiment with a workspace of its own.
+    ``force`` also runs stages that have not changed. Where the corpus is used for testing only, the
+    base model is evaluated on it and nothing is trained.
     """
     repository = Path.cwd()
     changes = [*([f"train.method={method}"] if method else []), *(overrides or [])]
@@ -263,7 +271,7 @@ def echodistill(
                     report_result(workspace, reports, results, registered, pipeline)
                 if store:
                     push([done.name for done in results], site)
-                if changes and target is None:  # DVC saves experiments that are whole
+                if changes and target is None:  # DVC can save only complete experiments.
                     save_experiment(repository, workspace, name, pipeline)
                     get_run_logger().info(
                         "experiment %s: see `dvc exp show`, take it over with `dvc exp apply %s`",
@@ -282,15 +290,20 @@ def echodistill(
 
 
 def _store() -> Store | None:
-    """The team's store, found to work before anything is done. Raises ``UserError`` when it does
-    not.
+    """Return the team's store, checked before the run does anything, or ``None`` where no store is
+    set.
+
+    Raise ``UserError`` where the store does not work.
     """
     place = checked_place()
     return open_store(place) if place else None
 
 
 def _run_graph(site: Site, target: str | None, force: bool, pipeline: str) -> list[StageRun]:
-    """Submit every stage behind those it needs. Raises what the first failed stage raised."""
+    """Submit every stage after the stages that it needs, and return their results.
+
+    Raise the error of the first stage that failed.
+    """
     nodes = read_graph(site.workspace, target, pipeline)
     note_code(site.workspace)
     skipped = {} if force else unchanged(site.workspace, nodes, pipeline)

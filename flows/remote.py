@@ -1,5 +1,6 @@
-"""DVC's caches: one for all clones on a machine, and the team's remote, in the same store as
-everything else.
+"""Configure DVC's caches: one cache for all clones on a machine, and the team's remote.
+
+The remote is in the same store as everything else.
 """
 
 from pathlib import Path
@@ -11,14 +12,17 @@ NAME = "store"
 
 
 def share_cache(repository: Path, clone: Path) -> None:
-    """Let a clone use the cache of its repository, in the configuration that git does not hold."""
+    """Make a clone use the cache of its repository, in the DVC configuration that git does not
+    track.
+    """
     cache = output_of(*DVC, "cache", "dir", cwd=repository)
     output_of(*DVC, "cache", "dir", "--local", str((repository / cache).resolve()), cwd=clone)
 
 
 def use_remote(repository: Path, place: Place) -> None:
-    """Make ``PLACE/dvc`` the default remote, in the configuration that git does not hold; one that
-    somebody else has set stays.
+    """Make ``PLACE/dvc`` the default remote, in the DVC configuration that git does not track.
+
+    A default remote that somebody else has set is kept.
     """
     from dvc.config import Config
 
@@ -27,7 +31,7 @@ def use_remote(repository: Path, place: Place) -> None:
     is_ours = own.get("core", {}).get("remote") == NAME
     if config.get("core", {}).get("remote") and not is_ours:
         return
-    # without it DVC hands out an object whose bytes have changed in the store
+    # Without ``verify``, DVC uses an object whose bytes have changed in the store.
     settings = {"url": place.url(place.below("dvc")), "verify": "true"} | (
         {"endpointurl": place.endpoint} if place.endpoint else {}
     )
@@ -39,7 +43,7 @@ def use_remote(repository: Path, place: Place) -> None:
 
 
 def has_remote(repository: Path) -> bool:
-    """Whether DVC has a default remote here."""
+    """Return whether DVC has a default remote in this repository."""
     from dvc.config import Config
 
     return bool(Config(str(repository / ".dvc")).get("core", {}).get("remote"))

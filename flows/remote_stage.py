@@ -1,5 +1,5 @@
-"""Runs a stage through the deployment ``stage/POOL``, on whatever machine works for that pool, and
-follows it from here.
+"""Run a stage through the deployment ``stage/POOL``, on any machine that works for that pool, and
+follow it.
 """
 
 import time
@@ -22,17 +22,17 @@ from flows.stage_process import StageCrashed, StageRefused, StageRun
 from flows.stage_request import apply_result, pack, publish, read_result
 
 REFUSED = "Refused"
-"""Name of the state of a stage run that said no to its input."""
+"""Name of the state of a stage run that refused its input."""
 RESULT_KEY = ", handed back as "
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_BETWEEN_REMINDERS = 60.0
 PATIENCE_S = 120.0
-"""How long a server may be away before the run is given up."""
+"""Time in seconds without an answer from the server after which the run is given up."""
 SECONDS_BETWEEN_SIGNS = 300.0
 SILENCE_S = 4 * SECONDS_BETWEEN_SIGNS
-"""How long a machine that works on a stage may say nothing before it is taken for dead."""
+"""Time in seconds without a log line after which a working machine is considered dead."""
 LOGS_AT_ONCE = 200
-LATECOMERS = 20  # lines that may reach the server after later ones
+LATECOMERS = 20  # Number of log lines that may reach the server after later ones.
 
 
 def run_remote_stage(
@@ -44,16 +44,16 @@ def run_remote_stage(
     flow_run_id: str,
     log: Callable[[str], None],
 ) -> StageRun:
-    """Have a stage brought up to date on its pool; its inputs must be in DVC's remote.
+    """Bring a stage up to date on its pool. Its inputs must be in DVC's remote.
 
-    Raises ``StageRefused``, ``StageCrashed``, and ``UserError`` when the pool has no deployment or
-    the stage needs what only this machine has.
+    Raise ``StageRefused`` or ``StageCrashed`` where the stage run does, and ``UserError`` where the
+    pool has no deployment or the stage needs something that only this machine has.
     """
     metadata = {"prefect-flow-run": flow_run_id}
     key = publish(store, pack(store, repository, workspace, node, force, metadata), metadata)
     pool = node.meta.pool
     try:
-        # as_subflow: Prefect shows the run under the task that asked for it
+        # ``as_subflow`` is on by default: Prefect shows the run below the task that started it.
         run: Any = run_deployment(
             f"stage/{pool}",
             parameters={"request": key, "works_for": flow_run_id},
@@ -77,7 +77,11 @@ def run_remote_stage(
 
 
 def _follow(run: FlowRun, reminder: str, log: Callable[[str], None]) -> State[Any]:
-    """Pass its log lines on until it ends; its last state."""
+    """Pass the run's log lines on until it ends, and return its last state.
+
+    Raise ``StageCrashed`` where the server does not answer for ``PATIENCE_S`` or the machine logs
+    nothing for ``SILENCE_S``.
+    """
     seen: set[UUID] = set()
     reminded, answered = time.monotonic() - SECONDS_BETWEEN_REMINDERS / 2, time.monotonic()
     heard = answered
@@ -85,7 +89,8 @@ def _follow(run: FlowRun, reminder: str, log: Callable[[str], None]) -> State[An
         while True:
             time.sleep(SECONDS_BETWEEN_LOOKS)
             try:
-                # the state first: what was logged before it is there then
+                # The state is read first, so that every line that was logged before it is
+                # available.
                 state, before = client.read_flow_run(run.id).state, len(seen)
                 _pass_on(client, run.id, seen, log)
                 answered = time.monotonic()
@@ -111,7 +116,7 @@ def _follow(run: FlowRun, reminder: str, log: Callable[[str], None]) -> State[An
 
 
 def _pass_on(client: Any, run_id: UUID, seen: set[UUID], log: Callable[[str], None]) -> None:
-    """Log the log lines that are new."""
+    """Log the run's log lines that are not in ``seen``, and add them to it."""
     wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
     offset = max(0, len(seen) - LATECOMERS)
     while found := client.read_logs(

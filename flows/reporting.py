@@ -1,5 +1,5 @@
-"""What the Prefect UI shows: progress of a stage while it runs, and the result table with its links
-at the end.
+"""Write what the Prefect UI shows: a running stage's progress, and at the end the result table with
+its links.
 """
 
 import io
@@ -35,13 +35,14 @@ from flows.graph import EVALUATION, PIPELINE
 from flows.stage_process import StageRun
 
 SECONDS_BETWEEN_UPDATES = 2.0
-SECONDS_AFTER_A_FAILURE = 60.0  # each try may wait for the server as long
+# The wait is long, because each attempt may wait as long for the server.
+SECONDS_AFTER_A_FAILURE = 60.0
 
 
 class StageProgress:
-    """A progress artifact, made when a stage first shows a bar and moved every two seconds at most.
+    """A progress artifact for each bar of a stage, updated at most every two seconds.
 
-    That a server cannot be reached is said once; the stage goes on.
+    Where the server cannot be reached, this is logged once and the stage continues.
     """
 
     def __init__(self, stage: str, log: Callable[[str], None]) -> None:
@@ -59,7 +60,7 @@ class StageProgress:
             self._show(label, percent)
             self._failed = False
             self._next_s = time.monotonic() + SECONDS_BETWEEN_UPDATES
-        # whatever the client meets, from a refused connection to an answer it does not know
+        # The client raises many kinds of error, from a refused connection to an unknown answer.
         except Exception as error:
             if not self._failed:
                 self._log(f"progress of {self._stage} cannot be shown: {error}")
@@ -72,23 +73,25 @@ class StageProgress:
             return
         key = artifact_key(f"{self._stage}-progress")
         made = create_progress_artifact(progress=percent, key=key, description=label)
-        assert isinstance(made, UUID)  # a coroutine only where the caller is one
+        assert isinstance(made, UUID)  # The result is a coroutine only where the caller is one.
         self._artifacts[label] = made
 
 
 def artifact_key(name: str) -> str:
-    """Prefect takes lower-case letters, digits and dashes."""
+    """Return ``name`` in lower-case letters, digits and dashes, the only characters that Prefect
+    takes.
+    """
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def report_result(
     workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, pipeline: str
 ) -> None:
-    """The result table as a markdown artifact, with what ran and where everything is; ``reports``
-    is where they will stay.
+    """Create a markdown artifact with the result table, the decision about each stage and all
+    links.
 
-    ``registered`` is what was said when it was entered into MLflow; ``pipeline`` is the graph that
-    ran.
+    ``reports`` is the folder in which the reports are kept, ``registered`` the message of the
+    registration in MLflow, and ``pipeline`` the graph that ran.
     """
     markdown = result_markdown(workspace, reports, runs, registered, pipeline)
     create_markdown_artifact(markdown=markdown, key="result", description="EchoDistill result")
@@ -97,10 +100,11 @@ def report_result(
 def result_markdown(
     workspace: Path, reports: Path, runs: Sequence[StageRun], registered: str, pipeline: str
 ) -> str:
-    """The artifact's text."""
+    """Return the text of the artifact that ``report_result`` creates."""
     one_student = pipeline == PIPELINE
     shown = {PIPELINE: _result, EVALUATION: _evaluation}.get(pipeline, _comparison)
-    page = _read(workspace / REGISTERED).get("page") if one_student else ""  # of the student
+    # Only one student has a page.
+    page = _read(workspace / REGISTERED).get("page") if one_student else ""
     rows = "\n".join(f"| {run.name} | {run.decision} | {run.seconds:.0f} |" for run in runs)
     pages = sorted(page for page in reports.glob("data_docs/*/index.html"))
     docs = "\n".join(f"- Data Docs: `{page}`" for page in pages)
@@ -118,7 +122,7 @@ def result_markdown(
 
 
 def _result(workspace: Path) -> str:
-    """The closing table, as in the terminal."""
+    """Return the result table as the terminal shows it."""
     plain = io.StringIO()
     decision = _read(workspace / "reports/promotion.json")
     result_table(
@@ -130,7 +134,7 @@ def _result(workspace: Path) -> str:
 
 
 def _evaluation(workspace: Path) -> str:
-    """The tables of an evaluation without training, below what came out."""
+    """Return the tables of an evaluation without training, below a sentence with the result."""
     table = _read(workspace / "reports/evaluation.json")
     parts = [
         f"**{shown.caption}**\n\n{markdown(shown.heads, shown.rows)}"
@@ -148,7 +152,7 @@ def _evaluation(workspace: Path) -> str:
 
 
 def _comparison(workspace: Path) -> str:
-    """The tables of a comparison, below what came out."""
+    """Return the tables of a comparison, below sentences with the result."""
     table = _read(workspace / "reports/compare.json")
     parts = [
         f"**{shown.caption}**\n\n{markdown(shown.heads, shown.rows)}" for shown in tables(table)
@@ -173,7 +177,7 @@ def _link(address: str) -> str:
 
 
 def _addresses(workspace: Path, one_student: bool) -> dict[str, str]:
-    """Where each output is in S3, by its path in the repository."""
+    """Return the address of each output in S3, by the output's path in the repository."""
     published = _read(workspace / (PUBLISHED if one_student else COMPARISON_PUBLISHED))
     if not published:
         return {}

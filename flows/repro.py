@@ -1,7 +1,8 @@
-"""``dvc repro`` that records only what is true: ``python -m flows.repro [OPTION…] [STAGE…]``.
+"""Run ``dvc repro`` so that it records only what is true: ``python -m flows.repro [OPTION…]
+[STAGE…]``.
 
-Inputs are fixed at a stage's start, what a killed DVC left locked or in its run cache is cleared,
-and damage in the cache is said.
+A stage's inputs are fixed at its start. Locks and run cache folders that a killed DVC left are
+removed, and damage in the cache is printed.
 """
 
 import sys
@@ -18,7 +19,7 @@ from flows.rwlock import clear_damaged_rwlock, zombies_ignored
 
 
 def repro(arguments: Sequence[str], options: Sequence[str] = ()) -> int:
-    """The exit status of ``dvc OPTIONS repro ARGUMENTS``."""
+    """Return the exit status of ``dvc OPTIONS repro ARGUMENTS``."""
     from dvc.cli import main as dvc
 
     with damaged_databases_removed(), zombies_ignored(), inputs_fixed(), damage_said():

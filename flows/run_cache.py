@@ -1,5 +1,5 @@
-"""What a killed DVC left in its run cache, and objects of its cache that were damaged: cleared, and
-said.
+"""Remove what a killed DVC left in its run cache, and damaged objects of its cache, and print each
+removal.
 """
 
 import logging
@@ -12,20 +12,19 @@ from typing import Any
 from unittest.mock import patch
 
 ENTRY_LENGTH = 64
-"""Characters in the name of an entry, a sha256."""
+"""Number of characters in the name of a run cache entry, which is a SHA-256 hash."""
 OBJECTS = "dvc_data.hashfile.db"
-"""DVC's logger of damaged objects."""
+"""Name of the logger with which DVC reports damaged objects."""
 DAMAGED = "corrupted cache file"
 CLEARED = re.compile(r"of DVC's (run )?cache was ")
-"""In each line that this module prints."""
+"""Pattern that matches every line that this module prints."""
 
 
 def clear_run_cache(repo: Any) -> list[str]:
-    """Remove what stands in the run cache and is no entry; return a sentence for each stage's
-    folder that was cleared.
+    """Remove from the run cache everything that is not an entry.
 
-    DVC fails at a folder without an entry whenever it is to run that stage with those inputs.
-    ``repo`` must be locked.
+    Return one sentence for each cleared folder. DVC fails at a folder without an entry whenever it
+    is to run that stage with those inputs. ``repo`` must be locked.
     """
     messages = []
     for folder in Path(repo.stage_cache.cache_dir).glob("*/*"):
@@ -50,8 +49,9 @@ def _state(entries: list[Path]) -> str:
 
 
 def _is_entry(path: Path) -> bool:
-    """Return whether DVC can read it as text; whether it is what DVC wrote is looked at where it is
-    used (``damage_said``).
+    """Return whether DVC can read ``path`` as text.
+
+    Whether the content is what DVC wrote is checked when the entry is used (``damage_said``).
     """
     if len(path.name) != ENTRY_LENGTH or not path.is_file():
         return False
@@ -70,12 +70,12 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def damage_said() -> Iterator[None]:
-    """While the block runs, print a line for each damaged object that DVC finds in its cache and
-    removes: DVC itself says nothing.
+    """Print a line for each damaged object that DVC finds in its cache and removes, while the block
+    runs.
 
-    It also looks at objects that nobody may write, which DVC hands out unseen; one that was not
-    changed since it was hashed is not read for it. And an entry of the run cache is used only if it
-    is called by the hash of its content, as DVC wrote it.
+    DVC itself prints nothing. Read-only objects are checked as well, which DVC would use unchecked;
+    an object that was not changed since it was hashed is not read again. A run cache entry is used
+    only if its name is the hash of its content, as DVC wrote it.
     """
     from dvc.stage.cache import StageCache
     from dvc_data.hashfile.db import HashFileDB
@@ -103,8 +103,8 @@ def damage_said() -> Iterator[None]:
 def _whole_entry(
     load: Callable[[Any, str, str], dict[str, Any] | None],
 ) -> Callable[[Any, str, str], dict[str, Any] | None]:
-    """Return DVC's function that loads an entry of the run cache, without those that are not as
-    they were written.
+    """Return DVC's function ``load`` changed so that it removes and skips altered run cache
+    entries.
     """
     from dvc.stage.cache import _get_cache_hash
 
@@ -114,7 +114,7 @@ def _whole_entry(
             return entry
         path = Path(cache._get_cache_path(key, value))
         path.unlink(missing_ok=True)
-        if not any(path.parent.iterdir()):  # DVC fails at a folder without an entry
+        if not any(path.parent.iterdir()):  # DVC fails at a folder without an entry.
             path.parent.rmdir()
         print(f"{path} of DVC's run cache was damaged: removed; the stage runs again", flush=True)
         return None

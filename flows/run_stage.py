@@ -1,9 +1,9 @@
 """Bring one stage up to date: ``python -P flows/run_stage.py [--force | --only-known] STAGE``.
 
-``dvc repro --single-item`` with the team's past runs in reach: what somebody computed from the same
-inputs is pulled. DVC's own ``--pull`` copies the whole run cache each time; here only what is new.
-With ``--only-known`` nothing is computed, and the exit status is ``UNKNOWN`` where something would
-have to be.
+This is ``dvc repro --single-item`` that also uses the team's past runs: results that somebody
+computed from the same inputs are pulled. DVC's own ``--pull`` copies the whole run cache each time;
+here only new entries are copied. With ``--only-known`` nothing is computed, and the exit status is
+``UNKNOWN`` where a computation would be needed.
 """
 
 import sys
@@ -20,8 +20,9 @@ UNKNOWN = 75
 
 
 def main() -> int:
-    """Raises what a remote raises that cannot be read: a stage is not computed again because of an
-    outage.
+    """Run the command and return its exit status.
+
+    Raise the remote's error where it cannot be read: an outage must not make a stage run again.
     """
     *options, name = sys.argv[1:]
     if "--force" not in options:
@@ -34,8 +35,9 @@ def main() -> int:
 
 
 def bring_results(name: str) -> bool:
-    """Whether a stage need not run: its outputs are there, or are now, from the local cache or
-    DVC's remote.
+    """Return whether a stage need not run, because its outputs exist.
+
+    Missing outputs are restored from the local cache or DVC's remote where one of them has them.
     """
     from dvc.stage.cache import RunCacheNotFoundError
 
@@ -57,8 +59,8 @@ def bring_results(name: str) -> bool:
                 return False
         past = repo.cloud.get_remote_odb(None, "fetch --run-cache", hash_name="md5-dos2unix")
         repo.stage_cache.transfer(past, repo.cache.legacy, force=False)
-        # as dvc.lock has it: `restore` has entered the present inputs, with which the old outputs
-        # would pass for their result
+        # The stage is read from dvc.lock again: `restore` has entered the present inputs in it, and
+        # the old outputs would be taken for their result.
         repo._reset()
         (stage,) = repo.stage.collect(name)
         try:

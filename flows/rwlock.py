@@ -1,5 +1,6 @@
-"""DVC's ``rwlock`` file, which names the paths that processes read and write: no killed process
-blocks the next one by it.
+"""Keep DVC's ``rwlock`` file, which lists the paths that processes read and write, from blocking.
+
+A killed process must not block the next one.
 """
 
 import json
@@ -13,8 +14,9 @@ import psutil
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a process runs: one that has ended and that its parent has not asked about (a
-    zombie) does not.
+    """Return whether a process runs.
+
+    A zombie, which has ended and whose parent has not waited for it, does not run.
     """
     try:
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
@@ -26,24 +28,23 @@ def is_running(pid: int) -> bool:
 
 @contextmanager
 def zombies_ignored() -> Iterator[None]:
-    """While the block runs, DVC takes no zombie for a process that still holds one of the paths in
-    its ``rwlock`` file.
+    """Make DVC ignore the locks that zombies hold in its ``rwlock`` file, while the block runs.
 
-    DVC asks only whether there is a process of that number. Where nobody asks about ended
-    processes, as in many containers, a killed DVC's number stays for ever, and with it whatever it
-    had locked.
+    DVC checks only whether a process of that number exists. Where nothing waits for ended
+    processes, as in many containers, the number of a killed DVC stays in use, and the paths that it
+    locked stay locked.
     """
     with patch("dvc.rwlock.psutil.pid_exists", is_running):
         yield
 
 
 def clear_damaged_rwlock(repo: Any) -> list[str]:
-    """Remove DVC's ``rwlock`` file where it cannot be read; return the sentence that tells of it,
-    if so. ``repo`` must be locked.
+    """Remove DVC's ``rwlock`` file where it cannot be read. Return a sentence about it where it was
+    removed.
 
-    DVC writes the file anew at each change: a process that was killed meanwhile, or a full disk,
-    leaves it cut, and DVC then refuses every command. Whoever holds a path in it is not known any
-    more; an own process would hold the repository's lock, too.
+    ``repo`` must be locked. DVC rewrites the file at each change, so a killed process or a full
+    disk leaves it cut off, and DVC then refuses every command. Which process holds a path in the
+    file is unknown then, but a process of this project would hold the repository's lock as well.
     """
     from dvc.lock import make_lock
     from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, SCHEMA
@@ -56,7 +57,7 @@ def clear_damaged_rwlock(repo: Any) -> list[str]:
                 SCHEMA(json.load(file))
         except FileNotFoundError:
             return []
-        except (ValueError, Invalid):  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        except (ValueError, Invalid):  # UnicodeDecodeError and JSONDecodeError are ValueErrors.
             os.unlink(path)
             return [f"{path} was damaged, as a killed process leaves it: removed"]
     return []

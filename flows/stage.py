@@ -1,5 +1,5 @@
-"""The flow ``stage``: one stage, handed over by another machine. Deployed once for each pool as
-``stage/POOL``.
+"""The flow ``stage``, which runs one stage for another machine. It is deployed once for each pool
+as ``stage/POOL``.
 """
 
 import threading
@@ -27,8 +27,9 @@ from flows.workspace import environment
 
 @contextmanager
 def signs_of_life(stage: str, log: Callable[[str], None]) -> Iterator[None]:
-    """Log now and then that the stage is worked on: who waits takes a long silence for a dead
-    machine.
+    """Log at intervals that the stage is running, while the block runs.
+
+    The waiting flow considers a machine dead that logs nothing for a long time.
     """
     over = threading.Event()
 
@@ -49,10 +50,11 @@ def signs_of_life(stage: str, log: Callable[[str], None]) -> Iterator[None]:
 
 @flow(name="stage", persist_result=False)
 def stage(request: str, works_for: str | None = None) -> State[Any]:
-    """Run the stage that ``request``, an object key, describes: clone, pull its inputs, run, push
-    its outputs.
+    """Run the stage that the object with the key ``request`` describes: clone, pull inputs, run,
+    push outputs.
 
-    ``works_for`` is the flow run that waits for it: when that is cancelled, so is this.
+    ``works_for`` is the id of the flow run that waits for this one; where that is cancelled, so is
+    this one.
     """
     logger = get_run_logger()
     here = UUID(str(flow_run.get_id()))

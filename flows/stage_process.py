@@ -1,5 +1,5 @@
-"""One DVC stage as a child process: its lines as they come, what DVC decided, and why it failed if
-it did.
+"""Run one DVC stage as a child process, and return DVC's decision about it or raise the reason of
+its failure.
 """
 
 import os
@@ -17,16 +17,17 @@ from typing import IO, Literal
 from echodistill.core.threads import SLEEPING
 from flows.run_stage import UNKNOWN
 
-# without its folder in the path: a workspace's own code comes first there
+# ``-P`` keeps this folder out of the module path: a workspace's own code must be found first.
 RUN_STAGE = (sys.executable, "-P", str(Path(__file__).with_name("run_stage.py")))
 How = Literal["if changed", "always", "if known"]
-"""When a stage runs; ``if known``: never, only results that a cache has are brought."""
+"""When a stage runs. With ``if known`` it never runs: only results that a cache has are restored.
+"""
 PROGRESS = re.compile(r"^(?P<label>[\w@ .-]+): +(?P<percent>\d+)%\|")
 HINT = re.compile(
     r"^(Updating lock file|To track the changes|To enable auto|Use `dvc push`|Data and pipelines"
     r" are up|\t(git|dvc) )"
 )
-"""DVC's advice for people at a terminal."""
+"""Pattern of DVC's advice for people at a terminal."""
 RAN = "ran"
 DECISIONS = (
     (re.compile(r"^Running stage '"), RAN),
@@ -35,25 +36,25 @@ DECISIONS = (
 )
 REFUSAL = re.compile(r"^error: (?P<message>.*)")
 SHOWN_LINES = 5
-"""How many of a crashed command's last lines its error quotes."""
+"""Number of a crashed command's last lines that its error quotes."""
 RUNNING: set["SupervisedProcess"] = set()
 
 
 class StageUnknown(Exception):
-    """No cache has the outputs of a stage: it would have to run."""
+    """No cache has the outputs of a stage, so the stage would have to run."""
 
 
 class StageRefused(Exception):
-    """A stage or gate said no to its input: one clear message, and no use in trying again."""
+    """A stage or gate rejected its input with one clear message, so a retry cannot help."""
 
 
 class StageCrashed(Exception):
-    """A stage ended without saying why: it may be tried again, and resumes."""
+    """A stage ended without an error message of its own. It may be retried, and resumes then."""
 
 
 @dataclass(frozen=True)
 class StageRun:
-    """A stage that is up to date now."""
+    """The result of a stage that is up to date now."""
 
     name: str
     decision: str
@@ -61,7 +62,7 @@ class StageRun:
 
 
 class SupervisedProcess:
-    """A process tree that ends with this one at the latest."""
+    """A process tree that ends at the latest when this process does."""
 
     def __init__(self, command: list[str], workspace: Path, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -75,14 +76,15 @@ class SupervisedProcess:
         RUNNING.add(self)
 
     def lines(self) -> Iterator[str]:
-        """Lines as they come; a progress bar redraws its line behind a carriage return, each of
-        which counts as one.
+        """Yield the output's lines as they arrive.
+
+        A progress bar redraws its line after a carriage return; each redrawing counts as a line.
         """
         assert self._process.stdout
         yield from _lines(self._process.stdout)
 
     def end(self) -> None:
-        """Let go: the tree ends within seconds."""
+        """Close the supervisor's input, so that the process tree ends within seconds."""
         if self._process.stdin:
             self._process.stdin.close()
 
@@ -93,7 +95,7 @@ class SupervisedProcess:
 
 
 def end_all() -> None:
-    """End every running stage; for a cancelled flow."""
+    """End every running stage, where a flow is cancelled."""
     for process in list(RUNNING):
         process.end()
 
@@ -110,10 +112,10 @@ def _lines(stream: IO[bytes]) -> Iterator[str]:
 def run_command(
     command: list[str], workspace: Path, environment: Mapping[str, str], log: Callable[[str], None]
 ) -> list[str]:
-    """Run a process command to its end; its lines.
+    """Run a command to its end and return its output's lines.
 
-    Raises ``StageRefused`` when it failed by an error of its own, else ``StageCrashed`` with its
-    last lines.
+    Raise ``StageRefused`` where it failed with an error message of its own, else ``StageCrashed``
+    with its last lines.
     """
     process = SupervisedProcess(command, workspace, environment)
     lines = []
@@ -139,12 +141,13 @@ def run_stage(
     log: Callable[[str], None],
     progress: Callable[[str, float], None],
 ) -> StageRun:
-    """Bring one stage up to date, with ``environment`` added to this process's own.
+    """Bring one stage up to date, with ``environment`` added to this process's environment.
 
-    ``log`` gets every line, ``progress`` what a bar says and its percentage.
+    ``log`` gets every line except those of progress bars; ``progress`` gets each bar's label and
+    percentage.
 
-    Raises ``StageRefused`` or ``StageCrashed``; ``StageUnknown`` where only known results were
-    asked for and there are none.
+    Raise ``StageRefused`` or ``StageCrashed`` where the stage fails, and ``StageUnknown`` where
+    only known results were requested and there are none.
     """
     started = time.monotonic()
     options = {"if changed": [], "always": ["--force"], "if known": ["--only-known"]}[how]
@@ -163,8 +166,8 @@ def run_stage(
                 continue
             log(line)
             tail.append(line)
-            # DVC's own remark, or the message of a stage that refuses, which may run over several
-            # lines
+            # A line is DVC's own remark, or part of the message of a stage that refuses its input;
+            # such a message may have several lines.
             found = next((meaning for pattern, meaning in DECISIONS if pattern.match(line)), "")
             decision = found if found == RAN or not decision else decision
             if match := REFUSAL.match(line):

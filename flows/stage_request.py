@@ -1,8 +1,9 @@
-"""A stage handed to another machine and back. The two share git and S3, and nothing else.
+"""Hand a stage to another machine and take its result back. The two machines share only git and S3.
 
-There: a clone at the same commit, the parameters, ``dvc.yaml`` and ``dvc.lock`` as they are here,
-inputs that neither git holds nor a stage makes from S3, all others by ``dvc pull``. Back: the
-stage's entry for ``dvc.lock``, and its outputs by ``dvc pull``.
+The other machine makes a clone at the same commit. It gets the parameters, ``dvc.yaml`` and
+``dvc.lock`` as they are here, fetches from S3 the inputs that git does not track and no stage
+makes, and gets all other inputs by ``dvc pull``. This machine gets the stage's entry for
+``dvc.lock``, and its outputs by ``dvc pull``.
 """
 
 import fcntl
@@ -35,39 +36,39 @@ CLONES = Path(".echodistill/remote")
 
 @dataclass(frozen=True)
 class StageRequest:
-    """What another machine needs to run one stage."""
+    """Everything that another machine needs to run one stage."""
 
     stage: str
     needs: list[str]
-    """Stages whose outputs it reads."""
+    """Names of the stages whose outputs the stage reads."""
     force: bool
     timeout_s: float | None
     commit: str
     sources: list[str]
     """Git addresses that have the commit, the nearest first."""
     files: dict[str, str | None]
-    """Text of the files that may differ from the commit: parameters, graphs and their locks;
-    ``None`` for one that is not there.
+    """Text of each file that may differ from the commit: parameters, graphs and their locks. The
+    text is ``None`` where the file does not exist.
     """
     inputs: dict[str, str]
-    """Object key of each input that git does not hold and no stage makes, by its path in the
+    """Object key of each input that git does not track and no stage makes, by its path in the
     repository.
     """
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """A stage that another machine brought up to date."""
+    """The result of a stage that another machine brought up to date."""
 
     stage: str
     decision: str
     seconds: float
     lock: dict[str, Any]
-    """Its entry in ``dvc.lock``."""
+    """The stage's entry in ``dvc.lock``."""
 
 
 def publish(store: Store, what: StageRequest | StageResult, metadata: Mapping[str, str]) -> str:
-    """The key of either, for the other machine."""
+    """Publish a request or a result, and return its object key for the other machine."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "stage.json"
         path.write_text(json.dumps(asdict(what), indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -75,12 +76,12 @@ def publish(store: Store, what: StageRequest | StageResult, metadata: Mapping[st
 
 
 def read_request(store: Store, key: str) -> StageRequest:
-    """What ``publish`` was given."""
+    """Return the request that ``publish`` stored under ``key``."""
     return StageRequest(**json.loads(read_object(store, key)))
 
 
 def read_result(store: Store, key: str) -> StageResult:
-    """What ``publish`` was given."""
+    """Return the result that ``publish`` stored under ``key``."""
     return StageResult(**json.loads(read_object(store, key)))
 
 
@@ -92,10 +93,11 @@ def pack(
     force: bool,
     metadata: Mapping[str, str],
 ) -> StageRequest:
-    """Describe a stage of ``workspace``, which is ``repository`` or a clone of it, and publish the
-    inputs that have no other way.
+    """Return the request for a stage of ``workspace``, and publish the inputs that can travel in no
+    other way.
 
-    Raises ``UserError`` for code that is not committed, which a clone would lack.
+    ``workspace`` is ``repository`` or a clone of it. Raise ``UserError`` where code is not
+    committed, because a clone would lack it.
     """
     tracked, loose = inputs_of_stage(workspace, node.name)
     edited = (
@@ -122,7 +124,7 @@ def pack(
             for name in carried
         }
     remotes = output_of("git", "remote", cwd=repository).splitlines()
-    # its own git credentials are the other machine's affair
+    # The other machine uses its own git credentials.
     origin = (
         [without_credentials(output_of("git", "remote", "get-url", "origin", cwd=repository))]
         if "origin" in remotes
@@ -144,11 +146,11 @@ def pack(
 def unpacked(
     store: Store, base: Path, request: StageRequest, log: Callable[[str], None]
 ) -> Iterator[Path]:
-    """The clone in which a handed-over stage can run, with its inputs; ``base`` is the repository
-    this machine's worker stands in.
+    """Yield the clone in which a requested stage can run, with its inputs.
 
-    A stage's clone is kept, so that a crashed one goes on, and held by one run at a time. Raises
-    ``UserError``.
+    ``base`` is the repository in which this machine's worker runs. A stage's clone is kept, so that
+    a crashed stage can resume, and only one run at a time uses it. Raise ``UserError`` where no
+    source has the commit.
     """
     clone = (base / CLONES / re.sub(r"\W+", "-", request.stage)).resolve()
     clone.parent.mkdir(parents=True, exist_ok=True)
@@ -180,8 +182,9 @@ def unpacked(
 
 
 def _check_out(clone: Path, request: StageRequest) -> None:
-    """Bring the clone to the commit, from the first address that has it. Raises ``UserError`` when
-    none does.
+    """Check out the request's commit in the clone, from the first address that has it.
+
+    Raise ``UserError`` where no address has it.
     """
     if not (clone / ".git").is_dir():
         output_of("git", "init", "--quiet", str(clone), cwd=clone.parent)
@@ -210,7 +213,7 @@ def _check_out(clone: Path, request: StageRequest) -> None:
 
 
 def _fetch(store: Store, key: str, target: Path) -> None:
-    """Replace an input by what the key stands for."""
+    """Replace an input by the file or folder that is stored under ``key``."""
     if key.endswith(SUFFIX):
         shutil.rmtree(target, ignore_errors=True)
         fetch_folder(store, key, target)
@@ -219,7 +222,7 @@ def _fetch(store: Store, key: str, target: Path) -> None:
 
 
 def _carried(workspace: Path) -> list[str]:
-    """The files that may differ from the commit."""
+    """Return the paths of the files that may differ from the commit."""
     graphs = output_of("git", "ls-files", "dvc.yaml", "*/dvc.yaml", cwd=workspace).splitlines()
     return [
         "params.yaml",
@@ -228,22 +231,24 @@ def _carried(workspace: Path) -> list[str]:
 
 
 def _place_in_lock(stage: str) -> tuple[str, str]:
-    """The lock a stage is entered in, as a path in the repository, and its name there:
-    ``FOLDER/dvc.yaml:NAME``, or ``NAME``.
+    """Return the path of a stage's lock file in the repository, and the stage's name in it.
+
+    ``stage`` is ``FOLDER/dvc.yaml:NAME``, or ``NAME``.
     """
     graph, _, name = stage.rpartition(":")
     return (graph or PIPELINE).removesuffix("yaml") + "lock", name
 
 
 def lock_entry(workspace: Path, stage: str) -> dict[str, Any]:
-    """What the lock says about a stage."""
+    """Return a stage's entry in its lock file."""
     lock, name = _place_in_lock(stage)
     return dict(load_yaml((workspace / lock).read_text(encoding="utf-8"))["stages"][name])
 
 
 def apply_result(workspace: Path, result: StageResult) -> None:
-    """Enter what another machine made: the stage's entry in its lock, then its outputs. Raises
-    ``UserError``.
+    """Enter the stage's entry in its lock file, then pull the outputs that the other machine made.
+
+    Raise ``UserError`` where the inputs have changed here since.
     """
     lock, name = _place_in_lock(result.stage)
     path = workspace / lock

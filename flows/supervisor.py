@@ -1,10 +1,11 @@
-"""Runs a command that dies with whoever started it: ``python -m flows.supervisor COMMAND…``.
+"""Run a command that ends with the process that started it: ``python -m flows.supervisor
+COMMAND…``.
 
-The command gets a process group of its own. When this process's standard input closes, because its
-parent closed it or was killed, or when it is told to terminate or hang up, the whole group ends:
-politely at first, by force after ``GRACE_S``. When this process itself is killed, the kernel kills
-the command. Open files that this process was given (``pass_fds``), such as a lock, the command gets
-too.
+The command gets a process group of its own. The whole group ends when this process's standard input
+closes, because its parent closed it or was killed, and when this process receives SIGTERM or
+SIGHUP: first by SIGTERM, after ``GRACE_S`` seconds by SIGKILL. When this process itself is killed,
+the kernel kills the command. The command inherits the open files that this process was given
+(``pass_fds``), such as a lock.
 """
 
 import os
@@ -45,14 +46,15 @@ def main() -> int:
             end_group()
 
         for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            # A signal that is ignored, as SIGHUP is under nohup, stays ignored.
+            if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(
                     number, lambda *_: threading.Thread(target=end_group, daemon=True).start()
                 )
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent decides what ends.
         threading.Thread(target=watch_parent, daemon=True).start()
         status = child.wait()
-        # grandchildren may outlive the command itself
+        # Grandchildren may still run after the command itself has ended.
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         ended.set()

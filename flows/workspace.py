@@ -1,5 +1,6 @@
-"""A workspace of its own for a run with overrides: a clone that shares DVC's cache and ends as a
-DVC experiment of the repository.
+"""Make a separate workspace for a run with overrides.
+
+The workspace is a clone that shares DVC's cache, and ends as a DVC experiment of the repository.
 """
 
 import os
@@ -23,15 +24,15 @@ EXPERIMENTS = Path(".echodistill/experiments")
 
 
 def experiment_name(flow_run_name: str) -> str:
-    """A name git and DVC accept."""
+    """Return ``flow_run_name`` as a name that git and DVC accept."""
     return re.sub(r"[^a-zA-Z0-9-]+", "-", flow_run_name).strip("-") or "run"
 
 
 def open_workspace(repository: Path, name: str, overrides: list[str]) -> Path:
-    """Clone ``repository`` at its present commit and write the overridden parameters there; the
-    clone's folder.
+    """Clone ``repository`` at its present commit, write the overridden parameters there, and return
+    the clone's folder.
 
-    An interrupted run finds its clone again, unless something was committed since. Raises
+    An interrupted run uses its clone again, unless something was committed since. Raise
     ``UserError`` for overrides that do not fit.
     """
     raw = load_yaml(own_params(repository))
@@ -71,11 +72,11 @@ def _is_clone_of_now(workspace: Path, repository: Path) -> bool:
 
 
 def _bring_inputs(repository: Path, workspace: Path) -> None:
-    """Recordings the graph starts from are not in git: link them in, as the overridden parameters
+    """Link the graph's inputs that are not in git into the workspace, as the overridden parameters
     name them.
 
-    Raises ``UserError`` for a path that leads out of the repository, and so elsewhere from the
-    workspace.
+    Raise ``UserError`` for a relative path that leads out of the repository, because it names
+    another place from the workspace.
     """
     for target in inputs_of_graph(workspace):
         if not target.is_relative_to(workspace):
@@ -104,8 +105,9 @@ def _link_unless_there(source: str, target: str) -> str:
 
 
 def environment(repository: Path, workspace: Path) -> dict[str, str]:
-    """What a workspace shares with its repository: the reference cache and the MLflow store, both
-    found by content.
+    """Return the environment variables with which a workspace shares its repository's stores.
+
+    These are the cache of references and the MLflow store, both of which are addressed by content.
     """
     repository = repository.resolve()
     return {
@@ -119,8 +121,8 @@ def environment(repository: Path, workspace: Path) -> dict[str, str]:
 
 
 def keep_reports(repository: Path, workspace: Path, name: str) -> Path:
-    """Copy a workspace's reports, Data Docs among them, to where they stay when it is removed; that
-    folder.
+    """Copy a workspace's reports, with the Data Docs, to a folder that outlives the workspace, and
+    return it.
     """
     kept = (repository / EXPERIMENTS / name / "reports").resolve()
     with atomic_path(kept) as temporary:
@@ -129,10 +131,11 @@ def keep_reports(repository: Path, workspace: Path, name: str) -> Path:
 
 
 def save_experiment(repository: Path, workspace: Path, name: str, pipeline: str = PIPELINE) -> None:
-    """Make the workspace's state an experiment of the repository (``dvc exp show``,
-    ``dvc exp apply``) and remove the workspace.
+    """Save the workspace's state as an experiment of the repository, and remove the workspace.
+
+    ``dvc exp show`` then shows it and ``dvc exp apply`` applies it.
     """
-    # of itself DVC saves only the root's, and shows no figure without it
+    # Without these options DVC saves only the root's lock, and shows no figure of another graph.
     lock = str(Path(pipeline).with_name("dvc.lock"))
     output_of(
         *DVC,

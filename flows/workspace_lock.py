@@ -1,5 +1,6 @@
-"""One run at a time in a workspace: DVC's own locks refuse a second one in the middle of its work
-instead of letting it wait.
+"""Let one run at a time use a workspace.
+
+DVC's own locks would refuse a second run in the middle of its work instead of making it wait.
 """
 
 import fcntl
@@ -19,11 +20,11 @@ SECONDS_BETWEEN_LOOKS = 1.0
 def workspace_lock(
     workspace: Path, cancelled: Callable[[], bool], log: Callable[[str], None]
 ) -> Iterator[None]:
-    """Wait for the runs before this one, on this machine, those of `echodistill run` among them.
+    """Wait for the earlier runs in this workspace on this machine, those of `echodistill run` among
+    them.
 
-    Raises ``StageRefused`` when this run is cancelled meanwhile.
-
-    A run that was killed lets go of its turn.
+    Raise ``StageRefused`` where this run is cancelled while it waits. The kernel releases the lock
+    of a killed run.
     """
     with _opened(workspace / RUN) as run, _opened(workspace / WORK) as work:
         told = False
@@ -35,7 +36,7 @@ def workspace_lock(
                     log(f"another run works in {workspace}: waiting for its end")
                 told = True
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-        fcntl.flock(work, fcntl.LOCK_UN)  # for the stages of this run
+        fcntl.flock(work, fcntl.LOCK_UN)  # The stages of this run take this lock themselves.
         yield
 
 

@@ -1,5 +1,5 @@
-"""What a model was made from: ``dvc.lock``, hashes of clips, and proof that they are what they
-were.
+"""Trace what a model was made from: ``dvc.lock``, hashes of clips, and checks that nothing has
+changed.
 
-It must not import stages.
+This package must not import stages.
 """

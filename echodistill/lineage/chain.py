@@ -1,4 +1,4 @@
-"""The way from a model back to raw data: pure functions over a lineage record."""
+"""Trace a model back to raw data by pure functions over a lineage record."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,9 @@ from echodistill.lineage.record import Record, Stage
 
 @dataclass(frozen=True)
 class Reference:
-    """``MODEL@alias`` or ``MODEL/version``; one of the two is given."""
+    """A reference ``MODEL@alias`` or ``MODEL/version``; exactly one of ``alias`` and ``version`` is
+    set.
+    """
 
     model: str
     alias: str | None
@@ -19,7 +21,7 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """Raises ``UserError`` for any other form."""
+    """Return the reference that ``text`` contains. Raise ``UserError`` for any other form."""
     if match := re.fullmatch(
         r"(?P<model>[^@/:]+)(?:@(?P<alias>[^@/]+)|/(?P<version>[0-9]+))", text.strip()
     ):
@@ -32,18 +34,18 @@ def parse_reference(text: str) -> Reference:
 
 @dataclass(frozen=True)
 class Chain:
-    """The stages of a record, in the order of reading back."""
+    """The stages of a record, ordered from the model back to raw data."""
 
     behind: tuple[str, ...]
-    """That led to the model: each before all it read from."""
+    """Stages that led to the model; each comes before all stages whose outputs it read."""
     others: tuple[str, ...]
-    """That judged the model, or stand beside it."""
+    """Stages that evaluated the model or are otherwise not part of its origin."""
     raw: dict[str, str]
-    """DVC's hash by path of what no stage made and is no code."""
+    """DVC's hash, by path, of each input that no stage made and that is not code."""
 
 
 def chain_of(record: Record) -> Chain:
-    """Walk from the model back. Raises ``UserError`` when no stage made it."""
+    """Return the chain of the record's model. Raise ``UserError`` where no stage made the model."""
     if (start := maker_of(record, record.model)) is None:
         raise UserError(
             f"the lineage record names no stage that made {record.model}: run `echodistill"
@@ -75,12 +77,12 @@ def chain_of(record: Record) -> Chain:
 
 
 def reads(stage: Stage) -> list[str]:
-    """Return what a stage read."""
+    """Return the paths that a stage read."""
     return list(stage.deps)
 
 
 def maker_of(record: Record, path: str) -> str | None:
-    """The stage that made a path, or the folder it is in."""
+    """Return the stage that made a path or the folder that contains it, or ``None``."""
     for name, stage in record.stages.items():
         if any(path == out or path.startswith(f"{out}/") for out in stage.outs):
             return name
@@ -88,8 +90,9 @@ def maker_of(record: Record, path: str) -> str | None:
 
 
 def parameter(stage: Stage, name: str) -> Any:
-    """A parameter by its dotted name, as the lock has it: whole, or within the section that holds
-    it; ``None`` when not read.
+    """Return a parameter by its dotted name, or ``None`` where the stage did not read it.
+
+    The lock may have it under its whole name, or within the section that contains it.
     """
     for values in stage.params.values():
         parts = name.split(".")
@@ -103,7 +106,7 @@ def parameter(stage: Stage, name: str) -> Any:
 
 
 def agrees(record: Record, lock: Lock) -> bool:
-    """Whether a record says the same as the lock it was made from."""
+    """Return whether a record has the same stages as the lock from which it was made."""
     if record.stages.keys() != lock.stages.keys():
         return False
     for name, stage in record.stages.items():

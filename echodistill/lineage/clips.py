@@ -1,5 +1,5 @@
-"""The end of the chain: every clip's bytes as they are in S3 now, and the recording it was made
-from where that can be found.
+"""Check every clip's bytes in S3, and the recording from which the clip was made where it can be
+found.
 """
 
 import hashlib
@@ -25,25 +25,25 @@ SourceState = Literal["ok", "changed", "not here", "synthesised"]
 
 @dataclass(frozen=True)
 class ClipState:
-    """A clip, and whether it still is what it was."""
+    """A clip, and whether its bytes and its source are unchanged."""
 
     clip: Clip
     stored: State
-    """Of its bytes in the published shard."""
+    """State of the clip's bytes in the published shard."""
     source: SourceState
-    """Of the recording it was made from."""
+    """State of the recording from which the clip was made."""
 
 
 def clip_states(
     store: Store, corpus: Sequence[Object], source: str, test_source: str | None = None
 ) -> list[ClipState]:
-    """Every clip of a published corpus. ``corpus`` are its objects, ``source`` is its parameter
-    ``corpus.source``.
+    """Return the state of every clip of a published corpus.
 
-    ``test_source`` is ``corpus.test.source``: what the test's clips are from, if not from
+    ``corpus`` has the corpus's objects, and ``source`` is its parameter ``corpus.source``.
+    ``test_source`` is ``corpus.test.source``: the source of the test's clips where it differs from
     ``source``.
 
-    Raises ``UserError`` when the table of clips or the store cannot be read.
+    Raise ``UserError`` where the table of clips or the store cannot be read.
     """
     keys = {part.name: part.key for part in corpus}
     clips = _read_table(store, keys[TABLE])
@@ -81,10 +81,10 @@ def _read_table(store: Store, key: str) -> list[Clip]:
 
 
 def source_state(clip: Clip, source: str) -> SourceState:
-    """Hold a clip's recordings against its hash. They are looked for where the corpus stage found
-    them, from the working folder.
+    """Compare a clip's recordings with its hash and return the result.
 
-    Raises ``UserError`` when one is there and cannot be read.
+    The recordings are looked up relative to the working folder, under the paths at which the corpus
+    stage found them. Raise ``UserError`` where a recording exists and cannot be read.
     """
     if source == "builtin":
         return "synthesised"

@@ -1,5 +1,7 @@
-"""``dvc.lock``: what every stage ran, read and made, by content. DVC writes it; here it is read,
-and its hashes are taken again.
+"""Read ``dvc.lock``, which has every stage's command, inputs and outputs by content, and compute
+its hashes again.
+
+DVC writes the file.
 """
 
 import hashlib
@@ -18,28 +20,28 @@ from echodistill.core.yaml12 import load_yaml
 
 LOCK = "dvc.lock"
 SCHEMA = "2.0"
-WRITTEN_S = 1.0  # DVC does not write it in one go, but well within this
+WRITTEN_S = 1.0  # DVC does not write the file atomically, but well within this time.
 
 
 @dataclass(frozen=True)
 class LockedStage:
-    """One stage as it ran last."""
+    """A stage as it ran last."""
 
     command: str
     params: Mapping[str, Mapping[str, Any]]
-    """The parameters it read, by file."""
+    """Parameters that the stage read, by file."""
     deps: Mapping[str, str]
-    """DVC's hash of what it read, by path; ``unknown`` where DVC has none."""
+    """DVC's hash of each input, by path; ``unknown`` where DVC has none."""
     outs: Mapping[str, str]
-    """The same of what it made."""
+    """DVC's hash of each output, by path; ``unknown`` where DVC has none."""
 
 
 @dataclass(frozen=True)
 class Lock:
-    """All stages, and the bytes they were read from.
+    """All stages of a lock, and the bytes from which they were read.
 
-    Code is left out: the stage that notes its hashes, and what others depend on of it. The git
-    revision stands for it.
+    Code is left out: the stage that writes the hashes of code, and the dependencies on them. The
+    git revision identifies the code.
     """
 
     content: bytes
@@ -47,20 +49,21 @@ class Lock:
 
     @property
     def sha256(self) -> str:
-        """Return the hash of the file."""
+        """Return the SHA-256 of the file."""
         return hashlib.sha256(self.content).hexdigest()
 
     @property
     def stages_sha256(self) -> str:
-        """Return a hash of the stages, which an edit of code alone leaves as it is."""
+        """Return a SHA-256 of the stages, which does not change where only code is edited."""
         stages = {name: asdict(stage) for name, stage in self.stages.items()}
         return hashlib.sha256(json.dumps(stages, sort_keys=True).encode()).hexdigest()
 
     def outputs(self, stages: Sequence[str] | None = None) -> dict[str, str]:
-        """DVC's hash by path of what these stages made, all when ``None``; ``gate`` stands for
-        every ``gate@…`` too.
+        """Return DVC's hash, by path, of the outputs of these stages, or of all where ``stages`` is
+        ``None``.
 
-        Raises ``UserError`` for a stage that is not there.
+        The name ``gate`` also selects every ``gate@…``. Raise ``UserError`` for a stage that does
+        not exist.
         """
         chosen = set(self.stages)
         if stages is not None:
@@ -82,8 +85,9 @@ class Lock:
         }
 
     def stale(self) -> str | None:
-        """An output that a stage read in another state than it has now, with that stage; ``None``
-        when all fit together.
+        """Return a sentence about an input that has changed since a stage read it, or ``None``.
+
+        Only inputs that are outputs of other stages are compared, by their hashes in the lock.
         """
         made = self.outputs()
         for name, stage in self.stages.items():
@@ -94,7 +98,9 @@ class Lock:
 
 
 def read_lock(folder: Path) -> Lock:
-    """The lock in ``folder``. Raises ``UserError`` when it is missing or not of DVC's form."""
+    """Return the lock in ``folder``. Raise ``UserError`` where it is missing or does not have DVC's
+    form.
+    """
     path = folder / LOCK
     if not path.is_file():
         raise UserError(f"{path} is missing: run `echodistill run`")
@@ -104,7 +110,9 @@ def read_lock(folder: Path) -> Lock:
 
 
 def parse_lock(content: bytes, name: str) -> Lock:
-    """Raises ``UserError`` naming ``name`` when it is no lock."""
+    """Return the lock with this content. Raise ``UserError`` that names ``name`` where it is not a
+    lock.
+    """
     try:
         lock = load_yaml(content)
         if not isinstance(lock, dict) or lock.get("schema") != SCHEMA:
@@ -120,7 +128,11 @@ def parse_lock(content: bytes, name: str) -> Lock:
 
 
 def _stage(entry: Mapping[str, Any]) -> LockedStage:
-    """Raises what a form that is not DVC's gives."""
+    """Return a stage from its entry.
+
+    Raise ``KeyError``, ``TypeError`` or ``AttributeError`` where the entry does not have DVC's
+    form.
+    """
     command = entry["cmd"]
     params = entry.get("params", {})
     if not isinstance(command, str | list) or not isinstance(params, dict):
@@ -145,10 +157,11 @@ def _path(row: Mapping[str, Any]) -> str:
 
 
 def set_damaged_aside(folder: Path) -> str | None:
-    """Rename a lock that cannot be read, as a process that was killed while DVC wrote it leaves
-    one; what to say of it, if so.
+    """Rename a lock that cannot be read, and return a sentence about it; ``None`` where the lock is
+    fine.
 
-    Nothing is computed again for it: the run cache knows what every stage made.
+    A process that was killed while DVC wrote the lock leaves such a file. Nothing is computed again
+    for it, because the run cache has what every stage made.
     """
     path = folder / LOCK
     if not _is_damaged(path):
@@ -175,9 +188,7 @@ def _is_damaged(path: Path) -> bool:
 
 
 def check_outputs(lock: Lock, parts: Sequence[Path]) -> None:
-    """Raise ``UserError`` where an output that lies in one of ``parts``, or is one, is not what its
-    stage made.
-    """
+    """Raise ``UserError`` where an output in ``parts`` or below them is not what its stage made."""
     for path, md5 in lock.outputs().items():
         if any(Path(path).is_relative_to(part) for part in parts) and dvc_md5(Path(path)) != md5:
             raise UserError(
@@ -187,8 +198,10 @@ def check_outputs(lock: Lock, parts: Sequence[Path]) -> None:
 
 
 def dvc_md5(path: Path) -> str | None:
-    """The hash DVC has of a file or folder (``….dir``), taken from its bytes, links followed;
-    ``None`` when it is not there.
+    """Return DVC's hash of a file or folder (``….dir``) from its bytes, or ``None`` where it does
+    not exist.
+
+    Links are followed.
     """
     if path.is_file():
         return _md5(path)

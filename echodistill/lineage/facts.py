@@ -1,6 +1,4 @@
-"""Which code and data a result comes from, and its headline figures: what the registry records
-about a model.
-"""
+"""Collect what the registry records about a model: its code, its data and its headline figures."""
 
 import os
 from collections.abc import Mapping
@@ -15,23 +13,26 @@ FLOW_RUN = {
     "prefect.flow_run_id": "ECHODISTILL_FLOW_RUN_ID",
     "prefect.flow_run_url": "ECHODISTILL_FLOW_RUN_URL",
 }
-"""Tags by the variables that a flow sets for what it starts."""
+"""Names of tags, with the variables that a flow sets for the commands it starts."""
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """Which code and data a run comes from."""
+    """The code and data from which a run was made."""
 
     lock_sha256: str
-    """Of ``dvc.lock``."""
+    """SHA-256 of ``dvc.lock``."""
     inputs: Mapping[str, str]
     """DVC's hash of each input, by path."""
     tags: Mapping[str, str] = field(default_factory=dict)
-    """More tags, such as the orchestrator's run id."""
+    """Further tags, such as the orchestrator's run id."""
 
 
 def read_lineage(folder: Path, stage: str, tags: Mapping[str, str] | None = None) -> Lineage:
-    """Return what ``dvc.lock`` in ``folder`` knows about a stage's inputs."""
+    """Return a stage's inputs from ``dvc.lock`` in ``folder``.
+
+    Raise ``UserError`` where the lock has no such stage.
+    """
     lock = read_lock(folder)
     if stage not in lock.stages:
         raise UserError(f"{folder / LOCK} has no stage {stage!r}: run `echodistill run`")
@@ -39,13 +40,16 @@ def read_lineage(folder: Path, stage: str, tags: Mapping[str, str] | None = None
 
 
 def flow_run_tags() -> dict[str, str]:
-    """Id and URL of the flow run this process belongs to; none outside one."""
+    """Return the id and URL of the flow run to which this process belongs; empty outside a flow
+    run.
+    """
     return {tag: value for tag, variable in FLOW_RUN.items() if (value := os.environ.get(variable))}
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The top figures of ``reports/metrics.json`` as flat numbers: ``student.acc``,
-    ``difference.acc``, ``difference.acc.low``.
+    """Return the top figures of ``reports/metrics.json`` as flat numbers.
+
+    Their names are of the form ``student.acc``, ``difference.acc``, ``difference.acc.low``.
     """
     flat: dict[str, float] = {}
     for system in ("base", "student"):

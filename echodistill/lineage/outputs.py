@@ -1,5 +1,5 @@
-"""What the stages made, published to S3: every output of ``dvc.lock`` under the address of its
-content, and the lock itself.
+"""Publish to S3 every output of ``dvc.lock`` under the address of its content, and the lock
+itself.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ PUBLISHED = Path(".echodistill/published.json")
 COMPARISON_PUBLISHED = Path(".echodistill/published_comparison.json")
 
 Known = dict[str, dict[str, str]]
-"""``md5`` (DVC's hash) and ``key`` by path: what was published."""
+"""Published outputs by path, each with ``md5`` (DVC's hash) and ``key``."""
 
 
 def publish_outputs(
@@ -30,17 +30,18 @@ def publish_outputs(
     again: bool = False,
     graph: Path = Path(),
 ) -> dict[str, str]:
-    """Publish what the stages made (all when ``None``) and ``dvc.lock``; the S3 key by path, of a
-    folder that of its manifest.
+    """Publish the outputs of ``stages`` (all where ``None``) and ``dvc.lock``, and return the S3
+    key by path.
 
-    What was published before is remembered in ``.echodistill/published.json``, and nothing is asked
-    or sent for it; with ``again`` everything is looked at in the store, and what is missing or
-    damaged there is sent. ``graph`` is the folder below ``folder`` whose ``dvc.lock`` it is; paths
-    in it start from ``folder`` all the same. Objects are addressed by content and shared by all
-    runs: one that is there keeps the ``metadata`` of its first publisher.
+    The key of a folder is that of its manifest. Published outputs are remembered in
+    ``.echodistill/published.json``, and no request is made for them. With ``again`` every output is
+    checked in the store, and what is missing or damaged there is sent. ``graph`` is the folder
+    below ``folder`` whose ``dvc.lock`` is used; the paths in it are relative to ``folder``
+    nevertheless. Objects are addressed by content and shared by all runs, so an existing object
+    keeps the ``metadata`` of its first publisher.
 
-    Raises ``UserError`` when an output is missing or is not what ``dvc.lock`` says, or the store
-    cannot be used.
+    Raise ``UserError`` where an output is missing or differs from ``dvc.lock``, or the store cannot
+    be used.
     """
     lock = read_lock(folder / graph)
     of_lock = (graph / LOCK).as_posix()
@@ -53,8 +54,8 @@ def publish_outputs(
     if new:
         from echodistill.storage.client import open_store
 
-        # all of them before the first is sent: a run that does not fit together should leave
-        # nothing
+        # All outputs are checked before the first is sent, so that an inconsistent run publishes
+        # nothing.
         for path, md5 in track(new.items(), len(new), "compare with dvc.lock", "outputs"):
             _check(
                 folder,
@@ -72,8 +73,8 @@ def publish_outputs(
 
 
 def kind_of(path: str) -> str:
-    """The kind a path names itself (``data/references``, ``models/base``, ``reports/…``); else it
-    is a data set.
+    """Return the kind that a path names (``data/references``, ``models/base``, ``reports/…``), else
+    ``datasets``.
     """
     return next((part for part in path.split("/") if part in KINDS), "datasets")
 
@@ -111,8 +112,9 @@ def _publish(store: Any, folder: Path, path: str, lock: Lock, metadata: Mapping[
 
 
 def _remembered(place: Place, memory: Path) -> Known:
-    """What was published to this place; nothing where the file is damaged: asking the store again
-    costs little.
+    """Return what was published to this place.
+
+    Return nothing where the file is damaged, because checking the store again costs little.
     """
     try:
         found = json.loads(memory.read_text(encoding="utf-8"))
@@ -131,7 +133,9 @@ def _remembered(place: Place, memory: Path) -> Known:
 
 
 def _account() -> str:
-    """Stands for whose store it is: another one at the same address has nothing yet."""
+    """Return a short hash of the access key: another account's store at the same address has
+    nothing yet.
+    """
     return hashlib.sha256(os.environ.get("AWS_ACCESS_KEY_ID", "").encode()).hexdigest()[:16]
 
 

@@ -1,8 +1,8 @@
-"""After the graph: publish what the stages made, complete the training's MLflow run and enter the
-student into the registry.
+"""Publish the stages' outputs, complete the training's MLflow run and register the student, after
+the graph has run.
 
-Leaves no bytes DVC would own. Each side names the other: the run has the S3 addresses, the objects
-have the run's id.
+Nothing here writes a file that DVC would track. The run has the S3 addresses, and the objects have
+the run's id.
 """
 
 import hashlib
@@ -42,11 +42,10 @@ REGISTERED = Path(".echodistill/registered.json")
 def publish(
     student: Path, base: Path, reports_folder: Path, answers_folder: Path, lock: Path
 ) -> str:
-    """Register the student, with ``ECHODISTILL_S3`` set publish all outputs first; one line that
-    says what was entered.
+    """Register the student, and publish all outputs before that where ``ECHODISTILL_S3`` is set.
 
-    Raises ``UserError`` when the pipeline has not run or not to its end, or a service cannot be
-    used.
+    Return one line that states what was registered. Raise ``UserError`` where the pipeline has not
+    run to its end, or a service cannot be used.
     """
     for path in (student / RUN, lock):
         if not path.is_file():
@@ -54,8 +53,8 @@ def publish(
     locked = read_lock(lock.parent)
     reports = Reports.of(reports_folder, answers_folder)
     place, flow = place_from_environment(), _flow_run()
-    # new services at an old address know nothing of what was registered with those before: their
-    # passwords are new too
+    # New services at an old address have none of the earlier registrations; their passwords are new
+    # too, so these are part of the state.
     accounts = [
         os.environ.get(name, "") for name in ("MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY")
     ]
@@ -77,8 +76,8 @@ def publish(
     decision = json.loads(reports.promotion.read_text(encoding="utf-8"))
     figures_of = headline(json.loads(reports.metrics.read_text(encoding="utf-8")))
     run_id = find_or_create_run(run["fingerprint"], run["method"])
-    # the run's own log has the timings too, which an artifact leaves out; it is gone where the
-    # student came from a cache
+    # The run's own log has the timings too, which the artifact leaves out. It does not exist where
+    # the student came from a cache.
     own = RUNS / f"train-{run['fingerprint'][:SHOWN]}" / "metrics.jsonl"
     log_missing_metrics(run_id, read_metrics(own if own.is_file() else student / "metrics.jsonl"))
     log_run(run_id, _params_of_the_run(lock), read_lineage(lock.parent, "train", flow), reports)
@@ -89,7 +88,8 @@ def publish(
         f"registered echodistill version {entered.number} ({aliases}), MLflow run"
         f" {run_id}{published}"
     )
-    if entered.refusal:  # not remembered: it may be champion the next time
+    # The registration is not remembered: a later one may make the version champion.
+    if entered.refusal:
         return f"{message}; not made champion: {entered.refusal}"
     entry = {"state": state, "flow": bool(flow), "message": message, "page": run_page(run_id)}
     entry |= {"run": run_id, "version": entered.number, "store": _store()}
@@ -99,15 +99,17 @@ def publish(
 
 
 def forget_registered() -> None:
-    """Have the next ``register`` ask MLflow again: what was said before may no longer be so."""
+    """Make the next ``register`` check MLflow again, because an earlier result may be outdated."""
     REGISTERED.unlink(missing_ok=True)
 
 
 def _link(run_id: str, lock: Lock, student: Path, place: Place | None, folder: Path) -> str:
-    """Publish the outputs and write the record that links run and objects; what to say of it."""
+    """Publish the outputs, write the record that links run and objects, and return the text about
+    it.
+    """
     tags = run_tags(run_id)
     if place is None and lock.sha256 in tags.get("s3.dvc.lock", ""):
-        return ""  # the record that is there says the same, and where everything is
+        return ""  # The existing record has the same content, and the addresses too.
     keys = publish_outputs(place, folder, _origin(lock, tags, run_id)) if place else {}
     record = make_record(lock, student.as_posix(), tags, place, keys)
     log_lineage(run_id, FILE, record_text(record), locations(record))
@@ -115,10 +117,10 @@ def _link(run_id: str, lock: Lock, student: Path, place: Place | None, folder: P
 
 
 def publish_stages(student: Path, stages: Sequence[str] | None) -> dict[str, str]:
-    """Publish what some stages made, all when ``None``, and replace what is damaged in the store;
-    the S3 address by path.
+    """Publish the outputs of some stages, all where ``None``, and replace what is damaged in the
+    store.
 
-    Raises ``UserError`` without ``ECHODISTILL_S3``.
+    Return the S3 address by path. Raise ``UserError`` without ``ECHODISTILL_S3``.
     """
     from echodistill.storage.client import checked_place
 
@@ -130,7 +132,7 @@ def publish_stages(student: Path, stages: Sequence[str] | None) -> dict[str, str
         )
         raise UserError(f"ECHODISTILL_S3 is not set, so there is nowhere to publish to: {cure}")
     lock, run_id, tags = read_lock(Path()), None, revision_tags(Path()) | _flow_run()
-    # only where all fits together is it certain that the student was made from these outputs
+    # Only a consistent lock proves that the student was made from these outputs.
     if (student / RUN).is_file() and lock.stale() is None:
         run = read_run(student)
         run_id = find_or_create_run(run["fingerprint"], run["method"])
@@ -140,7 +142,7 @@ def publish_stages(student: Path, stages: Sequence[str] | None) -> dict[str, str
 
 
 def _origin(lock: Lock, tags: Mapping[str, str], run_id: str | None) -> dict[str, str]:
-    """What the objects say of where they come from."""
+    """Return the metadata that states an object's origin."""
     known = {
         "mlflow-run": run_id,
         "prefect-flow-run": tags.get("prefect.flow_run_id"),
@@ -162,10 +164,11 @@ def _named(place: Place | None) -> str:
 
 
 def _stands(state: str, in_flow: bool) -> str | None:
-    """What was said when just this was registered and nothing was done to the store since; else
+    """Return the message of an earlier registration of the same state in an unchanged store, else
     ``None``.
 
-    What no flow run registered is registered again by the first one, which links itself.
+    A registration outside a flow run is repeated by the first flow run, which adds a link to
+    itself.
     """
     try:
         known = json.loads(REGISTERED.read_text(encoding="utf-8"))
@@ -175,8 +178,8 @@ def _stands(state: str, in_flow: bool) -> str | None:
             or known["store"] != (store := _store())
         ):
             return None
-        # a local store is known by its bytes; a server is asked, since another may answer at its
-        # address
+        # A local store is identified by its bytes. A server is queried, since another server may
+        # answer at its address.
         there = bool(store) or has_version(known["version"], known["run"])
         return str(known["message"]) if there else None
     except (OSError, ValueError, KeyError, TypeError):
@@ -184,14 +187,16 @@ def _stands(state: str, in_flow: bool) -> str | None:
 
 
 def _store() -> str:
-    """Return what a local store is known by; empty for a server."""
+    """Return the digest that identifies a local store; empty for a server."""
     database = database_of(tracking_uri())
     return digest_of(database) if database else ""
 
 
 def _params_of_the_run(lock: Path) -> Path:
-    """The parameters the artifacts were made with, as DVC locked them: params.yaml may have been
-    overridden for the run.
+    """Write the parameters with which the artifacts were made, as DVC locked them, and return the
+    file.
+
+    The run may have overridden ``params.yaml``.
     """
     params = load_yaml(Path("params.yaml").read_text(encoding="utf-8"))
     for stage in load_yaml(lock.read_text(encoding="utf-8"))["stages"].values():

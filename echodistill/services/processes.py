@@ -1,5 +1,5 @@
-"""Process trees that outlive the command that started them: started once, found again, ended
-whole.
+"""Start process trees that outlive the command that started them, find them again, and end them
+completely.
 """
 
 import json
@@ -24,20 +24,21 @@ from echodistill.services.settings import HOST, Settings
 
 GRACE_S = 10.0
 MARK = "ECHODISTILL_SERVICE"
-"""Environment variable that tells which service a process belongs to."""
+"""Environment variable that names the service to which a process belongs."""
 LOG_LINES = 5
 
 
 @dataclass(frozen=True)
 class Started:
-    """A process this folder started; the start time tells it from a later one with the same
-    number.
+    """A process that this folder started.
+
+    The start time distinguishes it from a later process with the same number.
     """
 
     pid: int
     since_boot_s: float
-    """Seconds from the machine's start to the process's: unlike the time of day, nobody sets it
-    anew.
+    """Seconds from the machine's start to the process's start. Unlike the time of day, this value
+    is not changed by setting the clock.
     """
 
 
@@ -46,7 +47,7 @@ def _state_file(settings: Settings) -> Path:
 
 
 def started(settings: Settings) -> dict[str, psutil.Process]:
-    """The living processes by service name."""
+    """Return the living processes by service name."""
     try:
         known = json.loads(_state_file(settings).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -65,8 +66,9 @@ def started(settings: Settings) -> dict[str, psutil.Process]:
 
 
 def _started_of(value: object) -> Started | None:
-    """Return an entry of the state file; ``None`` for one of another form, which an earlier version
-    or an editor wrote.
+    """Return an entry of the state file, or ``None`` where it has another form.
+
+    An earlier version or an editor may have written such an entry.
     """
     match value:
         case {"pid": int(pid), "since_boot_s": float(since_boot_s)} if pid > 0 and not isinstance(
@@ -77,16 +79,18 @@ def _started_of(value: object) -> Started | None:
 
 
 def _since_boot_s(process: psutil.Process) -> float:
-    # asked first: psutil computes a process's start from the answer it had last
+    # The boot time is read first: psutil computes a process's start from its last value.
     boot_s = psutil.boot_time()
     return process.create_time() - boot_s
 
 
 def start(settings: Settings, service: Service) -> None:
-    """Start a service in a session of its own, its output appended to a log. Raises ``UserError``
-    for a taken port.
+    """Start a service in a session of its own, with its output appended to a log.
+
+    Raise ``UserError`` where a port is taken.
     """
-    # what a killed service left behind holds them still; a worker's runs may go on
+    # Processes that a killed service left still hold its ports. A worker has none, and its runs may
+    # continue.
     if service.ports:
         _end(_left_of(settings, service.name))
     for port in service.ports:
@@ -128,8 +132,9 @@ def _remember(settings: Settings, name: str, entry: Started) -> None:
 
 
 def wait_ready(settings: Settings, service: Service, seconds: float) -> None:
-    """Return when it is healthy. Raises ``UserError`` with the end of its log when it dies or takes
-    too long.
+    """Return when the service is healthy.
+
+    Raise ``UserError`` with the end of its log where it ends or takes too long.
     """
     end = time.monotonic() + seconds
     while (gone := service.name not in started(settings)) or not healthy(service):
@@ -141,21 +146,22 @@ def wait_ready(settings: Settings, service: Service, seconds: float) -> None:
 
 
 def healthy(service: Service) -> bool:
-    """Whether it answers; one without an address counts as healthy while it lives."""
+    """Return whether the service answers; one without an address counts as healthy."""
     if service.health_url is None:
         return True
     try:
         with urllib.request.urlopen(service.health_url, timeout=3) as answer:
             return 200 <= answer.status < 300
     except urllib.error.HTTPError as error:
-        return error.code in (401, 403)  # it is up, and asks who we are
+        return error.code in (401, 403)  # The service is up and requires authentication.
     except (urllib.error.URLError, OSError):
         return False
 
 
 def stop(settings: Settings, name: str) -> bool:
-    """End everything a service started, also where it is dead itself; whether there was
-    anything.
+    """End every process that a service started, even if the service itself has ended.
+
+    Return whether there was any process.
     """
     tree = {*_left_of(settings, name)}
     if (process := started(settings).get(name)) is not None:
@@ -170,8 +176,9 @@ def _mark(settings: Settings, name: str) -> str:
 
 
 def _left_of(settings: Settings, name: str) -> list[psutil.Process]:
-    """Processes that carry a service's mark in their environment: it and its descendants, whoever
-    their parent is now.
+    """Return the processes with a service's mark in their environment.
+
+    These are the service and its descendants, whatever their parent is now.
     """
     found = []
     for process in psutil.process_iter():
@@ -182,7 +189,7 @@ def _left_of(settings: Settings, name: str) -> list[psutil.Process]:
 
 
 def _end(processes: Sequence[psutil.Process]) -> None:
-    """Ask politely, then kill what is left."""
+    """Terminate the processes, then kill those that are left after ``GRACE_S`` seconds."""
     for one in processes:
         with suppress(psutil.NoSuchProcess):
             one.terminate()
@@ -194,8 +201,10 @@ def _end(processes: Sequence[psutil.Process]) -> None:
 
 
 def port_taken(port: int) -> str | None:
-    """Who listens on a port: `` by NAME (process N)``, an empty string when that cannot be told,
-    ``None`` when nobody does.
+    """Return the process that uses a port as `` by NAME (process N)``, or ``None`` where the port
+    is free.
+
+    Return an empty string where the process cannot be found out.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,5 +1,5 @@
-"""What the services on one machine are: a folder for their data, ports on loopback, and credentials
-made once.
+"""Define the services of one machine: a data folder, ports on loopback, and credentials that are
+generated once.
 """
 
 import json
@@ -20,7 +20,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Ports:
-    """Consecutive ports on loopback; the last six are SeaweedFS's own."""
+    """Consecutive ports on loopback. All but ``mlflow`` and ``prefect`` belong to SeaweedFS."""
 
     s3: int
     mlflow: int
@@ -35,7 +35,10 @@ class Ports:
 
     @classmethod
     def starting_at(cls, first: int) -> "Ports":
-        """Raises ``UserError`` for a number no service may listen on."""
+        """Return consecutive ports from ``first`` on.
+
+        Raise ``UserError`` for a number on which no service may listen.
+        """
         count = len(cls.__dataclass_fields__)
         if not 1024 <= first <= 65535 - count:
             raise UserError(f"--first-port {first}: give a number from 1024 to {65535 - count}")
@@ -44,7 +47,7 @@ class Ports:
 
 @dataclass(frozen=True)
 class Credentials:
-    """Made at random, for this folder alone; never logged."""
+    """Random credentials for this folder alone. They are never logged."""
 
     s3_access_key: str
     s3_secret_key: str
@@ -59,10 +62,10 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the services are started with."""
+    """Everything with which the services are started."""
 
     folder: Path
-    """Absolute; data, logs and credentials below it."""
+    """Absolute path of the folder with data, logs and credentials."""
     ports: Ports
     credentials: Credentials
 
@@ -80,8 +83,9 @@ class Settings:
 
 
 def read_settings(folder: Path = FOLDER) -> Settings:
-    """What ``make_settings`` wrote. Raises ``UserError`` when there is nothing yet or it is
-    damaged.
+    """Return the settings that ``make_settings`` wrote.
+
+    Raise ``UserError`` where there are none yet or they are damaged.
     """
     path = folder / "settings.json"
     try:
@@ -100,8 +104,9 @@ def read_settings(folder: Path = FOLDER) -> Settings:
 
 
 def make_settings(first_port: int | None, folder: Path = FOLDER) -> Settings:
-    """The settings of this folder: made once; another ``first_port`` moves the ports and keeps the
-    rest.
+    """Return the settings of this folder, and create them where they do not exist.
+
+    Another ``first_port`` changes the ports and keeps the rest.
     """
     path = folder / "settings.json"
     known = read_settings(folder) if path.exists() else None
@@ -116,7 +121,7 @@ def make_settings(first_port: int | None, folder: Path = FOLDER) -> Settings:
 
 
 def write_private(path: Path, text: str) -> None:
-    """A file only its owner can read, from its first byte on."""
+    """Write a file that only its owner can read from its creation on."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,3 +1,5 @@
-"""What answers questions about clips for others: the page of `echodistill listen` on this machine,
-and the model as MLflow serves it. No stage and no training module imports it.
+"""Answer questions about clips: the page of `echodistill listen` on this machine, and the model as
+MLflow serves it.
+
+No stage and no training module imports this package.
 """

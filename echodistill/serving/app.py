@@ -1,5 +1,7 @@
-"""The page of `echodistill listen` on this machine: a person records or uploads a clip, chooses the
-level of noise, and reads what base and student answer.
+"""Serve the page of `echodistill listen` on this machine.
+
+A person records or uploads a clip, chooses the level of noise, and reads the answers of base and
+student.
 """
 
 import asyncio
@@ -36,18 +38,20 @@ HOST = "127.0.0.1"
 HERE = Path(__file__).parent
 TEMPLATES = Jinja2Templates(HERE)
 FILES = {"page.css": "text/css", "page.js": "text/javascript", "recorder.js": "text/javascript"}
-"""What the page needs beside itself; these files hold no secret."""
+"""Media types of the files that the page loads. These files contain no secret."""
 MAX_BYTES = 50 * 2**20
 MAX_DURATION_S = 600.0
 LOWEST_DB, HIGHEST_DB = -20, 30
 LINE_ENDS = re.compile(r"\r\n|\r|\n")
 PATIENCE_S = 30.0
-"""For the lines of a request, and for the whole of a recording, to come in."""
+"""Time in seconds within which the lines of a request, and the whole of a recording, must
+arrive.
+"""
 HEADERS = {
     "Server": "echodistill",
     "Connection": "close",
     "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",  # the address holds the key
+    "Referrer-Policy": "no-referrer",  # The address contains the key.
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src"
@@ -55,29 +59,30 @@ HEADERS = {
     ),
 }
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
-"""Nothing leaves this machine, whatever the environment says."""
+"""Settings with which FastAPI sends no telemetry, whatever the environment configures."""
 NOT_FOUND = "not found: open the address that `echodistill listen` printed"
 
 
 @dataclass(frozen=True)
 class Asker:
-    """What the page asks."""
+    """The functions and facts that the page uses."""
 
     answers: Callable[[Waveform, str, Sequence[str]], dict[str, str]]
-    """Clip, question and choices to each model's answer, by the model's name."""
+    """Function from clip, question and choices to the answers by model name."""
     in_noise: Callable[[Waveform, str, float], Waveform]
-    """Clip, kind of noise and SNR in dB to the noisy clip."""
+    """Function from clip, kind of noise and SNR in dB to the noisy clip."""
     kinds: Sequence[str]
-    """The kinds of noise."""
+    """Kinds of noise."""
     example: Example
-    """What the page's fields hold at first."""
+    """Initial content of the page's fields."""
     longest_s: float
-    """The longest clip that the models take."""
+    """Duration in seconds of the longest clip that the models take."""
 
 
 def serve(load: Callable[[], Asker], port: int, log: Callable[[str], None]) -> None:
-    """Serve the page until interrupted; ``port`` 0 takes a free one. Raise ``UserError`` for the
-    port before anything is loaded.
+    """Serve the page until interrupted, on ``port`` or, where it is 0, on a free one.
+
+    Raise ``UserError`` for a port that cannot be used before anything is loaded.
     """
     with listen_on(port) as listening:
         try:
@@ -101,8 +106,8 @@ def listen_on(port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """Answers only who has its address with the key, so other pages in the same browser cannot
-    ask.
+    """A server that answers only requests with its key, so that other pages in the same browser get
+    no answer.
     """
 
     def __init__(self, asker: Asker, listening: socket.socket) -> None:
@@ -111,7 +116,7 @@ class Server(uvicorn.Server):
         self._listening = listening
         app = FastAPI(openapi_url=None, exception_handlers=HANDLERS, telemetry=NO_TELEMETRY)
         app.state.asker, app.state.key = asker, self.key
-        app.state.turn = asyncio.Lock()  # one recording at a time is decoded and answered
+        app.state.turn = asyncio.Lock()  # One recording at a time is decoded and answered.
         app.include_router(routes)
         super().__init__(
             uvicorn.Config(
@@ -120,24 +125,28 @@ class Server(uvicorn.Server):
                 headers=list(HEADERS.items()),
                 server_header=False,
                 log_config=None,
-                log_level="critical",  # a log of requests would show the key
+                log_level="critical",  # A log of requests would show the key.
             )
         )
 
     @property
     def address(self) -> str:
-        """The page's, with the key."""
+        """Return the page's address with the key."""
         return f"http://{HOST}:{self.port}/?key={self.key}"
 
     def serve_forever(self) -> None:
-        """Serve in daemon threads, so that Ctrl-C does not wait for an answer under way."""
+        """Serve in a daemon thread, so that Ctrl-C does not wait for an unfinished answer."""
         thread = Thread(target=self.run, args=([self._listening],), daemon=True)
         thread.start()
         thread.join()
 
 
 class _Protocol(H11Protocol):
-    """Uvicorn's, which waits for a request for ever, and drops one that ends early unanswered."""
+    """Uvicorn's protocol with a time limit for requests and an answer to one that ends early.
+
+    Uvicorn itself waits for a request without a limit, and drops a request that ends early without
+    an answer.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -156,8 +165,10 @@ class _Protocol(H11Protocol):
 
 
 def _check_host(request: Request) -> None:
-    """Refuse a stranger's name that was made to lead here (DNS rebinding). A forwarded port may
-    differ from ours.
+    """Raise ``HTTPException`` for a foreign host name that resolves to this machine (DNS
+    rebinding).
+
+    Only the name is compared, because a forwarded port may differ.
     """
     if request.headers.get("Host", "").partition(":")[0] not in (HOST, "localhost"):
         raise HTTPException(404)
@@ -174,7 +185,7 @@ routes = APIRouter(dependencies=[Depends(_check_host)])
 
 @routes.get("/", dependencies=[Depends(_check_key)])
 def page(request: Request) -> Response:
-    """Return the page, with its fields filled."""
+    """Return the page with its fields filled."""
     fields = {"lowest": LOWEST_DB, "highest": HIGHEST_DB, "max_mib": MAX_BYTES // 2**20}
     fields["asker"] = request.app.state.asker
     return TEMPLATES.TemplateResponse(request, "page.html", fields)
@@ -192,7 +203,9 @@ def file(name: str) -> Response:
 async def answer(
     request: Request, question: str = "", choices: str = "", noise: str = "", snr: str = ""
 ) -> Response:
-    """Take a recording as the body; return the answers, and what the models heard, as JSON."""
+    """Return the answers to a recording in the request's body, and the clip that the models got, as
+    JSON.
+    """
     asker: Asker = request.app.state.asker
     content = await _recording(request)
     question, kind, level = question.strip(), noise.strip(), _level(snr.strip() or "0")
@@ -207,13 +220,15 @@ async def answer(
         return {"answers": answers, "heard": b64encode(encode_flac(waveform)).decode()}
 
     async with request.app.state.turn:
-        if await request.is_disconnected():  # the client gave up while it waited for its turn
+        if await request.is_disconnected():  # The client disconnected while it waited for its turn.
             return Response()
         return JSONResponse(await run_in_threadpool(ask))
 
 
 async def _recording(request: Request) -> bytes:
-    """Return the request's body. Raise ``HTTPException`` if it is too large or does not come in."""
+    """Return the request's body. Raise ``HTTPException`` if it is too large or does not arrive
+    completely.
+    """
     told = request.headers.get("Content-Length", "")
     if not re.fullmatch(r"[0-9]{1,15}", told):
         why = "the request does not say how long the recording is"
@@ -222,7 +237,8 @@ async def _recording(request: Request) -> bytes:
     try:
         async with asyncio.timeout(PATIENCE_S):
             with suppress(ClientDisconnect):
-                # a client hears that its recording is too large only once it has sent all of it
+                # A client reads the error about a too large recording only after it has sent all of
+                # it.
                 async for block in request.stream():
                     received += len(block)
                     blocks += [block] if size <= MAX_BYTES else []
@@ -237,7 +253,9 @@ async def _recording(request: Request) -> bytes:
 
 
 def _level(text: str) -> float:
-    """Return an SNR in dB that the slider has. Raise ``UserError`` for any other, and for NaN."""
+    """Return an SNR in dB that the slider has. Raise ``UserError`` for any other value, and for
+    NaN.
+    """
     with suppress(ValueError):
         if LOWEST_DB <= float(text) <= HIGHEST_DB:
             return float(text)

@@ -1,4 +1,6 @@
-"""The question that the page starts with: one of the corpus, since the models know those."""
+"""Choose the question with which the page starts: one of the corpus, since the models were trained
+on those.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +17,12 @@ class Example:
 
     question: str
     choices: Sequence[str]
-    """Empty for an open question."""
+    """Choices of the question; empty for an open question."""
 
 
 def example_of(corpus_folder: Path) -> Example:
-    """Return the first question of the test that can be asked of any clip; an empty one where there
-    is none.
+    """Return the first valid question of the corpus, those of the test first; an empty one where
+    there is none.
 
     Raise ``UserError`` if there is no corpus.
     """

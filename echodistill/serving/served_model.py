@@ -2,8 +2,9 @@
 
 Input columns: ``audio`` (a file's path, or base64 of an audio file's bytes), ``question``,
 ``choices`` (a list, JSON text of one, or null). Output columns: ``answer`` (the text of the choice
-that was named, or null) and ``response`` (all the model said). The parameter ``max_new_tokens`` is
-the longest response; without it each row has the limit that its own choices need.
+that was named, or null) and ``response`` (the model's whole response). The parameter
+``max_new_tokens`` is the length of the longest response; without it each row has the limit that its
+own choices need.
 """
 
 import base64
@@ -30,15 +31,16 @@ from echodistill.models.prompts import validate_question
 from echodistill.models.response_limit import asked_limit, check_context
 
 BATCH = 16
-MAX_DURATION_S = (
-    600.0  # what is decoded at all; the model's own window is shorter and checked when encoding
-)
-MAX_PATH = 4096  # characters: longer text can only be base64
+# Duration in seconds above which audio is not decoded. The model's own window is shorter and is
+# checked when encoding.
+MAX_DURATION_S = 600.0
+MAX_PATH = 4096  # Number of characters; longer text can only be base64.
 
 
 class ServedModel(PythonModel):
-    """A student behind MLflow's pyfunc interface. Artifacts: ``student``, and ``base`` where the
-    student is an adapter.
+    """A student with MLflow's pyfunc interface.
+
+    Its artifacts are ``student``, and ``base`` where the student is an adapter.
     """
 
     def load_context(self, context: Any) -> None:
@@ -48,8 +50,10 @@ class ServedModel(PythonModel):
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """One answer a row. Raises ``MlflowException`` (a server answers 400) that names every row
-        that cannot be used.
+        """Return one answer for each row.
+
+        Raise ``MlflowException`` (a server answers with status 400) that names every row that
+        cannot be used.
         """
         given = (params or {}).get("max_new_tokens")
         try:
@@ -77,10 +81,11 @@ class ServedModel(PythonModel):
         try:
             responses = generate(self._llm, encode(self._llm, part), max(allowed))
         except UserError:
-            for row, prompt in enumerate(part, start):  # which one was it?
+            # The error does not name its row, so each row is checked alone.
+            for row, prompt in enumerate(part, start):
                 _named(row, self._check, prompt, max(allowed))
             raise
-        # each row is cut at its own limit: what else was asked with it must not show in its answer
+        # Each row is cut at its own limit, so that its answer does not depend on the other rows.
         return [
             decode(self._llm, tokens[:limit])
             for tokens, limit in zip(responses, allowed, strict=True)
@@ -94,7 +99,7 @@ class ServedModel(PythonModel):
 
 
 def _named(row: int, function: Any, *arguments: Any) -> Any:
-    """Call ``function``; its ``UserError`` gets the row's number."""
+    """Call ``function`` and return its result; add the row's number to its ``UserError``."""
     try:
         return function(*arguments)
     except UserError as error:
@@ -120,7 +125,7 @@ def _prompts(table: pd.DataFrame) -> list[Prompt]:
 
 
 def _waveform(audio: Any) -> Waveform:
-    """Decode a path or base64 text."""
+    """Return the waveform of a file's path or of base64 text."""
     if not isinstance(audio, str) or not audio:
         raise UserError("audio is empty: give a file's path, or base64 of an audio file's bytes")
     if len(audio) <= MAX_PATH and Path(audio).is_file():
@@ -135,7 +140,7 @@ def _waveform(audio: Any) -> Waveform:
 
 
 def _choices(value: Any) -> tuple[str, ...]:
-    """The choices of a row; none where it is null."""
+    """Return the choices of a row; empty where the value is null."""
     if value is None or (isinstance(value, float) and pd.isna(value)) or value == "":
         return ()
     if isinstance(value, str):

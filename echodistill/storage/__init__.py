@@ -1,4 +1,4 @@
-"""The S3 store: client, transfers, the shared teacher cache, checkpoints.
+"""Use the S3 store: client, transfers, the shared teacher cache, checkpoints.
 
-It is the only place that imports boto3, and knows nothing of models or audio.
+Only this package imports boto3, and it contains nothing about models or audio.
 """

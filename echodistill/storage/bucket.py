@@ -1,4 +1,4 @@
-"""Make the bucket everything is published to: ``python -m echodistill.storage.bucket`` with
+"""Create the bucket of the shared store: ``python -m echodistill.storage.bucket`` with
 ``ECHODISTILL_S3`` set.
 """
 
@@ -15,7 +15,10 @@ OURS_ALREADY = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
 
 
 def make_bucket(place: Place) -> bool:
-    """Create the bucket of ``place``; whether it was new. Raises ``UserError``."""
+    """Create the bucket of ``place`` and return whether it is new.
+
+    Raise ``UserError`` where the store refuses it.
+    """
     with clear_errors(place, f"create the bucket {place.bucket}"):
         try:
             open_store(place).client.create_bucket(Bucket=place.bucket)

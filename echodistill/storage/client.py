@@ -1,4 +1,4 @@
-"""The S3 client, and the one question asked before any work: can this place be written and read?"""
+"""Open the S3 client, and check before any work that a place can be written and read."""
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 60
-# waits of 0 to 1, 2, 4, 8, 16 s between them: longer than a store takes to restart
+# The waits between attempts are 0 to 1, 2, 4, 8 and 16 s: longer than a store takes to restart.
 ATTEMPTS = 6
 TRANSFERS = 8
 PART_BYTES = 16 * 2**20
@@ -27,28 +27,27 @@ PART_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class Store:
-    """A place and the client that talks to it; may be shared by threads."""
+    """A place and the client that accesses it. Threads may share it."""
 
     place: Place
     client: Any
     part_bytes: int = PART_BYTES
-    """Larger files are sent in parts of this size. S3 takes no less than 5 MiB."""
+    """Size in bytes of the parts in which larger files are sent. S3 requires at least 5 MiB."""
 
 
 def open_store(place: Place, attempts: int = ATTEMPTS, part_bytes: int = PART_BYTES) -> Store:
-    """Make the client; nothing is contacted. Credentials, region and profile come by boto3's
-    standard chain.
+    """Create the client without contacting the store.
 
-    Requests that fail by a 5xx, throttling, a timeout or a reset are sent again with jittered
-    exponential waits.
+    Credentials, region and profile are found by boto3's standard chain. Requests that fail by a 5xx
+    status, throttling, a timeout or a reset are sent again after jittered exponential waits.
     """
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=READ_TIMEOUT_S,
         max_pool_connections=2 * TRANSFERS,
         retries={"mode": "standard", "total_max_attempts": attempts},
-        # every upload carries its SHA-256 explicitly and every download is hashed here; older
-        # stores know no other checksums
+        # Every upload has its SHA-256 explicitly, and every download is hashed here; older stores
+        # support no other checksums.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"addressing_style": "path"} if place.endpoint else None,
@@ -68,8 +67,9 @@ def open_store(place: Place, attempts: int = ATTEMPTS, part_bytes: int = PART_BY
 
 
 def checked_place() -> Place | None:
-    """The team's place, found to work before anything is done for it; ``None`` without
-    ``ECHODISTILL_S3``. Raises ``UserError``.
+    """Return the team's place after a check that it works, or ``None`` without ``ECHODISTILL_S3``.
+
+    Raise ``UserError`` where it does not work.
     """
     place = place_from_environment()
     if place is not None:
@@ -78,16 +78,15 @@ def checked_place() -> Place | None:
 
 
 def check(place: Place) -> None:
-    """Raise one ``UserError`` with the cure when anything would keep a run from publishing to
-    ``place``; fast when all is well.
+    """Raise one ``UserError`` with the cure where a run could not publish to ``place``.
 
-    Lists, then writes, reads and deletes a small object: that shows wrong secrets, missing buckets
-    and rights, and full or read-only stores.
+    The check is fast where all is well. It lists, then writes, reads and deletes a small object.
+    That finds wrong secrets, missing buckets and rights, and full or read-only stores.
     """
     store = open_store(place, attempts=3)
     client, bucket = store.client, place.bucket
-    # asked first, because some stores make a missing bucket when something is put there; and a
-    # listing, because HEAD has no error code
+    # The listing is first, because some stores create a missing bucket when an object is written.
+    # It is a listing, because the answer to HEAD has no error code.
     with clear_errors(place, f"list {place.url(place.prefix)}"):
         client.list_objects_v2(Bucket=bucket, Prefix=place.prefix, MaxKeys=1)
     key, content = place.below(f".probe/{secrets.token_hex(16)}"), secrets.token_bytes(1024)
@@ -109,8 +108,9 @@ def check(place: Place) -> None:
 
 
 def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map`` over a few threads, for requests that wait on the network; after the first exception
-    nothing more is started.
+    """Map ``function`` over ``items`` in a few threads, for requests that wait on the network.
+
+    After the first exception no further item is started.
     """
     with ThreadPoolExecutor(TRANSFERS) as pool:
         try:

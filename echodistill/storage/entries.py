@@ -1,4 +1,4 @@
-"""Small entries under keys of their maker's choice: the S3 side of the teacher's shared cache."""
+"""Store small entries under given keys: the S3 side of the teacher's shared cache."""
 
 from botocore.exceptions import ClientError
 
@@ -9,8 +9,9 @@ FOLDER = "cache/references"
 
 
 class S3Entries:
-    """Implements ``echodistill.teachers.shared_cache.Entries``. Every method raises ``UserError``
-    when the store cannot be used.
+    """An implementation of ``echodistill.teachers.shared_cache.Entries``.
+
+    Every method raises ``UserError`` where the store cannot be used.
     """
 
     def __init__(self, store: Store) -> None:
@@ -20,7 +21,7 @@ class S3Entries:
         return self._store.place.below(f"{FOLDER}/{key[:2]}/{key}")
 
     def keys(self) -> set[str]:
-        """All keys there are, a thousand a request."""
+        """Return all existing keys, which are listed a thousand for each request."""
         store, folder = self._store, self._store.place.below(f"{FOLDER}/")
         with clear_errors(store.place, f"list {store.place.url(folder)}"):
             pages = store.client.get_paginator("list_objects_v2").paginate(
@@ -35,8 +36,9 @@ class S3Entries:
         return found[0] if found else None
 
     def put(self, key: str, content: bytes, instead_of: bytes | None = None) -> None:
-        """Store ``content`` if there is none under ``key``, or only ``instead_of``; else what is
-        there stays.
+        """Store ``content`` where ``key`` has no entry or its entry equals ``instead_of``.
+
+        Any other entry is kept.
         """
         condition = {"IfNoneMatch": "*"}
         if instead_of is not None:
@@ -59,7 +61,7 @@ class S3Entries:
                     raise
 
     def _read(self, key: str) -> tuple[bytes, str] | None:
-        """Bytes and ETag."""
+        """Return an entry's bytes and ETag, or ``None`` where there is no entry."""
         store, name = self._store, self.object_key(key)
         with clear_errors(store.place, f"get {store.place.url(name)}"):
             try:

@@ -1,4 +1,4 @@
-"""What the store or the way to it says when something is wrong, as one sentence with its cure."""
+"""Explain errors of the store or of the connection to it in one sentence with the cure."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from echodistill.storage.place import VARIABLE, Place
 CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 UNREACHABLE = (BotoConnectionError, HTTPClientError, IncompleteReadError)
 CONTESTED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
-"""Codes of a write whose condition does not hold: somebody else wrote the same key."""
+"""Codes of a write whose condition does not hold, because another client wrote the same key."""
 CHANGED = "the object was changed meanwhile: try again"
 FULL = {
     "XMinioStorageFull",
@@ -42,7 +42,7 @@ REGION = {
 
 
 def code_of(error: ClientError) -> str:
-    """S3's error code; the HTTP status where the answer has no body (HEAD)."""
+    """Return S3's error code, or the HTTP status where the answer has no body (HEAD)."""
     return str(error.response.get("Error", {}).get("Code", "unknown"))
 
 
@@ -51,13 +51,15 @@ def status_of(error: ClientError) -> int:
 
 
 def is_absent(error: ClientError) -> bool:
-    """The object is not there (the bucket may be)."""
+    """Return whether the object does not exist; the bucket may exist."""
     return code_of(error) in ("NoSuchKey", "404", "NotFound")
 
 
 @contextmanager
 def clear_errors(place: Place, doing: str) -> Iterator[None]:
-    """Turn what boto3 raises while ``doing`` something into a ``UserError``."""
+    """Turn boto3's errors in the block into a ``UserError`` that names what the block is
+    ``doing``.
+    """
     try:
         yield
     except (ClientError, BotoCoreError) as error:
@@ -92,7 +94,7 @@ def _unreachable(error: Exception, place: Place) -> str:
 
 
 def _refused(error: ClientError, place: Place) -> str:
-    # the server's own message is left out: it may repeat parts of the signed request
+    # The server's own message is left out: it may repeat parts of the signed request.
     code = code_of(error)
     answers = {
         "InvalidAccessKeyId": f"{place.server} does not know the access key: {CREDENTIALS}",

@@ -1,5 +1,6 @@
-"""A folder is published file by file, and described by a manifest that is content-addressed itself:
-one key stands for all of it.
+"""Publish a folder file by file, with a manifest that is content-addressed itself.
+
+The manifest's key identifies the whole folder.
 """
 
 import json
@@ -23,7 +24,7 @@ State = Literal["ok", "missing", "damaged"]
 
 
 class NoManifest(UserError):
-    """An object is whole but describes no published folder."""
+    """An object is intact but is not the manifest of a published folder."""
 
 
 @dataclass(frozen=True)
@@ -31,25 +32,25 @@ class Entry:
     """One file of a published folder."""
 
     path: str
-    """Below the folder, with forward slashes."""
+    """Path below the folder, with forward slashes."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     sha256: str
     key: str
 
 
 @dataclass(frozen=True)
 class ObjectState:
-    """Whether what a manifest names is still there as it was."""
+    """Whether an object that a manifest names still exists unchanged."""
 
     path: str
-    """Below the folder; ``.`` for the manifest itself."""
+    """Path below the folder; ``.`` for the manifest itself."""
     key: str
     state: State
 
 
 def manifest_bytes(entries: list[Entry]) -> bytes:
-    """The same bytes for the same files, whatever their order."""
+    """Return a manifest's bytes, which do not depend on the order of ``entries``."""
     rows = [asdict(entry) for entry in sorted(entries, key=lambda entry: entry.path)]
     return (
         json.dumps({"files": rows}, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
@@ -57,12 +58,14 @@ def manifest_bytes(entries: list[Entry]) -> bytes:
 
 
 def parse_manifest(content: bytes, name: str) -> list[Entry]:
-    """Entries of a manifest. Raises ``NoManifest`` naming ``name`` when it is none, or names a path
+    """Return the entries of a manifest.
+
+    Raise ``NoManifest`` that names ``name`` where the content is not a manifest, or has a path
     outside the folder.
     """
     try:
         names = [field.name for field in fields(Entry)]
-        # by name: manifests of earlier versions tell more of a file
+        # Fields are taken by name: manifests of earlier versions have more of them.
         rows = json.loads(content)["files"]
         entries = [Entry(**{name: row[name] for name in names}) for row in rows]
         for entry in entries:
@@ -80,10 +83,10 @@ def parse_manifest(content: bytes, name: str) -> list[Entry]:
 
 
 def publish_folder(store: Store, kind: str, folder: Path, metadata: Mapping[str, str]) -> str:
-    """Publish every file below ``folder`` (links followed), then the manifest; the manifest's key.
+    """Publish every file below ``folder`` (links followed), then the manifest, and return its key.
 
-    The manifest comes last: where it is, all it names is. Raises ``UserError`` when there is no
-    file or the store cannot be used.
+    The manifest is sent last, so every object that an existing manifest names exists. Raise
+    ``UserError`` where there is no file or the store cannot be used.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if not files:
@@ -94,7 +97,8 @@ def publish_folder(store: Store, kind: str, folder: Path, metadata: Mapping[str,
         name = path.relative_to(folder).as_posix()
         return Entry(name, path.stat().st_size, sha256_in(key), key)
 
-    # large files are sent one by one: each uses all connections, and memory holds the parts of one
+    # Large files are sent one by one: each uses all connections, and only the parts of one file are
+    # in memory.
     small = [path for path in files if path.stat().st_size <= store.part_bytes]
     large = [path for path in files if path.stat().st_size > store.part_bytes]
     entries = list(
@@ -111,13 +115,18 @@ def publish_folder(store: Store, kind: str, folder: Path, metadata: Mapping[str,
 
 
 def read_manifest(store: Store, key: str) -> list[Entry]:
-    """What a published folder holds. Raises ``UserError``, or ``DamagedObject``."""
+    """Return the entries of a published folder.
+
+    Raise ``DamagedObject`` where the manifest is damaged, and ``UserError`` where it cannot be
+    read.
+    """
     return parse_manifest(read_object(store, key), store.place.url(key))
 
 
 def fetch_folder(store: Store, key: str, folder: Path) -> None:
-    """Bring a published folder back; it appears whole and verified or not at all. Raises as
-    ``fetch_file`` does.
+    """Write a published folder to ``folder``, which is created complete and verified or not at all.
+
+    Raise the errors of ``fetch_file``.
     """
     entries = read_manifest(store, key)
     with atomic_path(folder) as temporary:
@@ -130,11 +139,11 @@ def fetch_folder(store: Store, key: str, folder: Path) -> None:
 
 
 def verify_folder(store: Store, key: str, read: bool = False) -> list[ObjectState]:
-    """The state of the manifest and of each object it names, in the order of paths.
+    """Return the states of the manifest and of each object that it names, in the order of paths.
 
-    Size and metadata decide, and the bytes are read where those do not tell.
-    ``read`` reads everything: only that finds bytes that went bad on the store's disk. Raises
-    ``UserError`` when the store cannot be asked.
+    Size and metadata decide, and the bytes are read where those do not suffice. With ``read`` all
+    bytes are read, which alone finds bytes that were damaged on the store's disk. Raise
+    ``UserError`` where the store cannot be used.
     """
     try:
         with clear_errors(store.place, f"verify {store.place.url(key)}"):
@@ -154,8 +163,8 @@ def verify_folder(store: Store, key: str, read: bool = False) -> list[ObjectStat
 
 
 def verify_file(store: Store, key: str) -> State:
-    """The state of one published file, by reading it. Raises ``UserError`` when the store cannot be
-    asked.
+    """Read a published file and return its state. Raise ``UserError`` where the store cannot be
+    used.
     """
     with clear_errors(store.place, f"verify {store.place.url(key)}"):
         if look(store, key) is None:

@@ -1,4 +1,6 @@
-"""A transfer in a background thread must not keep a finished program from ending."""
+"""Interrupt a transfer in a background thread, so that it does not keep a finished program from
+ending.
+"""
 
 import threading
 from typing import Any
@@ -8,7 +10,9 @@ from echodistill.storage.client import Store
 
 
 def interruptible(store: Store) -> threading.Event:
-    """An event that, once set, makes every further request of ``store`` raise ``UserError``."""
+    """Return an event that, once set, makes every further request of ``store`` raise
+    ``UserError``.
+    """
     interrupted = threading.Event()
 
     def refuse(**_request: Any) -> None:

@@ -1,5 +1,5 @@
-"""What an object says about its origin (run id, stage, commit) as S3 user metadata: header names
-and ASCII values.
+"""Encode an object's origin (run id, stage, commit) as S3 user metadata: header names and ASCII
+values.
 """
 
 import re
@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-# blanks too are encoded: HTTP strips them at the ends, and signatures fold those in between
+# Blanks are encoded too: HTTP strips them at the ends, and signatures fold those in between.
 PLAIN = "-_.~/:+,;@()"
 MOST_BYTES = 2048
 
 
 def encode_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Values with everything but plain ASCII percent-encoded.
+    """Return the values with all characters but plain ASCII percent-encoded.
 
-    Raises ``ValueError`` for a name other than lower-case letters, digits and hyphens, or above
-    S3's 2 KiB in all.
+    Raise ``ValueError`` for a name with anything but lower-case letters, digits and hyphens, or
+    where all of it exceeds S3's 2 KiB.
     """
     for name in metadata:
         if not NAME.fullmatch(name):
@@ -28,5 +28,5 @@ def encode_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def decode_metadata(values: Mapping[str, str]) -> dict[str, str]:
-    """What ``encode_metadata`` was given."""
+    """Return the metadata that ``encode_metadata`` encoded."""
     return {name.lower(): unquote(value) for name, value in values.items()}

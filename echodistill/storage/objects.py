@@ -1,4 +1,4 @@
-"""Publishing under content-addressed keys: what is there is not sent twice, and what is damaged is
+"""Publish files under content-addressed keys: existing objects are not sent again, damaged ones are
 replaced.
 """
 
@@ -15,27 +15,29 @@ from echodistill.storage.metadata import decode_metadata, encode_metadata
 from echodistill.storage.transfer import DamagedObject, local_sha256, receive, send
 
 SHA256 = "sha256"
-"""Metadata that only ``publish_as`` writes: an object that another client has overwritten is
-without it.
+"""Name of the metadata that only ``publish_as`` writes. An object that another client has
+overwritten lacks it.
 """
 
 
 @dataclass(frozen=True)
 class Present:
-    """What the store says about an object without sending it."""
+    """The store's facts about an object, without its bytes."""
 
     size: int
-    """Bytes."""
+    """Size in bytes."""
     sha256: str | None
-    """Of the bytes, as its publisher wrote it and the store verified it."""
+    """SHA-256 of the bytes as the publisher wrote it and the store verified it; ``None`` where it
+    is missing.
+    """
     metadata: dict[str, str]
 
 
 def publish_file(store: Store, kind: str, path: Path, metadata: Mapping[str, str]) -> str:
-    """Make sure the bytes of ``path`` are in the store; return their key.
+    """Publish the bytes of ``path`` where the store lacks them, and return their key.
 
-    What is there already is left as it is, with the metadata of its publisher; a damaged object is
-    replaced. Raises ``UserError`` when the file or the store cannot be used.
+    An intact object is kept with the metadata of its publisher; a damaged one is replaced. Raise
+    ``UserError`` where the file or the store cannot be used.
     """
     sha256 = local_sha256(path)
     key = store.place.key(kind, sha256)
@@ -46,7 +48,7 @@ def publish_file(store: Store, kind: str, path: Path, metadata: Mapping[str, str
 def publish_as(
     store: Store, key: str, path: Path, sha256: str, metadata: Mapping[str, str]
 ) -> None:
-    """``publish_file`` for a file whose hash and key are known."""
+    """Publish a file whose hash and key are known, as ``publish_file`` does."""
     labels = encode_metadata({**metadata, SHA256: sha256})
     with clear_errors(store.place, f"publish {path} as {store.place.url(key)}"):
         present = look(store, key)
@@ -55,7 +57,9 @@ def publish_as(
 
 
 def look(store: Store, key: str) -> Present | None:
-    """Ask about an object; ``None`` when it is not there. Raises boto3's errors."""
+    """Return the store's facts about an object, or ``None`` where it does not exist. Raise boto3's
+    errors.
+    """
     try:
         found: dict[str, Any] = store.client.head_object(Bucket=store.place.bucket, Key=key)
     except ClientError as error:
@@ -69,8 +73,10 @@ def look(store: Store, key: str) -> Present | None:
 def holds(
     store: Store, key: str, present: Present, size: int, sha256: str, read: bool = False
 ) -> bool:
-    """Whether an object has these bytes: by what its publisher wrote where that can tell, else, and
-    with ``read``, by reading it.
+    """Return whether an object has the bytes with this size and hash.
+
+    The publisher's metadata decide where they suffice. Otherwise, and always with ``read``, the
+    object is read.
     """
     if present.size != size:
         return False
@@ -80,8 +86,10 @@ def holds(
 
 
 def remote_sha256(store: Store, key: str) -> str | None:
-    """Return the hash of an object's bytes as they are now, ``None`` where the store's own checksum
-    tells that they are damaged. Raises boto3's errors.
+    """Return the SHA-256 of an object's present bytes.
+
+    Return ``None`` where the store's own checksum shows that they are damaged. Raise boto3's
+    errors.
     """
     try:
         return receive(store, key, "verify", lambda _block: None)

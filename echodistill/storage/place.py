@@ -1,5 +1,6 @@
-"""Where the shared store is: a bucket, a prefix in it and the endpoint that serves it. Values only,
-nothing is contacted.
+"""Describe where the shared store is: a bucket, a prefix in it and the endpoint that serves it.
+
+Nothing here contacts the store.
 """
 
 import os
@@ -34,13 +35,14 @@ class Place:
 
     bucket: str
     prefix: str
-    """Without slashes at its ends; empty for the bucket itself."""
+    """Prefix without slashes at its ends; empty for the bucket itself."""
     endpoint: str | None
-    """``http(s)://host[:port]``; ``None`` for AWS, or what the profile says."""
+    """Address ``http(s)://host[:port]``; ``None`` for AWS, or for the profile's endpoint."""
 
     def key(self, kind: str, sha256: str, suffix: str = "") -> str:
-        """``PREFIX/KIND/ab/abcd…SUFFIX``: where content with this hash is kept. Raises
-        ``ValueError`` for another kind or no hash.
+        """Return the key ``PREFIX/KIND/ab/abcd…SUFFIX`` of the content with this hash.
+
+        Raise ``ValueError`` for an unknown kind or a string that is not a hash.
         """
         if kind not in KINDS:
             raise ValueError(f"{kind!r} is none of the kinds {', '.join(KINDS)}")
@@ -56,12 +58,12 @@ class Place:
 
     @property
     def server(self) -> str:
-        """For messages."""
+        """Return the server's name for messages."""
         return self.endpoint or "AWS"
 
 
 def sha256_in(key: str) -> str:
-    """The hash a key promises. Raises ``UserError`` when it promises none."""
+    """Return the SHA-256 that a key contains. Raise ``UserError`` where it contains none."""
     name = key.rsplit("/", 1)[-1].split(".", 1)[0]
     if not SHA256.fullmatch(name):
         raise UserError(
@@ -72,8 +74,9 @@ def sha256_in(key: str) -> str:
 
 
 def parse_place(url: str, endpoint: str | None = None) -> Place:
-    """From ``s3://BUCKET/PREFIX``. Raises ``UserError`` saying what is wrong; never repeats what
-    may be a secret.
+    """Return the place that ``s3://BUCKET/PREFIX`` names.
+
+    Raise ``UserError`` that states what is wrong and never repeats what may be a secret.
     """
     if "@" in url:
         cure = (
@@ -112,8 +115,10 @@ def _checked(endpoint: str | None) -> str | None:
 
 
 def place_from_environment() -> Place | None:
-    """What ``ECHODISTILL_S3`` and the standard endpoint variables say; ``None`` where there is no
-    shared store.
+    """Return the place that ``ECHODISTILL_S3`` and the standard endpoint variables name.
+
+    Return ``None`` where there is no shared store. Raise ``UserError`` for a value that is not
+    valid.
     """
     url = os.environ.get(VARIABLE, "").strip()
     if not url:
@@ -122,5 +127,7 @@ def place_from_environment() -> Place | None:
 
 
 def endpoint_from_environment() -> str | None:
-    """What the standard endpoint variables say; ``None`` for AWS, or what the profile says."""
+    """Return the endpoint that the standard variables name; ``None`` for AWS, or for the profile's
+    endpoint.
+    """
     return next((value for name in ENDPOINT_VARIABLES if (value := os.environ.get(name))), None)

@@ -1,5 +1,6 @@
-"""Hashes of parts of an object, in one reading and without keeping it: what says which clips of a
-shard are still as they were.
+"""Hash parts of an object in one reading, without storing it.
+
+The hashes show which clips of a shard are unchanged.
 """
 
 import hashlib
@@ -16,7 +17,9 @@ Range = tuple[int, int]
 
 
 class RangeHashes:
-    """sha256 of each range of a stream. What lies behind the end adds nothing to its hash."""
+    """SHA-256 of each range of a stream. The part of a range after the stream's end adds nothing to
+    its hash.
+    """
 
     def __init__(self, ranges: Sequence[Range]) -> None:
         self._ranges = ranges
@@ -26,7 +29,7 @@ class RangeHashes:
         self._position = 0
 
     def take(self, block: bytes) -> None:
-        """Count in the next bytes of the stream."""
+        """Add the next bytes of the stream."""
         start, end = self._position, self._position + len(block)
         while self._waiting and self._ranges[self._waiting[-1]][0] < end:
             self._begun.append(self._waiting.pop())
@@ -43,8 +46,10 @@ class RangeHashes:
 
 
 def remote_range_hashes(store: Store, key: str, ranges: Sequence[Range]) -> list[str] | None:
-    """Return the hashes of ranges of an object as it is now; ``None`` when it is not there. Raises
-    ``UserError`` when the store cannot be read.
+    """Return the hashes of ranges of an object's present bytes, or ``None`` where it does not
+    exist.
+
+    Raise ``UserError`` where the store cannot be read.
     """
     hashes = RangeHashes(ranges)
     with clear_errors(store.place, f"read {store.place.url(key)}"):

@@ -1,9 +1,9 @@
-"""From a training to its published checkpoints: one tiny object for each, written once and found by
-listing.
+"""Write and find pointers from a training to its published checkpoints: one small object for each.
 
-``PREFIX/checkpoints/runs/RUN/step-00000020/MANIFEST-SHA256`` says by its name alone that the folder
-with this manifest is the checkpoint of step 20 of RUN, so a pointer cannot be damaged. Two machines
-that published different bytes for one step have two.
+A pointer is written once and found by listing. The key
+``PREFIX/checkpoints/runs/RUN/step-00000020/MANIFEST-SHA256`` alone states that the folder with this
+manifest is the checkpoint of step 20 of RUN, so a pointer cannot be damaged. Where two machines
+published different bytes for one step, there are two pointers.
 """
 
 import re
@@ -23,20 +23,20 @@ NAME = re.compile(r"step-(\d+)/([0-9a-f]{64})")
 
 @dataclass(frozen=True)
 class Pointer:
-    """A published checkpoint."""
+    """A pointer to a published checkpoint."""
 
     step: int
     manifest: str
-    """The key of its manifest."""
+    """Key of the checkpoint's manifest."""
 
 
 def runs_folder(store: Store, run: str) -> str:
-    """Where the pointers of a run are, as the beginning of their keys."""
+    """Return the prefix of the keys of a run's pointers."""
     return store.place.below(f"{KIND}/runs/{run}/")
 
 
 def point(store: Store, run: str, pointer: Pointer) -> None:
-    """Write a pointer, unless it is there. Raises ``UserError`` when the store cannot be used."""
+    """Write a pointer, unless it exists. Raise ``UserError`` where the store cannot be used."""
     key = f"{runs_folder(store, run)}step-{pointer.step:08d}/{sha256_in(pointer.manifest)}"
     content = f"{pointer.manifest}\n".encode()
     with clear_errors(store.place, f"put {store.place.url(key)}"):
@@ -54,10 +54,10 @@ def point(store: Store, run: str, pointer: Pointer) -> None:
 
 
 def pointers_of(store: Store, run: str) -> list[Pointer]:
-    """All published checkpoints of a run, the highest step first; within a step the last written
-    first.
+    """Return all published checkpoints of a run, the highest step first.
 
-    Raises ``UserError`` when the store cannot be asked.
+    Within a step, the one written last is first. Raise ``UserError`` where the store cannot be
+    used.
     """
     folder = runs_folder(store, run)
     rows: list[dict[str, Any]] = []

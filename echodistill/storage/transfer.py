@@ -1,5 +1,7 @@
-"""Bytes to and from the store by boto3's transfer manager: in parts, several at a time, each part
-sent with its SHA-256 and sent again after a fault. The SHA-256 of the whole is taken on the way.
+"""Send and receive bytes by boto3's transfer manager.
+
+Several parts are transferred at a time; each part is sent with its SHA-256, and again after a
+fault. The SHA-256 of the whole is computed during the transfer.
 """
 
 import hashlib
@@ -21,11 +23,11 @@ from echodistill.storage.place import sha256_in
 
 MIB = 2**20
 ABANDONED = timedelta(days=1)
-"""An upload that was begun so long ago belongs to nobody alive."""
+"""Age after which an unfinished upload is considered abandoned."""
 
 
 class DamagedObject(UserError):
-    """The bytes of an object are not those its key promises."""
+    """The bytes of an object do not have the hash in its key."""
 
     def __init__(self, store: Store, key: str) -> None:
         cure = "publish it again from where it was made, that replaces it"
@@ -35,13 +37,15 @@ class DamagedObject(UserError):
 
 
 class _Hashed:
-    """What the transfer manager reads from or writes to: not seekable, so it does so in order."""
+    """A stream for the transfer manager. It is not seekable, so that the bytes are transferred in
+    order.
+    """
 
     def __init__(self, shown: tqdm) -> None:
         self._shown, self._sha256, self._size = shown, hashlib.sha256(), 0
 
     def passed(self, block: bytes) -> bytes:
-        """Count ``block`` in, and return it."""
+        """Add ``block`` to the hash and the progress bar, and return it."""
         self._sha256.update(block)
         self._size += len(block)
         self._shown.update(self._size // MIB - self._shown.n)
@@ -70,7 +74,7 @@ class _Sink(_Hashed):
 
 
 def local_sha256(path: Path) -> str:
-    """Return the hash of a file. Raises ``UserError`` when it cannot be read."""
+    """Return the SHA-256 of a file. Raise ``UserError`` where it cannot be read."""
     try:
         return sha256_of(path)
     except OSError as error:
@@ -80,8 +84,8 @@ def local_sha256(path: Path) -> str:
 def send(store: Store, key: str, path: Path, sha256: str, metadata: Mapping[str, str]) -> None:
     """Write the file ``path``, whose hash is ``sha256``, to ``key``.
 
-    Raises boto3's errors; ``UserError`` when the file cannot be read, or changes meanwhile: then
-    there is no object.
+    Raise boto3's errors, and ``UserError`` where the file cannot be read or changes meanwhile; no
+    object is left then.
     """
     try:
         with path.open("rb") as file, bar(_mib(path), f"publish {path.name}", "MiB") as shown:
@@ -103,9 +107,9 @@ def send(store: Store, key: str, path: Path, sha256: str, metadata: Mapping[str,
 
 
 def receive(store: Store, key: str, label: str, take: Callable[[bytes], object]) -> str:
-    """Hand an object's bytes to ``take`` in their order; return their SHA-256.
+    """Pass an object's bytes to ``take`` in order, and return their SHA-256.
 
-    Raises boto3's errors, and ``DamagedObject`` where the store's own checksum tells already.
+    Raise boto3's errors, and ``DamagedObject`` where the store's own checksum shows damage.
     """
     with bar(0, label, "MiB") as shown:
         sink = _Sink(shown, take)
@@ -123,14 +127,15 @@ def receive(store: Store, key: str, label: str, take: Callable[[bytes], object])
 
 
 def fetch_file(store: Store, key: str, path: Path) -> None:
-    """Write an object to ``path``, which appears whole and verified or not at all.
+    """Write an object to ``path``, which is created complete and verified or not at all.
 
-    Raises ``DamagedObject`` when the bytes are not what the key promises; ``UserError`` when it is
-    not there, the store cannot be read, or ``path`` cannot be written or the disk is full.
+    Raise ``DamagedObject`` where the bytes do not have the hash in the key, and ``UserError`` where
+    the object does not exist, the store cannot be read, ``path`` cannot be written, or the disk is
+    full.
     """
     promised = sha256_in(key)
-    # in this order: some of boto3's network errors are OSErrors too, and must not be taken for a
-    # local disk's
+    # The order matters: some of boto3's network errors are OSErrors too, and must not be taken for
+    # errors of the local disk.
     with atomic_path(path) as temporary, clear_errors(store.place, f"fetch {store.place.url(key)}"):
         with temporary.open("wb") as file:
             found = receive(store, key, f"fetch {path.name}", file.write)
@@ -139,7 +144,7 @@ def fetch_file(store: Store, key: str, path: Path) -> None:
 
 
 def read_object(store: Store, key: str) -> bytes:
-    """Return a small object's bytes, verified. Raises as ``fetch_file`` does."""
+    """Return a small object's bytes, verified. Raise the errors of ``fetch_file``."""
     promised, content = sha256_in(key), bytearray()
     with clear_errors(store.place, f"read {store.place.url(key)}"):
         found = receive(store, key, "fetch", content.extend)
@@ -149,8 +154,10 @@ def read_object(store: Store, key: str) -> bytes:
 
 
 def remove_abandoned(store: Store) -> None:
-    """Remove the parts that killed uploads have left below the prefix: nothing else does, and they
-    cost space. Raises ``UserError`` when the store cannot be used.
+    """Remove the parts that killed uploads have left below the prefix.
+
+    Nothing else removes them, and they take space. Raise ``UserError`` where the store cannot be
+    used.
     """
     bucket, until = store.place.bucket, datetime.now(UTC) - ABANDONED
     folder = store.place.below("")
@@ -170,7 +177,7 @@ def _config(store: Store) -> TransferConfig:
         multipart_threshold=store.part_bytes,
         multipart_chunksize=store.part_bytes,
         max_concurrency=TRANSFERS,
-        # the other one, which boto3 takes by itself where it is installed, reads ahead of failures
+        # The other client, which boto3 prefers where it is installed, reads ahead of failures.
         preferred_transfer_client="classic",
     )
 

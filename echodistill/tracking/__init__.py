@@ -1,4 +1,4 @@
-"""MLflow: the runs of trainings and comparisons, the registry of students, the packaged model.
+"""Use MLflow: the runs of trainings and comparisons, the registry of students, the packaged model.
 
-Nothing else imports ``mlflow`` but the served model, which runs inside it.
+Besides this package, only the served model imports ``mlflow``, because it runs inside MLflow.
 """

@@ -1,9 +1,8 @@
-"""Which version of the registered model is its champion, since when, and instead of which; the ways
-to change that.
+"""Read and change which version of the registered model is its champion.
 
-A version's tags say which one it took the place of (``PREVIOUS_TAG``) and whether it was rolled
-back (``ROLLED_BACK_TAG``: then only ``set_champion`` makes it champion again). The registered model
-has one tag a change (``CHANGE_TAG``), which is the history.
+A version's tags name the champion that it replaced (``PREVIOUS_TAG``) and whether it was rolled
+back (``ROLLED_BACK_TAG``); only ``set_champion`` makes such a version champion again. The
+registered model has one tag for each change (``CHANGE_TAG``), and these tags are the history.
 """
 
 import json
@@ -30,7 +29,7 @@ WEIGHTS_TAG = "echodistill.weights_sha256"
 PREVIOUS_TAG = "echodistill.previous_champion"
 ROLLED_BACK_TAG = "echodistill.rolled_back"
 CHANGE_TAG = "echodistill.champion."
-"""Before a change's number, in the tags of the registered model."""
+"""Prefix of a change's number in the tags of the registered model."""
 How = Literal["promoted", "rolled back to", "set by hand to"]
 
 
@@ -39,42 +38,45 @@ class Change:
     """A change of the champion."""
 
     version: str
-    """The champion from then on."""
+    """Number of the version that is champion from then on."""
     since: str
-    """UTC, ISO 8601."""
+    """Time of the change in UTC, in ISO 8601."""
     how: How
 
 
 @dataclass(frozen=True)
 class ChampionVersion:
-    """A version that a student is held against."""
+    """A version with which a student is compared."""
 
     number: str
     fingerprint: str
-    """Of its training; empty where it was not entered by ``register``."""
+    """Fingerprint of the version's training; empty where ``register`` did not enter the version."""
     weights_sha256: str
 
 
 @dataclass(frozen=True)
 class Championship:
-    """What the registry says of the champion now."""
+    """The present champion and its history, as the registry has them."""
 
     version: str
     changes: tuple[Change, ...]
-    """The first one first. None where the alias was only ever set by other means."""
+    """Changes in order of time; empty where the alias was only ever set by other means."""
 
     @property
     def since(self) -> str:
-        """When the present champion became it; empty where that is not known."""
+        """Return the time at which the present champion became champion; empty where it is not
+        known.
+        """
         last = self.changes[-1] if self.changes else None
         return last.since if last and last.version == self.version else ""
 
 
 def identity_of(student: Path) -> dict[str, str]:
-    """Return the tags that tell a student's version from all others: its training, and its weights,
-    which are what is served.
+    """Return the tags that identify a student's version: its training, and the weights that are
+    served.
 
-    Raises ``UserError`` when the student is damaged: it must not be entered as what it is not.
+    Raise ``UserError`` where the student is damaged, because it would be registered with a wrong
+    identity.
     """
     verify_checksums(student, TAKE_AGAIN, required=False)
     return {
@@ -84,11 +86,11 @@ def identity_of(student: Path) -> dict[str, str]:
 
 
 def opponent_of(identity: Mapping[str, str]) -> ChampionVersion | None:
-    """Return the champion that a student is held against; ``None`` where there is none.
+    """Return the champion with which a student is compared, or ``None`` where there is none.
 
-    A student that is the champion itself is held against the version whose place it took, so that
-    entering it changes nothing about its own decision. Raises ``UserError`` where MLflow cannot be
-    asked.
+    A student that is the champion itself is compared with the version that it replaced, so that
+    registering it does not change its own decision. Raise ``UserError`` where MLflow cannot be
+    reached.
     """
     if not _has_store():
         return None
@@ -103,7 +105,9 @@ def opponent_of(identity: Mapping[str, str]) -> ChampionVersion | None:
 
 
 def champion_number(client: Any) -> str | None:
-    """Return the number of the version with the alias ``champion``."""
+    """Return the number of the version with the alias ``champion``, or ``None`` where there is
+    none.
+    """
     if not client.search_registered_models(f"name = '{MODEL}'"):
         return None
     number = client.get_registered_model(MODEL).aliases.get(CHAMPION)
@@ -111,9 +115,9 @@ def champion_number(client: Any) -> str | None:
 
 
 def refusal(client: Any, number: str, decided_against: str | None) -> str:
-    """Return why a promoted version is not made champion; empty where nothing stands against it.
+    """Return why a promoted version is not made champion; empty where it can be.
 
-    ``decided_against`` is the champion that the decision was made against.
+    ``decided_against`` is the champion against which the decision was made.
     """
     if _versions(client)[number].tags.get(ROLLED_BACK_TAG) == "true":
         return (
@@ -131,8 +135,9 @@ def refusal(client: Any, number: str, decided_against: str | None) -> str:
 
 
 def make_champion(client: Any, number: str, how: How = "promoted") -> None:
-    """Give a version the alias, and note whose place it took; nothing changes where it has the
-    alias already.
+    """Give a version the alias, and record which version it replaced.
+
+    Nothing changes where it has the alias already.
     """
     before = champion_number(client)
     if before == number:
@@ -148,17 +153,17 @@ def make_champion(client: Any, number: str, how: How = "promoted") -> None:
 
 
 def championship() -> Championship:
-    """Return the champion and its history. Raises ``UserError`` where there is no champion."""
+    """Return the champion and its history. Raise ``UserError`` where there is no champion."""
     _check_store()
     with connected() as client:
         return Championship(_present(client), _changes(client))
 
 
 def roll_back() -> tuple[str, str]:
-    """Give the alias back to the champion before, and bar the present one; the numbers of both, the
-    new champion's first.
+    """Give the alias back to the previous champion and mark the present one as rolled back.
 
-    Raises ``UserError`` where there is no champion, or none before it.
+    Return the numbers of both, the new champion's first. Raise ``UserError`` where there is no
+    champion, or none before it.
     """
     _check_store()
     with connected() as client:
@@ -177,8 +182,9 @@ def roll_back() -> tuple[str, str]:
 
 
 def set_champion(number: str) -> None:
-    """Make a version champion by hand, also one that was rolled back. Raises ``UserError`` for a
-    version that there is not.
+    """Make a version champion by hand, also one that was rolled back.
+
+    Raise ``UserError`` for a version that does not exist.
     """
     _check_store()
     with connected() as client:
@@ -196,8 +202,9 @@ def set_champion(number: str) -> None:
 
 
 def _has_store() -> bool:
-    """Return whether a local store is there, or a server is to be asked: asking a local one would
-    make it.
+    """Return whether a local store exists, or a server is used.
+
+    A connection to a local store would create it.
     """
     database = database_of(tracking_uri())
     return database is None or database.exists()
@@ -235,7 +242,9 @@ def _is_of(version: Any, identity: Mapping[str, str]) -> bool:
 
 
 def _previous(client: Any, number: str) -> str | None:
-    """Return the nearest champion before that is still there and was not rolled back itself."""
+    """Return the nearest earlier champion that still exists and was not rolled back, or
+    ``None``.
+    """
     versions, seen = _versions(client), {number}
     before = versions[number].tags.get(PREVIOUS_TAG)
     while before in versions and before not in seen:

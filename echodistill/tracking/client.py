@@ -1,11 +1,11 @@
-"""MLflow: one run a training, found again by its fingerprint. ``registry.py`` and
-``model_package.py`` enter what came of it.
+"""Connect to MLflow and log trainings: one run for each training, which is found by its
+fingerprint.
 
-A run is found by a tag that holds the hash of the training's inputs, so a resumed or cached
-training goes on in the same run and no run id stands in an artifact. While training runs, nothing
-here blocks or raises: ``metrics.jsonl`` is written first, and what an outage lost is logged later
-by ``log_missing_metrics``. Training imports this module, so what is logged after it is in
-``registry.py``.
+``registry.py`` and ``model_package.py`` register the results. A tag of the run has the hash of the
+training's inputs, so a resumed or cached training continues in the same run, and no artifact
+contains a run id. While training runs, nothing here blocks or raises: ``metrics.jsonl`` is written
+first, and ``log_missing_metrics`` later logs what an outage lost. Training imports this module, so
+what is logged after training is in ``registry.py``.
 """
 
 import logging
@@ -29,38 +29,38 @@ from echodistill.tracking import local_store
 FINGERPRINT_TAG = "echodistill.fingerprint"
 EXPERIMENT = "echodistill"
 DRAIN_S = 5.0
-"""How long the end of a training waits for metrics still under way."""
+"""Time in seconds that the end of a training waits for metrics that are still being sent."""
 CREATE_STORE_S = 60.0
-"""How long it waits for a local store that is just being made, so that the first training is in
-it.
+"""Time in seconds that it waits for the creation of a local store, so that the store contains the
+first training.
 """
-MAX_WAITING = 10_000  # steps; a store slower than that gets the rest from metrics.jsonl
-BATCH = 1000  # metrics a request, MLflow's limit
+MAX_WAITING = 10_000  # Number of steps; a slower store gets the rest from metrics.jsonl.
+BATCH = 1000  # MLflow's limit of metrics in one request.
 
 logger = logging.getLogger(__name__)
 
 
 def tracking_uri() -> str:
-    """``MLFLOW_TRACKING_URI``, or ``mlflow.db`` in the working folder."""
+    """Return ``MLFLOW_TRACKING_URI``, or the address of ``mlflow.db`` in the working folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or local_store.uri_of(
         Path.cwd() / local_store.NAME
     )
 
 
 def without_credentials(text: str) -> str:
-    """``text`` with user names, passwords and query strings taken out of URIs."""
+    """Return ``text`` with user names, passwords and query strings removed from URIs."""
     return re.sub(r"\?\S+", "?...", re.sub(r"://\S*@", "://", text))
 
 
 def _reason(error: Exception) -> str:
-    """An error's first line, safe to log."""
+    """Return an error's first line without credentials."""
     return without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0])[:300]
 
 
 def _client() -> Any:
-    # usage statistics are the user's to switch on; MLflow reads this when it is imported
+    # Only the user may switch on usage statistics; MLflow reads this variable when it is imported.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # MLflow prints the server's address, credentials and all, when a run ends
+    # MLflow prints the server's address, with credentials, when a run ends.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with missing_extra_named():
@@ -81,7 +81,7 @@ def _client() -> Any:
 
 
 def _make(uri: str) -> None:
-    """Make a store with its tables."""
+    """Create a store with its tables."""
     from mlflow import MlflowClient
 
     MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
@@ -89,7 +89,10 @@ def _make(uri: str) -> None:
 
 @contextmanager
 def _http_limits(**limits: int) -> Iterator[None]:
-    """MLflow would retry for minutes: use shorter limits where the user set none."""
+    """Shorten MLflow's HTTP limits while the block runs, where the user set none.
+
+    MLflow would otherwise retry for minutes.
+    """
     names = {f"MLFLOW_HTTP_REQUEST_{name.upper()}": str(value) for name, value in limits.items()}
     ours = {name: value for name, value in names.items() if name not in os.environ}
     os.environ.update(ours)
@@ -102,13 +105,13 @@ def _http_limits(**limits: int) -> Iterator[None]:
 
 @contextmanager
 def connected() -> Iterator[Any]:
-    """An MLflow client; what goes wrong with it is one ``UserError``."""
+    """Yield an MLflow client, and raise one ``UserError`` for any error of the client."""
     with _http_limits(max_retries=2):
         try:
             client = _client()
         except (
             Exception
-        ) as error:  # drivers, migrations and stores of other kinds raise errors of any kind
+        ) as error:  # Drivers, migrations and stores of other kinds raise errors of any kind.
             raise _unusable(error) from error
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
@@ -120,7 +123,7 @@ def connected() -> Iterator[Any]:
 
 
 def _unusable(error: Exception) -> UserError:
-    """Return one line that says what is wrong with the store, and the cure."""
+    """Return an error of one line that states what is wrong with the store, and the cure."""
     if isinstance(error, UserError):
         return error
     database = local_store.database_of(tracking_uri())
@@ -138,11 +141,15 @@ def _unusable(error: Exception) -> UserError:
 
 
 def _experiment_id(client: Any) -> str:
-    """The experiment, made if needed. Raises ``UserError`` when it was deleted."""
+    """Return the experiment's id, and create the experiment where it does not exist.
+
+    Raise ``UserError`` where it was deleted.
+    """
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        # a server keeps artifacts where it was told to; without one they go beside the database
+        # A server's configuration decides where its artifacts are; without a server they are in the
+        # folder of the database.
         local = not tracking_uri().startswith(("http://", "https://", "databricks"))
         beside = local_store.database_of(tracking_uri()) or Path.cwd() / local_store.NAME
         return client.create_experiment(name, local_store.artifacts_of(beside) if local else None)
@@ -158,7 +165,7 @@ def _find_or_create(
     client: Any, fingerprint: str, name: str, tags: Mapping[str, str] | None
 ) -> str:
     experiment = _experiment_id(client)
-    # of two made at once by two processes the older one is everybody's
+    # Where two processes created a run at the same time, all use the older one.
     found = client.search_runs(
         [experiment],
         f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}'",
@@ -176,26 +183,30 @@ def _find_or_create(
 
 
 def find_or_create_run(fingerprint: str, name: str, tags: Mapping[str, str] | None = None) -> str:
-    """The id of the run of the training with this fingerprint. Raises ``UserError`` when MLflow
-    cannot be reached.
+    """Return the id of the run of the training with this fingerprint, and create the run where
+    needed.
+
+    Raise ``UserError`` where MLflow cannot be reached.
     """
     with connected() as client:
         return _find_or_create(client, fingerprint, name, tags)
 
 
 def make_store() -> None:
-    """Make store and experiment, so that trainings side by side find them made: several at once
-    would break a local one.
+    """Create the store and the experiment before trainings that run at the same time use them.
 
-    Raises ``UserError``.
+    Several processes that create a local store at once would break it. Raise ``UserError`` where
+    the store cannot be used.
     """
     with connected() as client:
         _experiment_id(client)
 
 
 def run_page(run_id: str) -> str:
-    """Address of a run in the UI of a tracking server; empty for a local store, which has none.
-    Raises ``UserError``.
+    """Return the address of a run in a tracking server's UI; empty for a local store, which has no
+    UI.
+
+    Raise ``UserError`` where MLflow cannot be reached.
     """
     if not tracking_uri().startswith(("http://", "https://")):
         return ""
@@ -206,7 +217,7 @@ def run_page(run_id: str) -> str:
 
 
 class _Recorder:
-    """Logs each metric once a step."""
+    """Logger of metrics that logs each metric only once for each step."""
 
     def __init__(self, client: Any, run_id: str) -> None:
         self._client = client
@@ -215,7 +226,9 @@ class _Recorder:
         self._steps: dict[str, set[int]] = {}
 
     def log(self, rows: Sequence[tuple[int, int, Mapping[str, float]]]) -> int:
-        """Log rows of (milliseconds since 1970, step, metrics); how many values were new."""
+        """Log rows of (milliseconds since 1970, step, metrics), and return the number of new
+        values.
+        """
         from mlflow.entities import Metric
 
         metrics = []
@@ -239,16 +252,16 @@ class _Recorder:
 
 
 class MetricStream:
-    """Sends training metrics to MLflow from a thread of its own:
-    ``with MetricStream(...) as stream: stream(step, metrics)``.
+    """Send training metrics to MLflow from a thread: ``with MetricStream(...) as stream:
+    stream(step, metrics)``.
 
-    A call never blocks and never raises. The first tracking error is one warning and ends the
-    attempts; training goes on.
+    A call never blocks and never raises. The first tracking error causes one warning and ends the
+    attempts; training continues.
     """
 
     def __init__(self, fingerprint: str, name: str, tags: Mapping[str, str] | None = None) -> None:
         self.run_id: str | None = None
-        """Known once MLflow has answered."""
+        """Id of the MLflow run; ``None`` until MLflow has answered."""
         self._run = (fingerprint, name, tags)
         self._queue: SimpleQueue[tuple[int, int, Mapping[str, float]] | None] = SimpleQueue()
         self._stopped = threading.Event()
@@ -294,11 +307,11 @@ class MetricStream:
                 recorder.log(rows)
             if not self._stopped.is_set():
                 client.set_terminated(run_id, self._status)
-        except Exception as error:  # whatever is wrong with tracking, training must not die of it
+        except Exception as error:  # No error of tracking may end the training.
             self._warn(_reason(error))
 
     def _next_rows(self) -> list[tuple[int, int, Mapping[str, float]]]:
-        """Wait for a step, then take all that wait with it; none at the end."""
+        """Wait for a step, and return it with all others in the queue; return no row at the end."""
         rows = []
         row = self._queue.get()
         while row is not None:
@@ -308,7 +321,7 @@ class MetricStream:
             except Empty:
                 return rows
         if rows:
-            self._queue.put(None)  # the end is for the next call
+            self._queue.put(None)  # The next call must find the end again.
         return rows
 
     def _warn(self, reason: str) -> None:
@@ -322,7 +335,9 @@ class MetricStream:
 
 
 def log_missing_metrics(run_id: str, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Log the rows of ``metrics.jsonl`` that the run has not got; how many values were missing."""
+    """Log the rows of ``metrics.jsonl`` that the run lacks, and return the number of missing
+    values.
+    """
     now = round(time.time() * 1000)
     numbers = [
         {

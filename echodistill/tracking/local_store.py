@@ -1,9 +1,9 @@
-"""MLflow's store on this machine: an SQLite file that appears whole, with its artifacts beside it
-wherever it is moved.
+"""Keep MLflow's local store: an SQLite file that is created atomically, with its artifacts in the
+same folder.
 
-MLflow makes a store by some fifty migrations, and none can be taken up again: so it is made under
-another name and renamed. MLflow keeps where artifacts are as absolute addresses: so they are
-corrected where the store is found elsewhere than it was made.
+MLflow creates a store by some fifty migrations, none of which can be resumed. So the store is
+created under another name and then renamed. MLflow stores absolute addresses of artifacts. So these
+are corrected where the store was moved.
 """
 
 import hashlib
@@ -23,16 +23,16 @@ SQLITE: Final = "sqlite:///"
 _ADDRESS: Final = re.compile(r"sqlite(?:\+\w+)?:(?://(?:/([^?]*))?)?(?:\?.*)?")
 NAME: Final = "mlflow.db"
 ARTIFACTS: Final = "mlartifacts"
-"""The folder beside the database."""
+"""Name of the folder of artifacts next to the database."""
 LOCATIONS: Final = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
     ("model_versions", "storage_location"),
 )
-"""Where MLflow's schema has addresses of artifacts."""
+"""Tables and columns of MLflow's schema that contain addresses of artifacts."""
 WAIT_S: Final = 20.0
-"""How long another writer is waited for, as MLflow does itself."""
+"""Time in seconds to wait for another writer, as long as MLflow itself waits."""
 
 
 def uri_of(database: Path, folder: Path | None = None) -> str:
@@ -40,15 +40,16 @@ def uri_of(database: Path, folder: Path | None = None) -> str:
     present one.
     """
     absolute = str(database.absolute())
-    # SQLAlchemy reads these signs as the start of options and of an escape, and MLflow makes a
-    # folder of what an escape is written as
+    # SQLAlchemy reads these signs as the start of options and of an escape, and MLflow creates a
+    # folder with the escape's literal name.
     plain = not {"?", "%"} & set(absolute)
     return SQLITE + (absolute if plain else os.path.relpath(absolute, folder or Path.cwd()))
 
 
 def database_of(uri: str) -> Path | None:
-    """Return the file that an address names; ``None`` where it is a server's, another kind of
-    database's, or in memory.
+    """Return the file that an address names.
+
+    Return ``None`` for a server, another kind of database, or a database in memory.
     """
     found = _ADDRESS.fullmatch(uri)
     name = unquote(found[1] or "") if found else ""
@@ -62,15 +63,16 @@ def is_in_memory(uri: str) -> bool:
 
 
 def artifacts_of(database: Path) -> str:
-    """Return the address of the folder for the artifacts of a store."""
+    """Return the address of the folder for a store's artifacts."""
     return (database.parent / ARTIFACTS).as_uri()
 
 
 def make_whole(database: Path, make: Callable[[Path], None]) -> None:
-    """Call ``make`` with another path, and give the file it made there its name, unless another
-    process was faster.
+    """Let ``make`` create the store at a temporary path, then rename it to ``database``.
+
+    The new file is discarded where another process was faster.
     """
-    # a folder, since SQLite has a journal beside the file
+    # The scratch path is a folder, since SQLite writes a journal next to the file.
     scratch = database.with_name(f".{database.name}.{uuid4().hex[:12]}.tmp")
     try:
         scratch.mkdir(parents=True)
@@ -85,12 +87,12 @@ def make_whole(database: Path, make: Callable[[Path], None]) -> None:
 
 
 def _rename_to_new(made: Path, database: Path) -> None:
-    """Rename a file. Raises ``FileExistsError`` where the name is taken."""
+    """Rename a file. Raise ``FileExistsError`` where the name is taken."""
     try:
         os.link(made, database)
     except FileExistsError:
         raise
-    except OSError:  # a file system without links
+    except OSError:  # The file system has no hard links.
         if database.exists():
             raise FileExistsError(database) from None
         os.rename(made, database)
@@ -99,8 +101,8 @@ def _rename_to_new(made: Path, database: Path) -> None:
 def bring_artifacts_along(database: Path) -> None:
     """Correct the addresses of artifacts where the store was moved or copied together with them.
 
-    Addresses that are no folder of ours, and of artifacts that stayed where they were, are left
-    alone. Raises ``sqlite3.Error``.
+    Addresses of folders that this project did not create, and of artifacts that were not moved, are
+    kept. Raise ``sqlite3.Error`` where the database cannot be used.
     """
     wanted = artifacts_of(database)
     with closing(sqlite3.connect(database, timeout=WAIT_S)) as store:
@@ -117,7 +119,9 @@ def bring_artifacts_along(database: Path) -> None:
 
 
 def _elsewhere(store: sqlite3.Connection, wanted: str) -> list[str]:
-    """Return the addresses that experiments have of folders of ours other than ``wanted``."""
+    """Return the experiments' addresses of this project's artifact folders other than ``wanted``,
+    sorted.
+    """
     if not store.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
         return []
     found = {str(row[0]) for row in store.execute("SELECT artifact_location FROM experiments")}
@@ -129,8 +133,8 @@ def _elsewhere(store: sqlite3.Connection, wanted: str) -> list[str]:
 
 
 def folder_of(address: str) -> Path | None:
-    """Return the folder on this machine that an address names; ``None`` where a server or a store
-    elsewhere has it.
+    """Return the folder on this machine that an address names, or ``None`` where the artifacts are
+    elsewhere.
     """
     parts = urlsplit(address)
     return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
@@ -142,8 +146,10 @@ def _is_folder(address: str) -> bool:
 
 
 def digest_of(database: Path) -> str:
-    """Return what changes with every write to a store, and where a file of its artifacts is gone;
-    empty where there is no store.
+    """Return a hash that changes with every write to a store and with every lost file of its
+    artifacts.
+
+    Return an empty string where there is no store.
     """
     try:
         found = hashlib.sha256(database.read_bytes())
@@ -158,9 +164,7 @@ def digest_of(database: Path) -> str:
 
 
 def fault_of(database: Path) -> tuple[str, str] | None:
-    """Return what is wrong with the file of a store, and the cure; ``None`` where nothing is
-    found.
-    """
+    """Return what is wrong with a store's file, and the cure; ``None`` where no fault is found."""
     name = database.name if database.parent == Path.cwd() else str(database)
     move = shlex.join(["mv", name, f"{name}.damaged"])
     aside = (

@@ -1,9 +1,9 @@
-"""After a comparison: enter its figures, page and answers into MLflow, and with a store publish all
-it made.
+"""Log a comparison's figures, page and answers in MLflow, and publish all its outputs where a store
+is set.
 
-Leaves no bytes DVC would own. In MLflow a comparison is one run with a child a system, whose
-metrics are the row of the report; the trainings, which have runs of their own, get their seed's
-figures.
+Nothing here writes a file that DVC would track. In MLflow a comparison is one run with one child
+run for each system, whose metrics are the system's row of the report. The trainings have runs of
+their own, which get the figures of their seeds.
 """
 
 import hashlib
@@ -45,11 +45,11 @@ SYSTEM_TAG, SEED_TAG = "echodistill.system", "echodistill.seed"
 
 
 def enter_comparison(reports: Path, models: Path) -> str:
-    """Log the comparison in ``reports``, whose students are in ``models``; one line that says where
-    it is.
+    """Log the comparison in ``reports``, whose students are in ``models``, and return a line with
+    its place.
 
-    Doing it again adds only what is new. Raises ``UserError`` when the comparison has not run to
-    its end, or a service fails.
+    A repeated call adds only what is new. Raise ``UserError`` where the comparison is not complete,
+    or a service fails.
     """
     for path in (*(reports / name for name in FILES), GRAPH / LOCK):
         if not path.is_file():
@@ -88,7 +88,7 @@ def enter_comparison(reports: Path, models: Path) -> str:
 
 
 def _check_whole(lock: Lock) -> None:
-    """Raises ``UserError`` unless the report is of the students and answers that are there now."""
+    """Raise ``UserError`` unless the report was made from the present students and answers."""
     made = {path: md5 for stage in lock.stages.values() for path, md5 in stage.outs.items()}
     if "compare" not in lock.stages or "report" not in lock.stages:
         raise UserError(
@@ -104,7 +104,7 @@ def _check_whole(lock: Lock) -> None:
 
 
 def _flat(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """``acc``, ``acc.low``, ``acc.high``."""
+    """Return figures as flat numbers by name: ``acc``, ``acc.low``, ``acc.high``."""
     return {
         name if end == "value" else f"{name}.{end}": float(found[end])
         for name, found in figures.items()
@@ -125,7 +125,9 @@ def _publish(run_id: str, table: Mapping[str, Any], lock: Lock) -> str:
 
 
 def _stages(table: Mapping[str, Any], lock: Lock) -> list[str]:
-    """Of this comparison: DVC's lock keeps those of systems and seeds that have gone."""
+    """Return the stages of this comparison: DVC's lock also keeps those of removed systems and
+    seeds.
+    """
     present = {f"{name}-{seed}" for name, seeds in table["by_seed"].items() for seed in seeds}
     folds = {
         str(fold)

@@ -1,6 +1,4 @@
-"""A model as MLflow keeps and serves it: the package's code, the weights, what they need, and what
-the model came to.
-"""
+"""Write a model as MLflow stores and serves it: code, weights, requirements and evaluation."""
 
 import shutil
 from collections.abc import Mapping
@@ -24,13 +22,11 @@ REQUIREMENTS = (
     "transformers",
 )
 ARTIFACTS = "artifacts"
-"""The folder that MLflow's format has for them."""
+"""Name of the folder for artifacts in MLflow's format."""
 
 
 def save_model(folder: Path, artifacts: Mapping[str, Path], description: Any = None) -> None:
-    """Write the model in MLflow's format: the package's code, the weights, requirements, signature
-    and an example.
-    """
+    """Write the model in MLflow's format: code, weights, requirements, signature and an example."""
     import base64
 
     import mlflow.pyfunc
@@ -52,7 +48,7 @@ def save_model(folder: Path, artifacts: Mapping[str, Path], description: Any = N
         python_model=str(package / "serving/served_model.py"),
         artifacts={name: str(path) for name, path in artifacts.items()},
         code_paths=[str(package)],
-        # a local build ("+cpu") is not on the package index
+        # A local build ("+cpu") is not on the package index.
         pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in needed],
         signature=_signature(),
         input_example=example,
@@ -80,8 +76,8 @@ def _signature() -> Any:
 
 
 def save_evaluation(folder: Path, student: str, reports: Reports) -> None:
-    """Put the card where hubs look for it, beside the weights of ``student``, and all answers into
-    a model's folder.
+    """Copy the model card to where hubs look for it, with the weights of ``student``, and all
+    answers into the model's folder.
     """
     card = folder / ARTIFACTS / student / "README.md"
     card.parent.mkdir(parents=True, exist_ok=True)

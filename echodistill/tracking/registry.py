@@ -1,7 +1,7 @@
-"""The MLflow registry: complete a training's run, and enter its student as a version of one model.
+"""Complete a training's MLflow run, and register its student as a version of one model.
 
-Versions have two aliases: ``candidate`` is the newest entered, ``champion`` the one that
-``champion.py`` keeps.
+Versions have two aliases: ``candidate`` is the newest version, ``champion`` the one that
+``champion.py`` manages.
 """
 
 import hashlib
@@ -30,20 +30,20 @@ from echodistill.tracking.model_package import ARTIFACTS, save_evaluation, save_
 
 EVALUATION_TAG = "echodistill.evaluation_sha256"
 DESCRIPTION = "MLmodel"
-"""The file by which MLflow knows a model."""
+"""Name of the file by which MLflow recognises a model."""
 SOURCE = "models:/"
-"""Before a logged model's id, where a version says what it was made from."""
+"""Prefix of the logged model's id in a version's source."""
 
 
 @dataclass(frozen=True)
 class Entered:
-    """A version that a student was entered as."""
+    """The version as which a student was registered."""
 
     number: str
     is_champion: bool
     refusal: str
-    """Why a positive decision did not make it champion; empty where it did, or where the decision
-    was negative.
+    """Why a positive decision did not make the version champion; empty where it did, or where the
+    decision was negative.
     """
 
 
@@ -55,15 +55,16 @@ def register(
     metrics: Mapping[str, float],
     reports: Reports | None = None,
 ) -> Entered:
-    """Enter a student as a version of the model ``echodistill`` and set its aliases.
+    """Register a student as a version of the model ``echodistill`` and set its aliases.
 
-    A positive decision makes it champion only where the champion is still the one that it was
-    decided against.
+    A positive decision makes it champion only where the champion is still the one against which the
+    decision was made.
 
-    ``base`` goes along where the student is an adapter. ``promotion`` is
-    ``reports/promotion.json``, ``metrics`` are ``headline`` figures; of ``reports`` the card and
-    all answers are kept with the model. The same student of the same training is entered once;
-    evaluated anew, it keeps the later figures, card and answers. Raises ``UserError``.
+    ``base`` is stored as well where the student is an adapter. ``promotion`` is the content of
+    ``reports/promotion.json``, ``metrics`` are ``headline`` figures, and the card and all answers
+    of ``reports`` are stored with the model. The same student of the same training is registered
+    once; after another evaluation it gets the later figures, card and answers. Raise ``UserError``
+    where a file or MLflow cannot be used.
     """
     promote, against = promotion.get("promote"), promotion.get("champion")
     if not isinstance(promote, bool) or not isinstance(against, dict) or "version" not in against:
@@ -81,7 +82,8 @@ def register(
     with connected() as client:
         import mlflow
 
-        mlflow.set_tracking_uri(tracking_uri())  # models:/ URIs are resolved with the global one
+        # MLflow resolves models:/ URIs with its global tracking URI.
+        mlflow.set_tracking_uri(tracking_uri())
         found = _version_of(client, identity)
         if found is None:
             model_id = _log_model(client, run_id, artifacts, identity)
@@ -105,7 +107,7 @@ def register(
 
 
 def _mark(metrics: Mapping[str, float], reports: Reports | None) -> str:
-    """Changes with what a model came to."""
+    """Return a hash that changes with a model's figures, card and answers."""
     files = [reports.card, *reports.answers] if reports else []
     parts = [
         json.dumps(dict(metrics), sort_keys=True).encode(),
@@ -115,7 +117,10 @@ def _mark(metrics: Mapping[str, float], reports: Reports | None) -> str:
 
 
 def _version_of(client: Any, identity: Mapping[str, str]) -> Any:
-    """The version with these tags, if any; makes the registered model if needed."""
+    """Return the version with these tags, or ``None``.
+
+    The registered model is created where it does not exist.
+    """
     if not client.search_registered_models(f"name = '{MODEL}'"):
         client.create_registered_model(
             MODEL, description="Audio language model that keeps understanding in noise."
@@ -129,10 +134,10 @@ def _version_of(client: Any, identity: Mapping[str, str]) -> Any:
 def _log_model(
     client: Any, run_id: str, artifacts: Mapping[str, Path], identity: Mapping[str, str]
 ) -> str:
-    """Log the model's files under the run; the logged model's id.
+    """Log the model's files under the run, and return the logged model's id.
 
-    ``mlflow.pyfunc.log_model`` would load the model to try its example: too much for a machine
-    without the memory of a GPU node.
+    ``mlflow.pyfunc.log_model`` would load the model to run its example, which needs more memory
+    than a machine without a GPU may have.
     """
     from mlflow.entities import LoggedModelOutput
 
@@ -166,11 +171,11 @@ def _log_files(client: Any, logged: Any, artifacts: Mapping[str, Path]) -> None:
 
 
 def _lost_files(client: Any, version: Any, artifacts: Mapping[str, Path]) -> Any:
-    """Return the logged model of a version where files of it are gone or damaged; ``None`` where it
-    is whole, or names none.
+    """Return the logged model of a version where some of its files are missing or damaged.
 
-    What loading the model reads is compared with the folders ``artifacts`` that it was copied from:
-    by content where it lies on this machine, by size where a server has it.
+    Return ``None`` where it is complete, or the version names none. The files that loading the
+    model reads are compared with the folders ``artifacts`` from which they were copied: by content
+    where they are on this machine, by size where a server has them.
     """
     if not str(version.source).startswith(SOURCE):
         return None
@@ -202,8 +207,9 @@ def _kept_files(client: Any, model_id: str, folder: str | None) -> Iterator[tupl
 
 
 def has_version(number: str, run_id: str) -> bool:
-    """Return whether MLflow has this version of the model, made from this run. Raises ``UserError``
-    where it cannot be asked.
+    """Return whether MLflow has this version of the model, made from this run.
+
+    Raise ``UserError`` where MLflow cannot be reached.
     """
     with connected() as client:
         return any(
@@ -220,7 +226,9 @@ def _keep_evaluation(
     metrics: Mapping[str, float],
     reports: Reports | None,
 ) -> None:
-    """Put what a model came to beside it, over what an evaluation of before left."""
+    """Store a model's figures, card and answers with it, in place of those of an earlier
+    evaluation.
+    """
     from mlflow.entities import Metric
 
     now_ms = round(1000 * time.time())
@@ -236,7 +244,7 @@ def _keep_evaluation(
 
 
 def _describe(run: Mapping[str, Any], promotion: Mapping[str, Any]) -> str:
-    """A version's page: how it was made and why it was promoted or not."""
+    """Return the text of a version's page: how it was made and why it was promoted or not."""
     lines = [
         f"Method {run['method']}, {run['steps']} steps, {run['weights']} weights. Promoted:"
         f" {'yes' if promotion['promote'] else 'no'}."

@@ -1,4 +1,4 @@
-"""What is entered into a run of MLflow: parameters, figures, files and where it all comes from."""
+"""Log parameters, figures, files and origin in an MLflow run."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ from echodistill.revision import revision_tags
 from echodistill.run_reports import Reports
 from echodistill.tracking.client import connected
 
-METRICS_BATCH = 1000  # metrics a request, MLflow's limit
+METRICS_BATCH = 1000  # MLflow's limit of metrics in one request.
 
 
-PARAMS_BATCH = 100  # parameters or tags a request, MLflow's limit
+PARAMS_BATCH = 100  # MLflow's limit of parameters or tags in one request.
 
 
-TAG_NAME_LENGTH = 250  # characters, MLflow's limit
+TAG_NAME_LENGTH = 250  # MLflow's limit of characters in a tag's name.
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -37,10 +37,11 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def log_run(run_id: str, params: Path, origin: Lineage, reports: Reports) -> None:
-    """Complete a run: parameters, origin, headline metrics, and the files themselves.
+    """Complete a run with parameters, origin, headline metrics and the files themselves.
 
-    ``params`` is ``params.yaml``. Doing it again adds only what is new. MLflow's parameters cannot
-    change: one that drifted becomes a tag ``drift.NAME``. Raises ``UserError``.
+    ``params`` is the path of ``params.yaml``. A repeated call adds only what is new. MLflow's
+    parameters cannot change, so a parameter with a new value becomes a tag ``drift.NAME``. Raise
+    ``UserError`` where MLflow cannot be used.
     """
     wanted = _flat(load_params(params).model_dump(mode="json"))
     numbers = headline(json.loads(reports.metrics.read_text(encoding="utf-8")))
@@ -50,8 +51,8 @@ def log_run(run_id: str, params: Path, origin: Lineage, reports: Reports) -> Non
         _log_params(client, run_id, wanted)
         for name, value in tags.items():
             client.set_tag(run_id, name, value)
-        # a training says itself which revision it was; only one that MLflow did not hear of gets
-        # the present one
+        # A training logs its own revision; only one that did not reach MLflow gets the present
+        # revision.
         if "git.rev" not in client.get_run(run_id).data.tags:
             for name, value in revision_tags(Path()).items():
                 client.set_tag(run_id, name, value)
@@ -62,20 +63,23 @@ def log_run(run_id: str, params: Path, origin: Lineage, reports: Reports) -> Non
         for file in (params, reports.metrics, reports.card):
             client.log_artifact(run_id, str(file))
         client.log_artifact(run_id, str(reports.curves), "figures")
-        # a killed or cut off training left its run open; there is a student, so it did end
+        # A killed or disconnected training left its run open; a student exists, so the training did
+        # end.
         if client.get_run(run_id).info.status != "FINISHED":
             client.set_terminated(run_id, "FINISHED")
 
 
 def log_figures(run_id: str, figures: Mapping[str, float], files: Sequence[Path]) -> None:
-    """Metrics and files of a run that is no training's own record; what is known already is not
-    logged again. Raises ``UserError``.
+    """Log metrics and files of a run that is not a training's own record.
+
+    Metrics that the run has with the same value are not logged again. Raise ``UserError`` where
+    MLflow cannot be used.
     """
     with connected() as client:
         from mlflow.entities import Metric
 
         known = client.get_run(run_id).data.metrics
-        now_ms = round(1000 * time.time())  # of two values MLflow shows the later one
+        now_ms = round(1000 * time.time())  # MLflow shows the later one of two values.
         new = [
             Metric(name, value, now_ms, 0)
             for name, value in figures.items()
@@ -105,8 +109,10 @@ def _log_params(client: Any, run_id: str, wanted: Mapping[str, str]) -> None:
 
 
 def tag_name(prefix: str, path: str) -> str:
-    """A tag's name for a path. Where MLflow would not take the path as it is, a hash keeps names of
-    different paths apart.
+    """Return a tag's name for a path.
+
+    Where MLflow does not accept the path, the name has a hash, so that different paths have
+    different names.
     """
     name = f"{prefix}.{path}"
     if (
@@ -120,8 +126,10 @@ def tag_name(prefix: str, path: str) -> str:
 
 
 def log_lineage(run_id: str, file: str, text: str, locations: Mapping[str, str]) -> None:
-    """Keep a lineage record as artifact ``file`` of a run, and S3 addresses by path as tags
-    ``s3.PATH``. Raises ``UserError``.
+    """Store a lineage record as artifact ``file`` of a run, and S3 addresses by path as tags
+    ``s3.PATH``.
+
+    Raise ``UserError`` where MLflow cannot be used.
     """
     with connected() as client:
         from mlflow.entities import RunTag
@@ -134,14 +142,16 @@ def log_lineage(run_id: str, file: str, text: str, locations: Mapping[str, str])
 
 
 def run_tags(run_id: str) -> dict[str, str]:
-    """All tags of a run. Raises ``UserError``."""
+    """Return all tags of a run. Raise ``UserError`` where MLflow cannot be used."""
     with connected() as client:
         return dict(client.get_run(run_id).data.tags)
 
 
 def read_run_file(run_id: str, file: str) -> bytes | None:
-    """An artifact at the top of a run; ``None`` when it has none of this name. Raises
-    ``UserError``.
+    """Return the content of an artifact at the top level of a run, or ``None`` where the run has
+    none of this name.
+
+    Raise ``UserError`` where MLflow cannot be used.
     """
     with connected() as client, tempfile.TemporaryDirectory() as scratch:
         if file not in {found.path for found in client.list_artifacts(run_id)}:

@@ -1,4 +1,4 @@
-"""A version of the registered model: which one is meant, and its weights."""
+"""Find a version of the registered model and fetch its weights."""
 
 import posixpath
 import shutil
@@ -25,13 +25,16 @@ class Version:
     number: str
     aliases: tuple[str, ...]
     run_id: str
-    """Of its training."""
+    """Id of the run of the version's training."""
     weights_sha256: str | None
-    """``models.layout.content_hash`` of its weights when it was entered."""
+    """``models.layout.content_hash`` of the weights at the time of registration."""
 
 
 def find_version(model: str, alias: str | None, number: str | None) -> Version:
-    """A version by its alias or number. Raises ``UserError`` that says what there is."""
+    """Return a version by its alias or number.
+
+    Raise ``UserError`` that lists the existing ones where there is no such version.
+    """
     with connected() as client:
         models = sorted(found.name for found in client.search_registered_models(max_results=1000))
         if model not in models:
@@ -72,8 +75,10 @@ def find_version(model: str, alias: str | None, number: str | None) -> Version:
 
 
 def weights_of(version: Version, name: str) -> str | None:
-    """``content_hash`` of the weights that MLflow keeps of a version now; ``None`` when there are
-    none. ``name`` is that of the student's folder. Raises ``UserError``.
+    """Return the ``content_hash`` of a version's weights as MLflow has them now, or ``None`` where
+    there are none.
+
+    ``name`` is the name of the student's folder. Raise ``UserError`` where MLflow cannot be used.
     """
     from echodistill.models.layout import WEIGHTS, content_hash
 
@@ -95,11 +100,11 @@ def weights_of(version: Version, name: str) -> str | None:
 
 
 def fetch_model(wanted: ChampionFacts, folder: Path) -> ChampionFacts:
-    """Download the model files of a version into ``folder``; its facts, with the reason where
-    MLflow has none that can be used.
+    """Download a version's model files into ``folder`` and return its facts.
 
-    What an evaluation left beside the weights is left out: it changes, and the model does not.
-    Raises ``UserError``.
+    The facts have the reason where MLflow has no usable files. The files of an evaluation are left
+    out, because they change while the model does not. Raise ``UserError`` where MLflow cannot be
+    used.
     """
     top = f"models:/{MODEL}/{wanted.version}"
     for part, place in _model_parts(top).items():
@@ -127,8 +132,9 @@ def fetch_model(wanted: ChampionFacts, folder: Path) -> ChampionFacts:
 
 
 def _model_parts(top: str) -> dict[str, str]:
-    """Return where the files of student and base stand in a logged model, by name; nothing where it
-    is none of ours.
+    """Return the paths of the student's and the base's files in a logged model, by name.
+
+    Return nothing where this project did not log the model.
     """
     with connected(), tempfile.TemporaryDirectory() as scratch:
         from mlflow.artifacts import download_artifacts, list_artifacts

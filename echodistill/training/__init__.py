@@ -1,4 +1,4 @@
-"""Training of students: rows, the trainer, checkpoints, several processes.
+"""Train students: rows, the trainer, checkpoints, several processes.
 
-It knows no method by its name and must not import Prefect, DVC or Great Expectations.
+This package names no method and must not import Prefect, DVC or Great Expectations.
 """

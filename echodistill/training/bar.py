@@ -1,4 +1,4 @@
-"""The trainers' progress: one bar with rate, remaining time and the loss."""
+"""Show the trainers' progress in one bar with the rate, the remaining time and the loss."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from echodistill.core.progress import bar
 
 
 class ProgressBar(TrainerCallback):
-    """Shows optimizer steps."""
+    """A progress bar that counts optimizer steps."""
 
     def __init__(self, label: str) -> None:
         self._label = label
@@ -43,5 +43,5 @@ class ProgressBar(TrainerCallback):
 
 
 def quiet(trainer: Trainer) -> None:
-    """Take away the trainer's own printing of raw dictionaries."""
+    """Remove the callback with which the trainer prints raw dictionaries."""
     trainer.remove_callback(PrinterCallback)

@@ -1,5 +1,5 @@
-"""A ``Batch`` as the dictionary of tensors that TRL shuffles and hands from generation to loss, and
-back.
+"""Convert a ``Batch`` to the dictionary of tensors that TRL shuffles and passes from generation to
+loss, and back.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,9 @@ def to_tensors(batch: Batch) -> dict[str, torch.Tensor]:
 
 
 def from_tensors(tensors: Mapping[str, torch.Tensor], group_size: int) -> Batch:
-    """Return the batch that ``to_tensors`` gave these tensors of, its rows in any order."""
+    """Return the batch that ``to_tensors`` converted to these tensors; its rows may be in any
+    order.
+    """
     targets = _with_prefix(tensors, TARGET)
     features = _with_prefix(tensors, FEATURE)
     return Batch(

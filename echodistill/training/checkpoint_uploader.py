@@ -1,6 +1,4 @@
-"""Checkpoints are sent elsewhere by a thread of its own, so that training never waits for the
-network.
-"""
+"""Upload checkpoints in a thread of its own, so that training never waits for the network."""
 
 import os
 import shutil
@@ -16,18 +14,18 @@ from echodistill.training.metrics_file import METRICS, copy_until
 
 OUTGOING = "outgoing"
 DRAIN_S = 600.0
-"""How long the end of a training waits for its last checkpoint to be sent."""
+"""Time in seconds that the end of a training waits for the upload of its last checkpoint."""
 DRAIN_AFTER_FAILURE_S = 30.0
-"""How long it waits when the training or the attempt before has failed."""
+"""Time in seconds that it waits where the training or the previous upload has failed."""
 
 
 class CheckpointUploader:
-    """Sends the newest checkpoint it was offered; one that is still waiting when a newer one comes
-    is skipped.
+    """Upload the newest submitted checkpoint; skip one that still waits when a newer one is
+    submitted.
 
-    ``send(step, folder)`` runs in the thread. When it fails, that is one warning until it works
-    again, and training is not affected. What is to be sent is held by links of its own, so the
-    checkpoint itself may be removed at any time.
+    ``send(step, folder)`` runs in the thread. Where it fails, one warning is printed until it
+    succeeds again, and training is not affected. The files to upload are hard links of its own, so
+    the checkpoint itself may be removed at any time.
     """
 
     def __init__(self, run_folder: Path, send: Callable[[int, Path], None]) -> None:
@@ -36,13 +34,15 @@ class CheckpointUploader:
         self._changed = threading.Condition()
         self._closed = False
         self._failing = False
-        shutil.rmtree(run_folder / OUTGOING, ignore_errors=True)  # left by a kill
+        # A killed training leaves this folder.
+        shutil.rmtree(run_folder / OUTGOING, ignore_errors=True)
         self._thread = threading.Thread(target=self._work, name="checkpoint-uploader", daemon=True)
         self._thread.start()
 
     def submit(self, checkpoint: Path) -> None:
-        """Take a complete local checkpoint, with the training's log up to its step. Never raises
-        for a full disk.
+        """Accept a complete local checkpoint, and take the training's log up to its step.
+
+        A full disk causes a warning and no error.
         """
         try:
             held = snapshot(
@@ -60,8 +60,8 @@ class CheckpointUploader:
             shutil.rmtree(skipped)
 
     def close(self, wait_s: float) -> None:
-        """Wait up to ``wait_s`` seconds until the last one is sent; a warning when that is not
-        enough.
+        """Wait up to ``wait_s`` seconds for the last upload, and print a warning where that is too
+        short.
         """
         with self._changed:
             self._closed = True
@@ -81,9 +81,7 @@ class CheckpointUploader:
             try:
                 self._send(step_of(held), held)
                 self._failing = False
-            except (
-                Exception
-            ) as error:  # whatever is wrong with the uploader, training must not die of it
+            except Exception as error:  # No error of the uploader may end the training.
                 self._warn(step_of(held), error)
             shutil.rmtree(held, ignore_errors=True)
 
@@ -104,11 +102,11 @@ class CheckpointUploader:
 
 
 def snapshot(checkpoint: Path, log: Path, held: Path) -> Path:
-    """Links to the files of ``checkpoint`` that a resume needs, and a copy of the log up to its
-    step, in the folder ``held``.
+    """Link the files of ``checkpoint`` that a resume needs into the folder ``held``, and return
+    ``held``.
 
-    Files are copied where there are no hard links. A checkpoint's files are written once, so a link
-    keeps their bytes.
+    The folder also gets a copy of the log up to the checkpoint's step. Files are copied where hard
+    links are not possible. A checkpoint's files are written only once, so a link keeps their bytes.
     """
     shutil.rmtree(held, ignore_errors=True)
     held.mkdir(parents=True)

@@ -1,9 +1,9 @@
-"""Checkpoints that are complete or not there: a marker is written last, and only marked ones are
-resumed from.
+"""Write checkpoints that are either complete or ignored: a marker is written last, and only a
+marked one is resumed.
 
-The marker holds the checksums of all files. They cost a reading: of a full fine-tuning of 7 billion
-parameters, 80 GB with the optimizer's state, about a minute of a core where the processor has
-instructions for SHA-256.
+The marker contains the checksums of all files, so each file is read once more. For a full
+fine-tuning of 7 billion parameters, 80 GB with the optimizer's state, this takes about a minute of
+one core where the processor has instructions for SHA-256.
 """
 
 import re
@@ -33,16 +33,14 @@ def step_of(checkpoint: Path) -> int:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Return the folders that a trainer wrote; a copy that somebody put beside them is none of
-    ours.
-    """
+    """Return the folders that a trainer wrote, without copies that somebody made next to them."""
     return [
         path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name) and path.is_dir()
     ]
 
 
 def latest_complete(folder: Path) -> Path | None:
-    """Return the newest checkpoint with its marker."""
+    """Return the newest checkpoint that has its marker, or ``None`` where there is none."""
     return max(_complete(folder), key=step_of, default=None)
 
 
@@ -51,18 +49,18 @@ def _complete(folder: Path) -> list[Path]:
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Write the marker, once everything else in ``checkpoint`` is on the disk."""
+    """Write the marker after everything else in ``checkpoint`` is on the disk."""
     sync(checkpoint)
     write_checksums(checkpoint)
     sync(checkpoint)
 
 
 def remove_unusable(folder: Path) -> None:
-    """Remove checkpoints that a kill left half-written, and say which of the newest are damaged and
-    removed.
+    """Remove incomplete checkpoints, and damaged ones from the newest to the first undamaged one.
 
-    Only the main process calls it, before the others look. It reads no more than the newest one,
-    unless that is damaged.
+    A warning is printed for each damaged checkpoint. Only the main process calls this, before the
+    other processes look for checkpoints. It reads only the newest checkpoint, unless that is
+    damaged.
     """
     for checkpoint in _checkpoints(folder):
         if not (checkpoint / MARKER).is_file():
@@ -78,8 +76,10 @@ def remove_unusable(folder: Path) -> None:
 
 
 def run_to_end(trainer: Any, folder: Path, steps: int) -> None:
-    """Train up to ``steps``, from the last complete checkpoint in ``folder`` on; one at the end
-    needs no more than its weights.
+    """Train up to ``steps``, starting from the last complete checkpoint in ``folder``.
+
+    A checkpoint of the last step only needs its weights loaded. Raise ``UserError`` where that
+    checkpoint would have to be loaded into a sharded model.
     """
     resume = latest_complete(folder)
     if resume is not None and step_of(resume) >= steps:
@@ -88,25 +88,28 @@ def run_to_end(trainer: Any, folder: Path, steps: int) -> None:
                 f"{resume} is of the last step, and no training in shards goes on from that: remove"
                 " it, or train on one GPU"
             )
-        trainer._load_from_checkpoint(str(resume))  # ``train`` would do one step too many
+        trainer._load_from_checkpoint(str(resume))  # ``train`` would make one step too many.
     else:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """When what was trained stands elsewhere."""
+    """Remove all checkpoints in ``folder``; call this after the trained model is stored
+    elsewhere.
+    """
     for checkpoint in _checkpoints(folder):
         shutil.rmtree(checkpoint)
 
 
 class ExactWeights:
-    """Mix into a ``Trainer``: checkpoints hold the weights under the names they have in memory, and
-    are loaded strictly.
+    """A mixin for a ``Trainer`` that saves weights under their names in memory and loads them
+    strictly.
 
     transformers saves some models (Qwen2-Audio) under their published names, and its trainer loads
-    a checkpoint leniently by the names in memory: nothing matches, nothing is said, and training
-    "resumes" from the initial weights. Adapters are not touched, nor is a model in shards (FSDP,
-    ZeRO): that is written and read by whoever sharded it, under the names in memory.
+    a checkpoint leniently by the names in memory. No name matches then, no message is printed, and
+    training "resumes" from the initial weights. Adapters are not affected. A sharded model (FSDP,
+    ZeRO) is not affected either: the library that sharded it writes and reads it under the names in
+    memory.
     """
 
     model: Any
@@ -133,22 +136,24 @@ class ExactWeights:
 
 
 def is_peft(model: Any) -> bool:
-    """Whether a model carries adapters."""
+    """Return whether a model has adapters."""
     return hasattr(model, "peft_config")
 
 
 def is_sharded(trainer: Any) -> bool:
-    """Whether no process has the whole model."""
+    """Return whether the model is sharded, so that no process has all of it."""
     return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
 
 
 class CompleteCheckpoints(TrainerCallback):
-    """Mark each checkpoint once everything in it is written, and keep the newest two: one to go on
-    from where the other is damaged.
+    """A callback that marks each checkpoint once it is written completely, and keeps the newest
+    two.
+
+    The older one is used where the newer one is damaged.
     """
 
     def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-        barrier()  # each process writes the state of its own random numbers
+        barrier()  # Each process writes the state of its own random numbers.
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir)

@@ -1,6 +1,4 @@
-"""How a computation is laid out on the machine at hand; nothing here changes what is computed
-beyond rounding.
-"""
+"""Lay out a computation on the present machine. Nothing here changes results beyond rounding."""
 
 import torch
 
@@ -8,11 +6,11 @@ from echodistill.core.environment import device_batch
 
 
 def split_batch(rows: int, unit: int) -> tuple[int, int]:
-    """Rows a device step and accumulation steps for a global batch of ``rows``, in whole groups of
-    ``unit``.
+    """Return the rows of a device step and the number of accumulation steps for a global batch of
+    ``rows``.
 
-    The device step is the largest whole number of groups that divides the batch and fits
-    ``device_batch``; one group at least.
+    The device step is the largest number of whole groups of ``unit`` rows that divides the batch
+    and fits ``device_batch``, but at least one group.
     """
     groups = rows // unit
     fitting = [
@@ -25,23 +23,27 @@ def split_batch(rows: int, unit: int) -> tuple[int, int]:
 
 
 def one_thread() -> None:
-    """Compute on one core: the bytes are the same on however many cores, and stages can share a
-    machine. Leaves GPUs as they are.
+    """Make torch compute on one core of the CPU; GPUs are not affected.
+
+    The bytes are then the same whatever the number of cores, and stages can share a machine.
     """
     torch.set_num_threads(1)
 
 
 def precision() -> dict[str, bool]:
-    """Trainer arguments: computation (autocast) in bfloat16 where the GPU has it, in float32
-    elsewhere; the weights stay float32.
+    """Return the trainer arguments for the precision of computation.
+
+    Autocast uses bfloat16 where the GPU supports it, and float32 elsewhere. The weights stay
+    float32.
     """
     gpu = torch.cuda.is_available()
     return {"bf16": gpu and torch.cuda.is_bf16_supported(), "use_cpu": not gpu}
 
 
 def require_float32(model: torch.nn.Module) -> None:
-    """Raise ``ValueError`` where a weight to train is not float32: most of its steps would be lost
-    in rounding.
+    """Raise ``ValueError`` where a weight to train is not float32.
+
+    Rounding would remove most of the steps of such a weight.
     """
     trained = {str(value.dtype) for value in model.parameters() if value.requires_grad}
     if trained != {"torch.float32"}:

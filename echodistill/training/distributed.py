@@ -1,7 +1,7 @@
-"""Several processes that train together (``accelerate launch``): one of them writes, and the others
-wait where they need it.
+"""Support several processes that train together (``accelerate launch``).
 
-Everything here is free in a training of one process.
+One process writes, and the others wait where they need the result. In a training of one process
+nothing here costs time.
 """
 
 import os
@@ -16,24 +16,27 @@ from echodistill.core.errors import UserError
 
 Item = TypeVar("Item")
 LONGEST_WAIT = timedelta(hours=2)
-"""The launcher ends all processes when one dies; this only has to be longer than fetching a
-checkpoint takes.
+"""Longest time for which a process waits for the others. The launcher ends all processes when one
+ends, so this only has to be longer than the fetching of a checkpoint.
 """
 
 
 def processes() -> int:
-    """How many train together, by the launcher's environment."""
+    """Return the number of processes that train together, as the launcher's environment gives
+    it.
+    """
     return int(os.environ["WORLD_SIZE"]) if is_launched() else 1
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes."""
+    """Return whether this process is the one that writes."""
     return not is_launched() or int(os.environ["RANK"]) == 0
 
 
 def init() -> None:
-    """Meet the other processes, each on its own device. Raises ``UserError`` when they are on
-    several machines.
+    """Join the process group of the training, each process on its own device.
+
+    Raise ``UserError`` where the processes run on several machines.
     """
     if processes() == 1:
         return
@@ -43,18 +46,20 @@ def init() -> None:
         )
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    if not distributed.is_initialized():  # accelerate takes what is there
+    if not distributed.is_initialized():  # accelerate uses a process group that exists already.
         distributed.init_process_group(timeout=LONGEST_WAIT)
 
 
 def barrier() -> None:
-    """Return when every process has come here."""
+    """Return when every process has called this."""
     if processes() > 1:
         distributed.barrier()
 
 
 def all_gather_object(item: Item) -> list[Item]:
-    """The ``item`` of each process, in the order of their numbers. All have to call it."""
+    """Return the ``item`` of each process in the order of their ranks. All processes must call
+    this.
+    """
     if processes() == 1:
         return [item]
     items: list[Item | None] = [None] * processes()
@@ -63,6 +68,6 @@ def all_gather_object(item: Item) -> list[Item]:
 
 
 def shutdown() -> None:
-    """The end of ``init``."""
+    """Leave the process group that ``init`` joined."""
     if processes() > 1:
         distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""A model that scores responses for a method: the student, or its teacher."""
+"""Score responses for a method with a model: the student, or its teacher."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,7 +12,7 @@ from echodistill.training.distributed import processes
 
 
 class ModelForward:
-    """``methods.base.Forward`` over a model that a context manager gives."""
+    """An implementation of ``methods.base.Forward`` for a model that a context manager yields."""
 
     def __init__(
         self,
@@ -21,8 +21,9 @@ class ModelForward:
         temperature: float,
         progress: float,
     ) -> None:
-        """``opened`` gives the model for the time of a call: a teacher may be the student with its
-        adapter switched off.
+        """Store the model's context manager ``opened``, which is entered for each call.
+
+        A teacher may be the student with its adapter switched off during the call.
         """
         self._opened, self._family = opened, family
         self.temperature, self.progress = temperature, progress
@@ -35,10 +36,11 @@ class ModelForward:
         mask: torch.Tensor,
         chosen: torch.Tensor | None = None,
     ) -> torch.Tensor | None:
-        """Return the logits of the chosen rows, or ``None``; see ``methods.base.Forward``.
+        """Return the logits of the chosen rows, or ``None`` where no row is chosen; see
+        ``methods.base.Forward``.
 
-        Where several processes train together, one row is scored although none is chosen here:
-        others may have some, and a model in shards must be called by all equally often.
+        Where several processes train together, one row is scored even if none is chosen here: other
+        processes may have chosen rows, and all must call a sharded model equally often.
         """
         if chosen is None:
             return self._call(prompts, ids, mask)
@@ -51,10 +53,11 @@ class ModelForward:
     def with_gradient(
         self, loss: torch.Tensor, prompts: PromptBatch, ids: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
-        """Return ``loss`` such that a backward pass has something to go through, and goes through
-        every call.
+        """Return ``loss`` with a gradient that a backward pass can follow through every call of the
+        model.
 
-        ``ids`` and ``mask`` (B, T) are responses to the B prompts, scored where nothing else was.
+        ``ids`` and ``mask`` (B, T) are responses to the B prompts. One of them is scored where
+        nothing else was.
         """
         if self._unused is None and not loss.requires_grad:
             self._score_one(prompts, ids, mask)
@@ -63,7 +66,7 @@ class ModelForward:
     def _score_one(self, prompts: PromptBatch, ids: torch.Tensor, mask: torch.Tensor) -> None:
         one = torch.arange(len(ids), device=ids.device) == 0
         logits = self._call(prompts.take(one), ids[one], mask[one])
-        # those of tokens that are never sampled are infinite, and 0 times infinity is no number
+        # Logits of tokens that are never sampled are infinite, and 0 times infinity is NaN.
         unused = 0.0 * logits.masked_fill(logits.isinf(), 0.0).sum()
         self._unused = unused if self._unused is None else self._unused + unused
 

@@ -1,5 +1,6 @@
-"""The model as training starts from it, kept unchanged: EchoDistill's teacher, and what GRPO's KL
-penalty is measured against.
+"""Keep an unchanged copy of the model from which training starts.
+
+It is EchoDistill's teacher, and the reference of GRPO's KL penalty.
 """
 
 import copy
@@ -16,24 +17,24 @@ from echodistill.models.audio_llm import AudioLLM
 
 
 def frozen_copy(model: Any) -> Any:
-    """Return a copy of ``model`` that nothing trains, without dropout, in the format of the model's
-    own weights.
+    """Return a copy of ``model`` that is never trained and has no dropout, in the dtype of the
+    model's weights.
 
-    Take it before a trainer prepares the model, and before a checkpoint is loaded into it: then it
-    has the base's weights, also where a training is resumed. Under full fine-tuning that is
-    float32, 4 bytes a parameter: a bfloat16 copy would halve that, but round otherwise than the
-    student, so that they would differ before the first step.
+    Make the copy before a trainer prepares the model and before a checkpoint is loaded into it, so
+    that it has the base's weights in a resumed training as well. Under full fine-tuning the dtype
+    is float32, 4 bytes a parameter. A bfloat16 copy would need half of that, but its rounding would
+    make it differ from the student before the first step.
     """
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
 @contextmanager
 def without_dropout(model: Any) -> Iterator[None]:
-    """Switch off, inside, whatever ``model`` does in training alone (dropout, an adapter's too);
-    restore it afterwards.
+    """Switch off dropout in ``model`` and its adapter while the block runs, and restore it
+    afterwards.
 
-    The model's own ``training`` flag stays as it is, since TRL reads from it whether it trains or
-    evaluates: the flags of all modules within are cleared, which is where dropout is.
+    The model's own ``training`` flag is kept, because TRL reads from it whether the model trains or
+    is evaluated. The flags of all modules within the model are cleared, and dropout is in those.
     """
     within = [module for module in model.modules() if module is not model and module.training]
     for module in within:
@@ -46,10 +47,10 @@ def without_dropout(model: Any) -> Iterator[None]:
 
 
 class FrozenModel(Trainer):
-    """Mix into a trainer whose student has a frozen teacher.
+    """A mixin for a trainer whose student has a frozen teacher.
 
-    The teacher of a LoRA student is the student itself with the adapter off; a full one needs a
-    frozen copy.
+    The teacher of a LoRA student is the student itself with the adapter switched off. A student
+    with full weights needs a frozen copy.
     """
 
     _frozen: Any = None
@@ -59,8 +60,10 @@ class FrozenModel(Trainer):
         return frozen_copy(llm.model) if options.get("peft_config") is None else None
 
     def _prepare_frozen(self, frozen: Any) -> None:
-        """Put a frozen copy on this process's device, computing in the precision of the student:
-        as TRL prepares its own.
+        """Move a frozen copy to this process's device, and let it compute in the student's
+        precision.
+
+        TRL prepares its own reference model in the same way.
         """
         if frozen is None:
             return
@@ -73,8 +76,9 @@ class FrozenModel(Trainer):
 
     @contextmanager
     def _teacher(self) -> Iterator[Any]:
-        """Give the frozen model: a copy, or the student with its adapter switched off (and, as the
-        caller sees to, no dropout).
+        """Yield the frozen model: a copy, or the student with its adapter switched off.
+
+        The caller must switch off dropout.
         """
         if self._frozen is not None:
             yield self._frozen

@@ -1,4 +1,4 @@
-"""What the trainer gives to a method: its batch, and what it may use beside it."""
+"""Build what the trainer gives to a method: its batch and its context."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,13 +17,13 @@ from echodistill.training.training_rows import TrainingRows
 
 
 class MethodInputs(FrozenModel):
-    """Mix into a trainer of TRL that has a method, a model and rows."""
+    """A mixin for a TRL trainer that has a method, a model and rows."""
 
     _llm: AudioLLM
     _source: TrainingRows
     _method: Method
     _rewards: torch.Tensor | None
-    """Of this process's samples, a row a group: (B / K, K)."""
+    """Rewards of this process's samples, one row for each group: (B / K, K)."""
     _record: Callable[[str, torch.Tensor | float], None]
     num_generations: int
     temperature: float
@@ -33,20 +33,21 @@ class MethodInputs(FrozenModel):
         return self.num_generations if self._method.samples else 1
 
     def _encoded(self, prompts: Sequence[Prompt]) -> PromptBatch:
-        """Return the prompts on this process's device, each as often as it has samples."""
+        """Return the prompts on this process's device, each repeated for each of its samples."""
         return encode(self._llm, prompts).to(self.accelerator.device).repeat(self._group_size)
 
     def _batch(
         self, prompts: PromptBatch, rows: Sequence[int], sampled: Mapping[str, torch.Tensor]
     ) -> Batch:
-        """Return the batch of the training rows ``rows``; ``sampled`` is what TRL made of their
-        samples, if any.
+        """Return the batch of the training rows ``rows``.
+
+        ``sampled`` has TRL's tensors of the samples; it is empty where the method does not sample.
         """
         targets = None
         if "targets" in self._method.needs_of_teachers():
             references = self._source.references(rows)
             targets = references.to(self.accelerator.device).repeat(self._group_size)
-        if sampled:  # TRL has padded the prompts in its own way
+        if sampled:  # TRL has padded the prompts in its own way.
             prompts = PromptBatch(sampled["prompt_ids"], sampled["prompt_mask"], prompts.features)
         count = torch.arange(len(prompts.input_ids), device=self.accelerator.device)
         first = count % self._group_size == 0
@@ -54,7 +55,7 @@ class MethodInputs(FrozenModel):
         return Batch(prompts, self._group_size, first, ids, mask, targets)
 
     def _context(self, rows: Sequence[int], teacher_view: Sequence[Prompt]) -> Context:
-        """Return what the method may use for the training rows ``rows``."""
+        """Return the context that the method may use for the training rows ``rows``."""
         tokenizer, device = self._llm.tokenizer, self.accelerator.device
         scored = "log_probs" in self._method.needs_of_teachers()
         return Context(

@@ -1,4 +1,7 @@
-"""``metrics.jsonl``: one JSON object a logged step. Imports nothing heavy."""
+"""Read and write ``metrics.jsonl``, which has one JSON object for each logged step.
+
+This module imports nothing heavy.
+"""
 
 import json
 import sys
@@ -7,12 +10,13 @@ from pathlib import Path
 from echodistill.core.atomic import atomic_path
 
 METRICS = "metrics.jsonl"
-SHOWN = 5  # damaged lines
+SHOWN = 5  # Number of damaged lines that a warning names.
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Return the logged steps in order. A last line cut by a kill is left out; other damaged ones
-    too, and that is printed.
+    """Return the logged steps in order, without damaged lines.
+
+    A last line that a kill cut off is left out silently; a warning names the other damaged lines.
     """
     lines = path.read_bytes().splitlines() if path.exists() else []
     found = [_row(line) for line in lines]
@@ -27,10 +31,10 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def _row(line: bytes) -> dict[str, float] | None:
-    """Return a logged step; ``None`` where the line is damaged."""
+    """Return a logged step, or ``None`` where the line is damaged."""
     try:
         row = json.loads(line)
-    except ValueError:  # also of bytes that are no text
+    except ValueError:  # It is also raised for bytes that are not text.
         return None
     is_step = (
         isinstance(row, dict)
@@ -48,5 +52,5 @@ def copy_until(path: Path, step: int, target: Path) -> None:
 
 
 def trim_after(path: Path, step: int) -> None:
-    """Drop lines past ``step``, which a run resumed from that step will write again."""
+    """Remove the lines after ``step``, which a run that resumes from that step writes again."""
     copy_until(path, step, path)

@@ -1,6 +1,4 @@
-"""Training metrics: one JSON line a step in ``metrics.jsonl`` first; whoever else wants them gets
-them after that.
-"""
+"""Write one JSON line for each training step to ``metrics.jsonl``, then pass its metrics on."""
 
 import json
 import math
@@ -16,19 +14,20 @@ MetricSink = Callable[[int, dict[str, float]], None]
 
 
 def nowhere(_step: int, _metrics: dict[str, float]) -> None:
-    """The sink of metrics that nobody else wants."""
+    """Discard the metrics; the sink of a training whose metrics go only to the file."""
 
 
 class MetricsLog(TrainerCallback):
-    """Writes every log of the trainer to a file, then hands it to ``sink``; in the main process
-    only.
+    """A callback that writes each log of the trainer to a file, then passes it to ``sink``.
+
+    Only the main process writes.
     """
 
     def __init__(self, path: Path, sink: MetricSink) -> None:
         self._path = path
         self._sink = sink
         self.once: dict[str, float] = {}
-        """Added to the first step: facts of the whole training."""
+        """Facts of the whole training, which are added to the first step."""
 
     def on_log(
         self,
@@ -41,7 +40,7 @@ class MetricsLog(TrainerCallback):
         numbers = {
             name: value for name, value in (logs or {}).items() if isinstance(value, int | float)
         }
-        # the summary at the end of training repeats what is known
+        # The summary at the end of training repeats known values.
         if "loss" not in numbers or not state.is_world_process_zero:
             return
         if state.global_step == 1:

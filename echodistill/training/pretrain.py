@@ -1,16 +1,15 @@
-"""Pre-train a ``nano`` from random weights on training clips with mild noise, so that later methods
-have something to work with.
+"""Pre-train a ``nano`` model from random weights on training clips with mild noise.
 
-A model that was never trained in noise has nothing for a noise-robust method to build on. The noise
-is coloured noise and none of the kinds of ``mixes.kinds``: each of these is then equally new to the
-base, whichever are held out of a later training.
+Noise-robust methods need a base that was trained in noise: any other leaves them nothing to
+improve. The noise is coloured noise, which is none of the kinds of ``mixes.kinds``. Each of these
+is then equally new to the base, whichever are held out of a later training.
 
-Towards the end, in a share of the examples, the clip is replaced by noise alone. Nothing can be
-understood there, so the model learns to fall back on the offered choices instead of naming a
-similar word that was not offered: what a later method gains is then understanding more than format.
+Towards the end, noise alone replaces the clip in a share of the examples. Nothing can be understood
+in these, so the model learns to choose among the offered choices instead of naming a similar word
+that was not offered. A later method's gain is then more understanding rather than better format.
 
-An auxiliary CTC loss on the encoder (words of the transcript), on the clips whose transcript is
-known, shortens the first plateau; it is thrown away afterwards.
+An auxiliary CTC loss on the encoder (words of the transcript), for clips whose transcript is known,
+shortens the first plateau. Its head is discarded after pre-training.
 """
 
 import string
@@ -38,12 +37,14 @@ from echodistill.params.base import NanoParams
 from echodistill.training.bar import quiet
 from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, run_to_end
 
-LOGGED_EVERY = 10  # steps
-BANK_SIZE, BANK_S = 128, 3.0  # pre-made noises; their length in seconds
-# of the examples: before it has learned to recognise words, noise alone would only hold it up
+LOGGED_EVERY = 10  # Number of steps between two log lines.
+BANK_SIZE, BANK_S = 128, 3.0  # Number of noises made in advance, and their length in seconds.
+# Share of the examples after which noise alone may occur. Before the model has learned to recognise
+# words, noise alone would only slow it down.
 NOISE_ONLY_FROM = 0.6
-SLOPE_DB = (-6.0, 0.0)  # of their power an octave: from brown to white noise
-LEVEL_DB = (-6.0, 3.0)  # random gain, so that the model does not lean on loudness
+SLOPE_DB = (-6.0, 0.0)  # Slope of the noises' power in dB per octave, from brown to white noise.
+# Range of the random gain in dB, which keeps the model from relying on loudness.
+LEVEL_DB = (-6.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,14 @@ class Example:
     prompt: Prompt
     question: Question
     audible: bool
-    """Whether the clip is in the prompt's audio, or noise alone."""
+    """Whether the prompt's audio contains the clip, and not noise alone."""
 
 
 class MildlyNoisy(torch.utils.data.Dataset[int]):
-    """Example ``i`` is a question drawn for ``i`` with a noise drawn for ``i``: the order and a
-    resume change nothing.
+    """A data set whose example ``i`` is a question and a noise drawn from a stream that ``i``
+    seeds.
+
+    The order of access and a resume therefore change nothing.
     """
 
     def __init__(self, corpus: Corpus, settings: NanoParams, seed: int) -> None:
@@ -98,20 +101,20 @@ class MildlyNoisy(torch.utils.data.Dataset[int]):
 
 
 def _bank_noise(seed: int, number: int) -> Waveform:
-    """Return one noise of the bank at unit power, shape (samples,)."""
+    """Return one noise of the bank at unit power, float32, shape (samples,)."""
     stream = rng(seed, "pretrain", "coloured", number)
     noise = coloured(stream, int(BANK_S * SAMPLE_RATE), float(stream.uniform(*SLOPE_DB)))
     return (noise / np.sqrt(power(noise))).astype(np.float32)
 
 
 def words_of(transcript: str) -> list[str]:
-    """Return what is said, word for word: capitals and marks of punctuation are not heard."""
+    """Return the spoken words of a transcript in lower case, without punctuation."""
     bare = (word.strip(string.punctuation) for word in transcript.casefold().split())
     return [word for word in bare if word]
 
 
 class _WordCtc(torch.nn.Module):
-    """A linear head from encoder frames to the words of the transcripts; thrown away after
+    """A linear head from encoder frames to words of the transcripts. It is discarded after
     pre-training.
     """
 
@@ -124,7 +127,10 @@ class _WordCtc(torch.nn.Module):
     def loss(
         self, frames: torch.Tensor, lengths: torch.Tensor, transcripts: Sequence[str]
     ) -> torch.Tensor:
-        """CTC in nats a word; ``frames`` (B, F, width), ``lengths`` (B,) of them."""
+        """Return the CTC loss in nats per word.
+
+        ``frames`` is (B, F, width); ``lengths`` (B,) is the number of frames of each clip.
+        """
         log_probs = self.head(frames.float()).log_softmax(dim=-1).transpose(0, 1)
         rows = [[self._number[word] for word in words_of(text)] for text in transcripts]
         targets = torch.tensor([number for row in rows for number in row], device=frames.device)
@@ -133,7 +139,9 @@ class _WordCtc(torch.nn.Module):
 
 
 class _Pretrainer(ExactWeights, Trainer):
-    """Cross-entropy on the gold answer, plus CTC on the clips whose transcript is known."""
+    """A trainer with cross-entropy on the gold answer, plus CTC on clips whose transcript is
+    known.
+    """
 
     def __init__(
         self, llm: AudioLLM, data: MildlyNoisy, corpus: Corpus, weight: float, **options: Any
@@ -145,10 +153,10 @@ class _Pretrainer(ExactWeights, Trainer):
             if clip.transcript and words_of(clip.transcript)
         ]
         self._ctc = bool(known) and weight > 0
-        if self._ctc:  # a submodule, so that the optimizer and checkpoints hold it too
+        if self._ctc:  # The head is a submodule, so that the optimizer and checkpoints contain it.
             llm.model.ctc = _WordCtc(llm.model.config.audio_config.d_model, known)
             encoder = llm.family.shared_encoder(llm.model)
-            assert encoder is not None  # a nano's gives the frames of one clip in each row
+            assert encoder is not None  # A nano's encoder gives the frames of one clip in each row.
             encoder.register_forward_hook(self._keep_frames)
         super().__init__(model=llm.model, train_dataset=data, data_collator=list, **options)
 
@@ -200,7 +208,7 @@ def pretrain(
     folder: Path,
     callbacks: Callable[[], list[TrainerCallback]],
 ) -> None:
-    """Train ``llm`` in place; checkpoints in ``folder``, from which a killed run goes on."""
+    """Train ``llm`` in place, with checkpoints in ``folder``, from which a killed run resumes."""
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch,

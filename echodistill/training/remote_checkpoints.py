@@ -1,14 +1,15 @@
-"""A training's checkpoints in the shared store: killed on one machine, it goes on from the last one
-on another.
+"""Keep a training's checkpoints in the shared store, so that another machine can resume a killed
+training.
 
-Only where ``ECHODISTILL_S3`` is set. Each complete checkpoint is published under content-addressed
-keys, then pointed to from ``checkpoints/runs/STAGE-FINGERPRINT``; the fingerprint is that of the
-inputs, so only the same training finds it.
+This happens only where ``ECHODISTILL_S3`` is set. Each complete checkpoint is published under
+content-addressed keys, and then a pointer to it is written below
+``checkpoints/runs/STAGE-FINGERPRINT``. The fingerprint is computed from the inputs, so only the
+same training finds the checkpoint.
 
-What stays: everything. Objects may be shared with other runs, whose publishers skip what is there,
-so none can be removed safely; and a training that is started again where its result was lost takes
-its last checkpoint from there and is done at once. To bound the space, let the store expire
-``PREFIX/checkpoints/`` by age: a checkpoint with missing objects is named and passed over.
+Nothing is ever removed. Other runs may share objects, and their publishers skip objects that exist,
+so no object can be removed safely. A training that is started again because its result was lost
+loads its last checkpoint from the store and is done at once. To limit the space, let the store
+expire ``PREFIX/checkpoints/`` by age: a checkpoint with missing objects is reported and skipped.
 """
 
 import os
@@ -55,7 +56,7 @@ INCOMING = ".incoming"
 
 @dataclass(frozen=True)
 class Run:
-    """A training as the store knows it."""
+    """The identity of a training in the store."""
 
     stage: str
     fingerprint: str
@@ -66,7 +67,9 @@ class Run:
 
 
 class _UploadCheckpoints(TrainerCallback):
-    """Comes after ``CompleteCheckpoints``: what it offers is complete."""
+    """A callback that submits checkpoints. It runs after ``CompleteCheckpoints``, so they are
+    complete.
+    """
 
     def __init__(self, uploader: CheckpointUploader) -> None:
         self._uploader = uploader
@@ -79,12 +82,13 @@ class _UploadCheckpoints(TrainerCallback):
 def uploaded_checkpoints(
     place: Place | None, run: Run, folder: Path, mlflow_run: Callable[[], str | None]
 ) -> Iterator[list[TrainerCallback]]:
-    """Bring the run's newest checkpoint to ``folder`` and yield what the trainer must call to have
-    later ones published.
+    """Fetch the run's newest checkpoint to ``folder``, and yield the callbacks that publish later
+    ones.
 
-    Nothing without a ``place``. ``mlflow_run`` says the MLflow run's id where it is known. Raises
-    ``UserError`` when the store cannot be used at the start; later that is only a warning. At the
-    end it waits, for a limited time, until the last one is published.
+    Without a ``place``, nothing is fetched and no callback is yielded. ``mlflow_run`` returns the
+    MLflow run's id, or ``None`` where it is not known. Raise ``UserError`` where the store cannot
+    be used at the start; later failures cause only a warning. At the end, wait for a limited time
+    until the last checkpoint is published.
     """
     if place is None:
         yield []
@@ -102,7 +106,7 @@ def uploaded_checkpoints(
     wait_s = DRAIN_AFTER_FAILURE_S
     try:
         local = latest_complete(folder)
-        # the store was away, or the kill came first
+        # The store could not be reached, or the training was killed before the upload.
         if local is not None and step_of(local) > known:
             uploader.submit(local)
         yield [_UploadCheckpoints(uploader)]
@@ -115,8 +119,9 @@ def uploaded_checkpoints(
 def publish_checkpoint(
     store: Store, run: Run, step: int, held: Path, mlflow_run: str | None
 ) -> None:
-    """Publish a folder of checkpoint files, then point to it. Raises ``UserError`` when the store
-    cannot be used.
+    """Publish a folder of checkpoint files, then write a pointer to it.
+
+    Raise ``UserError`` where the store cannot be used.
     """
     facts = {"stage": run.stage, "fingerprint": run.fingerprint, "step": str(step)}
     manifest = publish_folder(
@@ -126,13 +131,13 @@ def publish_checkpoint(
 
 
 def fetch_newest(store: Store, run: Run, folder: Path) -> int:
-    """Bring the newest usable checkpoint to the run's local ``folder``, unless one at least as new
-    is there; says what it does.
+    """Fetch the newest usable checkpoint to the run's local ``folder``, unless one at least as new
+    is there.
 
-    A damaged, incomplete or suspicious one is named, and the next older one is taken. Returns the
-    newest step in the store that is not known to be unusable, 0 when there is none. Raises
-    ``UserError`` when the store cannot be asked: the training must not start from the beginning
-    because of that.
+    What is done is printed. A damaged, incomplete or suspicious checkpoint is reported, and the
+    next older one is tried. Return the newest step in the store that is not known to be unusable,
+    or 0 where there is none. Raise ``UserError`` where the store cannot be reached: the training
+    must not start from the beginning because of that.
     """
     _clear(folder)
     remove_unusable(folder)
@@ -171,15 +176,15 @@ def fetch_newest(store: Store, run: Run, folder: Path) -> int:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a kill in the middle of fetching left."""
+    """Remove what a kill during fetching left."""
     for left in folder.glob(f"*{INCOMING}*"):
         shutil.rmtree(left)
 
 
 def _fetch(store: Store, pointer: Pointer, folder: Path) -> str | None:
-    """Make the checkpoint a complete local one; what is wrong when it cannot be used.
+    """Make the checkpoint a complete local one, and return what is wrong where it cannot be used.
 
-    The marker comes last: a kill before leaves nothing that counts.
+    The marker is written last, so a kill before that leaves nothing that counts as a checkpoint.
     """
     incoming = folder / INCOMING
     try:
@@ -201,7 +206,7 @@ def _fetch(store: Store, pointer: Pointer, folder: Path) -> str | None:
 
 
 def _fault_there(store: Store, pointer: Pointer) -> str | None:
-    """What can be told before anything large is fetched."""
+    """Return the fault that can be found before anything large is fetched, or ``None``."""
     for state in verify_folder(store, pointer.manifest):
         if state.state != "ok":
             return (

@@ -1,5 +1,6 @@
-"""Where a training keeps what it needs to go on after a kill: outside DVC's outs, named by a
-fingerprint of its inputs.
+"""Name the folder in which a training keeps what it needs to resume after a kill.
+
+The folder is outside DVC's outputs and is named by a fingerprint of the training's inputs.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from echodistill.models.layout import content_hash
 
 RUNS = Path(".echodistill/runs")
 SHOWN = 16
-"""Digits of a fingerprint in a folder's name."""
+"""Number of a fingerprint's digits in the name of its folder."""
 
 
 def fingerprint(
@@ -22,8 +23,11 @@ def fingerprint(
     inputs: Mapping[str, Path | None],
     *modules: str,
 ) -> str:
-    """Return a hash of settings, of the content of input folders (``None`` for one not used) and of
-    the code of the stage and of ``modules``: only the same continues the same run.
+    """Return a hash of the settings, the input folders' content and the code of the stage and of
+    ``modules``.
+
+    An input is ``None`` where it is not used. Only a training with the same fingerprint continues a
+    run.
     """
     parts = {
         name: content_hash(folder, "**/*") for name, folder in inputs.items() if folder is not None
@@ -40,7 +44,9 @@ def fingerprint(
 
 
 def only_run_folder(stage: str, run_fingerprint: str) -> Path:
-    """``run_folder``, without those that earlier fingerprints of ``stage`` left."""
+    """Return ``run_folder`` after removing the folders that earlier fingerprints of ``stage``
+    left.
+    """
     folder = run_folder(stage, run_fingerprint)
     for other in RUNS.glob(f"{stage}-{'[0-9a-f]' * SHOWN}"):
         if other != folder:
@@ -49,7 +55,7 @@ def only_run_folder(stage: str, run_fingerprint: str) -> Path:
 
 
 def run_folder(stage: str, run_fingerprint: str) -> Path:
-    """The folder of one run, made if needed."""
+    """Return the folder of one run, and create it where it does not exist."""
     folder = RUNS / f"{stage}-{run_fingerprint[:SHOWN]}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

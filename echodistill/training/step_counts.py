@@ -1,4 +1,6 @@
-"""What a training logs beside the loss: tokens, clips, speed, and figures of all processes."""
+"""Count what a training logs besides the loss: tokens, clips, speed, and the metrics of all
+processes.
+"""
 
 import time
 from collections.abc import Sequence
@@ -17,22 +19,25 @@ TIMING_METRICS = ("tokens_per_s", "clips_per_s", "step_time")
 
 
 def truncated_share(ids: torch.Tensor, mask: torch.Tensor, end_ids: Sequence[int]) -> torch.Tensor:
-    """Return the share of the responses ``ids`` (B, T) that were cut at the length limit: whose
-    last token is none of ``end_ids``.
+    """Return the share of the responses that were cut off at the length limit, as a scalar tensor.
+
+    These are the rows of ``ids`` and ``mask`` (B, T) whose last token is none of ``end_ids``.
     """
     last = ids.gather(1, (mask.sum(dim=1, keepdim=True) - 1).clamp(min=0))
     return (~torch.isin(last, torch.tensor(end_ids, device=ids.device))).float().mean()
 
 
 class CountedSteps(Trainer):
-    """Mix into TRL's trainer, whose ``_metrics`` and ``_logs`` it adds to."""
+    """A mixin for TRL's trainer that adds to its ``_metrics`` and ``_logs``."""
 
     _metrics: Any
     _logs: Any
 
     def _reset_counts(self) -> None:
-        """Set to 0 what is counted since the last log: clips, tokens that the student sampled, and
-        tokens of references or gold answers that it learned from.
+        """Set to 0 the counts since the last log.
+
+        They are the numbers of clips, of tokens that the student sampled, and of tokens of
+        references or gold answers from which it learned.
         """
         self._counts: dict[str, float] = dict.fromkeys(COUNTED, 0) | {"since": time.perf_counter()}
 
@@ -47,13 +52,14 @@ class CountedSteps(Trainer):
         if batch.completion_mask is not None:
             self._counts["sampled_tokens"] += int(batch.completion_mask.sum())
         if batch.targets is not None:
-            # a method may set targets of each prompt or of each sample
+            # A method may set targets for each prompt or for each sample.
             mask = batch.targets.mask[:: max(1, len(batch.targets.mask) // clips)]
             self._counts["target_tokens"] += int(mask.sum())
 
     def _log_advantages(self, advantages: torch.Tensor | None) -> None:
-        """Put the advantages (B,) of all processes where TRL has logged its own, which divide by
-        the sample's deviation.
+        """Replace the advantages that TRL has logged by ``advantages`` (B,) of all processes.
+
+        TRL's own are divided by the sample's standard deviation.
         """
         gathered = self.accelerator.gather(given(advantages)).tolist()
         logged = self._logs["advantages"]
@@ -62,8 +68,9 @@ class CountedSteps(Trainer):
         logged.extend(gathered)
 
     def _gather_metrics(self) -> None:
-        """Metrics of all processes together: values side by side (what TRL has gathered already is
-        the same in each), counts added.
+        """Combine the metrics of all processes: values are concatenated, counts are added.
+
+        Values that TRL has gathered already are the same in each process.
         """
         everyone = all_gather_object((dict(self._metrics["train"]), self._counts))
         names = sorted({name for metrics, _ in everyone for name in metrics})
@@ -75,7 +82,9 @@ class CountedSteps(Trainer):
             self._counts[name] = sum(counts[name] for _, counts in everyone)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds: tokens and speed since the last log, and what the other processes recorded."""
+        """Add the tokens and the speed since the last log, and the metrics that other processes
+        recorded.
+        """
         if processes() > 1:
             self._gather_metrics()
         elapsed = time.perf_counter() - self._counts["since"]

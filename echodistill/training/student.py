@@ -1,8 +1,8 @@
-"""Makes a student from artifacts on disk. A killed training goes on from its last complete
-checkpoint, in the same MLflow run.
+"""Make a student from artifacts on disk.
 
-Where several processes train together (``accelerate launch``), the main one alone writes, prints,
-logs and asks the shared store.
+A killed training resumes from its last complete checkpoint, in the same MLflow run. Where several
+processes train together (``accelerate launch``), only the main process writes, prints, logs and
+uses the shared store.
 """
 
 import json
@@ -43,13 +43,13 @@ from echodistill.training.training_rows import TrainingRows
 
 @dataclass(frozen=True)
 class StudentInputs:
-    """What a student is made from."""
+    """The folders from which a student is made."""
 
     corpus: Path
     mixes: Path
     base: Path
     references: Path
-    """Made with the same ``view``."""
+    """Folder of the references, which must be made with the same ``view``."""
 
 
 def make_student(
@@ -65,13 +65,14 @@ def make_student(
     """Make the student folder ``out``: full weights or an adapter, ``metrics.jsonl`` and
     ``run.json``.
 
-    ``seed`` draws what training draws; ``view_seed`` is the one the references were made with;
-    ``one_core`` leaves the others to trainings beside it, and is a training of its own, since its
-    sums round otherwise. Raises ``UserError``.
+    ``seed`` seeds the random numbers of training; ``view_seed`` is the seed with which the
+    references were made. ``one_core`` leaves the other cores to trainings that run at the same
+    time; its sums are rounded differently, so it has a fingerprint of its own. Raise ``UserError``
+    where an input or a service cannot be used.
     """
     if one_core:
         one_thread()
-    place = checked_place() if is_main() else None  # before any work
+    place = checked_place() if is_main() else None  # The store is checked before any work.
     init()
     llm = open_base(inputs.base, dtype=training_dtype(settings.weights, chosen_device("auto")))
     corpus = Corpus(inputs.corpus)
@@ -120,8 +121,9 @@ def _write(
     llm: AudioLLM,
     base: str,
 ) -> None:
-    """Write the student in float32, as it was trained: rounded to bfloat16 most weights would be
-    back where they started.
+    """Write the student in float32, the dtype of training.
+
+    Rounding to bfloat16 would set most weights back to their initial values.
     """
     with atomic_path(out) as temporary:
         trained.model.save_pretrained(temporary, state_dict=trained.weights)

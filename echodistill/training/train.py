@@ -1,4 +1,4 @@
-"""Train a student by a method, resumable, and write it down."""
+"""Train a student by a method so that a killed training can resume."""
 
 import json
 import math
@@ -39,15 +39,15 @@ from echodistill.training.training_rows import TrainingRows, sample_order
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training."""
+    """The result of a finished training."""
 
     model: Any
     """The full model, or the adapter around it; ``save_pretrained`` writes what was trained."""
     trainable: dict[str, int]
-    """Trainable parameters by module."""
+    """Number of trainable parameters by module."""
     weights: dict[str, Any] | None
-    """For ``save_pretrained(state_dict=...)`` where the model is in shards; ``None`` where it is
-    whole.
+    """Weights for ``save_pretrained(state_dict=...)`` where the model is sharded; ``None``
+    otherwise.
     """
 
 
@@ -62,13 +62,13 @@ def train_student(
     callbacks: Sequence[TrainerCallback] = (),
     method: Method | None = None,
 ) -> Trained:
-    """Train ``llm`` in place, from the last complete checkpoint in ``folder`` on; rollouts have up
-    to ``max_new_tokens``.
+    """Train ``llm`` in place, starting from the last complete checkpoint in ``folder``.
 
-    ``method`` is the one that ``settings`` choose, unless another is given. Every logged step goes
-    to ``folder/metrics.jsonl`` first and to ``sink`` after. ``callbacks`` are told of a checkpoint
-    when it is complete. Where several processes train together all of them call this, and the main
-    one alone writes. Raises ``UserError`` where the rows lack what the method needs.
+    Rollouts have up to ``max_new_tokens`` tokens. ``method`` defaults to the one that ``settings``
+    choose. Every logged step is written to ``folder/metrics.jsonl`` first and passed to ``sink``
+    after that. ``callbacks`` are called for a checkpoint when it is complete. Where several
+    processes train together, all of them call this, and only the main one writes. Raise
+    ``UserError`` where the rows lack a field that the method needs.
     """
     method = method or open_method(settings)
     source.check_fields(method.needs)
@@ -81,8 +81,8 @@ def train_student(
     resume = latest_complete(folder)
     metrics = MetricsLog(log, sink)
     order = sample_order(len(source), settings.steps * settings.prompts_per_step, seed)
-    # TRL still uses names that transformers is about to rename, accelerate torch's: nothing the
-    # user could fix
+    # TRL uses names that transformers is about to rename, and accelerate uses such names of torch.
+    # The user could fix neither.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|accelerate")
     trainer = AudioGRPOTrainer(
         llm,
@@ -100,7 +100,8 @@ def train_student(
         peft_config=_adapter(settings) if settings.weights == "lora" else None,
     )
     quiet(trainer)
-    if not trainer.is_deepspeed_enabled:  # that keeps float32 weights of its own beside the model's
+    # DeepSpeed keeps float32 weights of its own besides the model's.
+    if not trainer.is_deepspeed_enabled:
         require_float32(trainer.model)
     trainable = trainable_by_module(trainer.model)
     metrics.once = {f"trainable/{module}": count for module, count in trainable.items()}
@@ -111,7 +112,7 @@ def train_student(
         if resume:
             print(f"resuming from {resume}")
     run_to_end(trainer, folder, settings.steps)
-    # gathered by all processes together
+    # All processes gather the weights together.
     weights = (
         trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded(trainer) else None
     )
@@ -146,9 +147,9 @@ def _arguments(
         output_dir=str(folder),
         per_device_train_batch_size=device_rows,
         gradient_accumulation_steps=accumulation,
-        # no more rows than a device takes, in generation and in the teacher's scoring too
+        # Generation and the teacher's scoring then also have no more rows than a device can hold.
         steps_per_generation=1,
-        # the order is drawn beforehand, so that a resume in any epoch goes on with the right row
+        # The order is drawn in advance, so that a resume in any epoch continues with the right row.
         shuffle_dataset=False,
         num_generations=settings.rollouts,
         max_steps=settings.steps,
@@ -164,16 +165,16 @@ def _arguments(
         generation_kwargs={"suppress_tokens": llm.never_sample},
         gradient_checkpointing=False,
         logging_steps=1,
-        logging_nan_inf_filter=False,  # a loss that is no number must be seen, not logged as 0
+        logging_nan_inf_filter=False,  # A loss that is NaN must be visible and not logged as 0.
         save_strategy="steps",
         save_steps=settings.checkpoint_every,
         report_to=[],
         seed=seed,
         disable_tqdm=True,
         dataloader_pin_memory=False,
-        # a method calls the model more than once before it goes backward
+        # A method calls the model more than once before the backward pass.
         ddp_find_unused_parameters=False,
-        ddp_broadcast_buffers=False,  # no buffer is trained
+        ddp_broadcast_buffers=False,  # No buffer is trained.
         **precision(),
     )
 
@@ -192,8 +193,9 @@ def _adapter(settings: TrainParams) -> Any:
 
 
 def trainable_by_module(model: Any) -> dict[str, int]:
-    """Trainable parameters of each part (encoder, projector, decoder, head), so that nobody has to
-    guess what was frozen.
+    """Return the number of trainable parameters of each part (encoder, projector, decoder, head).
+
+    The counts show what was frozen.
     """
     counts: dict[str, int] = defaultdict(int)
     for name, parameter in model.named_parameters():

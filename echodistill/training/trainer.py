@@ -1,9 +1,9 @@
-"""TRL's GRPO trainer with audio: it hands clips through generation, scoring and loss, and knows no
-method.
+"""Extend TRL's GRPO trainer by audio, which it passes through generation, scoring and loss. It
+names no method.
 
-Stock TRL generates with the audio and scores without it, silently. Each overridden method says what
-it adds. Shapes: B rows of a generation batch (prompts x K rollouts), P prompt tokens, T response
-tokens, V vocabulary.
+Stock TRL generates with the audio and silently scores without it. The docstring of each overridden
+method states what the method adds. Shapes: B rows of a generation batch (prompts x K rollouts), P
+prompt tokens, T response tokens, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from echodistill.training.training_rows import TrainingRows
 
 
 class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GRPOTrainer):
-    """One trainer for every method: the same rows in the same order for each."""
+    """The trainer of every method, with the same rows in the same order for each."""
 
     def __init__(
         self,
@@ -43,12 +43,11 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         args: GRPOConfig,
         **options: Any,
     ) -> None:
-        """``order`` says which row of ``source`` comes when; ``options`` are passed on:
-        ``callbacks``, ``peft_config``.
+        """Build the trainer; ``order`` has the rows of ``source`` in the order of training.
 
-        TRL's own ``beta`` stays 0 while it is built, or it would load the model that training
-        starts from anew by the name in its config, from the hub's newest revision or from whatever
-        is there now.
+        ``options`` (``callbacks``, ``peft_config``) are passed to TRL. TRL's own ``beta`` stays 0
+        during the construction. Otherwise TRL would load the initial model again by the name in its
+        configuration, in the hub's newest revision or in whatever state that path has now.
         """
         self._llm, self._source, self._method = llm, source, method
         self._rewards = None
@@ -57,7 +56,7 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         frozen = self._copy_of(llm, options) if scored or beta > 0 else None
         super().__init__(
             model=llm.model,
-            # TRL wants one, also where nothing is sampled and none is called
+            # TRL requires a reward function, even where nothing is sampled and none is called.
             reward_funcs=[REWARDS[name] for name in method.rewards or sorted(REWARDS)[:1]],
             args=args,
             train_dataset=Dataset.from_dict(source.columns(order)),
@@ -69,19 +68,25 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         self._reset_counts()
 
     def _set_signature_columns_if_needed(self) -> None:
-        """Adds: keep the columns the audio and the reward are found by."""
+        """Keep, in addition, the columns that identify the audio and the reward."""
         self._signature_columns = ["prompt", "row", "choices", "answer_index"]
 
     def _tokenize_prompts(
         self, prompts: list[str]
     ) -> tuple[list[list[int]], None, dict[str, torch.Tensor]]:
-        """Adds: the encoded noisy clip; TRL passes the features on to ``generate``."""
+        """Return the token ids of each prompt and, in addition, the features of the encoded noisy
+        clips.
+
+        TRL passes the features on to ``generate``.
+        """
         batch, family = self._prompts, self._llm.family
         pairs = zip(batch.input_ids, batch.attention_mask, strict=True)
         return [ids[mask.bool()].tolist() for ids, mask in pairs], None, family.audio_inputs(batch)
 
     def _calculate_rewards(self, inputs: Any, *given: Any) -> torch.Tensor:
-        """Adds: keep the rewards of this process's samples for the method, a row a group."""
+        """Store, in addition, the rewards of this process's samples for the method, one row for
+        each group.
+        """
         rewards: torch.Tensor = super()._calculate_rewards(inputs, *given)
         first = self.accelerator.process_index * len(inputs)
         own = rewards[first : first + len(inputs)].sum(dim=1)
@@ -89,11 +94,12 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         return rewards
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Adds: the audio features, and what the method makes of the batch; no dropout. Without
-        samples: only those.
+        """Add the audio features and the method's annotations to TRL's batch, without dropout.
+
+        Where the method does not sample, the batch has only these.
         """
         with without_dropout(self.model):
-            # the K rows of a group are one prompt: render and encode it once
+            # The K rows of a group have one prompt, which is rendered and encoded once.
             rows = [example["row"] for example in inputs[:: self.num_generations]]
             noisy, teacher_view = self._source.prompts(rows)
             prompts = self._encoded(noisy)
@@ -107,7 +113,7 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         return output | to_tensors(batch)
 
     def _sampled(self, prompts: PromptBatch, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return what TRL makes of samples of the student for ``prompts``."""
+        """Return TRL's batch of samples that the student gives for ``prompts``."""
         self._prompts = prompts
         check_context(self._llm.model, prompts.input_ids.shape[1], self.max_completion_length)
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
@@ -126,7 +132,9 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         *args: Any,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
-        """Adds: the audio, in TRL's own loss and in its reference model."""
+        """Return log-probabilities and entropies (B, T), with the audio in TRL's own loss and
+        reference model.
+        """
         prompt = input_ids.shape[1] - logits_to_keep
         features = self._prompts.features
         batch = PromptBatch(input_ids[:, :prompt], attention_mask[:, :prompt], features)
@@ -135,7 +143,7 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         return token_log_probs(logits, ids), token_entropy(logits.detach()), None
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """Adds: the loss of the method."""
+        """Return the method's loss, or TRL's own where the method has none."""
         batch = from_tensors(inputs, self._group_size)
         self._prompts = batch.prompts
         forward = self._forward_of(lambda: nullcontext(model))

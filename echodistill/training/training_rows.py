@@ -1,5 +1,5 @@
-"""What one row of training needs: the noisy view for the student, the clean view and the reference
-for the teacher.
+"""Provide what a training row needs: the noisy view for the student, the clean view and the
+reference for the teacher.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ from echodistill.teachers.views import View
 
 
 def stack_targets(targets: Sequence[TeacherTargets], pad_id: int) -> Targets:
-    """Pad references to one length."""
+    """Return the references of several rows, padded to one length."""
     token_ids, mask = pad_rows(
         [target.token_ids.tolist() for target in targets], pad_id, left=False
     )
@@ -42,10 +42,10 @@ def stack_targets(targets: Sequence[TeacherTargets], pad_id: int) -> Targets:
 
 
 def sample_order(rows: int, count: int, seed: int) -> list[int]:
-    """``count`` row numbers: all rows shuffled, then all shuffled anew. Raises ``UserError``
-    without rows.
+    """Return ``count`` row numbers: a permutation of all rows, then further permutations.
 
-    Drawn for the whole training at once: TRL's own sampler forgets in which epoch a resumed run is.
+    The order is drawn for the whole training at once, because TRL's own sampler does not know in
+    which epoch a resumed run is. Raise ``UserError`` where there are no rows.
     """
     if rows == 0:
         raise UserError("nothing to train on: no training clip has both a question and a mix")
@@ -56,7 +56,7 @@ def sample_order(rows: int, count: int, seed: int) -> list[int]:
 
 
 class TrainingRows:
-    """Training rows by number: a question under one mix, rendered when asked for."""
+    """Training rows by number: a question with one mix, which is rendered on request."""
 
     def __init__(
         self,
@@ -67,7 +67,10 @@ class TrainingRows:
         targets: dict[str, TeacherTargets],
         pad_id: int,
     ) -> None:
-        """``targets`` by question id; empty for methods without a teacher's reference."""
+        """Store the sources of the rows.
+
+        ``targets`` are by question id, and empty for methods without a teacher's reference.
+        """
         self._view, self._noise, self._targets, self._pad_id = view, noise, targets, pad_id
         self._corpus = corpus
         questions: dict[str, list[Question]] = {}
@@ -78,8 +81,8 @@ class TrainingRows:
         ]
 
     def check_fields(self, names: Iterable[str]) -> None:
-        """Raise ``UserError`` where a question lacks one of the fields of ``Question`` that a
-        method needs.
+        """Raise ``UserError`` where a question lacks a field of ``Question`` that a method
+        needs.
         """
         for name in sorted(names):
             lacking = [q.question_id for _, q in self._rows if getattr(q, name) in (None, "", ())]
@@ -94,8 +97,9 @@ class TrainingRows:
         return len(self._rows)
 
     def columns(self, order: Sequence[int]) -> dict[str, list[object]]:
-        """The data set TRL iterates over, rows in ``order``: what the reward function sees, and the
-        row number to find the audio by.
+        """Return the columns of the data set over which TRL iterates, with rows in ``order``.
+
+        They have the inputs of the reward function, and the row number by which the audio is found.
         """
         questions = [self._rows[row][1] for row in order]
         return {
