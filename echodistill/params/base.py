@@ -23,13 +23,14 @@ class NanoParams(Section):
     batch: PositiveInt
     learning_rate: PositiveFloat
     ctc_weight: NonNegativeFloat
-    """Of an auxiliary CTC loss on the encoder, where transcripts are known."""
+    """Weight of an auxiliary CTC loss on the encoder, where transcripts are known."""
     min_snr_db: SnrDb
-    """Pre-training adds mild noise only, uniform between these."""
+    """Lowest SNR in dB of pre-training, which adds only mild noise, uniform up to ``max_snr_db``.
+    """
     max_snr_db: SnrDb
     noise_only_share: Share
-    """Of the last 40 % of the examples: noise alone, so that the model learns to stay within the
-    offered choices.
+    """Share of noise alone among the last 40 % of the examples, so that the model learns to answer
+    with one of the offered choices.
     """
 
     @model_validator(mode="after")
@@ -41,6 +42,6 @@ class NanoParams(Section):
 
 class BaseParams(Section):
     model: str = Field(min_length=1)
-    """``nano``, a local folder or a hub id."""
+    """``nano``, a local folder or a model id of the Hugging Face hub."""
     trust_remote_code: bool
     nano: NanoParams

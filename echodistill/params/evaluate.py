@@ -9,10 +9,10 @@ from echodistill.params.types import Section, SnrDb
 
 class EvaluateParams(Section):
     headline_max_snr_db: SnrDb
-    """The headline averages over this SNR and below."""
+    """The headline figures average over this SNR in dB and below."""
     bootstrap_draws: Annotated[int, Field(ge=100)]
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
     student: Annotated[str, Field(min_length=1)] | None
     """Folder of a student that was trained before, which is evaluated beside the base where the
-    corpus is a test alone; ``None``: the base by itself.
+    corpus is a test alone; ``None`` evaluates the base by itself.
     """

@@ -6,10 +6,12 @@ from echodistill.params.types import PositiveFloat, Section, Share
 class GatesParams(Section):
     snr_tolerance_db: PositiveFloat
     max_position_share: Share
-    """No choice position may hold more right answers than this."""
+    """No choice position may have a larger share of the right answers than this."""
     min_parse_rate: Share
-    """Of the teacher's references."""
+    """Lowest share of the teacher's references that must name a choice."""
     above_chance: Share
-    """Clean accuracy must pass chance by this."""
+    """The clean accuracy must exceed chance by this."""
     max_truncated_share: Share
-    """Of the references, and of each system's answers, that may be cut at the length limit."""
+    """Highest share of the references, and of each system's answers, that may be cut at the length
+    limit.
+    """

@@ -1,9 +1,9 @@
 """Section ``train.methods`` of ``params.yaml``: the registry of methods.
 
-A method is a row here, which holds its settings and how it is described, and a file of the same
-name in ``echodistill/methods``. Everything else that lists methods (choices of the command line,
-of the flow and of the parameters, tables, the model card) reads this registry. It imports no torch,
-so that reading parameters stays fast.
+A method is a row here, which holds its settings and its description, and a file of the same name in
+``echodistill/methods``. Everything else that lists methods (choices of the command line, of the
+flow and of the parameters, tables, the model card) reads this registry. This module does not import
+torch, so that reading parameters stays fast.
 """
 
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -13,16 +13,18 @@ from pydantic import field_validator
 from echodistill.params.types import NonNegativeFloat, PositiveFloat, Section
 
 Divergence = Literal["forward", "reverse", "jsd"]
-"""KL(teacher, student), KL(student, teacher), or the Jensen-Shannon divergence."""
+"""``forward`` is KL(teacher‖student), ``reverse`` is KL(student‖teacher), ``jsd`` is the
+Jensen-Shannon divergence.
+"""
 
 
 class MethodSettings(Section):
-    """What every method has."""
+    """The settings that every method has."""
 
     label: ClassVar[str]
-    """How tables and pages name the method."""
+    """Name of the method in tables and pages."""
     description: ClassVar[str]
-    """What the method does, as the model card says it."""
+    """What the method does, in the words of the model card."""
 
     learning_rate: PositiveFloat
 
@@ -51,7 +53,8 @@ class EchoDistillSettings(MethodSettings):
     @field_validator("dual_clip")
     @classmethod
     def _above_one(cls, value: float) -> float:
-        # it would take the gradient of every sample the policy should unlearn
+        # With c of at most 1 the dual clip would remove the gradient of every sample with a
+        # negative advantage.
         if 0.0 < value <= 1.0:
             raise ValueError("must be above 1, or 0 to switch it off")
         return value
@@ -80,7 +83,9 @@ class SftSettings(MethodSettings):
 
 
 class MethodsParams(Section):
-    """Each method's own settings, so that changing ``train.method`` changes nothing else."""
+    """The settings of each method, kept apart so that a change of ``train.method`` changes nothing
+    else.
+    """
 
     echodistill: EchoDistillSettings
     grpo: GrpoSettings

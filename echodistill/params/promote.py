@@ -1,8 +1,8 @@
-"""Section ``promote`` of ``params.yaml``: when a student may be champion."""
+"""Section ``promote`` of ``params.yaml``: when a student may become the champion."""
 
 from echodistill.params.types import Section, Share
 
 
 class PromoteParams(Section):
     clean_acc_margin: Share
-    """How much clean accuracy may fall."""
+    """The accuracy on clean clips that a student may lose."""
