@@ -74,7 +74,8 @@ class Espeak:
         trace: TracebackType | None,
     ) -> None:
         for process in self._processes:
-            # closes the pipes and waits; of a dead one something may be left unsent
+            # The context closes the pipes and waits for the process. A request to a process that
+            # has ended may still be unsent, which raises BrokenPipeError.
             with (
                 suppress(BrokenPipeError),
                 process,
