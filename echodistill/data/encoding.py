@@ -28,7 +28,7 @@ class Fetched:
 
     @property
     def size(self) -> int:
-        """Number of bytes."""
+        """Return the number of fetched bytes."""
         return self.raw.size if isinstance(self.raw, Raw) else 0
 
 

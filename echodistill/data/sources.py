@@ -182,7 +182,7 @@ def _rounded_up(count: int, share: float) -> int:
 
 def shuffled_choices(right: str, wrong: Sequence[str], *names: object) -> tuple[str, ...]:
     """Return the right and the wrong choices in an order fixed by ``names``, so that the right one
-    is at each position equally often.
+    is at each position about equally often.
     """
     choices = [right, *wrong]
     return tuple(choices[index] for index in rng(*names, "choices").permutation(len(choices)))
