@@ -46,7 +46,7 @@ DEEPFILTER_RATE = 48_000  # Sampling rate in Hz.
 # Mirrored samples after the clip: they cover the network's delay of 30 ms, which it removes at the
 # start itself, and a started frame.
 DEEPFILTER_AHEAD = SAMPLE_RATE // 20
-DEEPFILTER_SETTLES = SAMPLE_RATE  # samples
+DEEPFILTER_SETTLES = SAMPLE_RATE  # Number of samples that let the network settle.
 
 
 def wavelet(waveform: Waveform) -> Waveform:

@@ -89,7 +89,7 @@ def decode_bytes(content: bytes, name: str, max_duration_s: float) -> Decoded:
 @dataclass(frozen=True)
 class _Part:
     samples: NDArray[np.float32]
-    """Shape (samples, channels)."""
+    """Decoded samples, shape (samples, channels)."""
     rate: int
     """Sampling rate in Hz."""
 

@@ -25,7 +25,7 @@ class Mix:
     clip_id: str
     split: str
     noise_kind: str
-    """One of the noise kinds, or ``clean``."""
+    """Kind of noise, or ``clean``."""
     snr_db: float | None
     """Ratio of the full-clip mean powers in dB; ``None`` when clean."""
     noise_seed: int

@@ -101,7 +101,7 @@ def animal(stream: np.random.Generator, samples: int) -> Samples:
 
 
 def laugh(stream: np.random.Generator, samples: int) -> Samples:
-    """Return bouts of "ha": voiced bursts four to six times a second, vowel formants, falling
+    """Return bouts of "ha": voiced bursts four to seven times a second, vowel formants, falling
     pitch.
     """
     total = 0.01 * stream.standard_normal(samples)
@@ -126,7 +126,7 @@ def laugh(stream: np.random.Generator, samples: int) -> Samples:
 
 
 def machine(stream: np.random.Generator, samples: int) -> Samples:
-    """Return a motor: harmonics of its turning rate, a rattle at a quarter of it and broadband
+    """Return a motor: harmonics of its turning rate, a rattle at half that rate and broadband
     hiss.
     """
     time_s = np.arange(samples) / SAMPLE_RATE

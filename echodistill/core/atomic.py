@@ -79,7 +79,7 @@ def _replace_folder(new: Path, target: Path, retired: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder as far as that is possible."""
+    """Remove a file or a folder where possible. Errors are ignored."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
         return

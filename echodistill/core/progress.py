@@ -28,7 +28,7 @@ def bar(total: int, label: str, unit: str) -> tqdm:
 
 
 def track(items: Iterable[Item], total: int, label: str, unit: str) -> Iterator[Item]:
-    """Yield ``items`` under a progress bar."""
+    """Yield ``items`` and show a progress bar."""
     with bar(total, label, unit) as shown:
         for item in items:
             yield item

@@ -22,8 +22,8 @@ from typing import Any
 import espeakng_loader
 
 SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS starts no thread, so a fork is safe.
-RATE, PITCH = 1, 3  # espeak_PARAMETER
-UTF8 = 1  # espeakCHARS_UTF8
+RATE, PITCH = 1, 3  # These are values of espeak_PARAMETER.
+UTF8 = 1  # This is the value of espeakCHARS_UTF8.
 
 SynthCallback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p

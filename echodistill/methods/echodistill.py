@@ -4,8 +4,8 @@ the clean clip.
 This implementation differs from the paper and its released code as follows:
 1. The distillation KL is aligned by response offset, so that prompts and clips may differ in
    length; the released code requires equal lengths.
-2. The shaping KL is masked to response tokens; the released code computes it over the prompt and
-   the audio placeholders too.
+2. Every KL is masked to response tokens; the released code computes the shaping KL unmasked, over
+   the prompt and the audio placeholders too.
 3. ``shaping: candidate`` is our variant: it computes the consistency on each candidate's own tokens
    instead of once for each prompt.
 4. The ratio has a dual clip, which is on by default; see ``ratio.policy_term``.
@@ -14,7 +14,7 @@ This implementation differs from the paper and its released code as follows:
 6. A token's divergence may be computed over the teacher's top-k tokens and one tail bucket.
 7. The cached reference is computed on the clip as it is stored. Where a mix had to be scaled to
    stay below full scale, the student receives a clip that is quieter by the same factor. The
-   teacher that scores the student's samples receives the clip with that scale.
+   teacher that scores the student's samples receives the clip scaled by that factor too.
 """
 
 from collections.abc import Mapping, Sequence

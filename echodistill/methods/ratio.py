@@ -13,7 +13,7 @@ class PolicyTerm:
     """The policy loss and the shares of candidates that were clipped."""
 
     loss: torch.Tensor
-    """Scalar."""
+    """Scalar policy loss, a mean over the candidates."""
     clip_share: torch.Tensor
     """Share of the given candidates whose gradient the ratio clip removed."""
     dual_clip_share: torch.Tensor

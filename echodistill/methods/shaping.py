@@ -22,7 +22,7 @@ class ShapedAdvantages:
     """Advantages of the groups of one generation batch, B prompts with K candidates each."""
 
     advantages: torch.Tensor
-    """(B, K)."""
+    """(B, K) advantages."""
     rewards: torch.Tensor
     """(B, K) shaped rewards."""
     share_without_effect: float

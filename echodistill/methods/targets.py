@@ -22,7 +22,7 @@ class Targets:
     """Responses aligned by their first token and right-padded to T tokens."""
 
     token_ids: torch.Tensor
-    """(B, T) int64."""
+    """(B, T) int64 token ids."""
     mask: torch.Tensor
     """(B, T) int64, 1 on response tokens."""
     log_probs: torch.Tensor | None = None
@@ -42,7 +42,7 @@ class Targets:
         return self._each(lambda tensor: tensor.to(device))
 
     def repeat(self, times: int) -> "Targets":
-        """Return each row ``times`` times in a row."""
+        """Return the targets with each row repeated ``times`` times, next to each other."""
         return self._each(lambda tensor: tensor.repeat_interleave(times, dim=0))
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Targets":

@@ -36,7 +36,7 @@ def held_out_kinds(settings: MixesParams, fold: int, folds: int) -> tuple[str, .
 
 def check_folds(settings: MixesParams, further: Sequence[int]) -> None:
     """Raise ``UserError`` where one of the ``further`` folds (``compare.folds``) cannot be made
-    of the kinds of noise.
+    from the kinds of noise.
     """
     for fold in further:
         held_out_kinds(settings, fold, FIRST + len(further))

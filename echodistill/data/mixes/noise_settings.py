@@ -26,7 +26,7 @@ class NoiseSettings(BaseModel):
     """Seed of the recipes."""
     kinds: tuple[str, ...]
     recordings: str | None
-    """The folder of recordings; ``None`` where no kind is recorded."""
+    """Path of the folder of recordings; ``None`` where no kind is recorded."""
     segments: tuple[Segment, ...]
     """Segments of the kinds that are recorded; the other kinds are procedural."""
 
