@@ -69,7 +69,7 @@ def _refuse_folder(key: str, error: OSError) -> None:
 
 
 def unwatched(path: Path, root: Path) -> str:
-    """Return why DVC notices no change of ``path``, with the remedy; an empty string where it does.
+    """Return why DVC notices no change of ``path``, with the cure; an empty string where it does.
 
     DVC follows ``root`` itself and links to files, but ignores the content of a linked folder below
     ``root``.

@@ -46,7 +46,7 @@ NO_TEXT = (
     (b"RIFF", "a recording", "name the rows, not a recording"),
     (b"fLaC", "a recording", "name the rows, not a recording"),
 )
-"""First bytes of files that are no manifests, what these files are, and the remedy."""
+"""First bytes of files that are no manifests, what these files are, and the cure."""
 
 
 def read_text(manifest: Path) -> str:

@@ -1,4 +1,4 @@
-"""Group the reasons of quarantined rows into kinds, each with its number of rows and a remedy."""
+"""Group the reasons of quarantined rows into kinds, each with its number of rows and a cure."""
 
 import math
 import re
@@ -11,10 +11,10 @@ from echodistill.data.missing import NO_AUDIO
 from echodistill.data.repeated import ALSO_IN
 
 Cure = Callable[[Sequence[str]], str]
-"""Function that returns the remedy for rows with the given reasons."""
+"""Function that returns the cure for rows with the given reasons."""
 LENGTH = re.compile(r"([\d.]+) s is (?:longer|shorter) than the allowed ([\d.]+) s")
 SLIGHT = 0.1
-"""The remedy for clips that exceed the limit by at most this share also offers to cut them."""
+"""The cure for clips that exceed the limit by at most this share also offers to cut them."""
 ROUNDED_S = 0.05
 """Largest difference in seconds between a length and its text form with one decimal."""
 OF_DATA = re.compile(r"`[^`]*`|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[.*\]|\d+(?:\.\d+)?")
@@ -23,7 +23,7 @@ OF_DATA = re.compile(r"`[^`]*`|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[.*\]|\d+
 
 @dataclass(frozen=True)
 class Kind:
-    """Quarantined rows whose reasons have the same remedy."""
+    """Quarantined rows whose reasons have the same cure."""
 
     label: str
     count: int
@@ -33,7 +33,7 @@ class Kind:
 
     @property
     def line(self) -> str:
-        """Return the number of rows, the label and the remedy as one line."""
+        """Return the number of rows, the label and the cure as one line."""
         return f"{self.count} {self.label}" + (f": {self.cure}" if self.cure else "")
 
 
@@ -121,7 +121,7 @@ KNOWN: tuple[tuple[re.Pattern[str], str, Cure], ...] = tuple(
         ("not valid JSON", "that are no valid JSON", _say("write one whole object a line")),
     )
 )
-"""How a reason begins, the label of such rows, and their remedy. The first pattern that matches is
+"""How a reason begins, the label of such rows, and their cure. The first pattern that matches is
 used.
 """
 
@@ -147,10 +147,10 @@ def kinds_of(quarantined: Iterable[Quarantined], shown: int) -> list[Kind]:
 
 def _kind(reason: str) -> tuple[str, str, Cure]:
     """Return the label of rows with such a reason, a text that further distinguishes their kind,
-    and their remedy.
+    and their cure.
 
     The work of ffmpeg on a recording is the same for all rows of a kind, although the command
-    differs for each recording. In other reasons a remedy or further detail follows the colon.
+    differs for each recording. In other reasons a cure or further detail follows the colon.
     """
     for pattern, label, cure in KNOWN:
         if pattern.match(reason):

@@ -64,7 +64,7 @@ _FETCH = "fetch the recording again"
 
 
 def fault_of_kind(content: bytes) -> Unusable:
-    """Return why ``content`` cannot be read, with the remedy."""
+    """Return why ``content`` cannot be read, with the cure."""
     for pattern, what in _OTHER_AUDIO:
         if re.match(pattern, content, re.DOTALL):
             return Unusable(f"{_NO_AUDIO}: it is {what}", CONVERT)
