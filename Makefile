@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 # apart from .venv: nothing else needs it
-MKDOCS := $(BIN)/uv tool run --quiet --from mkdocs==1.6.1 --with mkdocs-material==9.8.2 mkdocs
+MKDOCS := $(BIN)/uv tool run --quiet --from mkdocs==1.6.1 --with mkdocs-material==9.8.2 --with mkdocstrings==1.0.8 --with mkdocstrings-python==2.0.11 mkdocs
 
 .PHONY: help setup run compare test test-platform docs lint clean services deploy
 

@@ -91,7 +91,7 @@ def run(
     _bring_up(stages or [], override or [], check=check)
     if evaluates:
         closing.evaluation_table()
-    elif not stages or "compare" in stages or "promote" in stages:
+    elif not stages or "evaluate" in stages or "promote" in stages:
         closing.result_table()
 
 

@@ -30,7 +30,7 @@ def mixes_with(unseen: tuple[str, ...]) -> MixesParams:
 def test_over_all_folds_each_kind_is_held_out_once(unseen: set[str], folds: int) -> None:
     settings = mixes_with(tuple(sorted(unseen)))
     if len(settings.seen) < folds - 1 or (not unseen and folds == 2):
-        with pytest.raises(UserError, match=r"comparison\.folds"):
+        with pytest.raises(UserError, match=r"compare\.folds"):
             [held_out_kinds(settings, fold, folds) for fold in range(1, folds + 1)]
         return
     held_out = [held_out_kinds(settings, fold, folds) for fold in range(1, folds + 1)]
@@ -63,7 +63,7 @@ def test_folds_that_cannot_be_made_are_refused_before_anything_is_trained() -> N
     with pytest.raises(
         UserError,
         match=(
-            r"comparison\.folds: 3 folds cannot be made of 10 kinds of noise, 9 of them in"
+            r"compare\.folds: 3 folds cannot be made of 10 kinds of noise, 9 of them in"
             r" mixes\.unseen"
         ),
     ):

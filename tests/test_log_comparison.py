@@ -60,7 +60,7 @@ def write_lock(deps: list[str], outs: list[str]) -> None:
         return [{"path": path, "md5": dvc_md5(Path(path))} for path in paths]
 
     stages = {
-        "evidence": {"cmd": "x", "deps": rows(deps), "outs": rows(outs[:1])},
+        "compare": {"cmd": "x", "deps": rows(deps), "outs": rows(outs[:1])},
         "report": {"cmd": "x", "outs": rows(outs[1:])},
     }
     Path("comparison/dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))

@@ -1,8 +1,10 @@
-"""A method and a view that the package does not know train like its own."""
+"""A method, a view and a reward that the package does not know train like its own; they are the
+examples of ``docs/extending.md``.
+"""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from echodistill.audio.recordings import NoiseLibrary
 from echodistill.core.errors import UserError
 from echodistill.core.records import Question
 from echodistill.data.store import Corpus
+from echodistill.methods.advantages import group_advantages
 from echodistill.methods.base import (
     Batch,
     Context,
@@ -26,8 +29,10 @@ from echodistill.methods.divergences import distill_loss
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.base import Prompt
 from echodistill.models.loading import load
-from echodistill.params.methods import MethodSettings
+from echodistill.params.methods import GrpoSettings, MethodSettings
+from echodistill.rewards.registry import REWARDS
 from echodistill.teachers.references import generate_targets
+from echodistill.teachers.views import AudioView
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.train import train_student
 from echodistill.training.training_rows import TrainingRows
@@ -38,6 +43,7 @@ class OnPolicySettings(MethodSettings):
     label = "on-policy distillation"
     description = "KL(student, teacher) on the student's own samples"
     last_weight: float
+    """Weight of the loss at the end of a training; at its beginning it is 1."""
 
 
 class Steps(TrainerCallback):
@@ -56,7 +62,6 @@ class OnPolicy(Method):
     teachers = (TeacherSpec(frozenset({"log_probs"})),)
     rewards = ("choice",)
     needs = frozenset({"answer"})
-    weights: ClassVar[list[float]] = []
 
     def __init__(self, settings: OnPolicySettings) -> None:
         self.settings: OnPolicySettings = settings
@@ -72,15 +77,14 @@ class OnPolicy(Method):
         ids, mask = batch.samples
         log_probs = given(student.logits(batch.prompts, ids, mask)).log_softmax(dim=-1)
         weight = 1.0 + (self.settings.last_weight - 1.0) * student.progress
-        self.weights.append(weight)
         loss = distill_loss("reverse", batch.scores["teacher"], log_probs, mask).mean()
-        return LossTerms(weight * loss, {"kl": loss})
+        return LossTerms(weight * loss, {"kl": loss, "weight": loss.new_tensor(weight)})
 
     def callbacks(self) -> list[TrainerCallback]:
         return [Steps()]
 
 
-class QuestionAlone:
+class QuestionAlone(AudioView):
     """A view that gives the teacher the question without any audio."""
 
     def prompt(self, question: Question, gain: float = 1.0) -> Prompt:
@@ -90,8 +94,30 @@ class QuestionAlone:
         return "no audio"
 
 
+BRIEF = 10
+"""The most words of a brief response."""
+
+
+def brief_reward(completions: Sequence[str], **_columns: object) -> list[float]:
+    """Return 0.5 for a brief response, 0 for a longer one."""
+    return [0.5 if len(text.split()) <= BRIEF else 0.0 for text in completions]
+
+
+class BriefGrpo(Method):
+    """GRPO that prefers brief responses among those that are equally right."""
+
+    samples = True
+    rewards = ("choice", "brief")
+
+    def __init__(self, settings: GrpoSettings) -> None:
+        self.settings = settings
+
+    def annotate(self, batch: Batch, context: Context) -> None:
+        batch.advantages = group_advantages(given(context.rewards)).flatten()
+
+
 def rows_with(corpus: Corpus, llm: AudioLLM) -> TrainingRows:
-    view, questions = QuestionAlone(), corpus.questions_of("train")
+    view, questions = QuestionAlone(corpus, 1), corpus.questions_of("train")
     targets = generate_targets(llm, [view.prompt(each) for each in questions], LIMIT, 8, 4096)
     mixes = [
         draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ()) for clip in corpus.clips_of("train")
@@ -108,7 +134,6 @@ def test_a_method_and_a_view_of_ones_own_train(
     tiny_llm.save(tmp_path / "base")
     llm = load(str(tmp_path / "base"), device="cpu")
     before = llm.model.lm_head.weight.detach().clone()
-    OnPolicy.weights.clear()
     Steps.count = 0
     method = OnPolicy(OnPolicySettings(learning_rate=1e-3, last_weight=3.0))
     trained = train_student(
@@ -125,10 +150,32 @@ def test_a_method_and_a_view_of_ones_own_train(
     assert [row["step"] for row in logged] == [1, 2, 3, 4]
     assert all({"loss", "kl", "right", "sampled_tokens"} <= row.keys() for row in logged)
     assert all(row["kl"] > 0 for row in logged)  # the teacher has no audio
-    assert OnPolicy.weights == pytest.approx([1.0, 1.5, 2.0, 2.5])
+    assert [row["weight"] for row in logged] == pytest.approx([1.0, 1.5, 2.0, 2.5])
     assert Steps.count == 4
     moved = not torch.equal(before, trained.model.get_output_embeddings().weight)
     assert moved == (weights == "full")  # an adapter leaves the head as it is
+
+
+def test_a_reward_of_ones_own_is_added_up(
+    tiny_llm: AudioLLM, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert brief_reward(["a dog", "word " * 11]) == [0.5, 0.0]
+    monkeypatch.setitem(REWARDS, "brief", brief_reward)
+    tiny_llm.save(tmp_path / "base")
+    llm = load(str(tmp_path / "base"), device="cpu")
+    train_student(
+        llm,
+        rows_with(tiny_corpus, llm),
+        settings_of(steps=1),
+        LIMIT,
+        1,
+        tmp_path,
+        lambda *_: None,
+        method=BriefGrpo(GrpoSettings(learning_rate=1e-3, kl_weight=0.0, clip=0.2)),
+    )
+    (row,) = read_metrics(tmp_path / "metrics.jsonl")
+    assert row["rewards/brief_reward/mean"] == 0.5  # no response has more than LIMIT tokens
+    assert row["reward"] == pytest.approx(row["rewards/choice_reward/mean"] + 0.5)
 
 
 def test_what_a_method_needs_is_told_before_any_work(

@@ -1,4 +1,4 @@
-"""From answers to figures: parsing, scores, intervals, significance. Pure.
+"""Computation of figures from answers: parsing, scores, intervals, significance. Pure.
 
 It must not import training, reports or stages.
 """

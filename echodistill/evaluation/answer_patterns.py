@@ -1,8 +1,8 @@
-"""How responses are worded: what carries no meaning, what declares an answer, what denies, sets
-apart or doubts one.
+"""Patterns of how responses are worded: words without meaning for the answer, declarations of an
+answer, negation, contrast and doubt.
 
-English, and the commonest words of the languages that users answer in. ``{MARK}`` stands for a
-choice's text (see ``choices``).
+They cover English and the commonest words of other languages that users answer in. ``{MARK}`` is
+the placeholder for a choice's text (see ``choices``).
 """
 
 import html
@@ -13,9 +13,9 @@ import regex
 
 FIRST_MARK: Final = 0xE000
 MARK: Final = "[\ue000-\uf8ff]"
-"""What stands for a choice's text in a response: one private character a choice."""
+"""Placeholders for choices' texts in a response: one private-use character for each choice."""
 UNSPACED: Final = regex.compile(r"[\p{Hiragana}\p{Katakana}\p{Han}\p{Thai}]")
-"""Scripts without blanks between words."""
+"""Scripts without spaces between words."""
 
 THOUGHTS: Final = tuple(
     regex.compile(pattern, regex.I | regex.S)
@@ -25,8 +25,8 @@ THOUGHTS: Final = tuple(
         "<think(?:ing)?>.*$",
     )
 )
-"""Also without the opening tag, which some chat templates put into the prompt; and cut off before
-the closing one.
+"""Reasoning that a response contains beside its answer. The opening tag may be missing, since some
+chat templates put it into the prompt, and so may the closing tag of a response that was cut.
 """
 FINAL: Final = regex.compile(
     r"<answer>(.*?)</answer>|\\boxed ?\{(?:\\\w+\{)?([^{}]*)\}"
@@ -60,10 +60,10 @@ _FULL_STOP = regex.compile("[。।۔]")
 
 
 def normalise(text: str) -> str:
-    """Compatibility form without markup, quotes and invisible characters; one space between words,
-    bare at both ends.
+    """Return the Unicode compatibility form (NFKC) of ``text`` without markup, quotes, invisible
+    characters, outer brackets and final punctuation, with one space between words.
 
-    A line's end is a full stop, and so are those of other scripts.
+    The end of a line becomes a full stop, and so do the full stops of other scripts.
     """
     composed = unicodedata.normalize("NFKC", html.unescape(text))
     visible = _LINE_START.sub(
@@ -80,8 +80,8 @@ def normalise(text: str) -> str:
 
 
 def _is_invisible(character: str) -> bool:
-    """Marks of direction, joiners and soft hyphens; and private characters, which mark choices
-    here.
+    """Return whether a character is a mark of direction, a joiner, a soft hyphen, or a private-use
+    character, which serves as a mark of a choice here.
     """
     return unicodedata.category(character) in ("Cf", "Co")
 
@@ -123,7 +123,7 @@ DECLARATIONS: Final = (
         regex.I,
     ),
 )
-"""Where a response declares its answer, the plainest first; what stands before are musings."""
+"""Declarations of an answer, the most explicit first; the text before one is not the answer."""
 
 LEAD: Final = regex.compile(
     r"(?:yes|yeah|yep|ok|okay|sure|of"
@@ -134,7 +134,7 @@ LEAD: Final = regex.compile(
     r" (?=\S)",
     regex.I,
 )
-"""Words before an answer that say nothing of it."""
+"""Words before an answer that do not affect it."""
 
 _OPENS = (
     r"(?:it|it's|its|this|that|there|here|i|i'm|i'd|we|he|she|they|which|yes|no|not|definitely"
@@ -147,7 +147,7 @@ CLAUSES: Final = regex.compile(
     rf"|, ?(?={_OPENS})| (?=I (?:think|believe|guess)\b)|因为|所以",
     regex.I,
 )
-"""What stands between two clauses. A comma alone does not: "not A, B or C"."""
+"""Separators of two clauses. A comma alone is none: "not A, B or C"."""
 
 NEGATION: Final = regex.compile(
     r"\b(?:not|no|never|neither|nor|none|nothing|nobody|cannot|without|except|excluding|unlike|instead|rather|doubt|hardly|scarcely|barely"
@@ -170,7 +170,7 @@ UNSURE: Final = regex.compile(
     r"(?:know|tell|determine|decide|say|answer))\b",
     regex.I,
 )
-"""A clause that takes back what the others say."""
+"""Clauses that state that the responder does not know; they invalidate the other clauses."""
 TAKEN_BACK: Final = regex.compile(
     r"^(?:(?:but|and|hmm|oh),? )*(?:(?:this|that|it)(?:'s| is| was)? )?(?:is |was"
     r" )?(?:not|isn't|wasn't|no|wrong|false|incorrect)"
@@ -184,17 +184,17 @@ CORRECTION: Final = regex.compile(
     r" second thought|actually\b)",
     regex.I,
 )
-"""Opens a clause that takes back what stands before it."""
+"""Beginnings of a clause that withdraws the clauses before it."""
 NOT_ONLY: Final = regex.compile(r"\bnot (?:only|just|merely)\b", regex.I)
 HELD: Final = regex.compile(r"\b(?:that|say|if|whether|think|believe)\W*$", regex.I)
-"""Before "it is": no new clause begins there."""
+"""Words before "it is" that show that no new clause begins there."""
 COURTESY: Final = regex.compile(
     r"(?:is there anything|do you (?:have|want|need)|would you like|let me know|feel"
     r" free)[^.?!]*[.?!]*$",
     regex.I,
 )
 ASIDE: Final = regex.compile(r"\b(?:if|whether|asks?|asked|asking)\b", regex.I)
-"""A clause that names choices without naming an answer."""
+"""Words of a clause that mentions choices without naming an answer."""
 
 _NAMED = (
     r"(?:(?:the|a|an|option|choice|die|der|das|ein|eine|einer|of) )*+"
@@ -210,6 +210,6 @@ SET_AGAINST: Final = regex.compile(
     rf"|不是 ?{_NAMED} ?, ?(?=而是|是|应该是)|(?:[A-Z]|{MARK})ではなく"
     rf"|(?:[A-Z]|{MARK})[이가] 아니라"
 )
-"""One choice set against another: "not the cat but the dog", "B, not A or C". What is set against
-is denied.
+"""Contrasts of one choice with another: "not the cat but the dog", "B, not A or C". The part that
+these patterns match is denied.
 """

@@ -1,4 +1,4 @@
-"""Two systems side by side: figures, intervals, paired differences. Pure."""
+"""Compare two systems: figures, intervals, paired differences. Pure."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from echodistill.evaluation.scores import Scored, summarise
 from echodistill.params.evaluate import EvaluateParams
 
 RATES = (*OF_OUTCOMES, *AGREEMENT, *(f"clean_{name}" for name in OF_OUTCOMES))
-"""Figures whose difference is reported; those of forced choice only where questions have
+"""Figures whose difference is reported; those of forced choice exist only where questions have
 choices.
 """
 
@@ -25,9 +25,9 @@ def compare_systems(
     unseen: Sequence[str],
     seed: int,
 ) -> dict[str, object]:
-    """Return what ``reports/metrics.json`` holds: every difference is paired, row by row.
+    """Return the content of ``reports/metrics.json``; every difference is paired row by row.
 
-    Raises ``UserError`` when the systems did not answer the same rows.
+    Raise ``UserError`` if the systems did not answer the same rows.
     """
     if not base.same_rows(student):
         odd = [

@@ -1,16 +1,19 @@
-"""What each system's training cost: the methods are compared at the same optimizer steps. Pure."""
+"""Compute the cost of each system's training; the methods are compared at equal optimizer steps.
+Pure.
+"""
 
 from collections.abc import Mapping, Sequence
 
 Steps = Sequence[Mapping[str, float]]
-"""A training's metrics, one entry a step."""
+"""The metrics of a training, one entry for each step."""
 
 
 def budget_of(trainings: Sequence[Steps], prompts_per_step: int) -> dict[str, float]:
-    """A system's mean over its seeds: optimizer steps, prompts, tokens the student sampled, tokens
-    it was given to learn from.
+    """Return a system's means over its seeds: optimizer steps, prompts, tokens that the student
+    sampled, and target tokens that it was trained on.
 
-    Given are the teacher's references, or the gold answers; a control's are those of its teacher.
+    The targets are the teacher's references or the gold answers; those of a control are the
+    references of its own teacher.
     """
     seeds = len(trainings)
     steps = sum(len(rows) for rows in trainings) / seeds

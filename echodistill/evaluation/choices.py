@@ -1,12 +1,13 @@
-"""The one parser of answers: training rewards and evaluation scores both use it.
+"""Parse which choice a response names; training rewards and evaluation scores both use this parser.
 
 A response names a choice by its letter ("B", "(b)", "Answer: B."), by its text, or by both. It is
-read clause by clause: each affirms the choices that it names, or denies them ("A is wrong", "there
-is no cat", "B, not A"). One affirmed choice that nothing denies is the answer. None, several, a
-doubted one or a letter that contradicts the text are parse failures: a wrong guess is worse than a
-failure, which is counted and never dropped.
+split into clauses, and each clause affirms the choices that it names or denies them ("A is wrong",
+"there is no cat", "B, not A"). If exactly one choice is affirmed and no clause denies it, it is the
+answer. If no choice or several are affirmed, if the choice is doubted, or if a letter contradicts
+the text, the response is a parse failure: a wrong guess is worse than a failure, which is counted
+and never dropped.
 
-Answers in other languages are read where they declare themselves as these do: "答案是B",
+Answers in other languages are parsed where they declare the answer in such a form too: "答案是B",
 "la respuesta es (b)", "B。".
 """
 
@@ -38,8 +39,8 @@ from echodistill.evaluation.answer_patterns import (
 )
 from echodistill.models.prompts import LETTERS
 
-# a letter that labels a choice: first, in brackets or after "option". Neither an article ("A dog")
-# nor a key ("C major") is one.
+# a letter labels a choice if it is first, in brackets or behind "option". An article ("A dog") and
+# a musical key ("C major") are not labels
 _LABEL = regex.compile(
     r"(?:^|[(\[{>] ?|, (?=[A-Z]$)|\b(?:is|be)"
     r" (?=[A-Z]$)|\b(?i:answer|option|opción|choice|letter|вариант|विकल्प)[ :,(]+)([A-Za-z])"
@@ -63,7 +64,7 @@ _PARTICLE = "(?:입니다|이다|이에요|예요|이야|야|이|가|은|는|을
 
 
 def parse_choice(response: str, choices: Sequence[str]) -> int | None:
-    """Index of the one choice that ``response`` names, or ``None``."""
+    """Return the index of the one choice that ``response`` names, or ``None``."""
     for thoughts in THOUGHTS:
         response = thoughts.sub("", response)
     if finals := {tagged or boxed or value for tagged, boxed, value in FINAL.findall(response)}:
@@ -92,7 +93,7 @@ def _parse(response: str, choices: Sequence[str]) -> int | None:
         for part in CLAUSES.split(SET_AGAINST.sub(" ", stated))
         for clause in _lead_apart(part or "")
     ]
-    # "I don't think the answer is B": what denies the answer may stand before it
+    # in "I don't think the answer is B" the negation precedes the declaration
     before = regex.split(r"[.!?;,] |\b(?:so|but)\b", musings)[-1]
     for number, clause in enumerate(clauses):
         named, capitals = _named(clause, wanted)
@@ -117,11 +118,10 @@ def _parse(response: str, choices: Sequence[str]) -> int | None:
 
 
 def _named(clause: str, wanted: Sequence[str]) -> tuple[set[int], set[int]]:
-    """The choices that a clause names, whether it affirms them or not; -1 for a number that is none
-    of several.
+    """Return the choices that a clause names, affirmed or not, and the lone capital letters in it.
 
-    And the capitals in passing: they name nothing by themselves ("vitamin C"), but may contradict
-    ("B and C").
+    A number that is none of the choices, beside one that is, adds -1 to the choices. A lone capital
+    names no choice by itself ("vitamin C") but may contradict one ("B and C").
     """
     bare = clause.strip(" .,;:!()[]{}")
     while lead := LEAD.match(bare):
@@ -144,15 +144,15 @@ def _letters(found: Sequence[str]) -> set[int]:
 
 
 def _numbers(clause: str, wanted: Sequence[str]) -> set[int]:
-    """Where choices are numbers, the one in the clause that is a choice; with another number beside
-    it, -1 too.
+    """Return the numeric choices in the clause, and also -1 if other numbers are beside them or if
+    the numbers count different things; nothing if no number is a choice.
     """
     choices = {choice: index for index, choice in enumerate(wanted) if _NUMBER.fullmatch(choice)}
     if not choices:
         return set()
     counted = regex.findall(rf"({_NUMBER.pattern}) ?([^\W\d]*)", _ORDINAL.sub(" ", clause))
     found = {choices.get(number, -1) for number, _ in counted}
-    several = len({what for _, what in counted if what}) > 1  # "1 dog and 1 cat"
+    several = len({what for _, what in counted if what}) > 1  # as in "1 dog and 1 cat"
     return set() if found == {-1} else found | {-1} if several else found
 
 
@@ -161,8 +161,8 @@ def _only(named: set[int], count: int) -> int | None:
 
 
 def _named_by_whole(text: str, wanted: Sequence[str]) -> set[int]:
-    """Choices that the whole ``text`` names, as text or as letter: two where a choice's text is
-    another one's letter.
+    """Return the choices that the whole ``text`` equals, as text or as letter; there are two if the
+    text of one choice is the letter of another.
     """
     if regex.fullmatch(MARK, text):
         return {ord(text) - FIRST_MARK}
@@ -179,7 +179,7 @@ def _named_by_whole(text: str, wanted: Sequence[str]) -> set[int]:
 
 
 def _without_restated(text: str, wanted: Sequence[str]) -> str:
-    """``text`` without a list of all choices in their order: the question said again."""
+    """Return ``text`` without a list of all choices in their order, which repeats the question."""
     if not all(choice.casefold() in text.casefold() for choice in wanted):
         return text
     listed = [
@@ -192,8 +192,8 @@ def _without_restated(text: str, wanted: Sequence[str]) -> str:
 
 
 def _declared(text: str) -> tuple[str, str]:
-    """What stands before the declaration of the answer, and what follows it; without one, nothing
-    and all.
+    """Return the text before the declaration of the answer and the text after it; without a
+    declaration, an empty text and all of ``text``.
     """
     for declaration in DECLARATIONS:
         if (match := declaration.search(text)) and text[match.end() :]:
@@ -206,8 +206,8 @@ def _new_clause(again: regex.Match[str]) -> str:
 
 
 def _named_before(musings: str, wanted: Sequence[str]) -> set[int]:
-    """Choices that are a clause by themselves before the declaration. The last clause runs into
-    it.
+    """Return the choices that are a whole clause in the text before the declaration. The last
+    clause is left out because the declaration continues it.
     """
     clauses = regex.split(r"(?<=[.!?;,]) ", musings)[:-1] + regex.findall(
         rf"^{MARK}(?=, ?$)", musings
@@ -221,17 +221,20 @@ def _named_before(musings: str, wanted: Sequence[str]) -> set[int]:
 
 
 def _lead_apart(clause: str) -> list[str]:
-    """A letter or choice before the first comma is a clause of its own: "B, not sure"."""
+    """Return a letter or choice before the first comma as a clause of its own ("B, not sure"), and
+    the rest.
+    """
     lead = regex.match(rf"((?:{MARK}|[(\[]?[A-Za-z][)\]]?)), (?!not\b [A-Z])", clause)
     return [lead[1], clause[lead.end() :]] if lead else [clause]
 
 
 def _with_marks(text: str, wanted: Sequence[str], which: Sequence[int]) -> str:
-    """``text`` with each choice of ``which`` that stands there as whole words replaced by its mark.
+    """Return ``text`` with each choice of ``which`` that occurs in it as whole words replaced by
+    its mark.
 
-    A choice inside a longer one ("red" in "red dog") does not count there. Single letters are too
-    common in a sentence to name a choice, and numbers are counted apart. Scripts without blanks
-    have no whole words: there it counts wherever it stands.
+    A choice inside a longer one ("red" in "red dog") is not replaced. Single letters are too common
+    in a sentence to name a choice, and ``_numbers`` finds numbers. In scripts without spaces
+    between words a choice is replaced wherever it occurs.
     """
     of: dict[str, list[int]] = {}
     for index in which:
@@ -242,7 +245,7 @@ def _with_marks(text: str, wanted: Sequence[str], which: Sequence[int]) -> str:
     alternatives = sorted(of, key=len, reverse=True)
 
     def marks(found: regex.Match[str]) -> str:
-        # choices of one wording share a place and stand there side by side
+        # choices with the same wording are all marked, side by side
         return "".join(
             chr(FIRST_MARK + index) for index in of[alternatives[int(str(found.lastgroup)[1:])]]
         )
@@ -258,7 +261,7 @@ def _with_marks(text: str, wanted: Sequence[str], which: Sequence[int]) -> str:
 
 
 def _whole_word(choice: str) -> str:
-    """A pattern for the choice where it is not part of a longer word or number."""
+    """Return a pattern that matches the choice where it is not part of a longer word or number."""
     if UNSPACED.search(choice):
         return regex.escape(choice)
     before, after = r"(?<![\w'-])(?<!\d[.,:/])", r"(?![\w'-])"
@@ -276,13 +279,13 @@ def _whole_word(choice: str) -> str:
 
 
 def is_right(response: str, choices: Sequence[str], answer_index: int) -> bool:
-    """Whether ``response`` names the right choice and no other."""
+    """Return whether ``response`` names the right choice and no other."""
     return parse_choice(response, choices) == answer_index
 
 
 def reward(response: str, choices: Sequence[str], answer_index: int) -> float:
-    """Task reward: right choice +1, another choice -1, nothing parsed 0. Source: arXiv 2605.23954
-    [code].
+    """Return the task reward: +1 for the right choice, -1 for another choice, 0 if no choice was
+    parsed. Source: arXiv 2605.23954 [code].
     """
     parsed = parse_choice(response, choices)
     return 0.0 if parsed is None else 1.0 if parsed == answer_index else -1.0

@@ -1,4 +1,4 @@
-"""What a student must reach to be promoted, and what it came to. Pure."""
+"""The criteria for promoting a student, and their results. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from echodistill.evaluation.intervals import Interval
 Opponent = Literal["base", "champion"]
 Metric = Literal["acc", "acc_forced", "gsr", "clean_acc"]
 Differences = Mapping[Metric, Interval]
-"""Of a student less another system, on the decision split."""
+"""The differences of a student minus another system on the decision split, by metric."""
 FEWEST_GROUPS = 2
-"""One group says nothing about others."""
+"""Fewest groups that a promotion needs: results on one group do not generalise to others."""
 RELIABLE_GROUPS = 10
-"""With fewer the intervals themselves are uncertain."""
+"""Number of groups below which the intervals themselves are uncertain."""
 MORE_TO_DECIDE_ON = (
     "more decision clips (corpus.clips.decision, or more recordings) or more groups"
     " (corpus.decision_share)"
@@ -22,33 +22,34 @@ MORE_TO_DECIDE_ON = (
 
 @dataclass(frozen=True)
 class DecisionSize:
-    """How much a decision rests on."""
+    """The number of clips and groups that a decision is based on."""
 
     clips: int
     groups: int
-    """Speakers, places, or the clips themselves where the source names no group."""
+    """Number of groups: speakers, places, or the clips themselves where the source names no group.
+    """
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """A difference whose interval must lie above a bound: the margin that may be lost, or 0 where
-    there is none.
+    """A difference whose interval must be above a bound: minus the margin that may be lost, or 0
+    where no loss is allowed.
     """
 
     name: str
-    """A sentence, which names the criterion in ``promotion.json`` too."""
+    """The criterion as a sentence; ``promotion.json`` has it too."""
     opponent: Opponent
     metric: Metric
     non_inferior: bool = False
-    """The student need not be better: it must not be worse by more than the margin."""
+    """Whether the student need not be better and must only not be worse by more than the margin."""
 
     def bound(self, margin: float) -> float:
-        """Return what the interval's low end is held against."""
+        """Return the bound that the interval's low end is compared with."""
         return -margin if self.non_inferior else 0.0
 
     def is_met(self, low: float, bound: float) -> bool:
-        """Return whether the low end is good enough. Equal to the base is not better; a loss of
-        just the margin is allowed.
+        """Return whether the low end meets the bound. A difference equal to 0 is not better; a loss
+        of exactly the margin is allowed.
         """
         return low >= bound if self.non_inferior else low > bound
 
@@ -83,7 +84,7 @@ CRITERIA = (*AGAINST_BASE, *AGAINST_CHAMPION)
 
 @dataclass(frozen=True)
 class Judged:
-    """A criterion and the difference that it was held against."""
+    """A criterion with the measured difference and the bound that it is compared with."""
 
     criterion: Criterion
     difference: Interval
@@ -91,11 +92,11 @@ class Judged:
 
     @property
     def met(self) -> bool:
-        """Whether the interval's low end reaches the bound."""
+        """Whether the interval's low end meets the bound."""
         return self.criterion.is_met(self.difference.low, self.bound)
 
     def as_dict(self) -> dict[str, object]:
-        """Return the criterion as ``promotion.json`` has it."""
+        """Return the judged criterion as it is written to ``promotion.json``."""
         found = {
             "against": self.criterion.opponent,
             "metric": self.criterion.metric,
@@ -105,7 +106,7 @@ class Judged:
 
 
 def judge(differences: Mapping[Opponent, Differences], margin: float) -> list[Judged]:
-    """Return every criterion against the systems that there are, judged; in the order of
+    """Return the judged criteria against the systems of ``differences``, in the order of
     ``CRITERIA``.
     """
     return [
@@ -118,10 +119,10 @@ def judge(differences: Mapping[Opponent, Differences], margin: float) -> list[Ju
 
 
 def obstacles(size: DecisionSize, champion_fault: str) -> list[str]:
-    """Return what forbids a promotion whatever the figures are, each with its cure.
+    """Return the reasons that prevent a promotion whatever the figures are, each with its remedy.
 
-    ``champion_fault`` says why there is a champion and yet no answers of it; empty where nothing is
-    wrong with it.
+    ``champion_fault`` states why there are no answers of an existing champion; it is empty if
+    nothing is wrong.
     """
     found = []
     if not size.clips:
@@ -144,8 +145,8 @@ def obstacles(size: DecisionSize, champion_fault: str) -> list[str]:
 
 
 def remarks(size: DecisionSize, judged: Sequence[Judged]) -> list[str]:
-    """Return what people should know of a decision: too few groups, or an interval wider than the
-    margin allows.
+    """Return warnings about a decision: too few groups, or an interval wider than the margin
+    allows.
     """
     found = []
     if FEWEST_GROUPS <= size.groups < RELIABLE_GROUPS:

@@ -1,5 +1,5 @@
-"""A student against another system on the decision split: paired differences with intervals over
-units. Pure.
+"""Compare a student with another system on the decision split: paired differences with intervals
+over units. Pure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from echodistill.params.evaluate import EvaluateParams
 def decision_size(
     answers: Sequence[Answer], questions: Mapping[str, Question], units: Mapping[str, int]
 ) -> DecisionSize:
-    """Return the number of clips that the answers are about, and of the units they make
+    """Return the number of clips that the answers are about, and the number of their units
     (``units.unit_of`` the clips).
     """
     if not answers:
@@ -37,14 +37,14 @@ def paired_differences(
     settings: EvaluateParams,
     seed: int,
 ) -> Differences:
-    """Return the student's figures less the other system's on the same items, with intervals over
+    """Return the student's figures minus the other system's on the same items, with intervals over
     units.
 
     ``acc``, ``acc_forced`` and ``gsr`` are over SNRs up to ``settings.headline_max_snr_db``.
-    ``acc_forced`` takes the most likely of the offered choices for the answer, so that no wording
-    counts; a question without choices counts by its free answer there.
+    ``acc_forced`` takes the most likely of the offered choices as the answer, so that the wording
+    of a response has no effect; for a question without choices it uses the free answer.
 
-    Raises ``UserError`` where the two did not answer the same items.
+    Raise ``UserError`` if the two systems did not answer the same items.
     """
     if odd := sorted({_item(row) for row in student} ^ {_item(row) for row in other})[:3]:
         raise UserError(

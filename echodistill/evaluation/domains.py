@@ -1,4 +1,4 @@
-"""Accuracy by what is asked: a data set's questions of one wording are one domain."""
+"""Compute accuracy by domain: the questions of a data set with the same wording are one domain."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from echodistill.evaluation.units import renumbered
 from echodistill.params.evaluate import EvaluateParams
 
 MOST = 12
-"""Domains shown; where questions are all of their own wording there are none."""
+"""Largest number of domains; if no wording is repeated there are none."""
 LEAST_QUESTIONS = 5
 
 
@@ -25,8 +25,8 @@ def by_domain(
     settings: EvaluateParams,
     seed: int,
 ) -> list[tuple[str, float, float, float]]:
-    """Return each domain with its accuracy in % up to ``max_snr_db`` and the interval's ends, the
-    most frequent first.
+    """Return each domain with its accuracy in % up to ``max_snr_db`` dB and the ends of its
+    interval, the most frequent domain first.
 
     ``units`` is ``unit_of`` the clips.
     """

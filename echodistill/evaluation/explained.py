@@ -1,4 +1,4 @@
-"""Why a student is not promoted, and what to try next. Pure."""
+"""Explain why a student is not promoted, and what to try next. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from echodistill.evaluation.criteria import MORE_TO_DECIDE_ON, DecisionSize, Jud
 from echodistill.evaluation.skill import MEMORISED, NOTABLE, Skill, in_words
 
 MOST_TIMES = 20.0
-"""More groups than so many times those of the decision are no advice."""
+"""Largest multiple of the decision's groups that is still given as advice."""
 
 
 @dataclass(frozen=True)
@@ -16,15 +16,15 @@ class Faults:
     """Shares of a system's answers that could not be used."""
 
     truncated: float
-    """Cut at the length limit."""
+    """Share of the answers that were cut at the length limit."""
     unparsed: float
-    """Named no choice, or several."""
+    """Share of the answers that name no choice, or several."""
 
 
 def explain(
     size: DecisionSize, judged: Sequence[Judged], student: Faults, base: Faults, skill: Skill
 ) -> list[str]:
-    """Return what lies behind the criteria that were not met; ``skill`` is the base's."""
+    """Return explanations of the criteria that were not met; ``skill`` is the base's."""
     found = [_too_few(one, size) for one in judged if _may_be_luck(one)]
     if student.truncated > NOTABLE:
         found.append(
@@ -48,7 +48,7 @@ def explain(
 
 
 def next_steps(judged: Sequence[Judged], student: Faults, skill: Skill) -> list[str]:
-    """Return what to try, the cheapest first."""
+    """Return suggestions of what to try, the cheapest first."""
     unmet = [one for one in judged if not one.met]
     found = []
     if student.truncated > NOTABLE:
@@ -78,13 +78,13 @@ def next_steps(judged: Sequence[Judged], student: Faults, skill: Skill) -> list[
 
 
 def _may_be_luck(one: Judged) -> bool:
-    """Whether the value itself would do, and only its interval reaches too low."""
+    """Return whether the value itself is above the bound and only its interval's low end is not."""
     return not one.met and one.difference.value > one.bound
 
 
 def _too_few(one: Judged, size: DecisionSize) -> str:
-    """Say that more clips could tell, and how many: intervals narrow with the root of the number of
-    groups.
+    """Return a sentence that the result may be luck, with the number of groups that would decide
+    it: intervals narrow with the square root of the number of groups.
     """
     gain, reach = one.difference.value - one.bound, one.difference.value - one.difference.low
     sentence = (

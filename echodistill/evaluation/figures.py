@@ -1,4 +1,4 @@
-"""The figures of a system by name, each as the rows it is the mean of. Pure."""
+"""Define the figures of a system by name, each by the rows whose mean it is. Pure."""
 
 from collections.abc import Callable
 
@@ -8,22 +8,22 @@ from numpy.typing import NDArray
 from echodistill.evaluation.scores import Outcomes, Scored
 
 Values = tuple[NDArray[np.float64], NDArray[np.int64]]
-"""What each row counts, and the unit each row belongs to."""
+"""The value of each row, (N,) float64, and the number of its unit, (N,) int64."""
 Rows = Callable[[Scored], Values]
-"""The rows of a figure."""
+"""A function from a system's scores to the rows of a figure."""
 
 FORCED = {"acc_forced": "forced", "acc_forced_norm": "forced_norm"}
-"""Only over questions that have choices."""
+"""Figures of forced choice, over the questions that have choices."""
 OF_OUTCOMES = {"acc": "right"} | FORCED | {"unparsed": "unparsed", "truncated": "truncated"}
 AUTHORS = "acc_authors"
 AGREEMENT = {"noisy": "agrees_base", "gsr": "agrees_self"}
 
 
 def figures_of(scored: Scored, headline_max_snr_db: float) -> dict[str, Rows]:
-    """Return every figure that ``scored`` has, by name.
+    """Return all figures of ``scored``, by name.
 
-    ``acc`` is over the headline's SNRs, ``acc@-5`` at one SNR, ``acc/crowd`` of one kind of noise
-    over the headline's SNRs; ``clean_acc`` is of clean input.
+    ``acc`` is over the headline's SNRs, ``acc@-5`` at the SNR -5 dB, ``acc/crowd`` of the noise
+    ``crowd`` over the headline's SNRs; ``clean_acc`` is over clean input.
     """
     headline = scored.snr_db <= headline_max_snr_db
     table = _clean_figures(scored.clean) | _noisy_figures(scored, headline)
@@ -60,7 +60,7 @@ def _clean_figures(outcomes: Outcomes) -> dict[str, Rows]:
 
 
 def _names(outcomes: Outcomes, chosen: NDArray[np.bool_]) -> list[str]:
-    """Return the figures that have rows."""
+    """Return the names of the figures that have rows among the ``chosen`` ones."""
     forced = (chosen & outcomes.has_choices).any()
     names = [name for name in OF_OUTCOMES if forced or name not in FORCED]
     return names if outcomes.right_authors is None else [*names, AUTHORS]

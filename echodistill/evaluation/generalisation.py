@@ -1,5 +1,5 @@
-"""How far the gain reaches: accuracy where training went and where it did not, each against a
-severity. Pure.
+"""Compute how far the gain generalises: accuracy under conditions that training had and had not, by
+the severity of the distortion. Pure.
 """
 
 import math
@@ -29,11 +29,11 @@ def distortion_table(
     settings: EvaluateParams,
     seed: int,
 ) -> dict[str, dict[str, object]]:
-    """``{kind: {"display", "unit", "conditions": [{"severity", "base", "student",
-    "difference"}]}}``, from mild to severe.
+    """Return ``{kind: {"display", "unit", "conditions": [{"severity", "base", "student",
+    "difference"}]}}`` with the conditions ordered from mild to severe.
 
-    Intervals are over ``units`` (``unit_of`` the clips), the difference is paired. Raises
-    ``UserError`` when the two did not answer the same.
+    The intervals are over ``units`` (``unit_of`` the clips), and the difference is paired. Raise
+    ``UserError`` if the two systems did not answer the same questions in the same mixes.
     """
     paired = _Paired(base, [student], questions, units, settings, seed)
     by_name = paired.by(lambda row: row.noise_kind)
@@ -43,7 +43,8 @@ def distortion_table(
             (name for name in by_name if from_name(name).kind == kind),
             key=lambda name: from_name(name).severity,
         )
-        # as the kind lists them: for some the smaller number is the more severe
+        # the kind lists its severities from mild to severe, and for some kinds the smaller number
+        # is the more severe one
         names = names if facts.severities[0] < facts.severities[-1] else names[::-1]
         conditions = [
             {"severity": from_name(name).severity, "trained": False} | by_name[name]
@@ -64,11 +65,11 @@ def level_table(
     settings: EvaluateParams,
     seed: int,
 ) -> dict[str, Any]:
-    """Accuracy against SNR over all noisy rows given, as one entry of ``distortion_table``;
-    ``students`` are one system's seeds.
+    """Return the accuracy by SNR over all given noisy rows, as one entry of ``distortion_table``;
+    ``students`` holds the answers of each seed of one system.
 
-    A condition says whether training had noise at its SNR. Raises ``UserError`` when they did not
-    answer the same.
+    Each condition states whether training had noise at its SNR (``trained``). Raise ``UserError``
+    if the systems did not answer the same questions in the same mixes.
     """
     noisy, *others = ([row for row in rows if row.snr_db is not None] for rows in (base, *students))
     paired = _Paired(noisy, others, questions, units, settings, seed)
@@ -80,7 +81,7 @@ def level_table(
 
 
 class _Paired:
-    """Base and the seeds of a student on the same rows."""
+    """The answers of the base and of each seed of a student on the same rows."""
 
     def __init__(
         self,
@@ -111,8 +112,8 @@ class _Paired:
         self._confidence = settings.confidence
 
     def by(self, condition: Callable[[Answer], Name]) -> dict[Name, dict[str, object]]:
-        """Return ``base``, ``student`` and ``difference`` as intervals over units and seeds, with
-        ``n``, for each condition.
+        """Return the intervals ``base``, ``student`` and ``difference`` over units and seeds, and
+        the number of rows ``n``, for each condition.
         """
         keys: dict[Name, list[tuple[str, str]]] = {}
         for key, row in sorted(self._rows.items()):

@@ -1,6 +1,4 @@
-"""The comparison's top figures as flat as other tools want them: for ``dvc metrics``, ``dvc plots``
-and MLflow. Pure.
-"""
+"""Flatten the comparison's top figures for ``dvc metrics``, ``dvc plots`` and MLflow. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,13 +16,13 @@ METRICS = (
     "gsr",
     "unparsed",
 )
-"""Those of forced choice only where questions have choices."""
+"""Top figures; those of forced choice exist only where questions have choices."""
 CURVED = ("acc", "acc_forced", "noisy", "gsr", "unparsed")
 ENDS = ("value", "low", "high")
 
 
 def top_figures(table: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Return ``{system: {metric: value}}`` of ``reports/compare.json``, and each gain as
+    """Return ``{system: {metric: value}}`` of ``reports/compare.json``, and the differences as
     ``{"a - b": {metric: value}}``.
     """
     parts = {**table["systems"], **table["differences"]}
@@ -35,12 +33,12 @@ def top_figures(table: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def top_intervals(figures: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the top figures among those of a system or difference."""
+    """Return the top figures of a system or difference."""
     return {metric: figures[metric] for metric in METRICS if metric in figures}
 
 
 def seed_figures(system: System, headline_max_snr_db: float) -> list[dict[str, float]]:
-    """Return each seed's own top figures."""
+    """Return the top figures of each seed."""
     figures = figures_of(system.scored[0], headline_max_snr_db)
     return [
         {
@@ -53,7 +51,9 @@ def seed_figures(system: System, headline_max_snr_db: float) -> list[dict[str, f
 
 
 def curve_points(table: Mapping[str, Any]) -> Iterator[dict[str, str | float]]:
-    """Yield one row a system and SNR: ``system``, ``snr_db``, and each metric with its interval."""
+    """Yield one row for each system and SNR: ``system``, ``snr_db``, and each metric with its
+    interval.
+    """
     for system, figures in table["systems"].items():
         snrs = sorted(float(name.partition("@")[2]) for name in figures if name.startswith("acc@"))
         for snr in snrs:

@@ -1,17 +1,18 @@
-"""Intervals over units (speakers or clips) and training seeds, and the p that belongs to them. Pure
-numpy and scipy.
+"""Compute intervals over units (speakers or clips) and training seeds, and the p-values that belong
+to them. Pure numpy and scipy.
 
 Every seed's model answers the same clips, so seeds and units are crossed, and both are resampled (a
-hierarchical bootstrap). Three seeds drawn with replacement give ten different means at most, and a
-skewed three a skewed interval: the level of seeds is drawn from a normal distribution of their
-variance (a parametric bootstrap), the level of units is resampled as it is and gives the interval
-its shape.
+hierarchical bootstrap). Three seeds drawn with replacement give at most ten different means, and
+three skewed seeds give a skewed interval: the level of seeds is therefore drawn from a normal
+distribution with their variance (a parametric bootstrap). The level of units is resampled from the
+data and determines the shape of the interval.
 
-The width is that of the two-way analysis of variance with Student's t, between two ways to take t:
-Satterthwaite's pooled degrees of freedom are too many where few seeds differ much, each factor's
-own, in quadrature, too few where they hardly do. tests/test_intervals.py holds the intervals to 93
-to 97 % coverage with one seed, three and five, alike and unlike, and
-``python -m benchmarks.null_rejection`` measures how often p rejects a difference that is not there.
+The width is that of the two-way analysis of variance with Student's t, and is a weighted mean of
+two ways to choose t: the pooled degrees of freedom (Satterthwaite) are too many if few seeds differ
+much, and each factor's own degrees of freedom, combined in quadrature, are too few if the seeds
+hardly differ. tests/test_intervals.py checks that the intervals cover 93 to 97 % with one seed,
+three and five, alike and unlike, and ``python -m benchmarks.null_rejection`` measures how often p
+rejects a difference that does not exist.
 
 Axes: S seeds, N rows, U units, D resamples.
 """
@@ -25,16 +26,18 @@ from scipy import optimize, stats
 
 SMALLEST_P = 1e-9
 POOLED_SHARE = 0.5
-"""Of the width with pooled degrees of freedom in the width that is given; the rest is of the width
-with each factor's own.
+"""Weight of the width with pooled degrees of freedom; the rest is the weight of the width with each
+factor's own degrees of freedom.
 """
 LEAST_SHARE = 0.4
-"""Of the units' variance that the variance is never below: the unbiased estimate may be small or
-negative by chance, but a higher bound than this makes intervals too wide where neither seeds nor
-units differ beyond chance.
+"""Lower bound of the variance, as a share of the units' variance. The unbiased estimate may be
+small or negative by chance, but a higher bound makes intervals too wide if neither seeds nor units
+differ beyond chance.
 """
 LARGEST = 1.0
-"""No difference of two rates is larger: the ends of an interval about which nothing is known."""
+"""Largest possible difference of two rates; -1 and 1 are the ends of an interval that only one unit
+gives.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,20 +49,20 @@ class Interval:
     high: float
 
     def as_dict(self) -> dict[str, float]:
-        """Return the fields as JSON has them."""
+        """Return the fields as they are written to JSON."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True)
 class Resamples:
-    """What is drawn once for a whole table, so that all its figures are of the same resamples and
+    """The random draws of a whole table: all its figures use the same resamples, so that
     differences stay paired.
     """
 
     weights_DU: NDArray[np.float64]
-    """How often each unit is drawn in each resample."""
+    """Number of times that each unit is drawn in each resample."""
     normal_D: NDArray[np.float64]
-    """Standard normal, for the level of seeds."""
+    """Standard normal draws for the level of seeds."""
 
 
 def resamples(units: int, draws: int, stream: np.random.Generator) -> Resamples:
@@ -72,11 +75,12 @@ def mean_interval(
     values_SN: NDArray[np.floating], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float
 ) -> Interval:
     """Return the mean of ``values_SN`` with an interval for the mean over all seeds and units;
-    ``unit_N`` says whose each row is.
+    ``unit_N`` holds the number of each row's unit.
 
-    Give the difference of two systems on the same rows, seed by seed, for a paired interval. With
-    one seed the interval is for that seed's model: what other seeds would give cannot be known.
-    With one unit nothing is known, and the interval says so.
+    For a paired interval, give the difference of two systems on the same rows, seed by seed. With
+    one seed the interval is for that seed's model, since the results of other seeds cannot be
+    known. With one unit the interval is from -1 to 1 around the mean, since nothing is known about
+    other units.
     """
     mean = float(values_SN.mean())
     spread = _Spread(values_SN, unit_N)
@@ -90,7 +94,7 @@ def mean_interval(
 def rate_interval(
     values_SN: NDArray[np.floating], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float
 ) -> Interval:
-    """Return ``mean_interval`` of a rate, which cannot lie beyond 0 and 1."""
+    """Return ``mean_interval`` of a rate, with its ends limited to 0 and 1."""
     found = mean_interval(values_SN, unit_N, drawn, confidence)
     return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
 
@@ -98,13 +102,13 @@ def rate_interval(
 def p_value(
     values_SN: NDArray[np.floating], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float
 ) -> float:
-    """Return the two-sided p of a mean of 0: it is below ``1 - confidence`` where the interval of
-    ``confidence`` leaves out 0.
+    """Return the two-sided p-value for a mean of 0: it is below ``1 - confidence`` if the interval
+    of ``confidence`` does not contain 0.
 
-    It comes from the interval's own statistic: p is 1 less the confidence at which the interval's
-    nearer end touches 0, the interval's shape kept as it is at ``confidence``. Differences between
-    seeds count as differences between units do, so it speaks of the methods and not of the models
-    that were trained.
+    It uses the interval's own statistic: p is 1 minus the confidence at which the interval's nearer
+    end touches 0, with the interval's shape kept as it is at ``confidence``. Differences between
+    seeds count as well as differences between units, so the p-value is about the methods and not
+    about the models that were trained.
     """
     mean = float(values_SN.mean())
     spread = _Spread(values_SN, unit_N)
@@ -134,8 +138,8 @@ class _Spread:
         self._rows_U, self._sums_U = rows_U, sums_SU.mean(axis=0)
         self._seeds = seeds
         self._mean = float(values_SN.mean())
-        # the mean is a ratio where units have unequal rows: linearised, each cell adds this much to
-        # it
+        # the mean is a ratio if units have unequal numbers of rows: this is each cell's
+        # contribution to the linearised mean
         part_SU = (sums_SU - self._mean * rows_U) / rows_U.mean()
         self._by_unit = self._by_seed = self._rest = 0.0
         if self.units > 1:
@@ -149,14 +153,14 @@ class _Spread:
                 - part_SU.mean(axis=1, keepdims=True)
                 + part_SU.mean()
             )
-            # what is neither of units nor of seeds is in both of the others
+            # the residual variance is contained in both of the other variances
             self._rest = (
                 float((rest_SU**2).sum()) / ((seeds - 1) * (self.units - 1)) / (seeds * self.units)
             )
 
     @cached_property
     def _of_seeds(self) -> float:
-        """The standard deviation of the mean that is the seeds' own."""
+        """The standard deviation of the mean that is due to the seeds alone."""
         return float(np.sqrt(max(0.0, self._by_seed - self._rest)))
 
     def half_width(self, confidence: float) -> float:
@@ -181,8 +185,8 @@ class _Spread:
         return float(POOLED_SHARE * pooled + (1.0 - POOLED_SHARE) * apart)
 
     def shape(self, drawn: Resamples, confidence: float) -> tuple[float, float]:
-        """Return how far the bootstrap's interval reaches below and above the mean, as multiples of
-        its symmetric half width.
+        """Return the distance of the bootstrap interval's ends below and above the mean, as
+        multiples of its symmetric half width.
         """
         every = self._numbers.size == drawn.weights_DU.shape[1]
         weights_DU = drawn.weights_DU if every else drawn.weights_DU[:, self._numbers]

@@ -1,9 +1,10 @@
-"""Many systems, each trained with several seeds, to one table of figures with intervals and paired
-tests. Pure numpy.
+"""Compute one table of figures, intervals and paired tests for many systems that are each trained
+with several seeds. Pure numpy.
 
-The table a reviewer asks for (arXiv 2605.23954, table 1 and its controls): every figure with its
-interval over units and seeds and its standard deviation over seeds, every difference paired by row,
-a p for accuracy that belongs to its interval, and Holm's correction over the whole table.
+The table has what reviewers require (arXiv 2605.23954, table 1 and its controls): every figure has
+its interval over units and seeds and its standard deviation over seeds, every difference is paired
+by row, the p-value of accuracy comes from the same statistic as its interval, and Holm's correction
+is applied over the whole table.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from echodistill.params.evaluate import EvaluateParams
 
 @dataclass(frozen=True)
 class System:
-    """One system's scores, a seed after another; a system without training has one."""
+    """The scores of one system, one entry per seed; a system that is not trained has one entry."""
 
     name: str
     scored: tuple[Scored, ...]
@@ -50,11 +51,12 @@ class System:
 def table_of(
     systems: Sequence[System], pairs: Sequence[tuple[str, str]], settings: EvaluateParams, seed: int
 ) -> dict[str, Any]:
-    """Return ``{"systems": {name: {figure: interval}}, "differences": {"a - b": {...}}}`` and what
-    the table rests on.
+    """Return ``{"systems": {name: {figure: interval}}, "differences": {"a - b": {...}}}`` together
+    with the accuracies by noise and SNR, the sample sizes and the settings.
 
-    An interval is value, low, high, n, seeds and seed_sd. ``pairs`` are the differences asked for,
-    by name. Raises ``UserError`` unless every system has answered the same mixes.
+    Each interval has the keys value, low, high, n, seeds and seed_sd. ``pairs`` holds the names of
+    the two systems of each difference. Raise ``UserError`` unless all systems answered the same
+    mixes.
     """
     by_name = {system.name: system for system in systems}
     first = systems[0].scored[0]
@@ -98,10 +100,10 @@ def table_of(
 
 
 def _entry(values_SN: NDArray[np.float64], interval: Interval) -> dict[str, float | None]:
-    """Return a figure with its interval, its rows, its seeds and the standard deviation of the
-    seeds' means.
+    """Return a figure with its interval, its number of rows, its number of seeds and the standard
+    deviation of the seeds' means.
 
-    The deviation is of a sample (one degree of freedom less than seeds); ``None`` for one seed.
+    The deviation is that of a sample (divided by seeds - 1); it is ``None`` for one seed.
     """
     seeds, rows = values_SN.shape
     deviation = float(values_SN.mean(axis=1).std(ddof=1)) if seeds > 1 else None
@@ -109,7 +111,9 @@ def _entry(values_SN: NDArray[np.float64], interval: Interval) -> dict[str, floa
 
 
 def _cells(system: System) -> dict[str, dict[str, float]]:
-    """Accuracy by kind of noise and SNR, all seeds: for a heat map, without intervals."""
+    """Return the accuracy by kind of noise and SNR, averaged over all seeds; it is for a heat map
+    and has no intervals.
+    """
     first = system.scored[0]
     right_N = np.mean([scored.noisy.right for scored in system.scored], axis=0)
     return {
@@ -126,8 +130,8 @@ def _values(system: System, rows: Rows) -> NDArray[np.float64]:
 
 
 def _gain(one: System, other: System, rows: Rows) -> NDArray[np.float64]:
-    """Difference on the same rows (seeds, N): seed by seed, or of every seed to the one system
-    without seeds.
+    """Return the differences on the same rows, (seeds, N): between equal seeds, or between each
+    seed and the one entry of a system without seeds.
     """
     mine, theirs = _values(one, rows), _values(other, rows)
     if mine.shape[0] != theirs.shape[0] and 1 not in (mine.shape[0], theirs.shape[0]):
@@ -141,8 +145,8 @@ def _gain(one: System, other: System, rows: Rows) -> NDArray[np.float64]:
 def _test(
     gain_SN: NDArray[np.float64], unit_N: NDArray[np.int64], drawn: Resamples, confidence: float
 ) -> dict[str, Any]:
-    """Return p and the effect size of a difference in accuracy; the effect size counts the rows of
-    all seeds together.
+    """Return the p-value and the effect size of a difference in accuracy; the effect size counts
+    the rows of all seeds together.
     """
     found = discordance(gain_SN)
     return {

@@ -1,5 +1,5 @@
-"""Our answers under the rule of the benchmark's own authors: which rule it is, and which rows it
-counts as right.
+"""Score our answers by the rule of the benchmark's own authors: select the rule and apply it to the
+rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,14 @@ from echodistill.evaluation.scoring_rules import RULES, Rule
 from echodistill.params.corpus import Source
 
 LETTERED = {"mmau": ".parquet"}
-"""Endings of the manifests whose rows bear letters in their choices, and so have the second of two
-rules.
+"""File endings, by source, of the manifests whose choices have letters; the second of the source's
+two rules applies to them.
 """
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """A source's own rule."""
+    """The scoring rule of a source's authors."""
 
     source: Source
     rule: str
@@ -33,8 +33,8 @@ class Scoring:
 
 
 def scoring_of(source: Source, manifest: str) -> Scoring | None:
-    """The rule of the authors of ``source``; ``None`` where it has none. Of two, the one for rows
-    as ``manifest`` has them.
+    """Return the rule of the authors of ``source``, or ``None`` if it has none. Of two rules,
+    return the one for the rows of ``manifest``.
     """
     if not (rules := list(RULES.get(source, {}).items())):
         return None
@@ -48,7 +48,7 @@ def with_authors(
     questions: Mapping[str, Question],
     scoring: Scoring | None,
 ) -> Scored:
-    """The same rows with what the authors' rule counts as right beside; unchanged without a
+    """Return ``scored`` with ``right_authors`` filled in by the authors' rule; unchanged without a
     rule.
     """
     if scoring is None:

@@ -1,9 +1,9 @@
-"""What it costs not to have trained with a kind of noise: each kind judged by students trained with
-it and without it. Pure numpy.
+"""Measure the cost of not training with a kind of noise: each kind is judged by students trained
+with it and without it. Pure numpy.
 
-Held-out kinds may be easier or harder than the others, so a gain on them and a gain on the others
-cannot be compared. In rotation every kind is held out of one training and part of the others, and
-the two gains are paired row by row.
+Held-out kinds may be easier or harder than the others, so the gain on them cannot be compared with
+the gain on the others. In rotation every kind is held out of one training and is part of the
+others, and the two gains are paired row by row.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from echodistill.evaluation.scores import Outcomes, Scored
 from echodistill.params.evaluate import EvaluateParams
 
 Kinds = dict[str, dict[str, object]]
-"""By kind of noise, and over all of them: intervals of ``base``, ``trained``, ``held_out`` and
-``difference``, and ``n`` rows.
+"""The intervals ``base``, ``trained``, ``held_out`` and ``difference`` and the number of rows
+``n``, by kind of noise and over all kinds.
 """
 
 
 @dataclass(frozen=True)
 class Fold:
-    """A student and the kinds of noise that its training did not have."""
+    """A student, with the kinds of noise that its training did not have."""
 
     held_out: Sequence[str]
     student: Scored
@@ -36,12 +36,13 @@ class Fold:
 def rotation_table(
     base: Scored, folds: Sequence[Fold], settings: EvaluateParams, seed: int
 ) -> dict[str, Kinds]:
-    """Return for free answers (``acc``) and by forced choice (``acc_forced``) the gains over the
-    base up to the headline's SNR.
+    """Return the gains over the base up to the headline's SNR, for free answers (``acc``) and for
+    forced choice (``acc_forced``).
 
     ``trained`` is the mean gain of the students that were trained with the kind, ``held_out`` the
-    gain of the one that was not, ``difference`` the second less the first. Without choices there is
-    no ``acc_forced``. Raises ``UserError`` when a student did not answer what the base did.
+    gain of the student that was not, and ``difference`` is ``held_out`` minus ``trained``. Without
+    choices there is no ``acc_forced``. Raise ``UserError`` if a student did not answer the same
+    mixes as the base.
     """
     if not all(fold.student.same_rows(base) for fold in folds):
         raise UserError(

@@ -1,14 +1,16 @@
-"""Answers to scores. Pure: numpy arrays in, figures out; no model, no files.
+"""Compute scores from answers. Pure: it takes numpy arrays and returns figures, without models or
+files.
 
-Metrics (arXiv 2605.23954): *acc* exact match on noisy input; *clean_acc* on clean input; *noisy*
-agreement with the base model's clean-input answer; *gsr* agreement with the same model's own
-clean-input answer (it rewards being consistently wrong: never read it without acc). An unparsed
-answer counts as wrong and as disagreement; nothing is ever dropped from their denominators.
+Metrics (arXiv 2605.23954): *acc* is exact match on noisy input; *clean_acc* is exact match on clean
+input; *noisy* is agreement with the base model's answer to clean input; *gsr* is agreement with the
+same model's own answer to clean input (consistently wrong answers raise it, so never interpret it
+without acc). An unparsed answer counts as wrong and as disagreement; no answer is ever dropped from
+their denominators.
 
-Forced choice leaves the format of an answer aside: *acc_forced* is the share of questions whose
-right choice has the highest summed log-probability of the offered texts, *acc_forced_norm* the same
-by the mean over a text's tokens (length-normalised). Of equal choices the first counts. Questions
-without choices have no forced choice and are left out of these two means alone.
+Forced choice ignores the format of an answer: *acc_forced* is the share of questions whose right
+choice has the highest summed log-probability of the offered texts, and *acc_forced_norm* is the
+same with the mean over a text's tokens (length-normalised). If choices tie, the first counts.
+Questions without choices have no forced choice and are left out of these two means alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,13 +29,13 @@ UNPARSED = -1
 
 
 def is_right_answer(row: Answer, question: Question) -> bool:
-    """Whether an answer names the right choice of its question and no other."""
+    """Return whether an answer names the right choice of its question and no other."""
     return is_right(row.response, question.choices, question.answer_index)
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """How N answers came out, an entry each."""
+    """The results of N answers; each array is (N,)."""
 
     unit: NDArray[np.int64]
     """Number of the unit (``units``) that the answer's clip belongs to."""
@@ -50,31 +52,32 @@ class Outcomes:
     choices.
     """
     right_authors: NDArray[np.bool_] | None = None
-    """As ``right`` by the rule of the benchmark's authors, where there is one (``authors``)."""
+    """As ``right``, by the rule of the benchmark's authors; ``None`` if there is no such rule."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One system's N noisy answers beside its clean ones; row i is the same question and mix for
-    every system.
+    """The scores of one system's N noisy answers and of its clean ones; row i is the same question
+    and mix for every system.
     """
 
     keys: tuple[tuple[str, str], ...]
-    """(question id, mix id) of the N noisy rows, sorted."""
+    """Question id and mix id of each of the N noisy rows, sorted."""
     clean_keys: tuple[str, ...]
     """Question ids of the clean rows, sorted."""
     noise_kind: NDArray[np.str_]
     snr_db: NDArray[np.float64]
     noisy: Outcomes
     agrees_base: NDArray[np.bool_]
-    """Whether a noisy answer names what the base names on the clean clip."""
+    """Whether a noisy answer names the same choice as the base's answer to the clean clip."""
     agrees_self: NDArray[np.bool_]
-    """Whether a noisy answer names what the same system names on the clean clip."""
+    """Whether a noisy answer names the same choice as the same system's answer to the clean clip.
+    """
     clean: Outcomes
     sample: Sample
 
     def same_rows(self, other: "Scored") -> bool:
-        """Whether both systems answered the same questions in the same mixes."""
+        """Return whether both systems answered the same questions in the same mixes."""
         return self.keys == other.keys and self.clean_keys == other.clean_keys
 
 
@@ -99,7 +102,7 @@ def score_answers(
 ) -> Scored:
     """Return the scores of one system's answers; ``units`` is ``unit_of`` the clips.
 
-    Raises ``UserError`` when a question lacks its clean answer, or an answer the scores of its
+    Raise ``UserError`` if a question has no clean answer, or an answer lacks the scores of its
     choices.
     """
     own, base = _parse(answers, questions), _parse(base_answers, questions)
@@ -150,10 +153,10 @@ def _outcomes(
 
 
 def _forced(answer: Answer, question: Question) -> tuple[int, int]:
-    """Return the choice of highest summed and that of highest mean log-probability; of equal ones
-    the first.
+    """Return the index of the choice with the highest summed log-probability and of the one with
+    the highest mean; of equal ones the first.
 
-    Raises ``UserError`` unless each choice has its score.
+    Raise ``UserError`` unless each choice has its score.
     """
     scores, tokens = np.array(answer.choice_log_probs), np.array(answer.choice_tokens)
     if {scores.size, tokens.size} != {len(question.choices)} or np.isnan(scores).any():
@@ -174,8 +177,8 @@ def _clean(parsed: Mapping[Key, Parsed]) -> dict[str, Parsed]:
 
 
 def rates(outcomes: Outcomes, rows: NDArray[np.bool_]) -> dict[str, float]:
-    """Return the rates over the chosen rows; those of forced choice only where a question has
-    choices.
+    """Return the rates over the chosen rows; those of forced choice are included only if a question
+    has choices.
     """
     found = {"acc": float(outcomes.right[rows].mean())}
     if (offered := rows & outcomes.has_choices).any():
@@ -188,10 +191,10 @@ def rates(outcomes: Outcomes, rows: NDArray[np.bool_]) -> dict[str, float]:
 
 
 def cell(scored: Scored, rows: NDArray[np.bool_]) -> dict[str, float | int]:
-    """Return the rates over the chosen noisy rows, how many those are, and how many of their
+    """Return the rates over the chosen noisy rows, the number of these rows, and how many of their
     questions have choices.
 
-    Raises ``UserError`` for no rows: they have no rate.
+    Raise ``UserError`` if no rows are chosen, since they have no rate.
     """
     if not rows.any():
         raise UserError(
@@ -210,11 +213,11 @@ def cell(scored: Scored, rows: NDArray[np.bool_]) -> dict[str, float | int]:
 def summarise(
     scored: Scored, unseen: Sequence[str], headline_max_snr_db: float
 ) -> dict[str, object]:
-    """Return a system's figures: headline over SNR up to ``headline_max_snr_db``, by SNR (all
-    kinds), by kind, seen and unseen kinds.
+    """Return a system's figures: over the headline (SNR up to ``headline_max_snr_db`` dB), by SNR
+    (all kinds of noise), by kind, and over seen and unseen kinds.
 
-    ``by_noise``, ``seen`` and ``unseen`` are over the headline's SNRs too; ``clean_acc`` and its
-    like are of clean input.
+    ``by_noise``, ``seen`` and ``unseen`` are over the headline's SNRs too; ``clean_acc`` and the
+    other ``clean_`` figures are over clean input.
     """
     headline = scored.snr_db <= headline_max_snr_db
     is_unseen = np.isin(scored.noise_kind, list(unseen))

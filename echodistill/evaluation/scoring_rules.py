@@ -1,13 +1,13 @@
-"""What the benchmarks themselves count as right, to be reported beside our own figure, never
-instead of it.
+"""The rules by which the benchmarks' authors count a response as right, reported beside our own
+figure and never instead of it.
 
-Ours (``choices.parse_choice``) asks for exactly one named choice. Each rule here states a published
-one anew, from its source; where that drops a response from the count or guesses at random, the
-response is wrong here, and the rule says so. Choices and answer are texts without letters, as in a
-corpus.
+Our rule (``choices.parse_choice``) requires exactly one named choice. Each rule here implements a
+published one anew, from its source; where the published rule excludes a response from the count or
+guesses at random, the response is wrong here, and the rule's docstring states it. Choices and
+answers are texts without letters, as in a corpus.
 
-A rule sees what the system wrote to *our* prompt, which letters the choices. The published figures
-were made with prompts of their authors, so a rule alone does not make a figure comparable with a
+The rules are applied to responses to *our* prompt, which letters the choices. The published figures
+were made with the authors' prompts, so a rule alone does not make a figure comparable with a
 leaderboard's.
 """
 
@@ -17,7 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from echodistill.models.prompts import LETTERS
 
 Rule = Callable[[str, Sequence[str], str], bool]
-"""Response, choices and the right choice to whether the response counts as right."""
+"""A function of the response, the choices and the right choice that returns whether the response is
+right.
+"""
 
 
 def _words(text: str) -> set[str]:
@@ -25,13 +27,14 @@ def _words(text: str) -> set[str]:
 
 
 def mmau_words(response: str, choices: Sequence[str], answer: str) -> bool:
-    """All words of the answer are in the response, and no word that only wrong choices have.
+    """Return whether the response has all words of the answer and no word that only wrong choices
+    have.
 
-    Letters mean nothing: "B" is wrong, and a right choice that is explained with words of a wrong
-    one is, too. Some published answers bear a letter where the choices bear none, and the script
-    then wants the letter as well; here none has one. Source: github.com/Sakshi113/MMAU,
-    evaluation.py (``string_match``), read in copies that name it; MMAR's README says it uses the
-    same.
+    Letters are ignored: "B" is wrong, and so is a right choice that is explained with words of a
+    wrong one. In some published rows the answer has a letter and the choices have none, and the
+    script then requires the letter too; here no answer has one. Source: github.com/Sakshi113/MMAU,
+    evaluation.py (``string_match``), taken from copies that name it; MMAR's README states that it
+    uses the same rule.
     """
     given, right = _words(response), _words(answer)
     wrong = set[str]().union(*(_words(choice) for choice in choices)) - right
@@ -39,25 +42,25 @@ def mmau_words(response: str, choices: Sequence[str], answer: str) -> bool:
 
 
 def mmau_words_lettered(response: str, choices: Sequence[str], answer: str) -> bool:
-    """``mmau_words`` on choices that bear their letters, "(B) Rattle", as MMAU publishes them since
-    2025-05-15.
+    """Return ``mmau_words`` for choices with their letters, "(B) Rattle", as MMAU publishes them
+    since 2025-05-15.
 
-    The letter is a word then: it must be in the response beside the text, and no wrong one may.
-    Source: the same script on the rows of the hub's gamma-lab-umd/MMAU-test-mini.
+    The letter counts as a word: the response must have the right one beside the text, and no wrong
+    one. Source: the same script on the rows of the hub's gamma-lab-umd/MMAU-test-mini.
     """
     lettered = [f"({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
     return mmau_words(response, lettered, lettered[list(choices).index(answer)])
 
 
 def first_or_last_letter(response: str, choices: Sequence[str], answer: str) -> bool:
-    """The response's first character is the right letter; where that is none of A to D, its last
-    but one is ("The answer is B.").
+    """Return whether the response's first character is the right letter or, if it is none of A to
+    D, its last character but one is ("The answer is B.").
 
-    So "A dog barks" is an answer A. A response with neither is left out of the published count,
-    which raises the figure; here it is wrong. Source: github.com/OFA-Sys/AIR-Bench,
-    score_foundation.py; github.com/dingdongwang/MMSU_Bench, mmsu_evaluation.py. (AIR-Bench may have
-    other responses aligned to a letter by GPT before; MMSU's script gives an empty response the
-    letter of the row before it.)
+    So "A dog barks" is an answer A. The published count excludes a response with neither, which
+    raises the figure; here it is wrong. Source: github.com/OFA-Sys/AIR-Bench, score_foundation.py;
+    github.com/dingdongwang/MMSU_Bench, mmsu_evaluation.py. (AIR-Bench may have GPT assign other
+    responses to a letter first; MMSU's script gives an empty response the letter of the previous
+    row.)
     """
     given = response.strip().replace("\n", "")
     letters = [letter for letter in (given[:1], given[-2:-1]) if letter and letter in "ABCD"]
@@ -69,7 +72,8 @@ def _is_right(letter: str, choices: Sequence[str], answer: str) -> bool:
     return index < len(choices) and choices[index] == answer
 
 
-# forms of a declared letter, the surest first: VoiceBench tries its phrases in such an order
+# the forms of a declared letter, the most reliable first: VoiceBench tries its phrases in such an
+# order
 _DECLARED = (
     r"final answer: {}",
     r"answer is:? ?\s*(?:\*\*|['\"(])?{}",
@@ -87,14 +91,14 @@ _DECLARED = (
 
 
 def voicebench_phrases(response: str, choices: Sequence[str], answer: str) -> bool:
-    """The letter in the first phrase found of a list: "answer is b", "option b.", " b,", "(b)", at
-    last "b" alone.
+    """Return whether the letter in the first phrase found is right; the phrases are tried in order:
+    "answer is b", "option b.", " b,", "(b)", and last "b" alone.
 
-    A phrase is looked for anywhere and without regard to capitals, for A before B: "not a, but b"
-    is an answer A, and "the answer is birds" one B. Without any the published script guesses at
-    random, which is right once in four; here it is wrong. The published list has some 170 phrases,
-    stated here as nine forms: rare ones (LaTeX, Chinese, a verbatim sentence) are not among them.
-    Source: github.com/MatthewCYM/VoiceBench, src/evaluator/mcq.py, read in its copies
+    A phrase may be anywhere, in upper or lower case, and is tried for A before B: "not a, but b" is
+    an answer A, and "the answer is birds" an answer B. Without any phrase the published script
+    guesses at random, which is right once in four; here it is wrong. The published list has some
+    170 phrases, reduced here to nine forms: rare ones (LaTeX, Chinese, a verbatim sentence) are
+    left out. Source: github.com/MatthewCYM/VoiceBench, src/evaluator/mcq.py, taken from its copies
     wtalioy/VoiceBench and VoiceAgentGroup/AudioCompass.
     """
     given = re.sub(r"^<[123]>\s*", "", response.lower())
@@ -106,12 +110,12 @@ def voicebench_phrases(response: str, choices: Sequence[str], answer: str) -> bo
 
 
 def r1_aqa_tag(response: str, choices: Sequence[str], answer: str) -> bool:
-    """What stands in <answer> tags, or all of the response without any, is the answer's text,
-    letter for letter.
+    """Return whether the text in <answer> tags, or the whole response without tags, equals the
+    answer's text.
 
-    Before that the published reward tries whether both are equal as mathematics (math-verify: "2.0"
-    for "2"); that is not done here. Source: github.com/xiaomi-research/r1-aqa, src/utils/rewards.py
-    (``accuracy_reward``).
+    Before that the published reward tests whether both are equal as mathematics (math-verify: "2.0"
+    for "2"), which is not done here. Source: github.com/xiaomi-research/r1-aqa,
+    src/utils/rewards.py (``accuracy_reward``).
     """
     tagged = re.search(r"<answer>(.*?)</answer>", response)
     return (tagged[1] if tagged else response).strip() == answer.strip()
@@ -127,13 +131,14 @@ _DENIED_BEHIND = re.compile(r"\W*(?:is\s+wrong|isn't|is\s+not|not)\b")
 
 
 def echodistill_first_choice(response: str, choices: Sequence[str], answer: str) -> bool:
-    """The choice whose text the response is, else the one behind a word like "answer" or
-    "probably", else the first one named.
+    """Return whether the right choice is the one whose text equals the response, else the one
+    behind a word like "answer" or "probably", else the first one named.
 
-    Letters mean nothing. Of several choices the one named first counts, so a list of all of them is
-    an answer. A denied choice is not named; but where none is, a response that holds the answer is
-    right, so "not a bell" is an answer "a bell". Source: github.com/xishu-Design/echodistill,
-    trainer.py (``_select_choice_from_response``, ``_compute_response_reward``: a reward of 1).
+    Letters are ignored. If several choices are named the first one counts, so a list of all of them
+    is an answer. A denied choice is not named; but if no choice is named, a response that contains
+    the answer is right, so "not a bell" is an answer "a bell". Source:
+    github.com/xishu-Design/echodistill, trainer.py (``_select_choice_from_response``,
+    ``_compute_response_reward``: a reward of 1).
     """
     given = _plain(response)
     named = [
@@ -153,8 +158,9 @@ def _plain(text: str) -> str:
 
 
 def _named(given: str, choice: str) -> tuple[int, int, int] | None:
-    """How surely the choice is named (0 is best), where first, and its length, negative: a tie goes
-    to the longer one.
+    """Return the number of the first form that names the choice (0 is the most certain), its
+    position, and its length negated, so that the longer choice wins a tie; ``None`` if it is not
+    named.
     """
     word = re.escape(choice)
     forms = (
@@ -165,8 +171,8 @@ def _named(given: str, choice: str) -> tuple[int, int, int] | None:
     for sureness, form in enumerate(forms):
         for match in re.finditer(form, given):
             start = match.start()
-            # as published, what follows is looked for one choice's length behind the match's start,
-            # cue words and all
+            # the published rule tests the text one choice's length behind the match's start, even
+            # if the match begins with cue words
             behind = given[start + len(choice) : start + len(choice) + 18]
             if not _DENIED_BEFORE.search(
                 given[max(0, start - 24) : start]
@@ -176,11 +182,11 @@ def _named(given: str, choice: str) -> tuple[int, int, int] | None:
 
 
 def seen_first_letter(response: str, choices: Sequence[str], answer: str) -> bool:
-    """The response's first character is the right letter, as a capital: "B is heard" is right, "The
-    answer is B" is not.
+    """Return whether the response's first character is the right letter in upper case: "B is heard"
+    is right, "The answer is B" is not.
 
-    Where it is no letter the published script stops with an error; here the response is wrong.
-    Source: github.com/jyutian/SEEN, Qwen/get_acc.py.
+    If it is no letter the published script stops with an error; here the response is wrong. Source:
+    github.com/jyutian/SEEN, Qwen/get_acc.py.
     """
     return response.lstrip()[:1] == LETTERS[list(choices).index(answer)]
 
@@ -195,6 +201,6 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "echodistill": {"EchoDistill first choice": echodistill_first_choice},
     "seen": {"SEEN first letter": seen_first_letter},
 }
-"""By the source of the test's rows: the names of its rules, and the rules. ``authors`` says which
-of two is taken.
+"""The rules by name, for each source of test rows; ``official_scoring.scoring_of`` selects one of
+two.
 """

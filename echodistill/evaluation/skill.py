@@ -1,5 +1,5 @@
-"""How well a base answers questions about clean clips: what ``base.json`` says of it, in words, and
-what helps. Pure.
+"""Describe in words how well a base answers questions about clean clips (from ``base.json``), and
+how to improve it. Pure.
 """
 
 from collections.abc import Mapping
@@ -9,34 +9,39 @@ from typing import Any
 from scipy.special import bdtrc  # scipy.stats would take seconds to load, in every gate
 
 LUCK = 0.05
-"""So many right answers as guessing gives more often than this are no evidence of skill."""
+"""Largest probability that guessing gives as many right answers, for these to be evidence of skill.
+"""
 MEMORISED = 0.15
-"""A base that is better by this on its training clips than on others knows those by heart."""
+"""Lead in accuracy on its training clips over other clips from which a base counts as having
+memorised them.
+"""
 NOTABLE = 0.05
-"""A share of answers that is worth a word."""
+"""Share of answers above which a fault is reported."""
 ANOTHER_MODEL = "a pre-trained base (-S base.model=FOLDER, or a hub id)"
 
 
 @dataclass(frozen=True)
 class Skill:
-    """Accuracy on clean clips; without arguments that of a base which could not be judged, for want
-    of clips beside the test's.
+    """Accuracy on clean clips; without arguments, that of a base which could not be judged because
+    all clips belong to the test.
     """
 
     clean_acc: float | None = None
-    """On clips of groups that the base was not trained on."""
+    """Accuracy on clips of groups that the base was not trained on."""
     clean_n: int = 0
-    """Number of these questions."""
+    """Number of questions about these clips."""
     judged_on: str | None = None
-    """Their splits."""
+    """Splits of these clips."""
     chance: float | None = None
-    """What guessing gives on them."""
+    """Accuracy of guessing on these questions."""
     unparsed: float | None = None
     """Share of the answers that name no choice."""
     truncated: float | None = None
     """Share of the answers that were cut at the length limit."""
     train_acc: float | None = None
-    """On the clips that the base was trained on; ``None`` for a base that was not trained here."""
+    """Accuracy on the clips that the base was trained on; ``None`` for a base that was not trained
+    here.
+    """
     train_n: int = 0
 
 
@@ -44,13 +49,13 @@ FIELDS = tuple(field.name for field in fields(Skill))
 
 
 def skill_of(facts: Mapping[str, Any]) -> Skill:
-    """Return the skill among the facts of ``base.json``."""
+    """Return the fields of ``Skill`` from the facts of ``base.json``."""
     return Skill(**{name: facts[name] for name in FIELDS})
 
 
 def luck(skill: Skill) -> float:
-    """Return how often guessing gives as many right answers, or more: a binomial tail. NaN where
-    the facts are incomplete.
+    """Return the probability that guessing gives at least as many right answers (a binomial tail);
+    NaN if the facts are incomplete.
     """
     if skill.clean_acc is None or skill.chance is None:
         return float("nan")
@@ -58,14 +63,14 @@ def luck(skill: Skill) -> float:
 
 
 def fewest_questions(chance: float) -> int:
-    """Return how many questions must be asked, so that right answers to all of them are more than
-    luck.
-    """
+    """Return the fewest questions for which right answers to all of them are unlikely by chance."""
     return next(count for count in range(1, 1_000) if chance**count <= LUCK)
 
 
 def in_words(skill: Skill) -> str:
-    """Return how well the base answers, on unseen groups and on its own training clips."""
+    """Return a sentence on how well the base answers, on unseen groups and on its own training
+    clips.
+    """
     if skill.judged_on is None or skill.clean_acc is None:
         return (
             "not judged: there are no clips but the test's, whose table shows how well it answers"
@@ -83,9 +88,7 @@ def in_words(skill: Skill) -> str:
 
 
 def advice(skill: Skill, margin: float) -> str:
-    """Return what helps a base whose clean accuracy does not lie ``margin`` above chance beyond
-    doubt.
-    """
+    """Return advice for a base whose clean accuracy is not reliably ``margin`` above chance."""
     found = [in_words(skill)]
     if skill.clean_acc is None or skill.chance is None:
         return found[0]

@@ -1,8 +1,8 @@
-"""Which clips belong together when an interval is computed. Pure.
+"""Determine which clips form one unit of resampling when an interval is computed. Pure.
 
 Clips of one group (a speaker, a voice, a place) are not independent, so groups are resampled and
-not clips. A clip without a group is a group by itself. Recordings that are identical are one
-observation, whatever their names: groups that share one count as one unit.
+not clips. A clip without a group is a group by itself. Identical recordings are one observation,
+whatever their names: groups that share a recording count as one unit.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,12 +16,12 @@ from echodistill.core.records import Clip
 
 UnitKind = Literal["group", "clip"]
 Node = tuple[Literal["group", "audio"], str]
-"""A group, or a recording by its hash."""
+"""A group by its name, or a recording by its hash."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """How much independent evidence a table of figures rests on."""
+    """The number of clips and of units that a table of figures is computed from."""
 
     clips: int
     units: int
@@ -29,11 +29,11 @@ class Sample:
 
     @property
     def unit(self) -> UnitKind:
-        """What a unit is: ``clip`` where each unit is one clip."""
+        """The kind of unit: ``clip`` if each unit is one clip, else ``group``."""
         return "clip" if self.units == self.clips else "group"
 
     def as_dict(self) -> dict[str, int | str]:
-        """Return the fields as JSON has them."""
+        """Return the fields as they are written to JSON."""
         return {"clips": self.clips, "units": self.units, "unit": self.unit}
 
 
@@ -65,8 +65,8 @@ def unit_of(clips: Iterable[Clip]) -> dict[str, int]:
 def renumbered(
     clip_ids: Sequence[str], units: Mapping[str, int]
 ) -> tuple[NDArray[np.int64], Sample]:
-    """Return the unit of each clip of ``clip_ids``, numbered from 0 without a gap, and the
-    sample.
+    """Return the unit of each clip of ``clip_ids``, (N,) int64, numbered from 0 without gaps, and
+    the sample.
     """
     numbers, unit_N = np.unique([units[clip_id] for clip_id in clip_ids], return_inverse=True)
     return unit_N.astype(np.int64), Sample(len(set(clip_ids)), len(numbers))

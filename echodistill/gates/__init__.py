@@ -1,4 +1,4 @@
-"""What an artifact must be before a stage builds on it, and the runner of these expectations.
+"""Expectations that an artifact must meet before a stage builds on it, and their runner.
 
 It must not import stages.
 """

@@ -1,5 +1,5 @@
-"""What a model's answers must be before they are compared: the full grid of questions and mixes,
-once each, and whole.
+"""Check a model's answers before they are compared: they cover the full grid of questions and
+mixes, once each, and are whole.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from echodistill.params.whole import Params
 def answers_checks(
     path: Path, mixes_folder: Path, params: Params, split: str = "test"
 ) -> list[Expect]:
-    """Expectations about one model's answers to a split; of a source without a decision split, that
-    there are none.
+    """Return expectations about one model's answers to a split; if the source has no such split,
+    that there are none.
     """
     rows = read_rows(path, Answer)
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
-    # the mixes' gate has checked the grid against the corpus
+    # the gate of the mixes has checked the grid against the corpus
     grid = read_rows(mixes_folder / GRIDS[split], GridRow)
     if not grid and split != "test":
         file = Table.of("file", "name", {"name": [path.name], "is_empty": [not rows]})
@@ -51,8 +51,8 @@ def answers_checks(
 
 
 def condition_agrees(row: Answer, mixes: Mapping[str, Mix]) -> bool:
-    """Return whether an answer names the noise and SNR of its mix. One of a mix that is not there
-    is told elsewhere.
+    """Return whether an answer names the noise and SNR of its mix; also true for a mix that does
+    not exist, which another expectation reports.
     """
     mix = mixes.get(row.mix_id)
     return mix is None or (row.noise_kind, row.snr_db) == (mix.noise_kind, mix.snr_db)

@@ -1,10 +1,10 @@
-"""What a base model must be to be worth making robust: trained without accident, and good at clean
+"""Check that a base model is worth making robust: its training went well, and it is good at clean
 audio.
 
 Accuracy is judged on clips of groups that the base was not trained on, however few these are:
-beside the margin above chance a binomial tail says whether so many right answers may be luck. Where
-there are no clips but the test's, nothing is trained, and a poor base is a result of the evaluation
-and no fault.
+beside the margin above chance, a binomial tail limits the probability that so many right answers
+are luck. If all clips belong to the test, nothing is trained, and a poor base is a result of the
+evaluation and no fault.
 """
 
 import math
@@ -20,7 +20,7 @@ KEYS = ("model", "parameters", *FIELDS, "losses")
 
 
 def base_checks(folder: Path, params: Params) -> list[Expect]:
-    """Expectations about a base folder, by its ``base.json``."""
+    """Return expectations about a base folder, from its ``base.json``."""
     facts = read_json(folder / "base.json", *KEYS)
     losses = [number(loss) for loss in facts["losses"]]
     skill = skill_of(facts)
@@ -58,8 +58,8 @@ def base_checks(folder: Path, params: Params) -> list[Expect]:
 
 
 def base_notes(folder: Path) -> list[str]:
-    """How well the base answers, on unseen groups and on its training clips, whether it passes or
-    not.
+    """Return one sentence on how well the base answers, on unseen groups and on its training clips,
+    whether it passes or not.
     """
     return [in_words(skill_of(read_json(folder / "base.json", *KEYS)))]
 
@@ -75,8 +75,8 @@ def _skilled(table: Table, skill: Skill, margin: float) -> list[Expect]:
 
 
 def _fall(losses: Sequence[float]) -> float:
-    """Mean of the first tenth less mean of the last; 0 without losses. Losses that are no numbers
-    are judged elsewhere.
+    """Return the mean of the first tenth of the losses minus that of the last; 0 without losses.
+    Another expectation checks that losses are finite, so others are skipped here.
     """
     finite = [loss for loss in losses if math.isfinite(loss)]
     if not finite:

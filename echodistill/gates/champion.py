@@ -1,5 +1,5 @@
-"""What the champion's folder and its answers must be: that champion, whole, or none and the
-reason.
+"""Check the champion's folder and its answers: either the recorded champion is whole, or there is
+none and a reason is given.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ NONE_ANSWERED = "where no champion answered there are no answers, and a reason i
 
 
 def champion_checks(folder: Path) -> list[Expect]:
-    """Expectations about the folder of the champion."""
+    """Return expectations about the folder of the champion."""
     facts = read_facts(folder)
     has_files = bool(facts.content_sha256)
     table = Table.of(
@@ -36,7 +36,7 @@ def champion_checks(folder: Path) -> list[Expect]:
 
 
 def champion_answers_checks(folder: Path, mixes_folder: Path, params: Params) -> list[Expect]:
-    """Expectations about the folder of the champion's answers."""
+    """Return expectations about the folder of the champion's answers."""
     status, path = read_status(folder), folder / ANSWERS
     if status.has_answered:
         return answers_checks(path, mixes_folder, params, "decision")

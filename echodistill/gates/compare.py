@@ -1,5 +1,5 @@
-"""What a comparison must be made of and come to: whole trainings of one length, whole answers,
-figures that can be true.
+"""Check a comparison: its trainings are whole and of equal length, its answers whole, and its
+figures possible.
 """
 
 import math
@@ -40,11 +40,13 @@ RATES = (
     "clean_truncated",
 )
 FORCED_RATES = ("acc_forced", "acc_forced_norm", "clean_acc_forced", "clean_acc_forced_norm")
-"""Only where questions have choices."""
+"""Rates of forced choice, only where questions have choices."""
 
 
 def students_checks(models: Path, settings: CompareParams) -> list[Expect]:
-    """Expectations about the trained students, by their ``run.json`` and ``metrics.jsonl``."""
+    """Return expectations about the trained students, from their ``run.json`` and
+    ``metrics.jsonl``.
+    """
     names = [
         *(f"{system}-{seed}" for system in settings.trained for seed in settings.seeds),
         *_folds(settings),
@@ -95,8 +97,8 @@ def compared_answers_checks(
     max_truncated_share: float,
     seed: int,
 ) -> list[Expect]:
-    """Expectations about the answers of all systems to the test's grid, and of denoised ones to
-    their part of it.
+    """Return expectations about the answers of all systems to the test's grid, and of the
+    denoisers' systems to their part of it.
     """
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     grid = Counter(
@@ -154,7 +156,7 @@ def _folds(settings: CompareParams) -> list[str]:
 
 
 def table_checks(path: Path, settings: CompareParams) -> list[Expect]:
-    """Expectations about ``reports/compare.json``."""
+    """Return expectations about ``reports/compare.json``."""
     table = read_json(path, "systems", "differences", "cells", "budget")
     systems = table["systems"]
     names = [BASE, "text", "constant", *settings.trained]
@@ -203,7 +205,7 @@ def table_checks(path: Path, settings: CompareParams) -> list[Expect]:
             ],
         },
     )
-    # less than 1 where the text of a first choice is the letter of another
+    # the sum is less than 1 if the text of a first choice is the letter of another
     steady = [number(rates.get("constant gsr")) + number(rates.get("constant unparsed")) - 1.0]
     constant = Table.of("constant", "system", {"system": ["constant"], "changes": steady})
     return [
@@ -221,7 +223,7 @@ def table_checks(path: Path, settings: CompareParams) -> list[Expect]:
 
 
 def _intervals(part: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Every value with an interval, anywhere in the table, by its path."""
+    """Yield every value with an interval, anywhere in the table, with its path."""
     if isinstance(part, dict) and {"low", "high"} & part.keys():
         yield name, part
         return

@@ -1,4 +1,4 @@
-"""What a corpus must be before anything is built on it: whole, sound, and free of leaks between
+"""Check a corpus before anything is built on it: it is whole, sound, and free of leaks between
 splits.
 """
 
@@ -21,13 +21,13 @@ from echodistill.params.corpus import CorpusParams
 from echodistill.params.whole import Params
 
 STORED_AS = f"{SAMPLE_RATE} Hz, 1 channel"
-# what happens less often is no accident: 5 of 5 right answers first of four choices, 10 of 10 first
-# of two
+# a result that is less probable than this does not count as chance: e.g. 5 of 5 right answers that
+# are the first of four choices, or 10 of 10 that are the first of two
 CHANCE = 1e-3
 
 
 def corpus_checks(folder: Path, params: Params) -> list[Expect]:
-    """Expectations about a corpus folder. Every clip is decoded."""
+    """Return expectations about a corpus folder. Every clip is decoded."""
     clips = read_rows(folder / "clips.parquet", Clip)
     questions = read_rows(folder / "questions.parquet", Question)
     quarantined = read_rows(folder / "quarantine.parquet", Quarantined)
@@ -41,8 +41,8 @@ def corpus_checks(folder: Path, params: Params) -> list[Expect]:
 
 
 def corpus_notes(folder: Path) -> list[str]:
-    """Every row that was put aside, by name: the corpus is built without it, so figures are about
-    the others.
+    """Return the name of every quarantined row with the reason: the corpus is built without it, so
+    figures are about the other rows.
     """
     return [
         f"{row.row}: {row.reason}" for row in read_rows(folder / "quarantine.parquet", Quarantined)
@@ -51,7 +51,7 @@ def corpus_notes(folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """What decoding a stored clip gave."""
+    """The result of decoding a stored clip."""
 
     decodes: bool
     duration_s: float
@@ -63,8 +63,8 @@ def _decode(corpus: Corpus, clip: Clip) -> _Decoded:
     try:
         decoded = decode_flac(corpus.stored_bytes(clip.clip_id), clip.clip_id)
     except UserError:
-        # the rest cannot be measured and is taken from the row: the one fault is that the clip does
-        # not decode
+        # the other values cannot be measured and are taken from the row: the only fault is that the
+        # clip does not decode
         return _Decoded(False, clip.duration_s, clip.level_dbfs, STORED_AS)
     channels = decoded.source_channels
     stored_as = f"{decoded.source_rate} Hz, {channels} channel" + ("s" if channels != 1 else "")
@@ -106,8 +106,8 @@ def _clips(corpus: Corpus, clips: Sequence[Clip], settings: CorpusParams) -> lis
 
 
 def _audio(clips: Sequence[Clip]) -> Table:
-    """One row a recording, named by all its clips: alike in what is stored, or in what it was made
-    from, since a leak may be either.
+    """Return one row for each recording, named by all its clips. Clips share a recording if their
+    stored audio or their source audio is equal, since either is a leak.
     """
     clips_of: dict[str, dict[str, str]] = defaultdict(dict)
     for clip in clips:
@@ -146,12 +146,14 @@ def _questions(clips: Sequence[Clip], questions: Sequence[Question]) -> list[Exp
 
 
 def _are_distinct(choices: Sequence[str]) -> bool:
-    """As the parser of answers sees them, which takes "Low." for "low"."""
+    """Return whether all choices differ for the parser of answers, for which "Low." equals
+    "low".
+    """
     return len({normalise(choice).casefold() for choice in choices}) == len(choices)
 
 
 def _positions(questions: Sequence[Question], max_share: float) -> list[Expect]:
-    """Where right answers stand, over all and in each split."""
+    """Return the expectation about the positions of right answers, over all splits and in each."""
     names, shares = [], []
     for part in ("all splits", *SPLITS):
         asked = [row for row in questions if row.split == part or part == "all splits"]
@@ -170,8 +172,8 @@ def _positions(questions: Sequence[Question], max_share: float) -> list[Expect]:
 
 
 def _suspicious_shares(questions: Sequence[Question]) -> dict[int, float]:
-    """Each position's share of the right answers; 0 where so many would stand there by chance, were
-    the answers placed evenly.
+    """Return each position's share of the right answers; 0 if so many would be there by chance with
+    evenly placed answers.
     """
     shares = {}
     for position, count in Counter(row.answer_index for row in questions).items():

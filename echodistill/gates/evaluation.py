@@ -1,5 +1,5 @@
-"""What an evaluation without training must be made of and come to: whole answers, every cell of the
-grid, figures that can be true.
+"""Check an evaluation without training: it has whole answers, every cell of the grid, and possible
+figures.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from echodistill.systems import BASE, STUDENT
 
 
 def evaluated_checks(path: Path, mixes_folder: Path, student: Path, params: Params) -> list[Expect]:
-    """Expectations about the student's answers; where no student is evaluated, that there are
+    """Return expectations about the student's answers; if no student is evaluated, that there are
     none.
     """
     if not is_absent(student):
@@ -36,7 +36,7 @@ def evaluated_checks(path: Path, mixes_folder: Path, student: Path, params: Para
 
 
 def evaluation_checks(path: Path, params: Params) -> list[Expect]:
-    """Expectations about ``evaluation.json``."""
+    """Return expectations about ``evaluation.json``."""
     table = read_json(path, "systems", "differences", "student")
     names = [BASE, *([STUDENT] if table["student"] is not None else [])]
     there = Table.of(

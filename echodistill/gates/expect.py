@@ -1,4 +1,5 @@
-"""What a gate expects, as data: a sentence, a column of a table, a rule. ``quality`` has it judged.
+"""Represent a gate's expectations as data: a sentence, a column of a table, a rule.
+``gates.runner`` judges them.
 
 A fact about several rows becomes a derived column (e.g. a group's number of splits), so that the
 offending rows can be named.
@@ -18,7 +19,9 @@ from echodistill.core.errors import UserError
 
 @dataclass(frozen=True)
 class Between:
-    """Numbers from ``minimum`` to ``maximum``; a strict bound is itself outside."""
+    """The numbers are from ``minimum`` to ``maximum``; with ``strict_minimum`` the minimum itself
+    is excluded.
+    """
 
     minimum: float | None = None
     maximum: float | None = None
@@ -26,7 +29,7 @@ class Between:
 
     @property
     def bound(self) -> float | None:
-        """The number to show beside a value: the maximum, or the minimum where there is none."""
+        """The bound to show beside a value: the maximum, or the minimum if there is none."""
         return self.minimum if self.maximum is None else self.maximum
 
 
@@ -37,21 +40,21 @@ class InSet:
 
 @dataclass(frozen=True)
 class Unique:
-    """No value twice."""
+    """No value occurs twice."""
 
 
 @dataclass(frozen=True)
 class NotNull:
-    """A value in every row. The other rules ask for that too: a missing number never passes for a
-    good one.
+    """Every row has a value. The other rules require that too, so that a missing number never
+    passes.
     """
 
 
 Rule = Between | InSet | Unique | NotNull
 HOLDS = InSet((True,))
 ROUNDING = 1e-9
-"""Sums in another order differ in the last digit, and where all clips agree an interval has no
-width.
+"""Tolerance for rounding: sums in another order differ in the last digit, and an interval has no
+width if all clips agree.
 """
 
 
@@ -62,18 +65,18 @@ class Expect:
     table: str
     frame: pd.DataFrame
     id_column: str
-    """Names offending rows."""
+    """Column whose values name offending rows."""
     column: str
     rule: Rule
     description: str
-    """A sentence for people, e.g. ``no group in two splits``; unique within an artifact."""
+    """Sentence for people, e.g. ``no group in two splits``; unique within an artifact."""
     cure: str = ""
-    """Why it may not be so, and what helps; said only where it is not so."""
+    """Possible reason of a failure and its remedy; shown only on failure."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A frame under judgement. One without rows passes nothing."""
+    """A named table of rows to check. A table without rows fails every expectation."""
 
     name: str
     id_column: str
@@ -92,8 +95,8 @@ class Table:
 
 
 def number(value: object) -> float:
-    """``value`` as a float; NaN for anything that is no number, so that it fails whatever is
-    expected of it.
+    """Return ``value`` as a float; NaN for anything that is no number, so that it fails every
+    expectation.
     """
     return (
         float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
@@ -101,16 +104,16 @@ def number(value: object) -> float:
 
 
 def in_interval(found: Mapping[str, Any] | None, tolerance: float = ROUNDING) -> bool:
-    """Return whether a figure's ``value`` lies from ``low`` to ``high``; false where one is
-    missing, since NaN compares false.
+    """Return whether a figure's ``value`` is from ``low`` to ``high``; false if one is missing,
+    since comparisons with NaN are false.
     """
     low, value, high = (number((found or {}).get(name)) for name in ("low", "value", "high"))
     return low - tolerance <= value <= high + tolerance
 
 
 def read_json(path: Path, *keys: str) -> dict[str, Any]:
-    """A JSON object that has ``keys``. Raises ``UserError`` naming the file and what is wrong with
-    it.
+    """Return the JSON object in the file ``path``. Raise ``UserError`` that names the file and the
+    fault if it is missing, damaged or lacks one of ``keys``.
     """
     cure = "delete it and run `echodistill run`"
     try:

@@ -1,4 +1,4 @@
-"""The full grid of a split: every question of it in every mix of its clip."""
+"""Check the full grid of a split: every question of it in every mix of its clip."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,9 +11,7 @@ Cell = tuple[str, str]  # question id, mix id
 
 
 def wanted_cells(questions: Iterable[Question], mixes: Iterable[Mix], split: str) -> list[Cell]:
-    """The cells that must be there, worked out from the split's questions and recipes
-    themselves.
-    """
+    """Return the cells that must exist, computed from the split's questions and recipes."""
     mixes_of: dict[str, list[str]] = defaultdict(list)
     for mix in mixes:
         if mix.split == split:
@@ -29,8 +27,8 @@ def wanted_cells(questions: Iterable[Question], mixes: Iterable[Mix], split: str
 def grid_checks(
     split: str, wanted: Sequence[Cell], given: Sequence[Cell], once: str, no_other: str
 ) -> list[Expect]:
-    """Every wanted cell of a split is given exactly once (the sentence ``once``), and nothing
-    besides (``no_other``).
+    """Return the expectations that every wanted cell of a split is given exactly once (described by
+    ``once``), and no other cell (``no_other``).
     """
     count, asked = Counter(given), set(wanted)
     cells = Table.of(

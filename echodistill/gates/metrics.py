@@ -1,5 +1,5 @@
-"""What a comparison must be: the same questions for both systems, every cell of the grid, and
-numbers that can be true.
+"""Check a comparison of base and student: both answered the same questions, every cell of the grid
+exists, and the numbers are possible.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ SYSTEMS = ("base", "student")
 OVERALL = "overall"
 CELL_RATES = ("acc", "noisy", "gsr", "unparsed", "truncated")
 FORCED_RATES = ("acc_forced", "acc_forced_norm")
-"""Only where questions have choices."""
+"""Rates of forced choice, only where questions have choices."""
 CLEAN_RATES = ("clean_acc", "clean_unparsed", "clean_truncated")
 DIFFERENCES = ("acc", "gsr", "noisy", "clean_acc", "unparsed", "clean_unparsed")
 
@@ -29,15 +29,15 @@ Cells = dict[str, dict[str, Any]]
 
 
 def metrics_checks(path: Path, params: Params) -> list[Expect]:
-    """Expectations about ``metrics.json``."""
+    """Return expectations about ``metrics.json``."""
     metrics = read_json(path, *SYSTEMS, "difference")
     cells = {system: _cells(metrics[system]) for system in SYSTEMS}
     return [*_grid(cells, params.mixes), *_rates(cells), *_differences(metrics, params.mixes)]
 
 
 def _cells(system: dict[str, Any]) -> Cells:
-    """Every part of one system's figures that has its own count: ``overall``, ``seen``,
-    ``by_snr -10``, ``by_noise crowd``.
+    """Return every part of one system's figures that has its own count, by name: ``overall``,
+    ``seen``, ``by_snr -10``, ``by_noise crowd``.
     """
     cells: Cells = {OVERALL: system}
     for name, part in system.items():

@@ -1,5 +1,5 @@
-"""What the noise recipes must be: as loud as asked, complete for the test, and without a leak into
-training.
+"""Check the noise recipes: the mixes have the asked SNR, are complete for the test, and leak
+nothing into training.
 """
 
 from collections import Counter, defaultdict
@@ -20,7 +20,7 @@ from echodistill.params.whole import Params
 
 
 def mixes_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expect]:
-    """Expectations about a mixes folder made from the corpus in ``corpus_folder``."""
+    """Return expectations about a mixes folder made from the corpus in ``corpus_folder``."""
     mixes = read_rows(folder / "mixes.parquet", Mix)
     checks = read_rows(folder / "checks.parquet", MixCheck)
     clips = read_rows(corpus_folder / "clips.parquet", Clip)
@@ -42,7 +42,7 @@ def mixes_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expe
 def _grid(
     split: str, rows: Sequence[GridRow], mixes: Sequence[Mix], questions: Sequence[Question]
 ) -> list[Expect]:
-    """Expectations about the grid of a split; none where neither corpus nor grid has a decision
+    """Return expectations about the grid of a split; none if neither corpus nor grid has a decision
     split.
     """
     wanted = wanted_cells(questions, mixes, split)
@@ -89,8 +89,8 @@ def _recipes(
 
 
 def _crowds(mixes: Sequence[Mix], clips: Sequence[Clip], noise: NoiseSettings) -> list[Expect]:
-    """A crowd is made of training clips; where the corpus is a test alone, of test clips of other
-    groups.
+    """Return the expectation that babble is made of training clips only; if the corpus is a test
+    alone, of test clips of other groups.
     """
     source, group_of = babble_split(clips), {clip.clip_id: clip.group for clip in clips}
     allowed = {clip.clip_id for clip in clips if clip.split == source}
@@ -117,8 +117,8 @@ def _crowds(mixes: Sequence[Mix], clips: Sequence[Clip], noise: NoiseSettings) -
 
 
 def _voices(mix: Mix, noise: NoiseSettings) -> tuple[str, ...]:
-    """Return the clips that a babble is made of. A recorded crowd is a recording and names no
-    clip.
+    """Return the ids of the clips that a babble is made of; none for other noise and for a recorded
+    crowd, whose sources are recordings.
     """
     return (
         mix.noise_sources if mix.noise_kind == CROWD and CROWD not in noise.recorded_kinds else ()
@@ -150,8 +150,8 @@ def _measured(
 
 
 def _snr_error_db(asked: float | None, realised: float | None) -> float:
-    """A clean mix has no SNR to be wrong; a noisy one without a measured SNR gives NaN, and so
-    fails.
+    """Return the absolute error of the SNR in dB: 0 for a clean mix, and NaN, which fails, for a
+    noisy one without a measured SNR.
     """
     return 0.0 if asked is None and realised is None else abs(number(realised) - number(asked))
 
@@ -192,8 +192,8 @@ def _conditions(
 def _decision_conditions(
     mixes: Sequence[Mix], split_of: Mapping[str, str], settings: MixesParams
 ) -> list[Expect]:
-    """A decision clip is clean once and noisy once at every SNR of the decision; there are none
-    where the source has no such split.
+    """Return the expectation that a decision clip is clean once and noisy once at every SNR of the
+    decision; none if the source has no decision split.
     """
     clips = sorted(clip_id for clip_id, split in split_of.items() if split == "decision")
     if not clips:
@@ -212,7 +212,7 @@ def _decision_conditions(
 
 
 def mixes_notes(folder: Path, corpus_folder: Path, unseen: Collection[str]) -> list[str]:
-    """Return what people should know of the noise, though nothing is broken."""
+    """Return warnings about the noise that are no faults."""
     noise = read_noise(folder)
     notes = recordings_notes(noise, unseen)
     if CROWD in noise.kinds and CROWD not in noise.recorded_kinds:

@@ -1,4 +1,4 @@
-"""What to type after a gate failed."""
+"""Suggest the next command after a gate failed."""
 
 MAKERS = {
     "student": "train",
@@ -8,12 +8,12 @@ MAKERS = {
     "evaluated": "evaluation/dvc.yaml:predict",
     "evaluation": "evaluation/dvc.yaml:evaluate",
 }
-"""The stage that makes an artifact, where it is not called like it."""
+"""Stage that makes an artifact, where the two have different names."""
 COMPARED = "compared_"
 
 
 def next_step(artifact: str) -> str:
-    """Return the next command, for the last line of a gate's message."""
+    """Return a sentence with the next command, for the last line of a gate's message."""
     if artifact.startswith(COMPARED):
         return (
             "next: change what is named above, then `echodistill compare`, which goes on where"

@@ -1,4 +1,6 @@
-"""Whether a written decision is true to what it was made from, and follows from its own figures."""
+"""Check that a written decision matches the answers it was made from, and follows from its own
+figures.
+"""
 
 import hashlib
 from collections import Counter
@@ -19,12 +21,12 @@ from echodistill.gates.expect import (
 )
 
 BASE, STUDENT, CHAMPION = "base.parquet", "student.parquet", "champion"
-"""Below the folder of the decision's answers."""
+"""Names below the folder of the decision's answers."""
 
 
 def promotion_checks(path: Path, answers: Path) -> list[Expect]:
-    """Expectations about a decision: made from these answers, by all criteria that apply, and
-    following from them.
+    """Return expectations about a decision: it was made from these answers, weighs all criteria
+    that apply, and follows from them.
     """
     promotion = read_json(path, "promote", "champion", "criteria", "obstacles", "inputs_sha256")
     status = read_status(answers / CHAMPION)

@@ -1,5 +1,5 @@
-"""What recorded noise must be: none that training uses is used by the test, told by content and
-not by name.
+"""Check recorded noise: the test uses no part of a recording that training uses. Recordings are
+identified by content and not by name.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ from echodistill.gates.expect import HOLDS, Between, Expect, Table
 def recordings_checks(
     mixes: Sequence[Mix], noise: NoiseSettings, unseen: Collection[str]
 ) -> list[Expect]:
-    """Return expectations about the recordings and the mixes made of them; none where all noise is
+    """Return expectations about the recordings and the mixes made of them; none if all noise is
     procedural.
     """
     if not noise.segments:
@@ -80,8 +80,8 @@ def _is_shared(one: Segment, other: Segment) -> bool:
 
 
 def recordings_notes(noise: NoiseSettings, unseen: Collection[str]) -> list[str]:
-    """Return one warning for each kind with so few recordings that splits share some, each with a
-    part of its own.
+    """Return one warning for each kind with so few recordings that splits share some, each using a
+    different part.
     """
     notes = []
     for kind in noise.kinds:

@@ -1,4 +1,4 @@
-"""What the clean teacher's references must be: one a training question, whole, parsable, and mostly
+"""Check the clean teacher's references: one for each training question, whole, parsable, and mostly
 right.
 """
 
@@ -14,7 +14,7 @@ SHOWN_CHARACTERS = 120
 
 
 def references_checks(folder: Path, corpus_folder: Path, params: Params) -> list[Expect]:
-    """Expectations about a references folder made for the corpus in ``corpus_folder``."""
+    """Return expectations about a references folder made for the corpus in ``corpus_folder``."""
     rows = read_rows(folder / "references.parquet", Reference)
     questions = [
         row
@@ -60,7 +60,9 @@ def _agrees(row: Reference, question: Question | None) -> bool:
 
 
 def _teacher(rows: list[Reference], questions: list[Question], params: Params) -> list[Expect]:
-    """The teacher as a whole. Without rows its rates are 0, and so fail."""
+    """Return expectations about the teacher's rates over all references. Without rows the rates are
+    0, and so fail.
+    """
     least, margin = params.gates.min_parse_rate, params.gates.above_chance
     parsed = sum(row.parsed_index is not None for row in rows) / max(1, len(rows))
     right = sum(row.correct for row in rows) / max(1, len(rows))

@@ -1,4 +1,5 @@
-"""Great Expectations, and nowhere else: judge what a gate expects, and say it in a verdict.
+"""Judge a gate's expectations with Great Expectations, and write the verdict; no other module uses
+that library.
 
 Verdicts hold no time and no random id, so that the same data gives the same bytes: stages depend on
 them. Data Docs, the site for people, do hold times and are kept apart.
@@ -23,46 +24,46 @@ from echodistill.gates.next_step import next_step
 
 SHOWN_IDS = 10
 SHOWN_VALUES = 5
-DIGITS = 6  # of floats in a verdict: machines differ in the last ones
+DIGITS = 6  # digits of floats in a verdict; further digits differ between machines
 
 
 @dataclass(frozen=True)
 class Result:
-    """One expectation, judged."""
+    """The result of one expectation."""
 
     description: str
     table: str
     column: str
     passed: bool
     unexpected_count: int
-    """Offending rows. An empty table fails with none."""
+    """Number of offending rows; an empty table fails with 0."""
     ids: tuple[str, ...]
-    """The first ten offending ids, sorted."""
+    """First ten offending ids, sorted."""
     observed: float | str | None
-    """Of numbers the range, or the value of a table of one row; of texts the first; ``no rows`` for
-    an empty table.
+    """Range of numbers, or the single number of a table of one row; the first different values of
+    an ``InSet`` rule; ``no rows`` for an empty table, ``missing`` if all values are missing.
     """
     bound: float | None
-    """What a number was held against."""
+    """Bound that numbers were compared with."""
     cure: str = ""
-    """What helps; empty where it passed."""
+    """Remedy; empty if the expectation passed."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a gate says about an artifact."""
+    """The verdict of a gate on an artifact."""
 
     artifact: str
     passed: bool
     results: tuple[Result, ...]
-    """One an expectation, in the order they were given."""
+    """One result for each expectation, in the order they were given."""
     notes: tuple[str, ...] = ()
-    """What people should know of an artifact, whether it passes or not."""
+    """Remarks on the artifact, whether it passes or not."""
 
     @property
     def text(self) -> str:
-        """One line a failed expectation: what was expected, how many rows offend, the first of
-        them; then what helps, once each.
+        """One line for each failed expectation, with its description, the number of offending rows
+        and the first of them; then each remedy once.
         """
         failed = [result for result in self.results if not result.passed]
         cures = dict.fromkeys(result.cure for result in failed if result.cure)
@@ -79,11 +80,11 @@ def _line(result: Result) -> str:
 def validate(
     artifact: str, checks: Sequence[Expect], docs: Path | None, notes: Sequence[str] = ()
 ) -> Verdict:
-    """Judge all ``checks``; build the Data Docs site into the folder ``docs``, in place of what is
-    there, unless it is ``None``.
+    """Return the verdict on all ``checks``; build the Data Docs site in the folder ``docs``, in
+    place of what it holds, unless it is ``None``.
 
-    ``notes`` go into the verdict as they are. A table without rows and a missing value pass
-    nothing, though Great Expectations by itself would let them.
+    ``notes`` are added to the verdict unchanged. A table without rows and a missing value fail
+    every expectation, though Great Expectations by itself would ignore them.
     """
     if not checks:
         raise ValueError(
@@ -110,14 +111,14 @@ def validate(
 
 def _great_expectations() -> ModuleType:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations  # takes 5 s, so only where it is used
+    import great_expectations  # the import takes 5 s, so it is only made where it is used
 
     return great_expectations
 
 
 def _run(gx: ModuleType, context: Any, source: Any, checks: Sequence[Expect]) -> list[Any]:
-    """Run all expectations of one table through a checkpoint. An outcome's ``meta`` holds the
-    sentence it belongs to, if any.
+    """Run all expectations of one table through a checkpoint and return the outcomes. An outcome's
+    ``meta`` holds the description of our expectation that it belongs to, if any.
     """
     table, frame, id_column = checks[0].table, checks[0].frame, checks[0].id_column
     if any(check.frame is not frame for check in checks):
@@ -141,8 +142,8 @@ def _run(gx: ModuleType, context: Any, source: Any, checks: Sequence[Expect]) ->
 
 
 def _compile(gx: ModuleType, check: Expect) -> list[Any]:
-    """The library's expectations for one of ours. Its own rules skip missing values, so where there
-    are any one against them joins.
+    """Return the library's expectations for ``check``. The library's rules skip missing values, so
+    an expectation against them is added if there are any.
     """
     shared = {"column": check.column, "meta": {"description": check.description}}
     rule = _rule(gx, check.rule, {"description": check.description, **shared})
@@ -236,7 +237,7 @@ def _build_docs(context: Any, docs: Path) -> None:
 
 
 def write_verdict(path: Path, verdict: Verdict) -> None:
-    """Write ``verdict`` as JSON: the same bytes for the same verdict, whole or not at all."""
+    """Write ``verdict`` as JSON, atomically; equal verdicts give equal bytes."""
     rows = [
         {name: _rounded(value) for name, value in asdict(result).items() if name != "cure" or value}
         for result in verdict.results
@@ -259,12 +260,12 @@ def open_gate(
     notes: Sequence[str] = (),
     told: bool = False,
 ) -> None:
-    """Judge the artifact at ``path`` and write the verdict; Data Docs go to ``data_docs/ARTIFACT``
-    beside the verdicts' folder.
+    """Judge the artifact at ``path`` and write the verdict; Data Docs are written to
+    ``data_docs/ARTIFACT`` beside the verdicts' folder.
 
-    ``told``: the stage that made the artifact has printed the notes, so that they are counted here.
-    A negative verdict is written beside, as ``NAME.failed.json``, and raised as ``UserError``: what
-    depends on a verdict never finds one that says no.
+    ``told`` means that the stage that made the artifact has printed the notes, so that only their
+    number is printed here. A negative verdict is written as ``NAME.failed.json`` instead, and
+    raised as ``UserError``: a stage that depends on a verdict never finds a negative one.
     """
     failed = verdict.with_suffix(".failed.json")
     verdict.unlink(missing_ok=True)

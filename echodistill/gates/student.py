@@ -1,5 +1,5 @@
-"""What a finished training must have left: every step, finite losses, and rewards that told samples
-apart.
+"""Check a finished training: it logged every step, its losses are finite, and its rewards are not
+all equal.
 """
 
 import json
@@ -12,7 +12,7 @@ from echodistill.gates.expect import HOLDS, Between, Expect, Table, number, read
 
 
 def student_checks(folder: Path) -> list[Expect]:
-    """Expectations about a student folder, by its ``run.json`` and ``metrics.jsonl``."""
+    """Return expectations about a student folder, from its ``run.json`` and ``metrics.jsonl``."""
     run = read_json(folder / "run.json", "steps")
     rows = _read_lines(folder / "metrics.jsonl")
     lines = range(1, len(rows) + 1)
@@ -45,7 +45,7 @@ def student_checks(folder: Path) -> list[Expect]:
         rewards = Table.of(
             "rewards", "name", {"name": ["reward_std"], "largest": [max(spreads, default=0.0)]}
         )
-        # equal rewards give no advantage: the policy part of the loss taught nothing
+        # equal rewards give no advantage: the policy part of the loss then teaches nothing
         description = "the rewards are not all equal over the whole run"
         cure = (
             "the samples of a prompt are all right, or all wrong: raise train.temperature or"

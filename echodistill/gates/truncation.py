@@ -1,4 +1,6 @@
-"""How many responses may be cut at the length limit: such a one can be wrong for want of room."""
+"""Check how many responses are cut at the length limit; such a response may be wrong only because
+it is incomplete.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,8 +14,7 @@ Cut = tuple[int, bool]
 def truncation_check(responses: Mapping[str, Sequence[Cut]], max_share: float) -> Expect:
     """Return the expectation that no model has more than ``max_share`` of its responses cut.
 
-    ``responses`` are by the model's name, which is told with the count and the limit where it
-    fails.
+    ``responses`` are by the model's name; a failure shows the name, the counts and the limit.
     """
     table = Table.of(
         "truncation",

@@ -1,5 +1,5 @@
 """Audio language models: the interface of a family, loading, prompts, generation and scoring.
 
-It is the only place that knows how a model takes audio; it must not import data, training or
+No other package depends on how a model takes audio. This one must not import data, training or
 stages.
 """

@@ -1,4 +1,4 @@
-"""An audio language model in memory, with all that asking it needs."""
+"""Hold an audio language model in memory with everything that prompting it needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,11 @@ class AudioLLM:
     """A model with its family, which holds its processor."""
 
     model: Any
-    """A ``PreTrainedModel`` that can generate."""
+    """``PreTrainedModel`` that can generate."""
     family: AudioFamily
-    """What is special about this architecture: its audio input, chat and positions."""
+    """Parts specific to the architecture: its audio input, chat and positions."""
     published_generation: GenerationConfig
-    """The checkpoint's own generation config. Nothing here generates with it; ``save`` writes it
-    back.
+    """Generation config of the checkpoint. It is never used to generate; ``save`` writes it back.
     """
 
     @property
@@ -42,12 +41,12 @@ class AudioLLM:
 
     @property
     def never_sample(self) -> list[int]:
-        """Ids of tokens that no response may hold."""
+        """Ids of tokens that no response may have."""
         return self.family.never_sample
 
     def save(self, folder: Path) -> None:
-        """Write weights as safetensors, processor, config, and the checkpoint's own generation
-        config.
+        """Write the weights as safetensors, the processor, the config, and the checkpoint's own
+        generation config.
         """
         self.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
@@ -63,16 +62,16 @@ class AudioLLM:
 def wrap(model: Any, family: AudioFamily) -> AudioLLM:
     """Return an ``AudioLLM`` of a model already in memory.
 
-    The model generates with a neutral config from now on: a checkpoint's own
+    The model generates with a neutral config from now on: the checkpoint's own
     (``repetition_penalty``, ``top_k``, ``min_length``, ...) would change greedy answers and make
-    samples disagree with the log-probabilities that are computed for them. Raises ``UserError``
-    when no token is known that ends a response.
+    samples disagree with the log-probabilities that are computed for them. Raise ``UserError`` if
+    no token that ends a response is known.
     """
     published = model.generation_config
     vocabulary = model.config.get_text_config().vocab_size
     complete_tokens(family.processor.tokenizer, published, vocabulary)
     model.generation_config = neutral_generation(published)
-    # TRL asks for this id and then never lets the policy sample an audio placeholder
+    # TRL reads this id and then never lets the policy sample an audio placeholder
     model.config.image_token_id = family.audio_token_id
     encoder = family.shared_encoder(model)
     if encoder is not None:
@@ -81,9 +80,7 @@ def wrap(model: Any, family: AudioFamily) -> AudioLLM:
 
 
 def neutral_generation(published: GenerationConfig) -> GenerationConfig:
-    """Return a generation config that keeps the special token ids of ``published`` and nothing else
-    of it.
-    """
+    """Return a generation config that keeps only the special token ids of ``published``."""
     return GenerationConfig(
         bos_token_id=published.bos_token_id,
         eos_token_id=published.eos_token_id,
@@ -92,17 +89,17 @@ def neutral_generation(published: GenerationConfig) -> GenerationConfig:
 
 
 def encode(llm: AudioLLM, prompts: Sequence[Prompt]) -> PromptBatch:
-    """Return the prompts encoded on the CPU: see ``AudioFamily.encode``."""
+    """Return the prompts encoded on the CPU; see ``AudioFamily.encode``."""
     return llm.family.encode(prompts)
 
 
 def decode(llm: AudioLLM, token_ids: Sequence[int]) -> str:
-    """Return the text of a response."""
+    """Return the text of a response, without special tokens and outer spaces."""
     return llm.tokenizer.decode(list(token_ids), skip_special_tokens=True).strip()
 
 
 def end_ids(llm: AudioLLM) -> list[int]:
-    """Return the tokens that end a response."""
+    """Return the ids of the tokens that end a response, sorted."""
     configured = llm.model.generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return sorted({*[i for i in ids if i is not None], llm.tokenizer.eos_token_id})

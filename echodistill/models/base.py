@@ -1,7 +1,8 @@
-"""What a family of audio language models must offer, and the prompts that it encodes.
+"""Define the interface of a family of audio language models, and the prompts that it encodes.
 
 A family is one architecture: how its audio is encoded, how its chat is rendered, which tensors its
-model takes. Nothing else in the program knows a family. Imports torch, not transformers.
+model takes. No other part of the program depends on a particular family. Imports torch, not
+transformers.
 
 Shapes: B rows, P prompt tokens (left-padded), T response tokens (right-padded).
 """
@@ -19,8 +20,8 @@ from echodistill.core.errors import UserError
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model is asked: a clip (samples,) at 16 kHz, a question and its choices. Without a
-    clip, as a control, the text alone.
+    """A clip (samples,) at 16 kHz, a question and its choices. Without a clip, as a control, the
+    prompt is the text alone.
     """
 
     waveform: Waveform | None
@@ -32,18 +33,18 @@ class Prompt:
 class PromptBatch:
     """Encoded prompts.
 
-    Every tensor has one entry a row along dim 0, also where the model's encoder takes the frames of
-    all clips in one axis: TRL and accelerate shuffle, split and gather whatever a batch holds along
+    Every tensor has one entry per row along dim 0, also if the model's encoder takes the frames of
+    all clips in one axis: TRL and accelerate shuffle, split and gather all tensors of a batch along
     dim 0. Such a family pads the features here, keeps their lengths or mask as a feature, and packs
     them in ``AudioFamily.audio_inputs``.
     """
 
     input_ids: torch.Tensor
-    """(B, P) int64, left-padded, audio placeholders expanded."""
+    """Token ids, (B, P) int64, left-padded, with audio placeholders expanded."""
     attention_mask: torch.Tensor
-    """(B, P) int64."""
+    """Mask of the tokens that are not padding, (B, P) int64."""
     features: dict[str, torch.Tensor]
-    """The audio of each row, (B, ...); empty where no prompt has a clip."""
+    """Audio of each row, (B, ...); empty if no prompt has a clip."""
 
     def __post_init__(self) -> None:
         rows = len(self.input_ids)
@@ -55,7 +56,9 @@ class PromptBatch:
         return self._each(lambda tensor: tensor.to(device))
 
     def repeat(self, times: int) -> "PromptBatch":
-        """Return each row ``times`` times in a row: the prompts of a group of rollouts."""
+        """Return the batch with each row repeated ``times`` times in succession, for the rollouts
+        of each prompt.
+        """
         return self._each(lambda tensor: tensor.repeat_interleave(times, dim=0))
 
     def take(self, rows: torch.Tensor) -> "PromptBatch":
@@ -63,7 +66,9 @@ class PromptBatch:
         return self._each(lambda tensor: tensor[rows])
 
     def without_audio(self) -> "PromptBatch":
-        """Return the tokens alone: their audio is known already, or there is none."""
+        """Return the batch without audio features, for prompts whose audio is in a cache or that
+        have none.
+        """
         return PromptBatch(self.input_ids, self.attention_mask, {})
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "PromptBatch":
@@ -72,14 +77,14 @@ class PromptBatch:
 
 
 class Processor(Protocol):
-    """What turns texts and clips into tensors; transformers' own, or a family's where that is of no
-    use.
+    """An object that converts texts and clips into tensors: transformers' own, or a family's if
+    that cannot be used.
     """
 
     tokenizer: Any
-    """The tokenizer of transformers."""
+    """Tokenizer of transformers."""
     chat_template: Any
-    """The template that ``AudioFamily.render`` uses; it is part of a reference's key."""
+    """Template that ``AudioFamily.render`` uses; it is part of a reference's key."""
 
     def save_pretrained(self, save_directory: Path) -> object:
         """Write all files that ``AudioFamily.load`` reads."""
@@ -97,14 +102,13 @@ class AudioFamily(Protocol):
     """
 
     model_class: ClassVar[Any]
-    """The class of transformers whose ``from_pretrained`` reads the model, with the configuration
-    that belongs to it. The program passes ``use_safetensors``, so that no family can read pickles.
+    """Class of transformers whose ``from_pretrained`` reads the model and its configuration. The
+    program passes ``use_safetensors``, so that no family can read pickles.
     """
     audio_token_id: int
-    """The id of the placeholder that the model replaces by a vector of the encoded audio."""
+    """Id of the placeholder token that the model replaces by a vector of the encoded audio."""
     never_sample: list[int]
-    """The ids of all tokens that no response may hold: the placeholder and what stands around
-    it.
+    """Ids of all tokens that no response may have: the audio placeholder and the tokens around it.
     """
 
     @classmethod
@@ -116,69 +120,69 @@ class AudioFamily(Protocol):
 
     @property
     def processor(self) -> Processor:
-        """The processor that was loaded with the model."""
+        """Processor that was loaded with the model."""
         ...
 
     @property
     def max_seconds(self) -> float:
-        """The longest clip that the model takes, in seconds; finite."""
+        """Length of the longest clip that the model takes, in seconds; finite."""
         ...
 
     def fit_fault(self, config: Any) -> str:
-        """Return what of the processor does not fit the model's ``config``; empty where all
-        does.
+        """Return which part of the processor does not fit the model's ``config``; empty if all
+        parts do.
         """
         ...
 
     def render(self, text: str, audio_tokens: int) -> str:
-        """Return the chat that asks ``text`` about a clip of ``audio_tokens`` placeholders, ready
-        for the tokenizer; without a clip for none.
+        """Return the chat that asks ``text`` about a clip of ``audio_tokens`` placeholders, as text
+        for the tokenizer; 0 placeholders mean that there is no clip.
         """
         ...
 
     def encode(self, prompts: Sequence[Prompt]) -> PromptBatch:
-        """Return the prompts encoded on the CPU; all of them have a clip or none has.
+        """Return the prompts encoded on the CPU; all of them must have a clip, or none.
 
-        Raises ``UserError`` for a clip that is too long or too short.
+        Raise ``UserError`` for a clip that is too long or too short.
         """
         ...
 
     def audio_inputs(self, batch: PromptBatch) -> dict[str, torch.Tensor]:
-        """Return the audio of ``batch`` as ``generate`` takes it, by the names of its arguments, in
-        the layout of the encoder; empty where the batch has no features.
+        """Return the audio of ``batch`` as keyword arguments of ``generate``, in the layout of the
+        encoder; empty if the batch has no features.
         """
         ...
 
     def forward_inputs(
         self, batch: PromptBatch, response_ids: torch.Tensor, response_mask: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Return the arguments of the model's forward for prompts and the responses behind them,
-        (B, T) int64 each.
+        """Return the arguments of the model's forward pass for prompts followed by responses;
+        ``response_ids`` and ``response_mask`` are (B, T) int64.
 
-        Among them are ``input_ids`` and ``attention_mask`` (B, P + T), and ``position_ids``
-        (..., P + T): an architecture may count in several dimensions. A batch without features may
-        still have placeholders, where their audio is in a cache already.
+        Among them are ``input_ids`` and ``attention_mask`` (B, P + T), and ``position_ids`` (..., P
+        + T), since an architecture may count positions in several dimensions. A batch without
+        features may still have placeholders, if their audio is in a cache already.
         """
         ...
 
     def shared_encoder(self, model: Any) -> torch.nn.Module | None:
-        """Return the module of ``model`` that is called with one row a clip, so that equal rows are
-        computed once; ``None`` where the rows of its encoder are no clips.
+        """Return the module of ``model`` that is called with one row per clip, so that equal rows
+        are computed once; ``None`` if the rows of the encoder are not clips.
         """
         ...
 
 
 def clips_of(prompts: Sequence[Prompt], max_seconds: float) -> list[Waveform]:
-    """Return the clip of each prompt; nothing where no prompt has one.
+    """Return the clip of each prompt; nothing if no prompt has one.
 
-    Raises ``UserError`` for a clip longer than ``max_seconds``: an extractor would cut it without a
-    word.
+    Raise ``UserError`` for a clip longer than ``max_seconds``, which an extractor would cut without
+    an error.
     """
     waveforms = [prompt.waveform for prompt in prompts if prompt.waveform is not None]
     if len(waveforms) not in (0, len(prompts)):
         raise ValueError("a batch of prompts with and without a clip")
     longest = max(map(len, waveforms), default=0)
-    # a nano's window is no whole number of seconds
+    # the window of nano is no whole number of seconds
     if longest > round(max_seconds * SAMPLE_RATE):
         raise UserError(
             f"a clip of {longest / SAMPLE_RATE:.2f} s does not fit the model's window of"

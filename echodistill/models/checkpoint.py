@@ -1,8 +1,8 @@
-"""Open the models the pipeline keeps: a base (files, or a pointer to them) and a student (full
-weights, or an adapter).
+"""Open the pipeline's models: a base (files, or a pointer to them) and a student (full weights, or
+an adapter).
 
-Each is compared with the checksums that stand beside it first. That reads all of it once: of a
-model of 7 billion parameters 15 GB in bfloat16, which takes some ten seconds.
+Each model is first compared with the checksums in its folder. That reads all files once: 15 GB for
+a model of 7 billion parameters in bfloat16, which takes some ten seconds.
 """
 
 import json
@@ -37,11 +37,11 @@ AGAIN = "restore it, or run `dvc repro --force base`, then `echodistill run`"
 
 
 def open_base(folder: Path, device: str = "auto", dtype: WeightsDtype | None = None) -> AudioLLM:
-    """Return the base model: what ``pointer.json`` names, in the revision it was then, or the files
-    beside it.
+    """Return the base model: the one that ``pointer.json`` names, in the recorded revision, or the
+    one in ``folder`` itself.
 
-    ``dtype`` as in ``load``. Raises ``UserError`` when there is no base, or when any file of it has
-    changed since stage ``base``: its references would no longer be its own.
+    ``dtype`` is as in ``load``. Raise ``UserError`` if there is no base, or if any of its files has
+    changed since stage ``base``, since the references would then be of another model.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is missing: make it with `echodistill run base`")
@@ -63,7 +63,7 @@ def open_base(folder: Path, device: str = "auto", dtype: WeightsDtype | None = N
 
 @dataclass(frozen=True)
 class _Pointer:
-    """What a base that is not ours is known by (``stages.base``)."""
+    """The recorded identity of a base that was not made here (``stages.base``)."""
 
     model: str
     trust_remote_code: bool
@@ -72,7 +72,7 @@ class _Pointer:
 
 
 def _read_pointer(path: Path) -> _Pointer:
-    """Return what ``pointer.json`` says. Raises ``UserError`` where it is damaged."""
+    """Return the content of ``pointer.json``. Raise ``UserError`` if it is damaged."""
     try:
         match json.loads(path.read_bytes()):
             case {
@@ -88,7 +88,7 @@ def _read_pointer(path: Path) -> _Pointer:
 
 
 def base_revision(folder: Path) -> str:
-    """Return what identifies a base: the revision of the model that is pointed to, or a hash of the
+    """Return the identity of a base: the revision of the model that is pointed to, or a hash of the
     files that loading reads.
     """
     pointer = folder / POINTER
@@ -98,11 +98,9 @@ def base_revision(folder: Path) -> str:
 
 
 def _verify_cached(name: str, revision: str, recorded: Mapping[str, str]) -> None:
-    """Raise ``UserError`` where the hub's cache holds other bytes than those that stage ``base``
-    has used.
+    """Raise ``UserError`` if the hub's cache holds other bytes than those that stage ``base`` used.
 
-    A file that is not there was not needed: which ones are fetched depends on the version of
-    transformers.
+    Absent files are ignored, since the version of transformers decides which files are fetched.
     """
     folder = local_folder(name, revision)
     here = (
@@ -118,18 +116,19 @@ def _verify_cached(name: str, revision: str, recorded: Mapping[str, str]) -> Non
 
 
 def load_base_or_student(model: Path, base: Path) -> AudioLLM:
-    """The base itself where ``model`` is its folder, else the student there."""
+    """Return the base itself if ``model`` is its folder, else the student in ``model``."""
     return open_base(base) if model == base else open_model(model, base)
 
 
 def open_model(
     student: Path, base: Path | None, device: str = "auto", dtype: WeightsDtype | None = None
 ) -> AudioLLM:
-    """Return a trained student; ``dtype`` as in ``load``. A LoRA student needs its ``base`` folder.
+    """Return a trained student; ``dtype`` is as in ``load``. A LoRA student needs its ``base``
+    folder.
 
-    An adapter is merged into a float32 base. Beside weights in bfloat16 it stays as it is, as in
-    training: merged, most of an update would be lost in rounding. Raises ``UserError`` when it is
-    not whole, or not what it was when it was written.
+    An adapter is merged into a float32 base. With weights in bfloat16 it is kept separate, as in
+    training: merging would lose most of an update in rounding. Raise ``UserError`` if the student
+    is not whole, or has changed since it was written.
     """
     run = read_run(student)
     verify_checksums(student, TAKE_AGAIN, required=False)
@@ -158,8 +157,8 @@ def open_model(
 
 
 def _with_adapter(model: Any, student: Path) -> Any:
-    """Return ``model`` with the adapter of ``student`` around it. Raises ``UserError`` when the two
-    do not fit.
+    """Return ``model`` with the adapter of ``student`` around it. Raise ``UserError`` if the two do
+    not fit.
     """
     import echodistill.models.torchaudio_guard  # noqa: F401
 
@@ -171,17 +170,17 @@ def _with_adapter(model: Any, student: Path) -> Any:
         raise UserError(f"{path} is missing: {student} is no whole adapter")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is missing there is raised below
+            warnings.simplefilter("ignore")  # missing tensors are raised below
             adapted = PeftModel.from_pretrained(model, str(student), ignore_mismatched_sizes=True)
         with safe_open(path, "pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # peft, safetensors and json have no error in common
+    except Exception as error:  # the errors of peft, safetensors and json share no class
         raise UserError(
             f"{student} cannot be loaded: {file_fault(files_read(student)) or first_line(error)}"
         ) from error
     tensors = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    # beside its own tensors the file has the layers of the vocabulary where the adapter changes
-    # one: peft saves them along
+    # beside the adapter's own tensors the file has the layers of the vocabulary if the adapter
+    # changes one, since peft saves these too
     known = {name: tuple(tensor.shape) for name, tensor in (adapted.state_dict() | tensors).items()}
     info = LoadingInfo(
         missing_keys=tensors.keys() - found.keys(),

@@ -1,6 +1,4 @@
-"""Tokens of a tokenizer that steer a model instead of saying something: texts of users must hold
-none of them.
-"""
+"""Find control tokens of a tokenizer, which users' texts must not have."""
 
 import re
 from collections.abc import Iterable
@@ -11,9 +9,7 @@ from echodistill.core.records import Question
 
 
 def control_tokens(tokenizer: Any) -> list[str]:
-    """Return the tokenizer's special tokens as they are written, e.g. ``<|im_end|>`` or
-    ``</s>``.
-    """
+    """Return the tokenizer's special tokens as text, e.g. ``<|im_end|>`` or ``</s>``, sorted."""
     added = tokenizer.added_tokens_decoder.values()
     return sorted(
         {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
@@ -21,10 +17,10 @@ def control_tokens(tokenizer: Any) -> list[str]:
 
 
 def check_texts(tokenizer: Any, texts: Iterable[tuple[str, str]]) -> None:
-    """Raise ``UserError`` for a text that holds a control token; each text stands behind what it is
-    called.
+    """Raise ``UserError`` for a text that has a control token; ``texts`` are pairs of a name and a
+    text.
 
-    The tokenizer would take it for a turn's end or a recording, and the prompt no longer be what
+    The tokenizer would encode it as a turn's end or a recording, and the prompt would not be what
     was asked.
     """
     tokens = control_tokens(tokenizer)
@@ -39,7 +35,7 @@ def check_texts(tokenizer: Any, texts: Iterable[tuple[str, str]]) -> None:
 
 
 def check_questions(tokenizer: Any, questions: Iterable[Question]) -> None:
-    """Raise ``UserError`` for a question of a corpus that holds a control token of this model."""
+    """Raise ``UserError`` for a question of a corpus that has a control token of this model."""
     check_texts(
         tokenizer,
         (

@@ -1,7 +1,7 @@
-"""What is wrong with a model that was loaded, or could not be: its files, its keys, its numbers.
+"""Find faults of a model that was loaded or could not be loaded: in its files, keys and numbers.
 
-transformers gives random numbers to what a checkpoint lacks, leaves out what it does not know, and
-tells it to a log alone. Each function returns an empty text where nothing is wrong.
+If keys are missing from a checkpoint, transformers initialises them at random; it ignores unknown
+keys, and only logs both. Each function returns an empty text if nothing is wrong.
 """
 
 import json
@@ -16,27 +16,27 @@ SHOWN_KEYS = 3
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 AGAIN = "download or copy it again"
 QUANTISED = ("I8", "U8", "I16", "U16", "I32", "U32")
-"""Formats of safetensors in which no floating-point model has weights; some keep positions as
-I64.
+"""Number formats of safetensors in which no floating-point model has weights; some models keep
+positions as I64.
 """
 
 
 class LoadingInfo(TypedDict):
-    """What transformers tells with ``output_loading_info``, without the keys that are tied or that
-    the class ignores.
+    """The loading report of transformers (``output_loading_info``), without keys that are tied or
+    that the class ignores.
     """
 
     missing_keys: set[str]
-    """Of the model, and not of the checkpoint."""
+    """Keys of the model that are not in the checkpoint."""
     unexpected_keys: set[str]
-    """Of the checkpoint, and not of the model."""
+    """Keys of the checkpoint that are not in the model."""
     mismatched_keys: set[tuple[str, tuple[int, ...], tuple[int, ...]]]
-    """With their shapes in the checkpoint and in the model."""
+    """Keys with their shapes in the checkpoint and in the model."""
 
 
 def file_fault(paths: Iterable[Path]) -> str:
-    """Return what is wrong with the first of these files that is not what its name says, and how to
-    fix it.
+    """Return the fault and its remedy of the first file that is empty, truncated, a Git LFS pointer
+    or not of its named format.
     """
     return next((fault for path in paths if (fault := _fault_of_file(path))), "")
 
@@ -91,10 +91,9 @@ def key_fault(info: LoadingInfo) -> str:
 
 
 def type_fault(weights: Iterable[Path]) -> str:
-    """Return which weights of safetensors files are small whole numbers, as quantised models have
-    them.
+    """Return which weights of safetensors files are integers, as in quantised models.
 
-    Read without the scales that belong to them they mean nothing.
+    Without the scales that belong to them such weights have no meaning.
     """
     whole = []
     for path in weights:
@@ -109,19 +108,19 @@ def type_fault(weights: Iterable[Path]) -> str:
 
 
 def number_fault(tensors: Mapping[str, torch.Tensor], may_be_zero: bool = False) -> str:
-    """Return which tensors hold a NaN or an infinite number, or nothing but zeros. Reads each once,
+    """Return which tensors have a NaN or an infinite number, or only zeros. Each is read once,
     without a copy.
 
-    A matrix of zeros is what a download leaves that was cut and filled up. ``may_be_zero``: an
-    adapter begins with such.
+    A matrix of zeros results from a truncated download that was filled up. ``may_be_zero`` permits
+    them, since an adapter begins with such matrices.
     """
     broken, empty = [], []
     for name, tensor in tensors.items():
         if not tensor.numel() or not tensor.is_floating_point():
             continue
         values = tensor.detach()
-        # a NaN anywhere is the smallest and the largest value, and an infinite number is one of
-        # them
+        # a NaN anywhere becomes both the smallest and the largest value, and an infinite number
+        # becomes one of them
         smallest, largest = torch.aminmax(values.float() if values.element_size() == 1 else values)
         if not (torch.isfinite(smallest) and torch.isfinite(largest)):
             broken.append(name)
@@ -136,7 +135,7 @@ def number_fault(tensors: Mapping[str, torch.Tensor], may_be_zero: bool = False)
 
 
 def first_line(error: Exception) -> str:
-    """Return what another library's error says, in one line."""
+    """Return the first line of another library's error message."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".:") if lines else type(error).__name__
 

@@ -1,4 +1,4 @@
-"""Greedy responses. Shapes: B rows, P prompt tokens (left-padded), T response tokens."""
+"""Generate greedy responses. Shapes: B rows, P prompt tokens (left-padded), T response tokens."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from echodistill.models.response_limit import check_context
 
 
 def greedy_inputs(llm: AudioLLM, batch: PromptBatch, max_new_tokens: int) -> dict[str, Any]:
-    """Return the arguments of ``generate`` for greedy decoding without any of the audio tokens, for
+    """Return the arguments of ``generate`` for greedy decoding that never emits an audio token, for
     a batch on the model's device.
     """
     return {
@@ -27,8 +27,8 @@ def greedy_inputs(llm: AudioLLM, batch: PromptBatch, max_new_tokens: int) -> dic
 
 @torch.inference_mode()
 def generate(llm: AudioLLM, batch: PromptBatch, max_new_tokens: int) -> list[list[int]]:
-    """Return greedy responses as token ids, end-of-turn token included. The policy can never emit
-    an audio token.
+    """Return greedy responses as token ids, the end-of-turn token included. A response never has an
+    audio token.
     """
     check_context(llm.model, batch.input_ids.shape[1], max_new_tokens)
     output = llm.model.generate(**greedy_inputs(llm, batch.to(llm.device), max_new_tokens))
@@ -36,7 +36,7 @@ def generate(llm: AudioLLM, batch: PromptBatch, max_new_tokens: int) -> list[lis
 
 
 def up_to_end(llm: AudioLLM, responses: torch.Tensor) -> list[list[int]]:
-    """Cut each row of generated ids (B, T) behind its first end token."""
+    """Return each row of generated ids (B, T) cut behind its first end token."""
     ends = set(end_ids(llm))
     rows = []
     for row in responses.tolist():

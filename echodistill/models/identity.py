@@ -1,5 +1,5 @@
-"""What, beside its weights, decides how a loaded model answers: its settings in memory, and what it
-is computed with.
+"""Identify everything beside its weights that decides how a loaded model answers: its settings in
+memory and the software and device that compute it.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ import transformers
 from echodistill.models.audio_llm import AudioLLM, end_ids
 
 DIGITS = 16
-"""Of a sha256 in a part: 64 bits."""
+"""Number of hexadecimal digits kept of a sha256: 64 bits."""
 PLACE = frozenset({"_name_or_path", "name_or_path", "is_local", "local_files_only"})
-"""Where something was loaded from."""
+"""Keys of the place that something was loaded from."""
 PARTS_OF_THEIR_OWN = frozenset({"transformers_version", "dtype", "torch_dtype", "chat_template"})
 LAST_CALL = frozenset({"padding", "truncation"})
-"""In a tokenizer's state: left by its last call, and set anew by the next."""
+"""Keys in a tokenizer's state that its last call has set and its next call sets anew."""
 
 
 def model_identity(llm: AudioLLM) -> dict[str, str]:
@@ -31,20 +31,20 @@ def model_identity(llm: AudioLLM) -> dict[str, str]:
 
     - ``config``: the model's configuration (sizes, activation, rotary base, ...), without the place
       it was loaded from
-    - ``tokenizer``: its full state as it would be saved: vocabulary, merges, normaliser, added and
+    - ``tokenizer``: the tokenizer's full saved state: vocabulary, merges, normaliser, added and
       special tokens, settings
     - ``processor``: the feature extractor's settings and the audio tokens' names
     - ``chat_template``: the template that prompts are rendered with
-    - ``end_tokens``, ``pad_token``: the ids that end and pad a response. These are all that is used
-      of a checkpoint's own generation config; ``audio_llm.wrap`` neutralises the rest, so a changed
+    - ``end_tokens``, ``pad_token``: the ids that end and pad a response. Nothing else is used of a
+      checkpoint's own generation config; ``audio_llm.wrap`` neutralises the rest, so a changed
       ``repetition_penalty`` changes nothing here
-    - ``never_sample``: the ids that no response may hold
+    - ``never_sample``: the ids that no response may have
     - ``dtype``, ``device``: the weights' format in memory, and the kind of device: ``cpu``,
       ``cuda`` or ``mps``
     - ``torch``, ``transformers``, ``tokenizers``: versions of the libraries
 
-    Not in it: how many prompts a device computes at once, since a reference has the same bytes in
-    every batch.
+    The number of prompts that a device computes at once is left out, since a reference has the same
+    bytes in every batch.
     """
     return {
         "config": _digest(_stripped(llm.model.config.to_dict(), PLACE | PARTS_OF_THEIR_OWN)),
@@ -63,8 +63,8 @@ def model_identity(llm: AudioLLM) -> dict[str, str]:
 
 
 def _tokenizer_state(llm: AudioLLM) -> dict[str, object]:
-    """Return what the tokenizer would save, file by file, without what its last call has left in
-    it.
+    """Return the tokenizer's saved files by name, without the settings of its last call and without
+    the chat template.
     """
     with tempfile.TemporaryDirectory() as name:
         llm.tokenizer.save_pretrained(name)
@@ -75,13 +75,13 @@ def _tokenizer_state(llm: AudioLLM) -> dict[str, object]:
                 content = json.dumps(_stripped(json.loads(content), LAST_CALL, nested=False))
             elif path.suffix == ".json":
                 content = json.dumps(_stripped(json.loads(content), PLACE | PARTS_OF_THEIR_OWN))
-            if path.suffix != ".jinja":  # the chat template is a part of its own
+            if path.suffix != ".jinja":  # the chat template is a separate part
                 state[path.name] = content
         return state
 
 
 def _stripped(value: object, left_out: frozenset[str], nested: bool = True) -> object:
-    """Return ``value`` without the keys ``left_out``, at every depth or on top alone."""
+    """Return ``value`` without the keys ``left_out``, at every depth or at the top level only."""
     if isinstance(value, Mapping):
         kept = {str(key): inner for key, inner in value.items() if key not in left_out}
         return {key: _stripped(inner, left_out) for key, inner in kept.items()} if nested else kept
@@ -93,7 +93,9 @@ def _stripped(value: object, left_out: frozenset[str], nested: bool = True) -> o
 
 
 def _digest(value: object) -> str:
-    """Return a short hash of anything that JSON can write; what it cannot is written as text."""
+    """Return a short hash of ``value`` as JSON; values that JSON cannot represent are converted to
+    text.
+    """
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[
         :DIGITS
     ]

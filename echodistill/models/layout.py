@@ -1,4 +1,4 @@
-"""What stands in a model's folder, and the hashes of its content. Imports nothing heavy."""
+"""Define the files of a model's folder, and the hashes of its content. Imports nothing heavy."""
 
 import hashlib
 import json
@@ -9,12 +9,13 @@ from typing import Any
 from echodistill.core.checksums import sha256_of, verify_checksums
 from echodistill.core.errors import UserError
 
-POINTER = "pointer.json"  # a base that is not ours: its name instead of its files
-FACTS = "base.json"  # what is known of a base
+POINTER = "pointer.json"  # the file of a base that was not made here: its name instead of its files
+FACTS = "base.json"  # the file with the facts about a base
 WEIGHTS = "*.safetensors"
-RUN = "run.json"  # how a student was trained
+RUN = "run.json"  # the file with the settings of a student's training
 BASE_REVISION = "base_revision"
-"""In ``run.json``: which base the student was trained from (``checkpoint.base_revision``)."""
+"""Key in ``run.json`` of the base that the student was trained from (``checkpoint.base_revision``).
+"""
 READ_WHEN_LOADING = (
     WEIGHTS,
     "*.json",
@@ -24,20 +25,20 @@ READ_WHEN_LOADING = (
     "*.model",
     "*.py",
 )
-"""Weights, configurations, tokenizer, processor, chat templates, the generation config and a
-checkpoint's own code.
+"""Patterns of the files that loading reads: weights, configurations, tokenizer, processor, chat
+templates, the generation config and a checkpoint's own code.
 """
 OURS = frozenset({POINTER, FACTS, RUN})
-"""Written beside a model's files by the pipeline; loading does not read them."""
+"""Files that the pipeline writes beside a model's; loading does not read them."""
 
 
 TAKE_AGAIN = "delete it and run `echodistill run`, or take it again from where it was kept"
-"""The cure for a student that is damaged."""
+"""Remedy for a student that is damaged."""
 
 
 def read_run(student: Path) -> dict[str, Any]:
-    """Return what a student's ``run.json`` says. Raises ``UserError`` when it is missing, or not
-    what it was when it was written.
+    """Return the content of a student's ``run.json``. Raise ``UserError`` if it is missing, or has
+    changed since it was written.
     """
     verify_checksums(student, TAKE_AGAIN, [RUN], required=False)
     try:
@@ -55,7 +56,9 @@ def read_run(student: Path) -> dict[str, Any]:
 
 
 def content_hash(folder: Path, pattern: str = "*") -> str:
-    """sha256 over the relative names and bytes of a folder's files that match, sorted by name."""
+    """Return the sha256 over the relative names and bytes of a folder's files that match
+    ``pattern``, sorted by name.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.glob(pattern)):
         if path.is_file():
@@ -70,7 +73,7 @@ def content_hash(folder: Path, pattern: str = "*") -> str:
 def files_read(folder: Path) -> list[Path]:
     """Return the files that loading the model in ``folder`` reads, sorted.
 
-    A README, logs and checkpoints in folders of their own are left out.
+    A README, logs, and checkpoints in subfolders are left out.
     """
     found = {
         path for pattern in READ_WHEN_LOADING for path in folder.glob(pattern) if path.is_file()
@@ -84,7 +87,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 
 def revision_of(hashes: Mapping[str, str]) -> str:
-    """Return one sha256 that stands for all of ``file_hashes``."""
+    """Return one sha256 of all of ``file_hashes``."""
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Load an audio language model from a folder or the hub, whole or not at all."""
+"""Load an audio language model from a folder or the hub, and reject one that is not whole."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +27,8 @@ from echodistill.models.precision import WeightsDtype, chosen_device, inference_
 from echodistill.models.tokens import check_template
 
 IGNORED = ("generation_config.json", "chat_template.jinja")
-"""Files that transformers goes on without where they are damaged: a response would end elsewhere, a
-prompt look different.
+"""Files that transformers ignores if they are damaged: responses would then end elsewhere, or
+prompts differ.
 """
 
 
@@ -39,14 +39,15 @@ def load(
     revision: str | None = None,
     dtype: WeightsDtype | None = None,
 ) -> AudioLLM:
-    """Load a local folder or hub id (at the commit ``revision``), safetensors only.
+    """Return the model of a local folder or hub id (at the commit ``revision``), from safetensors
+    only.
 
-    ``dtype`` is the format of the weights in memory, ``None`` the one for answering questions
-    (``inference_dtype``). Raises ``UserError`` when it cannot be found, is of a family not
-    supported, has no safetensors weights, or is not whole: a key that is missing, of another shape
-    or not the model's own, a number that is none, a file that is not what its name says.
+    ``dtype`` is the format of the weights in memory; ``None`` means the one for answering questions
+    (``inference_dtype``). Raise ``UserError`` if the model cannot be found, is of an unsupported
+    family, has no safetensors weights, or is not whole: a key is missing, unknown or of another
+    shape, a number is NaN or infinite, or a file is not of its named format.
     """
-    # weights load in a moment; the bar would only break up a stage's own output
+    # loading takes a moment, and the bar would only interrupt a stage's own output
     logging.disable_progress_bar()
     target = chosen_device(device)
     dtype = inference_dtype(target) if dtype is None else dtype
@@ -56,7 +57,7 @@ def load(
         raise
     except (
         Exception
-    ) as error:  # transformers, tokenizers, safetensors and json have no error in common
+    ) as error:  # the errors of transformers, tokenizers, safetensors and json share no class
         folder = local_folder(name, revision)
         reason = file_fault(files_read(folder)) if folder is not None else ""
         reason = reason or f"{first_line(error)}. Give a local folder with safetensors or a hub id"
@@ -78,7 +79,7 @@ def load(
 def _read(
     name: str, trust_remote_code: bool, revision: str | None, dtype: WeightsDtype
 ) -> tuple[AudioFamily, Any, LoadingInfo]:
-    """Return the family with its processor, the model, and what transformers tells of its keys."""
+    """Return the family with its processor, the model, and transformers' report on its keys."""
     config = AutoConfig.from_pretrained(
         name, trust_remote_code=trust_remote_code, revision=revision
     )
@@ -102,21 +103,19 @@ def _read(
 
 
 def local_folder(name: str, revision: str | None) -> Path | None:
-    """Return the folder of a model's files on this machine: its own, or that of the hub's cache;
-    ``None`` where there is none.
+    """Return the local folder of a model's files: its own, or that in the hub's cache; ``None`` if
+    there is none.
     """
     try:
         found = cached_file(name, "config.json", revision=revision, local_files_only=True)
-    except OSError:  # also where there is no such name
+    except OSError:  # an OSError is also raised if no model has this name
         return None
     return Path(found).parent if found else None
 
 
 @contextmanager
 def _without_report() -> Iterator[None]:
-    """Keep transformers from printing a table of what it has found: what is wrong there is raised
-    as one line.
-    """
+    """Keep transformers from printing its loading report: faults in it are raised as one line."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
@@ -126,7 +125,9 @@ def _without_report() -> Iterator[None]:
 
 
 def _loaded_fault(name: str, revision: str | None, model: Any, info: LoadingInfo) -> str:
-    """Return what is wrong with a model that transformers has loaded all the same."""
+    """Return the fault of a model that transformers loaded without an error; empty if there is
+    none.
+    """
     folder = local_folder(name, revision)
     ignored = (
         [folder / file for file in IGNORED if (folder / file).is_file()]

@@ -1,8 +1,8 @@
-"""``nano``: a Qwen2-Audio of a few million parameters with random weights and a tokenizer of its
-own.
+"""Build ``nano``: a Qwen2-Audio of a few million parameters with random weights and a tokenizer of
+its own.
 
-Small enough to pre-train in minutes on two CPU cores; the same classes, files and code paths as a
-7B checkpoint.
+It is small enough to pre-train in minutes on two CPU cores, and uses the same classes, files and
+code paths as a 7B checkpoint.
 """
 
 import math
@@ -32,7 +32,8 @@ SPECIAL_TOKENS = (
     "<|im_end|>",
     *NEVER_SAMPLED,
 )
-# Qwen's turns without the system prompt: every prompt token costs time on a CPU
+# the template has Qwen's turns without the system prompt, since every prompt token costs time on a
+# CPU
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{% if message['content'] is string %}{{"
     " message['content'] }}{% else %}{% for part in message['content'] %}{% if part['type'] =="
@@ -52,10 +53,11 @@ def build(
     decoder_layers: int,
     seed: int,
 ) -> AudioLLM:
-    """A model with random weights fixed by ``seed`` and a byte-level tokenizer trained on ``texts``
-    (any text can be encoded).
+    """Return a model with random weights fixed by ``seed`` and a byte-level tokenizer trained on
+    ``texts`` (it can encode any text).
 
-    ``window_s`` is the longest clip it takes, rounded up to a tenth of a second.
+    ``window_s`` is the length in seconds of the longest clip that it takes, rounded up to a tenth
+    of a second.
     """
     window_s = math.ceil(window_s * 10 - 1e-6) / 10
     processor = _processor(texts, window_s)
@@ -122,7 +124,7 @@ def _processor(texts: Sequence[str], window_s: float) -> Qwen2AudioProcessor:
 
 
 def _sinusoids(positions: int, width: int) -> torch.Tensor:
-    """Whisper's fixed position table, shape (positions, width)."""
+    """Return Whisper's fixed position table, (positions, width) float32."""
     steps = torch.arange(width // 2) * -(math.log(10_000.0) / (width // 2 - 1))
     angles = torch.arange(positions)[:, None] * torch.exp(steps)[None, :]
     return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -1,5 +1,5 @@
-"""The device a model is put on, and the number format its weights are loaded in. Nothing here
-touches a device.
+"""Choose the device of a model and the number format that its weights are loaded in. No function
+here allocates on a device.
 """
 
 from typing import Literal
@@ -7,11 +7,13 @@ from typing import Literal
 import torch
 
 WeightsDtype = torch.dtype | Literal["auto"]
-"""What transformers takes as ``dtype``; ``"auto"`` is the format the checkpoint is stored in."""
+"""Value of the argument ``dtype`` of transformers; ``"auto"`` is the format that the checkpoint is
+stored in.
+"""
 
 
 def chosen_device(name: str) -> torch.device:
-    """Return the device called ``name``; ``auto`` is a GPU where there is one, else the CPU."""
+    """Return the device called ``name``; ``auto`` is a GPU if there is one, else the CPU."""
     if name != "auto":
         return torch.device(name)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -27,9 +29,9 @@ def inference_dtype(device: torch.device) -> WeightsDtype:
 def training_dtype(weights: Literal["full", "lora"], device: torch.device) -> WeightsDtype:
     """Return the format for training.
 
-    Weights that an optimizer moves are float32 on every device: a step of 1e-5 is less than half
-    the distance between two neighbouring bfloat16 numbers for all weights above about 0.005, which
-    would never move. On a GPU the trainer computes in bfloat16 all the same (autocast). Under LoRA
-    the base is frozen and may keep its own format; the adapter is float32.
+    Weights that an optimizer updates are float32 on every device: a step of 1e-5 is less than half
+    the distance between two neighbouring bfloat16 numbers for all weights above about 0.005, so
+    that these would never change. On a GPU the trainer still computes in bfloat16 (autocast). Under
+    LoRA the base is frozen and may keep its own format; the adapter is float32.
     """
     return torch.float32 if weights == "full" else inference_dtype(device)

@@ -1,4 +1,6 @@
-"""The text put to a model beside the audio; the same in training, teaching and evaluation."""
+"""Build the text that a model is given beside the audio; it is the same in training, teaching and
+evaluation.
+"""
 
 import re
 import unicodedata
@@ -12,23 +14,25 @@ _CONTROL_TOKEN = re.compile(r"<[|｜][^<>|｜\n]{1,64}[|｜]>")
 
 
 def control_token(text: str) -> str | None:
-    """Return the first token in ``text`` by which chat models tell turns and recordings from words,
-    e.g. ``<|AUDIO|>``.
+    """Return the first control token in ``text``, e.g. ``<|AUDIO|>``, by which chat models mark
+    turns and recordings.
 
-    A tokenizer would take it for what it stands for, and a prompt then have more recordings or
-    turns than it has.
+    A tokenizer would encode it as that token, and the prompt would then have too many recordings or
+    turns.
     """
     found = _CONTROL_TOKEN.search(text)
     return found[0] if found else None
 
 
 def normalize_choice(choice: str) -> str:
-    """What two choices are told apart by."""
+    """Return the form of a choice by which choices are compared; two with the same form are
+    equal.
+    """
     return " ".join(unicodedata.normalize("NFKC", choice).casefold().split()).rstrip(".!")
 
 
 def validate_question(question: str, choices: Sequence[str]) -> None:
-    """Raises ``UserError`` for a question or choices that no model can answer."""
+    """Raise ``UserError`` for a question or choices that no model can answer."""
     if not question.strip():
         raise UserError("the question is empty")
     if len(choices) == 1 or len(choices) > len(LETTERS):
@@ -53,6 +57,6 @@ def validate_question(question: str, choices: Sequence[str]) -> None:
 
 
 def question_text(question: str, choices: Sequence[str]) -> str:
-    """The question, then one lettered line a choice."""
+    """Return the question, followed by one line with letter and text for each choice."""
     lines = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
     return "\n".join([question, *lines])

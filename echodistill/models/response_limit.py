@@ -1,8 +1,9 @@
-"""How many tokens a response may have: one rule for references, rollouts, evaluation and questions.
+"""Determine how many tokens a response may have, by one rule for references, rollouts, evaluation
+and questions.
 
-A response must be able to hold the longest choice (of a question without choices: its answer) and
-the end token, and 16 tokens more, since models lead in with words such as "The answer is B.". The
-limit of a corpus counts all its questions, so it depends on no split and on no batch.
+The limit has room for the longest choice (for a question without choices, its answer), the end
+token, and 16 tokens more, since models begin with words such as "The answer is B.". The limit of a
+corpus is computed from all its questions, so it depends on no split and on no batch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,14 +14,15 @@ from echodistill.core.records import Question
 
 MARGIN_TOKENS: Final = 16
 OPEN_TOKENS: Final = 256
-"""The limit for a question that has no choices and no known answer."""
+"""Limit for a question without choices and without a known answer."""
 KEY: Final = "generation.max_new_tokens"
 
 
 def corpus_limit(tokenizer: Any, questions: Iterable[Question], given: int | None) -> int:
-    """Return the limit for all responses to a corpus: ``given``, or the derived one for ``None``.
+    """Return the limit for all responses to a corpus: ``given``, or the derived limit if that is
+    ``None``.
 
-    Raises ``UserError`` where ``given`` is too short for a choice.
+    Raise ``UserError`` if ``given`` is too short for a choice.
     """
     questions = list(questions)
     choices = {choice for question in questions for choice in question.choices}
@@ -31,7 +33,8 @@ def corpus_limit(tokenizer: Any, questions: Iterable[Question], given: int | Non
 def asked_limit(tokenizer: Any, choices: Sequence[str], given: int | None, option: str) -> int:
     """Return the limit for one question with these choices, or without any.
 
-    ``option`` is what a user calls ``given``, for the ``UserError`` where that is too short.
+    ``option`` is the user's name for ``given`` in the ``UserError`` that is raised if it is too
+    short.
     """
     answers = set() if choices else {""}
     return _limit(tokenizer, set(choices), answers, given, f"{option}: {{}}, or leave it out")
@@ -40,9 +43,11 @@ def asked_limit(tokenizer: Any, choices: Sequence[str], given: int | None, optio
 def _limit(
     tokenizer: Any, choices: set[str], answers: set[str], given: int | None, fault: str
 ) -> int:
-    """Return ``given``, or else the derived limit; an empty answer is one that is not known.
+    """Return ``given``, or the derived limit if that is ``None``; an empty answer is an unknown
+    one.
 
-    ``fault`` is the message for a ``given`` that is too short, with a place for what is wrong.
+    ``fault`` is the message for a ``given`` that is too short; ``{}`` in it is replaced by the
+    reason.
     """
     needed, choice = _longest(tokenizer, choices)
     if given is not None:
@@ -61,9 +66,10 @@ def _limit(
 
 
 def _longest(tokenizer: Any, texts: set[str]) -> tuple[int, str]:
-    """Return the most tokens that one of ``texts`` takes, with its end token, and that text.
+    """Return the most tokens that one of ``texts`` takes, its end token included, and that text.
 
-    Of equally long ones the text that is first in order; without texts the end token alone.
+    Of equally long texts the first in sorted order is returned; without texts the result is 1 and
+    an empty text.
     """
     if not texts:
         return 1, ""

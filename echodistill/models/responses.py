@@ -1,8 +1,8 @@
-"""What a model makes of a question in evaluation: its greedy response, and how likely it finds each
-of the offered choices.
+"""Compute a model's greedy response to a question in evaluation, and the log-probability of each of
+the offered choices.
 
-Forced choice asks which of the offered texts the model finds most likely, whatever it would have
-written: it shows understanding apart from keeping to the format. Shapes: B prompts, P prompt
+Forced choice takes the offered text that the model finds most likely, whatever it would have
+written: it measures understanding apart from following the format. Shapes: B prompts, P prompt
 tokens, N choices of all prompts together, T tokens of the longest choice (its end token included),
 V vocabulary.
 """
@@ -25,11 +25,11 @@ class Response:
     """One prompt's greedy response and the scores of its choices."""
 
     token_ids: list[int]
-    """End-of-turn token included."""
+    """Token ids of the response, the end-of-turn token included."""
     truncated: bool
     """Whether the response was cut at the length limit."""
     choice_log_probs: tuple[float, ...]
-    """Log-probability in nats of each choice's text with its end token; empty where there are no
+    """Log-probability in nats of each choice's text with its end token; empty if there are no
     choices.
     """
     choice_tokens: tuple[int, ...]
@@ -40,8 +40,8 @@ class Response:
 def respond(llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Response]:
     """Return the greedy response to each prompt, and the log-probability of each of its choices.
 
-    The prompt is computed once: the choices are scored on the keys and values that generation has
-    left of it.
+    The prompt is computed once: the choices are scored with the keys and values of the prompt that
+    generation has cached.
     """
     batch = encode(llm, prompts).to(llm.device)
     check_context(llm.model, batch.input_ids.shape[1], max_new_tokens)
@@ -61,7 +61,7 @@ def respond(llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int) -> li
 
 
 def choice_ids(llm: AudioLLM, choices: Sequence[str]) -> list[list[int]]:
-    """Return the token ids of each choice with the end token behind it: as gold answers are trained
+    """Return the token ids of each choice with the end token behind it, as gold answers are trained
     on.
     """
     return [
@@ -77,9 +77,9 @@ def _choice_log_probs(
     first_logits: torch.Tensor,
     choices: Sequence[Sequence[Sequence[int]]],
 ) -> list[list[float]]:
-    """Return the log-probability of each choice of each prompt.
+    """Return the log-probability in nats of each choice of each prompt.
 
-    ``cache`` holds the keys and values of the prompt and of what was generated behind it,
+    ``cache`` holds the keys and values of the prompt and of the tokens generated behind it,
     ``first_logits`` (B, V) the logits of the first response token.
     """
     flat = [ids for of_prompt in choices for ids in of_prompt]

@@ -1,4 +1,4 @@
-"""Teacher-forced logits of given responses.
+"""Compute teacher-forced logits of given responses.
 
 Shapes: B rows, P prompt tokens (left-padded), T response tokens (right-padded), V vocabulary.
 """
@@ -22,8 +22,8 @@ def score(
     the batch's audio.
 
     ``response_ids`` and ``response_mask`` are (B, T) int64. The logits of ``never_sample`` are
-    ``-inf``, so that probabilities are those that responses are drawn with. The model's own forward
-    is called, so adapters, DDP and autocast apply.
+    ``-inf``, so that the probabilities equal those that responses are sampled with. The model's own
+    forward is called, so adapters, DDP and autocast apply.
     """
     inputs = family.forward_inputs(batch, response_ids, response_mask)
     logits = model(**inputs, use_cache=False).logits

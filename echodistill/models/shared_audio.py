@@ -1,28 +1,28 @@
-"""Rows with the same clip share its encoding: the rollouts of one prompt differ in their
-tokens alone.
-"""
+"""Encode each clip of a batch once: the rollouts of one prompt differ only in their tokens."""
 
 from typing import Any
 
 import torch
 
 ROW = "_row_of_clip"
-"""An encoder's attribute during a call: hooks are shared with its copies, such as the frozen
-teacher, this is not.
+"""Attribute of an encoder during a call; unlike the hooks, copies of the encoder such as the frozen
+teacher do not share it.
 """
 
 DROPPED_SHARES = ("dropout", "attention_dropout", "activation_dropout", "layerdrop")
-"""Attributes of transformers' modules; where one is a module it is counted as such."""
+"""Attributes of transformers' modules that hold a drop probability; an attribute that is a module
+is counted as such instead.
+"""
 
 
 def share_encodings(encoder: Any) -> None:
-    """From now on ``encoder`` (a module called with one row a clip) computes rows that are equal
-    once.
+    """Make ``encoder`` (a module called with one row per clip) compute equal rows only once, from
+    now on.
 
-    The first tensor among the arguments has a row for each clip, (B, M, F); what the encoder gives,
-    e.g. ``last_hidden_state`` (B, T, D), has a row for each of them again. Outputs and gradients
-    stay what they were, up to rounding. Where training drops units at random every row is computed,
-    since each draws its own.
+    The first tensor among the arguments has a row for each clip, (B, M, F); the tensors of the
+    output, e.g. ``last_hidden_state`` (B, T, D), again have a row for each of them. Outputs and
+    gradients stay the same up to rounding. While training drops units at random every row is
+    computed, since each row has its own random draws.
     """
 
     def take_first(
@@ -61,16 +61,18 @@ def share_encodings(encoder: Any) -> None:
 
 
 def _comparable(values: torch.Tensor) -> torch.Tensor:
-    """A row's values, (B, N). Of an attention mask (B, 1, F, F) those of one query: all see the
-    same frames.
+    """Return each row's values, (B, N). Of an attention mask (B, 1, F, F) only one query's are
+    returned, since all queries attend to the same frames.
     """
     return (values[:, :, 0] if values.dim() == 4 else values).flatten(1)
 
 
 def _first_and_place(columns: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of the rows to compute (U,), and for each row (B,) which of them it equals."""
-    # equal rows have equal sums: in their order they are neighbours. Others there may be too, so
-    # neighbours are compared in full
+    """Return the numbers of the rows to compute, (U,) int64, and for each row which of them it
+    equals, (B,) int64.
+    """
+    # equal rows have equal sums, so they are neighbours when sorted by sum; different rows may have
+    # equal sums too, so neighbours are compared in full
     order = columns[0].double().sum(dim=1).argsort(stable=True)
     new = torch.zeros(len(order), dtype=torch.bool, device=order.device)
     new[0] = True
@@ -83,14 +85,14 @@ def _first_and_place(columns: list[torch.Tensor]) -> tuple[torch.Tensor, torch.T
 
 
 def _drops(encoder: Any) -> bool:
-    """Return whether anything within drops units at random at present: a layer, or an adapter
-    around one.
+    """Return whether any module of the encoder, such as a layer or an adapter, currently drops
+    units at random.
     """
     return any(module.training and _dropped_share(module) > 0.0 for module in encoder.modules())
 
 
 def _dropped_share(module: Any) -> float:
-    """Return the largest share that ``module`` itself drops in training."""
+    """Return the largest share of units that ``module`` itself drops in training."""
     if isinstance(module, torch.nn.Dropout):
         return module.p
     shares = (getattr(module, name, 0.0) for name in DROPPED_SHARES)

@@ -1,4 +1,4 @@
-"""The tokens and the chat template that a model cannot be asked without."""
+"""Check the chat template and complete the special tokens that prompting a model requires."""
 
 from typing import Any
 
@@ -12,11 +12,13 @@ PROBE = "Which word is spoken?"
 
 
 def check_template(family: AudioFamily) -> None:
-    """Raise ``UserError`` where the chat template loses the question or the audio's place."""
+    """Raise ``UserError`` if the chat template fails or omits the question or the audio's
+    placeholder.
+    """
     cure = "give the chat template that belongs to the model (chat_template.jinja)"
     try:
         text = family.render(PROBE, 2)
-    except Exception as error:  # a template may fail in any way
+    except Exception as error:  # a template may raise any exception
         raise UserError(f"its chat template fails ({first_line(error)}): {cure}") from error
     ids = family.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     if PROBE not in text or ids.count(family.audio_token_id) != 2:
@@ -27,10 +29,11 @@ def check_template(family: AudioFamily) -> None:
 
 
 def complete_tokens(tokenizer: Any, published: GenerationConfig, vocabulary: int) -> None:
-    """Give a tokenizer the end and padding tokens that it does not name, or that a model of
-    ``vocabulary`` tokens does not have.
+    """Set the end and padding tokens of a tokenizer that has none, or whose padding token is
+    outside a vocabulary of ``vocabulary`` tokens.
 
-    What is padded is masked, so that the end token can stand there as well.
+    Padding is masked, so the end token can serve as the padding token. Raise ``UserError`` if no
+    end token is known, or if it is outside the vocabulary.
     """
     if tokenizer.eos_token_id is None:
         ends = published.eos_token_id

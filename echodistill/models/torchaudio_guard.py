@@ -1,9 +1,9 @@
-"""Let ``import torchaudio`` work beside a CPU build of torch.
+"""Make ``import torchaudio`` work beside a CPU build of torch.
 
-torchaudio's wheels are CUDA builds: next to CPU torch their extension cannot load and the import
+torchaudio's wheels are CUDA builds: with CPU torch their extension cannot load and the import
 raises ``OSError``. transformers and peft import torchaudio whenever it is installed, so they would
-die too. Its pure-torch parts need no extension. Import this module before transformers, peft or
-trl.
+fail too. The pure-torch parts of torchaudio need no extension. Import this module before
+transformers, peft or trl.
 """
 
 import sys
@@ -30,7 +30,7 @@ def _import_torchaudio() -> None:
         sys.modules["torchaudio._extension"] = stub
         import torchaudio  # noqa: F401
     except ModuleNotFoundError:
-        pass  # nothing imports it then
+        pass  # no library imports torchaudio if it is not installed
 
 
 _import_torchaudio()

@@ -16,18 +16,27 @@ from echodistill.params.types import (
 
 
 class NanoParams(Section):
+    """How ``nano`` is built and pre-trained; no other model looks at it."""
+
     width: Annotated[int, Field(gt=0, multiple_of=48)]
+    """Width of encoder and decoder."""
     encoder_layers: PositiveInt
+    """Layers of the audio encoder."""
     decoder_layers: PositiveInt
+    """Layers of the language model."""
     steps: PositiveInt
+    """Optimizer steps of the pre-training."""
     batch: PositiveInt
+    """Examples a step."""
     learning_rate: PositiveFloat
+    """Highest learning rate of the pre-training, behind its warm-up."""
     ctc_weight: NonNegativeFloat
     """Weight of an auxiliary CTC loss on the encoder, where transcripts are known."""
     min_snr_db: SnrDb
     """Lowest SNR in dB of pre-training, which adds only mild noise, uniform up to ``max_snr_db``.
     """
     max_snr_db: SnrDb
+    """Highest SNR of that noise."""
     noise_only_share: Share
     """Share of noise alone among the last 40 % of the examples, so that the model learns to answer
     with one of the offered choices.
@@ -41,7 +50,10 @@ class NanoParams(Section):
 
 
 class BaseParams(Section):
+    """The model to make robust."""
+
     model: str = Field(min_length=1)
     """``nano``, a local folder or a model id of the Hugging Face hub."""
     trust_remote_code: bool
+    """Whether code that a hub repository holds may run."""
     nano: NanoParams

@@ -26,10 +26,16 @@ EVALUATED: tuple[Benchmark, ...] = ("mmau", "mmar", "mmsu", "air-bench", "voiceb
 
 
 class ClipCounts(Section):
+    """How many clips ``builtin`` and ``fsdd`` make; the others take all they find."""
+
     train: PositiveInt
+    """Clips to train on."""
     validation: Count
+    """Clips that settings are chosen on."""
     decision: Count
+    """Clips that the promotion is decided on."""
     test: PositiveInt
+    """Clips of the reported test."""
 
 
 class OwnTest(Section):
@@ -41,12 +47,20 @@ class OwnTest(Section):
     With a source of its own, the whole test is read from it, and nothing else of it is used.
     """
     path: str
+    """Folder of the test's recordings."""
     manifest: str
+    """As ``corpus.manifest``, below this ``path``."""
     answers_from: FirstNumber | None = None
+    """As ``corpus.answers_from``, of the test's manifest."""
 
 
 class CorpusParams(Section):
+    """Where the clips come from, and how they are split."""
+
     source: Source
+    """Where the clips come from: ``builtin`` is synthetic speech, ``folder`` recordings with a
+    manifest, ``fsdd`` the Free Spoken Digit Dataset, the others are published benchmarks.
+    """
     path: str
     """Folder of recordings; ``builtin`` ignores it."""
     manifest: str
@@ -84,7 +98,9 @@ class CorpusParams(Section):
     It is ignored where ``test_groups`` or a source of its own (``test``) makes the test.
     """
     min_duration_s: PositiveFloat
+    """A shorter clip is put aside."""
     max_duration_s: PositiveFloat
+    """A longer clip is put aside."""
     trim_excess_s: NonNegativeFloat
     """A clip that is longer than ``max_duration_s`` by at most this is cut to ``max_duration_s``
     and kept.

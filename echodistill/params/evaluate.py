@@ -8,10 +8,14 @@ from echodistill.params.types import Section, SnrDb
 
 
 class EvaluateParams(Section):
+    """How base and student are scored."""
+
     headline_max_snr_db: SnrDb
     """The headline figures average over this SNR in dB and below."""
     bootstrap_draws: Annotated[int, Field(ge=100)]
+    """Draws of the bootstrap that intervals are made of."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
+    """Level of all intervals."""
     student: Annotated[str, Field(min_length=1)] | None
     """Folder of a student that was trained before, which is evaluated beside the base where the
     corpus is a test alone; ``None`` evaluates the base by itself.

@@ -4,7 +4,10 @@ from echodistill.params.types import PositiveFloat, Section, Share
 
 
 class GatesParams(Section):
+    """The limits of the gates."""
+
     snr_tolerance_db: PositiveFloat
+    """How far the SNR of a rendered mix may lie from that of its recipe."""
     max_position_share: Share
     """No choice position may have a larger share of the right answers than this."""
     min_parse_rate: Share

@@ -27,6 +27,7 @@ class MethodSettings(Section):
     """What the method does, in the words of the model card."""
 
     learning_rate: PositiveFloat
+    """Highest learning rate, behind the warm-up; it falls to 0 along a cosine."""
 
 
 class EchoDistillSettings(MethodSettings):
@@ -41,7 +42,13 @@ class EchoDistillSettings(MethodSettings):
     distill_weight: NonNegativeFloat
     """Weight λ_distill of the distillation term."""
     kl: Divergence
+    """Divergence of the distillation term: KL(teacher, student), KL(student, teacher), or
+    Jensen-Shannon.
+    """
     shaping: Literal["off", "instance", "candidate"]
+    """Consistency bonus of right samples: none, one a prompt (as published), or one for each sample
+    by its own tokens.
+    """
     shaping_bonus: NonNegativeFloat
     """Weight β of the consistency bonus."""
     clip: PositiveFloat
@@ -49,6 +56,9 @@ class EchoDistillSettings(MethodSettings):
     dual_clip: NonNegativeFloat
     """Factor c: for a negative advantage the surrogate is never below c·A; 0 switches it off."""
     ratio_reference: Literal["teacher", "old"]
+    """What the ratio compares the student with: the teacher given the clean clip, or the student
+    as it was when it sampled.
+    """
 
     @field_validator("dual_clip")
     @classmethod
@@ -75,6 +85,7 @@ class DistillSettings(MethodSettings):
     description = "Token-level distillation from the same model given the clean clip"
 
     kl: Divergence
+    """Divergence, as for ``echodistill``."""
 
 
 class SftSettings(MethodSettings):

@@ -10,10 +10,14 @@ from echodistill.params.types import PositiveInt, Section, Share, SnrDb
 
 
 class MixesParams(Section):
+    """Kinds of noise, and which mixes are drawn."""
+
     kinds: tuple[str, ...] = Field(min_length=1)
+    """The kinds of noise of the test; those that are not ``unseen`` are in training too."""
     unseen: tuple[str, ...]
     """Kinds that occur only in the test and the decision."""
     noise: Literal["procedural", "recordings"]
+    """Whether noise is computed or taken from ``recordings``."""
     recordings: str
     """Folder with one sub-folder of recordings for each kind, or files named after kinds; ignored
     where ``noise`` is ``procedural``.
@@ -23,6 +27,7 @@ class MixesParams(Section):
     snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
     """SNRs in dB of the test grid."""
     train_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
+    """The SNRs that training mixes are drawn from."""
     decision_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
     """SNRs in dB at which the promotion is decided, in addition to clean clips."""
     train_clean_share: Share

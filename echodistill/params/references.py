@@ -11,6 +11,8 @@ ViewName = Literal["clean", Control]
 
 
 class ReferencesParams(Section):
+    """The teacher's view, and what of its distributions is kept."""
+
     view: ViewName
     """What the teacher is given instead of the student's noisy clip; all views but ``clean`` are
     controls.

@@ -9,24 +9,39 @@ from echodistill.params.types import NonNegativeFloat, PositiveFloat, PositiveIn
 
 
 class LoraParams(Section):
+    """The adapter, where ``weights`` is ``lora``."""
+
     rank: PositiveInt
+    """Rank of the adapter's matrices."""
     alpha: PositiveFloat
+    """The adapter's output is scaled by ``alpha / rank``."""
     dropout: Share
+    """Dropout in front of the adapter."""
 
 
 class TrainParams(Section):
+    """The method, and what all methods share."""
+
     method: MethodName
+    """How the student is trained."""
     steps: PositiveInt
+    """Optimizer steps."""
     prompts_per_step: PositiveInt
+    """Prompts a step, over all devices together."""
     rollouts: Annotated[int, Field(ge=2)]
     """K, the number of samples for each prompt."""
     temperature: PositiveFloat
+    """Temperature that rollouts are sampled with."""
     warmup_share: Share
+    """Share of the steps over which the learning rate rises, one step at least."""
     weight_decay: NonNegativeFloat
+    """AdamW's weight decay."""
     max_grad_norm: PositiveFloat
+    """Norm that gradients are clipped to."""
     checkpoint_every: PositiveInt
     """Number of optimizer steps between checkpoints."""
     weights: Literal["full", "lora"]
+    """Whether all weights are trained, or an adapter."""
     lora: LoraParams
     methods: MethodsParams
 

@@ -30,7 +30,10 @@ from echodistill.params.workers import WorkersParams
 
 
 class Params(Section):
+    """All of ``params.yaml``."""
+
     seed: Seed
+    """Where all random streams begin."""
     workers: WorkersParams
     corpus: CorpusParams
     mixes: MixesParams

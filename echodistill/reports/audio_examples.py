@@ -1,6 +1,4 @@
-"""Examples to listen to: what training fixed and what it broke, chosen by chance and not by
-hand.
-"""
+"""Choose audio examples of answers that training fixed and broke, at random and not by hand."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ Outcome = Literal["fixed", "broken"]
 
 @dataclass(frozen=True)
 class Example:
-    """One question under one mix that base and student answer differently, one of them right."""
+    """One question in one mix that base and student answer differently and one of them right."""
 
     outcome: Outcome
     mix_id: str
@@ -27,7 +25,7 @@ class Example:
     """The base's answer to the noisy clip."""
     student: str
     clean: str
-    """The base's answer to the clean clip: what the teacher says of it."""
+    """The base's answer to the clean clip, which is also the teacher's."""
 
 
 def draw_examples(
@@ -38,8 +36,8 @@ def draw_examples(
     seed: int,
     each: int,
 ) -> list[Example]:
-    """Up to ``each`` fixed and as many broken ones up to ``max_snr_db``, drawn at random: one a
-    clip, kinds of noise in turn.
+    """Return up to ``each`` fixed and as many broken examples with SNRs up to ``max_snr_db`` dB,
+    drawn at random: one for each clip, with the kinds of noise in turn.
     """
     clean = {row.question_id: row.response for row in base if row.noise_kind == CLEAN}
     of_student = {(row.question_id, row.mix_id): row.response for row in student}

@@ -1,5 +1,5 @@
-"""Charts as inline SVG and HTML: no script, no font, no net; colours come from the page, so light
-and dark both work. Pure text.
+"""Draw charts as inline SVG and HTML without scripts, fonts or network access; colours come from
+the page, so that light and dark themes both work. Pure text.
 """
 
 import math
@@ -9,21 +9,23 @@ from html import escape
 
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 56, 22, 12, 50
-"""Pixels of the picture's own scale; the page fits it to the column."""
+"""Margins in pixels of the picture's own scale; the page scales it to the column."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line with its band."""
+    """One line of a chart with its band."""
 
     name: str
     x: Sequence[float]
     value: Sequence[float]
     low: Sequence[float] = ()
-    """With ``high`` the band; empty for none."""
+    """Lower end of the band, whose upper end is ``high``; both are empty if there is no band."""
     high: Sequence[float] = ()
     colour: int = 0
-    """Number of the page's colour and of the mark: the same for one system in every chart."""
+    """Number of the page's colour and of the mark, which are the same for one system in every
+    chart.
+    """
 
 
 def line_chart(
@@ -35,10 +37,10 @@ def line_chart(
     tick_names: Sequence[str] | None = None,
     y_range: tuple[float, float] | None = None,
 ) -> str:
-    """Lines with bands. ``description`` is what a screen reader tells; the legend stands below,
-    each line has a mark of its own too.
+    """Return a chart of lines with bands. ``description`` is the text for screen readers; the
+    legend is below, and each line has its own mark.
 
-    ``y_range`` where charts side by side should have one scale; else it is around all values.
+    ``y_range`` gives charts side by side the same scale; without it the range covers all values.
     """
     every_x = [x for one in series for x in one.x]
     every_y = [y for one in series for y in (*one.value, *one.low, *one.high)]
@@ -93,7 +95,7 @@ def line_chart(
 
 
 def legend(series: Sequence[Series]) -> str:
-    """A line's colour and mark beside its name."""
+    """Return the legend: each line's colour and mark beside its name."""
     keys = (
         f'<li><svg viewBox="0 0 26 12" aria-hidden="true"><line class="line s{one.colour}" x1="1"'
         f' x2="25" y1="6" y2="6"/>{_mark(one.colour, 13, 6)}</svg>{escape(one.name)}</li>'
@@ -103,7 +105,9 @@ def legend(series: Sequence[Series]) -> str:
 
 
 def _mark(colour: int, x: float, y: float) -> str:
-    """A shape for those who cannot tell the colours apart."""
+    """Return a mark whose shape distinguishes lines for readers who cannot distinguish the
+    colours.
+    """
     if colour % 4 == 0:
         return f'<circle class="mark s{colour}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
     square, triangle, diamond = (
@@ -117,8 +121,8 @@ def _mark(colour: int, x: float, y: float) -> str:
 
 
 def nice_range(low: float, high: float) -> tuple[float, float, float]:
-    """A range of round numbers around ``low`` to ``high`` with its step: 1, 2 or 5 times a power of
-    ten, four to nine of them.
+    """Return the ends of a range of round numbers around ``low`` to ``high``, and its step: 1, 2 or
+    5 times a power of ten, so that the range has about four to nine steps.
     """
     span = (high - low) or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span))
@@ -126,7 +130,7 @@ def nice_range(low: float, high: float) -> tuple[float, float, float]:
         power * factor for factor in (0.1, 0.2, 0.5, 1.0, 2.0) if span / (power * factor) <= 7
     )
     first = step * (low // step)
-    last = first + step  # one value alone has a range too
+    last = first + step  # a single value has a range too
     while last < high - step * 1e-9:
         last += step
     return round(first, 10), round(last, 10), step
@@ -138,8 +142,8 @@ def heat_map(
     rows: Sequence[tuple[str, Sequence[float | None]]],
     full: float,
 ) -> str:
-    """A table whose cells are coloured from loss to gain; ``full`` has the strongest colour. The
-    numbers stand there too.
+    """Return a table whose cells are coloured from loss to gain and have their numbers as text; the
+    value ``full`` has the strongest colour.
     """
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = []
@@ -163,7 +167,9 @@ def _cell(value: float | None, full: float) -> str:
 
 
 def bars(rows: Sequence[tuple[str, float, float, float]], unit: str) -> str:
-    """Horizontal bars from 0 to 100 with their interval; each row is name, value, low, high."""
+    """Return horizontal bars from 0 to 100 with their interval; each row is name, value, low,
+    high.
+    """
     items = (
         f'<li><span class="name">{escape(name)}</span><span class="track"><span class="bar"'
         f' style="width:{value:.1f}%"></span><span class="range"'

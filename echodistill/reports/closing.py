@@ -1,4 +1,4 @@
-"""What a run prints last: its table, from the reports that it wrote."""
+"""Print the table at the end of a run, from the reports that the run wrote."""
 
 import json
 import sys
@@ -16,21 +16,21 @@ METRICS, PROMOTION, EVALUATED = (
     REPORTS / "evaluation.json",
 )
 TABLE_WIDTH = 136
-"""Characters, where no terminal says how many it has."""
+"""Width of the output in characters if it does not go to a terminal."""
 
 
 def console() -> Console:
-    """Return the terminal, or a wide page where the output goes to a file."""
+    """Return a console for the terminal, or one of fixed width if the output goes to a file."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else TABLE_WIDTH)
 
 
 def result_table() -> None:
-    """Print base and student of a training, and the decision."""
+    """Print the figures of base and student of a training, and the decision."""
     decision = json.loads(PROMOTION.read_text(encoding="utf-8")) if PROMOTION.exists() else None
     table.result_table(json.loads(METRICS.read_text(encoding="utf-8")), decision, console())
 
 
 def evaluation_table() -> None:
-    """Print what an evaluation without training came to, and where its page is."""
+    """Print the results of an evaluation without training, and the path of its page."""
     print_evaluation(json.loads(EVALUATED.read_text(encoding="utf-8")), console())
     print(f"report: {EVALUATED.with_suffix('.html')}")

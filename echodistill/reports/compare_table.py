@@ -1,4 +1,4 @@
-"""The tables of a comparison: every system with its intervals and what it gains, in the terminal
+"""Make the tables of a comparison: every system with its intervals and its gain, for the terminal
 and in Markdown.
 """
 
@@ -21,7 +21,7 @@ COLUMNS = (
     ("gsr", "GSR"),
 )
 AUTHORS = (("clean_acc_authors", "clean, authors'"), ("acc_authors", "Acc, authors'"))
-"""Only where the test's source has a scoring rule of its own."""
+"""Columns that exist only if the test's source has a scoring rule of its own."""
 FORMAT = (
     ("clean_acc_forced", "forced, clean"),
     ("acc_forced", "forced"),
@@ -31,7 +31,7 @@ FORMAT = (
     ("unparsed", "no choice"),
     ("truncated", "cut off"),
 )
-"""What forced choice gives, and what becomes of free answers."""
+"""Columns of forced choice, and of free answers that could not be used."""
 BUDGET_CAPTION = "What training took, mean over seeds"
 BUDGET_HEADS = ("system", "steps", "prompts", "tokens sampled", "tokens given")
 LEGEND = (
@@ -65,7 +65,7 @@ Cells = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Shown:
-    """A table as it is shown."""
+    """A table with the texts that are shown."""
 
     caption: str
     heads: Cells
@@ -73,7 +73,7 @@ class Shown:
 
 
 def columns(table: Figures) -> tuple[tuple[str, str], ...]:
-    """Return the figures of the first table with their headings, as far as they exist."""
+    """Return the existing figures of the first table with their headings."""
     return _existing(table, (*COLUMNS, *AUTHORS))
 
 
@@ -83,7 +83,7 @@ def _existing(table: Figures, wanted: tuple[tuple[str, str], ...]) -> tuple[tupl
 
 
 def legend(table: Figures) -> tuple[str, ...]:
-    """Return what stands below the tables."""
+    """Return the lines of explanation below the tables."""
     base = next(iter(table["systems"].values()))
     rows, offered = base["acc"]["n"], base.get("acc_forced", {"n": 0})["n"]
     lines = (
@@ -105,7 +105,7 @@ def legend(table: Figures) -> tuple[str, ...]:
 
 
 def over(table: Figures) -> str:
-    """Return what the intervals are over: ``95 % intervals over 16 groups and 3 seeds``."""
+    """Return the text on the intervals, as in ``95 % intervals over 16 groups and 3 seeds``."""
     seeds = max(figures["acc"]["seeds"] for figures in table["systems"].values())
     trainings = f"{seeds} seeds" if seeds > 1 else "one seed"
     return f"{100 * table['confidence']:g} % intervals over {units_text(table)} and {trainings}"
@@ -133,8 +133,8 @@ def _deviation(interval: Figures) -> str:
 
 
 def system_rows(table: Figures) -> Iterator[Cells]:
-    """Yield one row a system: name, seeds, its figures with the seeds' s.d. of Acc, its gain over
-    the base, effect size, p.
+    """Yield one row for each system: name, seeds, its figures with the seeds' s.d. of Acc, its gain
+    over the base, effect size, corrected p-value.
     """
     for name, figures in table["systems"].items():
         cells = [name, str(figures["acc"]["seeds"])]
@@ -153,8 +153,8 @@ def system_rows(table: Figures) -> Iterator[Cells]:
 
 
 def difference_rows(table: Figures) -> Iterator[Cells]:
-    """Yield one row a difference between systems that are both trained: its figures with intervals,
-    effect size, corrected p.
+    """Yield one row for each difference that is not with the base: its figures with intervals,
+    effect size, corrected p-value.
     """
     for name, found in table["differences"].items():
         if name.endswith(f" - {BASE}"):
@@ -185,8 +185,8 @@ def _heading(metric: str, heading: str, table: Figures) -> str:
 
 
 def _format_table(description: str, table: Figures) -> Shown:
-    """Return every system's forced choices and unreadable answers, with the gain over the base by
-    forced choice.
+    """Return the table of every system's forced choices and unusable answers, with the gain over
+    the base by forced choice.
     """
     wanted = _existing(table, FORMAT)
     forced = "acc_forced" in dict(wanted)
@@ -205,8 +205,8 @@ def _format_table(description: str, table: Figures) -> Shown:
 
 
 def kinds_table(table: Figures) -> Shown | None:
-    """Return what we gain over the base by kind of noise, easy kinds for the base last; none
-    without the two.
+    """Return the table of our gain over the base by kind of noise, the hardest kinds for the base
+    first; ``None`` if the table lacks the gain or the unseen kinds.
     """
     gain = table["differences"].get(f"{OURS} - {BASE}")
     if gain is None or "unseen_kinds" not in table:
@@ -237,8 +237,8 @@ def kinds_table(table: Figures) -> Shown | None:
 
 
 def rotation_table(table: Figures) -> Shown | None:
-    """Return what it costs not to have trained with a kind of noise, by kind; none without a
-    rotation.
+    """Return the table of the cost of not training with a kind of noise, by kind; ``None`` without
+    a rotation.
     """
     if "rotation" not in table:
         return None
@@ -275,7 +275,9 @@ def rotation_table(table: Figures) -> Shown | None:
 
 
 def denoised_caption(part: Figures) -> str:
-    """Return what the denoisers' table is over, and why its base is not that of the first table."""
+    """Return the caption of the denoisers' table, with the rows that it is over, since its base
+    differs from that of the first table.
+    """
     answers = next(iter(part["systems"].values()))["acc"]["n"]
     return (
         f"Denoise first, on {answers:,} of the noisy answers (two kinds of noise a clip and level),"
@@ -284,7 +286,7 @@ def denoised_caption(part: Figures) -> str:
 
 
 def budget_rows(table: Figures) -> Iterator[Cells]:
-    """Yield one row a trained system: what its training took."""
+    """Yield one row for each trained system with the cost of its training."""
     for name, budget in table["budget"].items():
         yield (
             name,
@@ -296,7 +298,7 @@ def budget_rows(table: Figures) -> Iterator[Cells]:
 
 
 def tables(table: Figures) -> list[Shown]:
-    """Return the tables of all systems, and those of denoisers where there are any."""
+    """Return the tables of all systems, and those of denoisers if there are any."""
     found = []
     parts = [
         ("", table),
@@ -345,12 +347,12 @@ def print_comparison(table: Figures, console: Console) -> None:
 
 
 def print_shown(console: Console, table: Shown) -> None:
-    """Print one table; its first column is of names, the others of figures."""
+    """Print one table; its first column has names, the others have figures."""
     print_table(console, table.caption, table.heads, [[[*map(Text, row)] for row in table.rows]])
 
 
 def markdown(heads: Cells, rows: Sequence[Cells]) -> str:
-    """Return a table for README and model cards."""
+    """Return a Markdown table for the README and model cards."""
     lines = [
         "| " + " | ".join(heads) + " |",
         "|" + "---|" * len(heads),

@@ -1,5 +1,5 @@
-"""A table in the terminal, as wide as the terminal: what does not fit is wrapped, left out or
-moved, and no digit is cut.
+"""Print a table that fits the width of the terminal: cells that are too wide are wrapped, left out
+or moved, and no digit is cut.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,13 @@ from rich.text import Text
 
 LEFT_OUT: Final = "intervals are left out, the terminal is too narrow"
 LABEL: Final = 12
-"""Columns that the names of the rows keep at least, or their longest word where that is shorter."""
+"""Fewest characters of width for the names of the rows, or the length of their longest word if that
+is shorter.
+"""
 
 Block = Sequence[Sequence[Text]]
-"""Rows that stand together; in each the name first, then figures with or without an interval:
-``47.9 [39, 55]``.
+"""Rows of one section; each has the name first, then figures with or without an interval: ``47.9
+[39, 55]``.
 """
 
 
@@ -26,9 +28,9 @@ def print_table(
 ) -> None:
     """Print rows under ``heads``.
 
-    In a terminal that is too narrow names and headings are wrapped first, then intervals. Then
-    intervals are left out, first those of all columns but the last that has any, and at last the
-    columns for which there is no room get a table of their own below.
+    In a terminal that is too narrow, names and headings are wrapped first, then intervals. After
+    that intervals are left out, first those of all columns but the last one that has any. Finally
+    the columns that do not fit get a table of their own below.
     """
     columns = len(heads)
     with_interval = [
@@ -79,8 +81,8 @@ def _fitting(
     columns: Sequence[int],
     at_any_cost: bool = False,
 ) -> Table | None:
-    """Return the table of some columns, headings wrapped and then folded where that is needed;
-    ``None`` where there is no room.
+    """Return the table of some columns, with headings wrapped and then folded if necessary;
+    ``None`` if it does not fit. ``at_any_cost`` returns it in any case.
     """
     cells = [[row[n].cell_len for block in blocks for row in block] for n in columns]
     words = [max((len(word) for word in heads[n].split()), default=0) for n in columns]

@@ -1,4 +1,4 @@
-"""Accuracy against SNR: a picture, and the points for ``dvc plots``."""
+"""Draw accuracy by SNR, and write the points for ``dvc plots``."""
 
 import csv
 from pathlib import Path
@@ -12,8 +12,8 @@ MARKERS = {"base": "o", "student": "s"}
 
 
 def write_curve_points(path: Path, figures: dict[str, Any]) -> None:
-    """Write CSV rows ``system, snr_db, acc, noisy, gsr``, with ``acc_forced`` where every SNR has
-    it.
+    """Write CSV rows ``system, snr_db, acc, noisy, gsr``, with ``acc_forced`` if every SNR
+    has it.
     """
     cells = [cell for system in ("base", "student") for cell in figures[system]["by_snr"].values()]
     names = [
@@ -31,8 +31,8 @@ def write_curve_points(path: Path, figures: dict[str, Any]) -> None:
 
 
 def accuracy_curves(path: Path, figures: dict[str, Any]) -> None:
-    """PNG: accuracy at each SNR with its interval, base and student; the clean accuracy as a dashed
-    line in the same colour.
+    """Write a PNG of the accuracy of base and student at each SNR with intervals; the clean
+    accuracy is a dashed line in the same colour.
     """
     import matplotlib as mpl
 
@@ -73,6 +73,6 @@ def accuracy_curves(path: Path, figures: dict[str, Any]) -> None:
     )
     axes.legend(frameon=False, loc="lower right")
     with atomic_path(path) as temporary:
-        # no software version in the file: the same figures give the same bytes
+        # the file has no software version, so that the same figures give the same bytes
         figure.savefig(temporary, format="png", metadata={"Software": None})
     pyplot.close(figure)

@@ -1,4 +1,4 @@
-"""The report of an evaluation without training as one page of HTML that needs nothing else."""
+"""Render the report of an evaluation without training as one self-contained HTML page."""
 
 from echodistill.reports.evaluation_table import (
     evaluation_headline,
@@ -11,7 +11,7 @@ from echodistill.systems import BASE, STUDENT
 
 
 def render_evaluation(page: ReportPage) -> str:
-    """Return the whole document; what comes from data is escaped."""
+    """Return the whole HTML document; text from data is escaped."""
     return template("evaluation.html").render(
         page.values(),
         ours=None,

@@ -1,4 +1,4 @@
-"""The tables of an evaluation without training: the base, and a student where there is one, by
+"""Make the tables of an evaluation without training: the base, and a student if there is one, by
 level and kind of noise.
 """
 
@@ -20,7 +20,9 @@ Figures = Mapping[str, Any]
 
 
 def evaluation_tables(table: Figures) -> list[Shown]:
-    """Return accuracy by level of noise, the other figures, and accuracy by kind of noise."""
+    """Return the tables: accuracy by level of noise, the other figures, and accuracy by kind of
+    noise.
+    """
     base = table["systems"][BASE]
     limit = f"≤ {table['headline_max_snr_db']:g} dB"
     snrs = sorted(
@@ -76,7 +78,7 @@ def _own(interval: Figures) -> str:
 
 
 def evaluation_headline(table: Figures) -> str:
-    """Return what came out in one short sentence."""
+    """Return the result in one short sentence."""
     clean, noisy = (
         f"{100 * table['systems'][BASE][name]['value']:.1f} %" for name in ("clean_acc", "acc")
     )
@@ -87,7 +89,7 @@ def evaluation_headline(table: Figures) -> str:
 
 
 def evaluation_sentence(table: Figures) -> str:
-    """Return in one sentence how well the base answers with and without noise, and what a student
+    """Return one sentence on how well the base answers with and without noise, and what a student
     changes.
     """
     base = table["systems"][BASE]
@@ -106,7 +108,7 @@ def evaluation_sentence(table: Figures) -> str:
 
 
 def evaluation_legend(table: Figures) -> Sequence[str]:
-    """Return what stands below the tables."""
+    """Return the lines of explanation below the tables."""
     lines = [
         AGREEMENT,
         FORCED_CHOICE,

@@ -1,5 +1,5 @@
-"""The model card as Hugging Face reads it: a YAML head with results, then how the model was made,
-its figures and limits. Pure.
+"""Write the model card in the format of Hugging Face: a YAML head with results, then how the model
+was made, its figures and limits. Pure.
 """
 
 import re
@@ -32,14 +32,14 @@ ROWS = (
     ("unparsed", "free answers that name no choice"),
     ("truncated", "free answers cut at the length limit"),
 )
-"""Figures of the card's table; those of forced choice where questions have choices."""
+"""Figures of the card's table; those of forced choice exist only where questions have choices."""
 
 
 def model_card(
     run: Mapping[str, Any], figures: Mapping[str, Any], decision: Mapping[str, Any], params: Params
 ) -> str:
-    """The card's text. ``run`` is the student's run.json, ``figures`` reports/metrics.json,
-    ``decision`` reports/promotion.json.
+    """Return the card's text. ``run`` is the content of the student's run.json, ``figures`` of
+    reports/metrics.json, ``decision`` of reports/promotion.json.
     """
     student, base, difference = figures["student"], figures["base"], figures["difference"]
     limit = f"{figures['headline_max_snr_db']:g} dB and less"
@@ -146,7 +146,7 @@ Differences in points, with intervals over groups.
 
 
 def _head(run: Mapping[str, Any], figures: Mapping[str, Any], params: Params) -> dict[str, Any]:
-    """What hubs index; results in the form of their model index, in %."""
+    """Return the metadata that hubs index, with results in the form of their model index, in %."""
     metrics = [
         {
             "type": "accuracy",
@@ -164,7 +164,7 @@ def _head(run: Mapping[str, Any], figures: Mapping[str, Any], params: Params) ->
         },
         "metrics": rounded,
     }
-    # hubs look it up there: a folder's path or a nano would lead nowhere
+    # hubs look up the base by its id, so a folder's path or ``nano`` would lead nowhere
     base = {"base_model": params.base.model} if HUB_ID.fullmatch(params.base.model) else {}
     return base | {
         "pipeline_tag": "audio-text-to-text",

@@ -1,5 +1,5 @@
-"""The report as one page of HTML that needs nothing else: figures, curves, and what training fixed
-and broke, to listen to.
+"""Render the report as one self-contained HTML page: figures, curves, and audio examples that
+training fixed or broke.
 """
 
 import math
@@ -55,7 +55,7 @@ TRAINING = {
 
 @dataclass(frozen=True)
 class AudioExample:
-    """An example with its sound."""
+    """An example with its clean and noisy audio."""
 
     example: Example
     clean: Waveform
@@ -68,7 +68,7 @@ class Failure:
 
     system: str
     seed: str
-    """Of training; empty for what was not trained."""
+    """Seed of the training; empty for a system that was not trained."""
     mix_id: str
     question: str
     response: str
@@ -76,18 +76,20 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportPage:
-    """What every report's page shows."""
+    """The content that all report pages have in common."""
 
     table: Mapping[str, Any]
-    """``reports/compare.json``, or ``reports/evaluation.json``."""
+    """Content of ``reports/compare.json`` or ``reports/evaluation.json``."""
     domains: Sequence[tuple[str, float, float, float]]
-    """Kind of question, and the accuracy of one system on it with its interval, in %."""
+    """Kinds of question, each with the accuracy of one system on it and the ends of its interval,
+    in %.
+    """
     failures: Sequence[Failure]
     asked: int
-    """Answers among which the failures are."""
+    """Number of answers among which the failures are."""
     quarantined: Sequence[Quarantined]
     facts: Sequence[tuple[str, str]]
-    """How it was made: name and value."""
+    """Facts on how the report was made, as names and values."""
 
     def values(self) -> dict[str, Any]:
         """Return the values that the templates of all pages have in common."""
@@ -106,15 +108,15 @@ class ReportPage:
 
 @dataclass(frozen=True, kw_only=True)
 class Page(ReportPage):
-    """What the page of a comparison shows."""
+    """The content of a comparison's page."""
 
     audio_examples: Sequence[AudioExample]
     training: Mapping[str, Sequence[Mapping[str, float]]]
-    """A system's training metrics, step by step."""
+    """Training metrics of each system, one entry for each step."""
 
 
 def render(page: Page) -> str:
-    """The whole document; what comes from data is escaped."""
+    """Return the whole HTML document; text from data is escaped."""
     return template("page.html").render(
         page.values(),
         ours=OURS,
@@ -136,7 +138,7 @@ def render(page: Page) -> str:
 
 
 def template(name: str) -> Template:
-    """Return a page's template; what comes from data is escaped in it."""
+    """Return a page's template, which escapes text from data."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -158,8 +160,8 @@ def failure_rows(failures: Sequence[Failure]) -> list[tuple[str, str, str, str]]
 
 
 def headline(table: Mapping[str, Any]) -> str:
-    """Return what came out in one short sentence; where an interval holds 0 it says that no
-    difference can be told.
+    """Return the result in one short sentence; if an interval contains 0 the sentence states that
+    there is no distinguishable difference.
     """
     gain = table["differences"][f"{OURS} - {BASE}"]
     where = f"In noise of {table['headline_max_snr_db']:g} dB and louder, EchoDistill"
@@ -177,7 +179,7 @@ def headline(table: Mapping[str, Any]) -> str:
 
 
 def _change(gain: Mapping[str, float]) -> str | None:
-    """Return ``7.4 points more`` or ``7.4 points fewer``; ``None`` where the interval holds 0."""
+    """Return ``7.4 points more`` or ``7.4 points fewer``; ``None`` if the interval contains 0."""
     if gain["low"] <= 0 <= gain["high"]:
         return None
     return f"{100 * abs(gain['value']):.1f} points {'more' if gain['low'] > 0 else 'fewer'}"
@@ -201,8 +203,8 @@ def sentence(table: Mapping[str, Any]) -> str:
 
 
 def lead(table: Mapping[str, Any]) -> str:
-    """Return what stands behind the headline: both gains with their intervals, clean audio beside,
-    and how many trainings.
+    """Return the text behind the headline: both gains with their intervals, the figures on clean
+    audio, and the number of trainings.
     """
     base, ours = (table["systems"][name] for name in (BASE, OURS))
     clean = table["differences"][f"{OURS} - {BASE}"]["clean_acc"]
@@ -225,15 +227,15 @@ def _percent(interval: Mapping[str, float]) -> str:
 
 
 def _ranged(cell: str) -> tuple[str, str]:
-    """A figure's value, and its interval with brackets, empty for none. A text with brackets, as
-    names have, stays one.
+    """Return a figure's value and its interval with brackets, which is empty if there is none.
+    Other text with brackets, such as a name, is not split.
     """
     figure = re.fullmatch(r"([+-]?[0-9.]+) (\[[^]]*\])", cell)
     return (figure[1], figure[2]) if figure else (cell, "")
 
 
 def curves(table: Mapping[str, Any], systems: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a chart a figure against SNR, of those of ``systems`` that the table has."""
+    """Return one chart by SNR for each figure, with those of ``systems`` that the table has."""
     snrs = sorted(
         float(key.split("@")[1]) for key in table["systems"][BASE] if key.startswith("acc@")
     )
@@ -241,7 +243,7 @@ def curves(table: Mapping[str, Any], systems: Sequence[str]) -> list[dict[str, A
     for metric, (title, label) in CURVES.items():
         if f"{metric}@{snrs[0]:g}" not in table["systems"][BASE]:
             continue
-        # a base agrees with the base's clean answer as often as with its own
+        # the base's agreement with the base's clean answer equals that with its own
         names = [
             name
             for name in systems
@@ -270,8 +272,8 @@ def _series(figures: Mapping[str, Any], name: str, metric: str, snrs: Sequence[f
 
 
 def _colour(name: str) -> int:
-    """The same for a system everywhere on the page; the controls and ablations share what is
-    left.
+    """Return the number of a system's colour, which is the same everywhere on the page; the
+    controls and ablations share the remaining colours.
     """
     return CURVED.index(name) if name in CURVED else len(CURVED) + sum(name.encode()) % 3
 
@@ -291,8 +293,8 @@ def _heat(cells: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 
 def _severities(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A chart a kind of severity: equal steps, since severities are no scale that all kinds share.
-    Levels that training had are bare, others starred, where it had some.
+    """Return one chart for each kind of severity, with equal steps, since the kinds share no scale.
+    If training had some of the levels, all others are starred.
     """
     found = []
     for kind in table.values():

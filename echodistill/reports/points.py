@@ -1,4 +1,4 @@
-"""Points of curves as CSV, for ``dvc plots``."""
+"""Write points of curves as CSV for ``dvc plots``."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from echodistill.core.atomic import atomic_path
 
 
 def write_points(path: Path, points: Sequence[Mapping[str, str | float]]) -> None:
-    """Write one row a point; the columns are those of the first."""
+    """Write one row for each point; the columns are those of the first point."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(points[0]))
         writer.writeheader()

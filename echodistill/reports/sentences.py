@@ -1,17 +1,17 @@
-"""Sentences that stand in the terminal, on the page and in the card alike. Pure text."""
+"""Write the sentences that the terminal, the page and the card share. Pure text."""
 
 from collections.abc import Mapping
 from typing import Any
 
 FEW_UNITS = 10
-"""Below this, the spread between units is itself hardly known."""
+"""Number of units below which the spread between units is itself uncertain."""
 
 
 def headline_sentence(figures: Mapping[str, Any]) -> str:
-    """Return in one sentence what training changed in free answers, by forced choice and in format.
+    """Return one sentence on what training changed in free answers, by forced choice and in format.
 
-    ``figures`` has ``base``, ``student``, ``difference`` and ``headline_max_snr_db`` as
-    ``reports/metrics.json`` has them.
+    ``figures`` has ``base``, ``student``, ``difference`` and ``headline_max_snr_db`` in the form of
+    ``reports/metrics.json``.
     """
     base, student, difference = figures["base"], figures["student"], figures["difference"]
     where = f"At SNR ≤ {figures['headline_max_snr_db']:g} dB accuracy"
@@ -22,7 +22,7 @@ def headline_sentence(figures: Mapping[str, Any]) -> str:
         return f"{where} {free}; {named}"
     forced = _moves(base["acc_forced"], student["acc_forced"])
     if forced.split()[0] == free.split()[0]:
-        forced = forced.partition(" ")[2]  # the verb is not said twice
+        forced = forced.partition(" ")[2]  # the verb is not repeated
     both = (
         f"{where} {free} in free answers, and {forced}: "
         f"{points(difference['acc_forced'])} points by forced choice among the offered texts"
@@ -33,7 +33,9 @@ def headline_sentence(figures: Mapping[str, Any]) -> str:
 def _share_of_format(
     base: Mapping[str, float], student: Mapping[str, float], difference: Mapping[str, Any]
 ) -> str:
-    """Return what the format of answers explains; nothing unless the gains and the rates agree."""
+    """Return the words that attribute a gain to the format of answers; empty unless the gains and
+    the rates support it.
+    """
     free, forced = (difference[name]["value"] for name in ("acc", "acc_forced"))
     if free <= max(0.0, forced) or student["unparsed"] >= base["unparsed"]:
         return ""
@@ -41,7 +43,7 @@ def _share_of_format(
 
 
 def _moves(before: float, after: float, plural: bool = False) -> str:
-    """Return ``rises from 48.7 to 64.0 %``, in the words that the rounded numbers bear out."""
+    """Return ``rises from 48.7 to 64.0 %``; the verb follows from the rounded numbers."""
     was, is_now = f"{100 * before:.1f}", f"{100 * after:.1f}"
     if was == is_now:
         return f"{'stay' if plural else 'stays'} at {was} %"
@@ -58,10 +60,10 @@ def points(interval: Mapping[str, float]) -> str:
 
 
 def decision_lines(decision: Mapping[str, Any]) -> list[str]:
-    """Return the decision on a promotion in lines: the verdict, what was not met or stands in the
-    way, why, and what to try.
+    """Return the decision on a promotion as lines: the verdict, the obstacles, the unmet criteria,
+    remarks, and what to try.
 
-    ``decision`` is ``reports/promotion.json``.
+    ``decision`` is the content of ``reports/promotion.json``.
     """
     remarks = [f"  note: {remark}" for remark in decision.get("remarks", [])]
     if decision["promote"]:
@@ -80,13 +82,15 @@ def decision_lines(decision: Mapping[str, Any]) -> list[str]:
 
 
 def units_text(figures: Mapping[str, Any]) -> str:
-    """Return what intervals are over: ``16 groups``, ``120 clips``."""
+    """Return the number and kind of the units that intervals are over: ``16 groups``, ``120
+    clips``.
+    """
     count, unit = figures["units"], figures["unit"]
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 
 def few_units_warning(figures: Mapping[str, Any]) -> str | None:
-    """Return a warning where the test has too few units for its intervals to be relied on."""
+    """Return a warning if the test has too few units for reliable intervals, else ``None``."""
     if figures["units"] >= FEW_UNITS:
         return None
     if figures["units"] == 1:
@@ -101,7 +105,7 @@ def few_units_warning(figures: Mapping[str, Any]) -> str | None:
 
 
 def without_choices(figures: Mapping[str, Any]) -> str | None:
-    """Return how many noisy rows forced choice is over, where not all questions have choices.
+    """Return how many noisy rows forced choice is over, or ``None`` if all questions have choices.
 
     ``figures`` are a system's, with ``n`` and ``n_forced``.
     """

@@ -1,4 +1,4 @@
-"""The closing table of a run."""
+"""Print the table at the end of a run."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -71,11 +71,11 @@ def _gain(interval: Mapping[str, float], lower_is_better: bool = False) -> Text:
 def result_table(
     figures: Mapping[str, Any], decision: Mapping[str, Any] | None, console: Console
 ) -> None:
-    """Print base and student on clean audio, at each SNR, over the headline and by kind of noise,
-    with intervals.
+    """Print the figures of base and student on clean audio, at each SNR, over the headline and by
+    kind of noise, with intervals.
 
-    ``decision`` is ``reports/promotion.json``, where there is one; a negative one is printed with
-    its reasons.
+    ``decision`` is the content of ``reports/promotion.json`` if there is one; a negative decision
+    is printed with its reasons.
     """
     over = f"{100 * figures['confidence']:g} % intervals over {units_text(figures)}"
     _print(
@@ -146,8 +146,8 @@ def _plain(figures: Mapping[str, Any], name: str, label: str) -> Row:
 
 
 def _kinds(figures: Mapping[str, Any]) -> Iterator[list[Row]]:
-    """Yield the rows of the kinds that training had, then those of the others, each block below its
-    mean.
+    """Yield the rows of the kinds that training had, then those of the others; each block begins
+    with its mean.
     """
     base, student = (figures[system] for system in SYSTEMS)
     kinds = sorted(base["by_noise"], key=lambda kind: (base["by_noise"][kind]["acc"], kind))

@@ -1,4 +1,4 @@
-"""Answers that name no choice, as a file: a page has room for some."""
+"""Write the answers that name no choice to a file, since a page has room for only some of them."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ def failures_in(
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:
-    """Write them as CSV."""
+    """Write ``failures`` as CSV."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([field.name for field in fields(Failure)])

@@ -1,5 +1,5 @@
-"""Stage ``answer_denoised`` of a comparison: base's and student's answers to part of the test,
-cleaned by a denoiser first.
+"""Stage ``answer_denoised`` of a comparison: make the answers of base and student to the part of
+the test that a denoiser has processed.
 """
 
 from pathlib import Path
@@ -29,8 +29,8 @@ def answer_denoised(
     base_folder: Path,
     student_folder: Path,
 ) -> None:
-    """Write the answers (parquet). What a slow denoiser gave is kept as long as the clips stay the
-    same.
+    """Write the answers of base and student (parquet). The output of a slow denoiser is kept as
+    long as the clips stay the same.
     """
     one_thread()
     inputs: dict[str, Path | None] = {"corpus": corpus_folder, "mixes": mixes_folder}

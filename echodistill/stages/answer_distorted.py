@@ -1,5 +1,5 @@
-"""Stage ``answer_distorted`` of a comparison: base's and student's answers to test clips under
-distortions that are no added noise.
+"""Stage ``answer_distorted`` of a comparison: make the answers of base and student to test clips
+under distortions that are no added noise.
 """
 
 from functools import partial
@@ -25,7 +25,9 @@ def answer_distorted(
     base_folder: Path,
     student_folder: Path,
 ) -> None:
-    """Write the answers (parquet), with the distortion's name as the kind of noise and no SNR."""
+    """Write the answers of base and student (parquet), with the distortion's name as the kind of
+    noise and no SNR.
+    """
     one_thread()
     facts, inputs = {"seed": params.seed}, {"corpus": corpus_folder}
     base, student = base_and_student(

@@ -1,4 +1,6 @@
-"""Stage ``answer`` of a comparison: one system's answers to the test, or to its questions alone."""
+"""Stage ``answer`` of a comparison: make one system's answers to the test, with audio or to the
+questions alone.
+"""
 
 from pathlib import Path
 from typing import Literal

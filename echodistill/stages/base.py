@@ -1,5 +1,5 @@
-"""Stage ``base``: the model to make robust. ``nano`` is built and pre-trained here; any other is
-pointed to.
+"""Stage ``base``: make the base model. ``nano`` is built and pre-trained here; any other model is
+recorded by a pointer.
 """
 
 import json
@@ -41,19 +41,21 @@ from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.run_folder import fingerprint, run_folder
 
 SNAPSHOTS = "snapshots"
-"""The folder in which the hub's cache keeps a model's files, in a folder called by their commit."""
+"""Folder in which the hub's cache keeps a model's files, each revision in a subfolder named by its
+commit.
+"""
 
 
 def base(params: Params, out: Path, corpus_folder: Path) -> None:
-    """Make the base folder ``out``: model files or a pointer, and ``base.json`` with what is known
-    of the model.
+    """Write the base folder ``out``: model files or a pointer, and ``base.json`` with the facts
+    about the model.
     """
     if processes() > 1:
         raise UserError(
             f"stage base works in one process, not in {processes()}: start it without a launcher"
         )
     settings = params.base
-    place = checked_place() if settings.model == NANO else None  # before any work
+    place = checked_place() if settings.model == NANO else None  # checked before any work
     corpus = Corpus(corpus_folder)
     if settings.model == NANO and not corpus.questions_of("train"):
         raise UserError(NANO_NEEDS_CLIPS)
@@ -126,19 +128,19 @@ def _pretrained_nano(
 
 
 class Pointer(TypedDict):
-    """``pointer.json``: a base that is not ours, pinned."""
+    """The content of ``pointer.json``: a pinned base that was not made here."""
 
     model: str
     trust_remote_code: bool
     revision: str
-    """The hub's commit; of a local folder the hash of all files that loading reads."""
+    """Commit on the hub, or, for a local folder, the hash of all files that loading reads."""
     files: dict[str, str]
-    """The sha256 of each of these files; of a hub id of those that were fetched."""
+    """sha256 of each of these files; for a hub id, of those that were fetched."""
 
 
 def _pointer(name: str, trust_remote_code: bool) -> Pointer:
-    """Return what identifies a model that is not ours and was loaded. Raises ``UserError`` where
-    the hub tells no commit.
+    """Return the pointer to a loaded model that was not made here. Raise ``UserError`` if the hub
+    gives no commit.
     """
     folder = local_folder(name, None)
     if folder is None or not (Path(name).is_dir() or folder.parent.name == SNAPSHOTS):
@@ -156,8 +158,8 @@ def _pointer(name: str, trust_remote_code: bool) -> Pointer:
 
 
 def _skill(llm: AudioLLM, corpus: Corpus, max_new_tokens: int, trained_here: bool) -> Skill:
-    """Measure the base on questions about clips of unseen groups and, where it was trained here, on
-    its own.
+    """Return the base's skill on questions about clips of unseen groups and, if it was trained
+    here, about its training clips.
     """
     splits = splits_to_judge_on(corpus, trained_here)
     if not splits:

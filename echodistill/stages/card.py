@@ -1,4 +1,4 @@
-"""Stage ``card``: the student's model card."""
+"""Stage ``card``: write the student's model card."""
 
 import json
 from pathlib import Path

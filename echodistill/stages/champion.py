@@ -1,7 +1,7 @@
-"""Stage ``champion``: the registry's champion, as files that DVC can watch.
+"""Stage ``champion``: copy the registry's champion into files that DVC watches.
 
-It runs each time, since DVC cannot see that the alias moved. For one state of the registry it makes
-the same bytes, so that nothing behind it runs again; weights that are here already are not fetched
+It runs each time, since DVC cannot see that the alias moved. The same state of the registry gives
+the same bytes, so later stages do not run again; weights that are here already are not fetched
 again.
 """
 
@@ -16,14 +16,16 @@ from echodistill.tracking.champion import identity_of, opponent_of
 from echodistill.tracking.versions import fetch_model
 
 NONE = "no other student is champion of the registry"
-"""The same before a first student is promoted and after it."""
+"""Reason that is written if there is no champion; it is the same before and after the first student
+is promoted.
+"""
 
 
 def champion(params: Params, out: Path, student: Path) -> None:
-    """Write the folder of the champion that ``student`` is held against to ``out``, or one that
-    says that there is none.
+    """Write the folder of the champion that ``student`` is compared with to ``out``, or one that
+    records that there is none.
 
-    Raises ``UserError`` where MLflow cannot be asked.
+    Raise ``UserError`` if MLflow cannot be reached.
     """
     found = opponent_of(identity_of(student))
     if found is None:

@@ -1,5 +1,5 @@
-"""Stage ``code``: the hash of the code of every stage and method, and what every system of a
-comparison is trained with, which other stages depend on.
+"""Stage ``code``: write the hash of the code of every stage and method, and the training settings
+of every system of a comparison, so that other stages can depend on them.
 """
 
 from pathlib import Path

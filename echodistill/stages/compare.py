@@ -1,5 +1,5 @@
-"""Stage ``compare`` of a comparison: the answers of all systems and seeds to one table of figures,
-intervals and tests.
+"""Stage ``compare`` of a comparison: compute one table of figures, intervals and tests from the
+answers of all systems and seeds.
 """
 
 import json
@@ -41,9 +41,11 @@ def compare(
     answers: Path,
     models: Path,
 ) -> None:
-    """Write the table ``out`` (JSON), its top figures ``top`` (JSON) and its curves (CSV).
+    """Write the table ``out`` (JSON), its top figures ``top`` (JSON) and its curves ``curves``
+    (CSV).
 
-    ``answers`` and ``models`` have an entry for each system and seed, named as dvc.yaml names them.
+    ``answers`` and ``models`` have an entry for each system and seed, with the names that dvc.yaml
+    gives them.
     """
     corpus = Corpus(corpus_folder)
     questions, units = corpus.questions, unit_of(corpus.clips.values())
@@ -117,9 +119,11 @@ def _budget(params: Params, name: str, models: Path) -> dict[str, float]:
 def _generalisation(
     params: Params, base_rows: list[Answer], corpus: Corpus, answers: Path
 ) -> dict[str, object]:
-    """Accuracy against SNR where training went, and where it did not."""
+    """Return the accuracy by SNR for clips and noises that training had, and for those that it had
+    not.
+    """
     questions, units = corpus.questions, unit_of(corpus.clips.values())
-    # of the first seed, whose student answered the training's clips too
+    # the answers are those of the first seed, whose student answered the training's clips too
     ours = [read_rows(answers / f"{OURS}-{params.compare.seeds[0]}.parquet", Answer)]
     unseen, trained = set(params.mixes.unseen), params.mixes.train_snrs_db
 
@@ -160,8 +164,8 @@ def _generalisation(
 def _rotation(
     params: Params, scored: Callable[[list[Answer]], Scored], base_rows: list[Answer], answers: Path
 ) -> dict[str, object]:
-    """Return what it costs not to have trained with a kind of noise; the first fold is the first
-    seed's student.
+    """Return the cost of not training with a kind of noise; the first fold is the first seed's
+    student.
     """
     settings, first = params.compare, params.compare.seeds[0]
     names = {FIRST: f"{OURS}-{first}"} | {fold: fold_run(fold, first) for fold in settings.folds}
@@ -178,7 +182,7 @@ def _rotation(
 
 
 def _scoring(params: Params) -> Scoring | None:
-    """Of the source that the test's rows are from."""
+    """Return the scoring rule of the source that the test's rows are from, or ``None``."""
     corpus = params.corpus
     return scoring_of(
         judged_on(corpus), corpus.test.manifest if corpus.test.source else corpus.manifest
@@ -186,13 +190,15 @@ def _scoring(params: Params) -> Scoring | None:
 
 
 def _pairs(systems: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Every system against the base, then ours against every other one."""
+    """Return the pairs of systems to compare: each system with the base, then ``OURS`` with each
+    other system.
+    """
     return [(name, BASE) for name in systems] + [(OURS, name) for name in systems if name != OURS]
 
 
 def _constant(base_rows: list[Answer], questions: dict[str, Question]) -> Iterator[Answer]:
-    """A system that always names the first choice, as prompts letter it: always consistent, so its
-    GSR is 1, without any audio.
+    """Yield the answers of a system that always names the first choice, with its letter as in the
+    prompt. It needs no audio, and since it is always consistent its GSR is 1.
     """
     for row in base_rows:
         choices = questions[row.question_id].choices
@@ -208,8 +214,8 @@ def _constant(base_rows: list[Answer], questions: dict[str, Question]) -> Iterat
 def _denoised(
     params: Params, scored: Callable[[list[Answer]], Scored], base_rows: list[Answer], answers: Path
 ) -> dict[str, object]:
-    """Denoisers in front of the base and of our first seed's student, beside both without, on the
-    rows that denoisers answer.
+    """Return the table of denoisers in front of the base and of our first seed's student, beside
+    both without a denoiser, on the rows that were denoised.
     """
     first = f"{OURS}-{params.compare.seeds[0]}"
     rows = {

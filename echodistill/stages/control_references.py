@@ -1,5 +1,5 @@
-"""Stage ``control_references`` of a comparison: the references of a teacher with another view than
-the clean clip.
+"""Stage ``control_references`` of a comparison: make the references of a teacher with another view
+than the clean clip.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from echodistill.training.device import one_thread
 def control_references(
     params: Params, name: str, out: Path, corpus_folder: Path, base_folder: Path
 ) -> None:
-    """Make the references of the teacher of the system ``name``; no gate judges them: such a
+    """Write the references of the teacher of the system ``name``. No gate judges them, since such a
     teacher is wrong on purpose.
     """
     view = view_of(changes_of(name, params.compare.systems))

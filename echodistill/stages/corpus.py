@@ -1,5 +1,5 @@
-"""Stage ``corpus``: clips and questions from a source into shards and parquet. Bad rows are put
-aside with their reason.
+"""Stage ``corpus``: write the clips and questions of a source as shards and parquet. Bad rows are
+quarantined with their reasons.
 """
 
 import hashlib
@@ -27,21 +27,23 @@ from echodistill.scale_out import ClusterThreshold, Pool, Threads, open_pool
 from echodistill.stages.entry import run_stage
 from echodistill.workers import ordered_map
 
-# Decoders and the FLAC encoder let go of the interpreter: on a few cores threads do as well and
-# send nothing between processes.
+# Decoders and the FLAC encoder release the interpreter lock, so on a few cores threads are as fast
+# as processes and need no copies between them.
 LOCAL_CLUSTER = ClusterThreshold(items=5_000, cores=8)
 REFUSED = Path(".echodistill/quarantined.txt")
-"""All bad rows of a corpus that was not made for them."""
+"""File with all bad rows of a corpus that was not made because of them."""
 SHOWN = 3
-"""Quarantined rows that are printed of each kind; rows without their recording are all printed."""
+"""Number of quarantined rows that are printed of each kind; rows without their recording are all
+printed.
+"""
 
 
 def corpus(params: Params, out: Path, address: str | None = None) -> None:
-    """Make the corpus folder ``out``. Raises ``UserError`` when too many rows are bad or a split is
+    """Write the corpus folder ``out``. Raise ``UserError`` if too many rows are bad or a split is
     empty.
 
-    Clips are decoded, judged, hashed and encoded on this machine's cores, or fetched here and the
-    rest done on the Dask cluster at ``address``.
+    Clips are decoded, judged, hashed and encoded on this machine's cores, or only fetched here and
+    the rest is done on the Dask cluster at ``address``.
     """
     settings = params.corpus
     speaks = "builtin" in (settings.source, settings.test.source)
@@ -52,7 +54,7 @@ def corpus(params: Params, out: Path, address: str | None = None) -> None:
             if settings.test.source is None
             else separate_test_source.read_both(settings, read)
         )
-        # the synthesiser's processes, one a core, are what builtin waits for: a local cluster would
+        # builtin waits for the synthesiser's processes, one per core, and a local cluster would
         # only take their time
         count = 0 if speaks else len(found.clips)
         with (
@@ -136,7 +138,7 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) ->
 def _put_aside(
     source: SourceClip, reason: str, found: SourceClips, settings: CorpusParams
 ) -> list[Quarantined]:
-    """The rows about a clip that is left out."""
+    """Return the quarantined rows about a clip that is left out."""
     name = origin(settings, found.splits[source.group] == "test")
     return [
         Quarantined(f"{name}{source.source} (id {asked.question_id})", reason)
@@ -165,10 +167,12 @@ def _row(source: SourceClip, split: str, encoded: Encoded, shard: str, offset: i
 def _judge(
     questions: list[Question], quarantined: list[Quarantined], settings: CorpusParams
 ) -> None:
-    """Say what was put aside, and stop when it is too much of a source."""
+    """Print which rows were quarantined. Raise ``UserError`` if they are too many of a source, or
+    if a needed split is empty.
+    """
     lacking = [row for row in quarantined if lacks_audio(row)]
     kinds = kinds_of(quarantined, SHOWN)
-    # a missing recording is named in any case: what is not listed is not fetched again
+    # a missing recording is always named, since one that is not listed is not fetched again
     for row in [
         *lacking,
         *(row for kind in kinds for row in kind.examples if not lacks_audio(row)),

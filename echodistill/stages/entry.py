@@ -1,4 +1,4 @@
-"""How a stage starts: arguments from the command line, its own sections of ``params.yaml``, one
+"""Start a stage: parse its command line, give it its sections of ``params.yaml``, and print one
 line for a user's fault.
 """
 
@@ -30,8 +30,8 @@ PLACE_FAULTS = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT)
 
 
 def only(params: Params, sections: Sequence[str]) -> Params:
-    """A view that holds nothing but ``sections`` (``train``, ``mixes.kinds``): a stage that reads
-    what DVC does not watch for it fails at once.
+    """Return a view of ``params`` that has only ``sections`` (``train``, ``mixes.kinds``), so that
+    a stage fails at once if it reads a section that DVC does not watch for it.
     """
     view = SimpleNamespace()
     for section in sections:
@@ -47,10 +47,10 @@ def only(params: Params, sections: Sequence[str]) -> Params:
 
 
 def arguments_of(stage: Callable[..., None], given: Sequence[str]) -> list[Any]:
-    """The command line's arguments as the signature of ``stage`` has them behind ``params``: paths,
-    whole numbers, one of some names.
+    """Return the command line's arguments converted to the types in the signature of ``stage``
+    after ``params``: paths, integers, names of a ``Literal``.
 
-    Raises ``UserError`` with the usage.
+    Raise ``UserError`` with the usage if they do not fit.
     """
     parameters = [
         each
@@ -72,7 +72,7 @@ def arguments_of(stage: Callable[..., None], given: Sequence[str]) -> list[Any]:
 
 
 def _names(annotation: Any) -> tuple[str, ...]:
-    """Those that a ``Literal``, or a union of some, allows."""
+    """Return the names that a ``Literal``, or a union of several, allows."""
     if get_origin(annotation) is Literal:
         return get_args(annotation)
     return tuple(name for part in get_args(annotation) for name in _names(part))
@@ -84,7 +84,7 @@ def _shown(parameter: inspect.Parameter) -> str:
 
 
 def _converted(annotation: Any, text: str) -> Any:
-    """Raises ``ValueError``."""
+    """Return ``text`` converted to ``annotation``. Raise ``ValueError`` if that is impossible."""
     names = _names(annotation)
     if not names:
         return annotation(text)
@@ -106,16 +106,16 @@ def run_stage(
     reads_folders: bool = True,
     noted: Sequence[str] = (),
 ) -> None:
-    """Run ``stage(params, *arguments)`` with the command line's arguments. Exits with status 1 and
-    one line on ``UserError``, and also when what it ran with has changed at its end, since DVC
-    would then record it under what is there now.
+    """Run ``stage(params, *arguments)`` with the command line's arguments. Exit with status 1 and
+    one line on ``UserError``, and also if the stage's inputs have changed when it ends, since DVC
+    would then record the result under the new inputs.
 
-    ``on_workers``: the stage also takes ``address`` (``workers.address``). That is no section,
-    since DVC must not watch it: where work is computed changes no byte. ``reads_folders``: it reads
-    the folders of recordings that its parameters name. ``noted``: further sections that it is
-    given, of which DVC watches what the stage ``code`` notes instead.
+    ``on_workers``: the stage also takes ``address`` (``workers.address``), which is no section,
+    since DVC must not watch it: the place of computation changes no byte. ``reads_folders``: the
+    stage reads the folders of recordings that its parameters name. ``noted``: further sections that
+    the stage is given, for which DVC watches the notes of stage ``code`` instead.
     """
-    # a stage without its DVC would write to a place that another DVC may work on
+    # a stage whose DVC process has ended would write to a place that another DVC process may use
     if "DVC_STAGE" in os.environ:
         end_with_parent(PARENT_AT_START)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -124,7 +124,7 @@ def run_stage(
     forget_job_manager()
     given = (*sections, *noted)
     try:
-        device_batch()  # before any work
+        device_batch()  # the setting is checked before any work
         values = arguments_of(stage, sys.argv[1:])
         with at_work(), reader_may_leave(), missing_extra_named():
             if module := _main_module():

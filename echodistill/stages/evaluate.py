@@ -1,4 +1,4 @@
-"""Stage ``evaluate``: answers to figures, intervals and curves. Needs no model."""
+"""Stage ``evaluate``: compute figures, intervals and curves from answers. It needs no model."""
 
 import json
 from pathlib import Path
@@ -27,14 +27,14 @@ def evaluate(
     student: Path,
     run: Path,
 ) -> None:
-    """Write ``metrics`` (JSON), ``points`` (CSV for ``dvc plots``) and ``picture`` (PNG, accuracy
-    against SNR).
+    """Write ``metrics`` (JSON), ``points`` (CSV for ``dvc plots``) and ``picture`` (PNG of accuracy
+    by SNR).
     """
     corpus = Corpus(corpus_folder)
     questions, units = corpus.questions, unit_of(corpus.clips.values())
     base_answers, student_answers = read_rows(base, Answer), read_rows(student, Answer)
     method = read_run(run.parent)["method"]
-    with np.errstate(all="raise"):  # a 0/0 must not end up as a figure
+    with np.errstate(all="raise"):  # 0/0 must not become a figure
         figures = compare_systems(
             method,
             score_answers(base_answers, base_answers, questions, units),

@@ -1,5 +1,5 @@
-"""Stage ``evaluate`` of an evaluation: the answers of the base, and of a student where there is
-one, to one table of figures.
+"""Stage ``evaluate`` of an evaluation: compute one table of figures from the answers of the base,
+and of a student if there is one.
 """
 
 import json
@@ -33,7 +33,9 @@ def evaluate_alone(
     student: Path,
     student_folder: Path,
 ) -> None:
-    """Write the table ``out`` (JSON), its top figures ``top`` (JSON) and its curves (CSV)."""
+    """Write the table ``out`` (JSON), its top figures ``top`` (JSON) and its curves ``curves``
+    (CSV).
+    """
     corpus = Corpus(corpus_folder)
     questions, units = corpus.questions, unit_of(corpus.clips.values())
     source = judged_on(params.corpus)

@@ -1,8 +1,8 @@
-"""Stage ``student`` of an evaluation: a copy of the student that parameters name, as files that DVC
-can watch.
+"""Stage ``student`` of an evaluation: copy the student that the parameters name into files that DVC
+watches.
 
 It runs each time, since DVC does not watch the student's own folder. The same student gives the
-same bytes, so that nothing behind it runs again.
+same bytes, so later stages do not run again.
 """
 
 from pathlib import Path
@@ -14,9 +14,7 @@ from echodistill.stages.entry import run_stage
 
 
 def evaluated_student(params: Params, out: Path) -> None:
-    """Write the folder ``out``. Raises ``UserError`` where the named folder holds no trained
-    student.
-    """
+    """Write the folder ``out``. Raise ``UserError`` if the named folder has no trained student."""
     if params.evaluate.student is None:
         write_none(out)
         print("evaluate.student names none: the base is evaluated by itself")

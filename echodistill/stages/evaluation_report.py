@@ -1,4 +1,4 @@
-"""Stage ``report`` of an evaluation: the page people look at."""
+"""Stage ``report`` of an evaluation: write its page for people."""
 
 import json
 from collections.abc import Mapping
@@ -28,8 +28,8 @@ def evaluation_report(
     base: Path,
     student: Path,
 ) -> None:
-    """Write the page ``out``, and to ``unreadable`` (CSV) all answers that name no choice: the page
-    has room for some.
+    """Write the page ``out``, and all answers that name no choice to ``unreadable`` (CSV), since
+    the page has room for only some.
     """
     corpus = Corpus(corpus_folder)
     answers_of = {(BASE, ""): read_rows(base, Answer), (STUDENT, ""): read_rows(student, Answer)}

@@ -1,4 +1,4 @@
-"""Stage ``fold_mixes`` of a comparison: the training mixes of one fold of the rotation over
+"""Stage ``fold_mixes`` of a comparison: draw the training mixes of one fold of the rotation over
 held-out kinds of noise.
 """
 
@@ -18,7 +18,7 @@ from echodistill.stages.entry import run_stage
 
 
 def fold_mixes(params: Params, fold: int, out: Path, corpus_folder: Path) -> None:
-    """Write ``mixes.parquet`` and ``noise.json`` in ``out``: training mixes alone, since the test
+    """Write ``mixes.parquet`` and ``noise.json`` to ``out``: training mixes alone, since the test
     is the same for every fold.
     """
     kinds = held_out_kinds(params.mixes, fold, FIRST + len(params.compare.folds))

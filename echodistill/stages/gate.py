@@ -1,5 +1,5 @@
-"""Stage ``gate@ARTIFACT``: may others build on this artifact? Whoever depends on it depends on its
-verdict too.
+"""Stage ``gate@ARTIFACT``: judge whether other stages may build on an artifact. Stages that depend
+on the artifact depend on its verdict too.
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ from echodistill.stages.entry import run_stage
 
 
 def gate(params: Params, artifact: str, verdict: Path, *paths: Path) -> None:
-    """Judge ``artifact``; raises ``UserError`` where it does not pass. See
-    ``quality.open_gate``.
+    """Judge ``artifact``. Raise ``UserError`` if it does not pass; see
+    ``gates.runner.open_gate``.
     """
-    # one of before must not stand where an artifact cannot even be read
+    # an earlier verdict must not remain if the artifact cannot even be read
     verdict.unlink(missing_ok=True)
     if paths[0].is_dir():
         verify_checksums(paths[0], "delete it and run `echodistill run`", required=False)
@@ -53,8 +53,9 @@ def _notes(params: Params, artifact: str, paths: Sequence[Path]) -> list[str]:
 
 
 def _checks(params: Params, artifact: str, paths: Sequence[Path]) -> list[Expect]:
-    """Of ``answers_base`` and ``answers_student_decision`` the first word says what they are, and
-    the last one the split.
+    """Return the expectations about an artifact. Of names like ``answers_base`` and
+    ``answers_student_decision``, the first word is the kind of artifact and a last word
+    ``decision`` the split.
     """
     kind, _, rest = artifact.partition("_")
     split = "decision" if rest.endswith("decision") else "test"

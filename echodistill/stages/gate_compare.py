@@ -1,4 +1,6 @@
-"""Stage ``gate_…`` of a comparison: may the next stage build on what all systems together made?"""
+"""Stage ``gate_…`` of a comparison: judge whether the next stage may build on the combined results
+of all systems.
+"""
 
 from pathlib import Path
 from typing import Literal
@@ -14,8 +16,8 @@ Part = Literal["students", "answers", "table"]
 
 
 def gate_compare(params: Params, part: Part, verdict: Path, *paths: Path) -> None:
-    """Judge the students, the answers or the table; raises ``UserError`` where they do not pass.
-    See ``quality.open_gate``.
+    """Judge the students, the answers or the table. Raise ``UserError`` if they do not pass; see
+    ``gates.runner.open_gate``.
     """
     verdict.unlink(missing_ok=True)
     open_gate(f"compared_{part}", paths[0], _checks(params, part, *paths), verdict)

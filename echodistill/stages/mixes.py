@@ -1,5 +1,5 @@
-"""Stage ``mixes``: draw the noise recipes of every split, check each by rendering it once, and lay
-out the grids.
+"""Stage ``mixes``: draw the noise recipes of every split, check each by rendering it once, and
+write the grids.
 """
 
 from collections.abc import Iterator
@@ -22,14 +22,14 @@ from echodistill.params.whole import Params
 from echodistill.scale_out import ClusterThreshold, Serial, open_pool
 from echodistill.stages.entry import run_stage
 
-# 6,000 mixes are ten seconds of work on one core. Each process decodes the clips anew: two of them
-# win little, and lose on a busy machine (benchmarks/README.md).
+# 6,000 mixes take ten seconds on one core. Each process decodes the clips again, so two processes
+# gain little, and lose on a busy machine (benchmarks/README.md).
 LOCAL_CLUSTER = ClusterThreshold(items=6_000, cores=4)
 
 
 def mixes(params: Params, out: Path, corpus_folder: Path, address: str | None = None) -> None:
-    """Make ``mixes.parquet`` (recipes), ``checks.parquet`` (what rendering gave), ``noise.json``
-    and the grids of ``GRIDS`` in ``out``.
+    """Write ``mixes.parquet`` (recipes), ``checks.parquet`` (measurements of the rendered mixes),
+    ``noise.json`` and the grids of ``GRIDS`` to ``out``.
 
     Mixes are drawn and checked on this machine's cores, or on the Dask cluster at ``address``.
     """
@@ -61,7 +61,9 @@ def mixes(params: Params, out: Path, corpus_folder: Path, address: str | None = 
 
 
 def grid_rows(corpus: Corpus, rows: list[Mix], split: str) -> Iterator[GridRow]:
-    """What every system must answer: each question of the split under each mix of its clip."""
+    """Yield the rows that every system must answer: each question of the split in each mix of its
+    clip.
+    """
     questions: dict[str, list[Question]] = {}
     for question in corpus.questions_of(split):
         questions.setdefault(question.clip_id, []).append(question)

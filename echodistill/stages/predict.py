@@ -1,5 +1,5 @@
-"""Stage ``predict@SYSTEM``: greedy answers of the base or the student to every question of a split,
-clean and in noise.
+"""Stage ``predict@SYSTEM``: make the greedy answers of the base or the student to every question of
+a split, clean and in noise.
 """
 
 from pathlib import Path
@@ -31,12 +31,13 @@ def predict(
     base_folder: Path,
     model_folder: Path,
 ) -> None:
-    """Write the answers of ``system`` to ``out`` (parquet). ``model_folder`` is the base folder
-    again for the base.
+    """Write the answers of ``system`` to ``out`` (parquet). For the base, ``model_folder`` is the
+    base folder too.
     """
     corpus = Corpus(corpus_folder)
     items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), split=split)
-    # a source without a decision split, or no student: no model need be opened
+    # without questions (a source without a decision split) or without a student no model needs to
+    # be opened
     if not items or is_absent(model_folder):
         write_rows(out, Answer, [])
         return

@@ -1,5 +1,5 @@
-"""Stage ``predict_champion``: greedy answers of the registry's champion to the decision split,
-clean and in noise.
+"""Stage ``predict_champion``: make the greedy answers of the registry's champion to the decision
+split, clean and in noise.
 """
 
 from pathlib import Path
@@ -22,12 +22,12 @@ from echodistill.training.run_folder import fingerprint
 def predict_champion(
     params: Params, out: Path, corpus_folder: Path, mixes_folder: Path, champion: Path
 ) -> None:
-    """Write the champion's answers to the folder ``out``; none, and the reason, where there is no
-    champion.
+    """Write the champion's answers to the folder ``out``; without a champion, write no answers and
+    the reason.
 
-    A champion that cannot be opened, or whose window is too short for the clips, is no reason to
-    stop, for then no other student could ever be entered: that is said in ``out``, and the decision
-    is negative for it.
+    A champion that cannot be opened, or whose window is too short for the clips, does not stop the
+    run, since otherwise no other student could ever be entered: ``out`` records the reason, and the
+    decision is then negative.
     """
     facts = read_facts(champion)
     if facts.version is None or facts.reason:
@@ -43,7 +43,7 @@ def predict_champion(
     items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), split="decision")
     inputs = {"corpus": corpus_folder, "mixes": mixes_folder, "champion": champion}
     base = champion / BASE if (champion / BASE).is_dir() else None
-    if not items:  # a source without a decision split: no model need be opened
+    if not items:  # a source without a decision split needs no model
         write_unanswered(out, ChampionStatus(facts.version))
         return
     longest_s = max(clip.duration_s for clip in corpus.clips_of("decision"))
@@ -69,8 +69,8 @@ def predict_champion(
 
 
 def _open(student: Path, base: Path | None, longest_s: float) -> AudioLLM:
-    """Open the champion. Raises ``UserError`` where that cannot be done, or where its window is too
-    short for the clips.
+    """Return the champion's model. Raise ``UserError`` if it cannot be opened, or if its window is
+    shorter than ``longest_s`` seconds.
     """
     llm = open_model(student, base)
     window_s = llm.family.max_seconds

@@ -1,5 +1,5 @@
-"""Stage ``predict_train_mixes`` of a comparison: base's and student's answers to noisy clips that
-training had.
+"""Stage ``predict_train_mixes`` of a comparison: make the answers of base and student to noisy
+clips that training had.
 """
 
 from functools import partial
@@ -19,7 +19,7 @@ from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
 
 MIXES = 900
-"""Of the training split, drawn at random."""
+"""Number of mixes of the training split, drawn at random."""
 
 
 def predict_train_mixes(
@@ -31,7 +31,7 @@ def predict_train_mixes(
     base_folder: Path,
     student_folder: Path,
 ) -> None:
-    """Write the answers (parquet)."""
+    """Write the answers of base and student (parquet)."""
     one_thread()
     facts = {"seed": params.seed, "mixes": MIXES}
     inputs = {"corpus": corpus_folder, "mixes": mixes_folder}

@@ -1,6 +1,7 @@
-"""Stage ``promote``: may the student replace the champion? The decision and its reasons, as JSON.
+"""Stage ``promote``: decide whether the student may replace the champion, and write the decision
+with its reasons as JSON.
 
-It rests on the decision split alone: nothing of the reported test is read here.
+The decision uses the decision split alone: this stage reads nothing of the reported test.
 """
 
 import hashlib
@@ -33,11 +34,11 @@ def promote(
     champion: Path,
     base_facts: Path,
 ) -> None:
-    """Write the decision to ``out``. A negative decision is a result, not a failure, and says what
-    may lie behind it.
+    """Write the decision to ``out``. A negative decision is a result, not a failure, and states
+    possible reasons.
 
-    ``champion`` is the folder of the champion's answers, which says too whether there is one;
-    ``base_facts`` is ``base.json``.
+    ``champion`` is the folder of the champion's answers, whose status also states whether there is
+    a champion; ``base_facts`` is ``base.json``.
     """
     corpus, status = Corpus(corpus_folder), read_status(champion)
     base, student, of_champion = (

@@ -1,5 +1,5 @@
-"""Stage ``references``: what the teacher, given the clean clip, answers to every training
-question.
+"""Stage ``references``: make the teacher's answers to every training question, given the clean
+clip.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from echodistill.teachers.folder import make_references
 
 
 def references(params: Params, out: Path, corpus_folder: Path, base_folder: Path) -> None:
-    """Make ``references.parquet`` and ``distributions.safetensors`` in ``out``."""
+    """Write ``references.parquet`` and ``distributions.safetensors`` to ``out``."""
     make_references(
         out,
         params.references,

@@ -1,4 +1,4 @@
-"""Stage ``report`` of a comparison: the page people look at."""
+"""Stage ``report`` of a comparison: write its page for people."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from echodistill.systems import BASE, OURS
 from echodistill.training.metrics_file import read_metrics
 
 EXAMPLES = 6
-"""Of what was fixed, and as many of what was broken."""
+"""Number of fixed examples, and of broken ones."""
 
 
 def report(
@@ -37,10 +37,11 @@ def report(
     answers: Path,
     models: Path,
 ) -> None:
-    """Write the page ``out``, and to ``unreadable`` (CSV) all answers that name no choice: the page
-    has room for some.
+    """Write the page ``out``, and all answers that name no choice to ``unreadable`` (CSV), since
+    the page has room for only some.
 
-    ``answers`` and ``models`` have an entry for each system and seed, named as dvc.yaml names them.
+    ``answers`` and ``models`` have an entry for each system and seed, with the names that dvc.yaml
+    gives them.
     """
     corpus = Corpus(corpus_folder)
     settings, limit = params.compare, params.evaluate.headline_max_snr_db
@@ -87,7 +88,7 @@ def report(
 
 
 def _answered(params: Params) -> dict[str, tuple[str, str]]:
-    """Every file of answers by its name, as system and seed."""
+    """Return the system and seed of every file of answers, by the file's name."""
     settings = params.compare
     first = str(settings.seeds[0])
     found: dict[str, tuple[str, str]] = {

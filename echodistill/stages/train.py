@@ -1,4 +1,4 @@
-"""Stage ``train``: make the student."""
+"""Stage ``train``: train the student."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def train(
     base_folder: Path,
     references_folder: Path,
 ) -> None:
-    """Make the student folder ``out``; ``training.student`` says what is in it."""
+    """Write the student folder ``out``; ``training.student`` describes its content."""
     inputs = StudentInputs(corpus_folder, mixes_folder, base_folder, references_folder)
     make_student(
         out,

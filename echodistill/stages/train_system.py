@@ -1,4 +1,4 @@
-"""Stage ``train`` of a comparison: one system with one seed."""
+"""Stage ``train`` of a comparison: train one system with one seed."""
 
 from pathlib import Path
 
@@ -20,8 +20,8 @@ def train_system(
     base_folder: Path,
     references_folder: Path,
 ) -> None:
-    """Make the student folder ``out``; ``references_folder`` has those of a teacher with the
-    system's view.
+    """Write the student folder ``out``; ``references_folder`` has the references of a teacher with
+    the system's view.
     """
     if params.references.view != "clean":
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a teacher receives (views), what it answers (targets), and the caches of its answers.
+"""The inputs of a teacher (views), its answers (targets), and the caches of its answers.
 
 It must not import training or stages.
 """

@@ -1,8 +1,9 @@
-"""Content-addressed cache of what the clean teacher said, shared by all runs.
+"""Cache the clean teacher's answers by content address, shared by all runs.
 
 An entry is one safetensors file ``<key[:2]>/<key>.safetensors`` preceded by the sha256 of its
-bytes, and its key is a ``reference_key``. A damaged entry reads as absent, so it is computed again.
-Writing goes through a rename: a killed run keeps whole entries only.
+bytes, and its key is a ``reference_key``. A damaged entry counts as absent, so it is computed
+again. Entries are written under a temporary name and renamed, so a killed run leaves whole entries
+only.
 """
 
 from dataclasses import dataclass
@@ -19,20 +20,22 @@ from echodistill.core.errors import UserError
 
 @dataclass(frozen=True)
 class TeacherTargets:
-    """The teacher's greedy response to a clean clip and what it thought at each of its T tokens."""
+    """The teacher's greedy response to a clean clip and its distribution at each of its T
+    tokens.
+    """
 
     token_ids: torch.Tensor
-    """(T,) int64, end-of-turn token included."""
+    """Token ids, (T,) int64, the end-of-turn token included."""
     log_probs: torch.Tensor
-    """(T, V) float32 for a small vocabulary, else (T, K+1): the top K and the log of the tail
-    mass.
+    """Log-probabilities: (T, V) float32 for a small vocabulary, else (T, K+1): those of the top K
+    tokens and the log of the remaining probability mass.
     """
     top_ids: torch.Tensor | None
-    """(T, K) int64; ``None`` for a small vocabulary."""
+    """Ids of the top K tokens, (T, K) int64; ``None`` for a small vocabulary."""
 
 
 class ReferenceCache:
-    """Read and write entries below a folder."""
+    """A cache whose entries are files below a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -41,8 +44,8 @@ class ReferenceCache:
         return self._folder / "references" / key[:2] / f"{key}.safetensors"
 
     def get(self, key: str) -> TeacherTargets | None:
-        """The entry, or ``None`` when it is absent or damaged. Raises ``UserError`` when the cache
-        cannot be read.
+        """Return the entry, or ``None`` if it is absent or damaged. Raise ``UserError`` if the
+        cache cannot be read.
         """
         path = self.path_of(key)
         try:

@@ -1,5 +1,5 @@
-"""Makes a folder of references: what the teacher answers to every training question, from the
-shared cache where known.
+"""Make a folder of references: the teacher's answers to all training questions, from the shared
+cache where they are known.
 """
 
 import json
@@ -44,13 +44,13 @@ from echodistill.teachers.views import VIEWS, View
 
 @dataclass(frozen=True)
 class Teacher:
-    """Who answers, with all of it that stands in a reference's key."""
+    """A teacher model with all parts of a reference's key that depend on it."""
 
     llm: AudioLLM
     revision: str
-    """Of its files, from ``base.json``."""
+    """Revision of the model's files, from ``base.json``."""
     identity: Mapping[str, str]
-    """``model_identity`` of ``llm``."""
+    """Result of ``model_identity`` for ``llm``."""
     decoding: Mapping[str, int]
 
 
@@ -63,10 +63,10 @@ def make_references(
     corpus_folder: Path,
     base_folder: Path,
 ) -> None:
-    """Make ``references.parquet`` and ``distributions.safetensors`` in ``out``. ``seed`` is that of
-    what a control's view draws.
+    """Write ``references.parquet`` and ``distributions.safetensors`` to ``out``. ``seed``
+    determines the random draws of a control's view.
     """
-    place = checked_place()  # before any work
+    place = checked_place()  # the store is checked before any work
     corpus = Corpus(corpus_folder)
     view = VIEWS[view_name](corpus, seed)
     questions = corpus.questions_of("train")
@@ -105,8 +105,8 @@ def make_references(
 
 
 def _shared_cache(place: Place, requests: Sequence[ReferenceRequest]) -> SharedCache:
-    """The cache with the shared store behind it; what another machine computed is fetched at
-    once.
+    """Return the cache with the shared store behind it, after fetching the entries that other
+    machines have computed.
     """
     cache = SharedCache(cache_folder(), S3Entries(open_store(place)))
     cache.prepare([request.key for request in requests])
@@ -118,12 +118,14 @@ def _shared_cache(place: Place, requests: Sequence[ReferenceRequest]) -> SharedC
 
 
 def _decoding(settings: ReferencesParams, limit: int) -> dict[str, int]:
-    """Return the settings that an answer depends on; the teacher's view is in the key by itself."""
+    """Return the settings that an answer depends on; the teacher's view is a separate part of the
+    key.
+    """
     return settings.model_dump(exclude={"view"}) | {"max_new_tokens": limit}
 
 
 def _request(question: Question, view: View, teacher: Teacher) -> ReferenceRequest:
-    """Return what is asked about a question, under the key of all that its answer depends on."""
+    """Return the request for a question, with the key of everything that its answer depends on."""
     prompt = view.prompt(question)
     clips = 0 if prompt.waveform is None else 1
     text = teacher.llm.family.render(question_text(prompt.question, prompt.choices), clips)

@@ -1,10 +1,11 @@
-"""The teacher's cache shared between machines: the local folder first, then a store that all of
-them reach.
+"""Share the teacher's cache between machines: the local folder is used first, then a store that all
+of them can access.
 
-An entry is the same bytes in both places, so its own checksum tells a damaged one wherever it lies.
-A damaged shared entry reads as absent, is counted, and replaced by what is computed. Of two
-machines that compute the same entry the first to write keeps it. When the store goes away, the run
-warns once and goes on with the local folder; the next run sends what is missing there.
+An entry has the same bytes in both places, so its own checksum reveals damage in either. A damaged
+shared entry counts as absent, is counted as damaged, and is replaced by the computed one. If two
+machines compute the same entry, the first one written is kept. If the store becomes unavailable,
+the run warns once and continues with the local folder; the next run sends the missing entries to
+the store.
 """
 
 import sys
@@ -25,8 +26,8 @@ THREADS = 8
 
 
 class Entries(Protocol):
-    """A shared store of small entries, safe for threads. Its methods raise ``UserError`` when it
-    cannot be used.
+    """A shared store of small entries that threads may use at once. Its methods raise ``UserError``
+    if it cannot be used.
     """
 
     def keys(self) -> set[str]: ...
@@ -34,7 +35,9 @@ class Entries(Protocol):
     def get(self, key: str) -> bytes | None: ...
 
     def put(self, key: str, content: bytes, instead_of: bytes | None = None) -> None:
-        """Store ``content`` if there is none under ``key``, or only ``instead_of``."""
+        """Store ``content`` if there is no entry under ``key``, or if the entry is
+        ``instead_of``.
+        """
 
 
 class SharedCache(ReferenceCache):
@@ -48,20 +51,20 @@ class SharedCache(ReferenceCache):
         self._damaged: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self.fetched = 0
-        """Entries that came from the store."""
+        """Number of entries fetched from the store."""
         self.sent = 0
-        """Entries offered to the store."""
+        """Number of entries sent to the store."""
 
     @property
     def damaged(self) -> int:
-        """Entries of the store found damaged so far."""
+        """Number of entries of the store found damaged so far."""
         return len(self._damaged)
 
     def prepare(self, keys: Iterable[str]) -> None:
-        """Bring what the store has of ``keys`` here, and send it what only is here: one listing,
-        then several requests at once.
+        """Fetch the entries of ``keys`` that only the store has, and send it those that only the
+        local folder has: one listing, then several requests at once.
 
-        After this, ``get`` asks the store no more for entries that were not in it.
+        After this, ``get`` does not request entries that the listing lacked.
         """
         wanted = sorted(set(keys))
         self._known = self._ask(self._entries.keys)
@@ -86,8 +89,8 @@ class SharedCache(ReferenceCache):
             )
 
     def get(self, key: str) -> TeacherTargets | None:
-        """The entry, or ``None`` when neither place has a whole one. Raises ``UserError`` when the
-        local folder cannot be used.
+        """Return the entry, or ``None`` if neither place has a whole one. Raise ``UserError`` if
+        the local folder cannot be used.
         """
         target = super().get(key)
         if (
@@ -106,7 +109,9 @@ class SharedCache(ReferenceCache):
         self.sent += self._send(key)
 
     def _fetch(self, key: str) -> bool:
-        """Copy an entry of the store to the local folder, if it is whole."""
+        """Copy an entry of the store to the local folder if it is whole; return whether it was
+        copied.
+        """
         content = self._ask(lambda: self._entries.get(key))
         if content is None:
             return False
@@ -118,7 +123,7 @@ class SharedCache(ReferenceCache):
         return True
 
     def _send(self, key: str) -> bool:
-        """Offer a local entry to the store, if it is whole."""
+        """Send a local entry to the store if it is whole; return whether it was sent."""
         content = self.path_of(key).read_bytes()
         if payload_of(content) is None:
             return False
@@ -126,8 +131,8 @@ class SharedCache(ReferenceCache):
         return not self._away
 
     def _ask(self, question: Callable[[], Result]) -> Result | None:
-        """What the store answers; ``None`` once it has failed: each request to a dead store would
-        cost the run a long wait.
+        """Return the result of a request to the store, or ``None`` once one has failed, since each
+        request to an unavailable store would delay the run for long.
         """
         if self._away:
             return None

@@ -1,5 +1,5 @@
-"""What the teacher receives in place of the student's noisy clip: the matched clean clip, or one of
-the controls that show whether it matters.
+"""Define the teacher's input in place of the student's noisy clip: the matched clean clip, or one
+of the controls that show whether it matters.
 
 Source: arXiv 2605.23954, second version, whose controls are a shuffled clip, random audio and
 silence in place of the matched one.
@@ -21,24 +21,24 @@ from echodistill.params.references import ViewName
 
 
 class View(Protocol):
-    """What the teacher receives; the literature calls it privileged context."""
+    """The teacher's input; the literature calls it privileged context."""
 
     def prompt(self, question: Question, gain: float = 1.0) -> Prompt:
         """Return the teacher's prompt for a training question. ``gain`` is the factor that the
-        student's mix was scaled by; audio is scaled alike.
+        student's mix was scaled by; the teacher's audio is scaled by it too.
         """
         ...
 
     def cache_identity(self, question: Question) -> str:
-        """Return what stands in a content address for all that the prompt depends on beside its
+        """Return the part of a reference's key that identifies everything in the prompt beside its
         text.
         """
         ...
 
 
 class AudioView:
-    """A view that gives the teacher some audio. ``seed`` draws which clip is shuffled with which,
-    and the random audio.
+    """A view that gives the teacher some audio. ``seed`` determines which clip replaces which, and
+    the random audio.
     """
 
     def __init__(self, corpus: Corpus, seed: int) -> None:
@@ -52,17 +52,19 @@ class AudioView:
         return self.corpus.clips[question.clip_id].sha256
 
     def waveform(self, clip_id: str) -> Waveform:
-        """Return the teacher's audio, (samples,), where the student receives ``clip_id``."""
+        """Return the teacher's audio, (samples,), for the clip ``clip_id`` that the student
+        receives.
+        """
         return self.corpus.waveform(clip_id)
 
 
 class CleanView(AudioView):
-    """The matched clean clip."""
+    """The view with the matched clean clip."""
 
 
 class ShuffledView(AudioView):
-    """Another training clip, of that clip's own length; each is given as often as it would be
-    unshuffled.
+    """The view with another training clip, at that clip's own length; each clip is used as often as
+    without shuffling.
     """
 
     def waveform(self, clip_id: str) -> Waveform:
@@ -72,7 +74,7 @@ class ShuffledView(AudioView):
         return self.corpus.clips[self.partner(question.clip_id)].sha256
 
     def partner(self, clip_id: str) -> str:
-        """Return the clip that is given instead."""
+        """Return the id of the clip that replaces ``clip_id``."""
         return self._partners[clip_id]
 
     @cached_property
@@ -82,7 +84,7 @@ class ShuffledView(AudioView):
 
 
 class NoiseView(AudioView):
-    """White noise of the clip's length and power: sound without anything to understand."""
+    """The view with white noise of the clip's length and power: sound without any content."""
 
     def waveform(self, clip_id: str) -> Waveform:
         clean = self.corpus.waveform(clip_id)
@@ -94,7 +96,7 @@ class NoiseView(AudioView):
 
 
 class SilenceView(AudioView):
-    """Silence of the clip's length."""
+    """The view with silence of the clip's length."""
 
     def waveform(self, clip_id: str) -> Waveform:
         return np.zeros_like(self.corpus.waveform(clip_id))
@@ -113,12 +115,12 @@ VIEWS: Mapping[ViewName, type[AudioView]] = {
 
 
 def shuffled(clips: Sequence[str], seed: int) -> list[str]:
-    """The clips in an order in which none keeps its place. Raises ``UserError`` for a single
-    one.
+    """Return the clips in an order in which none keeps its place. Raise ``UserError`` for fewer
+    than two.
     """
     if len(clips) < 2:
         raise UserError("references.view: shuffled needs two training clips at least")
-    # around a random circle each is followed by another
+    # each clip is replaced by its neighbour in a random circular order
     order = rng(seed, "shuffled clips").permutation(len(clips))
     follower = dict(zip(order, np.roll(order, 1), strict=True))
     return [clips[follower[index]] for index in range(len(clips))]

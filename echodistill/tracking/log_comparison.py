@@ -90,12 +90,12 @@ def enter_comparison(reports: Path, models: Path) -> str:
 def _check_whole(lock: Lock) -> None:
     """Raises ``UserError`` unless the report is of the students and answers that are there now."""
     made = {path: md5 for stage in lock.stages.values() for path, md5 in stage.outs.items()}
-    if "evidence" not in lock.stages or "report" not in lock.stages:
+    if "compare" not in lock.stages or "report" not in lock.stages:
         raise UserError(
             f"{GRAPH / LOCK} has no whole comparison: run `echodistill compare` to its end first"
         )
     reports = {path: made[path] for path in made if path.startswith("reports/")}
-    for path, md5 in {**lock.stages["evidence"].deps, **reports}.items():
+    for path, md5 in {**lock.stages["compare"].deps, **reports}.items():
         if dvc_md5(Path(path)) != md5:
             raise UserError(
                 f"{path} is not what the report was made from: run `echodistill compare` to its end"

@@ -1,5 +1,5 @@
-"""The supported architectures of audio language models: one file each, and the registry of them.
+"""The supported architectures of audio language models, one file each, and their registry.
 
-A family implements ``models.base.AudioFamily``. Nothing but the registry, and ``nano``, which
-builds a model of one, imports a family.
+A family implements ``models.base.AudioFamily``. Only the registry imports families, and ``nano``,
+which builds a model of one.
 """

@@ -1,4 +1,4 @@
-"""Qwen2-Audio: a Whisper encoder with pooling, a projector and a Qwen2 decoder.
+"""Implement Qwen2-Audio: a Whisper encoder with pooling, a projector and a Qwen2 decoder.
 
 Shapes: B clips, M mel bins, F mel frames of a window.
 """
@@ -19,7 +19,9 @@ from echodistill.models.prompts import question_text
 AUDIO_TOKEN = "<|AUDIO|>"
 NEVER_SAMPLED = (AUDIO_TOKEN, "<|audio_bos|>", "<|audio_eos|>")
 FEWEST_TOKENS = 2
-"""Of a clip: a single one is taken for a placeholder yet to be expanded."""
+"""Fewest audio tokens of a clip: the model takes a single one for a placeholder that is not
+expanded yet.
+"""
 
 
 class Qwen2Audio:
@@ -28,7 +30,7 @@ class Qwen2Audio:
     model_class: ClassVar[Any] = AutoModelForMultimodalLM
 
     def __init__(self, processor: Any) -> None:
-        """``processor`` is a ``Qwen2AudioProcessor``."""
+        """Take a ``Qwen2AudioProcessor``."""
         self.processor = processor
         known: dict[str, int] = processor.tokenizer.get_vocab()
         self.audio_token_id: int = processor.tokenizer.convert_tokens_to_ids(AUDIO_TOKEN)
@@ -47,7 +49,9 @@ class Qwen2Audio:
         return float(self.processor.feature_extractor.chunk_length)
 
     def fit_fault(self, config: Any) -> str:
-        """Files of two models in one folder load without a word; the first clip would end in an
+        """Return which part of the processor does not fit ``config``.
+
+        Files of two models in one folder load without an error; the first clip would then end in an
         error of torch, or be answered at random.
         """
         extractor, tokenizer = self.processor.feature_extractor, self.processor.tokenizer
@@ -59,14 +63,15 @@ class Qwen2Audio:
         bins, wanted = extractor.feature_size, config.audio_config.num_mel_bins
         if bins != wanted:
             return f"preprocessor_config.json gives {bins} mel bins, and the model takes {wanted}"
-        # the encoder halves their number
+        # the encoder halves the number of frames
         frames, taken = extractor.nb_max_frames, 2 * config.audio_config.max_source_positions
         if frames != taken:
             return (
                 f"preprocessor_config.json gives {frames} frames a window, and the model takes"
                 f" {taken}"
             )
-        # which may be the tokenizer's own: see ``tokens.complete_tokens``
+        # the padding and end tokens may be outside the model's vocabulary: see
+        # ``tokens.complete_tokens``
         named = (tokenizer.pad_token, tokenizer.eos_token)
         ids = [index for token, index in tokenizer.get_vocab().items() if token not in named]
         known, size = max(ids) + 1, config.get_text_config().vocab_size
@@ -99,8 +104,8 @@ class Qwen2Audio:
     def _encode_audio(
         self, waveforms: Sequence[Waveform]
     ) -> tuple[dict[str, torch.Tensor], list[int]]:
-        """Return log-mel features (B, M, F) with their mask (B, F), and how many audio tokens each
-        clip takes. Raises ``UserError`` for a clip that is too short.
+        """Return log-mel features (B, M, F) with their mask (B, F), and the number of audio tokens
+        of each clip. Raise ``UserError`` for a clip that is too short.
         """
         encoded = self.processor.feature_extractor(
             list(waveforms),
@@ -134,7 +139,7 @@ class Qwen2Audio:
 
 
 def audio_tokens(frames: int) -> int:
-    """Return the audio tokens of ``frames`` mel frames: a stride-2 convolution, then pooling by
-    2.
+    """Return the number of audio tokens of ``frames`` mel frames: a stride-2 convolution, then
+    pooling by 2.
     """
     return ((frames - 1) // 2 + 1 - 2) // 2 + 1

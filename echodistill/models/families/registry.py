@@ -1,4 +1,4 @@
-"""Which architectures the program supports, by the ``model_type`` of their configurations."""
+"""Register the supported architectures by the ``model_type`` of their configurations."""
 
 from echodistill.models.base import AudioFamily
 from echodistill.models.families.qwen2_audio import Qwen2Audio
