@@ -20,7 +20,7 @@ class SystemParams(Section):
     """A way to train beside the methods with their own settings: an ablation or a control."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._]*(-[a-z0-9._]+)*$")]
-    """What ``train``, ``controls``, tables and files call it."""
+    """Name of the system in ``train``, ``controls``, tables and files."""
     label: Annotated[str, Field(min_length=1)]
     """Description of the system, for tables and pages."""
     set: dict[str, Any]
@@ -49,7 +49,9 @@ class CompareParams(Section):
     controls: tuple[str, ...]
     """Names of ``systems`` whose teacher has another view and therefore references of its own."""
     systems: tuple[SystemParams, ...]
-    """What may be trained beside the methods as they are set: ablations, and controls."""
+    """Systems that may be trained beside the methods with their own settings: ablations and
+    controls.
+    """
     denoisers: tuple[Denoiser, ...]
     """Denoisers, each of which cleans the clips for the base and for the first seed's student."""
     folds: tuple[PositiveInt, ...]

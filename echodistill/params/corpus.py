@@ -26,16 +26,18 @@ EVALUATED: tuple[Benchmark, ...] = ("mmau", "mmar", "mmsu", "air-bench", "voiceb
 
 
 class ClipCounts(Section):
-    """How many clips ``builtin`` and ``fsdd`` make; the others take all they find."""
+    """Numbers of clips that ``builtin`` and ``fsdd`` make; the other sources take all clips they
+    find.
+    """
 
     train: PositiveInt
-    """Clips to train on."""
+    """Number of clips to train on."""
     validation: Count
-    """Clips that settings are chosen on."""
+    """Number of clips that settings are chosen on."""
     decision: Count
-    """Clips that the promotion is decided on."""
+    """Number of clips that the promotion is decided on."""
     test: PositiveInt
-    """Clips of the reported test."""
+    """Number of clips of the reported test."""
 
 
 class OwnTest(Section):
@@ -49,17 +51,17 @@ class OwnTest(Section):
     path: str
     """Folder of the test's recordings."""
     manifest: str
-    """As ``corpus.manifest``, below this ``path``."""
+    """Manifest of the test, as ``corpus.manifest``, below this ``path``."""
     answers_from: FirstNumber | None = None
-    """As ``corpus.answers_from``, of the test's manifest."""
+    """Number of the first choice in the test's manifest, as ``corpus.answers_from``."""
 
 
 class CorpusParams(Section):
-    """Where the clips come from, and how they are split."""
+    """Where the clips are read from and how they are split."""
 
     source: Source
-    """Where the clips come from: ``builtin`` is synthetic speech, ``folder`` recordings with a
-    manifest, ``fsdd`` the Free Spoken Digit Dataset, the others are published benchmarks.
+    """Source of the clips: ``builtin`` is synthetic speech, ``folder`` is recordings with a
+    manifest, ``fsdd`` is the Free Spoken Digit Dataset, the others are published benchmarks.
     """
     path: str
     """Folder of recordings; ``builtin`` ignores it."""
@@ -81,26 +83,23 @@ class CorpusParams(Section):
     the groups are drawn.
     """
     clips: ClipCounts
-    """Number of clips that ``builtin`` and ``fsdd`` make; the other sources take all clips they
-    find.
-    """
     validation_share: Share
-    """Share of the groups, rounded down; less than one group is rounded up to one where two groups
-    are left to train on.
+    """Share of the groups (speakers, voices) that settings are chosen on, rounded down; less than
+    one group is rounded up to one where two groups are left to train on.
     """
     decision_share: Share
-    """Share of the groups, rounded up where there are four groups or more; with fewer groups there
-    is no decision split.
+    """Share of the groups that the promotion is decided on, apart from the reported test; rounded
+    up where there are four groups or more. With fewer groups there is no decision split.
     """
     test_share: Share
-    """Share of the groups, rounded up; with 1 all groups are tested on and nothing is trained.
-
-    It is ignored where ``test_groups`` or a source of its own (``test``) makes the test.
+    """Share of the groups that are the test, rounded up; with 1 all groups are tested on and
+    nothing is trained. It is ignored where ``test_groups`` or a source of its own (``test``) makes
+    the test.
     """
     min_duration_s: PositiveFloat
-    """A shorter clip is put aside."""
+    """Shortest allowed duration in seconds; a shorter clip is quarantined."""
     max_duration_s: PositiveFloat
-    """A longer clip is put aside."""
+    """Longest allowed duration in seconds; a longer clip is quarantined."""
     trim_excess_s: NonNegativeFloat
     """A clip that is longer than ``max_duration_s`` by at most this is cut to ``max_duration_s``
     and kept.

@@ -27,7 +27,7 @@ class MethodSettings(Section):
     """What the method does, in the words of the model card."""
 
     learning_rate: PositiveFloat
-    """Highest learning rate, behind the warm-up; it falls to 0 along a cosine."""
+    """Highest learning rate, reached after the warm-up; it then falls to 0 along a cosine."""
 
 
 class EchoDistillSettings(MethodSettings):
@@ -46,8 +46,8 @@ class EchoDistillSettings(MethodSettings):
     Jensen-Shannon.
     """
     shaping: Literal["off", "instance", "candidate"]
-    """Consistency bonus of right samples: none, one a prompt (as published), or one for each sample
-    by its own tokens.
+    """Consistency bonus of right samples: none, one for each prompt (as published), or one for each
+    sample by its own tokens.
     """
     shaping_bonus: NonNegativeFloat
     """Weight β of the consistency bonus."""
@@ -56,8 +56,8 @@ class EchoDistillSettings(MethodSettings):
     dual_clip: NonNegativeFloat
     """Factor c: for a negative advantage the surrogate is never below c·A; 0 switches it off."""
     ratio_reference: Literal["teacher", "old"]
-    """What the ratio compares the student with: the teacher given the clean clip, or the student
-    as it was when it sampled.
+    """Model that the ratio compares the student with: the teacher given the clean clip, or the
+    student itself at the time of sampling.
     """
 
     @field_validator("dual_clip")

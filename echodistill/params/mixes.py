@@ -10,7 +10,7 @@ from echodistill.params.types import PositiveInt, Section, Share, SnrDb
 
 
 class MixesParams(Section):
-    """Kinds of noise, and which mixes are drawn."""
+    """The kinds of noise, and the mixes that are drawn."""
 
     kinds: tuple[str, ...] = Field(min_length=1)
     """The kinds of noise of the test; those that are not ``unseen`` are in training too."""
@@ -25,9 +25,9 @@ class MixesParams(Section):
     procedural: tuple[str, ...]
     """Kinds that are procedural although ``noise`` is ``recordings``."""
     snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
-    """SNRs in dB of the test grid."""
+    """SNRs in dB of the test, each with each kind."""
     train_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
-    """The SNRs that training mixes are drawn from."""
+    """SNRs in dB that training mixes are drawn from."""
     decision_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
     """SNRs in dB at which the promotion is decided, in addition to clean clips."""
     train_clean_share: Share

@@ -4,7 +4,7 @@ from echodistill.params.types import Section, Share
 
 
 class PromoteParams(Section):
-    """When a student may be champion."""
+    """The conditions under which a student may become the champion."""
 
     clean_acc_margin: Share
-    """The accuracy on clean clips that a student may lose."""
+    """Accuracy on clean clips that a student may lose, measured by the interval's lower end."""

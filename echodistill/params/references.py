@@ -11,7 +11,7 @@ ViewName = Literal["clean", Control]
 
 
 class ReferencesParams(Section):
-    """The teacher's view, and what of its distributions is kept."""
+    """The teacher's view, and how much of its distributions is kept."""
 
     view: ViewName
     """What the teacher is given instead of the student's noisy clip; all views but ``clean`` are

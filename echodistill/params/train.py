@@ -16,32 +16,32 @@ class LoraParams(Section):
     alpha: PositiveFloat
     """The adapter's output is scaled by ``alpha / rank``."""
     dropout: Share
-    """Dropout in front of the adapter."""
+    """Dropout probability before the adapter."""
 
 
 class TrainParams(Section):
-    """The method, and what all methods share."""
+    """The method and the settings that all methods share."""
 
     method: MethodName
-    """How the student is trained."""
+    """Method that trains the student."""
     steps: PositiveInt
-    """Optimizer steps."""
+    """Number of optimizer steps."""
     prompts_per_step: PositiveInt
-    """Prompts a step, over all devices together."""
+    """Number of prompts in each step, over all devices together."""
     rollouts: Annotated[int, Field(ge=2)]
     """K, the number of samples for each prompt."""
     temperature: PositiveFloat
     """Temperature that rollouts are sampled with."""
     warmup_share: Share
-    """Share of the steps over which the learning rate rises, one step at least."""
+    """Share of the steps over which the learning rate rises, at least one step."""
     weight_decay: NonNegativeFloat
     """AdamW's weight decay."""
     max_grad_norm: PositiveFloat
-    """Norm that gradients are clipped to."""
+    """Maximum norm, to which gradients are clipped."""
     checkpoint_every: PositiveInt
     """Number of optimizer steps between checkpoints."""
     weights: Literal["full", "lora"]
-    """Whether all weights are trained, or an adapter."""
+    """Whether all weights are trained, or only an adapter."""
     lora: LoraParams
     methods: MethodsParams
 

@@ -33,7 +33,7 @@ class Params(Section):
     """All of ``params.yaml``."""
 
     seed: Seed
-    """Where all random streams begin."""
+    """Seed of all random streams."""
     workers: WorkersParams
     corpus: CorpusParams
     mixes: MixesParams
