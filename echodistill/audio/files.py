@@ -1,5 +1,5 @@
-"""The only place that reads others' audio files, or writes some. Inside the project a clip is 16
-kHz mono float32.
+"""Read audio files of others, and write wav files; no other module does. Inside the project a clip
+is 16 kHz mono float32.
 """
 
 import io
@@ -22,15 +22,17 @@ from echodistill.core.paths import fault_of_path
 
 MAX_CHANNELS = 32
 MAX_DECODED_BYTES = 2 * 2**30
-"""Of one recording, with all its channels at its own rate."""
+"""Maximum size in bytes of one decoded file, with all its channels at its own rate."""
 
 
 class TooLong(UserError):
-    """A recording lasts longer than its reader takes."""
+    """The fault of a recording that lasts longer than its reader accepts."""
 
 
 def read_file(path: Path) -> bytes:
-    """A recording's bytes, not decoded. Raises ``UserError`` naming the file and the fault."""
+    """Return a recording's bytes, not decoded. Raise ``UserError`` naming the file and the
+    fault.
+    """
     if fault := fault_of_path(path):
         raise UserError(f"{path}: {fault}")
     try:
@@ -40,18 +42,18 @@ def read_file(path: Path) -> bytes:
 
 
 def decode_file(path: Path, max_duration_s: float) -> Decoded:
-    """Decode a recording. Raises ``UserError`` naming the file and the fault."""
+    """Decode a recording. Raise ``UserError`` naming the file and the fault."""
     return decode_bytes(read_file(path), str(path), max_duration_s)
 
 
 def decode_bytes(content: bytes, name: str, max_duration_s: float) -> Decoded:
     """Decode wav, aiff, au, caf, w64, sphere, flac, ogg or mp3 bytes to 16 kHz mono.
 
-    Recordings that stand one behind the other are read as one. Channels are averaged, a constant
-    offset is taken away (it is no sound, and would count in every level), other rates are
-    resampled, and a peak above full scale is scaled down to it. The length a header claims is
-    checked before anything of that size is allocated. Raises ``UserError`` naming ``name`` and the
-    fault: empty, no audio, truncated, too long (``TooLong``), too large, NaN samples.
+    Consecutive recordings in one file are joined. Channels are averaged, a constant offset is
+    removed (it is no sound, but would count in every level), other rates are resampled, and a peak
+    above full scale is scaled down to it. The length that a header claims is checked before
+    anything of that size is allocated. Raise ``UserError`` naming ``name`` and the fault: empty, no
+    audio, truncated, too long (``TooLong``), too large, NaN samples.
     """
     if not content:
         raise UserError(f"{name}: the file is empty")
@@ -87,13 +89,15 @@ def decode_bytes(content: bytes, name: str, max_duration_s: float) -> Decoded:
 @dataclass(frozen=True)
 class _Part:
     samples: NDArray[np.float32]
-    """Shape (samples, channels)."""
+    """Decoded samples, shape (samples, channels)."""
     rate: int
-    """Hz."""
+    """Sampling rate in Hz."""
 
 
 class _Limit:
-    """What may still be decoded of a file, over all recordings that it holds."""
+    """The duration and size that may still be decoded of a file, over all recordings that it
+    holds.
+    """
 
     def __init__(self, name: str, max_duration_s: float) -> None:
         self._name = name
@@ -102,8 +106,8 @@ class _Limit:
         self._size = 0
 
     def add(self, frames: int, rate: int, channels: int) -> None:
-        """Count a recording before it is decoded. Raises ``UserError`` when it would be too much,
-        or no recording can be so.
+        """Count a recording before it is decoded. Raise ``UserError`` when the file would exceed a
+        limit, or the header's numbers are impossible.
         """
         if not (0 < channels <= MAX_CHANNELS) or rate <= 0:
             raise UserError(f"{self._name}: the header claims {channels} channels at {rate} Hz")
@@ -126,8 +130,8 @@ class _Limit:
 
 
 class _Bytes(io.BytesIO):
-    """A recording's bytes. A damaged header may send the decoder outside them, for which soundfile
-    would print a traceback.
+    """A recording's bytes. A damaged header may make the decoder seek outside them, for which
+    soundfile would print a traceback.
     """
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -138,15 +142,15 @@ class _Bytes(io.BytesIO):
 
 
 def _read(recording: bytes, limit: _Limit) -> _Part:
-    """Decode one recording to its end. Raises ``Unusable`` when it cannot be opened, or not be read
+    """Decode one recording to its end. Raise ``Unusable`` when it cannot be opened or not be read
     to its end.
     """
     try:
         with soundfile.SoundFile(_Bytes(recording)) as file:
             limit.add(file.frames, file.samplerate, file.channels)
             try:
-                # the number is named: some codecs (GSM 6.10) cannot seek, and are not asked how
-                # much is left
+                # The number of frames is given, because some codecs (GSM 6.10) cannot seek and so
+                # cannot tell how many are left.
                 samples = file.read(file.frames, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
                 what = f"truncated, damaged or of an unusual codec ({file.subtype})"
@@ -164,8 +168,8 @@ def _read(recording: bytes, limit: _Limit) -> _Part:
 
 
 def _by_ffmpeg(name: str) -> str:
-    """The command that makes a wav of a file; of what is no file of its own (a row of a parquet
-    file, an upload) the program.
+    """Return text with the ffmpeg command that converts a file to wav; only the name of the program
+    where the recording is no file (a row of a parquet file, an upload).
     """
     path = Path(name)
     if not re.fullmatch(r"\.\w{1,5}", path.suffix):
@@ -177,6 +181,6 @@ def _by_ffmpeg(name: str) -> str:
 
 
 def write_wav(path: Path, waveform: Waveform) -> None:
-    """Write a 16 kHz mono 32-bit float wav."""
-    with path.open("wb") as file:  # libsndfile's own opening gives no errno
+    """Write a wav file, 16 kHz mono 32-bit float."""
+    with path.open("wb") as file:  # Opening the file through libsndfile would give no errno.
         soundfile.write(file, waveform, SAMPLE_RATE, format="WAV", subtype="FLOAT")

@@ -1,4 +1,4 @@
-"""The names of noise kinds and conditions. Source: arXiv 2605.23954."""
+"""Names of noise kinds and conditions. Source: arXiv 2605.23954."""
 
 KINDS = (
     "gauss",
@@ -12,15 +12,15 @@ KINDS = (
     "water",
     "wind",
 )
-CROWD = "crowd"  # babble: made of clips, where there are no recordings
-CLEAN = "clean"  # the condition without noise
-ALL_KINDS = "all kinds"  # in tables, the mean over kinds
+CROWD = "crowd"  # Babble, which is made of clips where there are no recordings of it.
+CLEAN = "clean"  # The condition without noise.
+ALL_KINDS = "all kinds"  # The mean over kinds, in tables.
 RESERVED = {CLEAN: "the condition without noise", ALL_KINDS: "the mean over all kinds"}
-"""What a name means that a kind of noise cannot have."""
+"""Names that a kind of noise cannot have, with their meaning."""
 
 
 def condition_name(noise_kind: str, snr_db: float | None) -> str:
-    """``crowd@-10``, or ``clean``."""
+    """Return the name of a condition, such as ``crowd@-10`` or ``clean``."""
     return CLEAN if snr_db is None else f"{noise_kind}@{snr_db:g}"
 
 

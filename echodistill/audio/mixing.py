@@ -1,4 +1,4 @@
-"""Noise recipes: draw a ``Mix`` once, render it bit for bit the same whenever it is read.
+"""Draw noise recipes (``Mix``) once, and render them bit for bit the same whenever they are read.
 
 Source: protocol of arXiv 2605.23954 (SNR by full-clip mean power).
 """
@@ -14,7 +14,7 @@ from echodistill.audio.levels import Waveform, power, scaled
 from echodistill.core.errors import UserError
 from echodistill.core.seeds import rng, seed_of
 
-MAX_PEAK = 0.999  # of full scale, after mixing
+MAX_PEAK = 0.999  # Largest peak after mixing; full scale is 1.
 
 
 @dataclass(frozen=True)
@@ -25,27 +25,27 @@ class Mix:
     clip_id: str
     split: str
     noise_kind: str
-    """One of the noise kinds, or ``clean``."""
+    """Kind of noise, or ``clean``."""
     snr_db: float | None
-    """Ratio of full-clip mean powers; ``None`` when clean."""
+    """Ratio of the full-clip mean powers in dB; ``None`` when clean."""
     noise_seed: int
-    """Names the random stream of the noise: waveform of a procedural kind, offset into a
-    recording.
+    """Seed of the random stream of the noise: the waveform of a procedural kind, or the offset into
+    a recording.
     """
     noise_sources: tuple[str, ...]
-    """Clips a babble is made of, or the one recording; empty for procedural kinds."""
+    """Clips that a babble is made of, or the one recording; empty for procedural kinds."""
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """Both views of a mix, shape (samples,) float32, scaled by one common factor so that neither
-    clips.
+    """Both views of a mix, shape (samples,) float32, scaled by one common factor so that neither is
+    clipped.
     """
 
     clean: Waveform
     noisy: Waveform
     gain: float
-    """The common factor; 1.0 unless the noisy view would have passed full scale."""
+    """The common factor; 1.0 unless the noisy view would exceed ``MAX_PEAK``."""
 
 
 def draw(
@@ -58,16 +58,16 @@ def draw(
     sources: Sequence[str] = (),
     picks: int = 1,
 ) -> Mix:
-    """Draw the recipe of one clip under one condition. Depends on its arguments alone, not on
-    order.
+    """Draw the recipe of one clip under one condition, which depends on the arguments alone and not
+    on the order of calls.
 
-    ``sources`` are the candidates, of which up to ``picks`` are taken: clips for a babble, one
-    recording of a kind, or nothing for a procedural kind. Raises ``UserError`` for a babble without
+    ``sources`` are the candidates, of which up to ``picks`` are used: clips for a babble, one
+    recording of a kind, or nothing for a procedural kind. Raise ``UserError`` for a babble without
     a second clip.
     """
     condition = condition_name(noise_kind, snr_db)
     stream = rng(seed, clip_id, condition, repeat)
-    # a recording that is named like a clip is another thing
+    # A recording may have the name of a clip without being that clip.
     others = [source for source in sources if source != clip_id or noise_kind != CROWD]
     if sources and not others:
         raise UserError(
@@ -89,13 +89,13 @@ def draw(
 
 
 def render(mix: Mix, clean: Waveform, noise: NDArray[np.floating] | None) -> Rendered:
-    """Add ``noise`` (same length as ``clean``) at the recipe's SNR.
+    """Return the clip with ``noise`` (same length as ``clean``) added at the recipe's SNR.
 
-    Mixing happens on amplitudes while SNR is a ratio of powers, hence the square root:
-    ``scale = sqrt(P_clean / 10^(snr/10) / P_noise)``. If the sum passes full scale both views are
-    scaled by one factor: the teacher must not receive another level than the student.
+    Mixing works on amplitudes while the SNR is a ratio of powers, hence the square root: ``scale =
+    sqrt(P_clean / 10^(snr/10) / P_noise)``. If the sum exceeds full scale, both views are scaled by
+    one factor, because the teacher and the student must receive the same level.
 
-    Raises ``UserError`` when either signal is silent, since no SNR is then defined.
+    Raise ``UserError`` when either signal is silent, since no SNR is then defined.
     """
     if mix.snr_db is None:
         return Rendered(clean=clean, noisy=clean, gain=1.0)

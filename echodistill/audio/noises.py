@@ -1,8 +1,8 @@
-"""Ten kinds of procedural noise. Pure numpy: a generator and a length in, a float64 waveform of
-shape (samples,) out.
+"""Make ten kinds of procedural noise. Pure numpy: each function takes a generator and a length and
+returns a float64 waveform of shape (samples,).
 
-Kinds of arXiv 2605.23954. Levels are arbitrary: mixing sets them. ``crowd`` is made of other
-people's clips and so takes them as an argument. All sounds are at 16 kHz.
+The kinds are those of arXiv 2605.23954. Levels are arbitrary, since mixing sets them. ``crowd`` is
+made of other speakers' clips, which are an argument. All sounds are at 16 kHz.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from echodistill.audio.levels import SAMPLE_RATE, excerpt
 
 BABBLE_VOICES = 6
-# transforms of a whole number of blocks: a length with a large prime factor takes several times as
-# long
+# Transforms have a whole number of blocks, because a length with a large prime factor takes several
+# times as long.
 FFT_BLOCK = 1024
 Samples = NDArray[np.float64]
 FloatArray = NDArray[np.floating]
@@ -23,7 +23,7 @@ FloatArray = NDArray[np.floating]
 def _shaped_noise(
     stream: np.random.Generator, samples: int, gain_of_hz: Callable[[FloatArray], FloatArray]
 ) -> Samples:
-    """Gaussian noise with the magnitude response ``gain_of_hz``."""
+    """Return Gaussian noise with the magnitude response ``gain_of_hz``."""
     length = samples + -samples % FFT_BLOCK
     spectrum = np.fft.rfft(stream.standard_normal(length))
     frequency_hz = np.fft.rfftfreq(length, 1.0 / SAMPLE_RATE)
@@ -33,8 +33,8 @@ def _shaped_noise(
 def _slow_envelope(
     stream: np.random.Generator, samples: int, rate_hz: float, floor: float
 ) -> Samples:
-    """A smooth random envelope between ``floor`` and 1 that moves about ``rate_hz`` times a
-    second.
+    """Return a smooth random envelope between ``floor`` and 1 that changes about ``rate_hz`` times
+    a second.
     """
     knots = max(4, int(samples / SAMPLE_RATE * rate_hz) + 4)
     positions = np.linspace(0, knots - 1, samples)
@@ -42,8 +42,8 @@ def _slow_envelope(
 
 
 def _harmonics(f0_hz: Samples, strengths: Sequence[float] | FloatArray) -> Samples:
-    """A sum of harmonics of a moving pitch; partials above 7.5 kHz are left out, since they would
-    alias.
+    """Return a sum of harmonics of a moving pitch; partials above 7.5 kHz are left out, since they
+    would alias.
     """
     phase = 2.0 * np.pi * np.cumsum(f0_hz) / SAMPLE_RATE
     total = np.zeros(f0_hz.size)
@@ -53,13 +53,13 @@ def _harmonics(f0_hz: Samples, strengths: Sequence[float] | FloatArray) -> Sampl
 
 
 def _add(target: Samples, sound: Samples, start: int) -> None:
-    """Add ``sound`` into ``target`` at ``start``, cutting what passes the end."""
+    """Add ``sound`` to ``target`` from ``start`` on, without what exceeds the end."""
     end = min(target.size, start + sound.size)
     target[start:end] += sound[: end - start]
 
 
 def coloured(stream: np.random.Generator, samples: int, slope_db: float) -> Samples:
-    """Return Gaussian noise whose power falls by ``-slope_db`` dB an octave above 50 Hz: 0 is
+    """Return Gaussian noise whose power falls by ``-slope_db`` dB for each octave above 50 Hz: 0 is
     white, -3 pink, -6 brown.
     """
     return _shaped_noise(
@@ -72,7 +72,7 @@ def gauss(stream: np.random.Generator, samples: int) -> Samples:
 
 
 def alarm(stream: np.random.Generator, samples: int) -> Samples:
-    """A two-tone siren: the pitch swings between two tones a few times a second."""
+    """Return a two-tone siren, whose pitch alternates between two tones a few times a second."""
     time_s = np.arange(samples) / SAMPLE_RATE
     low_hz, high_hz = stream.uniform(450, 900), stream.uniform(1_000, 2_200)
     swing = np.sin(2 * np.pi * stream.uniform(0.8, 4.0) * time_s + stream.uniform(0, 2 * np.pi))
@@ -82,7 +82,7 @@ def alarm(stream: np.random.Generator, samples: int) -> Samples:
 
 
 def animal(stream: np.random.Generator, samples: int) -> Samples:
-    """Barks and chirps: short harmonic bursts with gliding pitch over breath noise."""
+    """Return barks and chirps: short harmonic bursts with gliding pitch over breath noise."""
     total = 0.01 * stream.standard_normal(samples)
     start = int(stream.uniform(0, 0.1) * SAMPLE_RATE)
     while start < samples:
@@ -101,7 +101,9 @@ def animal(stream: np.random.Generator, samples: int) -> Samples:
 
 
 def laugh(stream: np.random.Generator, samples: int) -> Samples:
-    """Bouts of "ha": voiced bursts four to six times a second, vowel formants, falling pitch."""
+    """Return bouts of "ha": voiced bursts four to seven times a second, vowel formants, falling
+    pitch.
+    """
     total = 0.01 * stream.standard_normal(samples)
     start, pitch_hz = 0, stream.uniform(180, 420)
     while start < samples:
@@ -124,7 +126,9 @@ def laugh(stream: np.random.Generator, samples: int) -> Samples:
 
 
 def machine(stream: np.random.Generator, samples: int) -> Samples:
-    """A motor: harmonics of its turning rate, a rattle at that rate and broadband hiss."""
+    """Return a motor: harmonics of its turning rate, a rattle at half that rate and broadband
+    hiss.
+    """
     time_s = np.arange(samples) / SAMPLE_RATE
     rate_hz = stream.uniform(45, 140)
     pitch_hz = rate_hz * (1.0 + 0.01 * np.sin(2 * np.pi * stream.uniform(0.3, 2.0) * time_s))
@@ -135,7 +139,7 @@ def machine(stream: np.random.Generator, samples: int) -> Samples:
 
 
 def shower(stream: np.random.Generator, samples: int) -> Samples:
-    """Dense fine droplets: bright noise with fast random crackle."""
+    """Return dense fine droplets: bright noise with fast random crackle."""
     centre_hz = stream.uniform(3_000, 5_500)
     bright = _shaped_noise(
         stream, samples, lambda hz: 1.0 / (1.0 + ((hz - centre_hz) / 2_500.0) ** 2) + 0.05
@@ -145,7 +149,7 @@ def shower(stream: np.random.Generator, samples: int) -> Samples:
 
 
 def traffic(stream: np.random.Generator, samples: int) -> Samples:
-    """Cars passing: low rumble, tyre noise about 1 kHz, slow swells."""
+    """Return passing cars: low rumble, tyre noise around 1 kHz, slow swells."""
     rumble = _shaped_noise(stream, samples, lambda hz: 1.0 / (1.0 + (hz / 150.0) ** 1.5))
     tyres = _shaped_noise(stream, samples, lambda hz: 1.0 / (1.0 + ((hz - 1_000.0) / 700.0) ** 2))
     swell = _slow_envelope(stream, samples, 1.0, 0.3)
@@ -153,8 +157,8 @@ def traffic(stream: np.random.Generator, samples: int) -> Samples:
 
 
 def water(stream: np.random.Generator, samples: int) -> Samples:
-    """A brook: bubbles ring at their Minnaert frequency, decay and rise a little in pitch, over a
-    soft rush.
+    """Return a brook: bubbles that ring at their Minnaert frequency, decay and rise slightly in
+    pitch, over soft noise.
     """
     total = _shaped_noise(stream, samples, lambda hz: 1.0 / (1.0 + (hz / 800.0) ** 2))
     total *= 0.5 / total.std()
@@ -168,7 +172,7 @@ def water(stream: np.random.Generator, samples: int) -> Samples:
 
 
 def wind(stream: np.random.Generator, samples: int) -> Samples:
-    """Gusts: deep noise that swells, with a whistling resonance."""
+    """Return gusts: deep noise that swells, with a whistling resonance."""
     deep = _shaped_noise(stream, samples, lambda hz: 1.0 / (1.0 + (hz / 250.0) ** 1.2))
     whistle_hz = stream.uniform(400, 1_400)
     whistle = _shaped_noise(stream, samples, lambda hz: np.exp(-(((hz - whistle_hz) / 120.0) ** 2)))
@@ -179,8 +183,8 @@ def wind(stream: np.random.Generator, samples: int) -> Samples:
 def crowd(
     stream: np.random.Generator, samples: int, voices: Sequence[NDArray[np.floating]]
 ) -> Samples:
-    """Babble: several people at once, each at the same power from a random place of their clip,
-    looped if it is too short.
+    """Return babble: several speakers at once, each at the same power from a random place of their
+    clip, looped if it is too short.
     """
     total = np.zeros(samples)
     for voice in voices:

@@ -1,8 +1,7 @@
-"""Where the noise of a recipe comes from: procedural kinds, babble of clips, or a folder of
-recordings.
+"""Find or make the noise of a recipe: procedural kinds, babble of clips, or a folder of recordings.
 
-A folder holds one sub-folder a kind (``rain/a.wav``), or files that are named after their kind
-(``rain.wav``, ``rain_2.wav``). Recordings shorter than a clip are looped from a random place.
+A folder holds one sub-folder for each kind (``rain/a.wav``), or files that are named after their
+kind (``rain.wav``, ``rain_2.wav``). Recordings shorter than a clip are looped from a random place.
 """
 
 import hashlib
@@ -34,17 +33,17 @@ SUFFIXES = {
         "wav flac ogg oga opus mp3 aif aiff aifc au caf w64 rf64 m4a aac wma amr webm mp4".split()
     )
 }
-"""Of what is taken for a recording. One that cannot be decoded is an error, not left out in
-silence.
+"""Endings of the files that are read as recordings. One that cannot be decoded is an error and is
+not left out silently.
 """
 _NUMBERED = re.compile(r"(.+?)[-_. ]*\(?[0-9]+\)?")
 
 
 def list_recordings(folder: Path, kinds: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the recordings of each kind as paths relative to ``folder``, sorted. Raises
-    ``UserError`` when a kind has none.
+    """Return the recordings of each kind as sorted paths relative to ``folder``.
 
-    Hidden files are left out: some systems and editors put their own there.
+    Hidden files are left out, because some systems and editors create their own. Raise
+    ``UserError`` when a kind has no recording, and where DVC would notice no change of one.
     """
     if not folder.is_dir():
         raise UserError(
@@ -57,7 +56,7 @@ def list_recordings(folder: Path, kinds: Sequence[str]) -> dict[str, tuple[str, 
         kind = _kind_of(name if path.is_dir() else _stem(name), kinds, numbered=not path.is_dir())
         if kind is None or name.startswith("."):
             continue
-        # follows links to folders
+        # `glob` also follows links to folders.
         below = glob("**", root_dir=path, recursive=True) if path.is_dir() else []
         files = [f"{name}/{part}" for part in below] if path.is_dir() else [name]
         found[kind] += [
@@ -92,10 +91,10 @@ def _stem(name: str) -> str:
 
 
 def _kind_of(name: str, kinds: Sequence[str], numbered: bool) -> str | None:
-    """Return the kind that a folder or a file's stem names; a file may have a number behind its
-    kind.
+    """Return the kind that a folder or a file's stem names, or ``None``; a file may have a number
+    after its kind.
 
-    Systems store accents in two forms, which look alike and are alike here.
+    Systems store accents in two forms, which look the same and are treated the same here.
     """
     by_name = {unicodedata.normalize("NFC", kind): kind for kind in kinds}
     name = unicodedata.normalize("NFC", name)
@@ -106,8 +105,9 @@ def _kind_of(name: str, kinds: Sequence[str], numbered: bool) -> str | None:
 
 
 def read_recording(path: Path) -> tuple[str, Waveform]:
-    """Return the sha256 of a recording's bytes, and its waveform of shape (samples,). Raises
-    ``UserError`` naming the file.
+    """Return the SHA-256 of a recording's bytes, and its waveform of shape (samples,).
+
+    Raise ``UserError`` naming the file where it cannot be read or is silent.
     """
     content = read_file(path)
     waveform = decode_bytes(content, str(path), MAX_RECORDING_S).waveform
@@ -118,39 +118,41 @@ def read_recording(path: Path) -> tuple[str, Waveform]:
 
 @dataclass(frozen=True)
 class Segment:
-    """What one split uses of a recording: all of it, or a part of its own where splits share the
-    recording.
+    """The part of a recording that one split uses: all of it, or a part of its own where splits
+    share the recording.
     """
 
     kind: str
     name: str
     """Path below the folder of recordings."""
     sha256: str
-    """Of the file's bytes."""
+    """SHA-256 of the file's bytes."""
     audio_sha256: str
-    """Of the decoded samples: the same for a copy in another format, or with other tags."""
+    """SHA-256 of the decoded samples, which is the same for a copy in another format or with other
+    tags.
+    """
     split: str
     start: int
-    """First sample, at 16 kHz."""
+    """First sample of the part, at 16 kHz."""
     stop: int
 
 
 @dataclass(frozen=True)
 class RecordedNoise:
-    """The folder of recordings that recipes refer to, and what each split uses of them."""
+    """The folder of recordings that recipes refer to, and the segments that each split uses."""
 
     folder: Path
     segments: tuple[Segment, ...]
 
 
 class NoiseLibrary:
-    """Renders mixes: finds or makes the noise each recipe names."""
+    """Renderer of mixes, which finds or makes the noise that each recipe names."""
 
     def __init__(
         self, clip: Callable[[str], Waveform], recorded: RecordedNoise | None = None
     ) -> None:
-        """``clip`` gives a clip's waveform by id, for babble; kinds that are not ``recorded`` are
-        procedural.
+        """Store ``clip``, which returns a clip's waveform by id, for babble; kinds that are not
+        ``recorded`` are procedural.
         """
         self._clip = clip
         self._folder = recorded.folder if recorded else None
@@ -163,8 +165,8 @@ class NoiseLibrary:
         self._read = lru_cache(maxsize=256)(self._decode)
 
     def noise(self, mix: Mix, samples: int) -> NDArray[np.floating]:
-        """The recipe's noise before scaling, shape (samples,). The same for the same recipe,
-        always.
+        """Return the recipe's noise before scaling, shape (samples,), always the same for the same
+        recipe.
         """
         stream = rng(mix.noise_seed)
         if mix.noise_kind in self.recorded_kinds:
@@ -174,11 +176,15 @@ class NoiseLibrary:
         return PROCEDURAL[mix.noise_kind](stream, samples)
 
     def render(self, mix: Mix, clean: Waveform) -> Rendered:
-        """Both views of a mix; see ``mixing.render``."""
+        """Return both views of a mix; see ``mixing.render``."""
         return render(mix, clean, None if mix.noise_kind == CLEAN else self.noise(mix, len(clean)))
 
     def _heard(self, mix: Mix) -> Waveform:
-        """What the mix's split uses of the mix's recording."""
+        """Return the part of the mix's recording that the mix's split uses.
+
+        Raise ``UserError`` where the split must not use the recording, or the recording has
+        changed.
+        """
         segment = self._segments.get((mix.noise_sources[0], mix.split))
         if segment is None:
             raise UserError(

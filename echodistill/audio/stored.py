@@ -1,5 +1,7 @@
-"""Clips as they lie in the corpus: 16 kHz mono FLAC. Apart from ``files``, whose rules for others'
-recordings retrain nothing.
+"""Encode and decode clips as they are stored in the corpus: 16 kHz mono FLAC.
+
+This module is separate from ``files`` so that a change of the rules for others' recordings retrains
+nothing.
 """
 
 import io
@@ -19,19 +21,21 @@ class Decoded:
     waveform: Waveform
     """Shape (samples,), 16 kHz mono, peak at most 1.0."""
     source_rate: int
-    """Hz, as stored in the file."""
+    """Sampling rate in Hz, as stored in the file."""
     source_channels: int
 
 
 def encode_flac(waveform: Waveform) -> bytes:
-    """16 kHz mono FLAC, 24 bit; what ``decode_flac`` gives back differs by less than 2^-23."""
+    """Return 16 kHz mono FLAC of 24 bits, which ``decode_flac`` decodes with an error below
+    2^-23.
+    """
     buffer = io.BytesIO()
     soundfile.write(buffer, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_24")
     return buffer.getvalue()
 
 
 def decode_flac(content: bytes, name: str) -> Decoded:
-    """Decode what ``encode_flac`` wrote, sample for sample. Raises ``UserError`` naming ``name``
+    """Decode what ``encode_flac`` wrote, sample for sample. Raise ``UserError`` naming ``name``
     when it is damaged.
     """
     try:

@@ -1,5 +1,5 @@
-"""Files that appear whole or not at all: write to a temporary name beside the target, then
-rename.
+"""Write files that appear whole or not at all: under a temporary name beside the target, then
+renamed.
 """
 
 import os
@@ -12,20 +12,21 @@ from uuid import uuid4
 from echodistill.core.errors import UserError
 
 TEMPORARY, RETIRED = "tmp", "old"
-"""Ends of the names ``.TARGET.TWELVE-HEX-DIGITS.END`` of what is being written, and of a folder
-that steps aside for it.
+"""Endings of the names ``.TARGET.TWELVE-HEX-DIGITS.END`` of what is being written, and of a folder
+that is renamed while it is replaced.
 """
 
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a temporary path; on success it replaces ``target`` (a file or a folder), on any error
+    """Yield a temporary path. On success it replaces ``target`` (a file or a folder), on any error
     it is removed.
 
-    Raises ``UserError`` when the place cannot be written or the disk is full; ``target`` is then
-    what it was before.
+    Raise ``UserError`` when the place cannot be written or the disk is full; ``target`` is then
+    unchanged.
     """
-    # not the process number: two containers that share a folder have the same ones
+    # The process number would not do, because two containers that share a folder may have the same
+    # one.
     temporary, retired = (
         target.with_name(f".{target.name}.{uuid4().hex[:12]}.{end}") for end in (TEMPORARY, RETIRED)
     )
@@ -48,9 +49,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def write_fault(error: Exception) -> str | None:
-    """What went wrong when the place or the disk is at fault; ``None`` for any other error.
+    """Return what went wrong when the place or the disk is at fault; ``None`` for any other error.
 
-    Not every writer raises OSError: safetensors and torch have errors of their own.
+    Not every writer raises ``OSError``: safetensors and torch raise errors of their own.
     """
     if isinstance(error, OSError):
         return error.strerror or str(error)
@@ -63,8 +64,10 @@ def write_fault(error: Exception) -> str | None:
 
 
 def _replace_folder(new: Path, target: Path, retired: Path) -> None:
-    """A folder cannot be renamed over a full one, so the old one steps aside and comes back if the
-    new one cannot take its place.
+    """Replace the folder ``target`` by ``new``.
+
+    A folder cannot be renamed over one that is not empty, so the old one is renamed to ``retired``
+    first, and renamed back if ``new`` cannot take its place.
     """
     os.replace(target, retired)
     try:
@@ -76,27 +79,27 @@ def _replace_folder(new: Path, target: Path, retired: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder as far as that is possible."""
+    """Remove a file or a folder where possible. Errors are ignored."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
         return
     with suppress(
         OSError
-        # where nothing could be written nothing need be removed, and the first error must stay
-        # visible
+        # Where nothing could be written, nothing need be removed, and the first error must stay
+        # visible.
     ):
         path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
-    """Force a file's or a folder's bytes and names to disk, so that a rename never publishes a hole
-    after a power cut.
+    """Force a file's or a folder's bytes and names to disk, so that a rename never publishes
+    incomplete content after a power cut.
     """
     for part in [*path.rglob("*"), path]:
         if part.is_file():
             _fsync(part)
         elif part.is_dir():
-            with suppress(OSError):  # some file systems know no such thing as forcing a folder
+            with suppress(OSError):  # Some file systems cannot sync a folder.
                 _fsync(part)
 
 

@@ -1,4 +1,4 @@
-"""Long work in parts."""
+"""Divide long work into parts."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -7,6 +7,6 @@ Item = TypeVar("Item")
 
 
 def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """``items`` in parts of ``size``; the last may be smaller."""
+    """Yield ``items`` in parts of ``size``; the last part may be smaller."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

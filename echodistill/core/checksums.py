@@ -1,8 +1,8 @@
-"""Checksums that travel with a folder: what is read is what was written, however long it has lain
-on a disk.
+"""Checksums that are stored inside a folder and show whether its files are still those that were
+written.
 
-DVC knows a file by its size and time, so that it does not notice a bit that has changed by itself.
-``SHA256SUMS`` is written last, and ``sha256sum -c SHA256SUMS`` reads it too.
+DVC identifies a file by its size and time, so it does not notice a bit that changed on the disk.
+``SHA256SUMS`` is written last, and ``sha256sum -c SHA256SUMS`` can check it too.
 """
 
 import hashlib
@@ -20,32 +20,32 @@ DIGEST_BYTES = 32
 
 
 def sha256_of(path: Path) -> str:
-    """Return the hash of a file's bytes, hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def with_digest(payload: bytes) -> bytes:
-    """Return the content of a file that tells by itself whether it is damaged: the SHA-256 of
-    ``payload``, then ``payload``.
+    """Return the content of a file that can be checked for damage by itself: the SHA-256 of
+    ``payload`` (32 bytes), then ``payload``.
     """
     return hashlib.sha256(payload).digest() + payload
 
 
 def payload_of(content: bytes) -> bytes | None:
-    """Return what ``with_digest`` was given, or ``None`` where ``content`` is damaged."""
+    """Return the payload that ``with_digest`` was given; ``None`` where ``content`` is damaged."""
     payload = content[DIGEST_BYTES:]
     return payload if with_digest(payload) == content else None
 
 
 def shown(names: Collection[str]) -> str:
-    """Return the first few names in order, and how many there are beside them."""
+    """Return the first few names in alphabetical order, and the number of the others."""
     first = ", ".join(sorted(names)[:SHOWN_FILES])
     return first + (f" and {len(names) - SHOWN_FILES} more" if len(names) > SHOWN_FILES else "")
 
 
 def write_checksums(folder: Path) -> None:
-    """Write ``SHA256SUMS`` of all files that stand below ``folder``."""
+    """Write ``SHA256SUMS`` for all files below ``folder``."""
     names = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -59,19 +59,19 @@ def write_checksums(folder: Path) -> None:
 def verify_checksums(
     folder: Path, cure: str, names: Collection[str] | None = None, required: bool = True
 ) -> None:
-    """Raise ``UserError`` with ``cure`` where a file is not the one that ``SHA256SUMS`` speaks of.
+    """Raise ``UserError`` with ``cure`` where a file differs from its entry in ``SHA256SUMS``.
 
-    Only ``names`` are read where they are given, so that nobody hashes weights for the sake of a
-    small file beside them. Without ``SHA256SUMS`` nothing is verified where it is not ``required``:
-    models of earlier versions have none.
+    Only ``names`` are read where they are given, so that checking a small file does not require
+    hashing the weights beside it. Where ``SHA256SUMS`` is not ``required`` and is missing, nothing
+    is verified: models of earlier versions have none.
     """
     if (required or (folder / SUMS).is_file()) and (fault := folder_fault(folder, names)):
         raise UserError(f"{folder} is damaged ({fault}): {cure}")
 
 
 def folder_fault(folder: Path, names: Collection[str] | None = None) -> str:
-    """Return what tells that files of ``folder``, or ``names`` of them, are not those that were
-    written; empty where they are.
+    """Return how the files of ``folder``, or ``names`` of them, differ from those that were
+    written; an empty string where they do not.
     """
     try:
         recorded = _read_sums(folder / SUMS)
@@ -93,8 +93,9 @@ def folder_fault(folder: Path, names: Collection[str] | None = None) -> str:
 
 
 def _read_sums(path: Path) -> dict[str, str]:
-    """Return the hash of each file by its name. Raises ``ValueError`` when a line is damaged or
-    there is none.
+    """Return the SHA-256 of each file by its name.
+
+    Raise ``ValueError`` when a line is damaged or there is no line.
     """
     recorded = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
@@ -108,6 +109,8 @@ def _read_sums(path: Path) -> dict[str, str]:
 
 
 def _digests(folder: Path, names: list[str]) -> dict[str, str]:
-    """Return the hash of each file. Several are read at once: hashing leaves other threads free."""
+    """Return the SHA-256 of each file. Several files are read at once, since hashing releases the
+    GIL.
+    """
     with ThreadPoolExecutor() as pool:
         return dict(zip(names, pool.map(lambda name: sha256_of(folder / name), names), strict=True))

@@ -1,11 +1,13 @@
-"""The environment variables that say how a process computes. Imports nothing heavy."""
+"""The environment variables that determine how a process computes. This module imports nothing
+heavy.
+"""
 
 import os
 
 from echodistill.core.errors import UserError
 
 LAUNCHED = "TORCHELASTIC_RUN_ID"
-"""Set by ``torchrun``, which ``accelerate launch`` starts several processes with."""
+"""Variable that ``torchrun`` sets, with which ``accelerate launch`` starts several processes."""
 OF_LAUNCHERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 OF_JOB_MANAGERS = (
     "PMI_SIZE",
@@ -23,23 +25,25 @@ DEFAULT_DEVICE_BATCH = 96
 
 
 def is_launched() -> bool:
-    """Whether a launcher started this process together with others, to train with them."""
+    """Return whether a launcher started this process together with others to train with them."""
     return LAUNCHED in os.environ
 
 
 def forget_job_manager() -> None:
-    """Remove what a job manager tells its jobs: accelerate would take it for a training of several
-    processes.
+    """Remove the variables that a job manager sets, which accelerate would take for a training of
+    several processes.
 
-    Those that train together are started by a launcher, whose variables stay.
+    Processes that train together are started by a launcher, whose variables are kept.
     """
     for name in OF_JOB_MANAGERS if is_launched() else OF_JOB_MANAGERS + OF_LAUNCHERS:
         os.environ.pop(name, None)
 
 
 def device_batch() -> int:
-    """Rows a device takes at once: ``ECHODISTILL_DEVICE_BATCH``, or 96. Raises ``UserError`` where
-    it is no such number.
+    """Return the number of rows that a device processes at once: ``ECHODISTILL_DEVICE_BATCH``, or
+    96.
+
+    Raise ``UserError`` where the variable is not a whole number above 0.
     """
     value = os.environ.get(DEVICE_BATCH) or str(DEFAULT_DEVICE_BATCH)
     try:

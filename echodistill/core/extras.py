@@ -1,4 +1,4 @@
-"""The packages that only a part of echodistill needs, and what to install where one is missing."""
+"""The packages that only a part of echodistill needs, and the commands that install them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +20,8 @@ EXTRAS = {
         "voluptuous",
     ),
 }
-"""Optional dependencies of ``pyproject.toml`` by their extra, under the names they are imported
-by. The extra ``services`` holds programs alone.
+"""Optional dependencies of ``pyproject.toml`` by their extra, under the names that import them. The
+extra ``services`` is left out because it contains only programs.
 """
 
 
@@ -32,7 +32,7 @@ def install(extra: str) -> str:
 
 @contextmanager
 def missing_extra_named() -> Iterator[None]:
-    """Turn the failed import of a package of an extra into a ``UserError`` that names the extra."""
+    """Turn a failed import of an extra's package into a ``UserError`` that names the extra."""
     try:
         yield
     except ModuleNotFoundError as error:

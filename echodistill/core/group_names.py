@@ -1,4 +1,4 @@
-"""What a group (a speaker, a voice, a place) is called: manifests and parameters write one name in
+"""Normalise the names of groups (speakers, voices, places), which manifests and parameters spell in
 several ways.
 """
 
@@ -9,10 +9,10 @@ _WHOLE = re.compile(r"([-+]?[0-9]+)\.0+")
 
 
 def group_name(text: str) -> str:
-    """Return the one form of a group's name: without blanks around, in Unicode's composed form, a
-    whole number without a point.
+    """Return the normalised name of a group: without surrounding blanks, in Unicode's composed
+    form, and a whole number without a decimal point.
 
-    Data frames write a column of numbers with an empty cell as 7.0.
+    Data frames write 7 as 7.0 in a column of numbers that has an empty cell.
     """
     name = unicodedata.normalize("NFC", text).strip()
     whole = _WHOLE.fullmatch(name)

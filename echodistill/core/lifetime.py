@@ -1,4 +1,4 @@
-"""How a process ends: with the one that started it, and in order when a signal asks it to."""
+"""End a process together with its parent, and in order when a signal arrives."""
 
 import ctypes
 import os
@@ -12,10 +12,11 @@ PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(started_by: int | None = None) -> None:
-    """Have the kernel kill this process when its parent ends, ``kill -9`` of the parent included.
+    """Ask the kernel to kill this process when its parent ends, even by ``kill -9``.
 
-    ``started_by`` is the process that started this one: where that has ended before the kernel was
-    asked, this process ends at once. Only Linux can do this; elsewhere nothing happens.
+    ``started_by`` is the id of the process that started this one: if that one ended before the
+    kernel was asked, this process ends at once. Only Linux supports this; elsewhere the call does
+    nothing.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -25,8 +26,8 @@ def end_with_parent(started_by: int | None = None) -> None:
 
 @contextmanager
 def exit_on(*numbers: signal.Signals) -> Iterator[None]:
-    """Turn these signals into ``SystemExit`` while the block runs in the main thread; one that is
-    ignored, as under nohup, stays ignored.
+    """Turn these signals into ``SystemExit`` while the block runs in the main thread. A signal that
+    is ignored, as under nohup, stays ignored.
     """
 
     def leave(number: int, _frame: object) -> None:

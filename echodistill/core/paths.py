@@ -1,5 +1,5 @@
-"""What a path below a folder of recordings may be: a file that can be read, and one that DVC can
-hash and watches.
+"""Check a path below a folder of recordings: the file must be readable, and DVC must be able to
+hash it and notice its changes.
 """
 
 import errno
@@ -12,7 +12,7 @@ from echodistill.core.errors import UserError
 
 MISSING = "no such audio file"
 _NOT_HASHED = {".git", ".hg", ".dvc"}
-"""Folders that DVC leaves out wherever they are."""
+"""Folders that DVC leaves out at any depth."""
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _KINDS = (
     (stat.S_ISDIR, "a folder, not a recording"),
@@ -22,10 +22,10 @@ _KINDS = (
 
 
 def fault_of_path(path: Path) -> str:
-    """Return why ``path`` is no file that can be read; an empty string where it is one."""
+    """Return why ``path`` is not a file that can be read; an empty string where it is one."""
     try:
         mode = os.stat(path).st_mode
-    except ValueError:  # a name with a null character is that of no file
+    except ValueError:  # No file has a name with a null character.
         return MISSING
     except OSError as error:
         if os.path.islink(path):
@@ -39,11 +39,11 @@ def fault_of_path(path: Path) -> str:
 
 
 def check_hashable(key: str, folder: Path) -> None:
-    """Raise ``UserError`` naming the first file below ``folder`` that DVC cannot hash, before it
+    """Raise ``UserError`` naming the first file below ``folder`` that DVC cannot hash, before DVC
     tries.
 
-    DVC hashes all of a folder that a stage reads. It waits for ever for the end of a pipe or a
-    device, and stops without a file's name at one that it cannot write down.
+    DVC hashes all files of a folder that a stage reads. It waits forever for the end of a pipe or a
+    device, and at a name that it cannot store it stops without naming the file.
     """
     for place, folders, files in os.walk(folder, onerror=lambda error: _refuse_folder(key, error)):
         folders[:] = sorted(set(folders) - _NOT_HASHED)
@@ -71,8 +71,8 @@ def _refuse_folder(key: str, error: OSError) -> None:
 def unwatched(path: Path, root: Path) -> str:
     """Return why DVC notices no change of ``path``, with the cure; an empty string where it does.
 
-    DVC follows ``root`` itself and links to files, but looks at nothing behind a linked folder
-    below ``root``.
+    DVC follows ``root`` itself and links to files, but ignores the content of a linked folder below
+    ``root``.
     """
     behind = [
         folder

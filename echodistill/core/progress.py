@@ -1,5 +1,5 @@
-"""Progress of long work: a bar with rate and remaining time on a terminal, a line now and then
-elsewhere (logs, CI).
+"""Show the progress of long work: a bar with rate and remaining time on a terminal, a line every
+few seconds elsewhere (logs, CI).
 """
 
 import sys
@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def bar(total: int, label: str, unit: str) -> tqdm:
-    """A progress bar to be advanced with ``update``. Shows nothing in the first two seconds."""
+    """Return a progress bar to advance with ``update``; it is hidden in the first two seconds."""
     interactive = sys.stderr.isatty()
     return tqdm(
         total=total,
@@ -28,7 +28,7 @@ def bar(total: int, label: str, unit: str) -> tqdm:
 
 
 def track(items: Iterable[Item], total: int, label: str, unit: str) -> Iterator[Item]:
-    """Yield ``items`` under a progress bar."""
+    """Yield ``items`` and show a progress bar."""
     with bar(total, label, unit) as shown:
         for item in items:
             yield item

@@ -1,6 +1,6 @@
-"""The rows that pass between stages, each with its parquet schema.
+"""The rows that stages exchange, each with its parquet schema.
 
-One word per concept: *clip* (audio), *question* (about a clip), *mix* (clip + noise recipe),
+Each concept has one word: *clip* (audio), *question* (about a clip), *mix* (clip + noise recipe),
 *reference* (the clean teacher's answer), *answer* (a model's reply in evaluation).
 """
 
@@ -19,10 +19,12 @@ from echodistill.core.atomic import atomic_path
 from echodistill.core.errors import UserError
 
 SPLITS = ("train", "validation", "decision", "test")
-"""In the order of their use: to train, to choose settings, to decide on a promotion, to report."""
+"""The splits in the order of their use: to train, to choose settings, to decide on a promotion, to
+report.
+"""
 GRIDS = {"test": "grid.parquet", "decision": "decision_grid.parquet"}
-"""The splits that every system must answer, and the file below the mixes folder that lists what is
-asked.
+"""The splits that every system must answer, each with the file in the mixes folder that lists the
+questions and mixes.
 """
 
 
@@ -32,25 +34,25 @@ class Clip:
 
     clip_id: str
     group: str
-    """Speaker, voice or recording: no group stands in two splits."""
+    """Speaker, voice or recording; no group occurs in two splits."""
     split: str
     transcript: str | None
-    """What is said, where known."""
+    """The spoken words, where they are known."""
     source: str
-    """Where it came from: a file, or the voice that spoke it."""
+    """Origin of the clip: a file, or the voice that spoke it."""
     source_sha256: str
-    """Of the bytes it was made from."""
+    """SHA-256 of the bytes that the clip was made from."""
     sha256: str
-    """Of the stored FLAC bytes."""
+    """SHA-256 of the stored FLAC bytes."""
     source_rate: int
-    """Hz, before resampling."""
+    """Sampling rate in Hz before resampling."""
     duration_s: float
     level_dbfs: float
-    """Full-clip mean power."""
+    """Mean power over the full clip."""
     shard: str
     offset: int
     size: int
-    """Bytes in the shard, from ``offset`` on."""
+    """Number of bytes in the shard, from ``offset`` on."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """An input row that was left out, and why."""
+    """An input row that was left out, and the reason."""
 
     row: str
     reason: str
@@ -77,13 +79,13 @@ class Quarantined:
 
 @dataclass(frozen=True)
 class MixCheck:
-    """What rendering a mix gave, measured."""
+    """Measurements of a rendered mix."""
 
     mix_id: str
     realised_snr_db: float | None
-    """Measured on the rendered waveforms; ``None`` when clean."""
+    """SNR in dB of the rendered waveforms; ``None`` when clean."""
     gain: float
-    """The factor both views were scaled by against clipping."""
+    """The factor that scaled both views to prevent clipping."""
     peak: float
     """Largest absolute sample of both views; full scale is 1."""
 
@@ -102,10 +104,10 @@ class Reference:
 
     question_id: str
     key: str
-    """Content address in the reference cache."""
+    """Content address of the response in the reference cache."""
     response: str
     token_ids: tuple[int, ...]
-    """The response, end-of-turn token included."""
+    """Tokens of the response, including the end-of-turn token."""
     truncated: bool
     """Whether the response was cut at the length limit before the model ended it."""
     parsed_index: int | None
@@ -135,12 +137,12 @@ class Answer:
 
 Row = TypeVar("Row")
 DIGEST = b"echodistill.sha256"
-"""Of a parquet file's metadata: the hash of its rows."""
+"""Key in a parquet file's metadata of the hash of its rows."""
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
 def _arrow_type(hint: Any) -> tuple[pa.DataType, bool]:
-    """The arrow type of an annotation, and whether it may be null."""
+    """Return the arrow type of an annotation, and whether it may be null."""
     if get_origin(hint) in (Union, UnionType):
         inner = [part for part in get_args(hint) if part is not type(None)]
         return _arrow_type(inner[0])[0], True
@@ -150,8 +152,8 @@ def _arrow_type(hint: Any) -> tuple[pa.DataType, bool]:
 
 
 def schema_of(row_type: type) -> pa.Schema:
-    """The parquet schema of a row type: one column a field, nullable only where the annotation says
-    so.
+    """Return the parquet schema of a row type: one column for each field, nullable only where the
+    annotation allows ``None``.
     """
     hints = get_type_hints(row_type)
     columns = []
@@ -162,8 +164,8 @@ def schema_of(row_type: type) -> pa.Schema:
 
 
 def write_rows(path: Path, row_type: type[Row], rows: Iterable[Row]) -> None:
-    """Write rows to parquet, byte for byte the same for the same rows. The file appears whole or
-    not at all.
+    """Write rows to a parquet file whose bytes are the same for the same rows. The file appears
+    whole or not at all.
     """
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema_of(row_type))  # type: ignore[call-overload]
     table = table.replace_schema_metadata({DIGEST: _digest(table.to_pylist())})
@@ -172,26 +174,27 @@ def write_rows(path: Path, row_type: type[Row], rows: Iterable[Row]) -> None:
 
 
 def _digest(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return a hash of rows as they are read: parquet's own checksums cover the pages, but not what
-    says how to read them.
+    """Return a SHA-256 of rows as they are read. It also covers the metadata that determines how
+    the pages are read, which parquet's own checksums leave out.
     """
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
 def read_rows(path: Path, row_type: type[Row]) -> list[Row]:
-    """Read rows back. Raises ``UserError`` when the file is missing, damaged or has other
-    columns.
+    """Return the rows of a parquet file. Raise ``UserError`` when the file is missing, damaged or
+    has other columns.
     """
     if not path.is_file():
         raise UserError(f"{path} is missing: run the stage that makes it with `echodistill run`")
     try:
-        # one file as it is: `read_table` would take "a=b" in a folder's name for a column
+        # `ParquetFile` reads the file alone: `read_table` would make a column of a folder named
+        # "a=b".
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
     except (
         pa.ArrowException,
         OSError,
         UnicodeDecodeError,
-    ) as error:  # what damage in different places gives
+    ) as error:  # Damage in different places raises different errors.
         raise UserError(
             f"{path} is damaged or cannot be read ({error}): delete it and run `echodistill run`"
         ) from error
@@ -205,7 +208,8 @@ def read_rows(path: Path, row_type: type[Row]) -> list[Row]:
             f"{path} has columns {found}; expected {wanted}: delete it and run `echodistill run`"
         )
     rows = table.to_pylist()
-    recorded = (table.schema.metadata or {}).get(DIGEST)  # files of earlier versions have none
+    # Files of earlier versions have no digest.
+    recorded = (table.schema.metadata or {}).get(DIGEST)
     if recorded is not None and recorded.decode(errors="replace") != _digest(rows):
         raise UserError(
             f"{path} is damaged (its rows are not those that were written): delete it and run"

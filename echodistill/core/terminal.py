@@ -1,7 +1,7 @@
-"""Standard output as it is found: in any encoding, and with a reader that may stop early.
+"""Print to any standard output: in any encoding, and to a reader that may stop early.
 
-A sign that the encoding lacks would otherwise end a command at its first print of it, and
-``| head -1`` would end in a traceback.
+Otherwise a command would end with an error at the first character that the encoding lacks, and ``|
+head -1`` would end in a traceback.
 """
 
 import codecs
@@ -26,14 +26,16 @@ PLAIN: Final = {
     "“": '"',
     "”": '"',
 }
-"""What stands for the signs of our own texts where the encoding lacks them; other characters are
-escaped, so that names stay clear.
+"""Replacements for characters of our own texts that the encoding lacks; other characters are
+escaped, so that names stay unambiguous.
 """
 HANDLER: Final = "echodistill_plain"
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:
-    """Replace characters that the encoding lacks (an error handler of ``codecs``)."""
+    """Return a replacement for characters that the encoding lacks, and where to resume (an error
+    handler of ``codecs``).
+    """
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
@@ -43,7 +45,7 @@ def _plainer(error: UnicodeError) -> tuple[str, int]:
 
 
 def accept_any_text() -> None:
-    """Make standard output and error take every text, whatever their encoding."""
+    """Make standard output and standard error accept every text, whatever their encoding."""
     codecs.register_error(HANDLER, _plainer)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -51,8 +53,8 @@ def accept_any_text() -> None:
 
 
 def child_environment() -> dict[str, str]:
-    """Return what makes other Python programs, which know nothing of ``accept_any_text``, print in
-    this process's encoding.
+    """Return the environment variables that make other Python programs, which do not call
+    ``accept_any_text``, print in this process's encoding.
     """
     return (
         {"PYTHONIOENCODING": f"{sys.stdout.encoding}:backslashreplace"}
@@ -63,17 +65,17 @@ def child_environment() -> dict[str, str]:
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Exit with status 1, without a traceback, where standard output is no longer read."""
+    """Exit with status 1, without a traceback, where the reader of standard output closed it."""
     try:
         try:
             yield
         finally:
             if sys.stdout is not None:
-                # what is still buffered would fail at the interpreter's exit, where nobody can
-                # handle it
+                # Text that is still buffered would fail at the interpreter's exit, where no code
+                # can handle it.
                 sys.stdout.flush()
     except BrokenPipeError:
-        if not _is_broken(sys.stdout):  # the pipe was another one
+        if not _is_broken(sys.stdout):  # Another pipe than standard output was broken.
             raise
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -84,5 +86,5 @@ def reader_may_leave() -> Iterator[None]:
 def _is_broken(stream: TextIO) -> bool:
     """Return whether a stream is a pipe or a socket whose other end is closed."""
     watch = select.poll()
-    watch.register(stream, 0)  # such an end is told of in any case
+    watch.register(stream, 0)  # POLLERR and POLLHUP are reported even with an empty mask.
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0))

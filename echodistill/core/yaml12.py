@@ -1,8 +1,8 @@
 """Read and write YAML with the scalars of version 1.2, as DVC does.
 
-There `off` and `1:30` are texts, `1e-4` and `010` numbers. PyYAML alone reads version 1.1, in which
-`off` is false, `1e-4` a text and `010` eight: this package and DVC would then see different values
-in the same file.
+In version 1.2 `off` and `1:30` are texts, and `1e-4` and `010` are numbers. PyYAML alone reads
+version 1.1, in which `off` is false, `1e-4` is a text and `010` is eight: this package and DVC
+would then read different values from the same file.
 """
 
 import re
@@ -22,20 +22,21 @@ _SCALARS: Final = (
     ),
     ("int", r"[-+]?0b[0-1_]+|[-+]?0o[0-7_]+|[-+]?0x[0-9a-fA-F_]+|[-+]?[0-9_]+", "-+0123456789"),
 )
-"""Of the scalars that the versions read differently: name, pattern and first characters.
+"""Name, pattern and possible first characters of each scalar type that the versions read
+differently.
 
-The patterns are those of ruamel.yaml, which DVC reads with.
+The patterns are those of ruamel.yaml, which DVC uses.
 """
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with these scalars; it also refuses a key that stands twice in a
+    """PyYAML's safe loader with these scalars, which also refuses a key that occurs twice in a
     mapping.
     """
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe dumper, which also quotes a text that version 1.2 reads as something else."""
+    """PyYAML's safe dumper, which also quotes text that version 1.2 would read as another type."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -83,14 +84,15 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _constru
 
 
 def load_yaml(text: str | bytes) -> Any:
-    """Return the values in ``text``. Raises ``yaml.YAMLError``, also for a key that stands
-    twice.
+    """Return the values in ``text``. Raise ``yaml.YAMLError`` for invalid YAML and for a key that
+    occurs twice in a mapping.
     """
-    return yaml.load(text, Loader=_Loader)  # a safe loader
+    return yaml.load(text, Loader=_Loader)  # `_Loader` is a safe loader.
 
 
 def dump_yaml(value: object) -> str:
-    """Return ``value`` as text that reads back the same here, in DVC and in readers of version 1.1.
+    """Return ``value`` as text that is read as the same value here, in DVC and in readers of
+    version 1.1.
 
     Keys keep their order.
     """

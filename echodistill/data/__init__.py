@@ -1,4 +1,4 @@
 """Sources of clips and questions (one file each), the corpus store, and the drawing of mixes.
 
-It must not import training, teachers or stages.
+This package must not import training, teachers or stages.
 """

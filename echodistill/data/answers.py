@@ -1,4 +1,6 @@
-"""The right choice of a manifest's row: its text, its letter, both ("(A) red"), or its number."""
+"""Find the right choice of a manifest's row, which is given as its text, its letter, both ("(A)
+red"), or its number.
+"""
 
 import re
 from dataclasses import dataclass, field
@@ -13,30 +15,30 @@ from echodistill.data.manifest import RowError
 from echodistill.models.prompts import normalize_choice
 
 AnswersAs = Literal["text", "letter", "number"]
-"""How a manifest is known to write its answers."""
+"""How a manifest writes its answers, where that is known."""
 _NUMBER = re.compile(r"([0-9]{1,3})(?:\.0+)?")
 _QUANTITY = re.compile(r"[-+]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
 @dataclass
 class _Counted:
-    """Answers of one manifest that are numbers, read as counted from one number on."""
+    """Numeric answers of one manifest that are read as counted from a given number."""
 
     rows: int = 0
     zeros: list[str] = field(default_factory=list)
-    """Rows whose answer is 0."""
+    """Places of the rows whose answer is 0."""
     last: list[str] = field(default_factory=list)
-    """Rows whose answer equals the number of choices."""
+    """Places of the rows whose answer equals the number of choices."""
 
 
 class Answers:
-    """Reads the answers of one manifest, and notices where its numbers count from another one than
-    they are read from.
+    """Reader of one manifest's answers, which notices where numbers seem to count from another
+    number than the one they are read from.
     """
 
     def __init__(self, written_as: AnswersAs | None, first_number: int | None) -> None:
-        """``written_as`` is the reading that counts where an answer has several; ``first_number``
-        the first choice's, where stated.
+        """Store ``written_as``, the reading that is preferred where an answer has several, and
+        ``first_number``, the first choice's number where ``corpus.answers_from`` states it.
         """
         self._written_as = written_as
         self._stated = first_number
@@ -46,7 +48,8 @@ class Answers:
         """Raise ``UserError`` where the numbers seem to count from 1 and are read from 0, or the
         other way round.
 
-        Read so, some rows would be refused and all others be one choice off without a word.
+        With the wrong reading some rows would be refused, and all others would silently be off by
+        one choice.
         """
         if self._stated is not None:
             return
@@ -63,8 +66,8 @@ class Answers:
                 )
 
     def index(self, value: Any, asked: Choices, row: str) -> int:
-        """Return the right choice's index. Raises ``RowError`` where none is meant, or more than
-        one may be.
+        """Return the index of the right choice. Raise ``RowError`` where the answer names no
+        choice, or may name several.
         """
         choices, text = asked.texts, as_text(value, "field 'answer'")
         names = [normalize_choice(choice) for choice in choices]
@@ -80,7 +83,7 @@ class Answers:
         readings: dict[AnswersAs, set[int]] = {"text": set(), "number": set(), "letter": set()}
         if normalize_choice(text) in names:
             readings["text"] = {names.index(normalize_choice(text))}
-        elif _QUANTITY.fullmatch(text):  # 2 is the choice 2.0
+        elif _QUANTITY.fullmatch(text):  # The answer 2 names the choice 2.0.
             readings["text"] = {
                 index
                 for index, name in enumerate(names)

@@ -1,10 +1,10 @@
-"""Published benchmarks from a folder: their rows, renamed to those of the source ``folder`` and
-read by it.
+"""Read published benchmarks from a folder: their rows are renamed to those of the source
+``folder``, which reads them.
 
 ``corpus.manifest`` is a published file below ``corpus.path``, or a pattern for several
 (``*.jsonl``). Rows published for testing all become test rows: nothing is ever trained on them,
-unless ``corpus.benchmark_rows`` is ``split``. To train on something else and test on them, they are
-the source of the test alone (``separate_test_source``).
+unless ``corpus.benchmark_rows`` is ``split``. To train on another source and test on these rows,
+make them the source of the test alone (``separate_test_source``).
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,8 +19,8 @@ from echodistill.data.sources import SourceClips
 from echodistill.params.corpus import CorpusParams
 
 TRUSTED = 0.5
-"""A number of folders to leave out is trusted where it finds this share of what the best one
-finds.
+"""A number of folders to leave out is accepted where it finds at least this share of the recordings
+that the best number finds.
 """
 Places = Iterable[tuple[str, Fields | RowError]]
 
@@ -28,7 +28,7 @@ Places = Iterable[tuple[str, Fields | RowError]]
 def read(params: CorpusParams, seed: int) -> SourceClips:
     """Read the rows of the benchmark that ``corpus.source`` names; recordings are decoded later.
 
-    Bad rows are quarantined with their reason. Raises ``UserError`` when a manifest is missing or
+    Bad rows are quarantined with their reason. Raise ``UserError`` when a manifest is missing or
     not of its format, and when no row has an answer.
     """
     benchmark = params.source
@@ -70,7 +70,7 @@ def _remarks(benchmark: str, layout: Layout, split: bool) -> Iterator[str]:
 def _published(
     root: Path, pattern: str, benchmark: str, layout: Layout
 ) -> Iterator[tuple[str, Fields | RowError]]:
-    """The rows of all manifests, as published."""
+    """Yield the place and the fields of the rows of all manifests, as published."""
     published = below(root, pattern)
     files = sorted(root.glob(pattern)) if "*" in pattern else [published]
     if not files or not all(file.is_file() for file in files):
@@ -81,7 +81,7 @@ def _published(
         )
     for file in files:
         name = file.relative_to(root).as_posix()
-        below(root, name)  # a pattern may lead behind a linked folder
+        below(root, name)  # A pattern may match files in a linked folder.
         found: Places = (
             parquet_rows.rows(file) if file.suffix == ".parquet" else manifest.rows(file)
         )
@@ -109,11 +109,11 @@ def _renamed(
 
 
 def _placed(places: Places, root: Path) -> Iterator[tuple[str, Fields | RowError]]:
-    """Recordings below ``root``: at the path as written, or without its first folders, which are
-    the publisher's own.
+    """Yield the rows with the path of their recording below ``root``: the path as written, or
+    without its first folders, which are the publisher's own.
 
-    Only as many folders are left out as find many recordings: one of the same name elsewhere is not
-    taken for a missing one.
+    A number of first folders is left out only where many recordings are found without them, so that
+    a file of the same name elsewhere is not taken for a missing recording.
     """
     rows = list(places)
     recordings = RecordingPaths(root)
@@ -152,7 +152,7 @@ def _parts(written: str) -> list[str]:
 
 
 def _once(places: Places, benchmark: str) -> Iterator[tuple[str, Fields | RowError]]:
-    """Each question of a clip once; says how many more there were."""
+    """Yield each question of a clip once, and print how many repetitions were left out."""
     seen = set()
     repeated = 0
     for place, fields in places:

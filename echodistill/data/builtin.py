@@ -1,8 +1,9 @@
-"""The embedded default: synthetic speech by many voices, and questions about what was said.
+"""The built-in default source: synthetic speech in many voices, and questions about the spoken
+words.
 
-Voices are espeak-ng accents crossed with speaker variants; a voice belongs to one split only, so
-the test voices are unseen. Words are spoken on this machine, also where a cluster does the rest:
-the synthesiser is a process that workers need not have.
+Voices are espeak-ng accents crossed with speaker variants. A speaker belongs to one split only, so
+the test voices are unseen in training. Words are always spoken on this machine, even where a
+cluster does the other work, because workers need not have the synthesiser's process.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ WORDS = tuple(
     " seven nine".split()
 )
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-us-nyc", "en-gb-x-gbcwmd")
-# speaker variants that stay intelligible: no whispers, robots or singers
+# These speaker variants are intelligible: whispers, robots and singers are left out.
 VARIANTS = tuple(
     (
         "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 Alex Andrea Andy Annie Denis Diogo Gene Henrique"
@@ -42,12 +43,14 @@ VARIANTS = tuple(
     ).split()
 )
 VOICES = 130
-EDGE_S = (0.04, 0.15)  # silence before and after the words
-TRIM_LEVEL = 0.01  # of the clip's peak
+EDGE_S = (0.04, 0.15)  # Range of the silence in seconds before and after the words.
+TRIM_LEVEL = 0.01  # Quieter samples than this share of the clip's peak are trimmed off.
 
 
 class Espeak:
-    """espeak-ng (GPL-3) in processes of its own, one a core; requests and samples go through pipes.
+    """espeak-ng (GPL-3) in separate processes, one for each worker; requests and samples go through
+    pipes.
+
     ``synthesize`` is thread-safe.
     """
 
@@ -71,7 +74,8 @@ class Espeak:
         trace: TracebackType | None,
     ) -> None:
         for process in self._processes:
-            # closes the pipes and waits; of a dead one something may be left unsent
+            # The context closes the pipes and waits for the process. A request to a process that
+            # has ended may still be unsent, which raises BrokenPipeError.
             with (
                 suppress(BrokenPipeError),
                 process,
@@ -79,8 +83,9 @@ class Espeak:
                 pass
 
     def synthesize(self, text: str, voice: str, rate_wpm: int, pitch: int) -> tuple[Waveform, int]:
-        """Speak ``text``; gives the waveform and its sample rate in Hz. ``pitch`` is espeak's 0 to
-        99. Raises ``SourceFailed``.
+        """Return the spoken ``text`` as a waveform, and its sampling rate in Hz.
+
+        ``pitch`` is espeak's, from 0 to 99. Raise ``SourceFailed`` when the process fails.
         """
         request = {"text": text, "voice": voice, "rate_wpm": rate_wpm, "pitch": pitch}
         process = self._idle.get()
@@ -101,7 +106,9 @@ class Espeak:
 
 
 def voice_names(seed: int) -> list[str]:
-    """The voices of the corpus: every variant once or twice, each time with another accent."""
+    """Return the voices of the corpus: every variant once or twice, each time with another
+    accent.
+    """
     order = rng(seed, "voices").permutation(len(VARIANTS))
     voices = []
     for index in range(VOICES):
@@ -112,8 +119,10 @@ def voice_names(seed: int) -> list[str]:
 
 
 def read(params: CorpusParams, seed: int, espeak: Espeak) -> SourceClips:
-    """Plan the clips. They are spoken when fetched; ``espeak`` must stay open until then."""
-    # a variant is one speaker whatever the accent: both its voices go to one split
+    """Plan the clips, which are spoken when they are fetched; ``espeak`` must stay open until
+    then.
+    """
+    # A variant is one speaker whatever the accent, so both its voices belong to one split.
     voices = voice_names(seed)
     speaker_of = {voice: voice.split("+")[1] for voice in voices}
     splits = split_groups(list(speaker_of.values()), params, seed)
@@ -140,22 +149,24 @@ def read(params: CorpusParams, seed: int, espeak: Espeak) -> SourceClips:
 
 
 def _manner(seed: int, clip_id: str) -> tuple[int, int, np.random.Generator]:
-    """A clip's rate in words a minute, its pitch (0 to 99), and the stream its edges and level are
-    drawn from.
+    """Return a clip's rate in words per minute, its pitch (0 to 99), and the random stream for its
+    edges and level.
     """
     stream = rng(seed, "builtin", clip_id, "voice")
     return int(stream.integers(160, 205)), int(stream.integers(30, 70)), stream
 
 
 def _speak(espeak: Espeak, text: str, voice: str, seed: int, clip_id: str) -> Raw:
-    """Speak a clip with its own rate and pitch: the synthesiser's float32 samples."""
+    """Return the synthesiser's float32 samples of a clip, spoken with the clip's own rate and
+    pitch.
+    """
     rate_wpm, pitch, _ = _manner(seed, clip_id)
     samples, sample_rate = espeak.synthesize(text, voice, rate_wpm, pitch)
     return Raw((samples.tobytes(),), sample_rate)
 
 
 def _shape(seed: int, clip_id: str, raw: Raw) -> tuple[Decoded, str]:
-    """Give what was spoken its own edges and level."""
+    """Return the spoken clip with its own edges and level, and the SHA-256 of the raw samples."""
     assert raw.sample_rate is not None
     stream = _manner(seed, clip_id)[2]
     (content,) = raw.parts

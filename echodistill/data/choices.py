@@ -1,5 +1,5 @@
-"""The choices of a manifest's row: a list, its JSON, Python or NumPy text, or columns; without
-labels that stand in order.
+"""Read the choices of a manifest's row from a list, its JSON, Python or NumPy text, or from
+columns, and remove labels that are in order.
 """
 
 import ast
@@ -21,7 +21,7 @@ LABEL = re.compile(
     r"(?:[(（]([A-Za-z]|\d{1,2})[)）]\s*|([A-Za-z]|\d{1,2})(?:[.):]\s+|[.)](?=[^\W\d]{2})|[．）：、]\s*))(?=\S)"
 )
 _WRAPPER = re.compile(r"np|numpy|array|str_|bytes_|u?int\d+|float\d+")
-"""Names by which NumPy prints what a value is: ``array(['a', 'b'], dtype=object)``,
+"""Names with which NumPy prints the type of a value: ``array(['a', 'b'], dtype=object)``,
 ``[np.str_('a'), np.str_('b')]``.
 """
 
@@ -31,18 +31,20 @@ class Choices:
     """The choices of one question."""
 
     texts: tuple[str, ...]
-    """Without their labels, where these are A, B, C .. or 1, 2, 3 .. in order."""
+    """Texts of the choices, without their labels where these are A, B, C .. or 1, 2, 3 .. in
+    order.
+    """
     first_number: int
-    """By which number the first is called."""
+    """Number of the first choice."""
     labels: tuple[str, ...] = ()
-    """In another order, or with gaps: they are left in the texts, and say which choice a letter or
-    number means.
+    """Labels that are in another order or have gaps. They are left in the texts, and determine
+    which choice a letter or number means.
     """
 
 
 def choices_of(fields: Fields) -> Choices:
-    """Return a row's choices. Raises ``RowError`` where they cannot be told apart or are no
-    list.
+    """Return a row's choices. Raise ``RowError`` where they are not a list of 2 to 26 different
+    texts.
     """
     first_number = 0
     if "choices" in fields:
@@ -56,7 +58,7 @@ def choices_of(fields: Fields) -> Choices:
     labels = tuple(label_of(match) for match in matches) if len(matches) == len(choices) else ()
     numbers = [[str(number) for number in range(first, first + len(choices))] for first in (0, 1)]
     bare = [choice[match.end() :] for choice, match in zip(choices, matches, strict=False)]
-    # not "1: 30 pm", "2: 30 pm"
+    # Choices such as "1: 30 pm" and "2: 30 pm" are no labelled choices: they would all be "30 pm".
     numbered = list(labels) in numbers and len(
         {normalize_choice(choice) for choice in bare}
     ) == len(choices)
@@ -71,7 +73,7 @@ def choices_of(fields: Fields) -> Choices:
 
 
 def label_of(match: re.Match[str]) -> str:
-    """Return the letter or number of a match of ``LABEL``."""
+    """Return the letter or number that a match of ``LABEL`` found."""
     return (match[1] or match[2]).upper()
 
 
@@ -86,12 +88,12 @@ def _parsed_list(value: Any) -> Sequence[Any]:
 
 
 def _parsed(text: str) -> Any:
-    """Read a list that is written as text, or return the text."""
+    """Return the list that ``text`` writes, or ``text`` itself where it writes none."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
-    # before Python's own reading, which would join the texts of ['red' 'blue'] to one
+    # This precedes Python's own reading, which would join the texts of ['red' 'blue'] into one.
     with suppress(ValueError, SyntaxError, tokenize.TokenError):
         if (printed := _printed_list(text)) is not None:
             return printed
@@ -102,10 +104,11 @@ def _parsed(text: str) -> Any:
 
 
 def _printed_list(text: str) -> list[Any] | None:
-    """Read a list of texts and numbers as Python or NumPy prints it; ``None`` for anything else.
+    """Return the list of texts and numbers that Python or NumPy prints as ``text``, or ``None`` for
+    anything else.
 
-    Raises ``RowError`` where commas stand between some of its items only, and what reading gives
-    for other texts.
+    Raise ``RowError`` where only some of the items are separated by commas. Text that is not Python
+    may also raise ``SyntaxError``, ``ValueError`` or ``TokenError``.
     """
     items: list[Any] = []
     commas, depth = 0, 0
@@ -125,7 +128,7 @@ def _printed_list(text: str) -> list[Any] | None:
         elif token.type == tokenize.OP and token.string == ",":
             commas += depth
         elif token.type == tokenize.OP and token.string in ("+", "-"):
-            if touches and items:  # "1-2" is no list of 1 and -2
+            if touches and items:  # The text "1-2" is not a list of 1 and -2.
                 return None
             sign = token.string
         elif token.type in (tokenize.NAME, tokenize.OP):
@@ -143,7 +146,10 @@ def _printed_list(text: str) -> list[Any] | None:
 
 
 def _column_choices(fields: Fields) -> tuple[list[Any], int]:
-    """Choices from columns; a gap would shift the letters behind it."""
+    """Return the choices in columns, and the number of the first one.
+
+    Raise ``RowError`` where a column between others is empty, since later letters would shift.
+    """
     for names, first_number in (
         ([f"choice_{letter}" for letter in LETTERS.lower()], 0),
         (list(LETTERS.lower()), 0),
@@ -153,7 +159,7 @@ def _column_choices(fields: Fields) -> tuple[list[Any], int]:
         ),
     ):
         if names[0] == "choice_0" and names[0] not in fields:
-            continue  # they are counted from 1
+            continue  # The columns are numbered from 1.
         if found := [
             name for name in names if name in fields and str(fields[name]) not in NO_VALUE
         ]:

@@ -1,5 +1,5 @@
-"""One clip on its way into the corpus: decode it, judge it, hash it and encode it. Fetched before,
-any machine may do it.
+"""Decode, check, hash and encode one clip for the corpus. Once its bytes are fetched, any machine
+can do this.
 """
 
 import hashlib
@@ -18,17 +18,17 @@ from echodistill.data.sources import Raw, SourceClip, SourceFailed
 
 @dataclass(frozen=True)
 class Fetched:
-    """A clip that is ready to be decoded, or why it cannot be."""
+    """A clip that is ready to be decoded, or the reason why it cannot be."""
 
     source: str
-    """For error messages."""
+    """Name of the source in error messages."""
     raw: Raw | str
-    """The reason where it could not be fetched."""
+    """The fetched bytes, or the reason why the clip could not be fetched."""
     decode: Callable[[Raw], tuple[Decoded, str]]
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Return the number of fetched bytes."""
         return self.raw.size if isinstance(self.raw, Raw) else 0
 
 
@@ -37,12 +37,12 @@ class Encoded:
     """A clip that is ready to be stored."""
 
     content: bytes
-    """FLAC."""
+    """The FLAC file's bytes."""
     sha256: str
-    """Of ``content``."""
+    """SHA-256 of ``content``."""
     source_sha256: str
     source_rate: int
-    """Hz."""
+    """Sampling rate in Hz before resampling."""
     duration_s: float
     level_dbfs: float
     trimmed: bool
@@ -50,7 +50,7 @@ class Encoded:
 
 
 def fetch(clip: SourceClip) -> Fetched:
-    """Get a clip's bytes. Raises ``SourceFailed`` when it is not the clip that is wrong."""
+    """Fetch a clip's bytes. Raise ``SourceFailed`` when the source and not the clip is at fault."""
     try:
         return Fetched(clip.source, clip.fetch(), clip.decode)
     except SourceFailed:
@@ -61,10 +61,10 @@ def fetch(clip: SourceClip) -> Fetched:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Decode, judge and encode one clip, or say what is wrong with it: the order of the rows must
-    stay.
+    """Decode, check and encode one clip, or return what is wrong with it, so that the results keep
+    the order of the rows.
 
-    Raises ``SourceFailed`` when it is not the clip that is wrong.
+    Raise ``SourceFailed`` when the source and not the clip is at fault.
     """
 
     min_duration_s: float
@@ -104,8 +104,8 @@ class Encoder:
         )
 
     def _trimmed(self, waveform: Waveform) -> tuple[Waveform, bool]:
-        """The waveform, without what it has over the longest duration where that is little
-        enough.
+        """Return the waveform, and whether it was cut to the longest duration because its excess
+        was small enough.
         """
         longest, excess = (
             int(round(seconds * SAMPLE_RATE, 6))
@@ -116,13 +116,13 @@ class Encoder:
 
 
 def _reason(error: UserError, source: str) -> str:
-    """Without the clip's name: it stands beside the reason."""
+    """Return the message without the clip's name, which is shown beside the reason."""
     return str(error).removeprefix(f"{source}: ")
 
 
 def probe() -> str:
-    """sha256 of what resampling, levels and the FLAC encoder give here. Another processor or
-    library may give other bytes.
+    """Return the SHA-256 of what resampling, levels and the FLAC encoder give on this machine.
+    Another processor or library may give other bytes.
     """
     digest = hashlib.sha256()
     for rate in (8_000, 22_050, 44_100):

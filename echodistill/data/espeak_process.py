@@ -1,12 +1,12 @@
-"""A separate process that speaks text with espeak-ng: JSON requests in, PCM out.
+"""Speak text with espeak-ng in a separate process: JSON requests in, PCM out.
 
-espeak-ng is GPL-3; nothing of echodistill links to it. This script imports nothing of echodistill
-and is only ever started with ``python espeak_process.py``; the two programs exchange lines over
-pipes.
+espeak-ng is GPL-3, and nothing of echodistill links to it. This script imports nothing of
+echodistill and is started only as ``python espeak_process.py``; the two programs exchange lines
+over pipes.
 
-The synthesiser carries hidden state (flutter phase, noise generator) from one utterance to the
-next. Each request is therefore spoken by a child forked from the freshly initialised parent with
-the noise generator reseeded, so the samples of an utterance depend on nothing but its request.
+The synthesiser keeps hidden state (flutter phase, noise generator) from one utterance to the next.
+Each request is therefore spoken by a child that is forked from the freshly initialised parent with
+the noise generator reseeded, so that the samples of an utterance depend on its request alone.
 
 One request is one JSON line ``{"text", "voice", "rate_wpm", "pitch"}`` on standard input; the reply
 on standard output is one JSON line ``{"sample_rate", "samples"}`` followed by that many
@@ -21,9 +21,9 @@ from typing import Any
 
 import espeakng_loader
 
-SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: no thread of its own, so a fork is safe
-RATE, PITCH = 1, 3  # espeak_PARAMETER
-UTF8 = 1  # espeakCHARS_UTF8
+SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS starts no thread, so a fork is safe.
+RATE, PITCH = 1, 3  # These are values of espeak_PARAMETER.
+UTF8 = 1  # This is the value of espeakCHARS_UTF8.
 
 SynthCallback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
@@ -32,8 +32,8 @@ SynthCallback = ctypes.CFUNCTYPE(
 
 def main() -> None:
     library = ctypes.CDLL(espeakng_loader.get_library_path())
-    # it keeps the path of its data in a buffer of 160 bytes, and what it reads below it is longer
-    # still: so it starts there
+    # espeak-ng stores the path of its data in a buffer of 160 bytes, and the paths below it are
+    # longer still, so it is started in that folder.
     os.chdir(espeakng_loader.get_data_path())
     sample_rate = library.espeak_Initialize(SYNCHRONOUS, 0, b".", 0)
     if sample_rate <= 0:
@@ -45,7 +45,8 @@ def main() -> None:
             chunks.append(ctypes.string_at(samples, count * 2))
         return 0
 
-    callback = SynthCallback(collect)  # kept alive: C holds only the pointer
+    # This reference keeps the callback alive: C holds only the pointer.
+    callback = SynthCallback(collect)
     library.espeak_SetSynthCallback(callback)
 
     def speak(request: dict) -> bytes:

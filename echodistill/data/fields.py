@@ -1,4 +1,4 @@
-"""Texts among the fields of a manifest's row."""
+"""Read texts from the fields of a manifest's row."""
 
 import unicodedata
 from typing import Any
@@ -9,18 +9,18 @@ NO_VALUE = frozenset(
     "nan NaN NAN -nan -NaN #N/A #NA <NA> NaT #NULL! #VALUE! #REF! #DIV/0! #NAME? #NUM! 1.#IND"
     " -1.#IND 1.#QNAN -1.#QNAN".split()
 ) | {"#N/A N/A"}
-"""What data frames and spreadsheets alone write for an empty cell or a failed formula."""
+"""Texts that only data frames and spreadsheets write, for an empty cell or a failed formula."""
 NOTHING = frozenset(
     "none null (null) nil n/a n.a. na unknown undefined missing \\n - -- --- – — ? nan -nan"
     " <na> nat".split()
 ) | {""}
-"""How it is written, in lower case, where a text may be missing. As a choice some of these say
-something.
+"""Texts, in lower case, that mean that an optional text is missing. As a choice some of these are
+meaningful.
 """
 
 
 def text_of(fields: Fields, *names: str) -> str:
-    """Return the first of the fields that is there, as text."""
+    """Return the first of the fields that is present, as text. Raise ``RowError`` where none is."""
     for name in names:
         if name in fields:
             return as_text(fields[name], f"field {name!r}")
@@ -29,10 +29,10 @@ def text_of(fields: Fields, *names: str) -> str:
 
 
 def optional_text(fields: Fields, *names: str) -> str:
-    """Return the first of the fields that holds something, as text; empty where none does, however
-    that is written.
+    """Return the first of the fields that holds a text other than ``NOTHING`` and ``NO_VALUE``; an
+    empty string where none does.
 
-    Texts that differ in their Unicode form alone are one text.
+    The text is in Unicode's composed form, so that texts which differ only in their form are equal.
     """
     for name in names:
         value = fields.get(name)
@@ -48,13 +48,13 @@ def optional_text(fields: Fields, *names: str) -> str:
 
 
 def as_text(value: Any, what: str) -> str:
-    """Return a text or number as text: a whole number without a decimal point, as data frames write
-    it beside an empty cell.
+    """Return a text or number as text: a whole number without the decimal point that data frames
+    write beside an empty cell.
 
-    Raises ``RowError``, saying ``what`` is no text, or empty.
+    Raise ``RowError``, which names ``what``, where it is no text or is empty.
     """
     if isinstance(value, Doubled):
-        str(value)  # raises
+        str(value)  # The call raises `RowError`.
     if not isinstance(value, str | int | float):
         kind = {list: "a list", tuple: "a list", type(None): "null"}.get(type(value), "an object")
         raise RowError(f"{what} is {kind}, not text")

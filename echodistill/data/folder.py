@@ -1,20 +1,21 @@
-"""A folder of recordings with a manifest: one row a question, in JSONL, JSON (a list) or CSV.
+"""Read a folder of recordings with a manifest: one row for each question, in JSONL, JSON (a list)
+or CSV.
 
-Fields, in any case: ``id``, ``audio_path`` (or ``audio_id``), ``question``, ``choices``,
-``answer``; optional ``group`` (or ``speaker``), ``split`` and ``transcript``. That reads MMAU, MMAR
-and SEEN-like manifests as they are; other fields are ignored.
+Fields, in upper or lower case: ``id``, ``audio_path`` (or ``audio_id``), ``question``, ``choices``,
+``answer``; optional ``group`` (or ``speaker``), ``split`` and ``transcript``. MMAU, MMAR and
+SEEN-like manifests can be read as they are; other fields are ignored.
 
-- Audio paths are relative to the folder, may lack ``.wav`` and be spelled in another case or
-  Unicode form. Rows of one file are questions about one clip.
+- Audio paths are relative to the folder, may lack ``.wav`` and may differ from the file's name in
+  case or Unicode form. Rows of one file are questions about one clip.
 - Choices are a list, its JSON, Python or NumPy text, or columns ``choice_a`` .., ``A`` .. or
-  ``choice_1`` ..; labels in order ("(A) red", "1. red") are taken off.
+  ``choice_1`` ..; labels that are in order ("(A) red", "1. red") are removed.
 - The answer is a choice's text, its letter, both ("(A) red"), or its number: as labelled, with
   columns ``choice_1`` .. from 1, else from 0, or as ``corpus.answers_from`` states. Digits in a
-  text that is itself a choice are no number; where two readings disagree otherwise, the row is put
-  aside.
+  text that is itself a choice are not read as a number; where two readings disagree otherwise, the
+  row is quarantined.
 - A recording whose rows name no group is a group by itself.
-- ``split`` counts where a row names train, validation (val, dev), decision or test; whole groups
-  only. Else groups are split at random.
+- ``split`` is used where a row names train, validation (val, dev), decision or test; all rows of a
+  group must name the same. Otherwise groups are split at random.
 """
 
 import hashlib
@@ -44,21 +45,21 @@ SPLIT_NAMES = {split: split for split in SPLITS} | {"val": "validation", "dev": 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A good row: a question, and the clip it is about."""
+    """A valid row: a question, and the clip it is about."""
 
     row: str
     recording: Path | Embedded
     group: str
-    """Empty until all rows are read, where the row names none."""
+    """Name of the group; empty until all rows are read, where the row names none."""
     split: str
-    """As written; empty where the row names none."""
+    """Split as the row writes it; empty where the row names none."""
     question: SourceQuestion
 
 
 def read(params: CorpusParams, seed: int) -> SourceClips:
     """Read the manifest; recordings are decoded later. Bad rows are quarantined with their reason.
 
-    Raises ``UserError`` when the manifest is missing, empty, not UTF-8 or not of its format.
+    Raise ``UserError`` when the manifest is missing, empty, not UTF-8 or not of its format.
     """
     manifest = below(Path(params.path), params.manifest)
     return read_rows(
@@ -72,11 +73,11 @@ def read_rows(
     seed: int,
     answers: AnswersAs | None = None,
 ) -> SourceClips:
-    """The same for rows that are read already: each row's place, and its fields by this module's
-    names or its fault.
+    """Return the clips of rows that are already read: each row's place with its fields, under the
+    names that this module uses, or with its fault.
 
-    ``answers`` is the reading that counts where an answer can be read in several ways; ``None``:
-    such a row is put aside.
+    ``answers`` is the reading that is preferred where an answer can be read in several ways; with
+    ``None`` such a row is quarantined.
     """
     root = Path(params.path)
     reader = _Rows(root, Answers(answers, params.answers_from))
@@ -113,8 +114,8 @@ def read_rows(
 def _grouped(
     asked: Sequence[_Asked], groups: Mapping[Path | Embedded, str], root: Path, manifest: str
 ) -> list[_Asked]:
-    """Give rows that name no group that of their recording's other rows, or the recording itself
-    for one.
+    """Return the rows with a group each: rows that name none get the group of their recording's
+    other rows, or else the recording's name.
     """
     single = sum(row.recording not in groups for row in asked)
     if 0 < single < len(asked):
@@ -130,7 +131,7 @@ def _grouped(
 def _clips(
     asked: Sequence[_Asked], transcripts: Mapping[Path | Embedded, str], params: CorpusParams
 ) -> list[SourceClip]:
-    """One clip a recording, in the manifest's order."""
+    """Return one clip for each recording, in the manifest's order."""
     root, longest_s = Path(params.path), params.max_duration_s + params.trim_excess_s
     of_clip: dict[Path | Embedded, list[_Asked]] = {}
     for row in asked:
@@ -181,7 +182,9 @@ def _say_ignored_splits(asked: Sequence[_Asked], params: CorpusParams) -> None:
 def _named_splits(
     asked: list[_Asked], quarantined: list[Quarantined]
 ) -> tuple[list[_Asked], dict[str, str]]:
-    """The rows that keep a split, and the split of each group."""
+    """Return the rows with a valid split, and the split of each group; the other rows are added to
+    ``quarantined``.
+    """
     named_of: dict[str, set[str]] = {}
     for row in asked:
         named_of.setdefault(row.group, set()).add(SPLIT_NAMES.get(row.split.casefold(), row.split))
@@ -202,19 +205,21 @@ def _named_splits(
 
 
 class _Rows:
-    """Reads the rows of one manifest, and holds what its rows must agree on."""
+    """Reader of one manifest's rows, which also holds the values that its rows must agree on."""
 
     def __init__(self, root: Path, answers: Answers) -> None:
         self.answers = answers
         self.groups: dict[Path | Embedded, str] = {}
-        """Of the recordings whose rows name one."""
+        """Group of each recording whose rows name one."""
         self.transcripts: dict[Path | Embedded, str] = {}
-        """Of the recordings whose rows give one."""
+        """Transcript of each recording whose rows give one."""
         self._paths = RecordingPaths(root)
         self._ids: set[str] = set()
 
     def read(self, fields: Fields, question_id: str, row: str) -> _Asked:
-        """Read one row; ``row`` is what it is called. Raises ``RowError``."""
+        """Return one row as a question; ``row`` is its name in messages. Raise ``RowError`` for a
+        bad row.
+        """
         question = text_of(fields, "question")
         embedded = fields.get("audio_path")
         recording = (

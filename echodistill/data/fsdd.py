@@ -1,7 +1,7 @@
-"""Real voices: two digits of one speaker, from a folder of the Free Spoken Digit Dataset
-(``{digit}_{speaker}_{take}.wav``, 8 kHz).
+"""Read real voices: two digits of one speaker for each clip, from a folder of the Free Spoken Digit
+Dataset (``{digit}_{speaker}_{take}.wav``, 8 kHz).
 
-A speaker belongs to one split only, so the test voices are unseen. Source:
+A speaker belongs to one split only, so the test voices are unseen in training. Source:
 doi.org/10.5281/zenodo.1342401 (CC BY-SA 4.0).
 """
 
@@ -25,21 +25,21 @@ from echodistill.data.spoken_words import ask, draw_words
 from echodistill.params.corpus import CorpusParams
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-GAP_S = (0.02, 0.1)  # silence between the digits
-PEAK = 0.5  # of either digit, so that none hides behind the other
+GAP_S = (0.02, 0.1)  # Range of the silence in seconds between the digits.
+PEAK = 0.5  # Peak of both digits, so that neither masks the other.
 MAX_TAKE_S = 10.0
-DRAWS = 8  # of takes, to stay below the longest allowed clip
+DRAWS = 8  # Maximum number of draws of takes that are made to stay below the longest allowed clip.
 _NAME = re.compile(r"([0-9])_(.+)_[0-9]+\.wav")
 
 Takes = dict[str, dict[str, list[Path]]]
-"""Speaker to word to recordings."""
+"""Recordings by speaker and word."""
 
 
 def read(params: CorpusParams, seed: int) -> SourceClips:
-    """Plan the clips; they are joined when read. Files with other names, and those that cannot be
-    used, are quarantined.
+    """Plan the clips, whose digits are joined when they are read. Files with other names, and those
+    that cannot be used, are quarantined.
 
-    Raises ``UserError`` when there are no recordings.
+    Raise ``UserError`` when there are no usable recordings.
     """
     samples, takes, quarantined = _usable(Path(params.path))
     splits = split_groups(list(takes), params, seed)
@@ -62,10 +62,10 @@ def read(params: CorpusParams, seed: int) -> SourceClips:
 
 
 def _usable(root: Path) -> tuple[dict[Path, int], Takes, list[Quarantined]]:
-    """Return the samples of each recording that can be used, those by speaker and word, and what
-    else lies there.
+    """Return the number of samples of each usable recording, the usable recordings by speaker and
+    word, and the files and speakers that are left out.
 
-    Raises ``UserError`` when no speaker has recordings of two digits.
+    Raise ``UserError`` when no speaker has recordings of two digits.
     """
     found, quarantined = _find(root)
     files = [path for words in found.values() for paths in words.values() for path in paths]
@@ -97,7 +97,10 @@ def _usable(root: Path) -> tuple[dict[Path, int], Takes, list[Quarantined]]:
 
 
 def _find(root: Path) -> tuple[Takes, list[Quarantined]]:
-    """The recordings by speaker and word, in a fixed order, and what else lies there."""
+    """Return the recordings by speaker and word, in a fixed order, and the files with other names.
+
+    Raise ``UserError`` where the folder is missing, or DVC would notice no change in it.
+    """
     folder = root / "recordings" if (root / "recordings").is_dir() else root
     if not folder.is_dir():
         raise UserError(
@@ -125,8 +128,8 @@ def _plan_clip(
     max_duration_s: float,
     seed: int,
 ) -> SourceClip:
-    """Draw words, takes and gap; a pair that is still too long after some draws is left to the
-    corpus stage to refuse.
+    """Draw words, takes and gap of a clip. A pair that is still too long after ``DRAWS`` draws is
+    left for the corpus stage to refuse.
     """
     stream = rng(seed, "fsdd", clip_id)
     words = draw_words(stream, sorted(takes))
@@ -152,7 +155,9 @@ def _fetch(first: Path, second: Path) -> Raw:
 
 
 def _join(first: str, second: str, gap: int, raw: Raw) -> tuple[Decoded, str]:
-    """Both digits at one peak, with ``gap`` samples of silence between."""
+    """Return both digits at one peak with ``gap`` samples of silence between them, and the SHA-256
+    of their files.
+    """
     (before, rate), (after, _) = (
         _at_peak(content, name) for content, name in zip(raw.parts, (first, second), strict=True)
     )
@@ -161,8 +166,9 @@ def _join(first: str, second: str, gap: int, raw: Raw) -> tuple[Decoded, str]:
 
 
 def _at_peak(content: bytes, name: str) -> tuple[Waveform, int]:
-    """A recording at ``PEAK`` and its own sample rate in Hz. Raises ``UserError`` naming it when
-    damaged or silent.
+    """Return a recording with the peak ``PEAK``, and its own sampling rate in Hz.
+
+    Raise ``UserError`` naming the recording when it is damaged or silent.
     """
     decoded = decode_bytes(content, name, MAX_TAKE_S)
     peak = np.max(np.abs(decoded.waveform))

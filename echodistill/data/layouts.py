@@ -1,8 +1,8 @@
-"""How published benchmarks write a row, and what each part of it is called in the source
-``folder``.
+"""Convert the rows of published benchmarks to the fields of the source ``folder``.
 
-Names and shapes were read in the repositories and cards named at each function; ``test_only`` says
-what its authors publish it for. A row's fields come by lower-case name, without empty ones.
+Names and shapes were read in the repositories and cards that each function names; ``test_only``
+follows what the authors publish the benchmark for. A row's fields are given by lower-case name,
+without empty ones.
 """
 
 import json
@@ -21,50 +21,58 @@ SPOKEN = "Which choice answers the question asked in the recording?"
 
 @dataclass(frozen=True)
 class Layout:
-    """One benchmark's rows."""
+    """The layout of one benchmark's rows."""
 
     manifests: tuple[str, ...]
-    """Published names of its files below the folder, for errors."""
+    """Published names of the benchmark's files below the folder, for error messages."""
     answer_field: str
     answers: AnswersAs
-    """How they are written: where an answer can be read in two ways, this one counts."""
+    """How the answers are written: this reading is preferred where an answer can be read in two
+    ways.
+    """
     test_only: bool
-    """Published to test on: all rows are test rows, unless ``corpus.benchmark_rows`` says
-    otherwise.
+    """Whether the benchmark is published for testing: all its rows are then test rows, unless
+    ``corpus.benchmark_rows`` is ``split``.
     """
     to_folder: Callable[[Fields, str], Fields]
-    """A row and its place to the fields of ``folder``. Raises ``RowError``."""
+    """Function that converts a row and its place to the fields of ``folder``. Raises
+    ``RowError``.
+    """
     exact_paths: bool = False
-    """Recordings are only where a row says; else its first folders, the publisher's own, may be
-    missing.
+    """Whether recordings are only at the path in the row; otherwise the path's first folders, which
+    are the publisher's own, may be missing.
     """
     remark: str = ""
-    """What a user has to know, printed when it is read."""
+    """Text for the user that is printed when the benchmark is read."""
 
 
 def _picked(fields: Fields, **theirs: str) -> Fields:
-    """The fields called ``theirs``, by our names."""
+    """Return the fields called ``theirs`` under our names. Raise ``RowError`` where one is
+    missing.
+    """
     if lacking := [name for name in theirs.values() if name not in fields]:
         raise RowError(f"no field {lacking[0]!r}")
     return {ours: fields[name] for ours, name in theirs.items()}
 
 
 def _lettered_choices(fields: Fields) -> Fields:
-    """Columns ``choice_a`` .. ``choice_d``, of which the last may be empty."""
+    """Return the columns ``choice_a`` .. ``choice_d`` that are present; the last ones may be
+    empty.
+    """
     return {name: fields[name] for name in CHOICE_COLUMNS if name in fields}
 
 
 def _mmau(fields: Fields, _place: str) -> Fields:
-    """MMAU (arXiv 2410.19168), in both published forms.
+    """Convert a row of MMAU (arXiv 2410.19168) in either published form.
 
     JSON list (github.com/Sakshi113/MMAU, mmau-test-mini.json): ``id``, ``audio_id``
     ("./test-mini-audios/ID.wav"), ``question``, ``choices``, ``answer`` (a choice's text; in some
-    rows "(A) text" though the choices bear no letters), ``dataset``, ``task``, ``split``
+    rows "(A) text" although the choices have no letters), ``dataset``, ``task``, ``split``
     ("test-mini"), ``category``, ``sub-category``, ``difficulty``. Parquet (hub,
     gamma-lab-umd/MMAU-test-mini, of 2025-05-15): ``context`` (the recording), ``instruction``,
     ``choices`` and ``answer`` ("(A) text"), ``other_attributes`` (JSON text with ``id`` and the
-    rest). The answers of the 9,000 rows of ``test`` are not published. Nothing says which
-    recordings belong together.
+    other fields). The answers of the 9,000 rows of ``test`` are not published. No field names
+    recordings that belong together.
     """
     if "other_attributes" not in fields:
         return _picked(
@@ -97,12 +105,12 @@ def _json_object(value: Any, name: str) -> dict[str, Any]:
 
 
 def _mmar(fields: Fields, _place: str) -> Fields:
-    """MMAR (arXiv 2505.13032; hub BoJack/MMAR, MMAR-meta.json, a list; github.com/ddlBoJack/MMAR
-    adds a .jsonl).
+    """Convert a row of MMAR (arXiv 2505.13032; hub BoJack/MMAR, MMAR-meta.json, a list;
+    github.com/ddlBoJack/MMAR adds a .jsonl).
 
-    ``id``, ``audio_path`` ("./audio/ID.wav"), ``question``, ``choices``, ``answer`` (a text),
-    ``modality``, ``category``, ``sub-category``, ``language``, ``source``, ``url``, ``timestamp``.
-    Clips of one ``url`` are cut from one video: a group.
+    The fields are ``id``, ``audio_path`` ("./audio/ID.wav"), ``question``, ``choices``, ``answer``
+    (a text), ``modality``, ``category``, ``sub-category``, ``language``, ``source``, ``url``,
+    ``timestamp``. Clips of one ``url`` are cut from one video and form a group.
     """
     row = _picked(
         fields,
@@ -116,13 +124,13 @@ def _mmar(fields: Fields, _place: str) -> Fields:
 
 
 def _mmsu(fields: Fields, _place: str) -> Fields:
-    """MMSU (arXiv 2506.04779; github.com/dingdongwang/MMSU_Bench, mmsu_inference.py; hub
-    ddwang2000/MMSU).
+    """Convert a row of MMSU (arXiv 2506.04779; github.com/dingdongwang/MMSU_Bench,
+    mmsu_inference.py; hub ddwang2000/MMSU).
 
-    ``id``, ``task_name``, ``audio_path`` ("/audio/ID.wav"; in the hub's parquet the recording
-    itself, ``audio``), ``question``, ``choice_a`` .. ``choice_d``, ``answer_gt`` (a choice's text),
-    ``category``, ``sub-category``, ``sub-sub-category``, ``linguistics_sub_discipline``. No field
-    names the speaker.
+    The fields are ``id``, ``task_name``, ``audio_path`` ("/audio/ID.wav"; in the hub's parquet the
+    recording itself, ``audio``), ``question``, ``choice_a`` .. ``choice_d``, ``answer_gt`` (a
+    choice's text), ``category``, ``sub-category``, ``sub-sub-category``,
+    ``linguistics_sub_discipline``. No field names the speaker.
     """
     recording = "audio" if "audio" in fields else "audio_path"
     return _picked(
@@ -131,13 +139,13 @@ def _mmsu(fields: Fields, _place: str) -> Fields:
 
 
 def _air_bench(fields: Fields, _place: str) -> Fields:
-    """AIR-Bench, foundation part (arXiv 2402.07729; github.com/OFA-Sys/AIR-Bench,
+    """Convert a row of AIR-Bench, foundation part (arXiv 2402.07729; github.com/OFA-Sys/AIR-Bench,
     Inference_Foundation.py; Foundation_meta.json).
 
-    ``uniq_id``, ``path``, ``question``, ``choice_a`` .. ``choice_d`` (two to four), ``answer_gt``
-    (a choice's text), ``task_name``, ``dataset_name``. The recording is TASK_DATASET/PATH, with the
-    ending .flac for the task Audio_Grounding. Tasks may share a recording of a source data set, so
-    a group is that data set's file.
+    The fields are ``uniq_id``, ``path``, ``question``, ``choice_a`` .. ``choice_d`` (two to four),
+    ``answer_gt`` (a choice's text), ``task_name``, ``dataset_name``. The recording is
+    TASK_DATASET/PATH, with the ending .flac for the task Audio_Grounding. Tasks may share a
+    recording of a source data set, so a group is that data set's file.
     """
     row = _picked(
         fields, id="uniq_id", question="question", answer="answer_gt"
@@ -154,15 +162,14 @@ def _air_bench(fields: Fields, _place: str) -> Fields:
 
 
 def _avqa(fields: Fields, _place: str) -> Fields:
-    """AVQA as R1-AQA trains on it (arXiv 2503.11197; github.com/xiaomi-research/r1-aqa, README.md
-    and src/dataset/dataset.py).
+    """Convert a row of AVQA as R1-AQA trains on it (arXiv 2503.11197;
+    github.com/xiaomi-research/r1-aqa, README.md and src/dataset/dataset.py).
 
-    One JSON object a line: ``id``, ``video_name`` (the video's id, "_" and its second in six
+    Each line is one JSON object: ``id``, ``video_name`` (the video's id, "_" and its second in six
     digits), ``question_text``, ``multi_choice``, ``answer`` (a number from 0),
     ``question_relation``, ``question_type``, ``dataset_name``, ``audio_path``. The original lists
-    (train_qa.json, val_qa.json) lack the last two; there the recording is looked for by
-    ``video_name``. As R1-AQA does, "video" in a question is read as "audio". Clips of one video are
-    a group.
+    (train_qa.json, val_qa.json) lack the last two; the recording is then found by ``video_name``.
+    As in R1-AQA, "video" in a question is replaced by "audio". Clips of one video form a group.
     """
     row = _picked(
         fields,
@@ -181,13 +188,14 @@ def _avqa(fields: Fields, _place: str) -> Fields:
 
 
 def _voicebench(fields: Fields, place: str) -> Fields:
-    """VoiceBench, its multiple choice parts openbookqa and mmsu (arXiv 2410.17196; hub
-    hlt-lab/voicebench, parquet).
+    """Convert a row of VoiceBench's multiple choice parts openbookqa and mmsu (arXiv 2410.17196;
+    hub hlt-lab/voicebench, parquet).
 
-    ``audio`` (the recording: question and choices read aloud), ``prompt`` (their text, choices as
-    lines "A. .."), ``reference`` (the letter). There is no id: a row's place stands for it. Voice
-    assistants are given no text there; here the choices are put beside the recording, as to every
-    question, but not the question, or nobody would need to listen. So figures are no leaderboard's.
+    The fields are ``audio`` (the recording: question and choices read aloud), ``prompt`` (their
+    text, with choices as lines "A. .."), ``reference`` (the letter). A row has no id, so its place
+    is used. The benchmark gives voice assistants no text. Here the choices are given as text, as
+    for every question, but the question is not, since it could then be answered without the
+    recording. The figures are therefore not comparable with a leaderboard's.
     """
     row = _picked(
         fields,
@@ -205,14 +213,15 @@ def _voicebench(fields: Fields, place: str) -> Fields:
 
 
 def _echodistill(fields: Fields, _place: str) -> Fields:
-    """EchoDistill's own release (arXiv 2605.23954; github.com/xishu-Design/echodistill,
-    DATASET_CARD.md, train.jsonl, val.jsonl).
+    """Convert a row of EchoDistill's own release (arXiv 2605.23954;
+    github.com/xishu-Design/echodistill, DATASET_CARD.md, train.jsonl, val.jsonl).
 
-    ``id``, ``prompt`` (question, a line "Choices: ..", a request), ``noisy_audio_path``,
-    ``clean_audio_path``, ``choices``, ``target`` (a choice's text), ``noise_type``, ``snr``. A
-    question comes once a noise: noises are drawn here, so the clean recording is read and the
-    question kept once (``benchmarks``). Both files hold the same clips: they are split anew, by
-    video, whose id begins a recording's name (ID_00-00-05_00-00-12.wav).
+    The fields are ``id``, ``prompt`` (question, a line "Choices: ..", a request),
+    ``noisy_audio_path``, ``clean_audio_path``, ``choices``, ``target`` (a choice's text),
+    ``noise_type``, ``snr``. A question occurs once for each noise; noises are drawn here instead,
+    so the clean recording is read and the question kept once (``benchmarks``). Both files hold the
+    same clips, so they are split anew, by video, whose id begins a recording's name
+    (ID_00-00-05_00-00-12.wav).
     """
     row = _picked(
         fields,
@@ -228,14 +237,15 @@ def _echodistill(fields: Fields, _place: str) -> Fields:
 
 
 def _seen(fields: Fields, _place: str) -> Fields:
-    """SEEN (arXiv 2601.07331; github.com/jyutian/SEEN, datasets/sound, music and speech;
-    Qwen/get_acc.py).
+    """Convert a row of SEEN (arXiv 2601.07331; github.com/jyutian/SEEN, datasets/sound, music and
+    speech; Qwen/get_acc.py).
 
-    ``metadata.csv``: ``id``, ``audio_id`` ("../datasets/sound/clean/raw/000.wav", seen from a
-    folder beside), ``question``, ``choices`` (Python text, "A. .."), ``answer`` (a letter), and
-    MMAU's other fields. Noisy copies stand in noise/KIND/snr_DB/audio_noise; noises are drawn here,
-    so the clean recording is read. The published rows are MMAU's test-mini, and stay test rows; own
-    rows in this shape are split by their ``split`` column, or at random without one.
+    The fields of ``metadata.csv`` are ``id``, ``audio_id`` ("../datasets/sound/clean/raw/000.wav",
+    relative to a neighbouring folder), ``question``, ``choices`` (Python text, "A. .."), ``answer``
+    (a letter), and MMAU's other fields. Noisy copies are in noise/KIND/snr_DB/audio_noise; noises
+    are drawn here instead, so the clean recording is read. The published rows are MMAU's test-mini
+    and stay test rows; a user's own rows in this layout are split by their ``split`` column, or at
+    random without one.
     """
     row = _picked(
         fields,

@@ -1,5 +1,5 @@
-"""Rows of a manifest in JSONL, JSON (a list) or CSV: each as fields by name, or why it cannot be
-read.
+"""Read the rows of a manifest in JSONL, JSON (a list) or CSV: each as fields by name, or the reason
+why it cannot be read.
 """
 
 import csv
@@ -16,19 +16,19 @@ from echodistill.data.manifest_text import ENDINGS, read_text
 
 Fields = dict[str, Any]
 _HEADER = re.compile(r"(?:.*_)?(?:id|question|answer|choices?|audio|prompt|path)(?:_.*)?", re.I)
-"""What one of the columns of any manifest is called."""
+"""Pattern of column names, of which any manifest has at least one."""
 _LINE_END = re.compile("\r\n|\n|\r")
 _SEPARATOR = re.compile(r'"?sep=(.)"?[,;\t]*', re.I)
-"""The first line by which Excel is told what stands between the columns."""
+"""First line that states the separator of the columns for Excel."""
 
 
 class RowError(Exception):
-    """Why a row cannot be used."""
+    """The reason why a row cannot be used."""
 
 
 class Doubled:
-    """The value of a field that a row gives twice: nobody knows which is meant, so reading it is
-    refused, and only that.
+    """The value of a field that a row gives twice. It is unknown which one is meant, so reading
+    this field is refused, but not the row's other fields.
     """
 
     def __init__(self, name: str) -> None:
@@ -39,12 +39,13 @@ class Doubled:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """A JSON object or CSV row as pairs, so that a key that stands twice is seen."""
+    """A JSON object or CSV row as pairs, so that a repeated key is noticed."""
 
 
 def below(folder: Path, name: str) -> Path:
-    """The manifest ``name`` in ``corpus.path``. Raises ``UserError`` for one that lies elsewhere:
-    no change of it would be noticed.
+    """Return the path of the manifest ``name`` in ``corpus.path``.
+
+    Raise ``UserError`` where it is outside that folder, or where DVC would notice no change of it.
     """
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UserError(
@@ -57,10 +58,11 @@ def below(folder: Path, name: str) -> Path:
 
 
 def rows(manifest: Path) -> Iterator[tuple[str, Fields | RowError]]:
-    """Each row's place (its first line, or "item 3") and its fields by lower-case name, without the
-    empty ones.
+    """Yield each row's place (its first line, or "item 3") and its fields by lower-case name,
+    without the empty ones, or its fault.
 
-    Raises ``UserError`` when the file is missing, no text or not of the format its name tells.
+    Raise ``UserError`` when the file is missing, is not text or not of the format that its name
+    gives.
     """
     for place, raw in _raw_rows(manifest):
         try:
@@ -70,13 +72,13 @@ def rows(manifest: Path) -> Iterator[tuple[str, Fields | RowError]]:
 
 
 def present(fields: Fields) -> Fields:
-    """Return the fields that hold a value, texts without blanks around: an empty cell, null and NaN
-    are none.
+    """Return the fields that hold a value, with texts stripped of surrounding blanks. An empty
+    cell, null and NaN are no values.
     """
     stripped = {
         name: value.strip() if isinstance(value, str) else value for name, value in fields.items()
     }
-    # NaN, which data frames write for an empty cell, is the one value that differs from itself
+    # Data frames write NaN for an empty cell; NaN is the one value that differs from itself.
     return {
         name: value
         for name, value in stripped.items()
@@ -89,8 +91,8 @@ def _is_nan(value: object) -> bool:
 
 
 def _fields(raw: Any) -> Fields:
-    """Return the values by field name, ``Doubled`` for a field that stands twice. Raises
-    ``RowError`` for what is no row.
+    """Return the values by field name, with ``Doubled`` for a repeated field. Raise ``RowError``
+    where ``raw`` is not a row.
     """
     if isinstance(raw, RowError):
         raise raw
@@ -113,7 +115,7 @@ def _raw_rows(manifest: Path) -> Iterator[tuple[str, Any]]:
     if left_out:
         print(f"{manifest}: comment lines at the beginning, which are no rows: {left_out}")
     if suffix == ".csv":
-        if told is None and left_out:  # the comments may stand before it, too
+        if told is None and left_out:  # The comments may also precede the line for Excel.
             told, text = _told_separator(text)
         return _csv_rows(manifest, text, left_out + (told is not None), told)
     if text.lstrip().startswith("["):
@@ -127,8 +129,8 @@ def _raw_rows(manifest: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _told_separator(text: str) -> tuple[str | None, str]:
-    """Return what a first line for Excel says that stands between the columns, ``None`` without
-    one, and the text behind it.
+    """Return the separator that a first line for Excel states, and the text after that line;
+    ``None`` and the whole text without such a line.
     """
     first, rest = _first_line(text)
     told = _SEPARATOR.fullmatch(first)
@@ -136,8 +138,8 @@ def _told_separator(text: str) -> tuple[str | None, str]:
 
 
 def _without_comments(text: str, separator: str) -> tuple[int, str]:
-    """How many lines at the beginning are comments, and the text behind them. A header may itself
-    begin with ``#``.
+    """Return the number of comment lines at the beginning, and the text after them. A header may
+    itself begin with ``#``.
     """
     left_out = 0
     while text.lstrip(' "').startswith("#"):
@@ -149,13 +151,15 @@ def _without_comments(text: str, separator: str) -> tuple[int, str]:
 
 
 def _first_line(text: str) -> tuple[str, str]:
-    """The first line, and the text behind its end."""
+    """Return the first line, and the text after its end."""
     first, *rest = re.split(_LINE_END, text, maxsplit=1)
     return first, "".join(rest)
 
 
 def _one_object(text: str) -> str:
-    """What a file that is neither a list nor lines holds; nothing where it may be lines."""
+    """Describe a file that is neither a list nor JSON lines; return an empty string where it may be
+    lines.
+    """
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError):
@@ -173,7 +177,7 @@ def _one_object(text: str) -> str:
 
 
 def _json_lines(text: str, before: int) -> Iterator[tuple[str, Any]]:
-    # not splitlines: JSON strings may hold U+2028, which is no line's end
+    # `splitlines` would not do: it also splits at U+2028, which JSON strings may hold.
     for number, line in enumerate(re.split(_LINE_END, text), start=before + 1):
         if line.strip():
             try:
@@ -212,7 +216,7 @@ def _csv_rows(
                 header = [cell.lstrip("# ") for cell in cells[:1]] + cells[1:]
             elif not any(
                 cell.strip() for cell in cells
-            ):  # spreadsheets end with rows of empty cells
+            ):  # Spreadsheets may end with rows of empty cells, which are skipped.
                 pass
             elif len(cells) > len(header):
                 yield (
@@ -226,7 +230,7 @@ def _csv_rows(
                 yield str(start), _Pairs(zip(header, cells, strict=False))
             start = before + reader.line_num + 1
     except csv.Error as error:
-        # where a quotation mark is out of place, no later row can be trusted
+        # After a misplaced quotation mark no later row can be trusted.
         raise UserError(
             f"{manifest}:{start}: {error}: fix the quotation marks of this row"
         ) from error

@@ -1,6 +1,4 @@
-"""The text of a manifest: decoded from any Unicode encoding, or told what the file is instead of a
-text.
-"""
+"""Decode a manifest from any Unicode encoding, or name the kind of a file that is not a text."""
 
 import json
 import re
@@ -10,7 +8,7 @@ from echodistill.core.errors import UserError
 
 ENDINGS = (".jsonl", ".json", ".ndjson", ".csv")
 SHOWN = 3
-"""How many manifests are named where the one that is meant is not there."""
+"""Maximum number of manifests that are named where the given one is missing."""
 TABLE = (
     "write its rows as JSONL, e.g. with pandas: DataFrame.to_json(NAME, orient='records',"
     " lines=True)"
@@ -19,7 +17,7 @@ UNPACK = "unpack it, and name what is in it"
 FETCH = "fetch the file itself"
 PARQUET = b"PAR1"
 MOST_ZEROS = 0.2
-"""More zero bytes than this share of a text tell another encoding, or no text at all."""
+"""A larger share of zero characters than this indicates another encoding, or no text at all."""
 NO_TEXT = (
     (PARQUET, "a parquet file", f"{TABLE}; of a published benchmark its name ends in .parquet"),
     (b"ARROW1", "a Feather file", TABLE),
@@ -48,13 +46,13 @@ NO_TEXT = (
     (b"RIFF", "a recording", "name the rows, not a recording"),
     (b"fLaC", "a recording", "name the rows, not a recording"),
 )
-"""How files begin that are no manifests: what they are, and what to do."""
+"""First bytes of files that are no manifests, what these files are, and the cure."""
 
 
 def read_text(manifest: Path) -> str:
-    """Return the manifest's text in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
+    """Return the text of a manifest in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
 
-    Raises ``UserError`` when the file is missing, is something else by its first bytes, or is in no
+    Raise ``UserError`` when the file is missing, begins like another kind of file, or is in no
     Unicode encoding.
     """
     try:
@@ -64,7 +62,7 @@ def read_text(manifest: Path) -> str:
         cure = "set corpus.path and corpus.manifest" + (f" (there: {there})" if there else "")
         raise UserError(f"{manifest}: {error.strerror}: {cure}") from error
     check_content(manifest, content)
-    # by its first characters, which are of ASCII in JSON and in a header
+    # The encoding is detected from the first characters, which are ASCII in JSON and in a header.
     encoding = json.detect_encoding(content)
     try:
         text = content.decode(encoding)
@@ -78,12 +76,12 @@ def read_text(manifest: Path) -> str:
             f"{manifest} is no UTF-8 but seems to be UTF-16 without a byte-order mark: save the"
             " manifest as UTF-8"
         )
-    # one stands inside where files with a mark were put one behind the other
+    # A byte-order mark is also inside the text where files with a mark were concatenated.
     return re.sub(r"(?m)^\ufeff", "", text)
 
 
 def _manifests_in(folder: Path) -> list[str]:
-    """The names of what may be manifests in a folder."""
+    """Return the names of the files in a folder that may be manifests."""
     try:
         return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
     except OSError:

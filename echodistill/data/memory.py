@@ -22,18 +22,18 @@ class Example:
     question: str
     choices: Sequence[str]
     answer: str
-    """The right one of ``choices``."""
+    """The right choice, as in ``choices``."""
     group: str = ""
-    """The speaker or place: clips of one group are no independent evidence. Empty: a group of its
-    own.
+    """Speaker or place of the recording, since clips of one group are not independent evidence. An
+    empty string makes the clip a group of its own.
     """
 
 
 class MemoryCorpus(Corpus):
-    """``Corpus`` over examples of each split."""
+    """A ``Corpus`` of examples of each split."""
 
     def __init__(self, examples: Mapping[str, Sequence[Example]]) -> None:
-        """``examples`` by split (``train``, ``test``). Raises ``UserError`` naming the example
+        """Store ``examples`` by split (``train``, ``test``). Raise ``UserError`` naming an example
         that cannot be used.
         """
         self.folder = Path()

@@ -1,5 +1,5 @@
-"""Which source a row is of, where the test has a source of its own: quarantined rows say it, and
-each source has its share of them.
+"""Mark the source of a quarantined row where the test has a source of its own, and count each
+source's share of such rows.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,16 +12,16 @@ from echodistill.params.corpus import CorpusParams
 
 @dataclass(frozen=True)
 class Share:
-    """How many rows of a source were put aside."""
+    """The share of a source's rows that were quarantined."""
 
     source: str
     rows: int
-    """With those that were put aside."""
+    """Number of rows, including the quarantined ones."""
     quarantined: tuple[Quarantined, ...]
 
     @property
     def bad(self) -> int:
-        """How many were put aside."""
+        """Return the number of quarantined rows."""
         return len(self.quarantined)
 
     @property
@@ -30,7 +30,9 @@ class Share:
 
 
 def origin(corpus: CorpusParams, of_test: bool) -> str:
-    """What the name of a quarantined row begins with: nothing where all rows are of one source."""
+    """Return the prefix of a quarantined row's name; it is empty where all rows are of one
+    source.
+    """
     if corpus.test.source is None:
         return ""
     return f"test ({corpus.test.source}): " if of_test else f"{corpus.source}: "
@@ -39,10 +41,10 @@ def origin(corpus: CorpusParams, of_test: bool) -> str:
 def shares(
     corpus: CorpusParams, splits: Iterable[str], quarantined: Sequence[Quarantined]
 ) -> list[Share]:
-    """Of every source; ``splits`` are those of the questions that were kept.
+    """Return the share of every source; ``splits`` are those of the questions that were kept.
 
-    One share over both would let a large source to train on hide that most of the test is missing.
-    A row whose recording is kept in another split is not bad.
+    One share over both sources would let a large training source hide that most of the test is
+    missing. A row whose recording is kept in another split is not bad.
     """
     kept = list(splits)
     quarantined = [row for row in quarantined if not row.reason.startswith(ALSO_IN)]

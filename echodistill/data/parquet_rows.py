@@ -1,5 +1,5 @@
-"""Rows of a parquet file that holds its recordings itself, as the Hugging Face hub keeps them: a
-column of {bytes, path}.
+"""Read a parquet file that holds its recordings itself, as on the Hugging Face hub: in a column of
+{bytes, path}.
 
 A recording stays in the file until it is fetched.
 """
@@ -20,7 +20,7 @@ from echodistill.data.manifest import Fields, present
 from echodistill.data.manifest_text import PARQUET, check_content
 from echodistill.data.missing import NO_AUDIO
 
-_READING = Lock()  # threads that come to a row group together read it once
+_READING = Lock()  # Threads that need the same row group at once read it only once.
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,19 @@ class Embedded:
     column: str
     row_group: int
     index: int
-    """Of the row in its row group."""
+    """Index of the row in its row group, from 0."""
     row: int
-    """Of the row in the file, from 1."""
+    """Number of the row in the file, from 1."""
 
     def __str__(self) -> str:
         return f"{self.file}#{self.row}"
 
 
 def rows(file: Path) -> Iterator[tuple[str, Fields]]:
-    """Each row's place ("row 3") and its fields by lower-case name, without the empty ones;
-    recordings as ``Embedded``.
+    """Yield each row's place ("row 3") and its fields by lower-case name, without the empty ones;
+    recordings are given as ``Embedded``.
 
-    Raises ``UserError`` when the file is missing or no parquet.
+    Raise ``UserError`` when the file is missing or not parquet.
     """
     parquet = _open(file)
     recordings = _recordings(parquet)
@@ -64,8 +64,8 @@ def rows(file: Path) -> Iterator[tuple[str, Fields]]:
 
 
 def embedded_at(name: str) -> Embedded | None:
-    """The recording that ``Embedded`` calls so; ``None`` where the file is not there, or has no
-    such row any more.
+    """Return the recording whose text form is ``name``; ``None`` where the file is missing or no
+    longer has such a row.
     """
     if (
         not (match := re.fullmatch(r"(.+\.parquet)#([1-9][0-9]*)", name))
@@ -75,7 +75,7 @@ def embedded_at(name: str) -> Embedded | None:
     return _by_row(Path(match[1])).get(int(match[2]))
 
 
-@lru_cache(maxsize=1)  # all clips of a file are asked for one after the other
+@lru_cache(maxsize=1)  # All clips of a file are looked up in sequence, so one file is kept.
 def _by_row(file: Path) -> dict[int, Embedded]:
     found = (
         value
@@ -87,7 +87,9 @@ def _by_row(file: Path) -> dict[int, Embedded]:
 
 
 def read_embedded(recording: Embedded) -> bytes:
-    """A recording's bytes, not decoded. Raises ``UserError`` naming the row when there are none."""
+    """Return a recording's bytes, not decoded. Raise ``UserError`` naming the row when there are
+    none.
+    """
     with _READING:
         cells = _cells(recording.file, recording.column, recording.row_group)
     cell = cells[recording.index].as_py()
@@ -96,7 +98,8 @@ def read_embedded(recording: Embedded) -> bytes:
     return bytes(cell)
 
 
-# clips are fetched in order, so of each row group once; a second one, since threads run ahead
+# Clips are fetched in order, so each row group is read once. Two are kept, because threads run
+# ahead.
 @lru_cache(maxsize=2)
 def _cells(file: Path, column: str, row_group: int) -> pa.ChunkedArray:
     parquet = _open(file)
@@ -109,7 +112,7 @@ def _cells(file: Path, column: str, row_group: int) -> pa.ChunkedArray:
 
 
 def _recordings(parquet: pq.ParquetFile) -> list[str]:
-    """The columns that hold recordings."""
+    """Return the names of the columns that hold recordings."""
     columns = parquet.schema_arrow
     return [
         column.name
@@ -129,7 +132,7 @@ def _open(file: Path) -> pq.ParquetFile:
 
 @contextmanager
 def _readable(file: Path) -> Iterator[None]:
-    """Raises ``UserError`` where the file is missing, damaged or no parquet."""
+    """Raise ``UserError`` where the file is missing, damaged or not parquet."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Why rows were put aside, in kinds: how many of each there are, and what cures it."""
+"""Group the reasons of quarantined rows into kinds, each with its number of rows and a cure."""
 
 import math
 import re
@@ -11,19 +11,19 @@ from echodistill.data.missing import NO_AUDIO
 from echodistill.data.repeated import ALSO_IN
 
 Cure = Callable[[Sequence[str]], str]
-"""What to do about rows with these reasons."""
+"""Function that returns the cure for rows with the given reasons."""
 LENGTH = re.compile(r"([\d.]+) s is (?:longer|shorter) than the allowed ([\d.]+) s")
 SLIGHT = 0.1
-"""Clips that are too long by no more than this share of what is allowed may rather be cut."""
+"""The cure for clips that exceed the limit by at most this share also offers to cut them."""
 ROUNDED_S = 0.05
-"""By how much a length that was too long may be longer than it is written, with one decimal."""
+"""Largest difference in seconds between a length and its text form with one decimal."""
 OF_DATA = re.compile(r"`[^`]*`|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[.*\]|\d+(?:\.\d+)?")
-"""What differs between reasons of one kind: quoted texts, lists and numbers."""
+"""Parts that differ between reasons of one kind: quoted texts, lists and numbers."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Reasons that have one cure."""
+    """Quarantined rows whose reasons have the same cure."""
 
     label: str
     count: int
@@ -33,12 +33,12 @@ class Kind:
 
     @property
     def line(self) -> str:
-        """How many there are, and the cure."""
+        """Return the number of rows, the label and the cure as one line."""
         return f"{self.count} {self.label}" + (f": {self.cure}" if self.cure else "")
 
 
 def _lengths(reasons: Sequence[str]) -> tuple[list[float], float]:
-    """How long the clips are, and what is allowed; in seconds."""
+    """Return the lengths of the clips and the allowed length, in seconds."""
     found = [match for reason in reasons if (match := LENGTH.match(reason))]
     return [float(match[1]) for match in found], float(found[0][2])
 
@@ -121,14 +121,16 @@ KNOWN: tuple[tuple[re.Pattern[str], str, Cure], ...] = tuple(
         ("not valid JSON", "that are no valid JSON", _say("write one whole object a line")),
     )
 )
-"""How a reason begins, what such rows are called, and their cure. The first that fits counts."""
+"""How a reason begins, the label of such rows, and their cure. The first pattern that matches is
+used.
+"""
 
 
 def kinds_of(quarantined: Iterable[Quarantined], shown: int) -> list[Kind]:
     """Return the kinds of reasons, the most frequent first, each with its first ``shown`` rows.
 
-    Reasons that are not known here count as one kind where they differ in quoted texts and numbers
-    alone.
+    Reasons that ``KNOWN`` does not list form one kind where they differ only in quoted texts, lists
+    and numbers.
     """
     rows_of: dict[tuple[str, str], list[Quarantined]] = {}
     cure_of: dict[tuple[str, str], Cure] = {}
@@ -144,12 +146,11 @@ def kinds_of(quarantined: Iterable[Quarantined], shown: int) -> list[Kind]:
 
 
 def _kind(reason: str) -> tuple[str, str, Cure]:
-    """Return what rows with such a reason are called, what else tells their kind from others, and
-    their cure.
+    """Return the label of rows with such a reason, a text that further distinguishes their kind,
+    and their cure.
 
-    What ffmpeg does about a recording is the same for all of a kind; its command is each
-    recording's own. Behind the colon of another reason stands a cure, or what is wrong in more
-    detail.
+    The work of ffmpeg on a recording is the same for all rows of a kind, although the command
+    differs for each recording. In other reasons a cure or further detail follows the colon.
     """
     for pattern, label, cure in KNOWN:
         if pattern.match(reason):

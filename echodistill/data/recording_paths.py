@@ -1,8 +1,7 @@
-"""The recording that a manifest's row names, also where its name is spelled otherwise than the
-file's.
+"""Find the recording that a manifest's row names, even where its name is spelled differently from
+the file's.
 
-Archives made on another system hold names in another Unicode form, and some systems take no notice
-of capitals.
+Archives from another system may hold names in another Unicode form, and some systems ignore case.
 """
 
 import os
@@ -23,8 +22,8 @@ def _folded(name: str) -> str:
 
 
 class RecordingPaths:
-    """Finds recordings below one folder. Each folder is listed once, so an object serves one
-    reading.
+    """Finder of recordings below one folder. Each folder is listed once, so one object must serve
+    one reading only.
     """
 
     def __init__(self, root: Path) -> None:
@@ -33,11 +32,11 @@ class RecordingPaths:
         self._listed: dict[str, dict[str, list[str]]] = {}
 
     def find(self, written: str) -> Path:
-        """Return the recording's path; what a link to a file points to is the owner's affair, a
-        linked folder is not watched.
+        """Return the recording's path. A link to a file may point anywhere; a linked folder is
+        refused, because DVC would notice no change in it.
 
-        Raises ``RowError`` where there is none, where several are spelled alike, where it would lie
-        outside the folder, and where DVC would notice no change of it.
+        Raise ``RowError`` where there is no recording, where several names are spelled alike, where
+        the path leaves the folder, and where DVC would notice no change of the file.
         """
         path = os.path.normpath(os.path.join(self._base, written))
         if os.path.commonpath([self._base, path]) != self._base:
@@ -67,7 +66,7 @@ class RecordingPaths:
         return recording
 
     def has(self, written: str) -> bool:
-        """Return whether ``find`` finds a recording."""
+        """Return whether ``find`` returns a recording."""
         try:
             self.find(written)
         except RowError:
@@ -75,8 +74,8 @@ class RecordingPaths:
         return True
 
     def _alike(self, path: str) -> list[str]:
-        """Files whose path differs from ``path`` in Unicode form or case alone; of these in Unicode
-        form alone where there are any.
+        """Return the files whose path differs from ``path`` only in Unicode form or case; where
+        some differ only in Unicode form, return those alone.
         """
         found = [""]
         *folders, name = path.split(os.sep)
@@ -100,11 +99,12 @@ class RecordingPaths:
         return same_case or files
 
     def _entries(self, folder: str) -> dict[str, list[str]]:
-        """What is in a folder, by folded name."""
+        """Return the entries of a folder by folded name."""
         if folder not in self._listed:
             try:
                 entries = os.listdir(os.path.join(self._base, folder))
-            except (OSError, ValueError):  # no folder, or a name with a null character
+            # The folder is missing, or its name has a null character.
+            except (OSError, ValueError):
                 entries = []
             listed: dict[str, list[str]] = {}
             for entry in sorted(entries):

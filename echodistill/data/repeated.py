@@ -1,9 +1,8 @@
-"""Recordings that a source holds more than once, under several names: no split may hold what
-another one holds.
+"""Keep a recording that a source holds several times under different names in one split only.
 
-Groups that have a recording in common are drawn into one split. Where the source itself says which
-rows are tested on, its splits stay, and a recording of several is kept in the last of them alone:
-what is judged on is not trained on.
+Groups that have a recording in common are drawn into one split. Where the source itself names its
+test rows, its splits are kept, and a recording that occurs in several splits is kept only in the
+last of them, so that no clip is both judged on and trained on.
 """
 
 from collections import defaultdict
@@ -21,8 +20,8 @@ def settled_splits(
 ) -> dict[str, str]:
     """Return the split of each group of ``found``, of which ``clips`` could be stored.
 
-    They are drawn again, with groups that share a recording as one, where such groups came into
-    several splits.
+    Where groups that share a recording are in different splits, the splits are drawn again with
+    such groups as one.
     """
     groups_of: dict[int, set[str]] = defaultdict(set)
     units = unit_of(clips)
@@ -53,11 +52,11 @@ def settled_splits(
 
 
 def repeated_in_later_split(clips: Iterable[Clip], split_of: Mapping[str, str]) -> dict[str, str]:
-    """Return, by clip id, why a clip is left out: its recording is also in a split that comes
-    behind its own in ``SPLITS``.
+    """Return, by clip id, why a clip is left out: its recording is also in a split that follows its
+    own in ``SPLITS``.
 
-    Recordings are alike in what is stored, or in what it was made from. ``split_of`` has the split
-    of each group.
+    Recordings are the same if their stored bytes, or the bytes they were made from, are equal.
+    ``split_of`` gives the split of each group.
     """
     clips_of: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:

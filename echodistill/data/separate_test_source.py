@@ -1,13 +1,12 @@
-"""A test from a source of its own (``corpus.test``) beside the clips of ``corpus.source``, which
-are then all there to train on.
+"""Read the test from a source of its own (``corpus.test``), and train on the clips of
+``corpus.source``.
 
-- Of the test's source everything is taken, all its groups; where its rows name splits, its test
-  rows.
-- Of the main source no test is split off, but validation and decision are; rows that are test rows
-  by their own account are left out, not trained on.
-- The test's ids begin with its source's name. A group's name means something within one folder
-  only: of two folders, groups of one name are two groups; within one, a group of the test is not
-  trained on. Nor is a recording that is in both (``repeated``).
+- All groups of the test's source are used; where its rows name splits, only its test rows.
+- No test is split off the main source, but validation and decision are. Its rows that name
+  themselves test rows are left out and not trained on.
+- The test's ids begin with its source's name. A group's name has a meaning only within one folder:
+  in two folders, groups of one name are different groups; within one folder, a group of the test is
+  not trained on. A recording that both sources hold is not trained on either (``repeated``).
 """
 
 import re
@@ -27,8 +26,8 @@ Read = Callable[[CorpusParams], SourceClips]
 
 
 def read_both(corpus: CorpusParams, read: Read) -> SourceClips:
-    """Read both sources. Raises ``UserError`` when one has nothing of its part, and when an id of
-    both is the same.
+    """Read both sources. Raise ``UserError`` when one has nothing for its part, and when both have
+    the same id.
     """
     assert corpus.test.source is not None
     main = read(corpus.model_copy(update={"test_share": 0.0}))
@@ -58,8 +57,10 @@ def read_both(corpus: CorpusParams, read: Read) -> SourceClips:
 def joined(
     main: SourceClips, test: SourceClips, corpus: CorpusParams, one_folder: bool
 ) -> SourceClips:
-    """Train, validation and decision of ``main``, the test of ``test``. ``one_folder``: a group's
-    name means the same in both.
+    """Return the training, validation and decision clips of ``main`` with the test clips of
+    ``test``.
+
+    ``one_folder`` states that a group's name means the same in both.
     """
     tested = _tested(test, corpus)
     clips = _trained(main, {clip.group for clip in tested} if one_folder else set(), corpus)
@@ -81,8 +82,8 @@ def joined(
 def _drawn_beside(
     draw: Draw, trained: Mapping[str, str], splits: Mapping[str, str], joined: Mapping[str, str]
 ) -> dict[str, str]:
-    """Draw the groups that are trained on again; those of the test stay, and give no other group a
-    name.
+    """Draw the splits of the training source's groups again; the test's groups keep their split,
+    and give no other group the name under which it is drawn.
     """
     first_of: dict[str, str] = {}
     for group in sorted(trained):
@@ -141,8 +142,8 @@ def _named(found: SourceClips, corpus: CorpusParams, of_test: bool) -> Iterator[
 
 
 def _check_ids(clips: list[SourceClip], corpus: CorpusParams) -> None:
-    """A source names its own rows once each; an id of the main one may still look like one of the
-    test's.
+    """Raise ``UserError`` where an id occurs twice: each source uses its own ids once, but an id of
+    the main source may equal one of the test's.
     """
     counts = Counter(
         name

@@ -1,4 +1,4 @@
-"""What every source of clips hands to the corpus stage."""
+"""The clips and questions that every source passes to the corpus stage."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ from echodistill.params.corpus import CorpusParams
 
 NO_GROUPS: Mapping[str, str] = MappingProxyType({})
 SHOWN_GROUPS = 10
-"""How many are named where a name is like none of them."""
+"""Maximum number of groups that are listed where an unknown name resembles none of them."""
 
 
 class SourceFailed(UserError):
-    """The source itself does not work. That is no clip's fault, so no clip is quarantined for it:
-    the stage stops.
+    """The source itself does not work. No clip is at fault, so no clip is quarantined, and the
+    stage stops.
     """
 
 
 @dataclass(frozen=True)
 class SourceQuestion:
-    """A question as found in the source, already normalised: ``answer`` is one of ``choices``."""
+    """A question from the source, already normalised: ``answer`` is one of ``choices``."""
 
     question_id: str
     question: str
@@ -34,18 +34,18 @@ class SourceQuestion:
 
 @dataclass(frozen=True)
 class Raw:
-    """What a clip is decoded from, as it leaves this machine: bytes alone, no path and no
+    """The data that a clip is decoded from, as it is sent to a worker: bytes alone, no path and no
     process.
     """
 
     parts: tuple[bytes, ...]
     """One or more whole files, or the samples of a synthesiser."""
     sample_rate: int | None = None
-    """Hz, of samples; a file names its own."""
+    """Sampling rate in Hz of samples; ``None`` for a file, which states its own."""
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Return the number of bytes."""
         return sum(map(len, self.parts))
 
 
@@ -56,46 +56,50 @@ class SourceClip:
     clip_id: str
     group: str
     source: str
-    """For error messages and provenance: a file or a voice."""
+    """A file or a voice, for error messages and provenance."""
     fetch: Callable[[], Raw]
-    """Read the files, or ask the synthesiser: here, where they are. Raises ``UserError``."""
+    """Function that reads the files or calls the synthesiser, on this machine, where they are.
+    Raises ``UserError``.
+    """
     decode: Callable[[Raw], tuple[Decoded, str]]
-    """Decode what was fetched, on any machine; gives also the sha256 of the raw bytes. Raises
-    ``UserError``.
+    """Function that decodes the fetched data on any machine and also returns the SHA-256 of the raw
+    bytes. Raises ``UserError``.
     """
     questions: tuple[SourceQuestion, ...]
     transcript: str | None = None
 
     def read(self) -> tuple[Decoded, str]:
-        """Fetch and decode."""
+        """Fetch and decode the clip."""
         return self.decode(self.fetch())
 
 
 Draw = Callable[[Mapping[str, str]], dict[str, str]]
-"""Gives each group a split. Takes, of groups that must share one, the name under which they are
-drawn.
+"""Function that returns the split of each group. Its argument gives groups that must share a split
+the one name under which they are drawn.
 """
 
 
 @dataclass(frozen=True)
 class SourceClips:
-    """All a source found, and the rows it had to leave out."""
+    """All clips of a source, and the rows that were left out."""
 
     clips: Sequence[SourceClip]
     splits: dict[str, str]
-    """Group to split."""
+    """Split of each group."""
     quarantined: Sequence[Quarantined] = field(default_factory=tuple)
     draw: Draw | None = None
-    """Where the splits were drawn at random from the groups: draws them again. ``None`` where rows
+    """Function that draws the splits again, where they were drawn at random; ``None`` where rows
     name them.
     """
 
 
 FEWEST_GROUPS_TO_DECIDE = 4
-"""With fewer groups there is no decision split: the test and the training need them more."""
+"""With fewer groups there is no decision split, because the test and the training need them
+more.
+"""
 FEWEST_GROUPS_BESIDE_VALIDATION = 2
-"""Groups that must be left to train on before a validation share of less than one group is rounded
-up.
+"""A validation share of less than one group is rounded up to one where more groups than this are
+left beside the test and the decision.
 """
 
 
@@ -105,15 +109,14 @@ def split_groups(
     """Assign whole groups to splits, at random but fixed by ``seed``.
 
     Groups of the test and of the decision are rounded up and groups of the validation down, so that
-    a source with few speakers keeps an unseen test; at least one group is left for training, unless
-    all are to be tested. A validation share of less than one group is rounded up to one where two
-    groups are left to train on, so that a base is judged on voices that it was not trained on. The
-    test is drawn first and the decision next, so that a change of another share leaves the test's
-    groups as they are. ``joined`` gives groups that must share a split one name, under which they
-    count once. A ``test_share`` of 1 takes them all.
+    a source with few speakers keeps an unseen test. At least one group is left for training, unless
+    all are to be tested (a ``test_share`` of 1). A validation share of less than one group is
+    rounded up to one where two groups are left to train on, so that a base is judged on voices that
+    it was not trained on. The test is drawn first and the decision next, so that a change of
+    another share leaves the test's groups as they are. ``joined`` gives groups that must share a
+    split one name, under which they count once.
 
-    Raises ``UserError`` where ``params.test_groups`` names a group that is not there, or all of
-    them.
+    Raise ``UserError`` where ``params.test_groups`` names an unknown group, or all groups.
     """
     drawn_as = {group: joined.get(group, group) for group in groups}
     names = sorted(set(drawn_as.values()))
@@ -147,8 +150,8 @@ def split_groups(
 
 
 def _named_test(test_groups: Sequence[str], drawn_as: Mapping[str, str]) -> set[str]:
-    """What the named groups are drawn as; none where there are no groups at all, since all rows
-    were bad.
+    """Return the names under which ``test_groups`` are drawn; none where there are no groups at
+    all, since all rows were bad.
     """
     if not drawn_as:
         return set()
@@ -171,13 +174,15 @@ def _named_test(test_groups: Sequence[str], drawn_as: Mapping[str, str]) -> set[
 
 
 def _rounded_up(count: int, share: float) -> int:
-    """The share of a count, rounded up; a share has three decimals here, so that 0.1 of 10 is 1."""
+    """Return a share of a count, rounded up. The share is rounded to three decimals first, so that
+    0.1 of 10 is 1.
+    """
     return -(-count * round(share * 1000) // 1000)
 
 
 def shuffled_choices(right: str, wrong: Sequence[str], *names: object) -> tuple[str, ...]:
-    """The right and the wrong choices in an order fixed by ``names``, so that the right one stands
-    everywhere alike.
+    """Return the right and the wrong choices in an order fixed by ``names``, so that the right one
+    is at each position about equally often.
     """
     choices = [right, *wrong]
     return tuple(choices[index] for index in rng(*names, "choices").permutation(len(choices)))

@@ -1,4 +1,4 @@
-"""Questions about a clip in which two words are said: what, which first, which second."""
+"""Make questions about a clip of two spoken words: both words, the first, or the second."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ CHOICES = 4
 
 
 def draw_words(stream: np.random.Generator, vocabulary: Sequence[str]) -> tuple[str, str]:
-    """Two different words, in order."""
+    """Draw two different words, in order."""
     first, second = stream.choice(len(vocabulary), size=2, replace=False)
     return vocabulary[first], vocabulary[second]
 
@@ -19,8 +19,8 @@ def draw_words(stream: np.random.Generator, vocabulary: Sequence[str]) -> tuple[
 def ask(
     stream: np.random.Generator, clip_id: str, words: tuple[str, str], vocabulary: Sequence[str]
 ) -> SourceQuestion:
-    """One of the three questions, with four choices. Wrong phrases share a word with the right one,
-    so both must be heard.
+    """Return one of the three questions, with four choices. Wrong phrases share a word with the
+    right one, so that both words are needed to answer.
     """
     kind = int(stream.integers(len(QUESTIONS)))
     others = [word for word in vocabulary if word not in words]
@@ -35,6 +35,6 @@ def ask(
             words[2 - kind],
             picked[0],
             picked[1],
-        ]  # the other word is said too, at the other place
+        ]  # The first wrong choice is the clip's other word.
     choices = shuffled_choices(right, wrong, clip_id, kind)
     return SourceQuestion(f"{clip_id}-q", QUESTIONS[kind], choices, right)

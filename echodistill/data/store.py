@@ -1,5 +1,5 @@
-"""Clips packed into a few large shard files instead of thousands of small ones, which are slow in
-DVC and S3.
+"""Store clips in a few large shard files instead of thousands of small files, which are slow in DVC
+and S3.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ SHARD_BYTES = 256 * 1024 * 1024
 
 
 class ShardWriter:
-    """Writes FLAC members into ``audio-00000.tar`` and so on below a folder, with constant metadata
-    (same input, same bytes).
+    """Writer of FLAC members into ``audio-00000.tar`` and so on below a folder, with constant
+    metadata, so that the same input gives the same bytes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,7 +40,7 @@ class ShardWriter:
             self._shard.close()
 
     def add(self, name: str, content: bytes) -> tuple[str, int]:
-        """Append one member; returns the shard's file name and the offset of its bytes."""
+        """Append one member. Return the shard's file name and the offset of the member's bytes."""
         if self._shard is None or self._shard.offset > SHARD_BYTES:
             if self._shard is not None:
                 self._shard.close()
@@ -73,8 +73,8 @@ class Corpus:
         return [clip for clip in self.clips.values() if clip.split == split]
 
     def stored_bytes(self, clip_id: str) -> bytes:
-        """The clip's FLAC bytes. Raises ``UserError`` when they are not the ones the corpus was
-        made with, or there is no such clip.
+        """Return the clip's FLAC bytes. Raise ``UserError`` when they differ from the ones that the
+        corpus was made with, or when there is no such clip.
         """
         clip = self._clip(clip_id)
         shard = self.folder / clip.shard
@@ -102,8 +102,8 @@ class Corpus:
         return self.clips[clip_id]
 
     def _read(self, clip_id: str) -> Waveform:
-        """The clip's waveform, shape (samples,), 16 kHz mono float32. Cached; do not write into
-        it.
+        """Return the clip's waveform, shape (samples,), 16 kHz mono float32. It is cached and
+        read-only.
         """
         waveform = decode_flac(self.stored_bytes(clip_id), clip_id).waveform
         waveform.flags.writeable = False

@@ -1,4 +1,4 @@
-"""Answers of models to the test grid, resumable, and to a single clip.
+"""Answer the test grid with a model, resumably, and answer questions about a single clip.
 
-It must not import reports, gates or stages.
+This package must not import reports, gates or stages.
 """

@@ -1,5 +1,6 @@
-"""The items of a grid: every question of a split under every mix of it, behind what a system puts
-in front of the model.
+"""Answer a grid: every question of a split under every mix of its clip.
+
+A system may put a preprocessor between the noisy clip and the model.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from echodistill.params.generation import GenerationParams
 from echodistill.training.run_folder import fingerprint, run_folder
 
 Preprocessor = Callable[[Waveform], Waveform]
-"""What is done to a clip before the model receives it: a denoiser."""
+"""A function that changes a clip before the model receives it, such as a denoiser."""
 
 
 def grid_items(
@@ -33,7 +34,7 @@ def grid_items(
     preprocessor: Preprocessor | None = None,
     split: str = "test",
 ) -> list[Item]:
-    """Return one item a row of the split's grid, in the grid's order."""
+    """Return one item for each row of the split's grid, in the grid's order."""
     mixes = {mix.mix_id: mix for mix in read_rows(mixes_folder / "mixes.parquet", Mix)}
     items = []
     for row in read_rows(mixes_folder / GRIDS[split], GridRow):
@@ -52,11 +53,12 @@ def answer_grid(
     max_new_tokens: int,
     alike: bool = False,
 ) -> None:
-    """Write greedy answers to ``out`` (parquet). A killed run of the same ``run_fingerprint`` goes
-    on; ``label`` names the bar.
+    """Write greedy answers to the parquet file ``out``, and resume a killed run of the same
+    ``run_fingerprint``.
 
-    ``alike``: all items of a question ask the same, so it is asked once and the answer stands in
-    each of their rows.
+    ``label`` names the progress bar. ``alike`` states that all items of a question have the same
+    prompt: the model then answers each question once, and the answer is copied to the rows of all
+    items.
     """
     asked = list({item.question_id: item for item in items}.values()) if alike else items
     journal = _journal(label, run_fingerprint)
@@ -78,17 +80,18 @@ def answer_grid(
 
 @dataclass(frozen=True)
 class InferenceJob:
-    """A model of which the same is asked as of another."""
+    """One model that answers a grid, and the file that its answers are written to."""
 
     folder: Path
     out: Path
-    """Parquet."""
+    """The parquet file for the answers."""
     stage: str
     facts: Mapping[str, object]
-    """What the answers depend on beside the inputs and the length limit."""
+    """Values that the answers depend on, other than ``inputs`` and the length limit."""
     inputs: Mapping[str, Path | None]
-    """Files and folders they depend on. A killed run of the same stage, facts, inputs and length
-    limit is resumed.
+    """Files and folders that the answers depend on, by name.
+
+    A killed run with the same stage, facts, inputs and length limit is resumed.
     """
 
 
@@ -99,8 +102,9 @@ def base_and_student(
     base: tuple[Path, Path],
     student: tuple[Path, Path],
 ) -> tuple[InferenceJob, InferenceJob]:
-    """Return the jobs of base and student, each a pair of model folder and answers file, on the
-    same ``facts`` and ``inputs``.
+    """Return the jobs of the base and of the student, which share ``facts`` and ``inputs``.
+
+    ``base`` and ``student`` are each a pair of model folder and answers file.
     """
     of_base = {**inputs, "base": base[0]}
     of_student = {**of_base, "student": student[0]}
@@ -116,10 +120,10 @@ def answer_both(
     corpus: Corpus,
     generation: GenerationParams,
 ) -> None:
-    """Write greedy answers of the base, and of the student that was made from it; one model at a
-    time is in memory.
+    """Write greedy answers of the base and of the student that was trained from it.
 
-    Nothing is written, and no journal removed, before both have answered.
+    Only one model is in memory at a time. No file is written and no journal is removed before both
+    models have answered.
     """
     made = []
     for asked in (base, student):
@@ -149,7 +153,9 @@ def _answers(
 
 
 def without_audio(corpus: Corpus, items: list[Item]) -> list[Item]:
-    """The same items as text alone; all items of one question ask the same."""
+    """Return the items with prompts that have no audio; all items of one question then have the
+    same prompt.
+    """
 
     def silent(question: Question) -> Prompt:
         return Prompt(None, question.question, question.choices)

@@ -1,7 +1,7 @@
-"""How well a model answers questions about clean clips, and on which clips a base is judged.
+"""Score a model on questions about clean clips, and choose the clips that a base is judged on.
 
-A base is judged on clips of groups that it was not trained on: one that knows its training clips by
-heart and little else looks perfect on those.
+A base is judged on clips of groups that it was not trained on, because a base that only memorised
+its training clips would score perfectly on those.
 """
 
 from collections.abc import Sequence
@@ -19,39 +19,39 @@ from echodistill.training.device import device_batch
 
 MAX_QUESTIONS = 500
 UNSEEN_SPLITS = ("validation", "decision", "test")
-"""Where a base that was trained on the training split is judged: on the first of these, on more
-only where it has too few questions.
+"""Splits on which a base that was trained on the training split is judged: the first one, and the
+following ones only where it has too few questions.
 """
 OWN_SPLITS = ("train", "validation")
-"""Where a base from elsewhere is judged: it was trained on none of these clips."""
+"""Splits on which a base from elsewhere is judged: it was trained on none of these clips."""
 
 
 @dataclass(frozen=True)
 class CleanScore:
-    """How a model answered questions about clean clips."""
+    """Counts of a model's answers to questions about clean clips."""
 
     questions: int
     right: int
     unparsed: int
-    """Answers that name no choice, or several."""
+    """Number of answers that name no choice, or several."""
     truncated: int
-    """Answers that were cut at the length limit."""
+    """Number of answers that were cut at the length limit."""
     chance: float
-    """Mean over the questions of the share that guessing gets right."""
+    """Expected share of right answers when guessing: the mean over the questions of 1 / choices."""
 
     @property
     def accuracy(self) -> float:
-        """The share of right answers."""
+        """Return the share of right answers."""
         return self.right / self.questions
 
 
 def splits_to_judge_on(corpus: Corpus, trained_here: bool) -> tuple[str, ...]:
-    """Return the splits of clips that a base was not trained on; none where the corpus is a test
-    alone.
+    """Return the splits whose clips a base was not trained on; empty where the corpus holds only a
+    test.
 
-    ``trained_here``: the base was trained on the training split. It is judged on the validation's
-    groups, and where these have fewer questions than can tell skill from luck on the decision's
-    too, then on the test's.
+    ``trained_here`` states that the base was trained on the training split. It is then judged on
+    the groups of the validation split; where these have too few questions to tell skill from
+    chance, the decision split is added, and then the test.
     """
     if not trained_here:
         return tuple(split for split in OWN_SPLITS if corpus.questions_of(split))
@@ -67,17 +67,19 @@ def splits_to_judge_on(corpus: Corpus, trained_here: bool) -> tuple[str, ...]:
 
 
 def _chance(questions: Sequence[Question]) -> float:
-    """Return the mean over the questions of the share that guessing gets right."""
+    """Return the expected share of right answers when guessing: the mean over the questions of 1 /
+    choices.
+    """
     return sum(1.0 / len(row.choices) for row in questions if row.choices) / len(questions)
 
 
 def clean_score(
     llm: AudioLLM, corpus: Corpus, splits: Sequence[str], max_new_tokens: int
 ) -> CleanScore:
-    """Return the score on the questions of ``splits``, on every so many of them where there are
-    more than 500.
+    """Return the score on the questions of ``splits``, or on an evenly spaced part of at most 500
+    of them.
 
-    Raises ``ValueError`` where there are none.
+    Raise ``ValueError`` where the splits have no questions.
     """
     questions = [question for split in splits for question in corpus.questions_of(split)]
     if not questions:

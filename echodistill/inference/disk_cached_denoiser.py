@@ -1,4 +1,4 @@
-"""What a slow denoiser gave, kept for the next model that receives the same clips."""
+"""Keep the results of a slow denoiser on disk for the next model that receives the same clips."""
 
 import hashlib
 from pathlib import Path
@@ -12,10 +12,9 @@ from echodistill.inference.answer_grid import Preprocessor
 
 
 class DiskCachedDenoiser:
-    """A denoiser that cleans each waveform once; results are files in a folder, bit for bit, so a
-    killed run has them too.
+    """A denoiser that cleans each waveform once and keeps the result in a folder, bit for bit.
 
-    One that is damaged is computed again.
+    A resumed run finds the results of a killed one. A damaged result is computed again.
     """
 
     def __init__(self, preprocessor: Preprocessor, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Greedy answers to many items, kept as they come: a killed run goes on where it stopped."""
+"""Answer many items greedily and record each batch at once, so that a killed run can resume."""
 
 import hashlib
 import json
@@ -26,13 +26,14 @@ class Item:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What an answer to this item is found by."""
+        """Return the question id and the mix id, which identify the answer to this item."""
         return self.question_id, self.mix_id
 
 
 def kept_answers(journal: Path) -> dict[tuple[str, str], Answer]:
-    """Return the answers a former run left, by (question id, mix id). A line that was cut by a
-    kill, or damaged, is left out.
+    """Return the answers that a former run recorded, by (question id, mix id).
+
+    A line that is damaged, or was cut when the run was killed, is left out.
     """
     kept = {}
     for line in journal.read_bytes().split(b"\n") if journal.exists() else []:
@@ -58,11 +59,11 @@ def answer_items(
     max_new_tokens: int,
     progress: Callable[[int], object],
 ) -> list[Answer]:
-    """Return the answers to all items, in their order. Each batch is appended to ``journal`` at
-    once.
+    """Return the answers to all items, in the order of the items. Each batch is appended to
+    ``journal`` at once.
 
-    The items are always cut into the same batches, and a batch of which something is missing is
-    asked again as a whole: in another batch the last digits of a log-probability would be others.
+    The items are always divided into the same batches, and a batch with a missing answer is
+    answered again as a whole, because the last digits of a log-probability depend on the batch.
     """
     kept = kept_answers(journal)
     parts = list(batches(items, batch))
@@ -70,8 +71,8 @@ def answer_items(
     progress(len(items) - sum(map(len, open_parts)))
     with journal.open("ab") as file:
         if journal.stat().st_size and not journal.read_bytes().endswith(b"\n"):
-            file.write(b"\n")  # end a line cut by a kill
-        # the next clips while the model answers
+            file.write(b"\n")  # End a line that was cut when a run was killed.
+        # The clips of the next batches are rendered while the model answers.
         rendered = ordered_map(lambda part: [item.prompt() for item in part], open_parts)
         for part, prompts in zip(open_parts, rendered, strict=True):
             for item, response in zip(part, respond(llm, prompts, max_new_tokens), strict=True):

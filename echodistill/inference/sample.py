@@ -1,5 +1,7 @@
-"""Which mixes of the test a denoiser is tried in: one of them costs a third of a second a clip, so
-not every kind. Pure.
+"""Choose the mixes of the test that a denoiser is tried on.
+
+Denoising takes up to a third of a second for each clip, so not every kind of noise is tried. This
+module has no side effects.
 """
 
 from collections.abc import Sequence
@@ -8,14 +10,17 @@ from echodistill.audio.mixing import Mix
 from echodistill.core.seeds import rng
 
 KINDS_A_CLIP = 2
-"""At each SNR, drawn anew for every clip, so that all kinds take part. Intervals are over clips,
-and every clip takes part.
+"""Number of kinds of noise at each SNR, drawn anew for every clip, so that all kinds take part.
+
+Intervals are computed over clips, and every clip takes part.
 """
 
 
 def denoised_mixes(mixes: Sequence[Mix], max_snr_db: float, seed: int) -> set[str]:
-    """Ids among the test's ``mixes``: every clean one, and up to ``max_snr_db`` those of two kinds
-    a clip and SNR.
+    """Return the ids of the chosen mixes among the test's ``mixes``.
+
+    These are all clean mixes and, for each clip and each SNR up to ``max_snr_db``, the mixes of two
+    kinds of noise.
     """
     chosen = {mix.mix_id for mix in mixes if mix.snr_db is None}
     cells: dict[tuple[str, float], list[str]] = {}

@@ -1,4 +1,4 @@
-"""Ask models about one clip: as it is, or in noise of a kind and level."""
+"""Ask a model about one clip, either unchanged or mixed with noise of a kind and level."""
 
 import sys
 from collections.abc import Sequence
@@ -23,8 +23,9 @@ MAX_CLIP_S = 600.0
 
 
 def read_clip(clip: Path) -> Waveform:
-    """Decode the clip to ask about: a file, a pipe, or standard input where it is called ``-``.
-    Raises ``UserError``.
+    """Decode the clip to ask about: a file, a pipe, or standard input where the path is ``-``.
+
+    Raise ``UserError`` where there is no recording, or it cannot be used.
     """
     if str(clip) == "-":
         if sys.stdin is None or sys.stdin.isatty():
@@ -41,9 +42,10 @@ def read_clip(clip: Path) -> Waveform:
 def in_noise(
     waveform: Waveform, kind: str, snr_db: float, corpus_folder: Path, mixes_folder: Path
 ) -> Waveform:
-    """The clip in noise as the test in ``mixes_folder`` has it; the same noise each time.
+    """Return the clip mixed with noise as in the test in ``mixes_folder``; the noise is the same
+    each time.
 
-    Raises ``UserError`` for a kind that is not there.
+    Raise ``UserError`` for a kind that the mixes were not drawn with, and for a silent clip.
     """
     settings = read_noise(mixes_folder)
     if kind not in settings.kinds:
@@ -66,10 +68,10 @@ def answer(
     choices: Sequence[str],
     max_new_tokens: int | None,
 ) -> str:
-    """Return the model's answer: the choice it names where there are choices, else its own words.
+    """Return the choice that the model names, or its whole response where there are no choices.
 
-    The length limit is derived unless ``max_new_tokens`` gives it; ``UserError`` if that is too
-    short for a choice.
+    The length limit is derived unless ``max_new_tokens`` gives it. Raise ``UserError`` if that
+    limit is too short for a choice.
     """
     check_texts(
         llm.tokenizer, [("the question", question), *(("a choice", choice) for choice in choices)]

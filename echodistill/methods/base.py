@@ -1,4 +1,4 @@
-"""What a method is, and what it is given.
+"""The interface of a method, and the values that it is given.
 
 Shapes: B rows of a batch (prompts x K samples; without samples K is 1), P prompt tokens, T response
 tokens, V vocabulary, N chosen rows.
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Need = Literal["targets", "log_probs"]
-"""What a method uses of its teacher: the cached response with the distribution along it, or the
-teacher's own scores of the student's samples.
+"""What a method uses of its teacher: the cached response with the distribution at each token, or
+the teacher's own scores of the student's samples.
 """
 
 
 @dataclass(frozen=True)
 class TeacherSpec:
-    """A teacher of a method: the model as training starts from it, given the view that
-    ``references.view`` names.
+    """A teacher of a method: the model before training, given the view that ``references.view``
+    names.
     """
 
     needs: frozenset[Need]
@@ -35,43 +35,45 @@ class TeacherSpec:
 
 @dataclass(frozen=True)
 class TrlLoss:
-    """What TRL's own loss is computed with, for a method that has none of its own."""
+    """Settings of TRL's own loss, for a method that has no loss of its own."""
 
     clip: float = 0.2
     """Half-width ε of the ratio clip."""
     kl_weight: float = 0.0
-    """Weight of the penalty against the model that training starts from."""
+    """Weight of the KL penalty against the model before training."""
 
 
 @dataclass
 class Batch:
-    """The rows that one loss is computed on, on the device of the student."""
+    """The rows that one loss is computed on, on the student's device."""
 
     prompts: PromptBatch
-    """The student's prompts, with the noisy clip: B rows."""
+    """The student's prompts with the noisy clips, B rows."""
     group_size: int
-    """K: so many rows are samples of one prompt."""
+    """K, the number of rows that are samples of one prompt."""
     first_of_group: torch.Tensor
-    """(B,) bool: one row of each prompt."""
+    """(B,) bool, true on one row of each prompt."""
     completion_ids: torch.Tensor | None = None
     """(B, T) int64: the student's samples; ``None`` for a method that draws none."""
     completion_mask: torch.Tensor | None = None
     """(B, T) int64, 1 on the tokens of the samples."""
     targets: Targets | None = None
-    """Responses to learn from, B rows: the teacher's where the method needs ``targets``."""
+    """Responses to learn from, B rows; the teacher's where the method needs ``targets``."""
     advantages: torch.Tensor | None = None
     """(B,) float32; a method that samples sets them in ``annotate``."""
     scores: dict[str, torch.Tensor] = field(default_factory=dict)
-    """(B, ...): what ``annotate`` leaves for ``loss``, by name."""
+    """(B, ...) tensors by name, which ``annotate`` computes for ``loss``."""
 
     @property
     def groups(self) -> int:
-        """The number of prompts."""
+        """Return the number of prompts."""
         return len(self.first_of_group) // self.group_size
 
     @property
     def responses(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The samples with their mask; for a method that draws none, the targets."""
+        """Return the samples with their mask, or the targets with theirs for a method that draws no
+        samples.
+        """
         if self.completion_ids is not None and self.completion_mask is not None:
             return self.completion_ids, self.completion_mask
         targets = given(self.targets)
@@ -79,12 +81,14 @@ class Batch:
 
     @property
     def samples(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The student's samples with their mask. Raise ``ValueError`` where none were drawn."""
+        """Return the student's samples with their mask. Raise ``ValueError`` if there are none."""
         return given(self.completion_ids), given(self.completion_mask)
 
 
 def given(value: T | None) -> T:
-    """Return ``value``. Raise ``ValueError`` where the method did not ask for what it uses."""
+    """Return ``value``. Raise ``ValueError`` where it is ``None``: the method's class did not ask
+    for it.
+    """
     if value is None:
         raise ValueError("the method uses what its class does not ask for")
     return value
@@ -93,15 +97,16 @@ def given(value: T | None) -> T:
 class Forward(Protocol):
     """A model that scores responses.
 
-    It sees to it that several processes call the model equally often, and that the backward pass
-    has something to go through: no method needs to know of either.
+    An implementation ensures that several processes call the model equally often and that the loss
+    has a graph for the backward pass, so that no method has to handle either.
     """
 
     temperature: float
-    """What the student samples with; log-probabilities of samples are of ``logits / temperature``.
+    """The student's sampling temperature; log-probabilities of samples are those of ``logits /
+    temperature``.
     """
     progress: float
-    """The share of the optimizer steps that is done, from 0 to 1: for weights with a schedule."""
+    """The share of the optimizer steps that are done, from 0 to 1, for weights with a schedule."""
 
     def logits(
         self,
@@ -110,40 +115,42 @@ class Forward(Protocol):
         mask: torch.Tensor,
         chosen: torch.Tensor | None = None,
     ) -> torch.Tensor | None:
-        """Return the logits that responses are sampled from, (N, T, V) float32, or ``None`` where
-        no row is chosen.
+        """Return the logits at the tokens of responses, (N, T, V) float32, or ``None`` where no row
+        is chosen.
 
-        ``ids`` and ``mask`` (B, T) are responses to the B prompts; ``chosen`` (B,) bool are the
-        rows that are wanted, all of them by default.
+        ``ids`` and ``mask`` (B, T) are the responses to the B prompts; ``chosen`` (B,) bool selects
+        rows, by default all of them.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Context:
-    """What ``annotate`` may use beside the batch."""
+    """Values that ``annotate`` may use beside the batch."""
 
     rows: Sequence[int]
     """The numbers of the training rows, one for each prompt."""
     rewards: torch.Tensor | None
-    """(B / K, K) float32: the sum of the method's rewards for each sample, a row for each prompt;
+    """(B / K, K) float32, one row for each prompt: the sum of the method's rewards for each sample;
     ``None`` without samples.
     """
     student: Forward
-    """Without gradient and without dropout."""
+    """The student, without gradient and without dropout."""
     teacher: Forward
-    """The frozen model; to be called only where the method needs ``log_probs``."""
+    """The frozen model, which may be called only where the method needs ``log_probs``."""
     teacher_prompts: PromptBatch | None
-    """The prompts with the teacher's view, B rows; given where the method needs ``log_probs``."""
+    """The prompts with the teacher's view, B rows; ``None`` unless the method needs ``log_probs``.
+    """
     gold: Callable[[Sequence[int]], Targets]
-    """Return the gold answers of training rows as targets without distributions."""
+    """A function that returns the gold answers of training rows as targets without distributions.
+    """
     record: Callable[[str, torch.Tensor | float], None]
-    """Log a metric of this step by its name."""
+    """A function that logs a metric of this step by its name."""
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """A loss, and what is logged of it."""
+    """A loss and the metrics that are logged with it."""
 
     total: torch.Tensor
     """Scalar, a mean over the prompts of the batch."""
@@ -152,9 +159,10 @@ class LossTerms:
 
 
 class Method(Protocol):
-    """One way to train. Subclass it: what is given here are the defaults.
+    """One way to train. A method subclasses this and inherits the defaults that are given here.
 
-    For each batch ``annotate`` is called once without gradient, then ``loss`` with it.
+    For each batch the trainer calls ``annotate`` once without gradient, then ``loss`` with
+    gradient.
     """
 
     settings: MethodSettings
@@ -163,7 +171,8 @@ class Method(Protocol):
     """Whether the student samples responses."""
     teachers: tuple[TeacherSpec, ...] = ()
     rewards: tuple[str, ...] = ()
-    """Names of ``rewards.registry.REWARDS``, added up; for a method that samples."""
+    """Names in ``rewards.registry.REWARDS`` whose values are added up, for a method that samples.
+    """
     needs: frozenset[str] = frozenset()
     """Fields of ``records.Question`` that every training question must have filled in."""
     trl_loss: TrlLoss = TrlLoss()
@@ -176,13 +185,13 @@ class Method(Protocol):
         return None
 
     def callbacks(self) -> "list[TrainerCallback]":
-        """Return what is to be called during the training."""
+        """Return callbacks for the trainer."""
         return []
 
     def remarks(self, log: Sequence[Mapping[str, float]]) -> list[str]:
-        """Return what a user should know after a training with these logged steps."""
+        """Return remarks for the user on a training with the logged steps ``log``."""
         return []
 
     def needs_of_teachers(self) -> frozenset[Need]:
-        """Return what the method uses of any of its teachers."""
+        """Return the needs of all teachers together."""
         return frozenset(need for teacher in self.teachers for need in teacher.needs)

@@ -1,4 +1,5 @@
-"""Distillation alone: EchoDistill's second term, on the teacher's responses and without rollouts.
+"""Distillation alone: the second term of EchoDistill, on the teacher's responses and without
+rollouts.
 
 Source: arXiv 2605.23954, step 4 [paper+code].
 """

@@ -1,20 +1,20 @@
-"""EchoDistill (arXiv 2605.23954): a teacher given the clean clip guides a student given the noisy
-one.
+"""EchoDistill (arXiv 2605.23954): train a student on the noisy clip with a teacher that is given
+the clean clip.
 
-How this differs from the paper and its released code:
-1. The distillation KL is aligned by response offset, so clips and prompts of different length work;
-   the code needs equal lengths.
-2. It is masked to response tokens; the code takes the shaping KL unmasked over prompt and audio
-   placeholders.
-3. ``shaping: candidate`` is a variant of ours: the consistency of each candidate's own tokens, not
-   one number a prompt.
-4. The ratio has a dual clip, on by default; see ``ratio.policy_term``.
-5. The KL's direction is a parameter. Forward (teacher‖student) is what the code computes, although
-   its docstring says reverse.
-6. A token's divergence may be taken over the teacher's top-k and a tail bucket.
-7. The cached reference is of the clip as it is stored; where a mix had to be scaled to stay below
-   full scale, the student receives it that much quieter. The teacher that scores the student's
-   samples receives the clip scaled alike.
+This implementation differs from the paper and its released code as follows:
+1. The distillation KL is aligned by response offset, so that prompts and clips may differ in
+   length; the released code requires equal lengths.
+2. Every KL is masked to response tokens; the released code computes the shaping KL unmasked, over
+   the prompt and the audio placeholders too.
+3. ``shaping: candidate`` is our variant: it computes the consistency on each candidate's own tokens
+   instead of once for each prompt.
+4. The ratio has a dual clip, which is on by default; see ``ratio.policy_term``.
+5. The KL's direction is a parameter. Forward (teacher‖student) is what the released code computes,
+   although its docstring says reverse.
+6. A token's divergence may be computed over the teacher's top-k tokens and one tail bucket.
+7. The cached reference is computed on the clip as it is stored. Where a mix had to be scaled to
+   stay below full scale, the student receives a clip that is quieter by the same factor. The
+   teacher that scores the student's samples receives the clip scaled by that factor too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,9 +39,10 @@ from echodistill.methods.targets import target_divergence
 from echodistill.params.methods import EchoDistillSettings
 
 REFERENCE = "reference_log_prob"
-"""The score that ``annotate`` leaves: the teacher's mean log-probability of each sample."""
+"""Key of the score that ``annotate`` computes: the teacher's mean log-probability of each sample.
+"""
 INERT_SHARE = 0.9
-"""Share of groups without effect above which a user is told."""
+"""Share of groups without effect above which a warning is given."""
 
 
 class EchoDistill(Method):
@@ -54,12 +55,12 @@ class EchoDistill(Method):
 
     @torch.no_grad()
     def annotate(self, batch: Batch, context: Context) -> None:
-        """Set the shaped advantages, and the teacher's log-probability of each sample."""
+        """Set the shaped advantages and the teacher's mean log-probability of each sample."""
         rewards = given(context.rewards)
         ids, mask = batch.samples
         per_candidate = self.settings.shaping == "candidate"
-        # a group whose rewards are equal has no advantage, unless each candidate gets a bonus of
-        # its own: no need to score it
+        # A group whose rewards are all equal has zero advantages and need not be scored, unless
+        # each candidate gets its own bonus.
         scored = (~zero_variance(rewards)).repeat_interleave(batch.group_size) | per_candidate
         logits = context.teacher.logits(given(context.teacher_prompts), ids, mask, scored)
         reference = torch.zeros(len(ids), device=ids.device)
@@ -78,7 +79,7 @@ class EchoDistill(Method):
     def _consistency(
         self, batch: Batch, context: Context, teacher_logits: torch.Tensor | None
     ) -> torch.Tensor | None:
-        """Return the consistency of each prompt (B / K, 1) or of each candidate (B / K, K);
+        """Return the consistency of each prompt (B / K, 1) or of each candidate (B / K, K), or
         ``None`` without shaping.
         """
         if self.settings.shaping == "off":
@@ -92,8 +93,10 @@ class EchoDistill(Method):
         return consistency(loss).view(-1, batch.group_size)
 
     def _divergence(self, batch: Batch, student: Forward) -> torch.Tensor:
-        """Return the divergence of each prompt, (B / K,): the reference belongs to the prompt and
-        not to the sample, so that one row of a group is enough.
+        """Return the divergence of each prompt from its reference, (B / K,).
+
+        The reference belongs to the prompt and not to the sample, so one row of each group is
+        enough.
         """
         first = batch.first_of_group
         targets = given(batch.targets).take(first)
@@ -111,8 +114,9 @@ class EchoDistill(Method):
     def _policy_loss(
         self, batch: Batch, student: Forward
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the policy term over all rows, and what is logged of it. Rows without advantage
-        add neither loss nor gradient, so they are not run.
+        """Return the policy term over all rows and the metrics that are logged with it.
+
+        Rows with zero advantage add neither loss nor gradient, so the model is not run on them.
         """
         advantages = given(batch.advantages)
         active = advantages != 0
@@ -139,8 +143,10 @@ class EchoDistill(Method):
         }
 
     def remarks(self, log: Sequence[Mapping[str, float]]) -> list[str]:
-        """Return a warning where the bonus had no effect: one bonus for all candidates of a group
-        is undone by std-normalising wherever the group has two levels of reward.
+        """Return a warning where the bonus had no effect in most groups.
+
+        Where a group's rewards have two levels, normalising by the std undoes a bonus that is the
+        same for all candidates of the group.
         """
         shares = [row["groups_without_effect"] for row in log if "groups_without_effect" in row]
         mean = sum(shares) / len(shares) if shares else 0.0

@@ -1,6 +1,4 @@
-"""GRPO alone: TRL's own loss on the audio, with the advantages that EchoDistill has without its
-bonus.
-"""
+"""GRPO alone: TRL's own loss, with the advantages of EchoDistill without its bonus."""
 
 from echodistill.methods.advantages import group_advantages
 from echodistill.methods.base import Batch, Context, Method, TrlLoss, given

@@ -1,4 +1,7 @@
-"""The clipped policy term. Pure torch; N candidates, any prompts."""
+"""The clipped policy term. Pure torch.
+
+Shapes: N candidates, which may belong to different prompts.
+"""
 
 from dataclasses import dataclass
 
@@ -7,10 +10,10 @@ import torch
 
 @dataclass(frozen=True)
 class PolicyTerm:
-    """The policy loss and what it clipped."""
+    """The policy loss and the shares of candidates that were clipped."""
 
     loss: torch.Tensor
-    """Scalar."""
+    """Scalar policy loss, a mean over the candidates."""
     clip_share: torch.Tensor
     """Share of the given candidates whose gradient the ratio clip removed."""
     dual_clip_share: torch.Tensor
@@ -25,18 +28,19 @@ def policy_term(
     clip: float,
     dual_clip: float,
 ) -> PolicyTerm:
-    """``-mean min(ρA, clip(ρ, 1-ε, 1+ε)A)`` with ``ρ = exp(ℓ_θ - sg ℓ_ref)``; all inputs (N,).
+    """Return the policy loss ``-mean min(ρA, clip(ρ, 1-ε, 1+ε)A)`` with ``ρ = exp(ℓ_θ - sg
+    ℓ_ref)``; all inputs are (N,).
 
     ``log_prob`` is the student's mean token log-probability of its own sample on the noisy clip,
-    ``reference_log_prob`` the clean teacher's of the same sample. Source: arXiv 2605.23954
+    ``reference_log_prob`` is the clean teacher's of the same sample. Source: arXiv 2605.23954
     [paper+code].
 
-    Dual clip [ours]: against the clean teacher ρ is unbounded, since it gives a noisy student's
-    wrong sample almost no probability. For A < 0 the surrogate is therefore never below
-    ``dual_clip``·A; 0 switches it off.
+    The dual clip [ours] is needed because ρ is unbounded against the clean teacher, which gives a
+    noisy student's wrong sample almost no probability. For A < 0 the surrogate is therefore never
+    below ``dual_clip``·A; 0 switches it off.
     """
-    # exp of at most 20: beyond it float32 overflows and a clipped candidate would give 0 * inf =
-    # nan
+    # The exponent is at most 20, because exp overflows in float32 beyond about 88 and a clipped
+    # candidate would then give 0 * inf = nan.
     ratio = (log_prob - reference_log_prob.detach()).clamp(max=20.0).exp()
     clipped = ratio.clamp(1.0 - clip, 1.0 + clip)
     surrogate = torch.minimum(ratio * advantages, clipped * advantages)

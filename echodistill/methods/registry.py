@@ -1,4 +1,4 @@
-"""Finds a method by its name."""
+"""Find a method by its name."""
 
 from importlib import import_module
 
@@ -16,8 +16,8 @@ def module_of(method: str) -> str:
 def open_method(settings: TrainParams) -> Method:
     """Return the method that the section ``train`` chooses, with its settings.
 
-    The module is imported by name, so that the code hash of a training holds the file of its own
-    method and no other's.
+    The module is imported by its name, so that the code hash of a training covers the file of the
+    chosen method and of no other.
     """
     method: Method = import_module(module_of(settings.method)).METHOD(settings.method_settings)
     return method

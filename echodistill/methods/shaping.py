@@ -19,23 +19,24 @@ def consistency(loss: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class ShapedAdvantages:
-    """What the groups of one generation batch learn from; B prompts, K candidates."""
+    """Advantages of the groups of one generation batch, B prompts with K candidates each."""
 
     advantages: torch.Tensor
-    """(B, K)."""
+    """(B, K) advantages."""
     rewards: torch.Tensor
-    """Shaped, (B, K)."""
+    """(B, K) shaped rewards."""
     share_without_effect: float
-    """Share of groups with a positive reward in which the bonus changed nothing."""
+    """Share of the groups with a positive reward in which the bonus changed no advantage."""
     zero_variance_share: float
-    """Share of groups without any policy gradient."""
+    """Share of the groups without any policy gradient."""
 
 
 def shaped_advantages(
     rewards: torch.Tensor, consistency_s: torch.Tensor | None, bonus: float
 ) -> ShapedAdvantages:
-    """Shape task rewards (B, K) with ``consistency_s`` (B, K) or (B, 1), ``None`` for no shaping,
-    and normalise by group.
+    """Return the advantages of task rewards (B, K), shaped and normalised within each group.
+
+    ``consistency_s`` is (B, K) or (B, 1), or ``None`` for no shaping.
     """
     shaped = rewards if consistency_s is None else shape_rewards(rewards, consistency_s, bonus)
     rewarded = (rewards > 0).any(dim=1)

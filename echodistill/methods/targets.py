@@ -1,4 +1,5 @@
-"""Responses that a student learns from, and how far it is from the teacher along them. Pure torch.
+"""Responses that a student learns from, and the student's divergence from the teacher on them. Pure
+torch.
 
 Shapes: B rows, T response tokens, V vocabulary, K top tokens.
 """
@@ -21,18 +22,19 @@ class Targets:
     """Responses aligned by their first token and right-padded to T tokens."""
 
     token_ids: torch.Tensor
-    """(B, T) int64."""
+    """(B, T) int64 token ids."""
     mask: torch.Tensor
     """(B, T) int64, 1 on response tokens."""
     log_probs: torch.Tensor | None = None
-    """(B, T, buckets) float32: the teacher's distribution, zero where the mask is 0; ``None`` for
-    gold answers. The buckets are the vocabulary, or the top tokens and one for all others.
+    """(B, T, buckets) float32: the teacher's log-probabilities, zero where the mask is 0; ``None``
+    for gold answers. The buckets are the whole vocabulary, or the top tokens and one for all
+    others.
     """
     top_ids: torch.Tensor | None = None
-    """(B, T, K) int64, ``None`` where the whole vocabulary was kept."""
+    """(B, T, K) int64 ids of the top tokens; ``None`` where the whole vocabulary was kept."""
 
     def take(self, rows: torch.Tensor) -> "Targets":
-        """Return the rows chosen by a mask (B,) bool."""
+        """Return the rows that ``rows`` (B,) bool selects."""
         return self._each(lambda tensor: tensor[rows])
 
     def to(self, device: torch.device) -> "Targets":
@@ -40,7 +42,7 @@ class Targets:
         return self._each(lambda tensor: tensor.to(device))
 
     def repeat(self, times: int) -> "Targets":
-        """Return each row ``times`` times in a row."""
+        """Return the targets with each row repeated ``times`` times, next to each other."""
         return self._each(lambda tensor: tensor.repeat_interleave(times, dim=0))
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Targets":
@@ -55,8 +57,10 @@ class Targets:
 def target_divergence(
     kind: str, student: "Forward", prompts: "PromptBatch", targets: Targets
 ) -> torch.Tensor:
-    """Return ``L_distill`` of each row on the teacher's response, (B,). Source: arXiv 2605.23954,
-    step 4 [paper+code].
+    """Return ``L_distill`` of each row on the targets, (B,). Source: arXiv 2605.23954, step 4
+    [paper+code].
+
+    Raise ``ValueError`` where there is no row or no teacher's distribution.
     """
     logits = student.logits(prompts, targets.token_ids, targets.mask)
     if logits is None or targets.log_probs is None:

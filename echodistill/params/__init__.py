@@ -1,5 +1,7 @@
-"""``params.yaml`` as frozen, validated values: one module for each section, and ``whole`` for all.
+"""The sections of ``params.yaml`` as frozen, validated values: one module for each section, and
+``whole`` for all of them.
 
-A stage is made of the modules of its own sections alone, so that a new parameter elsewhere runs
-nothing again. Nothing here imports from the rest of the package but the names of noises.
+A stage imports the modules of its own sections alone, so that a new parameter in another section
+does not make it run again. Of the rest of the package only ``core`` and the names of noises are
+imported here.
 """

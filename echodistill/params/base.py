@@ -16,29 +16,29 @@ from echodistill.params.types import (
 
 
 class NanoParams(Section):
-    """How ``nano`` is built and pre-trained; no other model looks at it."""
+    """How ``nano`` is built and pre-trained; other models ignore this."""
 
     width: Annotated[int, Field(gt=0, multiple_of=48)]
     """Width of encoder and decoder."""
     encoder_layers: PositiveInt
-    """Layers of the audio encoder."""
+    """Number of layers of the audio encoder."""
     decoder_layers: PositiveInt
-    """Layers of the language model."""
+    """Number of layers of the language model."""
     steps: PositiveInt
-    """Optimizer steps of the pre-training."""
+    """Number of optimizer steps of the pre-training."""
     batch: PositiveInt
-    """Examples a step."""
+    """Number of examples in each step."""
     learning_rate: PositiveFloat
-    """Highest learning rate of the pre-training, behind its warm-up."""
+    """Highest learning rate of the pre-training, reached after its warm-up."""
     ctc_weight: NonNegativeFloat
     """Weight of an auxiliary CTC loss on the encoder, where transcripts are known."""
     min_snr_db: SnrDb
-    """Lowest SNR of the mild noise that pre-training adds, uniform up to ``max_snr_db``."""
+    """Lowest SNR in dB of the mild noise that pre-training adds, uniform up to ``max_snr_db``."""
     max_snr_db: SnrDb
-    """Highest SNR of that noise."""
+    """Highest SNR in dB of that noise."""
     noise_only_share: Share
-    """Share of the last 40 % of the examples that are noise alone, so that the model learns to stay
-    within the offered choices.
+    """Share of the last 40 % of the examples that are noise alone, so that the model learns to
+    answer with one of the offered choices.
     """
 
     @model_validator(mode="after")
@@ -52,7 +52,7 @@ class BaseParams(Section):
     """The model to make robust."""
 
     model: str = Field(min_length=1)
-    """``nano``, a local folder or a hub id."""
+    """``nano``, a local folder or a model id of the Hugging Face hub."""
     trust_remote_code: bool
-    """Whether code that a hub repository holds may run."""
+    """Whether code in a hub repository may be executed."""
     nano: NanoParams

@@ -1,4 +1,4 @@
-"""Section ``compare`` of ``params.yaml``: the systems that are trained and put side by side."""
+"""Section ``compare`` of ``params.yaml``: the systems that are trained and compared."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,46 +13,50 @@ from echodistill.params.types import PositiveInt, Section, Seed
 
 Denoiser = Literal["wavelet", "spectral_gating", "log_mmse", "deepfilternet3"]
 RESERVED = re.compile(r"base|student|text|constant|distorted.*|fold\d+|train_mixes.*")
-"""Names that tables and files of a comparison use for something else."""
+"""Names that the tables and files of a comparison use for something else."""
 
 
 class SystemParams(Section):
-    """A way to train beside the methods as they are set: an ablation, or a control."""
+    """A way to train beside the methods with their own settings: an ablation or a control."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._]*(-[a-z0-9._]+)*$")]
-    """What ``train``, ``controls``, tables and files call it."""
+    """Name of the system in ``train``, ``controls``, tables and files."""
     label: Annotated[str, Field(min_length=1)]
-    """What it is, for tables and pages."""
+    """Description of the system, for tables and pages."""
     set: dict[str, Any]
-    """Values by dotted key: of the section ``train``, or ``references.view``."""
+    """Changed values by dotted key: keys of the section ``train``, or ``references.view``."""
 
 
 def system_names(systems: Iterable[SystemParams]) -> tuple[str, ...]:
-    """Return the names of all systems, trained or not: the methods, and those defined."""
+    """Return the names of all systems, whether they are trained or not: the methods and
+    ``systems``.
+    """
     return (*METHODS, *(system.name for system in systems))
 
 
 def changes_of(name: str, systems: Iterable[SystemParams]) -> Mapping[str, Any]:
-    """Return what the system ``name`` changes of ``params.yaml``, by dotted key."""
+    """Return the values of ``params.yaml`` that the system ``name`` changes, by dotted key."""
     return {system.name: system.set for system in systems}.get(name, {"train.method": name})
 
 
 class CompareParams(Section):
-    """What ``echodistill compare`` trains and puts side by side."""
+    """What ``echodistill compare`` trains and compares."""
 
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
-    """Seeds of the trainings; all else has the one ``seed``."""
+    """Seeds of the trainings; everything else uses the one ``seed``."""
     train: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Names of methods and of ``systems``."""
+    """Names of methods and of ``systems`` to train."""
     controls: tuple[str, ...]
-    """Names of ``systems`` whose teacher has another view, with references of its own."""
+    """Names of ``systems`` whose teacher has another view and therefore references of its own."""
     systems: tuple[SystemParams, ...]
-    """What may be trained beside the methods as they are set: ablations, and controls."""
+    """Systems that may be trained beside the methods with their own settings: ablations and
+    controls.
+    """
     denoisers: tuple[Denoiser, ...]
-    """Denoisers, each tried in front of the base and of the first seed's student."""
+    """Denoisers, each of which cleans the clips for the base and for the first seed's student."""
     folds: tuple[PositiveInt, ...]
-    """Numbers of the further folds in which ``echodistill`` is trained without other kinds of
-    noise: 2, 3, ... or none.
+    """Numbers of the further folds, 2, 3, ... or none, in which ``echodistill`` is trained without
+    other kinds of noise than ``mixes.unseen``.
     """
 
     @field_validator("folds")
@@ -104,10 +108,10 @@ class CompareParams(Section):
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """All that is trained, in the order of tables."""
+        """Return the names of all systems that are trained, in the order of tables."""
         return (*self.train, *self.controls)
 
     def label_of(self, name: str) -> str:
-        """Return what the system ``name`` is, for tables and pages."""
+        """Return the description of the system ``name``, for tables and pages."""
         by_name = {system.name: system.label for system in self.systems}
         return by_name[name] if name in by_name else METHODS[name].label

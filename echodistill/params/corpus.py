@@ -22,82 +22,90 @@ Benchmark = Literal[
 ]
 Source = Literal["builtin", "folder", "fsdd", Benchmark]
 EVALUATED: tuple[Benchmark, ...] = ("mmau", "mmar", "mmsu", "air-bench", "voicebench", "seen")
-"""Benchmarks whose published rows are all there to test on."""
+"""Benchmarks whose published rows are all meant for testing."""
 
 
 class ClipCounts(Section):
-    """How many clips ``builtin`` and ``fsdd`` make; the others take all they find."""
+    """Numbers of clips that ``builtin`` and ``fsdd`` make; the other sources take all clips they
+    find.
+    """
 
     train: PositiveInt
-    """Clips to train on."""
+    """Number of clips to train on."""
     validation: Count
-    """Clips that settings are chosen on."""
+    """Number of clips that settings are chosen on."""
     decision: Count
-    """Clips that the promotion is decided on."""
+    """Number of clips that the promotion is decided on."""
     test: PositiveInt
-    """Clips of the reported test."""
+    """Number of clips of the reported test."""
 
 
 class OwnTest(Section):
-    """Where the test's clips come from, if not from ``corpus.source``."""
+    """Where the clips of the test are read from, if not from ``corpus.source``."""
 
     source: Source | None
-    """``None``: the test is split off ``corpus.source``. Else all of it is here, and nothing else
-    of this source is taken.
+    """Source of the test's clips; ``None`` splits the test off ``corpus.source``.
+
+    With a source of its own, the whole test is read from it, and nothing else of it is used.
     """
     path: str
     """Folder of the test's recordings."""
     manifest: str
-    """As ``corpus.manifest``, below this ``path``."""
+    """Manifest of the test, as ``corpus.manifest``, below this ``path``."""
     answers_from: FirstNumber | None = None
-    """As ``corpus.answers_from``, of the test's manifest."""
+    """Number of the first choice in the test's manifest, as ``corpus.answers_from``."""
 
 
 class CorpusParams(Section):
-    """Where the clips come from, and how they are split."""
+    """Where the clips are read from and how they are split."""
 
     source: Source
-    """Where the clips come from: ``builtin`` is synthetic speech, ``folder`` recordings with a
-    manifest, ``fsdd`` the Free Spoken Digit Dataset, the others are published benchmarks.
+    """Source of the clips: ``builtin`` is synthetic speech, ``folder`` is recordings with a
+    manifest, ``fsdd`` is the Free Spoken Digit Dataset, the others are published benchmarks.
     """
     path: str
-    """Folder of recordings; ``builtin`` does not look at it."""
+    """Folder of recordings; ``builtin`` ignores it."""
     manifest: str
-    """``folder`` and benchmarks: JSONL, JSON or CSV file below ``path``; of a benchmark also
-    parquet, or a pattern for several.
+    """For ``folder`` and benchmarks: JSONL, JSON or CSV file below ``path``; for a benchmark also a
+    parquet file, or a pattern for several files.
     """
     answers_from: FirstNumber | None
-    """``folder``: the first choice's number in answers that are numbers; ``None``: as choices are
-    labelled, else 0.
+    """For ``folder``: the number of the first choice where answers are numbers. ``None`` takes the
+    number that the choices are labelled with, else 0.
     """
     benchmark_rows: Literal["test", "split"]
-    """Of a benchmark published for testing: all rows are test rows, or they are split (and trained
-    on) like any others.
+    """For a benchmark that is published for testing: ``test`` makes all its rows test rows,
+    ``split`` splits them (and trains on them) like the rows of any other source.
     """
     test: OwnTest
     test_groups: tuple[GroupName, ...]
-    """The groups that are the test, whatever the source; of none, ``test_share`` are drawn."""
+    """Groups that make up the test, whatever the source; where there are none, ``test_share`` of
+    the groups are drawn.
+    """
     clips: ClipCounts
     validation_share: Share
     """Share of the groups (speakers, voices) that settings are chosen on, rounded down; less than
-    one group is rounded up where two are left to train on.
+    one group is rounded up to one where two groups are left to train on.
     """
     decision_share: Share
     """Share of the groups that the promotion is decided on, apart from the reported test; rounded
-    up where there are four groups or more, none of fewer.
+    up where there are four groups or more. With fewer groups there is no decision split.
     """
     test_share: Share
-    """Share of the groups that are the test, rounded up; 1: all are tested on and nothing is
-    trained. Not looked at where ``test_groups`` or a source of its own (``test``) makes the test.
+    """Share of the groups that are the test, rounded up; with 1 all groups are tested on and
+    nothing is trained. It is ignored where ``test_groups`` or a source of its own (``test``) makes
+    the test.
     """
     min_duration_s: PositiveFloat
-    """A shorter clip is put aside."""
+    """Shortest allowed duration in seconds; a shorter clip is quarantined."""
     max_duration_s: PositiveFloat
-    """A longer clip is put aside."""
+    """Longest allowed duration in seconds; a longer clip is quarantined."""
     trim_excess_s: NonNegativeFloat
-    """A clip that is longer than ``max_duration_s`` by no more than this is cut to it and kept."""
+    """A clip that is longer than ``max_duration_s`` by at most this is cut to ``max_duration_s``
+    and kept.
+    """
     max_quarantined_share: Share
-    """More bad rows than this share of a source stop the run."""
+    """The run stops where more than this share of a source's rows is quarantined."""
 
     @model_validator(mode="after")
     def _ranges(self) -> "CorpusParams":
@@ -139,13 +147,13 @@ class CorpusParams(Section):
 
     @property
     def needed_splits(self) -> tuple[str, ...]:
-        """Splits that need a clip: a test alone needs nothing to train on."""
+        """Return the splits that need at least one clip: a test alone needs no training clips."""
         return ("test",) if self.is_test_alone else ("train", "test")
 
     @property
     def is_test_alone(self) -> bool:
-        """Whether nothing is there to train on, by these parameters: a model is evaluated on it and
-        that is all.
+        """Return whether these parameters give a test and nothing to train on, so that a model is
+        only evaluated.
         """
         benchmark = self.source in EVALUATED and self.benchmark_rows == "test"
         return self.test.source is None and (
@@ -154,5 +162,5 @@ class CorpusParams(Section):
 
 
 def judged_on(corpus: CorpusParams) -> Source:
-    """The source of the test's rows."""
+    """Return the source of the test's rows."""
     return corpus.test.source or corpus.source

@@ -11,12 +11,12 @@ class EvaluateParams(Section):
     """How base and student are scored."""
 
     headline_max_snr_db: SnrDb
-    """The headline averages over this SNR and below."""
+    """The headline figures average over this SNR in dB and below."""
     bootstrap_draws: Annotated[int, Field(ge=100)]
-    """Draws of the bootstrap that intervals are made of."""
+    """Number of draws of the bootstrap that gives the intervals."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
-    """Level of all intervals."""
+    """Confidence level of all intervals."""
     student: Annotated[str, Field(min_length=1)] | None
     """Folder of a student that was trained before, which is evaluated beside the base where the
-    corpus is a test alone; ``None``: the base by itself.
+    corpus is a test alone; ``None`` evaluates the base by itself.
     """

@@ -1,4 +1,6 @@
-"""Faults of ``params.yaml`` in words: which key, what is wrong with it, and what stands there."""
+"""Describe the faults of ``params.yaml`` in words: the key, what is wrong, and the value that was
+given.
+"""
 
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher, get_close_matches
@@ -11,13 +13,11 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 PROPOSED = 3
-"""The most keys that are proposed for an unknown one."""
+"""Maximum number of keys that are proposed for an unknown one."""
 
 
 class BadKey(ValueError):
-    """Report a fault that shows only beside other keys of the section; ``key`` is the one to
-    name.
-    """
+    """A fault that depends on other keys of the section; ``key`` is the dotted key to name."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -25,9 +25,10 @@ class BadKey(ValueError):
 
 
 def describe(fault: ErrorDetails, known: Sequence[str]) -> str:
-    """Return one of pydantic's faults as ``mixes.unseen: ['hum'] are not in kinds (got ...)``.
+    """Return one of pydantic's faults as text such as ``mixes.unseen: ['hum'] are not in kinds (got
+    ...)``.
 
-    ``known`` are the keys that there are, of which one that is like an unknown key is proposed.
+    For an unknown key, a similar one of the ``known`` keys is proposed.
     """
     key, given = fault["loc"], fault["input"]
     if isinstance(cause := fault.get("ctx", {}).get("error"), BadKey):
@@ -42,7 +43,7 @@ def describe(fault: ErrorDetails, known: Sequence[str]) -> str:
 
 
 def _no_list(given: object) -> str:
-    """Say that a list belongs here, and how what was given is written as one."""
+    """Return text that states that a list is required and how to write the given value as one."""
     if given is None:
         return "nothing stands where a list belongs: write [] for an empty one"
     if isinstance(given, str | int | float):
@@ -59,9 +60,7 @@ def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def holds_text(section: type[BaseModel], key: str) -> bool:
-    """Return whether the value of the dotted ``key`` below ``section`` is a text and nothing else,
-    or none.
-    """
+    """Return whether the dotted ``key`` below ``section`` takes only text, or text or nothing."""
     annotation: object = section
     for part in key.split("."):
         fields = (
@@ -84,11 +83,11 @@ def _is_text(annotation: object) -> bool:
 
 
 def did_you_mean(key: str, known: Sequence[str]) -> str:
-    """Return ``: did you mean X?`` for an unknown dotted ``key``, or nothing where none of
-    ``known`` is like it.
+    """Return ``: did you mean X?`` for an unknown dotted ``key``, or an empty string where none of
+    ``known`` is similar.
 
-    A key of the same name in another section is what a left-out section gives; else the spelling is
-    compared.
+    A known key with the same last part is proposed first, because a forgotten section name gives
+    such a key; otherwise spellings are compared.
     """
     last = key.rpartition(".")[2]
     alike = sorted(

@@ -7,12 +7,14 @@ class GatesParams(Section):
     """The limits of the gates."""
 
     snr_tolerance_db: PositiveFloat
-    """How far the SNR of a rendered mix may lie from that of its recipe."""
+    """Largest difference in dB between the SNR of a rendered mix and that of its recipe."""
     max_position_share: Share
-    """No choice position may hold more right answers than this."""
+    """Largest share of the right answers that one choice position may have."""
     min_parse_rate: Share
-    """Share of the teacher's references that must name a choice."""
+    """Smallest share of the teacher's references that must name a choice."""
     above_chance: Share
-    """Without noise the base, and the teacher's references, must pass chance by this."""
+    """Margin by which the base without noise, and the teacher's references, must exceed chance."""
     max_truncated_share: Share
-    """Share of the references, and of each system's answers, that may be cut at the limit."""
+    """Largest share of the references, and of each system's answers, that may be cut at the length
+    limit.
+    """

@@ -4,9 +4,9 @@ from echodistill.params.types import PositiveInt, Section
 
 
 class GenerationParams(Section):
-    """Of all responses: references, rollouts and answers."""
+    """Settings of all responses: references, rollouts and answers."""
 
     max_new_tokens: PositiveInt | None
-    """The longest response; ``None``: derived from the longest choice
+    """Maximum number of tokens of a response; ``None`` derives it from the longest choice
     (``models/response_limit.py``).
     """

@@ -1,9 +1,9 @@
 """Section ``train.methods`` of ``params.yaml``: the registry of methods.
 
-A method is a row here, which holds its settings and how it is described, and a file of the same
-name in ``echodistill/methods``. Everything else that lists methods (choices of the command line,
-of the flow and of the parameters, tables, the model card) reads this registry. It imports no torch,
-so that reading parameters stays fast.
+A method is a row here, which holds its settings and its description, and a file of the same name in
+``echodistill/methods``. Everything else that lists methods (choices of the command line, of the
+flow and of the parameters, tables, the model card) reads this registry. This module does not import
+torch, so that reading parameters stays fast.
 """
 
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -13,19 +13,21 @@ from pydantic import field_validator
 from echodistill.params.types import NonNegativeFloat, PositiveFloat, Section
 
 Divergence = Literal["forward", "reverse", "jsd"]
-"""KL(teacher, student), KL(student, teacher), or the Jensen-Shannon divergence."""
+"""``forward`` is KL(teacher‖student), ``reverse`` is KL(student‖teacher), ``jsd`` is the
+Jensen-Shannon divergence.
+"""
 
 
 class MethodSettings(Section):
-    """What every method has."""
+    """The settings that every method has."""
 
     label: ClassVar[str]
-    """How tables and pages name the method."""
+    """Name of the method in tables and pages."""
     description: ClassVar[str]
-    """What the method does, as the model card says it."""
+    """What the method does, in the words of the model card."""
 
     learning_rate: PositiveFloat
-    """Highest learning rate, behind the warm-up; it falls to 0 along a cosine."""
+    """Highest learning rate, reached after the warm-up; it then falls to 0 along a cosine."""
 
 
 class EchoDistillSettings(MethodSettings):
@@ -44,8 +46,8 @@ class EchoDistillSettings(MethodSettings):
     Jensen-Shannon.
     """
     shaping: Literal["off", "instance", "candidate"]
-    """Consistency bonus of right samples: none, one a prompt (as published), or one for each sample
-    by its own tokens.
+    """Consistency bonus of right samples: none, one for each prompt (as published), or one for each
+    sample by its own tokens.
     """
     shaping_bonus: NonNegativeFloat
     """Weight β of the consistency bonus."""
@@ -54,14 +56,15 @@ class EchoDistillSettings(MethodSettings):
     dual_clip: NonNegativeFloat
     """Factor c: for a negative advantage the surrogate is never below c·A; 0 switches it off."""
     ratio_reference: Literal["teacher", "old"]
-    """What the ratio compares the student with: the teacher given the clean clip, or the student
-    as it was when it sampled.
+    """Model that the ratio compares the student with: the teacher given the clean clip, or the
+    student itself at the time of sampling.
     """
 
     @field_validator("dual_clip")
     @classmethod
     def _above_one(cls, value: float) -> float:
-        # it would take the gradient of every sample the policy should unlearn
+        # With c of at most 1 the dual clip would remove the gradient of every sample with a
+        # negative advantage.
         if 0.0 < value <= 1.0:
             raise ValueError("must be above 1, or 0 to switch it off")
         return value
@@ -91,7 +94,9 @@ class SftSettings(MethodSettings):
 
 
 class MethodsParams(Section):
-    """Each method's own settings, so that changing ``train.method`` changes nothing else."""
+    """The settings of each method, kept apart so that a change of ``train.method`` changes nothing
+    else.
+    """
 
     echodistill: EchoDistillSettings
     grpo: GrpoSettings

@@ -10,30 +10,32 @@ from echodistill.params.types import PositiveInt, Section, Share, SnrDb
 
 
 class MixesParams(Section):
-    """Kinds of noise, and which mixes are drawn."""
+    """The kinds of noise, and the mixes that are drawn."""
 
     kinds: tuple[str, ...] = Field(min_length=1)
     """The kinds of noise of the test; those that are not ``unseen`` are in training too."""
     unseen: tuple[str, ...]
-    """Kinds that only the test and the decision have."""
+    """Kinds that occur only in the test and the decision."""
     noise: Literal["procedural", "recordings"]
     """Whether noise is computed or taken from ``recordings``."""
     recordings: str
-    """Folder with one sub-folder of recordings a kind, or files named after kinds; ``procedural``
-    does not look at it.
+    """Folder with one sub-folder of recordings for each kind, or files named after kinds; ignored
+    where ``noise`` is ``procedural``.
     """
     procedural: tuple[str, ...]
-    """Kinds that are procedural beside recorded ones."""
+    """Kinds that are procedural although ``noise`` is ``recordings``."""
     snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
-    """The SNRs of the test, each with each kind."""
+    """SNRs in dB of the test, each with each kind."""
     train_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
-    """The SNRs that training mixes are drawn from."""
+    """SNRs in dB that training mixes are drawn from."""
     decision_snrs_db: tuple[SnrDb, ...] = Field(min_length=1)
-    """The SNRs in which the promotion is decided, beside clean clips."""
+    """SNRs in dB at which the promotion is decided, in addition to clean clips."""
     train_clean_share: Share
-    """Share of the training mixes that stay clean, so that clean skill is kept."""
+    """Share of the training mixes that stay clean, so that the student keeps its accuracy on clean
+    clips.
+    """
     train_draws: PositiveInt
-    """Mixes drawn for each training clip."""
+    """Number of mixes drawn for each training clip."""
 
     @field_validator("kinds")
     @classmethod
@@ -68,7 +70,7 @@ class MixesParams(Section):
 
     @property
     def recorded(self) -> tuple[str, ...]:
-        """Kinds that are taken from recordings."""
+        """Return the kinds whose noise is taken from recordings."""
         return (
             ()
             if self.noise == "procedural"

@@ -1,10 +1,10 @@
-"""Section ``promote`` of ``params.yaml``: when a student may be champion."""
+"""Section ``promote`` of ``params.yaml``: when a student may become the champion."""
 
 from echodistill.params.types import Section, Share
 
 
 class PromoteParams(Section):
-    """When a student may be champion."""
+    """The conditions under which a student may become the champion."""
 
     clean_acc_margin: Share
-    """How much clean accuracy may fall, by the interval's low end."""
+    """Accuracy on clean clips that a student may lose, measured by the interval's lower end."""

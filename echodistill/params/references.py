@@ -1,5 +1,5 @@
-"""Section ``references`` of ``params.yaml``: the teacher's view, and what of its
-distributions is kept.
+"""Section ``references`` of ``params.yaml``: the teacher's view, and how much of its distributions
+is kept.
 """
 
 from typing import Literal
@@ -11,13 +11,13 @@ ViewName = Literal["clean", Control]
 
 
 class ReferencesParams(Section):
-    """The teacher's view, and what of its distributions is kept."""
+    """The teacher's view, and how much of its distributions is kept."""
 
     view: ViewName
-    """What the teacher is given in place of the student's noisy clip; all but ``clean`` are
+    """What the teacher is given instead of the student's noisy clip; all views but ``clean`` are
     controls.
     """
     top_k: PositiveInt
-    """Log-probabilities kept a token; the rest is kept as one tail bucket."""
+    """Number of log-probabilities kept for each token; the rest is kept as one tail bucket."""
     full_vocabulary_up_to: Count
-    """Vocabularies up to this size are kept whole."""
+    """Largest vocabulary size for which the whole distribution is kept."""

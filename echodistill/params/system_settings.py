@@ -1,4 +1,4 @@
-"""What a system of a comparison changes of ``params.yaml``."""
+"""Apply the changes that a system of a comparison makes to ``params.yaml``."""
 
 from collections.abc import Mapping
 from typing import Any, cast, get_args
@@ -13,7 +13,7 @@ VIEW, TRAIN = "references.view", "train."
 
 
 def view_of(changes: Mapping[str, Any]) -> ViewName:
-    """Return the teacher's view under ``changes``. Raise ``ValueError`` for one that is none."""
+    """Return the teacher's view under ``changes``. Raise ``ValueError`` for an unknown view."""
     view = changes.get(VIEW, "clean")
     if view not in get_args(ViewName):
         raise ValueError(f"{VIEW}: {view!r} is none of {', '.join(get_args(ViewName))}")
@@ -21,9 +21,10 @@ def view_of(changes: Mapping[str, Any]) -> ViewName:
 
 
 def changed_train(train: TrainParams, changes: Mapping[str, Any]) -> TrainParams:
-    """Return the section ``train`` with ``changes``, values by dotted key of ``params.yaml``.
+    """Return the section ``train`` with ``changes``, which are values by dotted key of
+    ``params.yaml``.
 
-    Raise ``ValueError`` for a key or a value that cannot be.
+    Raise ``ValueError`` for an unknown key or an invalid value.
     """
     raw = train.model_dump()
     for key, value in changes.items():
@@ -40,7 +41,10 @@ def changed_train(train: TrainParams, changes: Mapping[str, Any]) -> TrainParams
 
 
 def _put(raw: dict[str, Any], key: str, value: object) -> None:
-    """Put ``value`` into the section ``train`` (``raw``) under its dotted key."""
+    """Set ``value`` in the section ``train`` (``raw``) under its dotted key.
+
+    Raise ``ValueError`` for a key that the section does not have.
+    """
     *outer, last = key.split(".")
     if len(outer) == 0 or outer[0] != "train":
         raise ValueError(f"{key}: a system changes keys of the section train, or {VIEW}")

@@ -1,4 +1,4 @@
-"""Section ``train`` of ``params.yaml``: the method, and what all methods share."""
+"""Section ``train`` of ``params.yaml``: the method and the settings that all methods share."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,50 +16,52 @@ class LoraParams(Section):
     alpha: PositiveFloat
     """The adapter's output is scaled by ``alpha / rank``."""
     dropout: Share
-    """Dropout in front of the adapter."""
+    """Dropout probability before the adapter."""
 
 
 class TrainParams(Section):
-    """The method, and what all methods share."""
+    """The method and the settings that all methods share."""
 
     method: MethodName
-    """How the student is trained."""
+    """Method that trains the student."""
     steps: PositiveInt
-    """Optimizer steps."""
+    """Number of optimizer steps."""
     prompts_per_step: PositiveInt
-    """Prompts a step, over all devices together."""
+    """Number of prompts in each step, over all devices together."""
     rollouts: Annotated[int, Field(ge=2)]
-    """K: samples a prompt."""
+    """K, the number of samples for each prompt."""
     temperature: PositiveFloat
     """Temperature that rollouts are sampled with."""
     warmup_share: Share
-    """Share of the steps over which the learning rate rises, one step at least."""
+    """Share of the steps over which the learning rate rises, at least one step."""
     weight_decay: NonNegativeFloat
     """AdamW's weight decay."""
     max_grad_norm: PositiveFloat
-    """Norm that gradients are clipped to."""
+    """Maximum norm, to which gradients are clipped."""
     checkpoint_every: PositiveInt
-    """Optimizer steps between two checkpoints."""
+    """Number of optimizer steps between checkpoints."""
     weights: Literal["full", "lora"]
-    """Whether all weights are trained, or an adapter."""
+    """Whether all weights are trained, or only an adapter."""
     lora: LoraParams
     methods: MethodsParams
 
     @property
     def method_settings(self) -> MethodSettings:
-        """The settings of the chosen method."""
+        """Return the settings of the chosen method."""
         settings: MethodSettings = getattr(self.methods, self.method)
         return settings
 
     @property
     def chosen(self) -> "TrainParams":
-        """This section without the settings of the other methods, which no training may read."""
+        """Return this section without the settings of the other methods, which no training may
+        read.
+        """
         others = dict.fromkeys(set(MethodsParams.model_fields) - {self.method})
         return self.model_copy(update={"methods": self.methods.model_copy(update=others)})
 
     def effective(self) -> dict[str, Any]:
-        """Return what a training depends on: this section without the methods that are not
-        chosen.
+        """Return the values that a training depends on: this section with the settings of the
+        chosen method alone.
         """
         return self.model_dump(exclude={"methods"}) | {
             "settings": self.method_settings.model_dump()

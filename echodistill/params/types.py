@@ -1,6 +1,4 @@
-"""What the sections of ``params.yaml`` are made of: the types of their values, and what every
-section refuses.
-"""
+"""Value types of the sections of ``params.yaml``, and the checks that every section makes."""
 
 from typing import Annotated, Any, Literal
 
@@ -22,7 +20,7 @@ FirstNumber = Literal[0, 1]
 
 
 def _as_manifests_do(value: object) -> object:
-    """Manifests write a group as text or as number, and so may the parameters."""
+    """Return a text or number as a group's name: parameters may write it as manifests do."""
     is_name = isinstance(value, str | int | float) and not isinstance(value, bool)
     return group_name(str(value)) if is_name else value
 
@@ -40,6 +38,6 @@ class Section(BaseModel):
             isinstance(value, bool)
             and cls.model_fields[info.field_name or ""].annotation is not bool
         ):
-            # it would pass as the number 1
+            # Pydantic would accept a bool as the number 0 or 1.
             raise ValueError("true or false stands where another value belongs")
         return value

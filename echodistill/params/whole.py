@@ -1,7 +1,8 @@
-"""``params.yaml`` as frozen, validated values. An unknown key or a bad value is one clear error.
+"""Read the whole of ``params.yaml`` as frozen, validated values. Each unknown key or bad value
+gives one clear error.
 
-It holds *what* is computed (learning rates, global batch sizes), never *how* (device batch,
-precision), so that another GPU invalidates nothing.
+The parameters determine *what* is computed (learning rates, global batch sizes), never *how*
+(device batch, precision), so that nothing is computed again on another GPU.
 """
 
 from pathlib import Path
@@ -32,7 +33,7 @@ class Params(Section):
     """All of ``params.yaml``."""
 
     seed: Seed
-    """Where all random streams begin."""
+    """Seed of all random streams."""
     workers: WorkersParams
     corpus: CorpusParams
     mixes: MixesParams
@@ -71,7 +72,7 @@ class Params(Section):
 
 
 def load_params(path: Path) -> Params:
-    """Read and validate. Raises ``UserError`` naming each bad key."""
+    """Read and validate ``params.yaml``. Raise ``UserError`` naming each bad key."""
     try:
         raw = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -84,11 +85,11 @@ def load_params(path: Path) -> Params:
 
 
 def validate_params(raw: Any, name: str) -> Params:
-    """Validate a parsed ``params.yaml``. Raises ``UserError`` with one part a bad key."""
+    """Validate a parsed ``params.yaml``. Raise ``UserError`` with one part for each bad key."""
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        # a list with one bad item is also told to be too short, as if it had been given empty
+        # Pydantic also reports a list with one bad item as too short, as if it were empty.
         faults = [
             fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]
         ]

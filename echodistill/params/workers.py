@@ -1,4 +1,4 @@
-"""Section ``workers`` of ``params.yaml``: where work is computed."""
+"""Section ``workers`` of ``params.yaml``: where CPU work is computed."""
 
 import re
 
@@ -10,12 +10,13 @@ _SCHEDULER = re.compile(r"(tcp|tls)://([\w.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}", r
 
 
 class WorkersParams(Section):
-    """Where CPU work is computed. The results are the same bytes everywhere, so no stage lists this
-    for DVC.
+    """Where CPU work is computed. The results are the same bytes everywhere, so no stage declares
+    this section to DVC.
     """
 
     address: str | None
-    """A Dask scheduler (``tcp://host:8786``); ``None``: this machine's cores."""
+    """Address of a Dask scheduler (``tcp://host:8786``); ``None`` uses the cores of this machine.
+    """
 
     @field_validator("address")
     @classmethod

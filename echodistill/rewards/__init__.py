@@ -1,4 +1,4 @@
 """Rewards of sampled responses: plain functions on completions and the columns of their rows.
 
-A reward imports the parser of answers and nothing that trains.
+A reward may import the parser of answers but nothing that trains.
 """

@@ -11,10 +11,10 @@ def choice_reward(
     answer_index: Sequence[int],
     **_columns: object,
 ) -> list[float]:
-    """Return +1 for the right choice, -1 for another, 0 where no choice is named. Source: arXiv
-    2605.23954 [code].
+    """Return +1 for the right choice, -1 for another, 0 where no choice is named.
 
-    The signature is TRL's: all but ``completions`` are columns of the training rows.
+    The signature is TRL's: all arguments but ``completions`` are columns of the training rows.
+    Source: arXiv 2605.23954 [code].
     """
     return [
         reward(text, options, right)

@@ -1,4 +1,4 @@
-"""The rewards that a method may name."""
+"""The rewards that a method may name, by name."""
 
 from collections.abc import Callable
 

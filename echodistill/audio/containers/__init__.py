@@ -1,4 +1,5 @@
-"""Containers of sound files read byte by byte: what a recording truly holds, cut or joined.
+"""Containers of sound files, read byte by byte to find out what a recording truly holds, and
+whether it is truncated or several were joined.
 
 Nothing here decodes sound.
 """

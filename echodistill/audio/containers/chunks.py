@@ -1,5 +1,5 @@
-"""Containers made of chunks, each with a name and a length: WAV (RIFF, RIFX, RF64), AIFF, W64 and
-CAF.
+"""Read containers made of chunks, each with a name and a length: WAV (RIFF, RIFX, RF64), AIFF, W64
+and CAF.
 """
 
 import struct
@@ -9,28 +9,28 @@ from echodistill.audio.containers.joined import check_remainder, next_beginning
 from echodistill.audio.containers.unusable import Truncated, Unusable
 
 _PLACEHOLDERS = (0x7F000000, 0x80000000, 0xFFFFFFFF)
-"""Lengths near these are left by programs that write to a pipe and cannot go back to their
-header.
+"""Placeholder lengths. Programs that write to a pipe and cannot return to their header leave
+lengths near these.
 """
 _NEAR = 2**16
 _LONGEST = 2**62
-"""A 64-bit length beyond it is no length."""
+"""A larger 64-bit length is a placeholder."""
 
 
 @dataclass(frozen=True)
 class _Layout:
     name: str
     first: int
-    """Where the first chunk begins."""
+    """Offset of the first chunk."""
     id_bytes: int
     length: struct.Struct
     align: int
     data: bytes
-    """What the name of the chunk with the samples begins with."""
+    """First bytes of the name of the chunk with the samples."""
     before: int = 0
-    """Bytes of that chunk in front of its samples."""
+    """Number of bytes in that chunk before its samples."""
     counts_header: bool = False
-    """A chunk's length counts its own name and length."""
+    """Whether a chunk's length includes its own name and length."""
 
     @property
     def header(self) -> int:
@@ -53,24 +53,24 @@ _LAYOUTS = (
 class _Chunk:
     name: bytes
     at: int
-    """Where its header begins."""
+    """Offset of the chunk's header."""
     start: int
-    """Where its body begins."""
+    """Offset of the chunk's body."""
     length: int
-    """Of its body, as stated."""
+    """Length of the body in bytes, as stated."""
 
 
 def is_chunked(content: bytes) -> bool:
-    """Return whether ``content`` begins as one of these containers does."""
+    """Return whether ``content`` begins like one of these containers."""
     return _layout(content) is not None
 
 
 def first_recording(content: bytes) -> tuple[bytes, int]:
-    """Return the first recording in ``content`` with its true length in its header, and where the
-    next one begins.
+    """Return the first recording in ``content`` with its true length in its header, and the offset
+    of the next recording.
 
-    Raises ``Unusable`` when it is truncated, has no samples' chunk, or is followed by what its
-    header does not count.
+    Raise ``Unusable`` when the recording is truncated, has no chunk of samples, or is followed by
+    bytes that its header does not count.
     """
     layout = _layout(content)
     assert layout is not None
@@ -86,7 +86,8 @@ def first_recording(content: bytes) -> tuple[bytes, int]:
     walked = _walked(content, _next(content, end, layout), layout)
     begins = next_beginning(content, end)
     check_remainder(content[walked:begins])
-    # libsndfile takes the samples of a W64 for all bytes up to the end of the file
+    # For libsndfile the samples of a W64 extend to the end of the file, so a W64 is cut at their
+    # end.
     return content[: end if layout.counts_header else begins], begins
 
 
@@ -102,7 +103,7 @@ def _layout(content: bytes) -> _Layout | None:
 
 
 def _chunk(content: bytes, at: int, layout: _Layout) -> _Chunk | None:
-    """Return the chunk at ``at``; ``None`` where no header fits in any more."""
+    """Return the chunk at ``at``; ``None`` where fewer bytes than a header are left."""
     start = at + layout.header
     if start > len(content):
         return None
@@ -134,8 +135,8 @@ def _check_format(content: bytes, chunk: _Chunk, layout: _Layout) -> None:
 
 
 def _next(content: bytes, end: int, layout: _Layout) -> int:
-    """Return where the chunk behind one that ends at ``end`` begins. Some writers leave the padding
-    out.
+    """Return the offset of the chunk that follows one ending at ``end``. Some writers omit the
+    padding.
     """
     padded = end + -end % layout.align
     if padded != end and not _is_name(content, padded) and _is_name(content, end):
@@ -144,16 +145,16 @@ def _next(content: bytes, end: int, layout: _Layout) -> int:
 
 
 def _is_name(content: bytes, at: int) -> bool:
-    """Return whether four bytes are printable, as those that a chunk's name or a tag begins with
-    are.
+    """Return whether the four bytes at ``at`` are printable, as are the first ones of a chunk's
+    name or of a tag.
     """
     name = content[at : at + 4]
     return len(name) == 4 and name.isascii() and name.decode("ascii").isprintable()
 
 
 def _walked(content: bytes, position: int, layout: _Layout) -> int:
-    """Return where the chunks that begin at ``position`` end. Tags that players append look like
-    chunks that run past the end.
+    """Return the end of the chunks that begin at ``position``. Tags that players append look like
+    chunks that extend past the end of the file.
     """
     while _is_name(content, position) and next_beginning(content[position : position + 16], 0) != 0:
         chunk = _chunk(content, position, layout)
@@ -164,8 +165,8 @@ def _walked(content: bytes, position: int, layout: _Layout) -> int:
 
 
 def _stated(content: bytes, data: _Chunk, layout: _Layout) -> tuple[int, int]:
-    """Return the stated length of the samples' chunk, and where it is written: an RF64 has it in a
-    chunk of its own.
+    """Return the stated length of the chunk of samples, and the offset of that length: an RF64 has
+    it in a chunk of its own.
     """
     if content.startswith(b"RF64") and data.length == 0xFFFFFFFF and content[12:16] == b"ds64":
         return struct.unpack_from("<Q", content, 28)[0], 28
@@ -173,20 +174,21 @@ def _stated(content: bytes, data: _Chunk, layout: _Layout) -> tuple[int, int]:
 
 
 def _is_placeholder(stated: int, content: bytes, data: _Chunk, layout: _Layout) -> bool:
-    """Return whether the length was not known when the header was written: the samples then last to
-    the end of the file.
+    """Return whether the length was unknown when the header was written: the samples then extend to
+    the end of the recording.
     """
     if stated > layout.before:
         return stated > _LONGEST or (
             layout.length.size == 4 and any(abs(stated - value) < _NEAR for value in _PLACEHOLDERS)
         )
-    # no samples are stated: none there, or a recorder that never came back to its header
+    # The header states no samples: either there are none, or the recorder never returned to its
+    # header.
     walked = _walked(content, data.start + max(0, stated), layout)
     return len(content[walked : next_beginning(content, walked)].strip(b"\0")) > 0
 
 
 def _restated(content: bytes, field: int, length: int, layout: _Layout) -> bytes:
-    """Return ``content`` with the length written at ``field``."""
+    """Return ``content`` with the length of the samples written at ``field``."""
     if field == 28 and content.startswith(b"RF64"):
         packed = struct.pack("<Q", length)
     else:

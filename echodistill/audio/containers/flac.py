@@ -1,5 +1,5 @@
-"""FLAC: the header's number of samples held against the last frame's own (RFC 9639). Encoders that
-write to a pipe leave it 0.
+"""Read FLAC and compare the header's number of samples with that of the last frame (RFC 9639).
+Encoders that write to a pipe leave the header's number 0.
 """
 
 from collections.abc import Iterator
@@ -10,23 +10,23 @@ from echodistill.audio.containers.unusable import Truncated
 
 MAGIC = b"fLaC"
 _TOTAL = slice(21, 26)
-"""Of the file: its lowest 36 bits are the number of samples."""
+"""Bytes of the file whose lowest 36 bits are the number of samples."""
 _TOTAL_BITS = 2**36 - 1
 _STREAMINFO_END = 42
 _LONGEST_FRAME = 2**16
-"""Bytes, where the header does not state them: libFLAC's frames of 4,608 samples in stereo are
-shorter.
+"""Longest frame in bytes, where the header does not state it: libFLAC's frames of 4,608 samples in
+stereo are shorter.
 """
 _TRIED = 8
-"""Frame headers tried from the end on: bytes of a frame may look like one."""
+"""Number of frame headers that are tried from the end on, since other bytes may look like one."""
 
 
 def first_recording(content: bytes) -> tuple[bytes, int]:
-    """Return the first recording in ``content`` with its true number of samples, and where the next
-    one begins.
+    """Return the first recording in ``content`` with its true number of samples, and the offset of
+    the next recording.
 
-    Raises ``Unusable`` when the header is cut off, where no number is stated when the last frame
-    is, and where the last of the stated samples is followed by what may be another recording.
+    Raise ``Unusable`` when the header is cut off, when the last frame is cut off and no number is
+    stated, and when the last of the stated samples is followed by what may be another recording.
     """
     if len(content) < _STREAMINFO_END:
         raise Truncated("the FLAC header is cut off")
@@ -46,8 +46,8 @@ def first_recording(content: bytes) -> tuple[bytes, int]:
 
 
 def _samples_to_the_end(recording: bytes) -> int | None:
-    """Return the number of samples up to the end of the last frame; ``None`` when no whole frame
-    ends the recording.
+    """Return the number of samples up to the end of the last frame; ``None`` when the recording
+    does not end with a whole frame.
     """
     blocksize = int.from_bytes(recording[10:12], "big")
     for position, number, samples, by_sample in _frame_headers_from_the_end(recording):
@@ -57,11 +57,11 @@ def _samples_to_the_end(recording: bytes) -> int | None:
 
 
 def _end_of_sample(recording: bytes, stated: int) -> int:
-    """Return where the frame ends that holds the last of the ``stated`` samples; the recording's
-    end where none is found.
+    """Return the end of the frame that holds the last of the ``stated`` samples; the recording's
+    end where that frame is not found.
 
-    A frame does not tell its length: it ends where its check sum fits, which inside a frame happens
-    by chance only.
+    A frame does not state its length: it ends where its checksum matches, which happens inside a
+    frame only by chance.
     """
     blocksize = int.from_bytes(recording[10:12], "big")
     longest = int.from_bytes(recording[15:18], "big") or _LONGEST_FRAME
@@ -73,7 +73,7 @@ def _end_of_sample(recording: bytes, stated: int) -> int:
 
 
 def _fitting_ends(content: bytes) -> Iterator[int]:
-    """Yield the lengths at which ``content`` ends with its own check sum of 16 bits."""
+    """Yield the lengths at which the beginning of ``content`` ends with its own 16-bit checksum."""
     table, register = _TABLES[16], 0
     for length, byte in enumerate(content, start=1):
         register = (register << 8 & 0xFFFF) ^ table[register >> 8 ^ byte]
@@ -82,8 +82,8 @@ def _fitting_ends(content: bytes) -> Iterator[int]:
 
 
 def _frame_headers_from_the_end(recording: bytes) -> Iterator[tuple[int, int, int, bool]]:
-    """Yield position, number, samples, and whether it is the first sample that is numbered, of what
-    look like frames.
+    """Yield, from the end on, the position, number and samples of what look like frames, and
+    whether the number counts samples and not frames.
     """
     position, found = len(recording), 0
     while found < _TRIED and (position := recording.rfind(b"\xff", _STREAMINFO_END, position)) > 0:
@@ -93,8 +93,8 @@ def _frame_headers_from_the_end(recording: bytes) -> Iterator[tuple[int, int, in
 
 
 def _frame_header(frame: bytes) -> tuple[int, int, bool] | None:
-    """Return the frame's number, its samples, and whether the number is a sample's; ``None`` for
-    what is no frame header.
+    """Return the frame's number, its samples, and whether the number counts samples; ``None`` where
+    the bytes are no frame header.
     """
     if len(frame) < 6 or frame[1] & 0xFE != 0xF8 or frame[3] & 1:
         return None
@@ -135,7 +135,7 @@ _TABLES = {8: _crc_table(8, 0x07), 16: _crc_table(16, 0x8005)}
 
 
 def _crc(content: bytes, bits: int) -> int:
-    """Return the check sum of bytes; 0 for those that end with their own."""
+    """Return the checksum of ``content``, which is 0 for bytes that end with their own checksum."""
     table, mask, register = _TABLES[bits], (1 << bits) - 1, 0
     for byte in content:
         register = (register << 8 & mask) ^ table[register >> bits - 8 ^ byte]

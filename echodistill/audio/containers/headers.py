@@ -1,4 +1,4 @@
-"""Containers with one header in front of all samples: AU (Sun, NeXT) and NIST SPHERE."""
+"""Read containers with one header before all samples: AU (Sun, NeXT) and NIST SPHERE."""
 
 import re
 import struct
@@ -10,10 +10,11 @@ _UNKNOWN = 0xFFFFFFFF
 
 
 def first_au(content: bytes) -> tuple[bytes, int]:
-    """Return the first recording in ``content`` with its true length in its header, and where the
-    next one begins.
+    """Return the first recording in ``content`` with its true length in its header, and the offset
+    of the next recording.
 
-    Raises ``Unusable`` when it is truncated or followed by what its header does not count.
+    Raise ``Unusable`` when the recording is truncated or followed by bytes that its header does not
+    count.
     """
     number = struct.Struct(">I" if content.startswith(b".snd") else "<I")
     if len(content) < 24:
@@ -27,7 +28,7 @@ def first_au(content: bytes) -> tuple[bytes, int]:
 
 
 def first_sphere(content: bytes) -> tuple[bytes, int]:
-    """Do the same for NIST SPHERE, whose header is lines of text."""
+    """Return the same as ``first_au`` for NIST SPHERE, whose header consists of lines of text."""
     header = content[:1024]
     size = re.match(rb"NIST_1A\n\s*(\d+)\n", header)
     fields = dict(re.findall(rb"^(\w+) -i (\d+)\s*$", header, re.MULTILINE))
@@ -40,14 +41,14 @@ def first_sphere(content: bytes) -> tuple[bytes, int]:
             CONVERT,
         )
     start = max(int(size[1]), size.end())
-    # left out where a sample is one byte of u-law or A-law
+    # The field is left out where a sample is one byte of u-law or A-law.
     sample_bytes = int(fields.get(b"sample_n_bytes", b"1"))
     stated = (
         int(fields.get(b"sample_count", b"0"))
         * int(fields.get(b"channel_count", b"1"))
         * sample_bytes
     )
-    if stated == 0:  # libsndfile takes all bytes for samples
+    if stated == 0:  # libsndfile then reads all bytes as samples.
         end = next_beginning(content, start)
         return content[:end], end
     return _checked(content, start, stated)

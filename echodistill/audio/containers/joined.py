@@ -1,6 +1,6 @@
-"""Where another recording begins in the same file, and bytes that no header accounts for.
+"""Find where another recording begins in the same file, and bytes that no header accounts for.
 
-``cat a.wav b.wav > c.wav`` makes a file whose second part every decoder passes over without a word.
+``cat a.wav b.wav > c.wav`` makes a file whose second part every decoder ignores silently.
 """
 
 import re
@@ -8,7 +8,7 @@ import re
 from echodistill.audio.containers.unusable import KEEP_COUNTED, Unusable
 
 UNEXPLAINED_BYTES = 1024
-"""Of bytes behind the samples that are neither zero nor a known structure, so many are taken for
+"""Number of bytes after the samples, neither zero nor of a known structure, that are accepted as
 padding.
 """
 _BEGINNING = re.compile(
@@ -19,16 +19,16 @@ _BEGINNING = re.compile(
 
 
 def next_beginning(content: bytes, position: int) -> int:
-    """Return where the next recording begins at ``position`` or behind it; the length of
-    ``content`` where there is none.
+    """Return the offset of the next recording at or after ``position``; the length of ``content``
+    where there is none.
     """
     match = _BEGINNING.search(content, position)
     return match.start() if match else len(content)
 
 
 def check_remainder(remainder: bytes) -> None:
-    """Raise ``Unusable`` where bytes behind a recording's stated end may be samples that its header
-    does not count.
+    """Raise ``Unusable`` where the bytes after a recording's stated end may be samples that its
+    header does not count.
     """
     if len(remainder.strip(b"\0")) > UNEXPLAINED_BYTES:
         raise Unusable(

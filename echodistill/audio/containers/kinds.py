@@ -1,5 +1,5 @@
-"""What a file is that is no recording which can be read here, by its first bytes: its name may say
-anything.
+"""Name the kind of a file that is no readable recording by its first bytes, since its name may be
+wrong.
 """
 
 import re
@@ -104,7 +104,7 @@ def _fault_of_text(content: bytes, text: str) -> str:
 
 
 def _text(content: bytes) -> str | None:
-    """Return the beginning as text; ``None`` where it is none."""
+    """Return the beginning of ``content`` as text; ``None`` where it is no text."""
     beginning = content[:2_000]
     if beginning[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = beginning[: len(beginning) // 2 * 2].decode("utf-16", errors="replace")

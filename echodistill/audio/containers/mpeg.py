@@ -1,9 +1,8 @@
-"""MPEG audio (MP3, and MP2): frames in a row, counted here. No header has to say how many there
-are.
+"""Read MPEG audio (MP3 and MP2) and count its frames, since no header has to state their number.
 
-The decoder believes the count in a Xing or Info frame in front, and else estimates one from the
-first frame: too few where the bit rate rises, too many where it falls, and a few off even at some
-constant rates. So each recording gets a count that is true.
+The decoder trusts the count in a Xing or Info frame at the start, and otherwise estimates one from
+the first frame, which is too low where the bit rate rises, too high where it falls, and slightly
+wrong even at some constant rates. So each recording is given its true count.
 """
 
 import struct
@@ -16,7 +15,7 @@ from echodistill.audio.containers.unusable import CONVERT, Truncated, Unusable
 _MPEG1 = 3
 _RATES_HZ = (44_100, 48_000, 32_000)
 _RATE_DIVISOR = {_MPEG1: 1, 2: 2, 0: 4}
-_BITRATES = {  # kbit/s, of MPEG 1 or not, and layer
+_BITRATES = {  # Bit rates in kbit/s by whether the version is MPEG 1, and layer.
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -25,10 +24,10 @@ _BITRATES = {  # kbit/s, of MPEG 1 or not, and layer
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _SEARCHED = 64 * 1024
-"""Bytes in which the first frame is looked for."""
+"""Number of bytes in which the first frame is searched."""
 _VBRI_AT = 36
 _COUNT_OF_FRAMES = 1
-"""Flag of a Xing frame."""
+"""Flag of a Xing frame that states the number of frames."""
 
 
 @dataclass(frozen=True)
@@ -37,36 +36,38 @@ class _Header:
     layer: int
     mpeg1: bool
     size: int
-    """Bytes of the frame."""
+    """Number of bytes of the frame."""
 
     @property
     def kind(self) -> int:
-        """What all frames of a recording share: sync, version, layer and sample rate."""
+        """Return the bits that all frames of a recording share: sync, version, layer and sampling
+        rate.
+        """
         return self.bits & 0xFFFE0C00
 
     @property
     def tag_at(self) -> int:
-        """Where "Xing" or "Info" stands in a frame: behind the side information, whose length
-        depends on the channels.
+        """Return the offset of "Xing" or "Info" in a frame: after the side information, whose
+        length depends on the channels.
         """
         mono = self.bits >> 6 & 3 == 3
         return 4 + ((17 if mono else 32) if self.mpeg1 else (9 if mono else 17))
 
 
 def is_mpeg(content: bytes) -> bool:
-    """Return whether ``content`` begins with a frame, and another one or the end of the file behind
-    it.
+    """Return whether ``content`` begins with a frame that is followed by a similar frame, a tag or
+    the end of the file.
     """
     return _is_followed(content, 0)
 
 
 def first_recording(content: bytes) -> tuple[bytes, int]:
-    """Return the frames of the first recording in ``content`` with their true count in front, and
-    where the next one begins.
+    """Return the frames of the first recording in ``content`` with their true count before them,
+    and the offset of the next recording.
 
-    Tags and stray bytes between frames are left out: the decoder would stop at some. Raises
-    ``Unusable`` when the last frame is cut off or frames are missing, and for what has no count to
-    put right (layers I and II with a bit rate that changes).
+    Tags and stray bytes between frames are left out, because the decoder would stop at some. Raise
+    ``Unusable`` when the last frame is cut off or frames are missing, and for layers I and II with
+    a changing bit rate, which have no count that could be corrected.
     """
     first = _header(content, 0)
     assert first is not None
@@ -101,7 +102,7 @@ def _counted(content: bytes, frames: list[tuple[int, _Header]]) -> bytes:
     stated = _stated_count(tag, first)
     if stated == len(sound):
         return tag + body
-    # some encoders count the frame that holds the count
+    # Some encoders also count the frame that holds the count.
     if stated is not None and stated > len(sound) + 1:
         raise Truncated(f"the header claims {stated} MPEG frames, {len(sound)} are there")
     if first.layer == 3:
@@ -112,7 +113,7 @@ def _counted(content: bytes, frames: list[tuple[int, _Header]]) -> bytes:
 
 
 def _is_tag(content: bytes, position: int, header: _Header) -> bool:
-    """Return whether a frame holds a count in place of sound."""
+    """Return whether a frame holds a count instead of sound."""
     if header.layer != 3:
         return False
     at = position + header.tag_at
@@ -123,7 +124,9 @@ def _is_tag(content: bytes, position: int, header: _Header) -> bool:
 
 
 def _stated_count(tag: bytes, header: _Header) -> int | None:
-    """Return the number of frames that the decoder will find stated; it looks at no VBRI frame."""
+    """Return the number of frames that a Xing or Info frame states to the decoder, which ignores a
+    VBRI frame; ``None`` without such a number.
+    """
     at = header.tag_at
     if (
         tag[at : at + 4] not in (b"Xing", b"Info")
@@ -134,8 +137,11 @@ def _stated_count(tag: bytes, header: _Header) -> int | None:
 
 
 def _counting_frame(like: _Header, count: int) -> bytes:
-    """Return a Xing frame for frames ``like`` this one: of the lowest bit rate at which it fits."""
-    bits = (like.bits | 1 << 16) & ~(0xF << 12 | 1 << 9)  # no check sum, no padding
+    """Return a Xing frame with ``count`` for frames ``like`` this one, at the lowest bit rate at
+    which it fits.
+    """
+    # The frame has no checksum and no padding.
+    bits = (like.bits | 1 << 16) & ~(0xF << 12 | 1 << 9)
     text = b"Xing" + struct.pack(">II", _COUNT_OF_FRAMES, count)
     candidates = (_header((bits | code << 12).to_bytes(4, "big"), 0) for code in range(1, 15))
     header = next(
@@ -147,7 +153,7 @@ def _counting_frame(like: _Header, count: int) -> bytes:
 
 
 def _header(content: bytes, position: int) -> _Header | None:
-    """Return the frame header at ``position``; ``None`` where there is none, or one of no stated
+    """Return the frame header at ``position``; ``None`` where there is none, or one that states no
     bit rate (free format).
     """
     bits = int.from_bytes(content[position : position + 4], "big")
@@ -171,8 +177,8 @@ def _header(content: bytes, position: int) -> _Header | None:
 
 
 def _is_followed(content: bytes, position: int) -> bool:
-    """Return whether a frame stands at ``position`` with one of its kind, a tag or the end of the
-    file behind it.
+    """Return whether a frame at ``position`` is followed by one of its kind, a tag or the end of
+    the file.
     """
     header = _header(content, position)
     if header is None:
@@ -187,7 +193,7 @@ def _is_followed(content: bytes, position: int) -> bool:
 
 
 def _next_frame(content: bytes, position: int, kind: int) -> int:
-    """Return where the next frame of ``kind`` begins; the length of ``content`` where there is
+    """Return the offset of the next frame of ``kind``; the length of ``content`` where there is
     none.
     """
     while (position := content.find(b"\xff", position + 1)) >= 0:
@@ -198,7 +204,9 @@ def _next_frame(content: bytes, position: int, kind: int) -> int:
 
 
 def first_frame(content: bytes) -> int | None:
-    """Return where frames begin behind a tag: some writers fill up with zeros there."""
+    """Return the offset of the first frame after a tag, or ``None``: some writers pad with zeros
+    there.
+    """
     places = (
         position for position in range(min(len(content), _SEARCHED)) if content[position] == 0xFF
     )

@@ -1,5 +1,5 @@
-"""Ogg (Vorbis, Opus, FLAC): pages in a row, of which the last of a stream is marked as its end (RFC
-3533).
+"""Read Ogg (Vorbis, Opus, FLAC), a sequence of pages whose last one in a stream is marked as its
+end (RFC 3533).
 """
 
 from echodistill.audio.containers.joined import check_remainder, next_beginning
@@ -12,10 +12,10 @@ _FIRST, _LAST = 2, 4
 
 
 def first_recording(content: bytes) -> tuple[bytes, int]:
-    """Return the first recording in ``content``, and where the next one begins.
+    """Return the first recording in ``content``, and the offset of the next recording.
 
-    Raises ``Unusable`` when a page is cut off, pages are missing between others, or the last page
-    is not marked as the end.
+    Raise ``Unusable`` when a page is cut off, pages are missing between others, or the last page is
+    not marked as the end.
     """
     position = 0
     has_begun = False

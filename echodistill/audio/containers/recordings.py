@@ -1,5 +1,5 @@
-"""A file's bytes as recordings that a decoder reads to their end: one, or several where files were
-joined.
+"""Split a file's bytes into recordings that a decoder reads to their end: one, or several where
+files were joined.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,11 @@ First = Callable[[bytes], tuple[bytes, int]]
 
 
 def recordings_in(content: bytes) -> list[bytes]:
-    """Return the recordings that ``content`` holds one behind the other, each with its true length
-    in its header.
+    """Return the consecutive recordings in ``content``, each with its true length in its header.
 
-    Lengths that nobody filled in (0, or a placeholder, as programs leave them that write to a pipe)
-    are counted. Raises ``Unusable`` for what is no recording, for one of a format whose length
-    cannot be checked, and for a truncated one.
+    Lengths that were never filled in (0 or a placeholder, which programs leave that write to a
+    pipe) are counted. Raise ``Unusable`` for bytes that are no recording, for a format whose length
+    cannot be checked, and for a truncated recording.
     """
     found = []
     while content:
@@ -29,7 +28,10 @@ def recordings_in(content: bytes) -> list[bytes]:
 
 
 def _container(content: bytes) -> tuple[bytes, First]:
-    """Return ``content`` from where its recording begins, and what reads it."""
+    """Return ``content`` from the start of its recording, and the function that reads it.
+
+    Raise ``Unusable`` for bytes of no known format.
+    """
     behind_tag = content
     while size := id3v2_size(behind_tag):
         behind_tag = behind_tag[size:]

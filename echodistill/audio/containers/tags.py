@@ -1,5 +1,5 @@
-"""Tags that players write before and behind a recording; they are no sound, and decoders stumble
-over some.
+"""Find tags that players write before and after a recording. They are no sound, and some decoders
+fail on them.
 """
 
 ID3V2_HEADER = 10

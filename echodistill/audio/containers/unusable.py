@@ -1,4 +1,6 @@
-"""Why a recording cannot be used. The caller knows its name; what reads its bytes does not."""
+"""The reasons why a recording cannot be used. The caller adds the recording's name, which the
+readers of its bytes do not have.
+"""
 
 CONVERT = "convert it"
 KEEP_REST = "fetch it again, or keep what is there"
@@ -6,7 +8,7 @@ KEEP_COUNTED = "keep what the header counts"
 
 
 class Unusable(Exception):
-    """A recording's fault. ``cure`` says what ffmpeg does about it; empty where ffmpeg is no
+    """A recording's fault. ``cure`` is what ffmpeg can do about it; empty where ffmpeg does not
     help.
     """
 
@@ -16,7 +18,7 @@ class Unusable(Exception):
 
 
 class Truncated(Unusable):
-    """A recording lacks its end."""
+    """The fault of a recording whose end is missing."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"truncated: {reason}", KEEP_REST)

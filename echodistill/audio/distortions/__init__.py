@@ -1,4 +1,4 @@
-"""Changes that a recording may have met: rooms, codecs, lost packets, clipping.
+"""Changes that a recording may have undergone: rooms, codecs, lost packets, clipping.
 
-Each is a pure function of a waveform and a seed.
+Each is a pure function of a waveform and a random stream.
 """

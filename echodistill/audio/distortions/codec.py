@@ -1,4 +1,4 @@
-"""A real lossy codec: Opus, as calls and meetings use it, through libsndfile."""
+"""A real lossy codec: Opus, as used in calls and meetings, through libsndfile."""
 
 import io
 
@@ -8,17 +8,18 @@ import soundfile
 from echodistill.audio.distortions.full_scale import within_full_scale
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
 
-# libsndfile asks for a level: 0 is 256 kbit/s a channel, 1 is 6 kbit/s, linear in between
+# libsndfile takes a compression level, linear in the bit rate of a channel: 0 is 256 kbit/s, 1 is
+# 6.
 MOST_KBIT_S, LEAST_KBIT_S = 256.0, 6.0
 
 
 def codec(waveform: Waveform, kbit_s: float, stream: np.random.Generator) -> Waveform:
-    """Encodes and decodes at a mean of ``kbit_s``. Shape (samples,), in time with the input;
-    nothing is drawn.
+    """Encode and decode at a mean of ``kbit_s``. The result has shape (samples,) and is aligned in
+    time with the input; nothing is drawn.
 
-    Below about 10 kbit/s Opus gives up what lies above 4 kHz, as the telephone does.
+    Below about 10 kbit/s Opus removes everything above 4 kHz, as a telephone does.
     """
-    if not waveform.any():  # it would add a faint noise
+    if not waveform.any():  # Opus would add a faint noise to silence.
         return np.zeros_like(waveform)
     encoded = io.BytesIO()
     level = (MOST_KBIT_S - kbit_s) / (MOST_KBIT_S - LEAST_KBIT_S)

@@ -1,19 +1,18 @@
-"""Packet loss on a network, in bursts; what is lost is silence."""
+"""Packet loss on a network, in bursts; lost packets become silence."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
 
-PACKET = SAMPLE_RATE // 50  # samples: 20 ms, what calls send
-MEAN_BURST = 3.0  # packets lost in a row
+PACKET = SAMPLE_RATE // 50  # Samples of a packet of 20 ms, the length used in calls.
+MEAN_BURST = 3.0  # Mean number of packets lost in a row.
 
 
 def packet_loss(waveform: Waveform, percent: float, stream: np.random.Generator) -> Waveform:
-    """Silences packets of 20 ms, ``percent`` of them on average. Shape (samples,).
+    """Silence packets of 20 ms, ``percent`` of them on average. The shape is (samples,).
 
-    Something of a clip that sounds is always left: losses that would take all of it are drawn
-    again.
+    A clip with sound always keeps some of it: losses that would remove all sound are drawn again.
     """
     packets = -(-waveform.size // PACKET)
     while True:
@@ -24,12 +23,12 @@ def packet_loss(waveform: Waveform, percent: float, stream: np.random.Generator)
 
 
 def losses(stream: np.random.Generator, packets: int, share: float) -> NDArray[np.bool_]:
-    """Which packets are lost, shape (packets,): a two-state Markov chain (Gilbert 1960) that starts
-    in its stationary state.
+    """Return which packets are lost, shape (packets,) bool: a two-state Markov chain (Gilbert 1960)
+    that starts in its stationary state.
 
-    Bursts are geometric with mean ``1 / recover``. The chain spends ``fail / (fail + recover)`` of
-    its time in the lossy state, so the share fixes ``fail``. At most one packet of one may fail:
-    for a large share bursts grow instead.
+    The lengths of bursts are geometric with mean ``1 / recover``. The chain is in the lossy state
+    for ``fail / (fail + recover)`` of its time, so the share determines ``fail``. Since ``fail`` is
+    a probability, a large share lengthens the bursts instead.
     """
     if share <= 0.0:
         return np.zeros(packets, np.bool_)

@@ -1,5 +1,5 @@
-"""Distortions that are not additive noise, as recipes: a kind and how severe. Rendered when read,
-by ``render``.
+"""Recipes of distortions that are not additive noise: a kind and its severity. ``render`` renders
+them when they are read.
 """
 
 from dataclasses import dataclass
@@ -13,35 +13,37 @@ class Kind:
 
     display: str
     unit: str
-    """Of a severity."""
+    """Unit of the severities."""
     severities: tuple[float, ...]
-    """What a report shows, from mild to severe."""
+    """Severities that a report shows, from mild to severe."""
     lowest: float
     highest: float
-    """Severities it is defined for, both included."""
+    """Range of the severities for which the kind is defined, both ends included."""
 
 
 KINDS = {
-    "reverb": Kind("Reverberation", "s", (0.2, 0.4, 0.7, 1.2), 0.2, 3.0),  # T60
+    "reverb": Kind("Reverberation", "s", (0.2, 0.4, 0.7, 1.2), 0.2, 3.0),  # T60 in seconds.
     "codec": Kind("Opus codec", "kbit/s", (24.0, 12.0, 6.0), 6.0, 256.0),
-    "low_pass": Kind("Low-pass", "Hz", (4000.0, 2000.0, 1000.0), 100.0, 8000.0),  # cut-off
-    "clipping": Kind("Clipping", "%", (1.0, 5.0, 20.0), 0.0, 90.0),  # of the samples
-    "packet_loss": Kind("Packet loss", "%", (5.0, 10.0, 20.0, 40.0), 0.0, 80.0),  # of the packets
-    # shorter only: a model may have no room for a longer clip
+    # Cut-off frequency.
+    "low_pass": Kind("Low-pass", "Hz", (4000.0, 2000.0, 1000.0), 100.0, 8000.0),
+    "clipping": Kind("Clipping", "%", (1.0, 5.0, 20.0), 0.0, 90.0),  # Share of the samples.
+    # Share of the packets.
+    "packet_loss": Kind("Packet loss", "%", (5.0, 10.0, 20.0, 40.0), 0.0, 80.0),
+    # Clips are only shortened, because a model may have no room for a longer clip.
     "time_stretch": Kind("Time stretch", "× duration", (0.85, 0.7, 0.55), 0.4, 2.5),
 }
 
 
 @dataclass(frozen=True)
 class Distortion:
-    """A distortion of any clip. Raises ``UserError`` for an unknown kind or a severity out of its
+    """A distortion of any clip. Raise ``UserError`` for an unknown kind or a severity outside its
     range.
     """
 
     kind: str
     """One of ``KINDS``."""
     severity: float
-    """In the unit of its kind."""
+    """Severity in the unit of its kind."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -57,18 +59,18 @@ class Distortion:
 
     @property
     def name(self) -> str:
-        """``reverb@0.7``."""
+        """Return the name, such as ``reverb@0.7``."""
         return f"{self.kind}@{self.severity:g}"
 
     @property
     def display(self) -> str:
-        """``Reverberation 0.7 s``."""
+        """Return the name for reports, such as ``Reverberation 0.7 s``."""
         kind = KINDS[self.kind]
         return f"{kind.display} {self.severity:g} {kind.unit}"
 
 
 def from_name(name: str) -> Distortion:
-    """The distortion called ``name``, e.g. ``reverb@0.7``. Raises ``UserError`` when there is
+    """Return the distortion called ``name``, e.g. ``reverb@0.7``. Raise ``UserError`` when there is
     none.
     """
     kind, _, severity = name.partition("@")
@@ -81,7 +83,7 @@ def from_name(name: str) -> Distortion:
 
 
 def defaults() -> list[Distortion]:
-    """Every kind at each of its severities, from mild to severe."""
+    """Return every kind at each of its severities, from mild to severe."""
     return [
         Distortion(name, severity) for name, kind in KINDS.items() for severity in kind.severities
     ]

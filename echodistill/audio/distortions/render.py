@@ -1,4 +1,4 @@
-"""Renders a distortion: the same distortion, names and clip give the same bytes, in any order and
+"""Render a distortion: the same distortion, names and clip give the same bytes, in any order and
 any process.
 """
 
@@ -27,8 +27,8 @@ RENDERERS: dict[str, Callable[[Waveform, float, np.random.Generator], Waveform]]
 
 
 def render(distortion: Distortion, waveform: Waveform, *names: object) -> Waveform:
-    """The distorted clip, float32, peak at most 1; of shape (samples,) as the input, except for
-    time stretch.
+    """Return the distorted clip in float32, with a peak of at most 1. Its shape is (samples,) as
+    the input's, except for time stretch.
 
     ``names`` name the random stream, e.g. the seed and the clip's id. The input is not changed.
     """

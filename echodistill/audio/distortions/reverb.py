@@ -1,8 +1,8 @@
 """Reverberation in rooms of random size.
 
-Early reflections come from the image-source method (Allen, Berkley 1979) of pyroomacoustics (MIT),
-late ones, which no listener tells apart, from noise that decays with the wanted T60 (Lehmann,
-Johansson 2010): images enough for a second take seconds to compute.
+Early reflections are computed with the image-source method (Allen, Berkley 1979) of pyroomacoustics
+(MIT). Late reflections, which listeners cannot distinguish, are noise that decays with the wanted
+T60 (Lehmann, Johansson 2010), because enough images for a second would take seconds to compute.
 """
 
 from functools import lru_cache
@@ -17,21 +17,23 @@ from echodistill.core.seeds import rng
 
 ROOMS = 8
 MAX_ORDER = (
-    20  # reflections of an image: all that arrive in the first 80 ms, even in the lowest room
+    # Maximum reflections of an image: all that arrive in the first 80 ms, even in the lowest room.
+    20
 )
-LATE_S = 0.08  # after the sound was made, when noise takes over
-MATCHED_S = 0.04  # before that: where the noise gets its level from
-WALL_M = 0.5  # nobody stands closer to a wall
+LATE_S = 0.08  # Seconds after the sound was made, from which noise replaces the images.
+MATCHED_S = 0.04  # Seconds before that in which the level of the noise is matched to the images.
+WALL_M = 0.5  # Smallest distance in metres of mouth and microphone from a wall.
 
 
 def reverb(waveform: Waveform, t60_s: float, stream: np.random.Generator) -> Waveform:
-    """The clip in one of the ``ROOMS``, drawn. Shape (samples,).
+    """Return the clip in one of the ``ROOMS``, which is drawn. The shape is (samples,).
 
-    In time with the direct sound, cut where the clip ends, at its mean power.
+    The result is aligned in time with the direct sound, cut where the clip ends, and has the clip's
+    mean power.
     """
     response, direct = room_response(int(stream.integers(ROOMS)), t60_s)
     length = waveform.size + response.size
-    length += -length % 1024  # a length with a large prime factor takes several times as long
+    length += -length % 1024  # A length with a large prime factor takes several times as long.
     wet = np.fft.irfft(
         np.fft.rfft(waveform.astype(np.float64), length) * np.fft.rfft(response, length), length
     )
@@ -40,11 +42,11 @@ def reverb(waveform: Waveform, t60_s: float, stream: np.random.Generator) -> Wav
 
 @lru_cache(maxsize=64)
 def room_response(room: int, t60_s: float) -> tuple[NDArray[np.float64], int]:
-    """The impulse response of a room, shape (samples,), and where in it the direct sound is. The
-    same for the same arguments, always.
+    """Return the impulse response of a room, shape (samples,), and the index of the direct sound in
+    it. The same arguments always give the same response.
 
-    A room's size and where people are in it depend on its number alone; ``t60_s``, in which the
-    sound falls by 60 dB, sets its walls. Raises ``UserError`` when pyroomacoustics is missing.
+    A room's size and the places in it depend on its number alone; ``t60_s``, the time in which the
+    sound falls by 60 dB, determines its walls. Raise ``UserError`` when pyroomacoustics is missing.
     """
     try:
         import pyroomacoustics as pra
@@ -57,7 +59,8 @@ def room_response(room: int, t60_s: float) -> tuple[NDArray[np.float64], int]:
     stream = rng("room", room)
     size_m = stream.uniform((3.5, 3.0, 2.4), (8.0, 6.0, 3.5))
     source_m, microphone_m = _places(stream, size_m)
-    pra.constants.set("num_threads", 1)  # sums would depend on how many cores there are
+    # With more threads, sums would depend on the number of cores.
+    pra.constants.set("num_threads", 1)
     shoebox = pra.ShoeBox(
         size_m,
         fs=SAMPLE_RATE,
@@ -67,20 +70,22 @@ def room_response(room: int, t60_s: float) -> tuple[NDArray[np.float64], int]:
     shoebox.add_source(source_m)
     shoebox.add_microphone(microphone_m)
     shoebox.compute_rir()
-    # before every arrival, for the start of its interpolation
+    # Each arrival is delayed by this many samples, because its interpolation starts before it.
     delay = pra.constants.get("frac_delay_length") // 2
     distance = np.linalg.norm(source_m - microphone_m) / pra.constants.get("c") * SAMPLE_RATE
     direct = round(delay + float(distance))
     early = shoebox.rir[0][0].astype(np.float64)
-    early[: direct - delay] = 0.0  # its high-pass has no phase and so also rings backwards
+    early[: direct - delay] = 0.0  # The zero-phase high-pass also rings before the direct sound.
     response = _with_late_part(early, delay, t60_s, stream)
-    response.flags.writeable = False  # it is shared
+    response.flags.writeable = False  # The cached array is shared by all callers.
     return response, direct
 
 
 def absorption(size_m: NDArray[np.float64], t60_s: float) -> float:
-    """The share of energy that walls take, by Eyring: ``T60 = 24 ln 10 V / (-c S ln(1 - a))``.
-    Sabine's asks for more than all of it in a dead room.
+    """Return the share of energy that walls absorb, by Eyring: ``T60 = 24 ln 10 V / (-c S ln(1 -
+    a))``.
+
+    Sabine's formula would need an absorption above 1 in a very dry room.
     """
     volume, surface = (
         float(np.prod(size_m)),
@@ -92,7 +97,7 @@ def absorption(size_m: NDArray[np.float64], t60_s: float) -> float:
 def _places(
     stream: np.random.Generator, size_m: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mouth and microphone, 1 to 2.5 m apart."""
+    """Return the positions of mouth and microphone in metres, 1 to 2.5 m apart."""
     while True:
         source, microphone = (
             stream.uniform(WALL_M, size_m - WALL_M),
@@ -105,14 +110,14 @@ def _places(
 def _with_late_part(
     early: NDArray[np.float64], delay: int, t60_s: float, stream: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Images up to ``LATE_S``, then decaying noise; they cross over within a quarter of the matched
-    stretch, at equal power.
+    """Return images up to ``LATE_S``, then decaying noise; they cross over at equal power, within a
+    quarter of the stretch where the level is matched.
     """
     length = delay + int((LATE_S + t60_s) * SAMPLE_RATE)
     time_s = (np.arange(length) - delay) / SAMPLE_RATE
     images = np.zeros(length)
     images[: early.size] = early[:length]
-    # amplitude, hence half of the 60 dB's exponent
+    # The decay is that of an amplitude, so its exponent is half of that for a power.
     decay = np.exp(-3.0 * np.log(10.0) * time_s / t60_s)
     matched = (time_s >= LATE_S - MATCHED_S) & (time_s < LATE_S)
     level = np.sqrt(np.sum(images[matched] ** 2) / np.sum(decay[matched] ** 2))

@@ -1,5 +1,5 @@
-"""Render a mix once and measure it: from the corpus folder where it can be read, or from a
-``RenderTask`` with all it needs.
+"""Render a mix once and measure it, either from the corpus folder where it can be read, or from a
+``RenderTask`` that holds all that is needed.
 """
 
 import hashlib
@@ -21,23 +21,24 @@ from echodistill.core.records import MixCheck
 from echodistill.core.seeds import rng
 from echodistill.data.store import Corpus
 
-CLIPS_KEPT = 256  # by a build_task: a test clip has one mix after another
+CLIPS_KEPT = 256  # A builder keeps this many clips, because a test clip has many mixes in sequence.
 
 
 class FileChecker:
-    """Checks mixes with the corpus folder and the noise folder at hand; opens them when the first
-    mix comes.
+    """Check of mixes that reads the corpus folder and the noise folder, which are opened at the
+    first mix.
     """
 
     def __init__(self, corpus_folder: Path, recorded: RecordedNoise | None) -> None:
         self._given = corpus_folder, recorded
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FileChecker, self._given  # without the clips it has decoded
+        return FileChecker, self._given  # The decoded clips are not pickled.
 
     def __call__(self, mix: Mix) -> MixCheck:
-        """The SNR in dB, gain and peak that rendering gives. Raises ``UserError`` when a file is
-        damaged or silent.
+        """Return the SNR in dB, gain and peak of the rendered mix.
+
+        Raise ``UserError`` when a file is damaged or silent.
         """
         corpus, noise = self._opened
         return _measure(mix, noise.render(mix, corpus.waveform(mix.clip_id)))
@@ -50,16 +51,18 @@ class FileChecker:
 
 @dataclass(frozen=True)
 class StoredClip:
-    """A clip as it lies in the corpus."""
+    """A clip as it is stored in the corpus."""
 
     clip_id: str
     content: bytes
-    """FLAC."""
+    """The FLAC file's bytes."""
     duration_s: float
 
     @cached_property
     def waveform(self) -> Waveform:
-        """Shape (samples,), decoded once and kept as long as the clip is; do not write into it."""
+        """Return the waveform, shape (samples,), read-only. It is decoded once and kept as long as
+        the clip.
+        """
         waveform = decode_flac(self.content, self.clip_id).waveform
         waveform.flags.writeable = False
         return waveform
@@ -67,37 +70,39 @@ class StoredClip:
 
 @dataclass(frozen=True)
 class RenderTask:
-    """A recipe and what it is rendered from."""
+    """A recipe and the audio that it is rendered from."""
 
     mix: Mix
     clip: StoredClip
     voices: tuple[StoredClip, ...]
-    """Of a babble."""
+    """Clips that a babble is made of; empty for other kinds."""
     excerpt: Waveform | None
-    """Of a recording, shape (samples,): recordings may be an hour long, a mix needs a second of
-    them.
+    """Excerpt of a recording, shape (samples,): a recording may last an hour, but a mix needs only
+    the length of its clip. ``None`` where no recording is used.
     """
 
     @property
     def size(self) -> int:
-        """Bytes, at most: clips that parcels of a batch share are sent once."""
+        """Return the number of bytes, at most: clips that tasks of a batch share are sent once."""
         return sum(len(clip.content) for clip in (self.clip, *self.voices)) + (
             0 if self.excerpt is None else self.excerpt.nbytes
         )
 
 
 class RenderTaskBuilder:
-    """Makes parcels of a corpus and of the library that reads recorded noise."""
+    """Builder of render tasks from a corpus and the library that reads recorded noise."""
 
     def __init__(self, corpus: Corpus, library: NoiseLibrary) -> None:
         self._corpus = corpus
         self._library = library
-        # the same object for the same clip: pickle sends an object once a batch, however many
-        # parcels hold it
+        # The same clip is always the same object: pickle sends an object once for each batch,
+        # however many tasks hold it.
         self._stored = lru_cache(maxsize=CLIPS_KEPT)(self._read)
 
     def __call__(self, mix: Mix) -> RenderTask:
-        """Raises ``UserError`` when the corpus or a recording is damaged."""
+        """Return the render task of ``mix``. Raise ``UserError`` when the corpus or a recording is
+        damaged.
+        """
         clip = self._stored(mix.clip_id)
         if mix.noise_kind not in self._library.recorded_kinds:
             voices = tuple(map(self._stored, mix.noise_sources)) if mix.noise_kind == CROWD else ()
@@ -112,7 +117,9 @@ class RenderTaskBuilder:
 
 
 def check(task: RenderTask) -> MixCheck:
-    """What ``FileChecker`` gives, from a task."""
+    """Return the measurements of a rendered task, the same as ``FileChecker`` returns for its
+    mix.
+    """
     return _measure(task.mix, render(task.mix, task.clip.waveform, _noise(task)))
 
 
@@ -125,7 +132,7 @@ def _measure(mix: Mix, rendered: Rendered) -> MixCheck:
 
 
 def _noise(task: RenderTask) -> NDArray[np.floating] | None:
-    """The mix's noise before scaling, shape (samples,)."""
+    """Return the mix's noise before scaling, shape (samples,), or ``None`` for a clean mix."""
     if task.mix.noise_kind == CLEAN or task.excerpt is not None:
         return task.excerpt
     voices = {voice.clip_id: voice for voice in task.voices}
@@ -135,8 +142,8 @@ def _noise(task: RenderTask) -> NDArray[np.floating] | None:
 
 
 def probe() -> str:
-    """sha256 of what drawing and checking a mix of every kind gives here. Another processor or
-    library may give other bytes.
+    """Return the SHA-256 of what drawing and checking a mix of every kind gives on this machine.
+    Another processor or library may give other bytes.
     """
     digest = hashlib.sha256()
     tone = (0.1 * rng("probe").standard_normal(SAMPLE_RATE)).astype(np.float32)

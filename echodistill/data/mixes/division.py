@@ -1,8 +1,8 @@
-"""Which recordings of noise each split uses: none that training uses is used by the test.
+"""Divide the recordings of noise among the splits: the test uses none that training uses.
 
-Each kind's recordings are dealt to the splits. Copies go together, also where they differ in format
-or tags. A kind with fewer than four recordings has some that splits share; such a recording is cut
-in time, and each split uses a part of its own.
+The recordings of each kind are dealt to the splits. Copies stay together, even where they differ in
+format or tags. A kind with fewer than four recordings has some that splits share; such a recording
+is cut in time, and each split uses a part of its own.
 """
 
 import hashlib
@@ -21,15 +21,17 @@ from echodistill.core.records import SPLITS
 from echodistill.core.seeds import seed_of
 
 SHARES = {"test": 0.25, "decision": 0.15, "validation": 0.1}
-"""Of a kind's recordings, at least one each; training has the rest."""
+"""Shares of a kind's recordings, at least one recording each; training gets the rest."""
 SHARED = {
     1: (SPLITS,),
     2: (("train", "validation"), ("decision", "test")),
     3: (("train", "validation"), ("decision",), ("test",)),
 }
-"""Which splits share a recording where a kind has so few: training and the test as the last."""
+"""The splits that share each recording of a kind, by the number of its recordings where these are
+fewer than four. Training and the test share one only where there is a single recording.
+"""
 MIN_PART_S = 0.1
-"""Shorter parts would be looped so fast that a tone is heard."""
+"""Shorter parts, in seconds, would repeat so fast in a loop that they would sound like a tone."""
 SHOWN_FAULTS = 5
 
 
@@ -42,12 +44,12 @@ class _File:
 
 
 def divide_recordings(folder: Path, kinds: Sequence[str], seed: int) -> tuple[Segment, ...]:
-    """Return what each split uses of each kind's recordings below ``folder``. Every recording is
-    read.
+    """Return the segments of each kind's recordings below ``folder`` that each split uses. Every
+    recording is read.
 
-    A recording's split depends on ``seed``, its content and the others of its kind, not on its
-    name. Raises ``UserError`` naming all recordings that cannot be read, or a kind that has too
-    little for all splits.
+    A recording's split depends on ``seed``, its content and the other recordings of its kind, not
+    on its name. Raise ``UserError`` naming the recordings that cannot be read, or a kind that has
+    too little for all splits.
     """
     names = list_recordings(folder, kinds)
     files, faults = {}, []
@@ -78,8 +80,8 @@ def _of_kind(folder: Path, kind: str, files: Sequence[_File], seed: int) -> Iter
     copies: dict[str, list[_File]] = {}
     for file in files:
         copies.setdefault(file.audio_sha256, []).append(file)
-    # by the bytes of files: what lossy formats decode to may differ in the last bit between
-    # machines
+    # The order depends on the bytes of the files, because the samples that lossy formats decode to
+    # may differ in the last bit between machines.
     order = sorted(
         copies,
         key=lambda audio: seed_of(
@@ -105,11 +107,11 @@ def _deal(count: int) -> list[tuple[str, ...]]:
 def _parts(
     folder: Path, kind: str, count: int, file: _File, splits: Sequence[str]
 ) -> dict[str, tuple[int, int]]:
-    """Return what of a recording each of ``splits`` uses: first sample, and the one behind the
-    last.
+    """Return the part of a recording that each of ``splits`` uses: its first sample, and the one
+    after its last.
 
-    Splits that share it have equal parts, without the silence before and behind it. Raises
-    ``UserError`` where that is too little.
+    Splits that share the recording get equal parts, without the silence at its start and end. Raise
+    ``UserError`` where a part is too short or silent.
     """
     if len(splits) == 1:
         return {splits[0]: (0, file.samples)}

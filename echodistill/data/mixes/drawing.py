@@ -1,5 +1,5 @@
-"""Which mixes a clip gets: noise recipes drawn for one clip at a time. Needs no audio, and the
-order of the clips does not matter.
+"""Draw the noise recipes of a clip, one clip at a time. This needs no audio, and the order of the
+clips does not matter.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,18 +14,18 @@ from echodistill.params.mixes import MixesParams
 
 @dataclass(frozen=True)
 class Sources:
-    """What the noise of a kind is taken from: ``picks`` of the ``names``."""
+    """Candidates for the noise of a kind: each mix uses up to ``picks`` of the ``names``."""
 
     names: tuple[str, ...]
     picks: int
     group_of: Mapping[str, str] = field(default_factory=dict)
-    """Of clips that are tested in a crowd of each other: none is mixed with its own group, so no
-    recording is its own noise.
+    """Group of each clip where the test's babble is made of test clips: no clip is mixed with its
+    own group, so that no recording is its own noise.
     """
 
     def for_clip(self, clip_id: str) -> tuple[str, ...]:
-        """Return those that ``clip_id`` may be mixed with. Raise ``UserError`` where all are of its
-        own group.
+        """Return the names that ``clip_id`` may be mixed with. Raise ``UserError`` where all are of
+        its own group.
         """
         if clip_id not in self.group_of:
             return self.names
@@ -41,28 +41,28 @@ class Sources:
 
 
 NONE = Sources((), 0)
-"""Of a procedural kind."""
+"""Sources of a procedural kind, which needs none."""
 
 
 @dataclass(frozen=True)
 class Drawer:
-    """Draws all mixes of a clip, given its id and its split."""
+    """Draws all mixes of a clip from its id and its split."""
 
     seed: int
     settings: MixesParams
     sources: Mapping[tuple[str, str], Sources] = field(default_factory=dict)
-    """By noise kind and split; one that is not there needs none."""
+    """Sources by noise kind and split; a pair that is missing needs none."""
 
     def __call__(self, clip: tuple[str, str]) -> list[Mix]:
-        """Raises ``UserError`` for a crowd without a second clip."""
+        """Return all mixes of a clip. Raise ``UserError`` for a babble without a second clip."""
         clip_id, split = clip
         if split == "train":
             return list(self._training(clip_id))
         if split == "test":
             return list(self._test(clip_id))
-        # Validation draws from the seen kinds, for nothing of the unseen ones may guide a choice of
-        # settings. The decision draws from all kinds, since it is about the noises that a promoted
-        # model will meet.
+        # Validation draws from the seen kinds, because unseen kinds must not influence a choice of
+        # settings. The decision draws from all kinds, because it concerns the noises that a
+        # promoted model will meet.
         if split == "validation":
             return list(
                 self._once_at_every_snr(clip_id, split, self.settings.seen, self.settings.snrs_db)
@@ -74,7 +74,7 @@ class Drawer:
         )
 
     def count(self, split: str) -> int:
-        """How many mixes a clip of ``split`` gets."""
+        """Return the number of mixes of each clip of ``split``."""
         settings = self.settings
         if split == "train":
             return settings.train_draws
@@ -83,7 +83,7 @@ class Drawer:
         return 1 + len(settings.snrs_db if split == "validation" else settings.decision_snrs_db)
 
     def _training(self, clip_id: str) -> Iterator[Mix]:
-        """``train_draws`` recipes, of seen kinds only."""
+        """Yield ``train_draws`` recipes, of seen kinds only."""
         settings = self.settings
         for repeat in range(settings.train_draws):
             stream = rng(self.seed, clip_id, "training condition", repeat)
@@ -97,14 +97,14 @@ class Drawer:
     def _once_at_every_snr(
         self, clip_id: str, split: str, kinds: tuple[str, ...], snrs_db: tuple[float, ...]
     ) -> Iterator[Mix]:
-        """Clean and once at every SNR, each time under one of ``kinds`` drawn for it."""
+        """Yield the clean condition, then each SNR once, with one of ``kinds`` drawn for it."""
         yield draw(self.seed, clip_id, split, CLEAN, None, 0)
         for snr in snrs_db:
             kind = kinds[rng(self.seed, clip_id, f"{split} kind", snr).integers(len(kinds))]
             yield self._draw(clip_id, split, kind, snr, 0)
 
     def _test(self, clip_id: str) -> Iterator[Mix]:
-        """Clean and under every kind at every SNR."""
+        """Yield the clean condition, then every kind at every SNR."""
         yield draw(self.seed, clip_id, "test", CLEAN, None, 0)
         for kind in self.settings.kinds:
             for snr in self.settings.snrs_db:

@@ -1,9 +1,8 @@
-"""Which kinds of noise are held out of a training, in rotation: over all folds, each kind is held
-out once.
+"""Hold kinds of noise out of a training in rotation: over all folds, each kind is held out once.
 
-One set of held-out kinds alone says little about unseen noise: the set may be easier or harder than
-the others. In rotation each kind is judged twice, by a student that was trained with it and by one
-that was not. Pure.
+One set of held-out kinds alone is weak evidence about unseen noise: the set may be easier or harder
+than the others. In rotation each kind is judged twice, with a student that was trained with it and
+with one that was not. This module has no side effects.
 """
 
 from collections.abc import Sequence
@@ -12,14 +11,14 @@ from echodistill.core.errors import UserError
 from echodistill.params.mixes import MixesParams
 
 FIRST = 1
-"""The fold of ``mixes.unseen``: that of the pipeline's own training mixes."""
+"""Number of the fold that holds out ``mixes.unseen``, as the pipeline's own training mixes do."""
 
 
 def held_out_kinds(settings: MixesParams, fold: int, folds: int) -> tuple[str, ...]:
     """Return the kinds held out in ``fold`` (from 1) of ``folds``.
 
     The first fold holds out ``mixes.unseen``; the other kinds are dealt to the further folds in the
-    order of ``mixes.kinds``. Raises ``UserError`` where a fold would hold out nothing, or
+    order of ``mixes.kinds``. Raise ``UserError`` where a fold would hold out nothing, or
     everything.
     """
     if fold == FIRST:
@@ -37,12 +36,12 @@ def held_out_kinds(settings: MixesParams, fold: int, folds: int) -> tuple[str, .
 
 def check_folds(settings: MixesParams, further: Sequence[int]) -> None:
     """Raise ``UserError`` where one of the ``further`` folds (``compare.folds``) cannot be made
-    of the kinds of noise.
+    from the kinds of noise.
     """
     for fold in further:
         held_out_kinds(settings, fold, FIRST + len(further))
 
 
 def with_held_out(settings: MixesParams, kinds: tuple[str, ...]) -> MixesParams:
-    """Return the section ``mixes`` with ``kinds`` as those that training does not have."""
+    """Return the section ``mixes`` with ``kinds`` as the unseen ones."""
     return MixesParams.model_validate(settings.model_dump() | {"unseen": kinds})

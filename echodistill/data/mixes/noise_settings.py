@@ -1,6 +1,6 @@
-"""``noise.json`` of a mixes folder: what the mixes in it were drawn with.
+"""Read and write ``noise.json`` of a mixes folder: the settings that its mixes were drawn with.
 
-Whoever renders a mix reads it, and not ``params.yaml``, which may have changed since.
+Code that renders a mix reads this file and not ``params.yaml``, which may have changed since.
 """
 
 from functools import cached_property
@@ -18,33 +18,36 @@ FILE = "noise.json"
 
 
 class NoiseSettings(BaseModel):
-    """What the noise of mixes is made from."""
+    """Settings of the noise in a folder of mixes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int
-    """Of the recipes."""
+    """Seed of the recipes."""
     kinds: tuple[str, ...]
     recordings: str | None
-    """The folder of recordings; ``None`` where no kind is recorded."""
+    """Path of the folder of recordings; ``None`` where no kind is recorded."""
     segments: tuple[Segment, ...]
-    """Of the kinds that are recorded; the others are procedural."""
+    """Segments of the kinds that are recorded; the other kinds are procedural."""
 
     @property
     def recorded(self) -> RecordedNoise | None:
-        """The recordings, where any kind has some."""
+        """Return the recordings, or ``None`` where no kind is recorded."""
         return (
             None if self.recordings is None else RecordedNoise(Path(self.recordings), self.segments)
         )
 
     @cached_property
     def recorded_kinds(self) -> frozenset[str]:
-        """Kinds that are taken from recordings."""
+        """Return the kinds that are taken from recordings."""
         return frozenset(segment.kind for segment in self.segments)
 
 
 def noise_settings(seed: int, settings: MixesParams) -> NoiseSettings:
-    """Return what the section ``mixes`` asks for; recordings are read. Raises ``UserError``."""
+    """Return the noise settings for the section ``mixes``, for which all recordings are read.
+
+    Raise ``UserError`` where recordings are missing or cannot be used.
+    """
     kinds, recorded = settings.kinds, settings.recorded
     if not recorded:
         return NoiseSettings(seed=seed, kinds=kinds, recordings=None, segments=())
@@ -58,8 +61,8 @@ def write_noise(mixes_folder: Path, noise: NoiseSettings) -> None:
 
 
 def read_noise(mixes_folder: Path) -> NoiseSettings:
-    """Read what ``mixes_folder`` was drawn with. Raises ``UserError`` when that is missing or
-    damaged.
+    """Return the settings that ``mixes_folder`` was drawn with. Raise ``UserError`` when they are
+    missing or damaged.
     """
     path = mixes_folder / FILE
     try:
@@ -79,5 +82,8 @@ def read_noise(mixes_folder: Path) -> NoiseSettings:
 
 
 def open_noise(mixes_folder: Path, corpus: Corpus) -> NoiseLibrary:
-    """Return the noise that the mixes of ``mixes_folder`` were drawn with. Raises ``UserError``."""
+    """Return the library of the noise that the mixes of ``mixes_folder`` were drawn with.
+
+    Raise ``UserError`` when ``noise.json`` is missing or damaged.
+    """
     return NoiseLibrary(corpus.waveform, read_noise(mixes_folder).recorded)

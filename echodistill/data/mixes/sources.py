@@ -1,4 +1,4 @@
-"""What the noises of the recipes are taken from."""
+"""Find the clips and recordings that the noises of the recipes are made from."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -12,10 +12,10 @@ from echodistill.data.store import Corpus
 
 
 def sources_of(corpus: Corpus, noise: NoiseSettings) -> dict[tuple[str, str], Sources]:
-    """By noise kind and split; one that is not there needs none.
+    """Return the sources by noise kind and split; a pair that is missing needs none.
 
-    Babble is made of training clips, also for the test: nobody in the crowd is a test speaker. Of
-    recordings one is taken at a time, of ``crowd`` too: it is a crowd already.
+    Babble is made of training clips, also for the test, so that no test speaker is part of it. A
+    mix uses one recording at a time, also of ``crowd``, since such a recording already is a crowd.
     """
     names: dict[tuple[str, str], list[str]] = {}
     for segment in noise.segments:
@@ -39,7 +39,7 @@ def babble_sources(corpus: Corpus) -> Sources:
 
 
 def babble_split(clips: Iterable[Clip]) -> Literal["train", "test"]:
-    """Return whose clips babble is made of: the training's or, where the corpus is a test alone,
-    those of the test itself.
+    """Return the split whose clips babble is made of: training, or the test where the corpus is a
+    test alone.
     """
     return "train" if any(clip.split == "train" for clip in clips) else "test"
