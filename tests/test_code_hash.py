@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -165,11 +166,17 @@ CHANGES = {
 }
 
 
+@cache
+def hashes_before(copy: Path) -> dict[str, str]:
+    """Return the hashes of the copy as it is between two changes."""
+    return hashes_in(copy)
+
+
 def changed_by(copy: Path, name: str, text: str) -> set[str]:
     """Return whose hashes change where ``text`` is added to a file of the package."""
     path = copy / "echodistill" / name
     whole = path.read_text() if path.exists() else None
-    before = hashes_in(copy)
+    before = hashes_before(copy)
     methods = {f"method/{name}" for name in METHODS}
     assert before.keys() == {*stage_modules(), *methods, "fingerprint"}
     path.write_text((whole or "") + text)
