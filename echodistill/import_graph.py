@@ -31,13 +31,19 @@ def _parsed(path: Path, _mtime_ns: int, _size: int) -> ast.Module:
 
 def imports_of(path: Path) -> set[str]:
     """Return the modules of the package that a file imports anywhere, also inside functions."""
+    return {name for name in _named_in(syntax_tree(path)) if file_of(name) is not None}
+
+
+@cache  # A tree is walked once for each state of its file.
+def _named_in(tree: ast.Module) -> frozenset[str]:
+    """Return the names of the package that a tree imports: modules, and what is in them."""
     found = set()
-    for node in ast.walk(syntax_tree(path)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.split(".")[0] == PACKAGE and file_of(name) is not None}
+    return frozenset(name for name in found if name.split(".")[0] == PACKAGE)
 
 
 def closure(*modules: str, without: tuple[str, ...] = ()) -> list[str]:

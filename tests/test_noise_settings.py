@@ -205,4 +205,9 @@ def test_only_who_draws_mixes_opens_noise_without_what_stands_beside_them() -> N
             if "NoiseLibrary(" in text
             else set()
         )
-    assert built == {"mixes/noise_settings.py", "mixes/checking.py", "stages/mixes.py"}
+    assert built == {
+        "data/mixes/noise_settings.py",
+        "data/mixes/checking.py",
+        "stages/mixes.py",
+        "library.py",  # draws mixes in memory
+    }
