@@ -16,13 +16,17 @@ another one.
 """
 
 
+LIBRARY = ("Example", "NoisyData", "answer", "compare", "load_model", "train")
+"""The names of ``library.py`` that the package offers itself."""
+
+
 def __getattr__(name: str) -> object:
-    """Return a name of ``library.py``, which is loaded at its first use because that takes
-    seconds.
+    """Return a name of ``library.py``, which is loaded when it is first used: that takes seconds.
+
+    Every other name must be refused before it is loaded, since Python asks here for submodules too.
     """
+    if name not in LIBRARY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    library = import_module("echodistill.library") if not name.startswith("_") else None
-    if name in getattr(library, "__all__", ()):
-        return getattr(library, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("echodistill.library"), name)

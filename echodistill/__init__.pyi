@@ -19,3 +19,4 @@ from echodistill.library import (
 
 STARTED_S: float
 PARENT_AT_START: int
+LIBRARY: tuple[str, ...]

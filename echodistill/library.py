@@ -167,10 +167,10 @@ def compare(
     of_base, of_student = (
         score_answers(answers, base, data.corpus.questions, units) for answers in (base, student)
     )
-    highest = min(defaults().evaluate.headline_max_snr_db, max(data.settings.snrs_db))
-    settings = defaults().evaluate.model_copy(
-        update={"headline_max_snr_db": max(highest, min(data.settings.snrs_db))}
-    )
+    settings = defaults().evaluate
+    # Where every SNR is above the headline's, the headline is the lowest SNR that there is.
+    highest = max(settings.headline_max_snr_db, min(data.settings.snrs_db))
+    settings = settings.model_copy(update={"headline_max_snr_db": highest})
     return compare_systems(
         "student", of_base, of_student, settings, data.settings.unseen, data.seed
     )

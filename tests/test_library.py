@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
-from echodistill import Example, NoisyData, answer, compare, load_model, train
+import echodistill
+from echodistill import Example, NoisyData, answer, compare, library, load_model, train
 from echodistill.core.errors import UserError
 from echodistill.import_graph import ROOT
 from echodistill.models.audio_llm import AudioLLM
@@ -104,11 +105,13 @@ def test_an_unknown_setting_is_refused(llm: AudioLLM, data: NoisyData) -> None:
 
 def test_the_package_loads_the_library_only_when_it_is_used() -> None:
     code = (
-        "import sys, echodistill; before = 'torch' in sys.modules; echodistill.train;"
+        "import sys, echodistill; from echodistill import code_hash; hasattr(echodistill, 'no');"
+        "before = 'torch' in sys.modules; echodistill.train;"
         "print(before, 'torch' in sys.modules)"
     )
     shown = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT)
     assert shown.split() == ["False", "True"]
+    assert tuple(sorted(library.__all__)) == tuple(sorted(echodistill.LIBRARY))
     with pytest.raises(ImportError, match="no_such_name"):
         exec("from echodistill import no_such_name")
 
