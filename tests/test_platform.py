@@ -151,6 +151,7 @@ def test_a_run_without_changes_runs_nothing(team: Team, first_run: str) -> None:
     assert re.match(r"1 of \d+ stages ran", team.wait(run_id)["message"])
 
 
+@pytest.mark.long
 def test_a_fresh_clone_pulls_instead_of_computing(
     team: Team, first_run: str, tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_fresh_clone_pulls_instead_of_computing(
     ).read_bytes()
 
 
+@pytest.mark.long
 def test_a_gate_that_stays_shut_fails_the_run_with_its_message(team: Team, first_run: str) -> None:
     run_id = team.start(overrides=["gates.snr_tolerance_db=1e-12"], target="gate@mixes")
     state = team.wait(run_id)

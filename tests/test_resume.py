@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from echodistill.data.store import Corpus
 from echodistill.models.audio_llm import AudioLLM
@@ -23,39 +25,42 @@ from echodistill.training.train import train_student
 from tests.test_trainer import LIMIT, settings_of, source_of
 
 ROOT = Path(__file__).parents[1]
-# trains in a process of its own, so that it can be killed; sleeps after each step, so that the kill
-# lands between two
+# Train in a process of its own, which can be killed. It sleeps after each step, so that the kill
+# comes between two steps.
 SCRIPT = """
 import sys, time
 from pathlib import Path
-import tests.test_trainer as t
 from echodistill.data.store import Corpus
-from echodistill.models.loading import load
-from echodistill.training.train import train_student
-folder, model, corpus, method, pause = sys.argv[1:]
-llm = load(model, device="cpu")
-sent = lambda step, metrics: time.sleep(float(pause))
-settings = t.settings_of(method=method, steps=8, checkpoint_every=2)
-train_student(llm, t.source_of(Corpus(Path(corpus)), llm), settings, t.LIMIT, 1, Path(folder), sent)
-llm.model.save_pretrained(Path(folder) / "final")
+from tests.test_resume import train
+folder, model, corpus, method = sys.argv[1:]
+train(Path(folder), Path(model), Corpus(Path(corpus)), method, lambda *_: time.sleep(0.5))
 """
 
 
 def train(
-    folder: Path, model: Path, corpus: Corpus, method: str, pause: float = 0.0
+    folder: Path,
+    model: Path,
+    corpus: Corpus,
+    method: str,
+    after_step: Callable[[int, Any], None] = lambda *_: None,
+) -> bytes:
+    """Train eight steps with a checkpoint every two, and return the bytes of the weights."""
+    llm = load(str(model), device="cpu")
+    folder.mkdir(exist_ok=True, parents=True)
+    settings = settings_of(method=method, steps=8, checkpoint_every=2)
+    trained = train_student(llm, source_of(corpus, llm), settings, LIMIT, 1, folder, after_step)
+    trained.model.save_pretrained(folder / "final")
+    return (folder / "final/model.safetensors").read_bytes()
+
+
+def start_training(
+    folder: Path, model: Path, corpus: Corpus, method: str
 ) -> subprocess.Popen[bytes]:
     folder.mkdir(exist_ok=True, parents=True)
-    arguments = [
-        sys.executable,
-        "-c",
-        SCRIPT,
-        str(folder),
-        str(model),
-        str(corpus.folder),
-        method,
-        str(pause),
-    ]
-    return subprocess.Popen(arguments, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    arguments = [sys.executable, "-c", SCRIPT, str(folder), str(model), str(corpus.folder), method]
+    # The number of threads decides the order of sums, and with it the last bits of the weights.
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.Popen(arguments, cwd=ROOT, env=os.environ | threads)
 
 
 def losses(folder: Path) -> list[tuple[float, float]]:
@@ -75,8 +80,8 @@ def test_a_killed_training_resumes_exactly(
 ) -> None:
     model, killed, whole = tmp_path / "model", tmp_path / "killed", tmp_path / "whole"
     tiny_llm.save(model)
-    assert train(whole, model, tiny_corpus, method).wait() == 0
-    process = train(killed, model, tiny_corpus, method, pause=0.5)
+    expected = train(whole, model, tiny_corpus, method)
+    process = start_training(killed, model, tiny_corpus, method)
     # the checkpoint before is complete, this step is logged and will be done again; the corpus is
     # seen once after 6 steps
     wait_for(lambda: len(losses(killed)) >= killed_at)
@@ -85,11 +90,8 @@ def test_a_killed_training_resumes_exactly(
     half_written = killed / f"checkpoint-{killed_at + 1}"
     half_written.mkdir(exist_ok=True)
     (half_written / MARKER).unlink(missing_ok=True)
-    assert train(killed, model, tiny_corpus, method).wait() == 0
+    assert train(killed, model, tiny_corpus, method) == expected
     assert losses(killed) == losses(whole)
-    assert (killed / "final/model.safetensors").read_bytes() == (
-        whole / "final/model.safetensors"
-    ).read_bytes()
 
 
 def test_a_training_killed_after_its_last_step_trains_no_further(
@@ -97,10 +99,8 @@ def test_a_training_killed_after_its_last_step_trains_no_further(
 ) -> None:
     model, folder = tmp_path / "model", tmp_path / "run"
     tiny_llm.save(model)
-    assert train(folder, model, tiny_corpus, "distill").wait() == 0
-    first = (folder / "final/model.safetensors").read_bytes(), losses(folder)
-    assert train(folder, model, tiny_corpus, "distill").wait() == 0
-    assert ((folder / "final/model.safetensors").read_bytes(), losses(folder)) == first
+    first = train(folder, model, tiny_corpus, "distill"), losses(folder)
+    assert (train(folder, model, tiny_corpus, "distill"), losses(folder)) == first
 
 
 def test_only_complete_checkpoints_count(tmp_path: Path) -> None:
@@ -160,9 +160,12 @@ def in_process(folder: Path, model: Path, corpus: Corpus, steps: int, **changes:
     return next((folder / "final").glob("*.safetensors")).read_bytes()
 
 
-@pytest.mark.parametrize("weights", ["full", "lora"])
+@pytest.mark.parametrize(
+    ("weights", "damages"), [("full", tuple(DAMAGES)), ("lora", tuple(DAMAGES)[:2])]
+)
 def test_a_damaged_checkpoint_is_named_and_the_older_one_is_used(
     weights: str,
+    damages: tuple[str, ...],
     tmp_path: Path,
     tiny_llm: AudioLLM,
     tiny_corpus: Corpus,
@@ -177,7 +180,7 @@ def test_a_damaged_checkpoint_is_named_and_the_older_one_is_used(
         "checkpoint-2",
         "checkpoint-3",
     ]
-    for number, (file, damage) in enumerate(DAMAGES.values()):
+    for number, (file, damage) in enumerate(DAMAGES[name] for name in damages):
         here = Path(shutil.copytree(cut, tmp_path / f"damaged-{number}"))
         file = (
             "adapter_model.safetensors"

@@ -7,6 +7,7 @@ the placeholder for a choice's text (see ``choices``).
 
 import html
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
 import regex
@@ -59,6 +60,7 @@ _PUNCTUATION = str.maketrans(
 _FULL_STOP = regex.compile("[。।۔]")
 
 
+@lru_cache(maxsize=65_536)  # Choices and short answers are the same in many rows.
 def normalise(text: str) -> str:
     """Return the Unicode compatibility form (NFKC) of ``text`` without markup, quotes, invisible
     characters, outer brackets and final punctuation, with one space between words.

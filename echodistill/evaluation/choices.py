@@ -12,6 +12,7 @@ Answers in other languages are parsed where they declare the answer in such a fo
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import regex
 
@@ -68,12 +69,13 @@ def parse_choice(response: str, choices: Sequence[str]) -> int | None:
     for thoughts in THOUGHTS:
         response = thoughts.sub("", response)
     if finals := {tagged or boxed or value for tagged, boxed, value in FINAL.findall(response)}:
-        found = {_parse(final, choices) for final in finals if final.strip()}
+        found = {_parse(final, tuple(choices)) for final in finals if final.strip()}
         return found.pop() if len(found) == 1 else None
-    return _parse(response, choices)
+    return _parse(response, tuple(choices))
 
 
-def _parse(response: str, choices: Sequence[str]) -> int | None:
+@lru_cache(maxsize=65_536)  # Models give the same short answer to many mixes of a question.
+def _parse(response: str, choices: tuple[str, ...]) -> int | None:
     wanted = [normalise(choice) for choice in choices]
     text = normalise(response)
     if whole := _named_by_whole(text, wanted):

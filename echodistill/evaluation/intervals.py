@@ -22,7 +22,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 SMALLEST_P = 1e-9
 POOLED_SHARE = 0.5
@@ -132,9 +132,7 @@ class _Spread:
         self._numbers, rows_U = np.unique(unit_N, return_counts=True)
         number_N = np.searchsorted(self._numbers, unit_N)
         seeds, self.units = values_SN.shape[0], self._numbers.size
-        sums_SU = np.zeros((seeds, self.units))
-        for sums_U, values_N in zip(sums_SU, values_SN, strict=True):
-            np.add.at(sums_U, number_N, values_N)
+        sums_SU = np.stack([np.bincount(number_N, values_N, self.units) for values_N in values_SN])
         self._rows_U, self._sums_U = rows_U, sums_SU.mean(axis=0)
         self._seeds = seeds
         self._mean = float(values_SN.mean())
@@ -166,7 +164,7 @@ class _Spread:
     def half_width(self, confidence: float) -> float:
         """Return half the width of a symmetric interval; it grows with the confidence."""
         quantile = (1.0 + confidence) / 2.0
-        t_units = float(stats.t.ppf(quantile, self.units - 1))
+        t_units = float(special.stdtrit(self.units - 1, quantile))
         if self._seeds == 1:
             return t_units * float(np.sqrt(self._by_unit))
         variance = max(
@@ -177,8 +175,10 @@ class _Spread:
         degrees = variance**2 / (
             self._by_unit**2 / (self.units - 1) + self._by_seed**2 / (self._seeds - 1)
         )
-        pooled = float(stats.t.ppf(quantile, max(degrees, self._seeds - 1.0))) * np.sqrt(variance)
-        t_seeds = float(stats.t.ppf(quantile, self._seeds - 1))
+        pooled = float(special.stdtrit(max(degrees, self._seeds - 1.0), quantile)) * np.sqrt(
+            variance
+        )
+        t_seeds = float(special.stdtrit(self._seeds - 1, quantile))
         apart = np.sqrt(
             t_units**2 * max(0.0, self._by_unit - self._rest) + t_seeds**2 * self._by_seed
         )
@@ -200,7 +200,7 @@ class _Spread:
             return 1.0, 1.0
         tail = (1.0 - confidence) / 2.0
         low, high = np.percentile(resampled_D, [100.0 * tail, 100.0 * (1.0 - tail)])
-        symmetric = deviation * float(stats.norm.ppf(1.0 - tail))
+        symmetric = deviation * float(special.ndtri(1.0 - tail))
         smallest = float(np.finfo(np.float64).tiny)
         return max(smallest, (self._mean - float(low)) / symmetric), max(
             smallest, (float(high) - self._mean) / symmetric
