@@ -42,7 +42,7 @@ def read_facts(folder: Path) -> ChampionFacts:
         return ChampionFacts(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} is missing or damaged ({error}): say `echodistill run champion`"
+            f"{path} is missing or damaged ({error}): run `echodistill run champion`"
         ) from error
 
 

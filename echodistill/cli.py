@@ -179,7 +179,7 @@ def compare(
     def check(params: "Params") -> None:
         if params.corpus.is_test_alone:
             raise UserError(
-                f"{NOTHING_TO_TRAIN}: say `echodistill run`, or give a comparison something to"
+                f"{NOTHING_TO_TRAIN}: run `echodistill run`, or give a comparison something to"
                 " train on"
             )
         check_distinct(params)
@@ -274,13 +274,13 @@ def champion(
         bool,
         typer.Option(
             "--rollback",
-            help="Give the alias back to the champion before, and bar the present one.",
+            help="Make the previous champion the champion again, and bar the present one.",
         ),
     ] = False,
     set_to: Annotated[
         str | None,
         typer.Option(
-            "--set", metavar="VERSION", help="Make this version champion, also a barred one."
+            "--set", metavar="VERSION", help="Make this version champion, even a barred one."
         ),
     ] = None,
 ) -> None:

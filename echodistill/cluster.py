@@ -231,7 +231,7 @@ class ClusterPool:
             ) from error
         except (CancelledError, OSError) as error:
             raise UserError(
-                f"{self.name}: the scheduler went away: start it and run again"
+                f"{self.name}: the connection to the scheduler was lost: start it and run again"
             ) from error
 
 

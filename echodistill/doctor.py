@@ -24,7 +24,7 @@ PACKAGES = (
 )
 UNWANTED = {
     "torchvision": "it breaks transformers beside a CPU build of torch",
-    "torchcodec": "it wants CUDA or ffmpeg libraries",
+    "torchcodec": "it needs CUDA or ffmpeg libraries",
 }
 MIN_FREE_GB = 2.0
 
@@ -95,7 +95,7 @@ def _device() -> Finding:
         return Finding("device", f"{torch.cuda.device_count()} GPU: {names}")
     return Finding(
         "device",
-        f"CPU, {torch.get_num_threads()} threads (enough for nano; a 7B model wants a GPU)",
+        f"CPU, {torch.get_num_threads()} threads (enough for nano; a 7B model needs a GPU)",
     )
 
 

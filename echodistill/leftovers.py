@@ -78,7 +78,7 @@ def _cleared(path: Path) -> str:
         and not os.path.lexists(target := path.with_name(own["target"]))
     ):
         path.rename(target)
-        return f"{target} is back: a killed process had moved it aside as {path.name}"
+        return f"{target} was restored: a killed process had renamed it to {path.name}"
     remove(path)
     if os.path.lexists(path):
         raise UserError(

@@ -60,7 +60,7 @@ def check_inputs(params: Params) -> None:
     if Path(params.base.model).resolve() == MADE_BASE.resolve():
         raise UserError(
             f"base.model: {params.base.model} is where the pipeline puts the base, so it cannot be"
-            f" made from itself: copy it, e.g. `cp -r {MADE_BASE} models/mine`, and say"
+            f" made from itself: copy it, e.g. `cp -r {MADE_BASE} models/mine`, and set"
             " base.model=models/mine"
         )
 
@@ -114,13 +114,13 @@ def restore(params: Path) -> str | None:
     if not SAVED.exists():
         return None
     return (
-        f"{params} was left changed by a killed run: put back"
-        if _put_back(params)
+        f"{params} was left changed by a killed run: restored"
+        if _restore_original(params)
         else _kept(params)
     )
 
 
-def _put_back(params: Path) -> bool:
+def _restore_original(params: Path) -> bool:
     """Restore the original, unless somebody has edited the file since the run changed it.
 
     Return whether it was restored.
@@ -137,8 +137,8 @@ def _put_back(params: Path) -> bool:
 
 def _kept(params: Path) -> str:
     return (
-        f"{params} was edited during a run with -S and stays as it is now; as it was before the run"
-        f" it is in {EDITED}"
+        f"{params} was edited during a run with -S and is left as it is; its content before the run"
+        f" is in {EDITED}"
     )
 
 
@@ -172,7 +172,7 @@ def overridden(params: Path, overrides: Sequence[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        if not _put_back(params):
+        if not _restore_original(params):
             print(_kept(params))
 
 

@@ -36,12 +36,12 @@ def only_run_here() -> Iterator[IO[str]]:
     with _opened(RUN) as run, _opened(WORK) as work:
         _wait(
             run,
-            "another `echodistill run` is under way in this folder: wait for its end, or use"
+            "another `echodistill run` is running in this folder: wait for its end, or use"
             " another clone",
         )
         _wait(
             work,
-            "a stage or a registration is at work in this folder, as `dvc repro` starts one: wait"
+            "a stage or a registration is running in this folder, as `dvc repro` starts one: wait"
             " for its end",
         )
         fcntl.flock(work, fcntl.LOCK_UN)  # The stages of this run take this lock themselves.

@@ -60,6 +60,6 @@ def _check_same(stage: Any, before: dict[str, Any] | None) -> None:
     ]
     if changed:
         raise DvcException(
-            f"{', '.join(changed)} changed while stage {stage.addressing} ran: what it made is of"
-            " neither state and is not recorded. Run it again"
+            f"{', '.join(changed)} changed while stage {stage.addressing} ran: its outputs match"
+            " neither state and are not recorded. Run it again"
         )

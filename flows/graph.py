@@ -169,7 +169,7 @@ def inputs_of_stage(workspace: Path, stage: str) -> tuple[list[str], list[str]]:
     for path in sorted(_made_by_no_stage(workspace, stage)):
         if not Path(path).is_relative_to(workspace.resolve()):
             raise UserError(
-                f"{stage} reads {path}, outside the repository: another machine has not got that."
+                f"{stage} reads {path}, outside the repository: other machines do not have it."
                 " Copy or link it in"
             )
         inside.append(Path(path).relative_to(workspace.resolve()).as_posix())

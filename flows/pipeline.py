@@ -150,7 +150,7 @@ def _bring_up(node: Node, site: Site, force: bool, log: Any) -> StageRun:
         return here("always" if force else "if changed", node.meta.timeout_s)
     if site.store is None:
         raise UserError(
-            f"{node.name} wants pool {node.meta.pool}, which gets its inputs from S3: set"
+            f"{node.name} needs pool {node.meta.pool}, which gets its inputs from S3: set"
             " ECHODISTILL_S3 for the worker"
         )
     if not force:

@@ -37,7 +37,7 @@ def signs_of_life(stage: str, log: Callable[[str], None]) -> Iterator[None]:
         minutes = 0.0
         while not over.wait(SECONDS_BETWEEN_SIGNS):
             minutes += SECONDS_BETWEEN_SIGNS / 60
-            log(f"{stage}: at work for {minutes:.0f} min")
+            log(f"{stage}: running for {minutes:.0f} min")
 
     thread = threading.Thread(target=signs, name="signs of life", daemon=True)
     thread.start()

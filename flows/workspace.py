@@ -75,7 +75,7 @@ def _bring_inputs(repository: Path, workspace: Path) -> None:
     """Link the graph's inputs that are not in git into the workspace, as the overridden parameters
     name them.
 
-    Raise ``UserError`` for a relative path that leads out of the repository, because it names
+    Raise ``UserError`` for a relative path that is outside the repository, because it names
     another place from the workspace.
     """
     for target in inputs_of_graph(workspace):
@@ -83,8 +83,8 @@ def _bring_inputs(repository: Path, workspace: Path) -> None:
             if not target.exists():
                 named = os.path.relpath(target, workspace)
                 raise UserError(
-                    f"{named} leads out of the repository: a run with overrides works in a clone,"
-                    " so name it absolutely"
+                    f"{named} is outside the repository: a run with overrides works in a clone,"
+                    " so give an absolute path"
                 )
             continue
         path = repository / target.relative_to(workspace)

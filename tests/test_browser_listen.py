@@ -78,14 +78,14 @@ def test_an_uploaded_clip_is_asked_about_in_noise_and_heard(
         f"{EXAMPLE.question} {' | '.join(EXAMPLE.choices)}",
     ]
     assert (
-        tab.run("document.getElementById('heard-note').textContent")
+        tab.run("document.getElementById('clip-note').textContent")
         == "Your clip in noise: rain at -7 dB."
     )
     assert tab.run("document.activeElement.id") == "result-title"
     assert tab.run("checks.mute()") == []
     peak = tab.run(
         "new OfflineAudioContext(1, 1, 16000).decodeAudioData("
-        "Uint8Array.from(atob(heard.src.split(',')[1]), one => one.charCodeAt(0)).buffer)"
+        "Uint8Array.from(atob(clip.src.split(',')[1]), one => one.charCodeAt(0)).buffer)"
         ".then(sound => Math.max(...sound.getChannelData(0)))"
     )
     assert peak == pytest.approx(0.3 * 10 ** (-7 / 20), rel=0.01)

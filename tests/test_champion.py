@@ -169,9 +169,7 @@ def test_rolling_back_skips_what_was_rolled_back_before(registry: Registry) -> N
     roll_back()
     assert registry.champion == "3"
     assert roll_back() == ("1", "3")
-    with pytest.raises(
-        UserError, match=r"version 1 .* took the place of no champion.*it has 1, 2, 3"
-    ):
+    with pytest.raises(UserError, match=r"version 1 .* replaced no champion.*it has 1, 2, 3"):
         roll_back()
     assert "echodistill.rolled_back" not in registry.tags("1")
 

@@ -113,8 +113,8 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             "run",
             [],
             (
-                r"base\.model: nano is pre-trained on training clips, and a test alone has none\."
-                r" .*-S base\.model=FOLDER"
+                r"base\.model: nano is pre-trained on training clips, and a corpus that is used for"
+                r" testing only has none\. .*-S base\.model=FOLDER"
             ),
         ),
         (
@@ -133,7 +133,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (
             "compare",
             ["base.model=x/y"],
-            r"the corpus is a test alone: nothing is trained.*say `echodistill run`",
+            r"the corpus is used for testing only: nothing is trained.*run `echodistill run`",
         ),
     ],
 )
@@ -223,7 +223,7 @@ def test_asking_without_a_student_names_the_cure(tmp_path: Path) -> None:
         (("--noise", "crowd", "--snr", "nan"), "--snr nan: give a level from -40 to 60 dB"),
         (("--noise", "crowd", "--snr=-inf"), "--snr -inf: give a level"),
         (("--choices", "red"), "1 choices: give 2 to 26, or none"),
-        (("--choices", "red, Red"), "choice 'red' stands twice"),
+        (("--choices", "red, Red"), "choice 'red' is given twice"),
         (("--choices", "red,,blue"), "a choice is empty"),
     ],
 )
@@ -258,7 +258,9 @@ def test_an_override_is_read_as_documented(tmp_path: Path) -> None:
     assert ";" not in result.stderr
 
 
-def test_a_killed_override_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_override_is_restore_original(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     params = tmp_path / "params.yaml"
     original = (ROOT / "params.yaml").read_bytes()
@@ -275,7 +277,7 @@ def test_a_killed_override_is_put_back(tmp_path: Path, monkeypatch: pytest.Monke
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert b"99" in params.read_bytes()
-    assert "put back" in (restore(params) or "")
+    assert "restored" in (restore(params) or "")
     assert params.read_bytes() == original
     assert restore(params) is None
 
@@ -290,7 +292,7 @@ def test_an_edit_made_during_a_run_with_overrides_is_kept(
         edited = params.read_text().replace("seed: 5", "seed: 6")
         params.write_text(edited)
     assert params.read_text() == edited
-    assert f"as it was before the run it is in {EDITED}" in capsys.readouterr().out
+    assert f"its content before the run is in {EDITED}" in capsys.readouterr().out
     assert EDITED.read_bytes() == (ROOT / "params.yaml").read_bytes()
     assert not SAVED.exists()
 
@@ -308,7 +310,7 @@ def test_two_runs_cannot_share_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
             check=False,
         )
         assert second.returncode == 1
-        assert "another `echodistill run` is under way" in second.stderr
+        assert "another `echodistill run` is running" in second.stderr
     with only_run_here():
         pass
 

@@ -54,7 +54,7 @@ def test_what_is_a_word_to_the_tokenizer_is_none(
 def test_a_base_is_not_trained_on_it(
     tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A corpus that was made before such rows were put aside."""
+    """A corpus that was made before such rows were quarantined."""
     monkeypatch.chdir(tmp_path)
     rows = [replace(row, question="Which <|AUDIO|>?") for row in tiny_corpus.questions.values()]
     spoiled = tmp_path / "spoiled"

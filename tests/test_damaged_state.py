@@ -257,7 +257,7 @@ def test_a_database_that_is_whole_or_locked_stays(
     assert database.is_file()
 
 
-def test_what_a_killed_run_left_of_params_is_put_back_whatever_is_missing(
+def test_what_a_killed_run_left_of_params_is_restore_original_whatever_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -272,9 +272,9 @@ def test_what_a_killed_run_left_of_params_is_put_back_whatever_is_missing(
                 path.write_text(content)
         return restore(params) or ""
 
-    assert "put back" in left(None, "changed")
+    assert "restored" in left(None, "changed")
     assert params.read_text() == "before"
-    assert "put back" in left("before", None)
+    assert "restored" in left("before", None)
     assert "was edited" in left("mine", None)
     assert (params.read_text(), EDITED.read_text()) == ("mine", "before")
 

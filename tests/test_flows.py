@@ -474,7 +474,7 @@ def test_inputs_that_an_override_names_are_brought_along(repository: Path, tmp_p
     bring_up("first", workspace)
     assert (workspace / "out.txt").read_text() == "of other\n"
     with pytest.raises(
-        UserError, match=r"^\.\./outside leads out of the repository.*name it absolutely"
+        UserError, match=r"^\.\./outside is outside the repository.*give an absolute path"
     ):
         open_workspace(repository, "without", ["corpus.path=../outside"])
     workspace = open_workspace(repository, "absolute", [f"corpus.path={tmp_path / 'outside'}"])

@@ -261,7 +261,7 @@ def test_a_group_in_two_splits_is_quarantined_whole(root: Path) -> None:
         "manifest.jsonl:1 (id a.wav)",
         "manifest.jsonl:2 (id b.wav)",
     ]
-    assert "group 'x' stands in several splits: ['test', 'train']" in found.quarantined[0].reason
+    assert "group 'x' is in several splits: ['test', 'train']" in found.quarantined[0].reason
 
 
 @pytest.mark.parametrize("split", ["", "holdout"])

@@ -73,11 +73,11 @@ def test_a_name_that_is_no_group_is_told_with_those_there_are(
     [
         (
             {"test_groups": "jackson"},
-            r"corpus\.test_groups: a single value stands where a list belongs: write \[jackson\]",
+            r"corpus\.test_groups: a list is needed, not a single value: write \[jackson\]",
         ),
         ({"test_groups": 7}, r"write \[7\]"),
         ({"test_groups": [True]}, r"corpus\.test_groups\.0"),
-        ({"test_groups": ["a", "a"]}, "'a' stands twice"),
+        ({"test_groups": ["a", "a"]}, "'a' is given twice"),
         (
             {"test_groups": ["a"], "test": {"source": "mmar", "path": "x", "manifest": "x"}},
             "corpus.test.source makes the test",

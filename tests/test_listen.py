@@ -119,12 +119,12 @@ def test_a_recording_is_answered_by_both_and_given_back(server: Server) -> None:
     )
     assert status == 200
     assert found["answers"] == {"base": "16000 samples", "student": "Which? red, or rose | blue"}
-    heard = decode_bytes(b64decode(found["heard"]), "heard", 10.0).waveform
-    assert heard.size == 16_000
+    received = decode_bytes(b64decode(found["clip"]), "clip", 10.0).waveform
+    assert received.size == 16_000
     loud = ask(server, wav(tone("low", 1), 16_000), question="Which?", noise="rain", snr=-20)[1][
-        "heard"
+        "clip"
     ]
-    quiet = decode_bytes(b64decode(loud), "heard", 10.0).waveform
+    quiet = decode_bytes(b64decode(loud), "clip", 10.0).waveform
     assert np.abs(quiet).max() == pytest.approx(0.1 * np.abs(tone("low", 1)).max(), rel=0.02)
     assert (
         ask(server, CLIP, question="Which?", choices=" \n ")[1]["answers"]["student"] == "Which? "

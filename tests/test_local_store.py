@@ -259,8 +259,8 @@ def damaged(database: Path, how: str, whole: Path) -> None:
 
 MESSAGES = {
     "folder": "it is no file",
-    "first tables": "making it was cut short",
-    "half migrated": "making it was cut short",
+    "first tables": "its creation was interrupted",
+    "half migrated": "its creation was interrupted",
 }
 HOW = (
     "folder",

@@ -98,7 +98,7 @@ def test_a_column_that_is_not_read_may_stand_twice(root: Path) -> None:
     (root / "m.csv").write_text(f"{header},note,note\n{row},1,2\n", encoding="utf-8")
     assert only_question(read(root, "m.csv"))
     (root / "m.csv").write_text(f"{header},group,Group\n{row},1,2\n", encoding="utf-8")
-    assert only_reason(read(root, "m.csv")) == "field 'group' stands twice"
+    assert only_reason(read(root, "m.csv")) == "field 'group' is given twice"
 
 
 def test_rows_behind_first_lines_are_named_by_their_line(

@@ -79,7 +79,7 @@ def test_the_run_goes_on_with_the_rest_and_names_every_missing_clip(
             )
         )
     )
-    assert f"{len(MISSING)} rows of the corpus were put aside" in text
+    assert f"{len(MISSING)} rows of the corpus were quarantined" in text
     for row, reason in wanted:
         assert f'<th scope="row">{row}</th><td>{reason}</td>' in text
     assert text.count("no such audio file") == len(MISSING)

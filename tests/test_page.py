@@ -191,10 +191,10 @@ def test_the_headline_never_claims_what_the_interval_does_not(page: Page) -> Non
     assert headline(more).endswith(
         "EchoDistill answers 5.0 points more questions right than its base."
     )
-    assert "EchoDistill cannot be told apart from its base (+5.0 points)" in headline(none)
+    assert "EchoDistill does not differ significantly from its base (+5.0 points)" in headline(none)
     assert "EchoDistill answers 2.0 points fewer questions right" in headline(fewer)
     for ends, said in (
-        ((-0.01, 0.01, 0.02), "no difference can be told (+1.0 points)"),
+        ((-0.01, 0.01, 0.02), "there is no significant difference (+1.0 points)"),
         ((0.01, 0.02, 0.03), "2.0 points more"),
         ((-0.03, -0.02, -0.01), "2.0 points fewer"),
     ):

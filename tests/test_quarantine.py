@@ -1,4 +1,4 @@
-"""What a run says of the rows it put aside: how many for which reason, and what to do about it."""
+"""The report on quarantined rows: the number for each reason, and the cure."""
 
 import json
 from pathlib import Path
@@ -61,7 +61,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 LINES = [
     "6 too long: corpus.max_duration_s=2",
     "3 too short: corpus.min_duration_s=0.09",
-    "2 with a choice that stands twice: write each choice once",
+    "2 with a choice that is given twice: write each choice once",
     "1 without their recording: put it below corpus.path (of a test's own source corpus.test.path)",
     "1 whose answer is no choice: write a choice's text, letter or number",
 ]
@@ -108,8 +108,8 @@ def test_every_row_that_is_missing_is_in_the_verdict_and_printed_once(
     gate(validate_params(raw, "test"), "corpus", world / "reports/gates/corpus.json", world / "out")
     notes = json.loads((world / "reports/gates/corpus.json").read_text(encoding="utf-8"))["notes"]
     assert len(notes) == 13
-    assert "manifest.jsonl:11 (id r10): choice 'a' stands twice" in notes
-    assert capsys.readouterr().out.count("choice 'a' stands twice") == 1
+    assert "manifest.jsonl:11 (id r10): choice 'a' is given twice" in notes
+    assert capsys.readouterr().out.count("choice 'a' is given twice") == 1
 
 
 @pytest.mark.parametrize("excess", [1, 320, 800])
@@ -146,7 +146,7 @@ def test_a_small_excess_is_cut_where_that_is_stated(
         ),
         (["0.00 s is shorter than the allowed 0.2 s"], ["1 too short: leave them out"]),
         (["silent (-120 dBFS)", "silent (-80 dBFS)"], ["2 silent: "]),
-        (["the id stands twice"] * 2, ["2 with an id that stands before: give each"]),
+        (["the id is given twice"] * 2, ["2 with the id of an earlier row: give each"]),
         (["x 'a' is odd: write 'b'", "x 'c' is odd: write 'b'"], ["2 (x … is odd): write 'b'"]),
         (
             ["truncated: 5 of 9 frames are there", "truncated: 7 of 8 frames are there"],

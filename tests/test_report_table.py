@@ -105,7 +105,7 @@ def test_a_negative_decision_stands_below_the_table_with_its_reasons() -> None:
     }
     assert printed(compared(), decision=refused)[-5:] == [
         "Decision: do not promote, see reports/promotion.json",
-        "  in the way: one group",
+        "  obstacle: one group",
         "  not met: Acc is better: +1.0 [-2.0, +4.0] points",
         "  note: few clips",
         "  next: more clips",

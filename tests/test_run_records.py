@@ -282,7 +282,7 @@ def test_a_killed_dvc_takes_its_stage_along_and_no_run_starts_beside_a_stage(
     wait_for(lambda: stage_notes(project))
     status, said = finish(started(project, "-S", "seed=99"))
     assert status == 1
-    assert "a stage or a registration is at work in this folder" in said
+    assert "a stage or a registration is running in this folder" in said
     assert "seed: 99" not in (project / "params.yaml").read_text()
     (stage,) = [
         each
@@ -356,7 +356,7 @@ def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
 def test_a_folder_that_was_moved_aside_and_never_replaced_comes_back(tmp_path: Path) -> None:
     old, new = (leave(tmp_path / f"models/.student.0123456789ab.{end}") for end in ("old", "tmp"))
     said = remove_leftovers(tmp_path, tmp_path / "cache")
-    assert "student is back" in said[0]
+    assert "student was restored" in said[0]
     assert (tmp_path / "models/student/half.bin").exists()
     assert not old.exists()
     assert not new.exists()

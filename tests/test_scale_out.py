@@ -310,7 +310,7 @@ def test_a_scheduler_that_goes_away_is_one_error(
     with dask_cluster(tmp_path / "dask") as lost:
         lost.start_workers(1)
         monkeypatch.setattr(mixes_stage, "track", Killer(lambda: lost._processes[0].kill()))
-        with pytest.raises(UserError, match=r"the scheduler went away: start it and run again"):
+        with pytest.raises(UserError, match=r"the connection to the scheduler was lost: start it"):
             mixes_of(tiny_corpus)(tmp_path / "out", lost.address)
 
 

@@ -166,7 +166,7 @@ def test_where_its_rows_name_splits_only_its_test_rows_are_taken(
         "folder:5.wav",
     ]
     assert (
-        "test (folder): 4 clips are no test clips by their own account and left out"
+        "test (folder): 4 clips are not marked as test clips and left out"
         in capsys.readouterr().out
     )
     b.write_json(world / "other/manifest.jsonl", rows[:4])
@@ -193,10 +193,7 @@ def test_test_rows_of_what_is_trained_on_are_left_out(
         f"{number}.wav" for number in range(6)
     ]
     assert {clip.clip_id[:5] for clip in made.clips_of("test")} == {"mmar:"}
-    assert (
-        "folder: 4 clips are test clips by their own account and left out"
-        in capsys.readouterr().out
-    )
+    assert "folder: 4 clips are marked as test clips and left out" in capsys.readouterr().out
 
 
 def test_a_test_set_is_trained_on_beside_another_only_where_that_is_asked_for(

@@ -135,7 +135,11 @@ def test_luck_is_a_binomial_tail() -> None:
 ADVICE = [
     (
         Skill(0.4, 60, "validation", 0.25, 0.0, 0.0, 1.0, 240),
-        ("by heart (60.0 points better there)", "fewer steps", "pre-trained base"),
+        (
+            "memorised its training clips (60.0 points better there)",
+            "fewer steps",
+            "pre-trained base",
+        ),
     ),
     (
         Skill(0.3, 60, "validation", 0.25, 0.0, 0.0, 0.31, 240),

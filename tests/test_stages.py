@@ -1,4 +1,4 @@
-"""Stages in one process: bad input is put aside and counted, killed work goes on, faults are one
+"""Stages in one process: bad input is quarantined and counted, killed work goes on, faults are one
 line.
 """
 

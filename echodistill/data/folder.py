@@ -172,7 +172,7 @@ def _say_ignored_splits(asked: Sequence[_Asked], params: CorpusParams) -> None:
     if named := sorted({row.split for row in asked if row.split}):
         print(
             f"{params.manifest}: split {', '.join(named)} is none of {', '.join(SPLITS)}: the"
-            " column is not looked at"
+            " column is ignored"
         )
         print(
             "for a published benchmark, name it in corpus.source: its test rows stay test rows then"
@@ -193,7 +193,7 @@ def _named_splits(
         named = sorted(named_of[row.group])
         if len(named) > 1:
             quarantined.append(
-                Quarantined(row.row, f"group {row.group!r} stands in several splits: {named}")
+                Quarantined(row.row, f"group {row.group!r} is in several splits: {named}")
             )
         elif named[0] not in SPLIT_NAMES:
             quarantined.append(
@@ -242,7 +242,7 @@ class _Rows:
             optional_text(fields, "transcript"),
         )
         if question_id in self._ids:
-            raise RowError("the id stands twice")
+            raise RowError("the id is given twice")
         if group and self.groups.setdefault(recording, group) != group:
             raise RowError(
                 f"the recording is of group {self.groups[recording]!r} in a row before, here of"

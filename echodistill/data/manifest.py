@@ -35,7 +35,7 @@ class Doubled:
         self._name = name
 
     def __str__(self) -> NoReturn:
-        raise RowError(f"field {self._name!r} stands twice")
+        raise RowError(f"field {self._name!r} is given twice")
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -49,7 +49,7 @@ def below(folder: Path, name: str) -> Path:
     """
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UserError(
-            f"corpus.manifest {name} leads out of corpus.path ({folder}): put it there, or set"
+            f"corpus.manifest {name} is outside corpus.path ({folder}): put it there, or set"
             " corpus.path to hold both"
         )
     if fault := unwatched(folder / name, folder):
@@ -203,9 +203,7 @@ def _csv_rows(
         and "," not in first
         and (mark := next((mark for mark in ";\t" if mark in first), ""))
     ):
-        raise UserError(
-            f"{manifest}: its columns stand apart by {mark!r}: save it with commas between"
-        )
+        raise UserError(f"{manifest}: its columns are separated by {mark!r}: save it with commas")
     separator = told or ","
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     start = before + 1

@@ -87,13 +87,13 @@ KNOWN: tuple[tuple[re.Pattern[str], str, Cure], ...] = tuple(
             _say("kept there alone, nothing need be done"),
         ),
         (
-            "the id stands twice",
-            "with an id that stands before",
+            "the id is given twice",
+            "with the id of an earlier row",
             _say("give each row an id of its own"),
         ),
         (
-            "choice .* stands twice",
-            "with a choice that stands twice",
+            "choice .* is given twice",
+            "with a choice that is given twice",
             _say("write each choice once"),
         ),
         (
@@ -107,7 +107,7 @@ KNOWN: tuple[tuple[re.Pattern[str], str, Cure], ...] = tuple(
             _say("give it one group"),
         ),
         (
-            "group .* stands in several splits",
+            "group .* is in several splits",
             "of a group in several splits",
             _say("name one split for all of a group's rows"),
         ),

@@ -40,7 +40,7 @@ class RecordingPaths:
         """
         path = os.path.normpath(os.path.join(self._base, written))
         if os.path.commonpath([self._base, path]) != self._base:
-            raise RowError(f"audio path {written!r} leaves the folder")
+            raise RowError(f"audio path {written!r} is outside the folder")
         for candidate in (path, f"{path}.wav"):
             if os.path.isfile(candidate):
                 return self._watched(os.path.relpath(candidate, self._base), written)

@@ -97,7 +97,7 @@ def _trained(main: SourceClips, tested: set[str], corpus: CorpusParams) -> list[
     kept = [clip for clip in train if clip.group not in tested]
     if left_out := len(main.clips) - len(train):
         print(
-            f"{corpus.source}: {left_out} clips are test clips by their own account and left out:"
+            f"{corpus.source}: {left_out} clips are marked as test clips and left out:"
             " corpus.test.source makes the test"
         )
     if left_out := len(train) - len(kept):
@@ -118,7 +118,7 @@ def _tested(test: SourceClips, corpus: CorpusParams) -> list[SourceClip]:
     kept = [clip for clip in test.clips if test.splits[clip.group] == "test"]
     if left_out := len(test.clips) - len(kept):
         print(
-            f"test ({corpus.test.source}): {left_out} clips are no test clips by their own account"
+            f"test ({corpus.test.source}): {left_out} clips are not marked as test clips"
             " and left out"
         )
     if test.clips and not kept:

@@ -41,7 +41,7 @@ def explain(
         and skill.train_acc - skill.clean_acc > MEMORISED
     ):
         found.append(
-            "the base knows its training clips by heart, and a student can hardly be better:"
+            "the base has memorised its training clips, and a student can hardly be better:"
             f" {in_words(skill)}"
         )
     return found
@@ -83,19 +83,19 @@ def _may_be_luck(one: Judged) -> bool:
 
 
 def _too_few(one: Judged, size: DecisionSize) -> str:
-    """Return a sentence that the result may be luck, with the number of groups that would decide
+    """Return a sentence that the result may be chance, with the number of groups that would decide
     it: intervals narrow with the square root of the number of groups.
     """
     gain, reach = one.difference.value - one.bound, one.difference.value - one.difference.low
     sentence = (
         f"{one.criterion.name}: {100 * one.difference.value:+.1f} points on {size.clips} clips of"
-        f" {size.groups} groups may be luck"
+        f" {size.groups} groups may be chance"
     )
     times = (reach / gain) ** 2
     if times > MOST_TIMES or not math.isfinite(times):
         return sentence
     return (
-        f"{sentence}; a difference like this would be told apart by about"
+        f"{sentence}; a difference like this would be significant with about"
         f" {math.ceil(size.groups * times)} groups"
     )
 

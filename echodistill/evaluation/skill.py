@@ -94,7 +94,7 @@ def advice(skill: Skill, margin: float) -> str:
         return found[0]
     if skill.clean_n < (fewest := fewest_questions(skill.chance)):
         found.append(
-            f"{skill.clean_n} questions are too few to tell skill from luck: give more clips,"
+            f"{skill.clean_n} questions are too few to tell skill from chance: give more clips,"
             f" {fewest} questions at least"
         )
     found += [
@@ -110,7 +110,7 @@ def advice(skill: Skill, margin: float) -> str:
         )
     elif skill.train_acc - skill.clean_acc > MEMORISED:
         found.append(
-            f"it knows its training clips by heart ({_percent(skill.train_acc - skill.clean_acc)}"
+            f"it has memorised its training clips ({_percent(skill.train_acc - skill.clean_acc)}"
             " points better there): give more training clips of more groups, fewer steps (-S"
             f" base.nano.steps=...), or {ANOTHER_MODEL}"
         )

@@ -91,7 +91,7 @@ def validate(
             f"nothing is expected of {artifact}: an empty gate would let everything pass"
         )
     if len({check.description for check in checks}) < len(checks):
-        raise ValueError(f"two expectations of {artifact} say the same")
+        raise ValueError(f"two expectations of {artifact} are the same")
     judged: dict[str, Result] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

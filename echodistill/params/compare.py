@@ -70,7 +70,7 @@ class CompareParams(Section):
     @classmethod
     def _once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if twice := [one for one in value if value.count(one) > 1]:
-            raise ValueError(f"{twice[0]!r} stands twice")
+            raise ValueError(f"{twice[0]!r} is given twice")
         return value
 
     @field_validator("train")

@@ -45,10 +45,10 @@ def describe(fault: ErrorDetails, known: Sequence[str]) -> str:
 def _no_list(given: object) -> str:
     """Return text that states that a list is required and how to write the given value as one."""
     if given is None:
-        return "nothing stands where a list belongs: write [] for an empty one"
+        return "a list is needed, and nothing is given: write [] for an empty one"
     if isinstance(given, str | int | float):
-        return f"a single value stands where a list belongs: write [{given}] (got {given!r:.60})"
-    return f"a list belongs here: write [..., ...] (got {given!r:.60})"
+        return f"a list is needed, not a single value: write [{given}] (got {given!r:.60})"
+    return f"a list is needed: write [..., ...] (got {given!r:.60})"
 
 
 def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[str]:

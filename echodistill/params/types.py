@@ -39,5 +39,5 @@ class Section(BaseModel):
             and cls.model_fields[info.field_name or ""].annotation is not bool
         ):
             # Pydantic would accept a bool as the number 0 or 1.
-            raise ValueError("true or false stands where another value belongs")
+            raise ValueError("true or false is given where another value is needed")
         return value

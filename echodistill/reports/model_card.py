@@ -73,7 +73,7 @@ def model_card(
         for one in decision["criteria"]
     ]
     criteria = "\n".join(
-        [*reasons, *(f"- in the way: {obstacle}" for obstacle in decision["obstacles"])]
+        [*reasons, *(f"- obstacle: {obstacle}" for obstacle in decision["obstacles"])]
     )
     decided_on, version = decision["decided_on"], decision["champion"]["version"]
     opponents = (
@@ -87,9 +87,9 @@ def model_card(
         else f" As a control, the teacher's view was: {params.references.view}."
     )
     apart = (
-        "no speaker or group stands in two splits"
+        "no speaker or group is in two splits"
         if not params.corpus.test.source
-        else "no group of one source stands in two splits"
+        else "no group of one source is in two splits"
     )
     description = METHODS[run["method"]].description
     tested = f", tested on `{params.corpus.test.source}`" if params.corpus.test.source else ""

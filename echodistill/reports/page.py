@@ -167,14 +167,13 @@ def headline(table: Mapping[str, Any]) -> str:
     where = f"In noise of {table['headline_max_snr_db']:g} dB and louder, EchoDistill"
     change, equal = (
         _change(gain["acc"]),
-        f"cannot be told apart from its base ({_points(gain['acc'])})",
+        f"does not differ significantly from its base ({_points(gain['acc'])})",
     )
     free = f"answers {change} questions right than its base" if change else equal
     if "acc_forced" not in gain:
         return f"{where} {free}."
-    forced = (
-        _change(gain["acc_forced"]) or f"no difference can be told ({_points(gain['acc_forced'])})"
-    )
+    points_forced = _points(gain["acc_forced"])
+    forced = _change(gain["acc_forced"]) or f"there is no significant difference ({points_forced})"
     return f"{where} {free}; by forced choice among the offered texts {forced}."
 
 

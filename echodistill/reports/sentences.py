@@ -70,7 +70,7 @@ def decision_lines(decision: Mapping[str, Any]) -> list[str]:
         return ["promote", *remarks]
     return [
         "do not promote",
-        *(f"  in the way: {obstacle}" for obstacle in decision.get("obstacles", [])),
+        *(f"  obstacle: {obstacle}" for obstacle in decision.get("obstacles", [])),
         *(
             f"  not met: {one['name']}: {points(one)} points"
             for one in decision.get("criteria", [])

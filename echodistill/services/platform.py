@@ -57,7 +57,7 @@ def settings_for_start(first_port: int | None) -> Settings:
         known = read_settings()
         if first_port != known.ports.s3 and processes.started(known):
             raise UserError(
-                f"the services run on ports from {known.ports.s3} on: say `echodistill services"
+                f"the services run on ports from {known.ports.s3} on: run `echodistill services"
                 " down` before moving them"
             )
     return make_settings(first_port)

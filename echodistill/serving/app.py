@@ -217,7 +217,7 @@ async def answer(
         if kind:
             waveform = asker.in_noise(waveform, kind, level)
         answers = asker.answers(waveform, question, options)
-        return {"answers": answers, "heard": b64encode(encode_flac(waveform)).decode()}
+        return {"answers": answers, "clip": b64encode(encode_flac(waveform)).decode()}
 
     async with request.app.state.turn:
         if await request.is_disconnected():  # The client disconnected while it waited for its turn.
@@ -231,7 +231,7 @@ async def _recording(request: Request) -> bytes:
     """
     told = request.headers.get("Content-Length", "")
     if not re.fullmatch(r"[0-9]{1,15}", told):
-        why = "the request does not say how long the recording is"
+        why = "the request does not state how long the recording is"
         raise HTTPException(400 if told else 411, why)
     size, received, blocks = int(told), 0, []
     try:
@@ -243,10 +243,10 @@ async def _recording(request: Request) -> bytes:
                     received += len(block)
                     blocks += [block] if size <= MAX_BYTES else []
     except TimeoutError as error:
-        why = f"the recording did not come in within {PATIENCE_S:g} s"
+        why = f"the recording was not received within {PATIENCE_S:g} s"
         raise HTTPException(408, why) from error
     if received < size:
-        raise HTTPException(400, "the recording came in only in part")
+        raise HTTPException(400, "only a part of the recording was received")
     if size > MAX_BYTES:
         raise HTTPException(413, f"the recording is larger than {MAX_BYTES // 2**20} MiB")
     return b"".join(blocks)

@@ -52,7 +52,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
     """
     if processes() > 1:
         raise UserError(
-            f"stage base works in one process, not in {processes()}: start it without a launcher"
+            f"stage base runs in one process, not in {processes()}: start it without a launcher"
         )
     settings = params.base
     place = checked_place() if settings.model == NANO else None  # checked before any work
@@ -145,7 +145,7 @@ def _pointer(name: str, trust_remote_code: bool) -> Pointer:
     folder = local_folder(name, None)
     if folder is None or not (Path(name).is_dir() or folder.parent.name == SNAPSHOTS):
         raise UserError(
-            f"base.model {name}: the hub tells no commit to pin: download it and give its folder"
+            f"base.model {name}: the hub gives no commit to pin: download it and give its folder"
         )
     files = file_hashes(folder)
     revision = revision_of(files) if Path(name).is_dir() else folder.name

@@ -204,7 +204,7 @@ def _judge(
             cure = "give more groups (speakers), or change corpus.test_share or the split column"
             if split == "train":
                 cure += (
-                    "; to evaluate a model on these rows and train nothing, say corpus.test_share=1"
+                    "; to evaluate a model on these rows and train nothing, set corpus.test_share=1"
                 )
             raise UserError(
                 f"no clip is left in split {split}:"

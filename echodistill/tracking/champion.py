@@ -130,7 +130,7 @@ def refusal(client: Any, number: str, decided_against: str | None) -> str:
     present, then = (f"version {each}" if each else "no version" for each in (now, decided_against))
     return (
         f"{present} is champion now, and the decision was made against {then}: "
-        "say `echodistill run`, and then `echodistill register` again"
+        "run `echodistill run`, and then `echodistill register` again"
     )
 
 
@@ -172,8 +172,8 @@ def roll_back() -> tuple[str, str]:
         if before is None:
             known = ", ".join(sorted(_versions(client), key=int))
             raise UserError(
-                f"version {present} of model {MODEL!r} took the place of no champion that could"
-                " come back; `echodistill champion --set VERSION` makes another version champion:"
+                f"version {present} of model {MODEL!r} replaced no champion that could"
+                " be restored; `echodistill champion --set VERSION` makes another version champion:"
                 f" it has {known}"
             )
         client.set_model_version_tag(MODEL, present, ROLLED_BACK_TAG, "true")

@@ -205,5 +205,5 @@ def fault_of(database: Path) -> tuple[str, str] | None:
     if complaint != "ok":
         return f"it is damaged ({complaint})", aside
     if not revisions or not whole:
-        return "making it was cut short, and it holds no runs", aside
+        return "its creation was interrupted, and it holds no runs", aside
     return None

@@ -57,7 +57,7 @@ class Qwen2Audio:
         extractor, tokenizer = self.processor.feature_extractor, self.processor.tokenizer
         if extractor.sampling_rate != SAMPLE_RATE:
             return (
-                f"preprocessor_config.json wants {extractor.sampling_rate} Hz, and only"
+                f"preprocessor_config.json states {extractor.sampling_rate} Hz, and only"
                 f" {SAMPLE_RATE} Hz are supported"
             )
         bins, wanted = extractor.feature_size, config.audio_config.num_mel_bins
@@ -76,7 +76,7 @@ class Qwen2Audio:
         ids = [index for token, index in tokenizer.get_vocab().items() if token not in named]
         known, size = max(ids) + 1, config.get_text_config().vocab_size
         if known > size:
-            return f"the tokenizer knows {known} tokens, and the model {size}"
+            return f"the tokenizer has {known} tokens, and the model {size}"
         if self.audio_token_id != config.audio_token_id:
             return (
                 f"{AUDIO_TOKEN} is token {self.audio_token_id} of the tokenizer, and the model's"
