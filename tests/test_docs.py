@@ -157,7 +157,7 @@ def test_a_key_without_a_meaning_is_refused() -> None:
         steps: int
 
     with pytest.raises(ValueError, match=r"^steps has no docstring"):
-        list(sections(Silent, {}, {}, ""))
+        list(sections(Silent, {}, ""))
 
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks/README.md"])

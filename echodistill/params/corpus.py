@@ -40,13 +40,14 @@ class ClipCounts(Section):
     """Number of clips of the reported test."""
 
 
-class OwnTest(Section):
+class SeparateTest(Section):
     """Where the clips of the test are read from, if not from ``corpus.source``."""
 
     source: Source | None
     """Source of the test's clips; ``None`` splits the test off ``corpus.source``.
 
-    With a source of its own, the whole test is read from it, and nothing else of it is used.
+    With a source of its own, the test is its test rows, or all rows where none names a split, and
+    all of ``corpus.source`` is for training and validation.
     """
     path: str
     """Folder of the test's recordings."""
@@ -77,10 +78,10 @@ class CorpusParams(Section):
     """For a benchmark that is published for testing: ``test`` makes all its rows test rows,
     ``split`` splits them (and trains on them) like the rows of any other source.
     """
-    test: OwnTest
+    test: SeparateTest
     test_groups: tuple[GroupName, ...]
-    """Groups that make up the test, whatever the source; where there are none, ``test_share`` of
-    the groups are drawn.
+    """Groups (speakers, voices, places) that make up the test, whatever the source; where there are
+    none, ``test_share`` of the groups are drawn.
     """
     clips: ClipCounts
     validation_share: Share
@@ -138,7 +139,7 @@ class CorpusParams(Section):
                 " split",
             )
         if twice := [name for name in self.test_groups if self.test_groups.count(name) > 1]:
-            raise BadKey("test_groups", f"{twice[0]!r} stands twice")
+            raise BadKey("test_groups", f"{twice[0]!r} is given twice")
         return self
 
     def _reads_the_same(self) -> bool:
