@@ -98,11 +98,11 @@ def listen(
 
     The page's address is printed.
     """
-    from echodistill.serving.app import Asker, serve
+    from echodistill.serving.app import Backend, serve
 
     in_repository()
 
-    def load() -> Asker:
+    def load() -> Backend:
         from echodistill.data.mixes.noise_settings import read_noise
         from echodistill.inference.single_clip import answer, in_noise
         from echodistill.serving.example import example_of
@@ -113,7 +113,7 @@ def listen(
             open_named("base"),
         )
         models = {"base": base, "student": student}
-        return Asker(
+        return Backend(
             lambda clip, question, choices: {
                 name: answer(llm, clip, question, choices, None) for name, llm in models.items()
             },

@@ -119,7 +119,7 @@ def _is_docstring(node: object) -> bool:
     )
 
 
-def note_of(module: str) -> Path:
+def hash_file_of(module: str) -> Path:
     """Return the path of the file with the hash of a stage's module or a method's, which the stage
     ``code`` writes.
     """
@@ -134,11 +134,13 @@ def check_fresh(*modules: str) -> None:
     graph.
     """
     for module in modules:
-        if note_of(module).is_file():  # A module of no graph has no such file, and needs no hash.
-            check_note(note_of(module), code_hash(module))
+        if hash_file_of(
+            module
+        ).is_file():  # A module of no graph has no such file, and needs no hash.
+            check_hash_file(hash_file_of(module), code_hash(module))
 
 
-def check_note(note: Path, text: str) -> None:
+def check_hash_file(note: Path, text: str) -> None:
     """Raise ``UserError`` where the file that the stage ``code`` wrote has another content than
     ``text``.
     """

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from echodistill.dvc_folder import dvc_folder_fault
 from echodistill.teachers.location import cache_folder
-from echodistill.workplace import workplace_cure
 
 PACKAGES = (
     "torch",
@@ -140,7 +140,7 @@ def _disk() -> Finding:
 def _repository() -> Finding:
     here = Path("dvc.yaml").is_file() and Path(".dvc").is_dir()
     cure = (
-        workplace_cure(Path())
+        dvc_folder_fault(Path())
         if here
         else "run in the root of a clone: dvc.yaml and .dvc must be here"
     )

@@ -19,14 +19,14 @@ WORK = Path(".echodistill/work.lock")
 """Path of the shared lock that each stage and every other writer to this folder holds, also those
 that ``dvc repro`` started.
 """
-ENDING_S = 8.0
+EXIT_WAIT_S = 8.0
 """Time in seconds, longer than the processes of a killed run take to end
 (``flows/supervisor.py``).
 """
 
 
 @contextmanager
-def only_run_here() -> Iterator[IO[str]]:
+def exclusive_run() -> Iterator[IO[str]]:
     """Lock this folder while the block runs, and yield the lock's file.
 
     A child process that inherits the file holds the lock too. The processes of a killed run end
@@ -49,7 +49,7 @@ def only_run_here() -> Iterator[IO[str]]:
 
 
 @contextmanager
-def at_work() -> Iterator[None]:
+def exclude_runs() -> Iterator[None]:
     """Keep runs from starting while the block runs.
 
     Where files cannot be locked, nothing is locked.
@@ -80,7 +80,7 @@ def _opened(path: Path) -> IO[str]:
 
 
 def _wait(file: IO[str], otherwise: str) -> None:
-    until = time.monotonic() + ENDING_S
+    until = time.monotonic() + EXIT_WAIT_S
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

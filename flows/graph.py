@@ -78,7 +78,7 @@ def whole_graph(workspace: Path) -> str:
     to evaluate.
     """
     params = load_params(workspace / "params.yaml")
-    if not params.corpus.is_test_alone:
+    if not params.corpus.is_test_only:
         return PIPELINE
     check_evaluation(params)
     return EVALUATION

@@ -32,7 +32,7 @@ FLAGS = (
     "--use-fake-ui-for-media-stream",
     "--remote-debugging-port=0",
 )
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 CHECKS = (Path(__file__).parent / "page_checks.js").read_text(encoding="utf-8")
 KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowDown": 40, "End": 35, "Home": 36}
 
@@ -74,14 +74,14 @@ def chromium(profile: Path) -> Iterator["Tab"]:
 
 def _address(told: Path, process: subprocess.Popen[bytes]) -> str:
     """The websocket of a new tab, once Chromium has written its port."""
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + TIMEOUT_S
     while not (told.is_file() and told.read_text().count("\n")):
         assert process.poll() is None, f"Chromium ended with status {process.returncode}"
-        assert time.monotonic() < until, f"Chromium opened no port within {PATIENCE_S:g} s"
+        assert time.monotonic() < until, f"Chromium opened no port within {TIMEOUT_S:g} s"
         time.sleep(0.05)
     port = told.read_text().splitlines()[0]
     with urlopen(
-        Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT"), timeout=PATIENCE_S
+        Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT"), timeout=TIMEOUT_S
     ) as answer:
         return str(json.loads(answer.read())["webSocketDebuggerUrl"])
 
@@ -109,7 +109,7 @@ class Tab:
                 return dict(message["result"])
 
     def _receive(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(self._socket.recv(timeout=PATIENCE_S))
+        message: dict[str, Any] = json.loads(self._socket.recv(timeout=TIMEOUT_S))
         if "method" in message:
             self._events.append(message)
         return message
@@ -175,10 +175,10 @@ class Tab:
 
     def wait(self, condition: str) -> None:
         """Until the JavaScript condition holds."""
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + TIMEOUT_S
         while not self.run(condition):
             assert time.monotonic() < until, (
-                f"{condition}: never within {PATIENCE_S:g} s; the console has {self.complaints()}"
+                f"{condition}: never within {TIMEOUT_S:g} s; the console has {self.complaints()}"
             )
             time.sleep(0.05)
 

@@ -393,7 +393,7 @@ def test_a_recording_is_looked_for_below_the_folder_only(
     root = tmp_path / "root"
     b.write_wavs(root, there)
     b.write_wavs(tmp_path, "x.wav")
-    ((_, fields),) = benchmarks._placed([("row 1", {"audio_path": written})], root)
+    ((_, fields),) = benchmarks._with_recording_paths([("row 1", {"audio_path": written})], root)
     assert isinstance(fields, dict)
     assert fields["audio_path"] == found
 
@@ -405,7 +405,7 @@ def test_another_recording_of_the_same_name_is_not_taken_for_a_missing_one(tmp_p
     ]
     found = [
         fields["audio_path"]
-        for _, fields in benchmarks._placed(rows, tmp_path)
+        for _, fields in benchmarks._with_recording_paths(rows, tmp_path)
         if isinstance(fields, dict)
     ]
     assert found == ["clean/raw/009.wav", "raw/000.wav", "raw/001.wav", "raw/002.wav"]

@@ -12,7 +12,7 @@ import pytest
 from echodistill.serving.app import Server
 from tests.browser import Tab
 from tests.browser import tab as tab
-from tests.fake_asker import EXAMPLE, TROUBLE, served, wav
+from tests.fake_backend import EXAMPLE, TROUBLE, served, wav
 
 REPORT_CSS = Path(__file__).parents[1] / "echodistill/reports/page.css"
 SCREENS = pytest.mark.parametrize(

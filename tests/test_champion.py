@@ -25,20 +25,20 @@ from echodistill.gates.runner import validate
 from echodistill.lineage.publish import REGISTERED
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.stages.champion import champion
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from echodistill.stages.mixes import mixes as make_mixes
 from echodistill.stages.predict import predict
 from echodistill.stages.predict_champion import predict_champion
 from echodistill.tracking.champion import championship, roll_back, set_champion
 from echodistill.tracking.client import find_or_create_run
-from echodistill.tracking.registry import Entered, register
+from echodistill.tracking.registry import RegisteredVersion, register
 from tests.conftest import write_corpus
 from tests.provenance_world import make_world, write, write_lock
 from tests.provenance_world import register as register_world
 from tests.test_pipeline import ROOT
 from tests.test_stages import params_of
 
-PARAMS = only(params_of(), ())
+PARAMS = params_view(params_of(), ())
 NAME = "echodistill"
 
 
@@ -72,7 +72,9 @@ class Registry:
         )
         return folder
 
-    def enter(self, name: str, promote: bool = True, against: str | None = None) -> Entered:
+    def enter(
+        self, name: str, promote: bool = True, against: str | None = None
+    ) -> RegisteredVersion:
         decision = {"promote": promote, "champion": {"version": against}, "criteria": []}
         return register(
             self.student(name), self.folder, decision, find_or_create_run(name, "grpo"), {}
@@ -106,13 +108,17 @@ def registry(
 def test_a_promoted_student_takes_the_place_of_the_champion_it_was_decided_against(
     registry: Registry,
 ) -> None:
-    assert registry.enter("first") == Entered("1", is_champion=True, refusal="")
-    assert registry.enter("second", against="1") == Entered("2", is_champion=True, refusal="")
+    assert registry.enter("first") == RegisteredVersion("1", is_champion=True, refusal="")
+    assert registry.enter("second", against="1") == RegisteredVersion(
+        "2", is_champion=True, refusal=""
+    )
     assert registry.champion == "2"
     assert registry.tags("2")["echodistill.previous_champion"] == "1"
     assert "echodistill.previous_champion" not in registry.tags("1")
     # again, nothing changes: the student is the champion itself
-    assert registry.enter("second", against="1") == Entered("2", is_champion=True, refusal="")
+    assert registry.enter("second", against="1") == RegisteredVersion(
+        "2", is_champion=True, refusal=""
+    )
     assert [(change.version, change.how) for change in championship().changes] == [
         ("1", "promoted"),
         ("2", "promoted"),
@@ -133,7 +139,7 @@ def test_a_decision_against_another_champion_moves_nothing(registry: Registry) -
 
 def test_a_negative_decision_moves_nothing_and_refuses_nothing(registry: Registry) -> None:
     registry.enter("first")
-    assert registry.enter("second", promote=False, against="1") == Entered(
+    assert registry.enter("second", promote=False, against="1") == RegisteredVersion(
         "2", is_champion=False, refusal=""
     )
     assert registry.champion == "1"
@@ -363,7 +369,7 @@ def asked(tmp_path: Path, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch) -
         }
     )
     make_mixes(params, tmp_path / "mixes", corpus.folder)
-    return Asked(corpus, tmp_path / "mixes", only(params, ("generation",)), tiny_llm)
+    return Asked(corpus, tmp_path / "mixes", params_view(params, ("generation",)), tiny_llm)
 
 
 def full_champion(folder: Path, llm: AudioLLM) -> Path:

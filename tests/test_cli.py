@@ -15,7 +15,7 @@ from echodistill.core.errors import UserError
 from echodistill.doctor import examine
 from echodistill.overrides import EDITED, SAVED, apply_overrides, overridden, restore
 from echodistill.reports import closing
-from echodistill.run_lock import only_run_here
+from echodistill.run_lock import exclusive_run
 from tests.test_pipeline import ROOT
 
 
@@ -299,7 +299,7 @@ def test_an_edit_made_during_a_run_with_overrides_is_kept(
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with only_run_here():
+    with exclusive_run():
         code = "from echodistill.run_lock import only_run_here\nwith only_run_here(): print('in')"
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         second = subprocess.run(
@@ -311,7 +311,7 @@ def test_two_runs_cannot_share_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
         )
         assert second.returncode == 1
         assert "another `echodistill run` is running" in second.stderr
-    with only_run_here():
+    with exclusive_run():
         pass
 
 
@@ -320,7 +320,7 @@ def test_a_folder_that_cannot_be_written_is_one_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".echodistill").write_text("in the way")
-    with pytest.raises(UserError, match=r"run\.lock cannot be written"), only_run_here():
+    with pytest.raises(UserError, match=r"run\.lock cannot be written"), exclusive_run():
         pass
 
 

@@ -47,7 +47,7 @@ def test_no_more_is_sent_than_will_soon_be_taken(pool: ClusterPool) -> None:
     sent: list[int] = []
     results = pool.map(square, (sent.append(1) or 2 for _ in range(10_000)))  # type: ignore[func-returns-value]
     assert [next(results) for _ in range(9)] == [4] * 9
-    assert len(sent) <= (2 + mapping.AHEAD) * 4 + 1
+    assert len(sent) <= (2 + mapping.PENDING_PER_THREAD) * 4 + 1
 
 
 def test_large_items_go_alone(pool: ClusterPool, monkeypatch: pytest.MonkeyPatch) -> None:

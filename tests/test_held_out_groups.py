@@ -14,7 +14,7 @@ from echodistill.data.store import Corpus
 from echodistill.gates.corpus import corpus_checks
 from echodistill.params.whole import Params, validate_params
 from echodistill.stages.corpus import corpus
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from tests import benchmark_rows as b
 from tests.corpus_params import PARAMS, corpus_params
 from tests.test_fsdd import SPEAKERS, write_take
@@ -30,7 +30,7 @@ def params_of(root: Path, **changes: object) -> Params:
 
 
 def make(root: Path, out: Path, **changes: object) -> Corpus:
-    corpus(only(params_of(root, **changes), ("seed", "corpus")), out)
+    corpus(params_view(params_of(root, **changes), ("seed", "corpus")), out)
     return Corpus(out)
 
 

@@ -24,9 +24,9 @@ import pytest
 from echodistill.audio.files import decode_bytes
 from echodistill.core.errors import UserError
 from echodistill.serving import app as listen
-from echodistill.serving.app import HOST, Asker, Server, listen_on, serve
+from echodistill.serving.app import HOST, Backend, Server, listen_on, serve
 from tests.conftest import tone
-from tests.fake_asker import EXAMPLE, FAKE, TROUBLE, served, wav
+from tests.fake_backend import EXAMPLE, FAKE, TROUBLE, served, wav
 from tests.folders import hum
 
 CLIP = wav(hum(0.1))
@@ -193,7 +193,7 @@ def test_a_recording_that_is_too_large_is_refused(
 def test_a_recording_that_does_not_come_in_is_given_up(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listen, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(listen, "RECEIVE_TIMEOUT_S", 0.3)
     assert b" 408 " in post(server, "Content-Length: 100", body=b"RIFF")
     with connect(server) as line:  # drop by drop is no better
         line.sendall(
@@ -272,7 +272,7 @@ def test_a_client_that_goes_away_leaves_no_trace_and_its_turn_is_skipped(
 
 
 def test_a_port_that_cannot_be_used_is_told_before_anything_is_loaded(server: Server) -> None:
-    def load() -> Asker:
+    def load() -> Backend:
         raise AssertionError("loaded")
 
     with pytest.raises(UserError, match=f"port {server.port} cannot be used .* --port"):
@@ -284,9 +284,9 @@ def test_the_terminal_tells_that_models_are_loaded_and_where_the_page_is(
 ) -> None:
     said: list[str] = []
 
-    def load() -> Asker:
+    def load() -> Backend:
         said.append("loaded")
-        return Asker(lambda *_: {}, lambda clip, *_: clip, [], EXAMPLE, 2.5)
+        return Backend(lambda *_: {}, lambda clip, *_: clip, [], EXAMPLE, 2.5)
 
     def interrupted(server: Server) -> None:
         said.append(server.address)

@@ -20,7 +20,7 @@ from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.params.evaluate import EvaluateParams
 from echodistill.params.whole import Params, validate_params
 from echodistill.reports.compare_table import (
-    LEGEND,
+    NOTES,
     difference_rows,
     headings,
     legend,
@@ -28,7 +28,7 @@ from echodistill.reports.compare_table import (
     system_rows,
 )
 from echodistill.stages.compare import compare
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from tests.answers import answer, units_of
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -180,7 +180,7 @@ def run(folder: Path, params: Params) -> dict[str, Any]:
     sections = ("seed", "corpus", "evaluate", "compare", "mixes", "train")
     answers_folder = folder / "answers"
     compare(
-        only(params, sections),
+        params_view(params, sections),
         *outs,
         folder / "corpus",
         answers_folder / "base.parquet",
@@ -244,7 +244,7 @@ def test_the_columns_are_shown_only_where_there_is_a_rule() -> None:
             == ("mmau's authors (MMAU words)" in output.getvalue())
             == bool(shown)
         )
-    assert legend(plain) == LEGEND
+    assert legend(plain) == NOTES
     assert dict(zip(headings(beside)[0], next(iter(system_rows(beside))), strict=True))[
         "clean, authors'"
     ].startswith("25.0 [")

@@ -23,7 +23,7 @@ from echodistill.methods.base import (
     LossTerms,
     Method,
     TeacherSpec,
-    given,
+    require,
 )
 from echodistill.methods.divergences import distill_loss
 from echodistill.models.audio_llm import AudioLLM
@@ -68,14 +68,14 @@ class OnPolicy(Method):
 
     def annotate(self, batch: Batch, context: Context) -> None:
         ids, mask = batch.samples
-        teacher = given(context.teacher.logits(given(context.teacher_prompts), ids, mask))
+        teacher = require(context.teacher.logits(require(context.teacher_prompts), ids, mask))
         batch.scores["teacher"] = teacher.log_softmax(dim=-1)
         batch.advantages = torch.zeros(len(ids), device=ids.device)
-        context.record("right", (given(context.rewards) > 0).float().mean())
+        context.record("right", (require(context.rewards) > 0).float().mean())
 
     def loss(self, batch: Batch, student: Forward) -> LossTerms:
         ids, mask = batch.samples
-        log_probs = given(student.logits(batch.prompts, ids, mask)).log_softmax(dim=-1)
+        log_probs = require(student.logits(batch.prompts, ids, mask)).log_softmax(dim=-1)
         weight = 1.0 + (self.settings.last_weight - 1.0) * student.progress
         loss = distill_loss("reverse", batch.scores["teacher"], log_probs, mask).mean()
         return LossTerms(weight * loss, {"kl": loss, "weight": loss.new_tensor(weight)})
@@ -113,7 +113,7 @@ class BriefGrpo(Method):
         self.settings = settings
 
     def annotate(self, batch: Batch, context: Context) -> None:
-        batch.advantages = group_advantages(given(context.rewards)).flatten()
+        batch.advantages = group_advantages(require(context.rewards)).flatten()
 
 
 def rows_with(corpus: Corpus, llm: AudioLLM) -> TrainingRows:

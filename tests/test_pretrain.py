@@ -9,7 +9,7 @@ from echodistill.audio.levels import SAMPLE_RATE
 from echodistill.audio.noises import coloured
 from echodistill.data.store import Corpus
 from echodistill.params.base import NanoParams
-from echodistill.training.pretrain import MildlyNoisy
+from echodistill.training.pretrain import PretrainExamples
 
 SETTINGS = NanoParams(
     width=48,
@@ -40,7 +40,7 @@ def test_coloured_noise_falls_by_its_slope_an_octave(slope_db: float) -> None:
 def test_all_clips_are_audible_at_first_and_the_given_share_is_not_later(
     tiny_corpus: Corpus,
 ) -> None:
-    data = MildlyNoisy(tiny_corpus, SETTINGS, 1)
+    data = PretrainExamples(tiny_corpus, SETTINGS, 1)
     audible = [data.example(number).audible for number in range(len(data))]
     assert all(audible[:600])
     assert 0.4 < np.mean(audible[600:]) < 0.6
@@ -49,7 +49,7 @@ def test_all_clips_are_audible_at_first_and_the_given_share_is_not_later(
 def test_an_audible_clip_is_at_a_mild_snr_and_an_inaudible_one_is_not_there(
     tiny_corpus: Corpus,
 ) -> None:
-    data = MildlyNoisy(tiny_corpus, SETTINGS, 1)
+    data = PretrainExamples(tiny_corpus, SETTINGS, 1)
     for number in range(560, 700):
         example = data.example(number)
         assert example.prompt.waveform is not None
@@ -61,7 +61,7 @@ def test_an_audible_clip_is_at_a_mild_snr_and_an_inaudible_one_is_not_there(
 
 
 def test_an_example_depends_on_its_number_alone(tiny_corpus: Corpus) -> None:
-    once, again = (MildlyNoisy(tiny_corpus, SETTINGS, 1) for _ in range(2))
+    once, again = (PretrainExamples(tiny_corpus, SETTINGS, 1) for _ in range(2))
     again.example(3)
     first, second = once.example(700).prompt.waveform, again.example(700).prompt.waveform
     assert first is not None

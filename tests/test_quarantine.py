@@ -14,8 +14,8 @@ from echodistill.core.records import Quarantined
 from echodistill.data.reasons import kinds_of
 from echodistill.data.store import Corpus
 from echodistill.params.whole import validate_params
-from echodistill.stages.corpus import SHOWN, corpus
-from echodistill.stages.entry import only
+from echodistill.stages.corpus import SHOWN_ROWS, corpus
+from echodistill.stages.entry import params_view
 from echodistill.stages.gate import gate
 from tests import benchmark_rows as b
 from tests.corpus_params import PARAMS
@@ -29,7 +29,7 @@ def make(root: Path, **changes: object) -> Corpus:
         "path": str(root / "raw"),
         "max_quarantined_share": 1.0,
     } | changes
-    corpus(only(validate_params(raw, "test"), ("seed", "corpus")), root / "out")
+    corpus(params_view(validate_params(raw, "test"), ("seed", "corpus")), root / "out")
     return Corpus(root / "out")
 
 
@@ -75,7 +75,7 @@ def test_reasons_are_counted_with_their_cures(
     start = next(number for number, line in enumerate(printed) if "13 rows quarantined" in line)
     assert printed[start + 1 : start + 6] == [f"  {line}" for line in LINES]
     named = [line for line in printed if line.startswith("quarantined ")]
-    assert len(named) == len(set(named)) == SHOWN + 3 + 2 + 1 + 1
+    assert len(named) == len(set(named)) == SHOWN_ROWS + 3 + 2 + 1 + 1
 
 
 def test_too_many_bad_rows_stop_with_all_reasons_in_one_line(

@@ -19,10 +19,10 @@ import yaml
 from sqlalchemy import create_engine, text
 
 from echodistill.doctor import examine
+from echodistill.dvc_folder import dvc_folder_fault
 from echodistill.leftovers import remove_leftovers
 from echodistill.overrides import overridden, own_params
-from echodistill.run_lock import at_work, only_run_here
-from echodistill.workplace import workplace_cure
+from echodistill.run_lock import exclude_runs, exclusive_run
 from flows.rwlock import is_running
 from flows.stage_process import StageRefused
 from flows.workspace import environment as environment_of
@@ -407,13 +407,13 @@ def test_without_a_git_repository_the_cure_is_named(
     (found,) = [finding for finding in examine() if finding.what == "repository"]
     assert "git init" in found.cure
     (project / ".dvc/config.local").write_text("[core]\n    no_scm = true\n")
-    assert workplace_cure(project) == ""
+    assert dvc_folder_fault(project) == ""
     (project / ".dvc/config.local").unlink()
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
-    assert workplace_cure(project) == ""
+    assert dvc_folder_fault(project) == ""
 
 
-@pytest.mark.parametrize("held", [only_run_here, at_work])
+@pytest.mark.parametrize("held", [exclusive_run, exclude_runs])
 def test_a_flow_waits_for_a_run_and_for_a_stage(
     held: Callable[[], AbstractContextManager[object]],
     tmp_path: Path,
@@ -423,7 +423,7 @@ def test_a_flow_waits_for_a_run_and_for_a_stage(
     said: list[str] = []
     with held(), pytest.raises(StageRefused), workspace_lock(tmp_path, lambda: True, said.append):
         pass
-    with workspace_lock(tmp_path, lambda: bool(said), said.append), at_work():
+    with workspace_lock(tmp_path, lambda: bool(said), said.append), exclude_runs():
         pass
     with (
         held(),
@@ -455,7 +455,7 @@ def test_a_path_that_breaks_dvc_is_named(name: str, tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     assert (
-        workplace_cure(folder)
+        dvc_folder_fault(folder)
         == f"DVC cannot work below a folder with braces in its name: rename {name!r} or move the"
         " repository"
     )

@@ -27,7 +27,7 @@ from echodistill.import_graph import ROOT
 from echodistill.scale_out import ClusterThreshold, Serial, Threads, open_pool
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from tests.conftest import WORDS, tone
 from tests.dask_cluster import DaskCluster, dask_cluster, worker_processes
 from tests.test_stages import add_row, folder_of, params_of
@@ -100,12 +100,14 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def corpus_of(**changes: Any) -> Run:
-    params = only(params_of(corpus={"max_quarantined_share": 0.5} | changes), ("seed", "corpus"))
+    params = params_view(
+        params_of(corpus={"max_quarantined_share": 0.5} | changes), ("seed", "corpus")
+    )
     return lambda out, address: corpus_stage.corpus(params, out, address)
 
 
 def mixes_of(corpus: Corpus, **changes: Any) -> Run:
-    params = only(params_of(mixes=changes), ("seed", "mixes"))
+    params = params_view(params_of(mixes=changes), ("seed", "mixes"))
     return lambda out, address: mixes_stage.mixes(params, out, corpus.folder, address)
 
 
@@ -296,7 +298,7 @@ def test_workers_that_all_go_away_are_one_error(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cluster_module, "LOOK_S", 0.2)
+    monkeypatch.setattr(cluster_module, "POLL_S", 0.2)
     monkeypatch.setattr(cluster_module, "WITHOUT_WORKERS_S", 0.5)
     monkeypatch.setattr(mixes_stage, "track", Killer(cluster.end_workers))
     with pytest.raises(UserError, match=r"workers\.address tcp://.*: no worker is left"):

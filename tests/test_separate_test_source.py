@@ -20,7 +20,7 @@ from echodistill.gates.corpus import corpus_checks, corpus_notes
 from echodistill.lineage import clips as provenance
 from echodistill.params.whole import Params, validate_params
 from echodistill.stages.corpus import corpus
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from tests import benchmark_rows as b
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -73,7 +73,7 @@ def params_of(world: Path, test: dict[str, Any], **changes: object) -> Params:
 
 
 def make(world: Path, test: dict[str, Any], **changes: object) -> Corpus:
-    corpus(only(params_of(world, test, **changes), ("seed", "corpus")), world / "corpus")
+    corpus(params_view(params_of(world, test, **changes), ("seed", "corpus")), world / "corpus")
     return Corpus(world / "corpus")
 
 

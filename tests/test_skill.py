@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from echodistill.core.errors import UserError
-from echodistill.evaluation.skill import Skill, advice, fewest_questions, in_words, luck
+from echodistill.evaluation.skill import Skill, advice, fewest_questions, p_by_guessing, skill_text
 from echodistill.gates.runner import validate
 from echodistill.inference.clean import clean_score, splits_to_judge_on
 from echodistill.models.audio_llm import AudioLLM
@@ -126,9 +126,9 @@ def test_damaged_facts_pass_nothing(tmp_path: Path) -> None:
 
 
 def test_luck_is_a_binomial_tail() -> None:
-    assert luck(Skill(1.0, 3, "validation", 0.25)) == pytest.approx(1 / 64)
-    assert luck(Skill(0.0, 17, "validation", 0.25)) == 1.0
-    assert luck(Skill(0.5, 2, "validation", 0.5)) == pytest.approx(0.75)
+    assert p_by_guessing(Skill(1.0, 3, "validation", 0.25)) == pytest.approx(1 / 64)
+    assert p_by_guessing(Skill(0.0, 17, "validation", 0.25)) == 1.0
+    assert p_by_guessing(Skill(0.5, 2, "validation", 0.5)) == pytest.approx(0.75)
     assert [fewest_questions(chance) for chance in (0.0, 0.2, 0.25, 1 / 3, 0.5)] == [1, 2, 3, 3, 5]
 
 
@@ -171,8 +171,8 @@ def test_the_gate_prints_both_accuracies_and_ends_with_the_next_command(
         tmp_path / w.BASE, {"model": "nano", "parameters": 9, "losses": [3.0, 1.0], **asdict(good)}
     )
     gate(w.PARAMS, "base", tmp_path / "gates/base.json", tmp_path / "base")
-    assert f"base: {in_words(good)}" in capsys.readouterr().out
-    assert json.loads((tmp_path / "gates/base.json").read_text())["notes"] == [in_words(good)]
+    assert f"base: {skill_text(good)}" in capsys.readouterr().out
+    assert json.loads((tmp_path / "gates/base.json").read_text())["notes"] == [skill_text(good)]
     w.json_file(w.BASE, lambda facts: facts.update(clean_acc=0.3))(tmp_path)
     with pytest.raises(
         UserError,

@@ -28,7 +28,7 @@ from echodistill.params.whole import Params
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage
 from echodistill.stages import references as references_stage
-from echodistill.stages.entry import arguments_of, only, run_stage
+from echodistill.stages.entry import arguments_of, params_view, run_stage
 from tests.conftest import WORDS, tone
 from tests.test_pipeline import ROOT
 
@@ -74,7 +74,7 @@ def add_row(folder: Path, **row: Any) -> None:
 
 def make(folder: Path, out: Path, **changes: Any) -> Corpus:
     params = params_of(corpus={"source": "folder", "path": str(folder)} | changes)
-    corpus_stage.corpus(only(params, ("seed", "corpus")), out)
+    corpus_stage.corpus(params_view(params, ("seed", "corpus")), out)
     return Corpus(out)
 
 
@@ -235,7 +235,7 @@ def test_damaged_audio_is_noticed(tmp_path: Path) -> None:
 
 
 def test_mixes_are_the_same_bytes_each_time(tmp_path: Path, tiny_corpus: Corpus) -> None:
-    params = only(params_of(mixes={"snrs_db": [0], "train_draws": 2}), ("seed", "mixes"))
+    params = params_view(params_of(mixes={"snrs_db": [0], "train_draws": 2}), ("seed", "mixes"))
     for name in ("a", "b"):
         mixes_stage.mixes(params, tmp_path / name, tiny_corpus.folder)
     for path in sorted((tmp_path / "a").iterdir()):
@@ -243,7 +243,7 @@ def test_mixes_are_the_same_bytes_each_time(tmp_path: Path, tiny_corpus: Corpus)
 
 
 def test_a_stage_cannot_read_parameters_it_does_not_declare() -> None:
-    view = only(params_of(), ("seed", "mixes.kinds"))
+    view = params_view(params_of(), ("seed", "mixes.kinds"))
     assert view.seed == 1
     assert view.mixes.kinds
     with pytest.raises(AttributeError):
@@ -318,7 +318,9 @@ def test_warm_references_need_no_model_call(
     tiny_llm.save(base)
     (base / "base.json").write_text(json.dumps({"revision": "r1"}))
     monkeypatch.setenv("ECHODISTILL_CACHE", str(tmp_path / "cache"))
-    params = only(params_of(generation={"max_new_tokens": 3}), ("seed", "generation", "references"))
+    params = params_view(
+        params_of(generation={"max_new_tokens": 3}), ("seed", "generation", "references")
+    )
     references_stage.references(params, tmp_path / "cold", tiny_corpus.folder, base)
     monkeypatch.setattr(
         "echodistill.teachers.folder.generate_targets",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.core.terminal import PLAIN
+from echodistill.core.terminal import REPLACEMENTS
 from tests.test_pipeline import ROOT
 from tests.test_report_table import compared
 
@@ -71,13 +71,13 @@ def test_a_name_that_the_encoding_lacks_stays_clear_in_output_and_error(tmp_path
         " stream in (sys.stdout, sys.stderr): print('caf\\xe9 \\u4f60 \\udcff ' + sys.argv[1],"
         " file=stream)"
     )
-    command = [sys.executable, "-X", "utf8", "-c", code, "".join(PLAIN)]
+    command = [sys.executable, "-X", "utf8", "-c", code, "".join(REPLACEMENTS)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii:strict"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert (
         result.stdout
         == result.stderr
-        == "caf\\xe9 \\u4f60 \\udcff " + "".join(PLAIN.values()) + "\n"
+        == "caf\\xe9 \\u4f60 \\udcff " + "".join(REPLACEMENTS.values()) + "\n"
     )
 
 

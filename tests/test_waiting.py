@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Completed, Running
 
 from flows import cancellation, remote_stage
-from flows.cancellation import Watch
+from flows.cancellation import CancellationWatcher
 from flows.stage_process import StageCrashed
 
 
@@ -66,8 +66,8 @@ def test_what_starts_after_a_cancellation_is_ended_too(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         cancellation, "get_client", lambda **_: Server(SimpleNamespace(type=StateType.CANCELLING))
     )
-    monkeypatch.setattr(cancellation, "SECONDS_BETWEEN_LOOKS", 0.01)
-    with Watch([uuid4()], lambda: ended.release()) as watch:
+    monkeypatch.setattr(cancellation, "POLL_S", 0.01)
+    with CancellationWatcher([uuid4()], lambda: ended.release()) as watch:
         assert all(ended.acquire(timeout=5) for _ in range(3))
         assert watch.cancelled
     time.sleep(0.05)

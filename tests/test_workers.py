@@ -7,7 +7,7 @@ import time
 import pytest
 
 from echodistill.core.batches import batches
-from echodistill.workers import AHEAD, ordered_map, worker_count
+from echodistill.workers import PENDING_PER_WORKER, ordered_map, worker_count
 
 
 def test_results_come_in_order_even_if_they_are_ready_in_another() -> None:
@@ -34,7 +34,7 @@ def test_no_more_is_started_than_the_consumer_will_soon_take() -> None:
     started: list[int] = []
     results = ordered_map(started.append, iter(range(10_000)))
     next(results)
-    assert len(started) <= worker_count() * AHEAD + 1
+    assert len(started) <= worker_count() * PENDING_PER_WORKER + 1
     results.close()  # type: ignore[attr-defined]
 
 

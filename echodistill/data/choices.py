@@ -14,7 +14,7 @@ from string import ascii_uppercase as LETTERS
 from typing import Any
 
 from echodistill.data.fields import NO_VALUE, as_text
-from echodistill.data.manifest import Doubled, Fields, RowError
+from echodistill.data.manifest import DuplicateField, Fields, RowError
 from echodistill.models.prompts import normalize_choice
 
 LABEL = re.compile(
@@ -78,7 +78,7 @@ def label_of(match: re.Match[str]) -> str:
 
 
 def _parsed_list(value: Any) -> Sequence[Any]:
-    if isinstance(value, str | Doubled):
+    if isinstance(value, str | DuplicateField):
         value = _parsed(str(value))
     if not isinstance(value, list | tuple) or any(
         isinstance(choice, list | tuple) for choice in value

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from echodistill.evaluation.criteria import MORE_TO_DECIDE_ON, DecisionSize, Judged
-from echodistill.evaluation.skill import MEMORISED, NOTABLE, Skill, in_words
+from echodistill.evaluation.skill import MEMORISED, NOTABLE, Skill, skill_text
 
 MOST_TIMES = 20.0
 """Largest multiple of the decision's groups that is still given as advice."""
@@ -25,7 +25,7 @@ def explain(
     size: DecisionSize, judged: Sequence[Judged], student: Faults, base: Faults, skill: Skill
 ) -> list[str]:
     """Return explanations of the criteria that were not met; ``skill`` is the base's."""
-    found = [_too_few(one, size) for one in judged if _may_be_luck(one)]
+    found = [_too_few(one, size) for one in judged if _may_be_chance(one)]
     if student.truncated > NOTABLE:
         found.append(
             f"{_percent(student.truncated)} of the student's answers were cut at the length limit"
@@ -42,7 +42,7 @@ def explain(
     ):
         found.append(
             "the base has memorised its training clips, and a student can hardly be better:"
-            f" {in_words(skill)}"
+            f" {skill_text(skill)}"
         )
     return found
 
@@ -53,9 +53,9 @@ def next_steps(judged: Sequence[Judged], student: Faults, skill: Skill) -> list[
     found = []
     if student.truncated > NOTABLE:
         found.append("give answers more room: -S generation.max_new_tokens=...")
-    if any(_may_be_luck(one) for one in unmet):
+    if any(_may_be_chance(one) for one in unmet):
         found.append(f"decide on more: {MORE_TO_DECIDE_ON}")
-    if any(one.criterion.non_inferior and not _may_be_luck(one) for one in unmet):
+    if any(one.criterion.non_inferior and not _may_be_chance(one) for one in unmet):
         found.append(
             "keep clean skill: raise mixes.train_clean_share, or lower the method's learning rate"
             " (train.methods)"
@@ -77,7 +77,7 @@ def next_steps(judged: Sequence[Judged], student: Faults, skill: Skill) -> list[
     return found
 
 
-def _may_be_luck(one: Judged) -> bool:
+def _may_be_chance(one: Judged) -> bool:
     """Return whether the value itself is above the bound and only its interval's low end is not."""
     return not one.met and one.difference.value > one.bound
 

@@ -160,8 +160,8 @@ def table_checks(path: Path, settings: CompareParams) -> list[Expect]:
     table = read_json(path, "systems", "differences", "cells", "budget")
     systems = table["systems"]
     names = [BASE, "text", "constant", *settings.trained]
-    there = Table.of(
-        "systems", "system", {"system": names, "there": [name in systems for name in names]}
+    present = Table.of(
+        "systems", "system", {"system": names, "present": [name in systems for name in names]}
     )
     seeds = Table.of(
         "seeds",
@@ -209,7 +209,7 @@ def table_checks(path: Path, settings: CompareParams) -> list[Expect]:
     steady = [number(rates.get("constant gsr")) + number(rates.get("constant unparsed")) - 1.0]
     constant = Table.of("constant", "system", {"system": ["constant"], "changes": steady})
     return [
-        there.expect("there", HOLDS, "every system has its row"),
+        present.expect("present", HOLDS, "every system has its row"),
         seeds.expect("seeds", InSet((len(settings.seeds),)), "every trained system has every seed"),
         intervals.expect("holds", HOLDS, "every figure lies within its interval"),
         values.expect("value", Between(0.0, 1.0), "every rate is there and lies within 0 and 1"),

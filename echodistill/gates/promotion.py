@@ -47,7 +47,7 @@ def promotion_checks(path: Path, answers: Path) -> list[Expect]:
             "obstacles_stated": [
                 bool(promotion["obstacles"]) or (has_answers and not status.fault)
             ],
-            "promote_agrees": [promotion["promote"] == _follows(promotion)],
+            "promote_agrees": [promotion["promote"] == _is_promotable(promotion)],
             "inputs_agree": [promotion["inputs_sha256"] == _hashes(answers)],
         },
     )
@@ -100,7 +100,7 @@ def _wanted(has_answers: bool, champion_answered: bool) -> tuple[Criterion, ...]
     return (*AGAINST_BASE, *AGAINST_CHAMPION) if champion_answered else AGAINST_BASE
 
 
-def _follows(promotion: Mapping[str, Any]) -> bool:
+def _is_promotable(promotion: Mapping[str, Any]) -> bool:
     rows = promotion["criteria"]
     return bool(rows) and not promotion["obstacles"] and all(row.get("met") is True for row in rows)
 

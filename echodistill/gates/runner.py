@@ -258,14 +258,15 @@ def open_gate(
     checks: Sequence[Expect],
     verdict: Path,
     notes: Sequence[str] = (),
-    told: bool = False,
+    notes_printed: bool = False,
 ) -> None:
     """Judge the artifact at ``path`` and write the verdict; Data Docs are written to
     ``data_docs/ARTIFACT`` beside the verdicts' folder.
 
-    ``told`` means that the stage that made the artifact has printed the notes, so that only their
-    number is printed here. A negative verdict is written as ``NAME.failed.json`` instead, and
-    raised as ``UserError``: a stage that depends on a verdict never finds a negative one.
+    ``notes_printed`` means that the stage that made the artifact has printed the notes, so
+    that only their number is printed here. A negative verdict is written as ``NAME.failed.json``
+    instead, and raised as ``UserError``: a stage that depends on a verdict never finds a negative
+    one.
     """
     failed = verdict.with_suffix(".failed.json")
     verdict.unlink(missing_ok=True)
@@ -273,9 +274,9 @@ def open_gate(
     docs = verdict.parent.parent / "data_docs" / artifact
     judged = validate(artifact, checks, docs, notes)
     write_verdict(verdict if judged.passed else failed, judged)
-    if told and judged.notes:
+    if notes_printed and judged.notes:
         print(f"{artifact}: {len(judged.notes)} remarks in {verdict if judged.passed else failed}")
-    for note in () if told else judged.notes:
+    for note in () if notes_printed else judged.notes:
         print(f"{artifact}: {note}")
     if not judged.passed:
         head = f"gate {artifact} failed ({path}); full report: {failed}, {docs / 'index.html'}"

@@ -28,7 +28,7 @@ READ_WHEN_LOADING = (
 """Patterns of the files that loading reads: weights, configurations, tokenizer, processor, chat
 templates, the generation config and a checkpoint's own code.
 """
-OURS = frozenset({POINTER, FACTS, RUN})
+PIPELINE_FILES = frozenset({POINTER, FACTS, RUN})
 """Files that the pipeline writes beside a model's; loading does not read them."""
 
 
@@ -78,7 +78,7 @@ def files_read(folder: Path) -> list[Path]:
     found = {
         path for pattern in READ_WHEN_LOADING for path in folder.glob(pattern) if path.is_file()
     }
-    return sorted(path for path in found if path.name not in OURS)
+    return sorted(path for path in found if path.name not in PIPELINE_FILES)
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

@@ -122,7 +122,7 @@ class CorpusParams(Section):
                 "the shares of the groups must stay below 1 in sum: something must be left to train"
                 " on (or 1: test on all)",
             )
-        if self.test.source == self.source and (self.source == "builtin" or self._reads_the_same()):
+        if self.test.source == self.source and (self.source == "builtin" or self._same_source()):
             raise BadKey(
                 "test.source",
                 "corpus.source reads the same: write null, or name other rows in corpus.test.path"
@@ -142,17 +142,17 @@ class CorpusParams(Section):
             raise BadKey("test_groups", f"{twice[0]!r} is given twice")
         return self
 
-    def _reads_the_same(self) -> bool:
+    def _same_source(self) -> bool:
         same = Path(self.path).resolve() == Path(self.test.path).resolve()
         return same and (self.source == "fsdd" or self.manifest == self.test.manifest)
 
     @property
     def needed_splits(self) -> tuple[str, ...]:
         """Return the splits that need at least one clip: a test alone needs no training clips."""
-        return ("test",) if self.is_test_alone else ("train", "test")
+        return ("test",) if self.is_test_only else ("train", "test")
 
     @property
-    def is_test_alone(self) -> bool:
+    def is_test_only(self) -> bool:
         """Return whether these parameters give a test and nothing to train on, so that a model is
         only evaluated.
         """

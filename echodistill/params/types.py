@@ -19,13 +19,13 @@ FirstNumber = Literal[0, 1]
 """The number of the first choice."""
 
 
-def _as_manifests_do(value: object) -> object:
+def _normalise_group(value: object) -> object:
     """Return a text or number as a group's name: parameters may write it as manifests do."""
     is_name = isinstance(value, str | int | float) and not isinstance(value, bool)
     return group_name(str(value)) if is_name else value
 
 
-GroupName = Annotated[str, BeforeValidator(_as_manifests_do)]
+GroupName = Annotated[str, BeforeValidator(_normalise_group)]
 
 
 class Section(BaseModel):
@@ -33,7 +33,7 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         if (
             isinstance(value, bool)
             and cls.model_fields[info.field_name or ""].annotation is not bool

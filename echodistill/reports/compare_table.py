@@ -11,7 +11,7 @@ from rich.text import Text
 
 from echodistill.reports.console_table import print_table
 from echodistill.reports.sentences import few_units_warning, points, units_text
-from echodistill.systems import BASE, OURS
+from echodistill.systems import BASE, ECHODISTILL
 
 COLUMNS = (
     ("clean_acc", "clean"),
@@ -34,7 +34,7 @@ FORMAT = (
 """Columns of forced choice, and of free answers that could not be used."""
 BUDGET_CAPTION = "What training took, mean over seeds"
 BUDGET_HEADS = ("system", "steps", "prompts", "tokens sampled", "tokens given")
-LEGEND = (
+NOTES = (
     (
         "Forced: right by the offered text with the highest log-probability, summed or as the mean"
         " per token (length-normalised)."
@@ -87,10 +87,10 @@ def legend(table: Figures) -> tuple[str, ...]:
     base = next(iter(table["systems"].values()))
     rows, offered = base["acc"]["n"], base.get("acc_forced", {"n": 0})["n"]
     lines = (
-        LEGEND
+        NOTES
         if rows == offered
         else (
-            *LEGEND,
+            *NOTES,
             f"Forced: over the {offered:,} of {rows:,} rows whose questions have choices.",
         )
     )
@@ -111,7 +111,7 @@ def over(table: Figures) -> str:
     return f"{100 * table['confidence']:g} % intervals over {units_text(table)} and {trainings}"
 
 
-def _own(interval: Figures) -> str:
+def _with_interval(interval: Figures) -> str:
     value = f"{100 * interval['value']:.1f}"
     return (
         value
@@ -140,7 +140,7 @@ def system_rows(table: Figures) -> Iterator[Cells]:
         cells = [name, str(figures["acc"]["seeds"])]
         for metric, _ in columns(table):
             cells += [
-                _own(figures[metric]),
+                _with_interval(figures[metric]),
                 *([_deviation(figures[metric])] if metric == "acc" else []),
             ]
         found = table["differences"].get(f"{name} - {BASE}")
@@ -195,7 +195,7 @@ def _format_table(description: str, table: Figures) -> Shown:
     for name, figures in table["systems"].items():
         found = table["differences"].get(f"{name} - {BASE}")
         gain = [points(found["acc_forced"]) if found else ""] if forced else []
-        rows.append((name, *(_own(figures[metric]) for metric, _ in wanted), *gain))
+        rows.append((name, *(_with_interval(figures[metric]) for metric, _ in wanted), *gain))
     limit = f"{table['headline_max_snr_db']:g} dB"
     caption = (
         f"{description}forced choice, and free answers that could not be used, in % at SNR ≤"
@@ -208,10 +208,10 @@ def kinds_table(table: Figures) -> Shown | None:
     """Return the table of our gain over the base by kind of noise, the hardest kinds for the base
     first; ``None`` if the table lacks the gain or the unseen kinds.
     """
-    gain = table["differences"].get(f"{OURS} - {BASE}")
+    gain = table["differences"].get(f"{ECHODISTILL} - {BASE}")
     if gain is None or "unseen_kinds" not in table:
         return None
-    base, ours = (table["systems"][name] for name in (BASE, OURS))
+    base, ours = (table["systems"][name] for name in (BASE, ECHODISTILL))
     unseen = table["unseen_kinds"]
     names = sorted(
         (name for name in base if name.startswith("acc/")),
@@ -222,8 +222,8 @@ def kinds_table(table: Figures) -> Shown | None:
         (
             kind,
             "no" if kind in unseen else "yes",
-            _own(base[name]),
-            _own(ours[name]),
+            _with_interval(base[name]),
+            _with_interval(ours[name]),
             points(gain[name]),
         )
         for name, kind in kinds
@@ -231,7 +231,7 @@ def kinds_table(table: Figures) -> Shown | None:
     limit = f"SNR ≤ {table['headline_max_snr_db']:g} dB"
     return Shown(
         f"Accuracy in % by kind of noise, {limit}",
-        ("noise", "in training", BASE, OURS, "difference, paired"),
+        ("noise", "in training", BASE, ECHODISTILL, "difference, paired"),
         rows,
     )
 

@@ -63,7 +63,7 @@ def _student(table: Figures) -> str:
 
 def _row(table: Figures, name: str, label: str) -> Cells:
     cells = [
-        _own(table["systems"][system][name])
+        _with_interval(table["systems"][system][name])
         for system in (BASE, STUDENT)
         if system in table["systems"]
     ]
@@ -71,7 +71,7 @@ def _row(table: Figures, name: str, label: str) -> Cells:
     return (label, *cells, *([points(gain[name])] if gain else []))
 
 
-def _own(interval: Figures) -> str:
+def _with_interval(interval: Figures) -> str:
     return (
         f"{100 * interval['value']:.1f} [{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
     )
@@ -95,8 +95,9 @@ def evaluation_sentence(table: Figures) -> str:
     base = table["systems"][BASE]
     limit = f"{table['headline_max_snr_db']:g} dB"
     sentence = (
-        f"On {table['source']} the base answers {_own(base['clean_acc'])} % right on clean clips"
-        f" and {_own(base['acc'])} % in noise of {limit} and louder (guessing gives"
+        f"On {table['source']} the base answers {_with_interval(base['clean_acc'])} % right on"
+        f" clean clips and {_with_interval(base['acc'])} % in noise of {limit} and louder"
+        " (guessing gives"
         f" {100 * table['chance']:.1f} %)"
     )
     if not (gain := table["differences"].get(f"{STUDENT} - {BASE}")):

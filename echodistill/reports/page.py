@@ -34,12 +34,12 @@ from echodistill.reports.compare_table import (
 )
 from echodistill.reports.sentences import few_units_warning, headline_sentence
 from echodistill.reports.spectrogram import png, spectrogram
-from echodistill.systems import BASE, OURS
+from echodistill.systems import BASE, ECHODISTILL
 
 HERE = Path(__file__).parent
 SHOWN_FAILURES = 40
 PERCENT = (0.0, 100.0)
-CURVED = (BASE, OURS, *sorted(METHODS.keys() - {OURS}))
+CURVED = (BASE, ECHODISTILL, *sorted(METHODS.keys() - {ECHODISTILL}))
 CURVES = {
     "acc": ("Accuracy", "right answers (%)"),
     "acc_forced": ("Accuracy by forced choice", "right choices (%)"),
@@ -119,7 +119,7 @@ def render(page: Page) -> str:
     """Return the whole HTML document; text from data is escaped."""
     return template("page.html").render(
         page.values(),
-        ours=OURS,
+        ours=ECHODISTILL,
         headline=headline(page.table),
         lead=lead(page.table),
         tables=tables(page.table),
@@ -163,7 +163,7 @@ def headline(table: Mapping[str, Any]) -> str:
     """Return the result in one short sentence; if an interval contains 0 the sentence states that
     there is no distinguishable difference.
     """
-    gain = table["differences"][f"{OURS} - {BASE}"]
+    gain = table["differences"][f"{ECHODISTILL} - {BASE}"]
     where = f"In noise of {table['headline_max_snr_db']:g} dB and louder, EchoDistill"
     change, equal = (
         _change(gain["acc"]),
@@ -192,10 +192,10 @@ def sentence(table: Mapping[str, Any]) -> str:
     """Return ``headline_sentence`` of a comparison's table."""
     base, ours = (
         {name: found["value"] for name, found in table["systems"][system].items()}
-        for system in (BASE, OURS)
+        for system in (BASE, ECHODISTILL)
     )
     limit = table["headline_max_snr_db"]
-    gain = table["differences"][f"{OURS} - {BASE}"]
+    gain = table["differences"][f"{ECHODISTILL} - {BASE}"]
     return headline_sentence(
         {"base": base, "student": ours, "difference": gain, "headline_max_snr_db": limit}
     )
@@ -205,8 +205,8 @@ def lead(table: Mapping[str, Any]) -> str:
     """Return the text behind the headline: both gains with their intervals, the figures on clean
     audio, and the number of trainings.
     """
-    base, ours = (table["systems"][name] for name in (BASE, OURS))
-    clean = table["differences"][f"{OURS} - {BASE}"]["clean_acc"]
+    base, ours = (table["systems"][name] for name in (BASE, ECHODISTILL))
+    clean = table["differences"][f"{ECHODISTILL} - {BASE}"]["clean_acc"]
     seeds = ours["acc"]["seeds"]
     trainings = (
         f"Mean of {seeds} trainings"
@@ -278,7 +278,7 @@ def _colour(name: str) -> int:
 
 
 def _heat(cells: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    base, ours = cells[BASE], cells[OURS]
+    base, ours = cells[BASE], cells[ECHODISTILL]
     snrs = sorted(next(iter(base.values())), key=float)
     rows = [
         (kind, [100 * (ours[kind][snr] - base[kind][snr]) for snr in snrs]) for kind in sorted(base)
@@ -300,7 +300,7 @@ def _severities(table: Mapping[str, Any]) -> list[dict[str, Any]]:
         conditions = kind["conditions"]
         steps = list(range(1, len(conditions) + 1))
         series = []
-        for part, name in (("base", BASE), ("student", OURS)):
+        for part, name in (("base", BASE), ("student", ECHODISTILL)):
             value, low, high = (
                 [100 * one[part][end] for one in conditions] for end in ("value", "low", "high")
             )

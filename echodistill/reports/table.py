@@ -40,7 +40,7 @@ FORCED_CHOICE = (
 AGREEMENT = (
     "Noisy: agreement with the base's clean answer. GSR: with the model's own; read it with Acc."
 )
-LEGEND = (
+NOTES = (
     "≤: mean over these SNRs. Unseen: noise kinds that only the test has.",
     FORCED_CHOICE,
     AGREEMENT,
@@ -90,7 +90,7 @@ def result_table(
     for line in (few_units_warning(figures), without_choices(figures["base"])):
         if line:
             console.print(line, markup=False)
-    for line in LEGEND:
+    for line in NOTES:
         console.print(line, markup=False)
     if decision is None:
         return

@@ -12,7 +12,7 @@ from echodistill.core.checksums import write_checksums
 from echodistill.core.errors import UserError
 from echodistill.data.store import Corpus
 from echodistill.evaluating import NANO, NANO_NEEDS_CLIPS
-from echodistill.evaluation.skill import Skill, in_words
+from echodistill.evaluation.skill import Skill, skill_text
 from echodistill.inference.clean import clean_score, splits_to_judge_on
 from echodistill.models import nano
 from echodistill.models.audio_llm import AudioLLM
@@ -35,7 +35,7 @@ from echodistill.training.checkpoints import (
 )
 from echodistill.training.distributed import processes
 from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
-from echodistill.training.metrics_log import MetricsLog, nowhere
+from echodistill.training.metrics_log import MetricsLog, discard_metrics
 from echodistill.training.pretrain import pretrain
 from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.run_folder import fingerprint, run_folder
@@ -90,7 +90,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
         write_checksums(temporary)
     if folder is not None:
         remove_checkpoints(folder)
-    print(f"{settings.model}: {facts['parameters']:,} parameters; {in_words(skill)}")
+    print(f"{settings.model}: {facts['parameters']:,} parameters; {skill_text(skill)}")
 
 
 def _pretrained_nano(
@@ -118,7 +118,7 @@ def _pretrained_nano(
         remove_unusable(folder)
         resume = latest_complete(folder)
         trim_after(log, step_of(resume) if resume else 0)
-        callbacks = [*remote, MetricsLog(log, nowhere), ProgressBar("base")]
+        callbacks = [*remote, MetricsLog(log, discard_metrics), ProgressBar("base")]
         pretrain(llm, corpus, settings, params.seed, folder, lambda: callbacks)
     if number_fault(dict(llm.model.named_parameters())):
         raise UserError(

@@ -4,13 +4,13 @@ of every system of a comparison, so that other stages can depend on them.
 
 from pathlib import Path
 
-from echodistill.code_hash import FOLDER, METHODS, STAGES, code_hash, note_of, stage_modules
+from echodistill.code_hash import FOLDER, METHODS, STAGES, code_hash, hash_file_of, stage_modules
 from echodistill.core.atomic import atomic_path
 from echodistill.params.compare import system_names
 from echodistill.params.methods import METHODS as METHOD_NAMES
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
-from echodistill.systems import note_of_system, training_of
+from echodistill.systems import system_settings_file, training_of
 
 
 def code(params: Params, out: Path) -> None:
@@ -19,9 +19,9 @@ def code(params: Params, out: Path) -> None:
     """
     modules = [f"{STAGES}.{name}" for name in stage_modules()]
     modules += [f"{METHODS}.{name}" for name in METHOD_NAMES]
-    notes = {note_of(module): code_hash(module) for module in modules}
+    notes = {hash_file_of(module): code_hash(module) for module in modules}
     for system in system_names(params.compare.systems):
-        notes[note_of_system(system)] = training_of(system, params).note()
+        notes[system_settings_file(system)] = training_of(system, params).note()
     with atomic_path(out) as temporary:
         for path, text in notes.items():
             place = temporary / path.relative_to(FOLDER)

@@ -19,7 +19,7 @@ from echodistill.reports.compare_table import over
 from echodistill.reports.page import AudioExample, Page, render
 from echodistill.reports.unreadable import failures_in, write_failures
 from echodistill.stages.entry import run_stage
-from echodistill.systems import BASE, OURS
+from echodistill.systems import BASE, ECHODISTILL
 from echodistill.training.metrics_file import read_metrics
 
 EXAMPLES = 6
@@ -54,7 +54,7 @@ def report(
     }
     audio_examples = []
     for one in draw_examples(
-        answers_of[BASE], answers_of[OURS], corpus.questions, limit, params.seed, EXAMPLES
+        answers_of[BASE], answers_of[ECHODISTILL], corpus.questions, limit, params.seed, EXAMPLES
     ):
         rendered = noise.render(mixes[one.mix_id], corpus.waveform(one.question.clip_id))
         audio_examples.append(AudioExample(one, rendered.clean, rendered.noisy))
@@ -69,7 +69,7 @@ def report(
         table=figures,
         audio_examples=audio_examples,
         domains=by_domain(
-            answers_of[OURS],
+            answers_of[ECHODISTILL],
             corpus.questions,
             unit_of(corpus.clips.values()),
             limit,
@@ -98,7 +98,7 @@ def _answered(params: Params) -> dict[str, tuple[str, str]]:
     for front in (*settings.denoisers, "distorted", "train_mixes"):
         found |= {
             f"{front}-base": (f"{front} + base", ""),
-            f"{front}-student": (f"{front} + {OURS}", first),
+            f"{front}-student": (f"{front} + {ECHODISTILL}", first),
         }
     return found
 

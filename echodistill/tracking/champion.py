@@ -96,7 +96,7 @@ def opponent_of(identity: Mapping[str, str]) -> ChampionVersion | None:
         return None
     with connected() as client:
         number = champion_number(client)
-        if number is not None and _is_of(_versions(client)[number], identity):
+        if number is not None and _matches(_versions(client)[number], identity):
             number = _previous(client, number)
         if number is None:
             return None
@@ -237,7 +237,7 @@ def _versions(client: Any) -> dict[str, Any]:
     return {str(version.version): version for version in found}
 
 
-def _is_of(version: Any, identity: Mapping[str, str]) -> bool:
+def _matches(version: Any, identity: Mapping[str, str]) -> bool:
     return all(version.tags.get(name) == value for name, value in identity.items())
 
 

@@ -74,9 +74,9 @@ def _client() -> Any:
         )
     if database := local_store.database_of(uri):
         if database.exists():
-            local_store.bring_artifacts_along(database)
+            local_store.update_artifact_locations(database)
         else:
-            local_store.make_whole(database, lambda path: _make(local_store.uri_of(path)))
+            local_store.create_atomically(database, lambda path: _make(local_store.uri_of(path)))
     return MlflowClient(tracking_uri=uri)
 
 

@@ -44,7 +44,7 @@ PARENT_TAG = "mlflow.parentRunId"
 SYSTEM_TAG, SEED_TAG = "echodistill.system", "echodistill.seed"
 
 
-def enter_comparison(reports: Path, models: Path) -> str:
+def log_comparison(reports: Path, models: Path) -> str:
     """Log the comparison in ``reports``, whose students are in ``models``, and return a line with
     its place.
 

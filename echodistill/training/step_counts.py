@@ -11,7 +11,7 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 import torch
 from transformers import Trainer
 
-from echodistill.methods.base import Batch, given
+from echodistill.methods.base import Batch, require
 from echodistill.training.distributed import all_gather_object, processes
 
 COUNTED = ("clips", "sampled_tokens", "target_tokens")
@@ -61,7 +61,7 @@ class CountedSteps(Trainer):
 
         TRL's own are divided by the sample's standard deviation.
         """
-        gathered = self.accelerator.gather(given(advantages)).tolist()
+        gathered = self.accelerator.gather(require(advantages)).tolist()
         logged = self._logs["advantages"]
         for _ in gathered:
             logged.pop()

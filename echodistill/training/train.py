@@ -25,8 +25,8 @@ from echodistill.training.checkpoints import (
     is_sharded,
     latest_complete,
     remove_unusable,
-    run_to_end,
     step_of,
+    train_to_end,
 )
 from echodistill.training.device import precision, require_float32, split_batch
 from echodistill.training.distributed import barrier, is_main, processes
@@ -111,7 +111,7 @@ def train_student(
         print(f"training {sum(trainable.values()):,} of {total:,} parameters: {parts}")
         if resume:
             print(f"resuming from {resume}")
-    run_to_end(trainer, folder, settings.steps)
+    train_to_end(trainer, folder, settings.steps)
     # All processes gather the weights together.
     weights = (
         trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded(trainer) else None

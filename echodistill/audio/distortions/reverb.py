@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.audio.distortions.full_scale import at_power_of, within_full_scale
+from echodistill.audio.distortions.full_scale import match_power, within_full_scale
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.core.errors import UserError
 from echodistill.core.seeds import rng
@@ -37,7 +37,7 @@ def reverb(waveform: Waveform, t60_s: float, stream: np.random.Generator) -> Wav
     wet = np.fft.irfft(
         np.fft.rfft(waveform.astype(np.float64), length) * np.fft.rfft(response, length), length
     )
-    return within_full_scale(at_power_of(wet[direct : direct + waveform.size], waveform))
+    return within_full_scale(match_power(wet[direct : direct + waveform.size], waveform))
 
 
 @lru_cache(maxsize=64)

@@ -30,8 +30,8 @@ from echodistill.params.whole import Params
 from echodistill.reports.evaluation_table import print_evaluation
 from echodistill.stages.base import base
 from echodistill.stages.corpus import corpus
-from echodistill.stages.entry import only
-from echodistill.stages.evaluate_alone import evaluate_alone
+from echodistill.stages.entry import params_view
+from echodistill.stages.evaluate_test_only import evaluate_test_only
 from echodistill.stages.evaluated_student import evaluated_student
 from echodistill.stages.evaluation_report import evaluation_report
 from echodistill.stages.mixes import mixes
@@ -200,8 +200,8 @@ def params_for(
 
 def run(params: Params, folder: Path) -> World:
     """All stages of ``evaluation/dvc.yaml`` and those before it, in one process."""
-    corpus(only(params, ("seed", "corpus")), folder / "corpus")
-    mixes(only(params, ("seed", "mixes")), folder / "mixes", folder / "corpus")
+    corpus(params_view(params, ("seed", "corpus")), folder / "corpus")
+    mixes(params_view(params, ("seed", "mixes")), folder / "mixes", folder / "corpus")
     base(params, folder / "base", folder / "corpus")
     evaluated_student(params, folder / "student")
     made = (folder / "corpus", folder / "mixes", folder / "base")
@@ -209,7 +209,7 @@ def run(params: Params, folder: Path) -> World:
     predict(params, "student", "test", folder / "student.parquet", *made, folder / "student")
     answers = folder / "base.parquet", folder / "student.parquet"
     out = folder / "evaluation.json"
-    evaluate_alone(
+    evaluate_test_only(
         params,
         out,
         folder / "top.json",
@@ -242,7 +242,7 @@ def test_every_source_is_evaluated_end_to_end(name: str, model: Path, tmp_path: 
     source, write, changes = SOURCES[name]
     root = tmp_path / "raw"
     params = params_for(root, source, write(root), model, **changes)
-    assert params.corpus.is_test_alone
+    assert params.corpus.is_test_only
     world = run(params, tmp_path)
     assert {clip.split for clip in world.corpus.clips.values()} == {"test"}
     facts = json.loads((tmp_path / "base/base.json").read_text())
@@ -348,9 +348,9 @@ def test_one_group_alone_has_no_crowd_and_says_what_to_do(tmp_path: Path) -> Non
             r" `crowd` out"
         ),
     ):
-        mixes(only(params, ("seed", "mixes")), tmp_path / "mixes", tmp_path / "corpus")
+        mixes(params_view(params, ("seed", "mixes")), tmp_path / "mixes", tmp_path / "corpus")
     quiet = params_of(mixes={"kinds": ["gauss"], "unseen": [], "snrs_db": [0]})
-    mixes(only(quiet, ("seed", "mixes")), tmp_path / "mixes", tmp_path / "corpus")
+    mixes(params_view(quiet, ("seed", "mixes")), tmp_path / "mixes", tmp_path / "corpus")
 
 
 def test_nano_needs_training_clips_and_says_so_before_and_in_its_stage(tmp_path: Path) -> None:
@@ -406,4 +406,4 @@ def test_without_training_questions_there_are_no_references(model: Path, tmp_pat
     ],
 )
 def test_which_parameters_make_a_test_alone(changes: dict[str, Any], alone: bool) -> None:
-    assert params_of(corpus=changes).corpus.is_test_alone == alone
+    assert params_of(corpus=changes).corpus.is_test_only == alone
