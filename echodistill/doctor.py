@@ -118,10 +118,10 @@ def _cache() -> Finding:
     folder = cache_folder()
     files = list(folder.rglob("*.safetensors")) if folder.exists() else []
     size_mb = sum(path.stat().st_size for path in files) / 1e6
-    standing = next(
+    existing = next(
         place for place in [folder.absolute(), *folder.absolute().parents] if place.exists()
     )
-    writable = os.access(standing, os.W_OK)
+    writable = os.access(existing, os.W_OK)
     state = f"{folder}: {len(files)} references, {size_mb:.1f} MB"
     return Finding(
         "reference cache", state, "" if writable else "make it writable or set ECHODISTILL_CACHE"

@@ -116,7 +116,7 @@ def restore(params: Path) -> str | None:
     return (
         f"{params} was left changed by a killed run: restored"
         if _restore_original(params)
-        else _kept(params)
+        else _edited_notice(params)
     )
 
 
@@ -135,7 +135,7 @@ def _restore_original(params: Path) -> bool:
     return unedited
 
 
-def _kept(params: Path) -> str:
+def _edited_notice(params: Path) -> str:
     return (
         f"{params} was edited during a run with -S and is left as it is; its content before the run"
         f" is in {EDITED}"
@@ -173,7 +173,7 @@ def overridden(params: Path, overrides: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         if not _restore_original(params):
-            print(_kept(params))
+            print(_edited_notice(params))
 
 
 def _write(path: Path, content: bytes) -> None:

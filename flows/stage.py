@@ -83,10 +83,10 @@ def stage(request: str, works_for: str | None = None) -> State[Any]:
                     shared,
                     logger.debug,
                 )
-                back = StageResult(
+                result = StageResult(
                     given.stage, done.decision, done.seconds, lock_entry(clone, given.stage)
                 )
-            key = publish(store, back, {"prefect-flow-run": str(here)})
+            key = publish(store, result, {"prefect-flow-run": str(here)})
         except StageRefused as error:
             return (
                 Cancelled(message="cancelled")

@@ -81,7 +81,7 @@ def made_up_page() -> Page:
         domains=[("Which?", 40.0, 30.0, 50.0)],
         training=training,
         failures=failures,
-        asked=900,
+        answer_count=900,
         quarantined=[],
         facts=facts,
     )

@@ -300,7 +300,7 @@ def test_an_edit_made_during_a_run_with_overrides_is_kept(
 def test_two_runs_cannot_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with exclusive_run():
-        code = "from echodistill.run_lock import only_run_here\nwith only_run_here(): print('in')"
+        code = "from echodistill.run_lock import exclusive_run\nwith exclusive_run(): print('in')"
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         second = subprocess.run(
             [sys.executable, "-c", code],

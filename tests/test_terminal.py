@@ -131,9 +131,9 @@ def test_a_stage_whose_output_is_not_read_ends_without_a_traceback(tmp_path: Pat
 
 def test_another_pipe_that_breaks_is_not_hidden(tmp_path: Path) -> None:
     code = (
-        "import os; from echodistill.core.terminal import reader_may_leave\n"
+        "import os; from echodistill.core.terminal import exit_on_broken_pipe\n"
         "reading, writing = os.pipe(); os.close(reading)\n"
-        "with reader_may_leave(): print('said'); os.write(writing, b'x')"
+        "with exit_on_broken_pipe(): print('said'); os.write(writing, b'x')"
     )
     result = subprocess.run(
         [sys.executable, "-c", code],

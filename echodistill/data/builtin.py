@@ -171,8 +171,8 @@ def _shape(seed: int, clip_id: str, raw: Raw) -> tuple[Decoded, str]:
     stream = _manner(seed, clip_id)[2]
     (content,) = raw.parts
     spoken = np.frombuffer(content, dtype="<f4")
-    loud = np.flatnonzero(np.abs(spoken) > TRIM_LEVEL * np.max(np.abs(spoken)))
-    speech = soxr.resample(spoken[loud[0] : loud[-1] + 1], raw.sample_rate, SAMPLE_RATE)
+    voiced = np.flatnonzero(np.abs(spoken) > TRIM_LEVEL * np.max(np.abs(spoken)))
+    speech = soxr.resample(spoken[voiced[0] : voiced[-1] + 1], raw.sample_rate, SAMPLE_RATE)
     before, after = (
         np.zeros(int(stream.uniform(*EDGE_S) * SAMPLE_RATE), dtype=np.float32) for _ in range(2)
     )

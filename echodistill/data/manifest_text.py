@@ -58,8 +58,8 @@ def read_text(manifest: Path) -> str:
     try:
         content = manifest.read_bytes()
     except OSError as error:
-        there = ", ".join(_manifests_in(manifest.parent)[:SHOWN])
-        cure = "set corpus.path and corpus.manifest" + (f" (there: {there})" if there else "")
+        present = ", ".join(_manifests_in(manifest.parent)[:SHOWN])
+        cure = "set corpus.path and corpus.manifest" + (f" (there: {present})" if present else "")
         raise UserError(f"{manifest}: {error.strerror}: {cure}") from error
     check_content(manifest, content)
     # The encoding is detected from the first characters, which are ASCII in JSON and in a header.

@@ -79,13 +79,13 @@ def _parse(response: str, choices: Sequence[str]) -> int | None:
     if whole := _named_by_whole(text, wanted):
         return _only(whole, len(choices))
     spaced = [index for index, choice in enumerate(wanted) if not UNSPACED.search(choice)]
-    for idle in (CLOSING_OFFER, NO_DOUBT, NOT_ONLY):
-        text = idle.sub("", text)
-    musings, stated = _declared(_with_marks(_without_restated(text, wanted), wanted, spaced))
+    for pattern in (CLOSING_OFFER, NO_DOUBT, NOT_ONLY):
+        text = pattern.sub("", text)
+    reasoning, stated = _declared(_with_marks(_without_restated(text, wanted), wanted, spaced))
     stated = _with_marks(
         stated, wanted, [index for index in range(len(wanted)) if index not in spaced]
     )
-    affirmed, denied, passing = _named_before(musings, wanted), set[int](), set[int]()
+    affirmed, denied, passing = _named_before(reasoning, wanted), set[int](), set[int]()
     for against in CONTRAST.finditer(stated):
         denied |= _named(against[0], wanted)[0]
     clauses = [
@@ -94,7 +94,7 @@ def _parse(response: str, choices: Sequence[str]) -> int | None:
         for clause in _lead_apart(part or "")
     ]
     # in "I don't think the answer is B" the negation precedes the declaration
-    before = regex.split(r"[.!?;,] |\b(?:so|but)\b", musings)[-1]
+    before = regex.split(r"[.!?;,] |\b(?:so|but)\b", reasoning)[-1]
     for number, clause in enumerate(clauses):
         named, capitals = _named(clause, wanted)
         start = "" if number else before
@@ -205,12 +205,12 @@ def _new_clause(again: regex.Match[str]) -> str:
     return str(again[0]) if COMPLEMENT_WORDS.search(again.string[: again.start()]) else ". "
 
 
-def _named_before(musings: str, wanted: Sequence[str]) -> set[int]:
+def _named_before(reasoning: str, wanted: Sequence[str]) -> set[int]:
     """Return the choices that are a whole clause in the text before the declaration. The last
     clause is left out because the declaration continues it.
     """
-    clauses = regex.split(r"(?<=[.!?;,]) ", musings)[:-1] + regex.findall(
-        rf"^{MARK}(?=, ?$)", musings
+    clauses = regex.split(r"(?<=[.!?;,]) ", reasoning)[:-1] + regex.findall(
+        rf"^{MARK}(?=, ?$)", reasoning
     )
     return {
         index

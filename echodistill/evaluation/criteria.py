@@ -14,7 +14,7 @@ FEWEST_GROUPS = 2
 """Fewest groups that a promotion needs: results on one group do not generalise to others."""
 RELIABLE_GROUPS = 10
 """Number of groups below which the intervals themselves are uncertain."""
-MORE_TO_DECIDE_ON = (
+MORE_DECISION_DATA = (
     "more decision clips (corpus.clips.decision, or more recordings) or more groups"
     " (corpus.decision_share)"
 )
@@ -161,6 +161,6 @@ def remarks(size: DecisionSize, judged: Sequence[Judged]) -> list[str]:
                 f"the interval of clean accuracy against the {one.criterion.opponent} reaches"
                 f" {100 * reach:.1f} points below its value, more than the margin of"
                 f" {100 * margin:g}: a student that loses nothing would not pass either. What helps"
-                f" is {MORE_TO_DECIDE_ON}"
+                f" is {MORE_DECISION_DATA}"
             )
     return found

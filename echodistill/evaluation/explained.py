@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from echodistill.evaluation.criteria import MORE_TO_DECIDE_ON, DecisionSize, Judged
+from echodistill.evaluation.criteria import MORE_DECISION_DATA, DecisionSize, Judged
 from echodistill.evaluation.skill import MEMORISED, NOTABLE, Skill, skill_text
 
 MOST_TIMES = 20.0
@@ -54,7 +54,7 @@ def next_steps(judged: Sequence[Judged], student: Faults, skill: Skill) -> list[
     if student.truncated > NOTABLE:
         found.append("give answers more room: -S generation.max_new_tokens=...")
     if any(_may_be_chance(one) for one in unmet):
-        found.append(f"decide on more: {MORE_TO_DECIDE_ON}")
+        found.append(f"decide on more: {MORE_DECISION_DATA}")
     if any(one.criterion.non_inferior and not _may_be_chance(one) for one in unmet):
         found.append(
             "keep clean skill: raise mixes.train_clean_share, or lower the method's learning rate"

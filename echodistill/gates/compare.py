@@ -206,8 +206,8 @@ def table_checks(path: Path, settings: CompareParams) -> list[Expect]:
         },
     )
     # the sum is less than 1 if the text of a first choice is the letter of another
-    steady = [number(rates.get("constant gsr")) + number(rates.get("constant unparsed")) - 1.0]
-    constant = Table.of("constant", "system", {"system": ["constant"], "changes": steady})
+    deviation = [number(rates.get("constant gsr")) + number(rates.get("constant unparsed")) - 1.0]
+    constant = Table.of("constant", "system", {"system": ["constant"], "changes": deviation})
     return [
         present.expect("present", HOLDS, "every system has its row"),
         seeds.expect("seeds", InSet((len(settings.seeds),)), "every trained system has every seed"),

@@ -175,13 +175,13 @@ def _rule(gx: ModuleType, rule: Rule, shared: dict[str, Any]) -> Any:
 
 
 def _result(check: Expect, outcomes: Sequence[Any]) -> Result:
-    own = [
+    judged = [
         outcome
         for outcome in outcomes
         if (outcome.expectation_config.meta or {}).get("description") == check.description
     ]
     if faults := [
-        outcome.exception_info for outcome in own if "unexpected_count" not in outcome.result
+        outcome.exception_info for outcome in judged if "unexpected_count" not in outcome.result
     ]:
         raise RuntimeError(f"{check.table}.{check.column} could not be judged: {faults[0]}")
     (has_rows,) = (
@@ -191,16 +191,16 @@ def _result(check: Expect, outcomes: Sequence[Any]) -> Result:
     )
     offending = [
         row[check.id_column]
-        for outcome in own
+        for outcome in judged
         for row in outcome.result.get("unexpected_index_list") or ()
     ]
-    passed = bool(has_rows.success and all(outcome.success for outcome in own))
+    passed = bool(has_rows.success and all(outcome.success for outcome in judged))
     return Result(
         description=check.description,
         table=check.table,
         column=check.column,
         passed=passed,
-        unexpected_count=sum(int(outcome.result["unexpected_count"]) for outcome in own),
+        unexpected_count=sum(int(outcome.result["unexpected_count"]) for outcome in judged),
         ids=tuple(str(value) for value in sorted(set(offending))[:SHOWN_IDS]),
         observed=_observed(check.frame[check.column], check.rule),
         bound=check.rule.bound if isinstance(check.rule, Between) else None,

@@ -49,8 +49,8 @@ class MixesParams(Section):
     @model_validator(mode="after")
     def _kinds(self) -> "MixesParams":
         for name in ("unseen", "procedural"):
-            if stray := set(getattr(self, name)) - set(self.kinds):
-                raise BadKey(name, f"{sorted(stray)} are not in kinds")
+            if unknown := set(getattr(self, name)) - set(self.kinds):
+                raise BadKey(name, f"{sorted(unknown)} are not in kinds")
         for name, kinds in (
             ("kinds", self.kinds if self.noise == "procedural" else ()),
             ("procedural", self.procedural),

@@ -64,7 +64,7 @@ Cells = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Shown:
+class TextTable:
     """A table with the texts that are shown."""
 
     caption: str
@@ -184,7 +184,7 @@ def _heading(metric: str, heading: str, table: Figures) -> str:
     )
 
 
-def _format_table(description: str, table: Figures) -> Shown:
+def _format_table(description: str, table: Figures) -> TextTable:
     """Return the table of every system's forced choices and unusable answers, with the gain over
     the base by forced choice.
     """
@@ -201,10 +201,10 @@ def _format_table(description: str, table: Figures) -> Shown:
         f"{description}forced choice, and free answers that could not be used, in % at SNR ≤"
         f" {limit} and on clean audio; {over(table)}"
     )
-    return Shown(_capital(caption), tuple(heads), rows)
+    return TextTable(_capital(caption), tuple(heads), rows)
 
 
-def kinds_table(table: Figures) -> Shown | None:
+def kinds_table(table: Figures) -> TextTable | None:
     """Return the table of our gain over the base by kind of noise, the hardest kinds for the base
     first; ``None`` if the table lacks the gain or the unseen kinds.
     """
@@ -229,14 +229,14 @@ def kinds_table(table: Figures) -> Shown | None:
         for name, kind in kinds
     ]
     limit = f"SNR ≤ {table['headline_max_snr_db']:g} dB"
-    return Shown(
+    return TextTable(
         f"Accuracy in % by kind of noise, {limit}",
         ("noise", "in training", BASE, ECHODISTILL, "difference, paired"),
         rows,
     )
 
 
-def rotation_table(table: Figures) -> Shown | None:
+def rotation_table(table: Figures) -> TextTable | None:
     """Return the table of the cost of not training with a kind of noise, by kind; ``None`` without
     a rotation.
     """
@@ -271,7 +271,7 @@ def rotation_table(table: Figures) -> Shown | None:
         f"Gain over the base in points by kind of noise, SNR ≤ {table['headline_max_snr_db']:g} dB:"
         f" EchoDistill trained with the kind, and with it held out ({folds}), first seed"
     )
-    return Shown(caption, tuple(heads), rows)
+    return TextTable(caption, tuple(heads), rows)
 
 
 def denoised_caption(part: Figures) -> str:
@@ -297,7 +297,7 @@ def budget_rows(table: Figures) -> Iterator[Cells]:
         )
 
 
-def tables(table: Figures) -> list[Shown]:
+def tables(table: Figures) -> list[TextTable]:
     """Return the tables of all systems, and those of denoisers if there are any."""
     found = []
     parts = [
@@ -313,10 +313,10 @@ def tables(table: Figures) -> list[Shown]:
         caption = (
             f"{description}accuracy and agreement in %, {part['clips']} test clips; {over(part)}"
         )
-        found.append(Shown(_capital(caption), of_systems, list(system_rows(part))))
+        found.append(TextTable(_capital(caption), of_systems, list(system_rows(part))))
         if rows := list(difference_rows(part)):
             found.append(
-                Shown(
+                TextTable(
                     _capital(
                         f"{description}differences in points, paired row by row; {over(part)}"
                     ),
@@ -336,17 +336,17 @@ def print_comparison(table: Figures, console: Console) -> None:
     """Print all tables of ``reports/compare.json``."""
     of_kinds = kinds_table(table)
     rotation = rotation_table(table)
-    budget = Shown(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(table)))
+    budget = TextTable(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(table)))
     for shown in (*tables(table), of_kinds, rotation, budget):
         if shown:
-            print_shown(console, shown)
+            print_text_table(console, shown)
     if warning := few_units_warning(table):
         console.print(warning, markup=False)
     for line in legend(table):
         console.print(line, markup=False)
 
 
-def print_shown(console: Console, table: Shown) -> None:
+def print_text_table(console: Console, table: TextTable) -> None:
     """Print one table; its first column has names, the others have figures."""
     print_table(console, table.caption, table.heads, [[[*map(Text, row)] for row in table.rows]])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from echodistill.reports.compare_table import Cells, Shown, print_shown
+from echodistill.reports.compare_table import Cells, TextTable, print_text_table
 from echodistill.reports.sentences import few_units_warning, points, units_text
 from echodistill.reports.table import AGREEMENT, FORCED_CHOICE, HEADLINE
 from echodistill.reports.table import CLEAN as OF_CLEAN
@@ -19,7 +19,7 @@ CLEAN = (("clean_acc_authors", "authors' rule, clean"), *OF_CLEAN)
 Figures = Mapping[str, Any]
 
 
-def evaluation_tables(table: Figures) -> list[Shown]:
+def evaluation_tables(table: Figures) -> list[TextTable]:
     """Return the tables: accuracy by level of noise, the other figures, and accuracy by kind of
     noise.
     """
@@ -52,7 +52,7 @@ def evaluation_tables(table: Figures) -> list[Shown]:
         *([_student(table), "difference, paired"] if STUDENT in table["systems"] else []),
     )
     return [
-        Shown(title, heads, [_row(table, *figure) for figure in wanted if figure[0] in base])
+        TextTable(title, heads, [_row(table, *figure) for figure in wanted if figure[0] in base])
         for title, wanted in parts
     ]
 
@@ -132,7 +132,7 @@ def evaluation_legend(table: Figures) -> Sequence[str]:
 def print_evaluation(table: Figures, console: Console) -> None:
     """Print all tables of ``reports/evaluation.json``."""
     for shown in evaluation_tables(table):
-        print_shown(console, shown)
+        print_text_table(console, shown)
     for line in (evaluation_sentence(table), few_units_warning(table), *evaluation_legend(table)):
         if line:
             console.print(line, markup=False)

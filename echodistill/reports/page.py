@@ -24,7 +24,7 @@ from echodistill.reports.charts import Series, bars, heat_map, line_chart
 from echodistill.reports.compare_table import (
     BUDGET_CAPTION,
     BUDGET_HEADS,
-    Shown,
+    TextTable,
     budget_rows,
     kinds_table,
     legend,
@@ -85,7 +85,7 @@ class ReportPage:
     in %.
     """
     failures: Sequence[Failure]
-    asked: int
+    answer_count: int
     """Number of answers among which the failures are."""
     quarantined: Sequence[Quarantined]
     facts: Sequence[tuple[str, str]]
@@ -100,7 +100,7 @@ class ReportPage:
             "domains": Markup(bars(self.domains, "%")) if self.domains else "",
             "failures": failures,
             "shown_failures": failures[:SHOWN_FAILURES],
-            "asked": self.asked,
+            "answer_count": self.answer_count,
             "quarantined": [(one.row, one.reason) for one in self.quarantined],
             "facts": self.facts,
         }
@@ -128,7 +128,7 @@ def render(page: Page) -> str:
         over=over(page.table),
         legend=" ".join(legend(page.table)),
         curves=curves(page.table, CURVED),
-        budget=Shown(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(page.table))),
+        budget=TextTable(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(page.table))),
         generalisation=_severities(page.table["generalisation"]),
         distortions=_severities(page.table["distortions"]),
         heat=Markup(_heat(page.table["cells"])),
@@ -339,13 +339,13 @@ def _example(audio: AudioExample) -> dict[str, Any]:
             f"{letter}. {choice}" for letter, choice in zip(LETTERS, question.choices, strict=False)
         ),
         "answer": question.answer,
-        "said": [
+        "responses": [
             (
                 name,
-                said,
-                "right" if is_right(said, question.choices, question.answer_index) else "wrong",
+                response,
+                "right" if is_right(response, question.choices, question.answer_index) else "wrong",
             )
-            for name, said in (
+            for name, response in (
                 ("base", one.base),
                 ("EchoDistill", one.student),
                 ("teacher, clean", one.clean),

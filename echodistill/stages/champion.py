@@ -33,7 +33,7 @@ def champion(params: Params, out: Path, student: Path) -> None:
         print(f"champion: {NONE}")
         return
     wanted = ChampionFacts(found.number, found.fingerprint, found.weights_sha256)
-    if _is_here(out, wanted):
+    if _is_fetched(out, wanted):
         print(f"champion: version {found.number}, here already")
         return
     with atomic_path(out) as temporary:
@@ -48,7 +48,7 @@ def _write_none(out: Path) -> None:
         write_facts(temporary, ChampionFacts(None, reason=NONE))
 
 
-def _is_here(out: Path, wanted: ChampionFacts) -> bool:
+def _is_fetched(out: Path, wanted: ChampionFacts) -> bool:
     try:
         found = read_facts(out)
     except UserError:

@@ -47,7 +47,7 @@ def evaluation_report(
             params.seed,
         ),
         failures=failures,
-        asked=sum(map(len, answers_of.values())),
+        answer_count=sum(map(len, answers_of.values())),
         quarantined=read_rows(corpus_folder / "quarantine.parquet", Quarantined),
         facts=_facts(params, figures),
     )

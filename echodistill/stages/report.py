@@ -60,8 +60,8 @@ def report(
         audio_examples.append(AudioExample(one, rendered.clean, rendered.noisy))
     runs = {name: models / f"{name}-{settings.seeds[0]}" for name in settings.trained}
     every = {(BASE, ""): answers_of[BASE]} | {
-        who: read_rows(answers / f"{stem}.parquet", Answer)
-        for stem, who in _answered(params).items()
+        system: read_rows(answers / f"{stem}.parquet", Answer)
+        for stem, system in _answered(params).items()
     }
     failures = failures_in(every, corpus.questions)
     figures = json.loads(table.read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def report(
         ),
         training={name: read_metrics(folder / "metrics.jsonl") for name, folder in runs.items()},
         failures=failures,
-        asked=sum(len(rows) for rows in every.values()),
+        answer_count=sum(len(rows) for rows in every.values()),
         quarantined=read_rows(corpus_folder / "quarantine.parquet", Quarantined),
         facts=_facts(params, corpus, answers_of[BASE], figures),
     )

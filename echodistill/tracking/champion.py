@@ -127,9 +127,11 @@ def refusal(client: Any, number: str, decided_against: str | None) -> str:
     now = champion_number(client)
     if now in (decided_against, number):
         return ""
-    present, then = (f"version {each}" if each else "no version" for each in (now, decided_against))
+    present, against = (
+        f"version {each}" if each else "no version" for each in (now, decided_against)
+    )
     return (
-        f"{present} is champion now, and the decision was made against {then}: "
+        f"{present} is champion now, and the decision was made against {against}: "
         "run `echodistill run`, and then `echodistill register` again"
     )
 

@@ -94,12 +94,12 @@ def _http_limits(**limits: int) -> Iterator[None]:
     MLflow would otherwise retry for minutes.
     """
     names = {f"MLFLOW_HTTP_REQUEST_{name.upper()}": str(value) for name, value in limits.items()}
-    ours = {name: value for name, value in names.items() if name not in os.environ}
-    os.environ.update(ours)
+    added = {name: value for name, value in names.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        for name in ours:
+        for name in added:
             os.environ.pop(name, None)
 
 

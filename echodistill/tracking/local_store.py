@@ -179,7 +179,7 @@ def fault_of(database: Path) -> tuple[str, str] | None:
         return "it cannot be written", f"Make {database} and its folder writable for you"
     try:
         with closing(sqlite3.connect(database, timeout=1.0)) as store:
-            complaint = store.execute("PRAGMA quick_check(1)").fetchone()[0]
+            fault = store.execute("PRAGMA quick_check(1)").fetchone()[0]
             tables = {
                 str(row[0])
                 for row in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -202,8 +202,8 @@ def fault_of(database: Path) -> tuple[str, str] | None:
         return f"it is damaged ({error})", move_away
     except sqlite3.DatabaseError as error:
         return f"it is damaged ({error})", move_away
-    if complaint != "ok":
-        return f"it is damaged ({complaint})", move_away
+    if fault != "ok":
+        return f"it is damaged ({fault})", move_away
     if not revisions or not whole:
         return "its creation was interrupted, and it holds no runs", move_away
     return None

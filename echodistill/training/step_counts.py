@@ -72,14 +72,14 @@ class CountedSteps(Trainer):
 
         Values that TRL has gathered already are the same in each process.
         """
-        everyone = all_gather_object((dict(self._metrics["train"]), self._counts))
-        names = sorted({name for metrics, _ in everyone for name in metrics})
+        gathered = all_gather_object((dict(self._metrics["train"]), self._counts))
+        names = sorted({name for metrics, _ in gathered for name in metrics})
         for name in names:
             self._metrics["train"][name] = [
-                value for metrics, _ in everyone for value in metrics.get(name, [])
+                value for metrics, _ in gathered for value in metrics.get(name, [])
             ]
         for name in COUNTED:
-            self._counts[name] = sum(counts[name] for _, counts in everyone)
+            self._counts[name] = sum(counts[name] for _, counts in gathered)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the tokens and the speed since the last log, and the metrics that other processes
