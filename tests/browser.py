@@ -72,14 +72,14 @@ def chromium(profile: Path) -> Iterator["Tab"]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _address(told: Path, process: subprocess.Popen[bytes]) -> str:
+def _address(reply: Path, process: subprocess.Popen[bytes]) -> str:
     """The websocket of a new tab, once Chromium has written its port."""
     until = time.monotonic() + TIMEOUT_S
-    while not (told.is_file() and told.read_text().count("\n")):
+    while not (reply.is_file() and reply.read_text().count("\n")):
         assert process.poll() is None, f"Chromium ended with status {process.returncode}"
         assert time.monotonic() < until, f"Chromium opened no port within {TIMEOUT_S:g} s"
         time.sleep(0.05)
-    port = told.read_text().splitlines()[0]
+    port = reply.read_text().splitlines()[0]
     with urlopen(
         Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT"), timeout=TIMEOUT_S
     ) as answer:
@@ -129,8 +129,8 @@ class Tab:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
         self._events.clear()
-        told = self.send("Page.navigate", url=address)
-        assert "errorText" not in told, f"{address}: {told['errorText']}"
+        reply = self.send("Page.navigate", url=address)
+        assert "errorText" not in reply, f"{address}: {reply['errorText']}"
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._receive()
         self.run(CHECKS)
@@ -163,15 +163,15 @@ class Tab:
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression, awaited where it is a promise."""
-        told = self.send(
+        reply = self.send(
             "Runtime.evaluate",
             expression=expression,
             awaitPromise=True,
             returnByValue=True,
             userGesture=True,
         )
-        assert "exceptionDetails" not in told, f"{expression}: {told['exceptionDetails']}"
-        return told["result"].get("value")
+        assert "exceptionDetails" not in reply, f"{expression}: {reply['exceptionDetails']}"
+        return reply["result"].get("value")
 
     def wait(self, condition: str) -> None:
         """Until the JavaScript condition holds."""

@@ -107,8 +107,8 @@ def write_corpus(folder: Path, clips_by_split: dict[str, int]) -> Corpus:
                         size=len(content),
                     )
                 )
-                turn = number // 3 % 3  # the right answer stands at each place alike
-                choices = WORDS[turn:] + WORDS[:turn]
+                position = number // 3 % 3  # the right answer stands at each place alike
+                choices = WORDS[position:] + WORDS[:position]
                 index = choices.index(word)
                 questions.append(
                     Question(f"{clip_id}-q", clip_id, split, "Which tone?", choices, word, index)

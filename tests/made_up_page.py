@@ -60,9 +60,16 @@ def made_up_page() -> Page:
     }
     failures = [Failure("base", "", "c1/crowd@0", "Which?", "<b>neither</b>")] * 50
     facts = [("Test", "8 clips & more")]
-    said = answers({0: "red", 1: "red"})
+    shared = answers({0: "red", 1: "red"})
     levels = level_table(
-        "New voices", said, [said], QUESTIONS, units_of(QUESTIONS.values()), [0.0], SETTINGS, 1
+        "New voices",
+        shared,
+        [shared],
+        QUESTIONS,
+        units_of(QUESTIONS.values()),
+        [0.0],
+        SETTINGS,
+        1,
     )
     spent = budget_of([[{"sampled_tokens": 230.0, "target_tokens": 60.0}] * 160], 24)
     table |= {

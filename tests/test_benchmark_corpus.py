@@ -45,7 +45,7 @@ def a_tenth_missing(tmp_path: Path) -> Path:
     return root
 
 
-def test_with_a_tenth_of_the_recordings_missing_the_run_goes_on_and_names_them(
+def test_with_a_tenth_of_the_recordings_missing_the_run_continues_and_names_them(
     a_tenth_missing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = params_of(a_tenth_missing, "seen", "metadata.csv", max_quarantined_share=0.1)

@@ -204,7 +204,7 @@ def test_voicebench(tmp_path: Path) -> None:
     "prompt",
     ["What is 2 + 2?", "A. one choice", "Which?\nB. red\nA. blue", "Which?\nA. red\nC. blue"],
 )
-def test_a_spoken_question_without_choices_is_put_aside(prompt: str, tmp_path: Path) -> None:
+def test_a_spoken_question_without_choices_is_quarantined(prompt: str, tmp_path: Path) -> None:
     b.write_parquet(
         tmp_path / "x.parquet", "audio", [{"prompt": prompt, "reference": "A"}], [b.wav(0)]
     )
@@ -411,8 +411,8 @@ def test_another_recording_of_the_same_name_is_not_taken_for_a_missing_one(tmp_p
     assert found == ["clean/raw/009.wav", "raw/000.wav", "raw/001.wav", "raw/002.wav"]
 
 
-def test_a_damaged_parquet_is_told_so_or_its_rows_are_put_aside(tmp_path: Path) -> None:
-    told = 0
+def test_a_damaged_parquet_is_reported_or_its_rows_are_quarantined(tmp_path: Path) -> None:
+    reported = 0
     for seed in range(24):
         folder = tmp_path / str(seed)
         folder.mkdir()
@@ -425,12 +425,12 @@ def test_a_damaged_parquet_is_told_so_or_its_rows_are_put_aside(tmp_path: Path) 
         try:
             clips = read(folder, "voicebench", "x.parquet").clips
         except UserError:
-            told += 1
+            reported += 1
             continue
         for clip in clips:
             with suppress(UserError):
                 clip.read()
-    assert told > 0
+    assert reported > 0
 
 
 def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:

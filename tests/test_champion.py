@@ -198,14 +198,14 @@ def test_what_cannot_be_done_is_one_clear_error(registry: Registry) -> None:
     assert registry.champion == "1"
 
 
-def test_the_command_tells_changes_and_refuses(
+def test_the_command_prints_changes_and_refuses(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.enter("first")
     registry.enter("second", against="1")
-    said = Path(".echodistill/registered.json")
-    said.parent.mkdir(exist_ok=True)
-    said.write_text("{}")
+    registered = Path(".echodistill/registered.json")
+    registered.parent.mkdir(exist_ok=True)
+    registered.write_text("{}")
 
     def command(*options: str) -> subprocess.CompletedProcess[str]:
         asked = [sys.executable, "-m", "echodistill.cli", "champion", *options]
@@ -220,9 +220,9 @@ def test_the_command_tells_changes_and_refuses(
         ["promoted", "version", "1"],
         ["promoted", "version", "2"],
     ]
-    assert said.exists()
+    assert registered.exists()
     assert "version 2 was rolled back: version 1 is champion again" in command("--rollback").stdout
-    assert not said.exists()
+    assert not registered.exists()
     assert "version 2 is champion" in command("--set", "2").stdout
     for options, message in (
         (("--set", "9"), "has no version 9"),
@@ -259,7 +259,7 @@ def test_a_server_that_does_not_answer_is_named(
     assert not (tmp_path / "champion").exists()
 
 
-def test_entering_a_student_leaves_its_own_champion_folder_as_it_was(registry: Registry) -> None:
+def test_registering_a_student_leaves_its_own_champion_folder_as_it_was(registry: Registry) -> None:
     before = registry.bring("first")
     assert list(before) == ["champion.json"]
     registry.enter("first")
@@ -323,7 +323,7 @@ def stored_weights(registry: Registry) -> list[Path]:
     ("damage", "message"),
     [("changed", "not those that were registered"), ("deleted", "keeps no student of it")],
 )
-def test_a_champion_that_the_store_lost_is_said_and_stays_said(
+def test_a_champion_that_the_store_lost_is_reported_and_stays_reported(
     damage: str, message: str, registry: Registry
 ) -> None:
     registry.enter("first")
@@ -419,7 +419,7 @@ def test_an_adapter_answers_on_the_base_it_was_registered_with(
     assert answers != plain
 
 
-def test_a_champion_that_cannot_be_opened_or_hears_too_little_is_said(
+def test_a_champion_that_cannot_be_opened_or_takes_too_short_clips_is_reported(
     asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = full_champion(tmp_path / "champion", asked.llm)
@@ -448,7 +448,7 @@ def test_without_a_champion_there_are_no_answers_and_the_reason(
     assert asked.answers(folder) == (ChampionStatus(None, "nobody yet"), [])
 
 
-def test_what_was_not_made_champion_is_said_and_asked_again(
+def test_what_was_not_made_champion_is_reported_and_asked_again(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another student became champion after the decision of the world, which was made against
@@ -457,11 +457,11 @@ def test_what_was_not_made_champion_is_said_and_asked_again(
     monkeypatch.delenv("ECHODISTILL_S3", raising=False)
     registry.enter("first")
     make_world(registry.folder)
-    said = register_world()
-    assert "registered echodistill version 2 (candidate), MLflow run" in said
+    registered = register_world()
+    assert "registered echodistill version 2 (candidate), MLflow run" in registered
     assert (
         "; not made champion: version 1 is champion now, and the decision was made against no"
-        " version" in said
+        " version" in registered
     )
     assert not REGISTERED.exists()
     write(

@@ -64,14 +64,14 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "arguments", [("run",), ("publish",), ("register",), ("export-audio", "out"), ("listen",)]
 )
-def test_outside_a_repository_it_says_so(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_outside_a_repository_it_reports_it(arguments: tuple[str, ...], tmp_path: Path) -> None:
     result = cli(*arguments, cwd=tmp_path)
     assert result.returncode == 1
     assert "dvc.yaml" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_a_store_that_does_not_work_is_told_before_anything_runs(
+def test_a_store_that_does_not_work_is_reported_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
@@ -137,7 +137,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ),
     ],
 )
-def test_what_a_test_alone_cannot_do_is_told_before_anything_runs(
+def test_what_a_corpus_for_testing_only_cannot_do_is_reported_before_anything_runs(
     command: str,
     more: list[str],
     message: str,
@@ -155,7 +155,7 @@ def test_what_a_test_alone_cannot_do_is_told_before_anything_runs(
     assert Path("params.yaml").read_bytes() == before
 
 
-def test_a_test_alone_is_evaluated_and_stages_that_are_named_are_run_as_ever(
+def test_a_corpus_for_testing_only_is_evaluated_and_named_stages_run(
     benchmark: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran: list[list[str]] = []
@@ -200,7 +200,7 @@ def test_listening_without_a_student_names_the_cure_and_opens_nothing(tmp_path: 
         ("x", "integer"),
     ],
 )
-def test_listening_on_no_port_is_told(port: str, message: str, tmp_path: Path) -> None:
+def test_listening_on_no_port_is_reported(port: str, message: str, tmp_path: Path) -> None:
     result = cli("listen", "--port", port, cwd=tmp_path)
     assert result.returncode == 2
     assert "--port" in result.stderr

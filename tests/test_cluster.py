@@ -30,7 +30,7 @@ def test_results_come_in_order(pool: ClusterPool) -> None:
     assert list(pool.map(square, [])) == []
 
 
-def test_an_exception_is_raised_where_its_item_stands(pool: ClusterPool) -> None:
+def test_an_exception_is_raised_where_its_item_is(pool: ClusterPool) -> None:
     results = pool.map(square, range(20))
     assert [next(results) for _ in range(6)] == [0, 1, 4, 9, 16, 25]
     with pytest.raises(ValueError, match="six") as caught:
@@ -38,7 +38,7 @@ def test_an_exception_is_raised_where_its_item_stands(pool: ClusterPool) -> None
     assert "in square" in caught.value.__notes__[0]
 
 
-def test_an_exception_that_cannot_be_sent_is_told(pool: ClusterPool) -> None:
+def test_an_exception_that_cannot_be_sent_is_reported(pool: ClusterPool) -> None:
     with pytest.raises(RuntimeError, match="LocalError: seven"):
         list(pool.map(square, [7]))
 

@@ -24,10 +24,10 @@ SMALL = (
 def test_a_comparison_from_nothing_to_the_page(tmp_path: Path) -> None:
     small_project(tmp_path)
     environment = clean_environment(tmp_path)
-    said = run(
+    output = run(
         tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "compare.seeds=[1]"
     ).stdout
-    assert "echodistill - silence" in said
+    assert "echodistill - silence" in output
     table = json.loads((tmp_path / "reports/compare.json").read_text())
     assert set(table["systems"]) == {
         "base",

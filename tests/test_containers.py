@@ -95,7 +95,7 @@ def test_every_codec_is_read_whole_and_refused_when_cut(container: str) -> None:
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_what_stands_behind(container: str) -> None:
+def test_what_follows_the_samples(container: str) -> None:
     """Tags and zeros are no sound; another recording is read too, and samples that no header counts
     are not passed over.
     """
@@ -109,7 +109,7 @@ def test_what_stands_behind(container: str) -> None:
 
 
 @pytest.mark.parametrize("container", RARE)
-def test_a_length_that_cannot_be_checked_is_not_believed(container: str) -> None:
+def test_a_length_that_cannot_be_checked_is_not_trusted(container: str) -> None:
     for kind, _, content in all_kinds((container,)):
         assert "not an audio file that can be decoded" in fault_of(content), kind
 
@@ -220,7 +220,7 @@ def test_no_samples_and_other_chunks_behind_are_no_recording() -> None:
 
 
 @pytest.mark.parametrize("container", ["WAV", "AIFF", "AU", "RF64", "CAF"])
-def test_a_length_that_is_too_small_is_not_believed(container: str) -> None:
+def test_a_length_that_is_too_small_is_not_trusted(container: str) -> None:
     assert "bytes follow the end that its header states" in fault_of(with_length(container, 4_000))
 
 

@@ -252,7 +252,7 @@ def test_what_it_loses_without_noise_counts_against_base_and_champion(decide: De
     assert unmet(decision) == {("champion", "clean_acc")}
 
 
-def test_a_champion_that_cannot_answer_stands_in_the_way(
+def test_a_champion_that_cannot_answer_is_an_obstacle(
     decide: Decide, capsys: pytest.CaptureFixture[str]
 ) -> None:
     decision = decide(
@@ -302,7 +302,7 @@ def test_every_criterion_is_weighed_against_whom_there_is() -> None:
     assert not judge({}, 0.02)
 
 
-def test_a_margin_that_cannot_be_reached_is_told_with_the_cure() -> None:
+def test_a_margin_that_cannot_be_reached_is_reported_with_the_cure() -> None:
     (remark,) = remarks(DecisionSize(100, 20), [judged("clean_acc", -0.001, -0.032)])
     assert "reaches 3.1 points below its value, more than the margin of 2" in remark
     assert "corpus.clips.decision" in remark
@@ -367,11 +367,11 @@ GOOD = Skill(0.9, 400, "validation", 0.25, 0.0, 0.0, train_acc=0.95, train_n=240
         ),
     ],
 )
-def test_what_lies_behind_a_refusal_is_said_with_what_to_try(
+def test_what_lies_behind_a_refusal_is_reported_with_what_to_try(
     one: Judged, student: Faults, skill: Skill, why: str | None, next_step: str
 ) -> None:
-    said = explain(DecisionSize(100, 10), [one], student, WHOLE, skill)
-    assert (why in " ".join(said)) if why else not said
+    explanations = explain(DecisionSize(100, 10), [one], student, WHOLE, skill)
+    assert (why in " ".join(explanations)) if why else not explanations
     assert next_step in " ".join(next_steps([one], student, skill))
 
 

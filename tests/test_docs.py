@@ -148,7 +148,7 @@ def insert(path: Path, before: str, code: str) -> None:
     path.write_text(text.replace(f"\n{before}", f"\n{code}\n\n{before}"), encoding="utf-8")
 
 
-def test_the_reference_of_the_parameters_is_what_the_schema_says() -> None:
+def test_the_reference_of_the_parameters_is_what_the_schema_states() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m docs.generate_parameters`"
 
 

@@ -261,14 +261,14 @@ def test_every_source_is_evaluated_end_to_end(name: str, model: Path, tmp_path: 
     assert set(table["systems"]) == {"base"}
     assert table["questions"] == len(world.corpus.questions)
     assert {"clean_acc", "acc", "acc@0", "acc/gauss", "acc/crowd"} <= set(table["systems"]["base"])
-    said = printed(world)
-    assert f"On {source} the base answers" in said
-    assert "babble of other groups' test clips" in said
-    assert ("Acc, authors' rule" in said) == ("scoring" in table)
+    output = printed(world)
+    assert f"On {source} the base answers" in output
+    assert "babble of other groups' test clips" in output
+    assert ("Acc, authors' rule" in output) == ("scoring" in table)
     assert "On " + source in (tmp_path / "evaluation.html").read_text()
 
 
-def test_a_student_stands_beside_the_base_and_is_copied_once(
+def test_a_student_is_compared_with_the_base_and_is_copied_once(
     model: Path, tiny_llm: AudioLLM, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     student, root = tmp_path / "trained", tmp_path / "raw"
@@ -328,9 +328,9 @@ def test_a_crowd_is_of_other_groups_where_nobody_was_trained_on(tmp_path: Path) 
     noise = noise_settings(params.seed, params.mixes)
     sources = sources_of(found, noise)["crowd", "test"]
     for clip in found.clips.values():
-        heard = sources.for_clip(clip.clip_id)
-        assert len(heard) == 4
-        assert {found.clips[name].group for name in heard}.isdisjoint({clip.group})
+        voices = sources.for_clip(clip.clip_id)
+        assert len(voices) == 4
+        assert {found.clips[name].group for name in voices}.isdisjoint({clip.group})
     assert len(sources.for_clip("asked")) == 8
     (tmp_path / "mixes").mkdir()
     write_noise(tmp_path / "mixes", noise)
@@ -338,7 +338,7 @@ def test_a_crowd_is_of_other_groups_where_nobody_was_trained_on(tmp_path: Path) 
     assert noisy.shape == tone("low", "x").shape
 
 
-def test_one_group_alone_has_no_crowd_and_says_what_to_do(tmp_path: Path) -> None:
+def test_one_group_alone_has_no_crowd_and_states_the_cure(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", {"test": 1})
     params = params_of(mixes={"kinds": ["gauss", "crowd"], "unseen": [], "snrs_db": [0]})
     with pytest.raises(
@@ -353,7 +353,7 @@ def test_one_group_alone_has_no_crowd_and_says_what_to_do(tmp_path: Path) -> Non
     mixes(params_view(quiet, ("seed", "mixes")), tmp_path / "mixes", tmp_path / "corpus")
 
 
-def test_nano_needs_training_clips_and_says_so_before_and_in_its_stage(tmp_path: Path) -> None:
+def test_nano_needs_training_clips_and_states_it_before_and_in_its_stage(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", {"test": 4})
     with pytest.raises(
         UserError,
@@ -405,5 +405,7 @@ def test_without_training_questions_there_are_no_references(model: Path, tmp_pat
         ),
     ],
 )
-def test_which_parameters_make_a_test_alone(changes: dict[str, Any], alone: bool) -> None:
+def test_which_parameters_make_a_corpus_for_testing_only(
+    changes: dict[str, Any], alone: bool
+) -> None:
     assert params_of(corpus=changes).corpus.is_test_only == alone

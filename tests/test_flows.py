@@ -195,15 +195,15 @@ def test_a_lock_that_a_killed_process_left_half_written_costs_nothing(repository
 
 
 def test_runs_in_one_workspace_take_turns(tmp_path: Path) -> None:
-    said: list[str] = []
+    logged: list[str] = []
     order: list[str] = []
 
     def second() -> None:
-        with workspace_lock(tmp_path, lambda: False, said.append):
+        with workspace_lock(tmp_path, lambda: False, logged.append):
             order.append("second")
 
     with ThreadPoolExecutor() as pool:
-        with workspace_lock(tmp_path, lambda: False, said.append):
+        with workspace_lock(tmp_path, lambda: False, logged.append):
             waiting = pool.submit(second)
             time.sleep(0.5)
             order.append("first")
@@ -214,10 +214,10 @@ def test_runs_in_one_workspace_take_turns(tmp_path: Path) -> None:
                 pass
         waiting.result()
     assert order == ["first", "second"]
-    assert said == [f"another run works in {tmp_path}: waiting for its end"]
+    assert logged == [f"another run works in {tmp_path}: waiting for its end"]
 
 
-def test_a_token_in_a_git_address_is_never_told(repository: Path) -> None:
+def test_a_token_in_a_git_address_is_never_printed(repository: Path) -> None:
     with pytest.raises(UserError) as caught:
         output_of("git", "fetch", "http://user:hush@127.0.0.1:9/x", cwd=repository)
     assert "hush" not in str(caught.value)
@@ -241,7 +241,7 @@ def test_an_unknown_key_in_meta_is_named() -> None:
         Meta.of("train", {"pol": "gpu"})
 
 
-def test_dvc_says_what_ran_and_what_did_not(repository: Path) -> None:
+def test_dvc_reports_what_ran_and_what_did_not(repository: Path) -> None:
     assert unchanged(repository, read_graph(repository)) == {}
     assert run_one("first", repository)[0] == "ran"
     assert run_one("first", repository)[0] == "cached: nothing changed"
@@ -498,7 +498,7 @@ def test_threads_of_a_stage_sleep_while_they_wait(
     assert lines == [passed]
 
 
-def test_a_command_that_refuses_is_told_from_one_that_crashes(tmp_path: Path) -> None:
+def test_a_command_that_refuses_is_distinguished_from_one_that_crashes(tmp_path: Path) -> None:
     def ends_with(last: str) -> list[str]:
         return run_command(
             [sys.executable, "-c", f"import sys; print('first'); sys.exit({last})"],
@@ -524,7 +524,7 @@ def test_a_workspace_from_before_a_commit_is_made_anew(repository: Path) -> None
     assert not (open_workspace(repository, "old-hare", ["seed=7"]) / "mark").exists()
 
 
-def test_a_test_alone_has_a_graph_of_its_own_and_needs_a_model(tmp_path: Path) -> None:
+def test_a_corpus_for_testing_only_has_its_own_graph_and_needs_a_model(tmp_path: Path) -> None:
     def graph(source: str, model: str) -> str:
         raw = yaml.safe_load((ROOT / "params.yaml").read_text())
         raw["corpus"]["source"], raw["base"]["model"] = source, model

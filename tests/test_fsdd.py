@@ -222,13 +222,13 @@ def test_a_speaker_of_one_digit_is_quarantined(recordings: Path) -> None:
 
 
 @pytest.mark.parametrize(("keep", "fault"), [(0, "empty"), (30, "truncated"), (-101, "truncated")])
-def test_a_damaged_recording_is_put_aside(recordings: Path, keep: int, fault: str) -> None:
+def test_a_damaged_recording_is_quarantined(recordings: Path, keep: int, fault: str) -> None:
     damaged = recordings / "7_cleo_1.wav"
     damaged.write_bytes(damaged.read_bytes()[:keep])
     assert fault in only_bad(recordings)
 
 
-def test_a_silent_recording_is_put_aside(recordings: Path) -> None:
+def test_a_silent_recording_is_quarantined(recordings: Path) -> None:
     write_take(recordings, "7_cleo_1.wav", 0.2, 0.0, 300.0)
     assert only_bad(recordings) == "silent"
 
@@ -243,7 +243,7 @@ def only_bad(recordings: Path) -> str:
     return row.reason
 
 
-def test_a_speaker_whose_other_recordings_are_bad_is_put_aside(recordings: Path) -> None:
+def test_a_speaker_whose_other_recordings_are_bad_is_quarantined(recordings: Path) -> None:
     for path in recordings.glob("*_cleo_*.wav"):
         if not path.name.startswith("7"):
             path.write_bytes(b"")

@@ -61,7 +61,7 @@ def test_the_named_groups_are_the_test_and_no_others(named: list[str]) -> None:
         (GROUPS, "names every group: leave one to train on"),
     ],
 )
-def test_a_name_that_is_no_group_is_told_with_those_there_are(
+def test_a_name_that_is_no_group_is_reported_with_those_there_are(
     named: list[str], message: str
 ) -> None:
     with pytest.raises(UserError, match=rf"corpus\.test_groups.* {message}"):
@@ -101,7 +101,7 @@ def test_the_shares_are_those_that_count(tmp_path: Path) -> None:
     assert settings.test_groups == ("a", "7", "8")
 
 
-def test_a_folder_of_ones_own(tmp_path: Path) -> None:
+def test_a_folder_of_a_user(tmp_path: Path) -> None:
     write_folder(
         tmp_path / "raw", [row | {"group": number // 2} for number, row in enumerate(rows_of(12))]
     )
@@ -115,7 +115,7 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     }
 
 
-def test_where_all_rows_are_bad_that_is_said(tmp_path: Path) -> None:
+def test_where_all_rows_are_bad_that_is_reported(tmp_path: Path) -> None:
     write_folder(tmp_path / "raw", rows_of(12, answer="purple"))
     with pytest.raises(UserError, match="12 of 12 rows of folder are bad"):
         make(tmp_path / "raw", tmp_path / "out", test_groups=["s1"])

@@ -114,7 +114,7 @@ def stages() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_finds_nothing() -> None:
     call(BIN / "hadolint", "--failure-threshold", "style", INFRA / "Dockerfile")
 
 
@@ -263,8 +263,8 @@ def test_the_example_names_every_secret_and_holds_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
 def test_a_manifest_follows_the_schema_of_kubernetes(path: Path) -> None:
-    said = call(BIN / "kubernetes-validate", "--strict", "-k", KUBERNETES, path)
-    assert "WARN" not in said, said
+    output = call(BIN / "kubernetes-validate", "--strict", "-k", KUBERNETES, path)
+    assert "WARN" not in output, output
 
 
 def test_the_kustomization_holds_every_file() -> None:

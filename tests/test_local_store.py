@@ -52,9 +52,9 @@ def start(code: str, folder: Path) -> "subprocess.Popen[str]":
 
 def run(code: str, folder: Path) -> str:
     process = start(code, folder)
-    said, complaint = process.communicate(timeout=300)
+    output, complaint = process.communicate(timeout=300)
     assert process.returncode == 0, complaint
-    return said.strip().splitlines()[-1]
+    return output.strip().splitlines()[-1]
 
 
 def rows(database: Path, query: str) -> list[str]:
@@ -78,7 +78,7 @@ def count(*_):
 
 
 @pytest.mark.parametrize("statements", [250, 900])
-def test_a_kill_while_the_store_is_made_leaves_nothing_that_stands_in_the_way(
+def test_a_kill_while_the_store_is_made_leaves_nothing_that_is_an_obstacle(
     statements: int, tmp_path: Path
 ) -> None:
     process = start(KILLED.format(statements) + TRACK, tmp_path)
@@ -288,12 +288,12 @@ def test_what_is_wrong_with_a_store_is_one_line_with_the_cure(
     before = None if database.is_dir() else database.read_bytes()
     with pytest.raises(UserError) as caught:
         find_or_create_run("one", "grpo")
-    said = str(caught.value)
-    assert MESSAGES.get(how, "it is damaged") in said
-    assert "\n" not in said
-    assert said.endswith(found[1])
+    output = str(caught.value)
+    assert MESSAGES.get(how, "it is damaged") in output
+    assert "\n" not in output
+    assert output.endswith(found[1])
     if how != "folder":
-        assert f"`mv {database} {database}.damaged`" in said
+        assert f"`mv {database} {database}.damaged`" in output
     assert (
         before is None
         or how == "half migrated"

@@ -67,10 +67,10 @@ def write_lock(deps: list[str], outs: list[str]) -> None:
 
 
 def test_mlflow_has_the_figures_of_the_report(made: dict[str, Any]) -> None:
-    said = log_comparison(Path("reports"), Path("models/compared"))
+    message = log_comparison(Path("reports"), Path("models/compared"))
     found = runs()
     parent = found["comparison"]
-    assert parent.info.run_id in said
+    assert parent.info.run_id in message
     gain = made["differences"]["ours - base"]["acc"]
     logged = parent.data.metrics
     assert (logged["ours - base acc"], logged["ours - base acc.low"]) == (
@@ -85,7 +85,7 @@ def test_mlflow_has_the_figures_of_the_report(made: dict[str, Any]) -> None:
     assert sum(of_seeds) / 2 == pytest.approx(made["systems"]["ours"]["acc"]["value"])
     assert found["method-2"].data.tags["echodistill.seed"] == "2"
     before = {name: run.data.metrics for name, run in found.items()}
-    assert log_comparison(Path("reports"), Path("models/compared")) == said
+    assert log_comparison(Path("reports"), Path("models/compared")) == message
     assert {name: run.data.metrics for name, run in runs().items()} == before
     assert found["method-1"].data.metrics["loss"] == 0.5  # a curve that MLflow had missed
 

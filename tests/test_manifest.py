@@ -70,7 +70,7 @@ def test_mmau(root: Path) -> None:
     assert sorted(found.splits.values()) == ["test", "test", "train", "train"]
 
 
-def test_an_ignored_split_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_ignored_split_is_reported(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read_jsonl(root, ROW | {"split": "test-mini"})
     assert "test-mini is none of train, validation, decision, test" in capsys.readouterr().out
 
@@ -227,7 +227,7 @@ def test_a_bad_row_is_quarantined(root: Path, tmp_path: Path, row: object, reaso
     write_rows(tmp_path / "quarantine.parquet", Quarantined, found.quarantined)
 
 
-def test_an_id_that_stands_twice(root: Path) -> None:
+def test_an_id_that_is_given_twice(root: Path) -> None:
     found = read_jsonl(root, ROW, ROW | {"audio_path": "b.wav"})
     assert [clip.clip_id for clip in found.clips] == ["a.wav"]
     assert found.quarantined == [Quarantined("manifest.jsonl:2 (id q1)", "the id is given twice")]
@@ -295,7 +295,7 @@ def test_links_inside_the_folder_are_followed(
         ("m.csv", "id\tquestion\tanswer\nq1\tWhich?\tred\n", r"its columns are separated by '\t'"),
     ],
 )
-def test_a_manifest_of_another_form_is_told_with_the_cure(
+def test_a_manifest_of_another_form_is_reported_with_the_cure(
     root: Path, name: str, text: str, message: str
 ) -> None:
     (root / name).write_text(text)

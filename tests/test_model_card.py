@@ -98,7 +98,7 @@ def test_the_head_is_yaml_with_the_results() -> None:
     assert body.index("| -10 dB | 33.9 | 53.3 |") < body.index("| 20 dB |")
 
 
-def test_it_says_how_it_was_made_and_what_it_cannot_do() -> None:
+def test_it_states_how_it_was_made_and_what_it_cannot_do() -> None:
     text = model_card(RUN, FIGURES, DECISION | {"promote": False}, params_of())
     for part in (
         "160 optimizer steps of 24 prompts",

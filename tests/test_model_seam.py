@@ -65,16 +65,16 @@ def test_log_probs_change_when_the_audio_changes(llm: AudioLLM) -> None:
 
 
 def test_log_probs_do_not_change_when_another_row_of_the_batch_does(llm: AudioLLM) -> None:
-    mine = _prompt(tone("low", 1, 0.4))
-    alone = _log_probs(llm, [mine], RESPONSE)[0, :4]
+    prompt = _prompt(tone("low", 1, 0.4))
+    alone = _log_probs(llm, [prompt], RESPONSE)[0, :4]
     other = _prompt(
         tone("high", 2, 0.6), ("a much longer choice than the others", "high", "middle")
     )
-    beside = _log_probs(llm, [mine, other], [RESPONSE[0], [5, 5, 5, 5, 5, 5, 2]])[0, :4]
+    beside = _log_probs(llm, [prompt, other], [RESPONSE[0], [5, 5, 5, 5, 5, 5, 2]])[0, :4]
     torch.testing.assert_close(alone, beside, atol=1e-4, rtol=1e-4)
 
 
-def test_generation_and_scoring_hear_the_same_audio(llm: AudioLLM, tiny_corpus: Corpus) -> None:
+def test_generation_and_scoring_receive_the_same_audio(llm: AudioLLM, tiny_corpus: Corpus) -> None:
     prompts = [
         _prompt(tiny_corpus.waveform(clip_id)) for clip_id in ("train-0", "train-1", "train-2")
     ]

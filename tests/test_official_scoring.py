@@ -49,8 +49,8 @@ def answers(*responses: Sequence[str]) -> list[Answer]:
     """A question's responses: clean, then wind at -10, 0 and 20 dB."""
     return [
         answer(f"c{number}/{kind}@{snr}", f"q{number}", kind, snr, response, CHOICES)
-        for number, said in enumerate(responses)
-        for (kind, snr), response in zip(CONDITIONS, said, strict=True)
+        for number, answered in enumerate(responses)
+        for (kind, snr), response in zip(CONDITIONS, answered, strict=True)
     ]
 
 
@@ -158,19 +158,19 @@ def run(folder: Path, params: Params) -> dict[str, Any]:
     ]
     write_rows(folder / "corpus/clips.parquet", Clip, clips)
     write_rows(folder / "corpus/questions.parquet", Question, QUESTIONS.values())
-    said = {
+    answered = {
         "echodistill-1": STUDENT,
         "text": BASE,
         "wavelet-base": BASE,
         "wavelet-student": STUDENT,
         "base": BASE,
     }
-    said |= {
+    answered |= {
         f"distorted-{model}": [replace(row, noise_kind="reverb@0.7") for row in BASE[::4]]
         for model in ("base", "student")
     }
-    said |= {"train_mixes-base": BASE, "train_mixes-student": STUDENT}
-    for name, rows in said.items():
+    answered |= {"train_mixes-base": BASE, "train_mixes-student": STUDENT}
+    for name, rows in answered.items():
         write_rows(folder / f"answers/{name}.parquet", Answer, rows)
     (folder / "models/echodistill-1").mkdir(parents=True)
     (folder / "models/echodistill-1/metrics.jsonl").write_text(

@@ -128,7 +128,7 @@ def rows_with(corpus: Corpus, llm: AudioLLM) -> TrainingRows:
 
 
 @pytest.mark.parametrize("weights", ["full", "lora"])
-def test_a_method_and_a_view_of_ones_own_train(
+def test_a_method_and_a_view_of_a_user_train(
     weights: str, tiny_llm: AudioLLM, tiny_corpus: Corpus, tmp_path: Path
 ) -> None:
     tiny_llm.save(tmp_path / "base")
@@ -156,7 +156,7 @@ def test_a_method_and_a_view_of_ones_own_train(
     assert moved == (weights == "full")  # an adapter leaves the head as it is
 
 
-def test_a_reward_of_ones_own_is_added_up(
+def test_a_reward_of_a_user_is_added_up(
     tiny_llm: AudioLLM, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert brief_reward(["a dog", "word " * 11]) == [0.5, 0.0]
@@ -178,7 +178,7 @@ def test_a_reward_of_ones_own_is_added_up(
     assert row["reward"] == pytest.approx(row["rewards/choice_reward/mean"] + 0.5)
 
 
-def test_what_a_method_needs_is_told_before_any_work(
+def test_what_a_method_needs_is_reported_before_any_work(
     tiny_llm: AudioLLM, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = rows_with(tiny_corpus, tiny_llm)

@@ -154,7 +154,7 @@ def test_a_fault_is_named_by_its_dotted_key(key: str, value: object, message: st
         ("base.nano.step", "base.nano.steps"),
     ],
 )
-def test_an_unknown_key_is_told_with_the_one_that_was_meant(key: str, meant: str) -> None:
+def test_an_unknown_key_is_reported_with_the_one_that_was_meant(key: str, meant: str) -> None:
     with pytest.raises(
         UserError, match=re.escape(f"params.yaml has no key {key!r}: did you mean {meant}")
     ):
@@ -169,7 +169,7 @@ def test_an_unknown_key_is_told_with_the_one_that_was_meant(key: str, meant: str
         ("compares", "compare"),
     ],
 )
-def test_an_unknown_key_of_the_file_is_told_so_too(key: str, meant: str) -> None:
+def test_an_unknown_key_of_the_file_is_reported_too(key: str, meant: str) -> None:
     assert fault_of(changed(key, 1)) == f"{key}: unknown key: did you mean {meant}?"
 
 
@@ -339,7 +339,7 @@ def test_kinds_of_recordings_are_free() -> None:
     assert validate_params(raw, "params.yaml").mixes.seen == ("rain",)
 
 
-def test_several_faults_are_told_at_once() -> None:
+def test_several_faults_are_reported_at_once() -> None:
     raw = changed("train.steps", -1)
     raw["generation"]["max_new_tokens"] = "x"
     fault = fault_of(raw)

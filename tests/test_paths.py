@@ -137,7 +137,7 @@ def linked(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "written", ["far/deep/a.wav", "far/deep/a", "./far/deep/a.wav", "sub/../far/deep/a.wav"]
 )
-def test_a_recording_behind_a_linked_folder_is_put_aside(linked: Path, written: str) -> None:
+def test_a_recording_behind_a_linked_folder_is_quarantined(linked: Path, written: str) -> None:
     found = read_jsonl(linked, ROW, ROW | {"id": "q2", "audio_path": written})
     assert len(found.clips) == 1
     (row,) = found.quarantined

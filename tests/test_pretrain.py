@@ -54,8 +54,8 @@ def test_an_audible_clip_is_at_a_mild_snr_and_an_inaudible_one_is_not_there(
         example = data.example(number)
         assert example.prompt.waveform is not None
         clean = tiny_corpus.waveform(example.question.clip_id).astype(np.float64)
-        heard = example.prompt.waveform.astype(np.float64)
-        correlation = float(clean @ heard / np.sqrt((clean @ clean) * (heard @ heard)))
+        received = example.prompt.waveform.astype(np.float64)
+        correlation = float(clean @ received / np.sqrt((clean @ clean) * (received @ received)))
         # at 10 dB the clip has 10 of 11 parts of the power
         assert correlation > np.sqrt(10 / 11) - 0.02 if example.audible else abs(correlation) < 0.5
 

@@ -66,7 +66,7 @@ def test_no_rows(tmp_path: Path) -> None:
     assert schema_of(Clip).names == [field.name for field in fields(Clip)]
 
 
-def test_null_only_where_the_annotation_says_so(tmp_path: Path) -> None:
+def test_null_only_where_the_annotation_allows_it(tmp_path: Path) -> None:
     assert [field.name for field in schema_of(Clip) if field.nullable] == ["transcript"]
     with pytest.raises(pa.ArrowInvalid, match="null"):
         write_rows(tmp_path / "rows.parquet", Answer, [answer(None, "q", "wind", 5.0, "A")])  # type: ignore[arg-type]

@@ -200,7 +200,7 @@ def test_small_work_and_few_cores_stay_in_this_process(
         assert isinstance(pool, Serial) == here
 
 
-def test_bad_clips_are_put_aside_for_the_same_reasons(
+def test_bad_clips_are_quarantined_for_the_same_reasons(
     cluster: DaskCluster, sources: Path, tmp_path: Path
 ) -> None:
     corpus_of(source="folder", path=str(sources / "raw"))(tmp_path / "out", cluster.address)
@@ -376,11 +376,11 @@ def test_workers_without_this_echodistill_are_refused(
 def test_workers_that_compute_other_bytes_are_refused(
     cluster: DaskCluster, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = cluster_module._fingerprint
+    original = cluster_module._fingerprint
     monkeypatch.setattr(
         cluster_module,
         "_fingerprint",
-        lambda *given: (ours(*given)[0], "what another processor gives"),
+        lambda *given: (original(*given)[0], "what another processor gives"),
     )
     with pytest.raises(
         UserError, match=r"worker tcp://.* does not compute the same bytes as this machine"

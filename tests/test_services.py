@@ -88,13 +88,13 @@ def test_everything_listens_on_loopback_and_no_secret_is_on_a_command_line(tmp_p
 @pytest.mark.parametrize("name", ["a?b", "a%20b"])
 def test_databases_stay_in_the_repository_whatever_its_name(name: str, tmp_path: Path) -> None:
     settings = make_settings(9000, tmp_path / name / ".echodistill/services")
-    said = " ".join(
+    output = " ".join(
         " ".join((*service.command, *service.environment.values()))
         for service in services(settings)
     )
     addresses = [
         word
-        for word in f"{said} {mlflow_auth_config(settings)}".split()
+        for word in f"{output} {mlflow_auth_config(settings)}".split()
         if word.startswith("sqlite")
     ]
     assert len(addresses) == 3

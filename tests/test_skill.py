@@ -47,7 +47,7 @@ def test_a_base_is_judged_on_clips_that_it_was_not_trained_on(
         ({"validation": 1, "test": 1}, ("validation", "test")),
     ],
 )
-def test_too_few_questions_to_tell_skill_from_luck_are_joined_by_others(
+def test_too_few_questions_to_tell_skill_from_chance_are_joined_by_others(
     counts: dict[str, int], splits: tuple[str, ...], tmp_path: Path
 ) -> None:
     """A perfect base could not pass on two questions of three choices each: guessing answers both
@@ -96,11 +96,13 @@ GOOD = [
 def test_a_poor_base_is_stopped_however_few_questions_there_are(
     accuracy: float, questions: int, tmp_path: Path
 ) -> None:
-    said = verdict_of(Skill(accuracy, questions, "validation", 0.25, 0.0, 0.0, 1.0, 240), tmp_path)
-    assert "failed: " in said
+    message = verdict_of(
+        Skill(accuracy, questions, "validation", 0.25, 0.0, 0.0, 1.0, 240), tmp_path
+    )
+    assert "failed: " in message
     assert (
         f"100.0 % of 240 training questions, {100 * accuracy:.1f} % of {questions} questions about"
-        " clips of unseen groups" in said
+        " clips of unseen groups" in message
     )
 
 
@@ -111,7 +113,7 @@ def test_a_good_base_passes(accuracy: float, questions: int, tmp_path: Path) -> 
     )
 
 
-def test_a_base_from_elsewhere_is_not_judged_on_a_benchmark_alone_and_nano_is_never_left_out(
+def test_a_base_from_elsewhere_is_not_judged_on_a_benchmark_alone_and_nano_always_is(
     tmp_path: Path,
 ) -> None:
     assert not verdict_of(Skill(), tmp_path, "some/model")
@@ -121,8 +123,8 @@ def test_a_base_from_elsewhere_is_not_judged_on_a_benchmark_alone_and_nano_is_ne
 def test_damaged_facts_pass_nothing(tmp_path: Path) -> None:
     for name in ("clean_acc", "chance"):
         facts = asdict(Skill(0.9, 40, "validation", 0.25, 0.0, 0.0, 0.9, 40)) | {name: None}
-        said = verdict_of(Skill(**facts), tmp_path)
-        assert said.count("failed: ") == 2
+        message = verdict_of(Skill(**facts), tmp_path)
+        assert message.count("failed: ") == 2
 
 
 def test_luck_is_a_binomial_tail() -> None:
@@ -159,8 +161,8 @@ ADVICE = [
 
 @pytest.mark.parametrize(("skill", "there"), ADVICE)
 def test_what_helps_depends_on_what_is_wrong(skill: Skill, there: tuple[str, ...]) -> None:
-    said = advice(skill, 0.2)
-    assert all(part in said for part in there), said
+    message = advice(skill, 0.2)
+    assert all(part in message for part in there), message
 
 
 def test_the_gate_prints_both_accuracies_and_ends_with_the_next_command(

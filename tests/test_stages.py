@@ -118,7 +118,7 @@ BAD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_clip_is_put_aside_with_its_reason(kind: str, tmp_path: Path) -> None:
+def test_a_bad_clip_is_quarantined_with_its_reason(kind: str, tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
     spoil, reason = BAD[kind]
     spoil(folder / "bad.wav")
@@ -129,7 +129,7 @@ def test_a_bad_clip_is_put_aside_with_its_reason(kind: str, tmp_path: Path) -> N
     assert reason in row.reason
 
 
-def test_a_duplicate_id_and_a_stray_answer_are_put_aside(tmp_path: Path) -> None:
+def test_a_duplicate_id_and_an_unknown_answer_are_quarantined(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, good=40)
     add_row(folder, id="c0", audio_path="1.wav")
     add_row(folder, id="c99", audio_path="1.wav", answer="purple")
@@ -331,7 +331,7 @@ def test_warm_references_need_no_model_call(
         assert (tmp_path / "cold" / name).read_bytes() == (tmp_path / "warm" / name).read_bytes()
 
 
-def test_killed_answering_goes_on_where_it_stopped(
+def test_killed_answering_continues_where_it_stopped(
     tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus
 ) -> None:
     asked: list[str] = []

@@ -98,8 +98,8 @@ def into_a_closed_pipe(*command: str, cwd: Path, both: bool = False) -> tuple[in
         )
     finally:
         os.close(writing)
-    _, said = process.communicate()
-    return process.returncode, said or ""
+    _, output = process.communicate()
+    return process.returncode, output or ""
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_the_corpus_holds_it(tmp_path: Path) -> None:
         ("  ", []),
     ],
 )
-def test_words_are_what_is_heard(transcript: str, words: list[str]) -> None:
+def test_words_are_what_is_spoken(transcript: str, words: list[str]) -> None:
     assert words_of(transcript) == words
 
 

@@ -42,12 +42,12 @@ class Server:
 def follow(
     server: Server, monkeypatch: pytest.MonkeyPatch, silence_s: float
 ) -> tuple[Any, list[str]]:
-    said: list[str] = []
+    logged: list[str] = []
     monkeypatch.setattr(remote_stage, "get_client", lambda **_: server)
     monkeypatch.setattr(remote_stage, "SECONDS_BETWEEN_LOOKS", 0.01)
     monkeypatch.setattr(remote_stage, "SILENCE_S", silence_s)
     run: Any = SimpleNamespace(id=uuid4())
-    return remote_stage._follow(run, "waiting", said.append), said
+    return remote_stage._follow(run, "waiting", logged.append), logged
 
 
 def test_a_machine_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,10 +55,10 @@ def test_a_machine_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch
         follow(Server(Running()), monkeypatch, 0.1)
 
 
-def test_what_the_machine_says_is_passed_on_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    state, said = follow(Server(Running(), Running(), Completed(), lines=3), monkeypatch, 30.0)
+def test_what_the_machine_logs_is_passed_on_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, logged = follow(Server(Running(), Running(), Completed(), lines=3), monkeypatch, 30.0)
     assert state.is_completed()
-    assert said == ["line 0", "line 1", "line 2"]
+    assert logged == ["line 0", "line 1", "line 2"]
 
 
 def test_what_starts_after_a_cancellation_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ def test_results_come_in_order_even_if_they_are_ready_in_another() -> None:
     assert list(ordered_map(slow_first, range(20))) == [number * number for number in range(20)]
 
 
-def test_an_exception_is_raised_where_its_item_stands() -> None:
+def test_an_exception_is_raised_where_its_item_is() -> None:
     def fail_at_three(number: int) -> int:
         if number == 3:
             raise ValueError("three")
