@@ -72,14 +72,14 @@ def chromium(profile: Path) -> Iterator["Tab"]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _address(reply: Path, process: subprocess.Popen[bytes]) -> str:
+def _address(port_file: Path, process: subprocess.Popen[bytes]) -> str:
     """The websocket of a new tab, once Chromium has written its port."""
     until = time.monotonic() + TIMEOUT_S
-    while not (reply.is_file() and reply.read_text().count("\n")):
+    while not (port_file.is_file() and port_file.read_text().count("\n")):
         assert process.poll() is None, f"Chromium ended with status {process.returncode}"
         assert time.monotonic() < until, f"Chromium opened no port within {TIMEOUT_S:g} s"
         time.sleep(0.05)
-    port = reply.read_text().splitlines()[0]
+    port = port_file.read_text().splitlines()[0]
     with urlopen(
         Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT"), timeout=TIMEOUT_S
     ) as answer:
@@ -87,8 +87,8 @@ def _address(reply: Path, process: subprocess.Popen[bytes]) -> str:
 
 
 class Tab:
-    """What a person does with a page, and what the page says to the console and asks of the net
-    meanwhile.
+    """One page in the browser, with methods for what a person does; it records messages to the
+    console and requests to the network.
     """
 
     def __init__(self, socket: Connection) -> None:
@@ -115,8 +115,8 @@ class Tab:
         return message
 
     def open(self, address: str, width: int, dark: bool = False) -> None:
-        """Load a page as a screen of this width and scheme shows it, with ``checks``; what was
-        heard before is forgotten.
+        """Load a page with ``checks`` on a screen of this width and colour scheme, and forget
+        earlier messages.
         """
         # not "mobile": there a page that is too wide widens the viewport, and nothing would show
         self.send(
@@ -136,9 +136,7 @@ class Tab:
         self.run(CHECKS)
 
     def faults(self) -> list[str]:
-        """What a reviewer would object to in the page as it stands: too wide, illegible, nameless,
-        in disorder, or a complaint.
-        """
+        """Return faults of the page's layout and accessibility, and complaints on the console."""
         found = self.run(
             "[...checks.wide(), ...checks.faint(), ...checks.nameless(), ...checks.headings()]"
         )

@@ -71,7 +71,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def tone(word: str, seed: object, duration_s: float = 0.5) -> Waveform:
-    """A clip that "says" a word by its pitch."""
+    """Return a clip that encodes a word by its pitch."""
     stream = rng("tone", word, seed)
     time_s = np.arange(int(duration_s * 16_000)) / 16_000
     wave = 0.3 * np.sin(2 * np.pi * PITCH_HZ[word] * stream.uniform(0.95, 1.05) * time_s)

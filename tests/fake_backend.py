@@ -1,4 +1,4 @@
-"""The listening page's server with models that only tell what they were asked."""
+"""The listening page's server with models that only return what they were asked."""
 
 import threading
 from collections.abc import Iterator

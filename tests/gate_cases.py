@@ -81,7 +81,7 @@ def change(**changes: object) -> Callable[[dict[str, Any]], None]:
 
 
 def at(*keys: str | int, **changes: object) -> Callable[[Any], None]:
-    """Change what stands below ``keys``."""
+    """Change the value below ``keys``."""
 
     def edit(content: Any) -> None:
         for key in keys:

@@ -1,5 +1,5 @@
-"""The listening page as a person uses it in a browser: upload, record, slide, ask, hear, and be
-told what is wrong.
+"""Tests of the listening page in a browser: upload, record, set the noise, ask, play, and read
+error messages.
 """
 
 import re

@@ -1,6 +1,4 @@
-"""The embedded corpus: real speech, the same bytes each time, whoever asks and in whatever
-order.
-"""
+"""Tests of the embedded corpus: real speech, and the same bytes in every process and order."""
 
 from pathlib import Path
 

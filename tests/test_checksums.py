@@ -1,5 +1,5 @@
-"""Whoever reads an artifact notices a bit that changed by itself, and says which file and what to
-do.
+"""Tests that a changed bit in an artifact is found by every reader, which names the file and the
+cure.
 """
 
 import json

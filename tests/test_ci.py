@@ -1,4 +1,4 @@
-"""The check of every landing: it brings a browser along, and says what it did not test."""
+"""Tests of ``.ci/run``: it installs a browser, and reports which tests it skipped."""
 
 import os
 import shutil
@@ -59,7 +59,7 @@ class Machine:
         (self._bin / name).chmod(0o755)
 
     def check(self, **environment: str) -> tuple[list[str], str]:
-        """What ``.ci/run`` calls, and what it says."""
+        """Return what ``.ci/run`` calls, and what it prints."""
         bash = shutil.which("bash") or ""
         result = subprocess.run(
             [bash, ROOT / ".ci/run"],

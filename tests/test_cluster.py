@@ -1,6 +1,4 @@
-"""Mapping over a Dask cluster keeps the order, raises in its place and does not run far ahead of
-whoever takes the results.
-"""
+"""Tests of mapping over a Dask cluster: order, exceptions, and bounded pending items."""
 
 from collections.abc import Iterator
 

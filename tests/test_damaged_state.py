@@ -1,5 +1,5 @@
-"""What kills, full disks and other versions leave in the product's own small files: cleared or left
-out, and said.
+"""Tests that damaged state files, as kills, full disks and other versions leave them, are cleared
+or ignored with a message.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""The documentation says what the code does: quotations, worked examples, and what is generated."""
+"""Tests of the documentation: quotations equal the code, worked examples run, generated pages are
+up to date.
+"""
 
 import re
 import shutil

@@ -1,5 +1,5 @@
-"""What an environment says: a number that is none is refused, and a job manager makes no training
-of several processes.
+"""Tests of environment variables: a bad number is refused, and the variables of a job manager do
+not make a training of several processes.
 """
 
 import os

@@ -44,8 +44,8 @@ def write_take(folder: Path, name: str, duration_s: float, peak: float, pitch_hz
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    """Five speakers, three digits, two takes; a digit is told by its pitch, takes differ in length
-    and level.
+    """Write recordings of five speakers, three digits and two takes. A digit is encoded by its
+    pitch; takes differ in length and level.
     """
     folder = tmp_path / "recordings"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""infra/: held to the tools' own schemas, and to what no schema says: nothing unpinned, public,
+"""Tests of infra/: the tools' own schemas, and rules beyond them: nothing unpinned, public,
 unguarded or secret.
 """
 

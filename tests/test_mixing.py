@@ -75,7 +75,7 @@ def test_realised_snr_and_peak(
     assert abs(snr_db(rendered.clean, added) - snr) < 0.01
     assert max(np.abs(rendered.noisy).max(), np.abs(rendered.clean).max()) <= 1.0
     assert rendered.noisy.dtype == rendered.clean.dtype == np.float32
-    # one factor for both views: the teacher hears the student's level
+    # one factor for both views: the teacher receives the student's level
     np.testing.assert_allclose(rendered.clean, rendered.gain * clean, rtol=1e-6, atol=1e-12)
 
 

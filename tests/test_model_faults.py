@@ -74,7 +74,7 @@ def edited(path: Path, **changes: Any) -> None:
 
 
 def refusal(folder: Path | str) -> str:
-    """What the refusal says: one line that names the model."""
+    """Return the message of the refusal, one line that names the model."""
     with pytest.raises(UserError) as raised:
         load(str(folder), device="cpu")
     message = str(raised.value)

@@ -1,7 +1,7 @@
-"""What holds for every family: the model hears, rows do not disturb each other, generation and
-scoring agree.
+"""Tests of every model family: the answer depends on the audio, rows do not disturb each other,
+generation and scoring agree.
 
-All families of the registry are run through it, and one that the package does not know
+They run for all families of the registry, and for one that the package does not know
 (``tests.packed_family``).
 """
 
@@ -151,7 +151,7 @@ def test_choices_behind_the_cache_are_scored_as_in_one_forward(llm: AudioLLM) ->
 
 
 def test_an_encoder_whose_rows_are_no_clips_is_not_shared(packed_llm: AudioLLM) -> None:
-    """The trap that the made-up family stands for: its clips are no rows of the encoder."""
+    """Check the case for which the test's family is made: its clips are no rows of the encoder."""
     assert packed_llm.family.shared_encoder(packed_llm.model) is None
     batch = encode(packed_llm, [_prompt(clip) for clip in CLIPS])
     assert packed_llm.family.audio_inputs(batch)["frames"].shape == (packed_family.BINS, 30)

@@ -1,5 +1,5 @@
-"""What mixes were drawn with stands beside them: whoever renders one reads that, whatever
-params.yaml says by then.
+"""Tests that rendering uses the settings with which the mixes were drawn, whatever params.yaml
+contains later.
 """
 
 import os

@@ -1,6 +1,4 @@
-"""The report's page: what its charts draw, what it says, what it lets one hear, and how a browser
-takes it.
-"""
+"""Tests of the report's page: charts, sentences, audio, and valid HTML."""
 
 import io
 import math

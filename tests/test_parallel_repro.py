@@ -1,5 +1,5 @@
-"""Stages side by side, by the real DVC in a small graph: they overlap, their order holds, and a
-failure leaves all to go on from.
+"""Tests of parallel stages with the real DVC in a small graph: they overlap, their order holds, and
+all can resume after a failure.
 """
 
 import os

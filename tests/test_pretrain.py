@@ -1,5 +1,5 @@
-"""What a nano is pre-trained on: mild coloured noise of no kind in particular, and towards the end
-clips that tell nothing.
+"""Tests of the examples of pre-training: mild coloured noise of no particular kind, and towards the
+end noise alone.
 """
 
 import numpy as np

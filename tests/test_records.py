@@ -257,7 +257,7 @@ def _read(path: Path, folder: bool) -> str:
 
 
 def test_no_bit_of_a_file_changes_rows_silently(tmp_path: Path) -> None:
-    """Parquet's checksums cover the pages; how they are read stands in the footer."""
+    """Check damage in the footer, which Parquet's checksums of the pages do not cover."""
     path = tmp_path / "rows.parquet"
     rows = [
         Reference(f"q{n}", f"key {n}", "red dog", (1, 2, 3), False, n % 4, True) for n in range(60)

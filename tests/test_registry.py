@@ -260,7 +260,7 @@ def test_the_same_student_evaluated_anew_keeps_the_later_card_answers_and_figure
 def test_files_that_the_store_has_lost_are_logged_again(
     damage: str, entered: tuple[Path, str], tmp_path: Path, tiny_llm: AudioLLM
 ) -> None:
-    """It said "registered" as long as the description of the model was there."""
+    """Check files that are missing although the description of the model is present."""
     import mlflow
 
     student, run_id = (

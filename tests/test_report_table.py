@@ -1,6 +1,4 @@
-"""The closing table and the sentences that reports share: true to the figures, and to the block
-they stand in.
-"""
+"""Tests of the closing table and of the sentences that reports share."""
 
 import io
 import re
@@ -205,7 +203,7 @@ def test_how_many_rows_have_choices_is_shown_only_where_some_have_not() -> None:
 
 @pytest.mark.parametrize("width", [20, 25, 30, 40, 50, 60, 70, 80, 100, 136, 250])
 def test_a_narrow_terminal_gets_every_digit(width: int) -> None:
-    """Every figure of the wide table stands in the narrow one, whole and in one line; only
+    """Check that every figure of the wide table is in the narrow one, whole and in one line; only
     intervals may be left out.
     """
     figures, page = compared(), made_up_page()

@@ -1,5 +1,5 @@
-"""A training killed with ``kill -9`` goes on from its last complete checkpoint, with the losses of
-an undisturbed one.
+"""Tests that a training killed with ``kill -9`` resumes from its last complete checkpoint, with the
+losses of an undisturbed one.
 """
 
 import json

@@ -190,7 +190,7 @@ def test_a_killed_run_leaves_nothing_that_another_could_record(
     supervisor = next(process for process in tree if "flows.supervisor" in process.cmdline())
     chosen = {"command": command, "flows.supervisor": supervisor}.get(victim) or named[victim]
     chosen.send_signal(getattr(signal, f"SIG{how}"))
-    if victim == "command":  # else the command itself ends, and says so by its status
+    if victim == "command":  # else the command itself ends, and its status shows it
         command.wait(60)
     second = started(project)
     if victim != "command":

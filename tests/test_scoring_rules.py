@@ -30,7 +30,7 @@ def ours(response: str, choices: tuple[str, ...], answer: str) -> bool:
     return parsed is not None and choices[parsed] == answer
 
 
-# rule, response, choices, right choice, what the rule says, what our parser says
+# rule, response, choices, right choice, what the rule returns, what our parser returns
 CASES: list[tuple[Rule, str, tuple[str, ...], str, bool, bool]] = [
     (mmau_words, "A woman.", MAN, "a woman", True, True),
     (mmau_words, "B", MAN, "a woman", False, True),

@@ -118,7 +118,7 @@ def test_rows_of_one_sum_are_distinguished() -> None:
 
 
 def test_a_clip_that_continues_in_silence_is_another(tiny_llm: AudioLLM) -> None:
-    """Its features may equal the shorter one's padding, but it has more frames to hear."""
+    """Check a clip whose features equal the shorter one's padding; it has more frames."""
     longer = np.concatenate([CLIPS[0], np.zeros(1_600, np.float32)])
     prompts = [Prompt(clip, "Which tone?", ("low", "high")) for clip in (CLIPS[0], longer)]
     both, alone = encode(tiny_llm, prompts), [encode(tiny_llm, [prompt]) for prompt in prompts]

@@ -1,5 +1,5 @@
-"""Stages in one process: bad input is quarantined and counted, killed work goes on, faults are one
-line.
+"""Tests of stages in one process: bad input is quarantined and counted, killed work resumes, and
+errors are one line.
 """
 
 import errno

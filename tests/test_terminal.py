@@ -82,8 +82,8 @@ def test_a_name_that_the_encoding_lacks_stays_clear_in_output_and_error(tmp_path
 
 
 def into_a_closed_pipe(*command: str, cwd: Path, both: bool = False) -> tuple[int, str]:
-    """Run a command whose reader is gone before it prints: its exit status, and what it says on
-    standard error.
+    """Run a command whose reader is gone before it prints. Return its exit status and its standard
+    error.
     """
     reading, writing = os.pipe()
     os.close(reading)

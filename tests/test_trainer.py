@@ -1,4 +1,6 @@
-"""The trainer: it hears, skips only what has no gradient, and still fits the TRL it subclasses."""
+"""Tests of the trainer: it uses the audio, skips only what has no gradient, and fits the TRL
+version that it subclasses.
+"""
 
 import inspect
 import math
@@ -165,8 +167,8 @@ def test_rows_that_teach_nothing_do_not_stop_training(
     tiny_corpus: Corpus,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Groups of equal rewards have no policy loss, and on a small device a whole step of them may
-    stand alone.
+    """Check groups of equal rewards, which have no policy loss; on a small device a whole step may
+    consist of them.
     """
     monkeypatch.setenv("ECHODISTILL_DEVICE_BATCH", "2")
     monkeypatch.setitem(REWARDS, "choice", lambda completions, **_columns: [1.0] * len(completions))

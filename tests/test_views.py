@@ -1,5 +1,5 @@
-"""What the teacher hears: the matched clip or a control, the same for its references and for what
-it says of rollouts.
+"""Tests of the teacher's view: the matched clip or a control, the same for references and for
+scores of rollouts.
 """
 
 from collections import Counter
@@ -66,8 +66,8 @@ def test_no_two_views_share_an_address(tiny_corpus: Corpus) -> None:
 def test_the_teacher_receives_it_when_it_judges_rollouts_too(
     tiny_corpus: Corpus, name: ViewName
 ) -> None:
-    """At the level of the student's view; the student hears its own clip whatever the teacher
-    hears.
+    """Check that the view has the level of the student's view, and that the student receives its
+    own clip.
     """
     clip = tiny_corpus.clips_of("train")[0]
     mix = draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ())

@@ -1,6 +1,4 @@
-"""Work on several threads keeps its order, raises in its place and does not run far ahead of
-whoever takes it.
-"""
+"""Tests of work on several threads: order, exceptions, and a bounded number of pending items."""
 
 import time
 
