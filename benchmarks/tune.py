@@ -55,8 +55,6 @@ CORPUS, MIXES, BASE, REFERENCES = (
 BATCH = 96
 DIGITS = 16  # of a sha256 in an identity
 AT_A_TIME = 2  # trials, each on one core
-CLEAN_MARGIN = 0.01
-"""A setting whose clean accuracy is further below the base's is not chosen."""
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,7 @@ def publish(
 @app.command()
 def register(
     comparison: Annotated[
-        bool, typer.Option("--comparison", help="Enter what `echodistill compare` made instead.")
+        bool, typer.Option("--comparison", help="Log the result of `echodistill compare` instead.")
     ] = False,
 ) -> None:
     """Register the student in the MLflow registry.
@@ -274,13 +274,13 @@ def champion(
         bool,
         typer.Option(
             "--rollback",
-            help="Make the previous champion the champion again, and bar the present one.",
+            help="Make the previous version champion again, and exclude the present one.",
         ),
     ] = False,
     set_to: Annotated[
         str | None,
         typer.Option(
-            "--set", metavar="VERSION", help="Make this version champion, even a barred one."
+            "--set", metavar="VERSION", help="Make this version champion, even after a rollback."
         ),
     ] = None,
 ) -> None:
@@ -291,8 +291,8 @@ def champion(
     if rollback and set_to is not None:
         raise UserError("--rollback and --set both name the champion: give one of them")
     if rollback:
-        now, barred = roll_back()
-        print(f"version {barred} was rolled back: version {now} is champion again")
+        now, before = roll_back()
+        print(f"version {before} was rolled back: version {now} is champion again")
     elif set_to is not None:
         set_champion(set_to)
         print(f"version {set_to} is champion")

@@ -140,12 +140,12 @@ def check_fresh(*modules: str) -> None:
             check_hash_file(hash_file_of(module), code_hash(module))
 
 
-def check_hash_file(note: Path, text: str) -> None:
+def check_hash_file(file: Path, text: str) -> None:
     """Raise ``UserError`` where the file that the stage ``code`` wrote has another content than
     ``text``.
     """
-    if note.is_file() and note.read_text(encoding="utf-8").strip() != text:
+    if file.is_file() and file.read_text(encoding="utf-8").strip() != text:
         raise UserError(
-            f"{note} is not the hash of the code as it is now: run `dvc repro code`, and then this"
+            f"{file} is not the hash of the code as it is now: run `dvc repro code`, and then this"
             " stage again"
         )

@@ -34,7 +34,7 @@ class Training:
     """The section ``train`` with the system's changes."""
     view: ViewName
 
-    def note(self) -> str:
+    def as_json(self) -> str:
         """Return everything on which a student depends, as JSON.
 
         These are the settings, the view, and the hash of the method's code.
@@ -69,7 +69,7 @@ def check_distinct(params: Params) -> None:
     """
     seen: dict[str, str] = {}
     for name in params.compare.trained:
-        if (other := seen.setdefault(training_of(name, params).note(), name)) != name:
+        if (other := seen.setdefault(training_of(name, params).as_json(), name)) != name:
             raise UserError(
                 f"compare.train: {name} is what {other} is already, by the section train:"
                 " leave one of them out"

@@ -107,7 +107,7 @@ def write_corpus(folder: Path, clips_by_split: dict[str, int]) -> Corpus:
                         size=len(content),
                     )
                 )
-                position = number // 3 % 3  # the right answer stands at each place alike
+                position = number // 3 % 3  # the right answer is at each place equally often
                 choices = WORDS[position:] + WORDS[:position]
                 index = choices.index(word)
                 questions.append(
@@ -135,7 +135,7 @@ def tiny_llm(tiny_corpus: Corpus) -> AudioLLM:
         for question in tiny_corpus.questions.values()
     ]
     llm = nano.build(texts, 0.6, width=48, encoder_layers=1, decoder_layers=1, seed=0)
-    # random weights hardly hear: make the audio matter and the answers decided
+    # random weights hardly depend on the audio: make it matter and the answers decided
     with torch.no_grad():
         llm.model.model.multi_modal_projector.linear.weight *= 20
         llm.model.lm_head.weight *= 10

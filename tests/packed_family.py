@@ -205,7 +205,7 @@ def build(tokenizer: Any) -> tuple[PackedModel, PackedFamily]:
     )
     torch.manual_seed(0)
     model = PackedModel(PackedConfig(decoder, family.audio_token_id))
-    # random weights hardly hear: make the audio matter and the answers decided
+    # random weights hardly depend on the audio: make it matter and the answers decided
     with torch.no_grad():
         model.decoder.lm_head.weight *= 10
     model.generation_config.eos_token_id = tokenizer.eos_token_id

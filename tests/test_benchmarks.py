@@ -338,7 +338,7 @@ def test_a_missing_manifest_names_what_is_published(source: str, tmp_path: Path)
 @pytest.mark.parametrize("source", PUBLISHED)
 def test_a_row_without_a_field_names_it_as_published(source: str, tmp_path: Path) -> None:
     manifest, rows, field = PUBLISHED[source]
-    field = "video_name" if source == "avqa" else field  # it stands for the path
+    field = "video_name" if source == "avqa" else field  # it replaces the path
     b.write_json(
         tmp_path / manifest,
         [rows[0], {name: value for name, value in rows[1].items() if name != field}],

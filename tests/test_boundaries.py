@@ -23,7 +23,7 @@ PLATFORM = (
     "dask",
     "distributed",
 )
-# an outside system stands in exactly one place
+# an outside system is used in exactly one place
 HOME = {
     "boto3": {"storage"},
     "botocore": {"storage"},

@@ -189,7 +189,7 @@ def test_what_cannot_be_done_is_one_clear_error(registry: Registry) -> None:
             ),
         ):
             step()
-    with pytest.raises(UserError, match="enter a version with `echodistill register`"):
+    with pytest.raises(UserError, match="register a version with `echodistill register`"):
         set_champion("1")
     registry.enter("first", promote=False)
     with pytest.raises(UserError, match="has no version 4; it has 1"):

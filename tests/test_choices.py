@@ -257,7 +257,7 @@ CASES = [
     ("...", WORDS, None),
     ("I don't know", WORDS, None),
     ("horse", WORDS, None),
-    # choices that cannot be told apart
+    # choices that cannot be distinguished
     ("red", ("red", "Red."), None),
     ("A", ("red", "Red."), 0),
     ("", ("...", "red"), None),

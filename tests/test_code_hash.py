@@ -229,11 +229,11 @@ def test_a_stale_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     module = f"{STAGES}.card"
     check_fresh(module)  # a graph without the stage `code`
     FOLDER.mkdir(parents=True)
-    note = FOLDER / "card.sha256"
-    note.write_text(f"{code_hash(module)}\n")
+    file = FOLDER / "card.sha256"
+    file.write_text(f"{code_hash(module)}\n")
     check_fresh(module)
-    note.write_text(f"{'0' * 64}\n")
-    with pytest.raises(UserError, match=rf"^{note} is not the hash of the code.*dvc repro code"):
+    file.write_text(f"{'0' * 64}\n")
+    with pytest.raises(UserError, match=rf"^{file} is not the hash of the code.*dvc repro code"):
         check_fresh(module)
 
 

@@ -38,7 +38,7 @@ def test_a_comparison_from_nothing_to_the_page(tmp_path: Path) -> None:
         "silence",
     }
     assert table["systems"]["constant"]["gsr"]["value"] == 1.0
-    assert table["systems"]["text"]["gsr"]["value"] == 1.0  # the same answer whatever is heard
+    assert table["systems"]["text"]["gsr"]["value"] == 1.0  # the same answer for every clip
     assert {"wavelet + base", "wavelet + student"} <= set(table["denoised"]["systems"])
     page = (tmp_path / "reports/index.html").read_text()
     assert "broken" in page  # the recording that is none is named

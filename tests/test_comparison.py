@@ -216,7 +216,8 @@ def test_a_systems_settings_file_holds_what_it_is_trained_with_and_nothing_else(
             raw["train"]["methods"][name] |= changes
         params = validate_params(raw, "params.yaml")
         return {
-            name: training_of(name, params).note() for name in system_names(params.compare.systems)
+            name: training_of(name, params).as_json()
+            for name in system_names(params.compare.systems)
         }
 
     before, after = notes(), notes(grpo={"learning_rate": 1e-5})

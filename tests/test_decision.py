@@ -265,7 +265,7 @@ def test_a_champion_that_cannot_answer_is_an_obstacle(
     assert not unmet(decision)
     assert decision["obstacles"] == [
         "the champion cannot be compared with: version 3 cannot answer: its window is 1 s. To"
-        " replace it all the same, enter the student with `echodistill register` and run"
+        " replace it all the same, register the student with `echodistill register` and run"
         " `echodistill champion --set VERSION`"
     ]
     assert "its window is 1 s" in capsys.readouterr().out

@@ -79,7 +79,7 @@ def test_stages_overlap_and_follow_what_they_need(project: Path) -> None:
     assert again.returncode == 0
     assert "all stages are up to date" in again.stdout
     assert {name: (project / name).read_text() for name in before} == before
-    # all that stands behind a change runs, not only what DVC sees first
+    # all that depends on a change runs, not only what DVC sees first
     (project / "source").write_text("2")
     assert repro_parallel(project).returncode == 0
     assert not [name for name in before if (project / name).read_text() == before[name]]
@@ -155,7 +155,7 @@ def test_a_failure_is_shown_stops_what_has_not_started_and_loses_nothing(project
     assert f"{PIPELINE}:left failed" in done.stdout
     assert "the reason" in done.stdout
     assert not (project / "end").exists()
-    right = (project / "right").read_text()  # was under way, and ended
+    right = (project / "right").read_text()  # was running, and ended
     graph["stages"]["left"]["cmd"] = works
     (project / PIPELINE).write_text(yaml.safe_dump(graph))
     assert repro_parallel(project).returncode == 0

@@ -138,7 +138,7 @@ def obstacles(size: DecisionSize, champion_fault: str) -> list[str]:
     if champion_fault:
         found.append(
             f"the champion cannot be compared with: {champion_fault}. To replace it all the same,"
-            " enter the student with `echodistill register` and run `echodistill champion --set"
+            " register the student with `echodistill register` and run `echodistill champion --set"
             " VERSION`"
         )
     return found

@@ -28,7 +28,7 @@ def train_system(
             "references.view: a comparison needs `clean`, its controls have references of their own"
         )
     training = training_of(name, params)
-    check_hash_file(system_settings_file(name), training.note())
+    check_hash_file(system_settings_file(name), training.as_json())
     inputs = StudentInputs(corpus_folder, mixes_folder, base_folder, references_folder)
     make_student(
         out,

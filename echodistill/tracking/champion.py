@@ -192,7 +192,7 @@ def set_champion(number: str) -> None:
     with connected() as client:
         known = _versions(client) if client.search_registered_models(f"name = '{MODEL}'") else {}
         if not known:
-            raise UserError(f"{_no_model()}: enter a version with `echodistill register`")
+            raise UserError(f"{_no_model()}: register a version with `echodistill register`")
         if number not in known:
             raise UserError(
                 f"model {MODEL!r} has no version {number}; it has"
@@ -215,8 +215,8 @@ def _has_store() -> bool:
 def _check_store() -> None:
     if not _has_store():
         raise UserError(
-            f"{_no_model()}: enter one with `echodistill register`, or set MLFLOW_TRACKING_URI to"
-            " the server that has it"
+            f"{_no_model()}: register one with `echodistill register`, or set MLFLOW_TRACKING_URI"
+            " to the server that has it"
         )
 
 

@@ -41,7 +41,7 @@ def find_version(model: str, alias: str | None, number: str | None) -> Version:
             known_names = (
                 f"there is {', '.join(models)}"
                 if models
-                else "there is none: enter one with `echodistill register`"
+                else "there is none: register one with `echodistill register`"
             )
             raise UserError(
                 f"MLflow at {without_credentials(tracking_uri())} has no registered model"
@@ -67,7 +67,7 @@ def find_version(model: str, alias: str | None, number: str | None) -> Version:
         found = versions[chosen]
         if not found.run_id:
             raise UserError(
-                f"version {chosen} of {model!r} names no MLflow run: it was not entered by"
+                f"version {chosen} of {model!r} names no MLflow run: it was not registered by"
                 " `echodistill register`"
             )
         names = tuple(sorted(name for name, of in aliases.items() if of == chosen))
