@@ -25,7 +25,7 @@ from tests.projects import small_project
 from tests.seaweed import ten_ports
 from tests.team import Team, clean_environment, exported, run
 
-LONGEST_S = 45.0
+MAX_WAIT_S = 45.0
 RESULTS = (
     "reports/metrics.json",
     "reports/promotion.json",
@@ -107,7 +107,7 @@ def _disturbed(folder: Path, rounds: int, chance: random.Random) -> tuple[dict[s
     try:
         for number in range(rounds):
             team.start()
-            waited = chance.uniform(3, LONGEST_S)
+            waited = chance.uniform(3, MAX_WAIT_S)
             time.sleep(waited)
             killed = _kill(folder, chance)
             print(

@@ -38,7 +38,7 @@ BOUNDS = (
     (annotated_types.MultipleOf, "a multiple of", "multiple_of"),
 )
 """The bounds that annotations may have, with the word for each and the attribute that holds it."""
-LONGEST_DEFAULT = 100
+MAX_DEFAULT_LENGTH = 100
 """Characters of a default beyond which the page refers to the file."""
 
 
@@ -84,7 +84,7 @@ def _meaning(key: str, meanings: dict[str, str]) -> str:
 
 def _default(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return f"`{text}`" if len(text) <= LONGEST_DEFAULT else "see `params.yaml`"
+    return f"`{text}`" if len(text) <= MAX_DEFAULT_LENGTH else "see `params.yaml`"
 
 
 def section_in(annotation: object) -> type[BaseModel] | None:

@@ -72,7 +72,7 @@ def fault_of_files(folder: Path, weights_sha256: str) -> str:
     return ""
 
 
-def is_whole(folder: Path, facts: ChampionFacts) -> bool:
+def is_intact(folder: Path, facts: ChampionFacts) -> bool:
     """Return whether the model files are those that the facts describe."""
     return (
         not facts.reason

@@ -18,7 +18,7 @@ from echodistill.core.extras import missing_extra_named
 from echodistill.core.terminal import accept_any_text, exit_on_broken_pipe
 from echodistill.project import BASE, COMPARED_MODELS, REPORTS, STUDENT, in_repository
 from echodistill.services.cli import app as services_app
-from echodistill.services.loopback import direct
+from echodistill.services.loopback import bypass_proxies
 from echodistill.storage.place import place_from_environment
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ to 1.4 GB.
 def main() -> None:
     """Run the program. A user's error is printed in one line without a traceback."""
     accept_any_text()
-    os.environ.update(direct(os.environ))
+    os.environ.update(bypass_proxies(os.environ))
     try:
         with exit_on_broken_pipe(), missing_extra_named():
             app()

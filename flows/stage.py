@@ -20,7 +20,14 @@ from flows.cancellation import CancellationWatcher
 from flows.commands import DVC
 from flows.remote_stage import REFUSED, RESULT_KEY, SECONDS_BETWEEN_SIGNS
 from flows.reporting import StageProgress
-from flows.stage_process import How, StageCrashed, StageRefused, end_all, run_command, run_stage
+from flows.stage_process import (
+    RunCondition,
+    StageCrashed,
+    StageRefused,
+    end_all,
+    run_command,
+    run_stage,
+)
 from flows.stage_request import StageResult, lock_entry, publish, read_request, unpacked
 from flows.workspace import environment
 
@@ -75,7 +82,7 @@ def stage(request: str, works_for: str | None = None) -> State[Any]:
                 shared = environment(Path.cwd(), clone)
                 if watch.cancelled:
                     raise StageRefused("cancelled")
-                how: How = "always" if given.force else "if changed"
+                how: RunCondition = "always" if given.force else "if changed"
                 done = run_stage(given.stage, clone, how, given.timeout_s, shared, log, progress)
                 run_command(
                     [*DVC, "--wait-for-lock", "push", "--run-cache", given.stage],

@@ -23,7 +23,7 @@ from echodistill.core.seeds import rng
 from echodistill.data.store import Corpus, ShardWriter
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.prompts import question_text
-from echodistill.services.loopback import direct
+from echodistill.services.loopback import bypass_proxies
 from tests.browser import NO_CHROMIUM
 from tests.storage_fixtures import place as place
 from tests.storage_fixtures import proxied as proxied
@@ -32,7 +32,7 @@ from tests.storage_fixtures import store as store
 from tests.storage_fixtures import weed as weed
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.update(direct(os.environ))  # tests talk to servers of their own
+os.environ.update(bypass_proxies(os.environ))  # tests talk to servers of their own
 LONGEST_FIRST = (
     "test_platform.py",
     "test_e2e.py",

@@ -32,7 +32,7 @@ from flows.graph import (
 )
 from flows.remote import use_remote
 from flows.stage_process import (
-    How,
+    RunCondition,
     StageCrashed,
     StageRefused,
     StageUnknown,
@@ -131,7 +131,7 @@ def run_one(
 ) -> tuple[str, list[str], list[float]]:
     lines: list[str] = []
     percents: list[float] = []
-    how: How = "always" if force else "if changed"
+    how: RunCondition = "always" if force else "if changed"
     done = run_stage(
         name,
         folder,

@@ -287,7 +287,7 @@ MISFITS: dict[str, tuple[str, Callable[[Path], None]]] = {
         lambda model: edit_extractor(model, feature_size=40),
     ),
     "window": ("gives 300.* frames a window", lambda model: edit_extractor(model, chunk_length=3)),
-    "rate": ("wants 8000 Hz", lambda model: edit_extractor(model, sampling_rate=8_000)),
+    "rate": ("states 8000 Hz", lambda model: edit_extractor(model, sampling_rate=8_000)),
     "tokenizer": (
         r"the tokenizer has \d+ tokens, and the model \d+",
         lambda model: add_tokens(model),

@@ -11,7 +11,7 @@ import pytest
 from echodistill.core.errors import UserError
 from echodistill.evaluation.skill import Skill, advice, fewest_questions, p_by_guessing, skill_text
 from echodistill.gates.runner import validate
-from echodistill.inference.clean import clean_score, splits_to_judge_on
+from echodistill.inference.clean import clean_score, evaluation_splits
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.stages.gate import _checks, gate
 from tests import gate_world as w
@@ -34,8 +34,8 @@ def test_a_base_is_judged_on_clips_that_it_was_not_trained_on(
     splits: tuple[str, ...], trained_here: tuple[str, ...], foreign: tuple[str, ...], tmp_path: Path
 ) -> None:
     corpus = write_corpus(tmp_path / "corpus", {split: COUNTS[split] for split in splits})
-    assert splits_to_judge_on(corpus, trained_here=True) == trained_here
-    assert splits_to_judge_on(corpus, trained_here=False) == foreign
+    assert evaluation_splits(corpus, trained_here=True) == trained_here
+    assert evaluation_splits(corpus, trained_here=False) == foreign
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_too_few_questions_to_tell_skill_from_chance_are_joined_by_others(
     in one case of nine.
     """
     corpus = write_corpus(tmp_path / "corpus", {"train": 8} | counts)
-    assert splits_to_judge_on(corpus, trained_here=True) == splits
+    assert evaluation_splits(corpus, trained_here=True) == splits
 
 
 def test_a_score_counts_every_question_once(tmp_path: Path, tiny_llm: AudioLLM) -> None:

@@ -16,7 +16,7 @@ TABLE = (
 UNPACK = "unpack it, and name what is in it"
 FETCH = "fetch the file itself"
 PARQUET = b"PAR1"
-MOST_ZEROS = 0.2
+MAX_ZEROS = 0.2
 """A larger share of zero characters than this indicates another encoding, or no text at all."""
 NO_TEXT = (
     (PARQUET, "a parquet file", f"{TABLE}; of a published benchmark its name ends in .parquet"),
@@ -71,7 +71,7 @@ def read_text(manifest: Path) -> str:
         raise UserError(
             f"{manifest}: byte {error.start} is not {name}: save the manifest as UTF-8"
         ) from error
-    if text.count("\0") > MOST_ZEROS * len(text):
+    if text.count("\0") > MAX_ZEROS * len(text):
         raise UserError(
             f"{manifest} is no UTF-8 but seems to be UTF-16 without a byte-order mark: save the"
             " manifest as UTF-8"

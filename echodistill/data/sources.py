@@ -93,11 +93,11 @@ class SourceClips:
     """
 
 
-FEWEST_GROUPS_TO_DECIDE = 4
+MIN_GROUPS_FOR_DECISION = 4
 """With fewer groups there is no decision split, because the test and the training need them
 more.
 """
-FEWEST_GROUPS_BESIDE_VALIDATION = 2
+MIN_GROUPS_BESIDE_VALIDATION = 2
 """A validation share of less than one group is rounded up to one where more groups than this are
 left beside the test and the decision.
 """
@@ -130,7 +130,7 @@ def split_groups(
     test = len(tested) or min(_rounded_up(len(names), params.test_share), available)
     wanted = (
         _rounded_up(len(names), params.decision_share)
-        if len(names) >= FEWEST_GROUPS_TO_DECIDE
+        if len(names) >= MIN_GROUPS_FOR_DECISION
         else 0
     )
     decision = min(wanted, available - test)
@@ -138,7 +138,7 @@ def split_groups(
     if (
         params.validation_share
         and not validation
-        and len(names) - test - decision > FEWEST_GROUPS_BESIDE_VALIDATION
+        and len(names) - test - decision > MIN_GROUPS_BESIDE_VALIDATION
     ):
         validation = 1
     train = len(names) - test - decision - validation

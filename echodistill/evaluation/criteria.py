@@ -10,7 +10,7 @@ Opponent = Literal["base", "champion"]
 Metric = Literal["acc", "acc_forced", "gsr", "clean_acc"]
 Differences = Mapping[Metric, Interval]
 """The differences of a student minus another system on the decision split, by metric."""
-FEWEST_GROUPS = 2
+MIN_GROUPS = 2
 """Fewest groups that a promotion needs: results on one group do not generalise to others."""
 RELIABLE_GROUPS = 10
 """Number of groups below which the intervals themselves are uncertain."""
@@ -130,7 +130,7 @@ def obstacles(size: DecisionSize, champion_fault: str) -> list[str]:
             "there is no decision split: give the source four groups or more"
             " (corpus.decision_share), or name rows of one in its column `split`: decision"
         )
-    elif size.groups < FEWEST_GROUPS:
+    elif size.groups < MIN_GROUPS:
         found.append(
             "the decision split has one group, which says nothing about others: raise"
             " corpus.decision_share, or give more groups"
@@ -149,7 +149,7 @@ def remarks(size: DecisionSize, judged: Sequence[Judged]) -> list[str]:
     allows.
     """
     found = []
-    if FEWEST_GROUPS <= size.groups < RELIABLE_GROUPS:
+    if MIN_GROUPS <= size.groups < RELIABLE_GROUPS:
         found.append(
             f"the decision rests on {size.groups} groups; below {RELIABLE_GROUPS} the intervals"
             " themselves are uncertain"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from echodistill.evaluation.criteria import MORE_DECISION_DATA, DecisionSize, Judged
 from echodistill.evaluation.skill import MEMORISED, NOTABLE, Skill, skill_text
 
-MOST_TIMES = 20.0
+MAX_TIMES = 20.0
 """Largest multiple of the decision's groups that is still given as advice."""
 
 
@@ -92,7 +92,7 @@ def _too_few(one: Judged, size: DecisionSize) -> str:
         f" {size.groups} groups may be chance"
     )
     times = (reach / gain) ** 2
-    if times > MOST_TIMES or not math.isfinite(times):
+    if times > MAX_TIMES or not math.isfinite(times):
         return sentence
     return (
         f"{sentence}; a difference like this would be significant with about"

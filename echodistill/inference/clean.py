@@ -45,7 +45,7 @@ class CleanScore:
         return self.right / self.questions
 
 
-def splits_to_judge_on(corpus: Corpus, trained_here: bool) -> tuple[str, ...]:
+def evaluation_splits(corpus: Corpus, trained_here: bool) -> tuple[str, ...]:
     """Return the splits whose clips a base was not trained on; empty where the corpus holds only a
     test.
 

@@ -12,7 +12,7 @@ from typing import Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-PROPOSED = 3
+MAX_SUGGESTIONS = 3
 """Maximum number of keys that are proposed for an unknown one."""
 
 
@@ -99,4 +99,4 @@ def did_you_mean(key: str, known: Sequence[str]) -> str:
     if not alike:
         of_name = {name.rpartition(".")[2]: name for name in reversed(known)}
         alike = [of_name[name] for name in get_close_matches(last, of_name, n=1, cutoff=0.75)]
-    return f": did you mean {' or '.join(alike[:PROPOSED])}?" if alike else ""
+    return f": did you mean {' or '.join(alike[:MAX_SUGGESTIONS])}?" if alike else ""

@@ -12,8 +12,8 @@ PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-LOWEST_SNR_DB, HIGHEST_SNR_DB = -40.0, 60.0
-SnrDb = Annotated[float, Field(ge=LOWEST_SNR_DB, le=HIGHEST_SNR_DB)]
+MIN_SNR_DB, MAX_SNR_DB = -40.0, 60.0
+SnrDb = Annotated[float, Field(ge=MIN_SNR_DB, le=MAX_SNR_DB)]
 
 FirstNumber = Literal[0, 1]
 """The number of the first choice."""

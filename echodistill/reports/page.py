@@ -39,7 +39,7 @@ from echodistill.systems import BASE, ECHODISTILL
 HERE = Path(__file__).parent
 SHOWN_FAILURES = 40
 PERCENT = (0.0, 100.0)
-CURVED = (BASE, ECHODISTILL, *sorted(METHODS.keys() - {ECHODISTILL}))
+PLOTTED = (BASE, ECHODISTILL, *sorted(METHODS.keys() - {ECHODISTILL}))
 CURVES = {
     "acc": ("Accuracy", "right answers (%)"),
     "acc_forced": ("Accuracy by forced choice", "right choices (%)"),
@@ -127,7 +127,7 @@ def render(page: Page) -> str:
         rotation=rotation_table(page.table),
         over=over(page.table),
         legend=" ".join(legend(page.table)),
-        curves=curves(page.table, CURVED),
+        curves=curves(page.table, PLOTTED),
         budget=TextTable(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(page.table))),
         generalisation=_severities(page.table["generalisation"]),
         distortions=_severities(page.table["distortions"]),
@@ -274,7 +274,7 @@ def _colour(name: str) -> int:
     """Return the number of a system's colour, which is the same everywhere on the page; the
     controls and ablations share the remaining colours.
     """
-    return CURVED.index(name) if name in CURVED else len(CURVED) + sum(name.encode()) % 3
+    return PLOTTED.index(name) if name in PLOTTED else len(PLOTTED) + sum(name.encode()) % 3
 
 
 def _heat(cells: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:

@@ -41,7 +41,7 @@ FILES = {"page.css": "text/css", "page.js": "text/javascript", "recorder.js": "t
 """Media types of the files that the page loads. These files contain no secret."""
 MAX_BYTES = 50 * 2**20
 MAX_DURATION_S = 600.0
-LOWEST_DB, HIGHEST_DB = -20, 30
+MIN_DB, MAX_DB = -20, 30
 LINE_ENDS = re.compile(r"\r\n|\r|\n")
 RECEIVE_TIMEOUT_S = 30.0
 """Time in seconds within which the lines of a request, and the whole of a recording, must
@@ -186,7 +186,7 @@ routes = APIRouter(dependencies=[Depends(_check_host)])
 @routes.get("/", dependencies=[Depends(_check_key)])
 def page(request: Request) -> Response:
     """Return the page with its fields filled."""
-    fields = {"lowest": LOWEST_DB, "highest": HIGHEST_DB, "max_mib": MAX_BYTES // 2**20}
+    fields = {"lowest": MIN_DB, "highest": MAX_DB, "max_mib": MAX_BYTES // 2**20}
     fields["backend"] = request.app.state.backend
     return TEMPLATES.TemplateResponse(request, "page.html", fields)
 
@@ -257,9 +257,9 @@ def _level(text: str) -> float:
     NaN.
     """
     with suppress(ValueError):
-        if LOWEST_DB <= float(text) <= HIGHEST_DB:
+        if MIN_DB <= float(text) <= MAX_DB:
             return float(text)
-    raise UserError(f"an SNR of {text!r} dB: give a number from {LOWEST_DB} to {HIGHEST_DB}")
+    raise UserError(f"an SNR of {text!r} dB: give a number from {MIN_DB} to {MAX_DB}")
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:

@@ -13,7 +13,7 @@ from echodistill.core.errors import UserError
 from echodistill.data.store import Corpus
 from echodistill.evaluating import NANO, NANO_NEEDS_CLIPS
 from echodistill.evaluation.skill import Skill, skill_text
-from echodistill.inference.clean import clean_score, splits_to_judge_on
+from echodistill.inference.clean import clean_score, evaluation_splits
 from echodistill.models import nano
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.control_tokens import check_questions
@@ -161,7 +161,7 @@ def _skill(llm: AudioLLM, corpus: Corpus, max_new_tokens: int, trained_here: boo
     """Return the base's skill on questions about clips of unseen groups and, if it was trained
     here, about its training clips.
     """
-    splits = splits_to_judge_on(corpus, trained_here)
+    splits = evaluation_splits(corpus, trained_here)
     if not splits:
         return Skill()
     unseen = clean_score(llm, corpus, splits, max_new_tokens)

@@ -7,7 +7,7 @@ again.
 
 from pathlib import Path
 
-from echodistill.champion_folder import ChampionFacts, is_whole, read_facts, write_facts
+from echodistill.champion_folder import ChampionFacts, is_intact, read_facts, write_facts
 from echodistill.core.atomic import atomic_path
 from echodistill.core.errors import UserError
 from echodistill.params.whole import Params
@@ -56,7 +56,7 @@ def _is_fetched(out: Path, wanted: ChampionFacts) -> bool:
     return (
         found.version == wanted.version
         and found.weights_sha256 == wanted.weights_sha256
-        and is_whole(out, found)
+        and is_intact(out, found)
     )
 
 

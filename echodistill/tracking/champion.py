@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from echodistill.core.checksums import verify_checksums
 from echodistill.core.errors import UserError
-from echodistill.models.layout import TAKE_AGAIN, WEIGHTS, content_hash, read_run
+from echodistill.models.layout import STUDENT_CURE, WEIGHTS, content_hash, read_run
 from echodistill.tracking.client import (
     FINGERPRINT_TAG,
     connected,
@@ -30,7 +30,7 @@ PREVIOUS_TAG = "echodistill.previous_champion"
 ROLLED_BACK_TAG = "echodistill.rolled_back"
 CHANGE_TAG = "echodistill.champion."
 """Prefix of a change's number in the tags of the registered model."""
-How = Literal["promoted", "rolled back to", "set by hand to"]
+ChangeKind = Literal["promoted", "rolled back to", "set by hand to"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Change:
     """Number of the version that is champion from then on."""
     since: str
     """Time of the change in UTC, in ISO 8601."""
-    how: How
+    how: ChangeKind
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def identity_of(student: Path) -> dict[str, str]:
     Raise ``UserError`` where the student is damaged, because it would be registered with a wrong
     identity.
     """
-    verify_checksums(student, TAKE_AGAIN, required=False)
+    verify_checksums(student, STUDENT_CURE, required=False)
     return {
         FINGERPRINT_TAG: read_run(student)["fingerprint"],
         WEIGHTS_TAG: content_hash(student, WEIGHTS),
@@ -136,7 +136,7 @@ def refusal(client: Any, number: str, decided_against: str | None) -> str:
     )
 
 
-def make_champion(client: Any, number: str, how: How = "promoted") -> None:
+def make_champion(client: Any, number: str, how: ChangeKind = "promoted") -> None:
     """Give a version the alias, and record which version it replaced.
 
     Nothing changes where it has the alias already.

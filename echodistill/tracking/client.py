@@ -34,7 +34,7 @@ CREATE_STORE_S = 60.0
 """Time in seconds that it waits for the creation of a local store, so that the store contains the
 first training.
 """
-MAX_WAITING = 10_000  # Number of steps; a slower store gets the rest from metrics.jsonl.
+MAX_QUEUED = 10_000  # Number of steps; a slower store gets the rest from metrics.jsonl.
 BATCH = 1000  # MLflow's limit of metrics in one request.
 
 logger = logging.getLogger(__name__)
@@ -270,7 +270,7 @@ class MetricStream:
         self._limits = _http_limits(max_retries=1, timeout=5)
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
-        if not self._stopped.is_set() and self._queue.qsize() < MAX_WAITING:
+        if not self._stopped.is_set() and self._queue.qsize() < MAX_QUEUED:
             self._queue.put((round(time.time() * 1000), step, dict(metrics)))
 
     def __enter__(self) -> "MetricStream":

@@ -34,7 +34,7 @@ from echodistill.models.audio_llm import AudioLLM, encode
 from echodistill.models.base import Prompt, PromptBatch, pad_rows
 from echodistill.models.scoring import score
 from echodistill.params.base import NanoParams
-from echodistill.training.bar import quiet
+from echodistill.training.bar import remove_printer
 from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, train_to_end
 
 LOGGED_EVERY = 10  # Number of steps between two log lines.
@@ -243,7 +243,7 @@ def pretrain(
         args=arguments,
         callbacks=[CompleteCheckpoints(), *callbacks()],
     )
-    quiet(trainer)
+    remove_printer(trainer)
     train_to_end(trainer, folder, settings.steps)
     if hasattr(llm.model, "ctc"):
         del llm.model.ctc

@@ -19,7 +19,7 @@ from echodistill.methods.base import Method
 from echodistill.methods.registry import open_method
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.params.train import TrainParams
-from echodistill.training.bar import ProgressBar, quiet
+from echodistill.training.bar import ProgressBar, remove_printer
 from echodistill.training.checkpoints import (
     CompleteCheckpoints,
     is_sharded,
@@ -99,7 +99,7 @@ def train_student(
         ],
         peft_config=_adapter(settings) if settings.weights == "lora" else None,
     )
-    quiet(trainer)
+    remove_printer(trainer)
     # DeepSpeed keeps float32 weights of its own besides the model's.
     if not trainer.is_deepspeed_enabled:
         require_float32(trainer.model)

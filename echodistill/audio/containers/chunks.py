@@ -13,7 +13,7 @@ _PLACEHOLDERS = (0x7F000000, 0x80000000, 0xFFFFFFFF)
 lengths near these.
 """
 _PLACEHOLDER_TOLERANCE = 2**16
-_LONGEST = 2**62
+_MAX_LENGTH = 2**62
 """A larger 64-bit length is a placeholder."""
 
 
@@ -178,7 +178,7 @@ def _is_placeholder(stated: int, content: bytes, data: _Chunk, layout: _Layout) 
     the end of the recording.
     """
     if stated > layout.before:
-        return stated > _LONGEST or (
+        return stated > _MAX_LENGTH or (
             layout.length.size == 4
             and any(abs(stated - value) < _PLACEHOLDER_TOLERANCE for value in _PLACEHOLDERS)
         )

@@ -18,7 +18,7 @@ from echodistill.models.prompts import question_text
 
 AUDIO_TOKEN = "<|AUDIO|>"
 NEVER_SAMPLED = (AUDIO_TOKEN, "<|audio_bos|>", "<|audio_eos|>")
-FEWEST_TOKENS = 2
+MIN_TOKENS = 2
 """Fewest audio tokens of a clip: the model takes a single one for a placeholder that is not
 expanded yet.
 """
@@ -117,7 +117,7 @@ class Qwen2Audio:
         )
         mask = encoded["attention_mask"]
         tokens = [audio_tokens(int(frames)) for frames in mask.sum(dim=1)]
-        if min(tokens) < FEWEST_TOKENS:
+        if min(tokens) < MIN_TOKENS:
             shortest = min(len(waveform) for waveform in waveforms)
             raise UserError(
                 f"a clip of {shortest / SAMPLE_RATE:.3f} s is too short for the model: give 0.07 s"
