@@ -137,16 +137,16 @@ def _check_versions(client: Client, name: str) -> None:
     Dask's own check only warns, and counts patch releases of Python as different.
     """
     found = cast(dict[str, Any], client.get_versions(packages=PACKAGES))
-    ours = _versions(found["client"], PACKAGES)
+    expected = _versions(found["client"], PACKAGES)
     theirs = {"the scheduler": _versions(found["scheduler"], SCHEDULER_PACKAGES)}
     for worker, facts in sorted(found["workers"].items()):
         theirs[f"worker {worker}"] = _versions(facts, PACKAGES)
     for member, versions in theirs.items():
         for package, version in versions.items():
-            if version != ours[package]:
+            if version != expected[package]:
                 raise UserError(
                     f"{name}: {member} has {package} {version or 'not installed'}, this machine"
-                    f" {ours[package]}: results could differ. Install requirements.lock there"
+                    f" {expected[package]}: results could differ. Install requirements.lock there"
                 )
 
 
@@ -175,13 +175,13 @@ class ClusterPool:
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item], size: Size = no_size
     ) -> Iterator[Result]:
-        ours = _fingerprint(function.__module__, self.probe) if self.probe else None
+        expected = _fingerprint(function.__module__, self.probe) if self.probe else None
         # The function is a task of its own, so that it is sent to each worker once, and again where
         # a worker that had it was lost.
         shared = self.client.submit(_identity, function, pure=False)
 
         def submit(batch: list[Item]) -> Future:
-            return self.client.submit(_run, shared, batch, self.probe, ours, pure=False)
+            return self.client.submit(_run, shared, batch, self.probe, expected, pure=False)
 
         with closing(in_order(submit, _batches(items, size), self._capacity())) as futures:
             for future in futures:

@@ -65,10 +65,10 @@ def open_workspace(repository: Path, name: str, overrides: list[str]) -> Path:
 def _is_current_clone(workspace: Path, repository: Path) -> bool:
     if not (workspace / ".dvc" / "config.local").is_file():
         return False
-    theirs, ours = (
+    of_clone, of_repository = (
         output_of("git", "rev-parse", "HEAD", cwd=folder) for folder in (workspace, repository)
     )
-    return theirs == ours
+    return of_clone == of_repository
 
 
 def _bring_inputs(repository: Path, workspace: Path) -> None:

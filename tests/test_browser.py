@@ -18,8 +18,8 @@ LARGEST = 10 * 2**20
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The made-up report with all that a report can have: a second table, distortions, rows put
-    aside, long names.
+    """The made-up report with all that a report can have: a second table, distortions, quarantined
+    rows, long names.
     """
     page = made_up_page()
     table = dict(page.table)

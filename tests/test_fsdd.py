@@ -249,7 +249,7 @@ def test_a_speaker_whose_other_recordings_are_bad_is_quarantined(recordings: Pat
             path.write_bytes(b"")
     found = fsdd.read(params(recordings), 1)
     assert "cleo" not in found.splits
-    assert found.quarantined[-1].reason == "says only seven: a clip needs two digits"
+    assert found.quarantined[-1].reason == "has only seven: a clip needs two digits"
     for path in recordings.glob("*.wav"):
         path.write_bytes(b"")
     with pytest.raises(UserError, match="no speaker with usable recordings of two digits"):

@@ -1,4 +1,4 @@
-"""The registry on a real SQLite store: enter a student, load it back, ask it, promote it."""
+"""The registry on a real SQLite store: register a student, load it back, ask it, promote it."""
 
 import base64
 import json

@@ -87,7 +87,7 @@ def _usable(root: Path) -> tuple[dict[Path, int], Takes, list[Quarantined]]:
         else:
             spoken = next(iter(of_word), "nothing")
             quarantined.append(
-                Quarantined(f"speaker {speaker}", f"says only {spoken}: a clip needs two digits")
+                Quarantined(f"speaker {speaker}", f"has only {spoken}: a clip needs two digits")
             )
     if not takes:
         raise UserError(

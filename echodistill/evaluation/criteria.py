@@ -132,7 +132,7 @@ def obstacles(size: DecisionSize, champion_fault: str) -> list[str]:
         )
     elif size.groups < MIN_GROUPS:
         found.append(
-            "the decision split has one group, which says nothing about others: raise"
+            "the decision split has one group, which does not generalise to others: raise"
             " corpus.decision_share, or give more groups"
         )
     if champion_fault:

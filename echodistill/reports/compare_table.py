@@ -211,7 +211,7 @@ def kinds_table(table: Figures) -> TextTable | None:
     gain = table["differences"].get(f"{ECHODISTILL} - {BASE}")
     if gain is None or "unseen_kinds" not in table:
         return None
-    base, ours = (table["systems"][name] for name in (BASE, ECHODISTILL))
+    base, student = (table["systems"][name] for name in (BASE, ECHODISTILL))
     unseen = table["unseen_kinds"]
     names = sorted(
         (name for name in base if name.startswith("acc/")),
@@ -223,7 +223,7 @@ def kinds_table(table: Figures) -> TextTable | None:
             kind,
             "no" if kind in unseen else "yes",
             _with_interval(base[name]),
-            _with_interval(ours[name]),
+            _with_interval(student[name]),
             points(gain[name]),
         )
         for name, kind in kinds

@@ -119,7 +119,7 @@ def render(page: Page) -> str:
     """Return the whole HTML document; text from data is escaped."""
     return template("page.html").render(
         page.values(),
-        ours=ECHODISTILL,
+        highlighted=ECHODISTILL,
         headline=headline(page.table),
         lead=lead(page.table),
         tables=tables(page.table),
@@ -190,14 +190,14 @@ def _points(gain: Mapping[str, float]) -> str:
 
 def sentence(table: Mapping[str, Any]) -> str:
     """Return ``headline_sentence`` of a comparison's table."""
-    base, ours = (
+    base, student = (
         {name: found["value"] for name, found in table["systems"][system].items()}
         for system in (BASE, ECHODISTILL)
     )
     limit = table["headline_max_snr_db"]
     gain = table["differences"][f"{ECHODISTILL} - {BASE}"]
     return headline_sentence(
-        {"base": base, "student": ours, "difference": gain, "headline_max_snr_db": limit}
+        {"base": base, "student": student, "difference": gain, "headline_max_snr_db": limit}
     )
 
 
@@ -205,9 +205,9 @@ def lead(table: Mapping[str, Any]) -> str:
     """Return the text behind the headline: both gains with their intervals, the figures on clean
     audio, and the number of trainings.
     """
-    base, ours = (table["systems"][name] for name in (BASE, ECHODISTILL))
+    base, student = (table["systems"][name] for name in (BASE, ECHODISTILL))
     clean = table["differences"][f"{ECHODISTILL} - {BASE}"]["clean_acc"]
-    seeds = ours["acc"]["seeds"]
+    seeds = student["acc"]["seeds"]
     trainings = (
         f"Mean of {seeds} trainings"
         if seeds > 1
@@ -215,7 +215,7 @@ def lead(table: Mapping[str, Any]) -> str:
     )
     return (
         f"{sentence(table)} On clean clips {_percent(base['clean_acc'])} and"
-        f" {_percent(ours['clean_acc'])} % ({100 * clean['value']:+.1f} points,"
+        f" {_percent(student['clean_acc'])} % ({100 * clean['value']:+.1f} points,"
         f" {100 * clean['low']:+.1f} to {100 * clean['high']:+.1f}). {trainings};"
         f" {base['acc']['n']:,} noisy questions about {table['clips']} clips; {over(table)}."
     )
@@ -278,10 +278,11 @@ def _colour(name: str) -> int:
 
 
 def _heat(cells: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    base, ours = cells[BASE], cells[ECHODISTILL]
+    base, student = cells[BASE], cells[ECHODISTILL]
     snrs = sorted(next(iter(base.values())), key=float)
     rows = [
-        (kind, [100 * (ours[kind][snr] - base[kind][snr]) for snr in snrs]) for kind in sorted(base)
+        (kind, [100 * (student[kind][snr] - base[kind][snr]) for snr in snrs])
+        for kind in sorted(base)
     ]
     return heat_map(
         "noise",

@@ -83,11 +83,11 @@ def compare(
         table["scoring"] = scoring.as_dict()
     if settings.denoisers:
         table["denoised"] = _denoised(params, scored, base_rows, answers)
-    of_base, of_ours = (
+    of_base, of_student = (
         read_rows(answers / f"distorted-{model}.parquet", Answer) for model in ("base", "student")
     )
     table["distortions"] = distortion_table(
-        of_base, of_ours, questions, units, params.evaluate, params.seed
+        of_base, of_student, questions, units, params.evaluate, params.seed
     )
     table["by_seed"] = {
         system.name: dict(
@@ -124,7 +124,7 @@ def _generalisation(
     """
     questions, units = corpus.questions, unit_of(corpus.clips.values())
     # the answers are those of the first seed, whose student answered the training's clips too
-    ours = [read_rows(answers / f"{ECHODISTILL}-{params.compare.seeds[0]}.parquet", Answer)]
+    student = [read_rows(answers / f"{ECHODISTILL}-{params.compare.seeds[0]}.parquet", Answer)]
     unseen, trained = set(params.mixes.unseen), params.mixes.train_snrs_db
 
     def of_kinds(rows: list[Answer], wanted: bool) -> list[Answer]:
@@ -144,19 +144,19 @@ def _generalisation(
         "new_voices": (
             "New voices, noises as in training",
             of_kinds(base_rows, False),
-            [of_kinds(rows, False) for rows in ours],
+            [of_kinds(rows, False) for rows in student],
         ),
         "new_noises": (
             "New voices, noises never in training",
             of_kinds(base_rows, True),
-            [of_kinds(rows, True) for rows in ours],
+            [of_kinds(rows, True) for rows in student],
         ),
     }
     return {
         name: level_table(
-            label, of_base, of_ours, questions, units, trained, params.evaluate, params.seed
+            label, of_base, of_student, questions, units, trained, params.evaluate, params.seed
         )
-        for name, (label, of_base, of_ours) in parts.items()
+        for name, (label, of_base, of_student) in parts.items()
         if of_base
     }
 
