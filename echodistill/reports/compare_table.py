@@ -10,7 +10,13 @@ from rich.console import Console
 from rich.text import Text
 
 from echodistill.reports.console_table import print_table
-from echodistill.reports.sentences import few_units_warning, points, units_text
+from echodistill.reports.sentences import (
+    few_units_warning,
+    percent,
+    points,
+    units_text,
+    with_interval,
+)
 from echodistill.systems import BASE, ECHODISTILL
 
 COLUMNS = (
@@ -111,17 +117,9 @@ def over(table: Figures) -> str:
     return f"{100 * table['confidence']:g} % intervals over {units_text(table)} and {trainings}"
 
 
-def _with_interval(interval: Figures) -> str:
-    value = f"{100 * interval['value']:.1f}"
-    return (
-        value
-        if interval["seeds"] == 1 and interval["low"] == interval["high"]
-        else f"{value} {_range(interval)}"
-    )
-
-
-def _range(interval: Figures) -> str:
-    return f"[{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
+def _figure(interval: Figures) -> str:
+    is_exact = interval["seeds"] == 1 and interval["low"] == interval["high"]
+    return percent(interval["value"]) if is_exact else with_interval(interval)
 
 
 def _p(test: Figures) -> str:
@@ -140,7 +138,7 @@ def system_rows(table: Figures) -> Iterator[Cells]:
         cells = [name, str(figures["acc"]["seeds"])]
         for metric, _ in columns(table):
             cells += [
-                _with_interval(figures[metric]),
+                _figure(figures[metric]),
                 *([_deviation(figures[metric])] if metric == "acc" else []),
             ]
         found = table["differences"].get(f"{name} - {BASE}")
@@ -195,7 +193,7 @@ def _format_table(description: str, table: Figures) -> TextTable:
     for name, figures in table["systems"].items():
         found = table["differences"].get(f"{name} - {BASE}")
         gain = [points(found["acc_forced"]) if found else ""] if forced else []
-        rows.append((name, *(_with_interval(figures[metric]) for metric, _ in wanted), *gain))
+        rows.append((name, *(_figure(figures[metric]) for metric, _ in wanted), *gain))
     limit = f"{table['headline_max_snr_db']:g} dB"
     caption = (
         f"{description}forced choice, and free answers that could not be used, in % at SNR ≤"
@@ -222,8 +220,8 @@ def kinds_table(table: Figures) -> TextTable | None:
         (
             kind,
             "no" if kind in unseen else "yes",
-            _with_interval(base[name]),
-            _with_interval(student[name]),
+            _figure(base[name]),
+            _figure(student[name]),
             points(gain[name]),
         )
         for name, kind in kinds

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from echodistill.reports.compare_table import Cells, TextTable, print_text_table
-from echodistill.reports.sentences import few_units_warning, points, units_text
+from echodistill.reports.sentences import few_units_warning, points, units_text, with_interval
 from echodistill.reports.table import AGREEMENT, FORCED_CHOICE, HEADLINE
 from echodistill.reports.table import CLEAN as OF_CLEAN
 from echodistill.systems import BASE, STUDENT
@@ -63,18 +63,12 @@ def _student(table: Figures) -> str:
 
 def _row(table: Figures, name: str, label: str) -> Cells:
     cells = [
-        _with_interval(table["systems"][system][name])
+        with_interval(table["systems"][system][name])
         for system in (BASE, STUDENT)
         if system in table["systems"]
     ]
     gain = table["differences"].get(f"{STUDENT} - {BASE}")
     return (label, *cells, *([points(gain[name])] if gain else []))
-
-
-def _with_interval(interval: Figures) -> str:
-    return (
-        f"{100 * interval['value']:.1f} [{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
-    )
 
 
 def evaluation_headline(table: Figures) -> str:
@@ -95,8 +89,8 @@ def evaluation_sentence(table: Figures) -> str:
     base = table["systems"][BASE]
     limit = f"{table['headline_max_snr_db']:g} dB"
     sentence = (
-        f"On {table['source']} the base answers {_with_interval(base['clean_acc'])} % right on"
-        f" clean clips and {_with_interval(base['acc'])} % in noise of {limit} and louder"
+        f"On {table['source']} the base answers {with_interval(base['clean_acc'])} % right on"
+        f" clean clips and {with_interval(base['acc'])} % in noise of {limit} and louder"
         " (guessing gives"
         f" {100 * table['chance']:.1f} %)"
     )

@@ -32,7 +32,7 @@ from echodistill.reports.compare_table import (
     rotation_table,
     tables,
 )
-from echodistill.reports.sentences import few_units_warning, headline_sentence
+from echodistill.reports.sentences import few_units_warning, headline_sentence, percent
 from echodistill.reports.spectrogram import png, spectrogram
 from echodistill.systems import BASE, ECHODISTILL
 
@@ -214,15 +214,11 @@ def lead(table: Mapping[str, Any]) -> str:
         else "One training (how much another seed would differ is not known)"
     )
     return (
-        f"{sentence(table)} On clean clips {_percent(base['clean_acc'])} and"
-        f" {_percent(student['clean_acc'])} % ({100 * clean['value']:+.1f} points,"
+        f"{sentence(table)} On clean clips {percent(base['clean_acc']['value'])} and"
+        f" {percent(student['clean_acc']['value'])} % ({100 * clean['value']:+.1f} points,"
         f" {100 * clean['low']:+.1f} to {100 * clean['high']:+.1f}). {trainings};"
         f" {base['acc']['n']:,} noisy questions about {table['clips']} clips; {over(table)}."
     )
-
-
-def _percent(interval: Mapping[str, float]) -> str:
-    return f"{100 * interval['value']:.1f}"
 
 
 def _ranged(cell: str) -> tuple[str, str]:
