@@ -78,7 +78,7 @@ def run(
     nothing is trained.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN, check_evaluation
-    from echodistill.reports import closing
+    from echodistill.reports import run_tables
 
     evaluates = False
 
@@ -93,9 +93,9 @@ def run(
 
     _run_dvc(stages or [], override or [], check=check)
     if evaluates:
-        closing.evaluation_table()
+        run_tables.evaluation_table()
     elif not stages or "evaluate" in stages or "promote" in stages:
-        closing.result_table()
+        run_tables.result_table()
 
 
 def _run_dvc(
@@ -170,8 +170,8 @@ def compare(
     """
     from echodistill.data.mixes.folds import check_folds
     from echodistill.evaluating import NOTHING_TO_TRAIN
-    from echodistill.reports.closing import console
     from echodistill.reports.compare_table import print_comparison
+    from echodistill.reports.run_tables import console
     from echodistill.systems import check_distinct
     from echodistill.tracking.client import make_store
     from echodistill.tracking.log_comparison import log_comparison

@@ -109,7 +109,7 @@ def of_promotion(edit: Callable[[Any], object]) -> Break:
     return w.json_file(w.PROMOTION, edit)
 
 
-BY_LUCK = "guessing gives so many right answers in at most 5 % of cases"
+BY_GUESSING = "guessing gives so many right answers in at most 5 % of cases"
 NO_SHARED_AUDIO = "no audio in two splits: give its clips one group, or leave one of them out"
 CORPUS = cases(
     "corpus",
@@ -294,8 +294,8 @@ BASE = cases(
         "nano",
         w.json_file(w.BASE, change(clean_acc=0.44)),
     ),
-    (BY_LUCK, "nano", w.json_file(w.BASE, change(clean_n=5, clean_acc=0.6))),
-    (BY_LUCK, "nano", w.json_file(w.BASE, change(clean_n=2, clean_acc=1.0))),
+    (BY_GUESSING, "nano", w.json_file(w.BASE, change(clean_n=5, clean_acc=0.6))),
+    (BY_GUESSING, "nano", w.json_file(w.BASE, change(clean_n=2, clean_acc=1.0))),
 )
 REFERENCES = cases(
     "references",

@@ -47,7 +47,7 @@ def answers(noisy: dict[int, str]) -> list[Answer]:
 
 
 def made_up_page() -> Page:
-    """Three systems, one fixed and one broken answer, fifty unreadable ones."""
+    """Three systems, one fixed and one broken answer, fifty unparsed ones."""
     systems = [system("base", 0.4, 1), system("echodistill", 0.7), system("grpo", 0.5)]
     pairs = [("echodistill", "base"), ("grpo", "base"), ("echodistill", "grpo")]
     table = table_of(systems, pairs, SETTINGS, 1)

@@ -14,7 +14,7 @@ from echodistill import cli as commands
 from echodistill.core.errors import UserError
 from echodistill.doctor import examine
 from echodistill.overrides import EDITED, SAVED, apply_overrides, overridden, restore
-from echodistill.reports import closing
+from echodistill.reports import run_tables
 from echodistill.run_lock import exclusive_run
 from tests.test_pipeline import ROOT
 
@@ -166,8 +166,8 @@ def test_a_corpus_for_testing_only_is_evaluated_and_named_stages_run(
         return 0
 
     monkeypatch.setattr("echodistill.repro.repro", repro)
-    monkeypatch.setattr(closing, "evaluation_table", lambda: shown.append("evaluation"))
-    monkeypatch.setattr(closing, "result_table", lambda: shown.append("closing"))
+    monkeypatch.setattr(run_tables, "evaluation_table", lambda: shown.append("evaluation"))
+    monkeypatch.setattr(run_tables, "result_table", lambda: shown.append("closing"))
     commands.run(None, [*benchmark, "base.model=x/y"])
     assert "nothing is trained, registered or promoted" in capsys.readouterr().out
     commands.run(["corpus", "gate@corpus"], benchmark)

@@ -42,8 +42,8 @@ def test_a_comparison_from_nothing_to_the_page(tmp_path: Path) -> None:
     assert {"wavelet + base", "wavelet + student"} <= set(table["denoised"]["systems"])
     page = (tmp_path / "reports/index.html").read_text()
     assert "broken" in page  # the recording that is none is named
-    unreadable = (tmp_path / "reports/unreadable_answers.csv").read_text().splitlines()
-    assert f"<p>{len(unreadable) - 1:,} of" in page
+    unparsed = (tmp_path / "reports/unparsed_answers.csv").read_text().splitlines()
+    assert f"<p>{len(unparsed) - 1:,} of" in page
     runs = {
         name: json.loads((tmp_path / f"models/compared/{name}-1/run.json").read_text())
         for name in ("echodistill", "silence")

@@ -220,7 +220,7 @@ def run(params: Params, folder: Path) -> World:
         folder / "student",
     )
     evaluation_report(
-        params, folder / "evaluation.html", folder / "unreadable.csv", made[0], out, *answers
+        params, folder / "evaluation.html", folder / "unparsed.csv", made[0], out, *answers
     )
     return World(params, folder)
 

@@ -117,7 +117,7 @@ def test_the_standard_deviation_over_seeds_is_beside_each_figure(table: dict[str
     assert table["differences"]["good - same"]["acc"]["seed_sd"] != pytest.approx(by_hand)
 
 
-def test_forced_choice_and_unreadable_answers_have_intervals_too(table: dict[str, Any]) -> None:
+def test_forced_choice_and_unparsed_answers_have_intervals_too(table: dict[str, Any]) -> None:
     names = (
         "acc_forced",
         "acc_forced_norm",

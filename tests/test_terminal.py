@@ -31,9 +31,9 @@ TABLE = """
 import sys
 from pathlib import Path
 from echodistill import cli
-from echodistill.reports import closing
-closing.METRICS = Path(sys.argv.pop())
-cli.app.command("table")(closing.result_table)
+from echodistill.reports import run_tables
+run_tables.METRICS = Path(sys.argv.pop())
+cli.app.command("table")(run_tables.result_table)
 cli.main()
 """
 

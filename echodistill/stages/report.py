@@ -17,7 +17,7 @@ from echodistill.params.whole import Params
 from echodistill.reports.audio_examples import draw_examples
 from echodistill.reports.compare_table import over
 from echodistill.reports.page import AudioExample, Page, render
-from echodistill.reports.unreadable import failures_in, write_failures
+from echodistill.reports.unparsed import failures_in, write_failures
 from echodistill.stages.entry import run_stage
 from echodistill.systems import BASE, ECHODISTILL
 from echodistill.training.metrics_file import read_metrics
@@ -29,7 +29,7 @@ EXAMPLES = 6
 def report(
     params: Params,
     out: Path,
-    unreadable: Path,
+    unparsed: Path,
     corpus_folder: Path,
     mixes_folder: Path,
     table: Path,
@@ -37,7 +37,7 @@ def report(
     answers: Path,
     models: Path,
 ) -> None:
-    """Write the page ``out``, and all answers that name no choice to ``unreadable`` (CSV), since
+    """Write the page ``out``, and all answers that name no choice to ``unparsed`` (CSV), since
     the page has room for only some.
 
     ``answers`` and ``models`` have an entry for each system and seed, with the names that dvc.yaml
@@ -84,7 +84,7 @@ def report(
     )
     with atomic_path(out) as temporary:
         temporary.write_text(render(page), encoding="utf-8")
-    write_failures(unreadable, failures)
+    write_failures(unparsed, failures)
 
 
 def _answered(params: Params) -> dict[str, tuple[str, str]]:

@@ -38,7 +38,7 @@ FILES = (
     "compare_metrics.json",
     "compare_by_snr.csv",
     "index.html",
-    "unreadable_answers.csv",
+    "unparsed_answers.csv",
 )
 PARENT_TAG = "mlflow.parentRunId"
 SYSTEM_TAG, SEED_TAG = "echodistill.system", "echodistill.seed"
