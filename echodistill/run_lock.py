@@ -55,7 +55,7 @@ def exclude_runs() -> Iterator[None]:
     Where files cannot be locked, nothing is locked.
     """
     try:
-        file = _open(WORK)
+        file = open_lock(WORK)
         fcntl.flock(file, fcntl.LOCK_SH)
     except OSError:  # Any later write that fails here has its own message.
         yield
@@ -64,14 +64,15 @@ def exclude_runs() -> Iterator[None]:
         yield
 
 
-def _open(path: Path) -> IO[str]:
+def open_lock(path: Path) -> IO[str]:
+    """Open the file of a lock, and make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("w")
 
 
 def _opened(path: Path) -> IO[str]:
     try:
-        return _open(path)
+        return open_lock(path)
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror}): make this folder writable, or use"

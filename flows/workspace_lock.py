@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from echodistill.run_lock import RUN, WORK
+from echodistill.run_lock import RUN, WORK, open_lock
 from flows.stage_process import StageRefused
 
 POLL_S = 1.0
@@ -26,7 +26,7 @@ def workspace_lock(
     Raise ``StageRefused`` where this run is cancelled while it waits. The kernel releases the lock
     of a killed run.
     """
-    with _opened(workspace / RUN) as run, _opened(workspace / WORK) as work:
+    with open_lock(workspace / RUN) as run, open_lock(workspace / WORK) as work:
         logged = False
         for lock in (run, work):
             while not _acquired(lock):
@@ -38,11 +38,6 @@ def workspace_lock(
                 time.sleep(POLL_S)
         fcntl.flock(work, fcntl.LOCK_UN)  # The stages of this run take this lock themselves.
         yield
-
-
-def _opened(path: Path) -> IO[str]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("w")
 
 
 def _acquired(lock: IO[str]) -> bool:
