@@ -25,7 +25,7 @@ from tests.projects import small_project
 from tests.seaweed import ten_ports
 from tests.team import Team, clean_environment, exported, run
 
-LONGEST_S = 45.0
+MAX_WAIT_S = 45.0
 RESULTS = (
     "reports/metrics.json",
     "reports/promotion.json",
@@ -43,14 +43,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         wanted = _undisturbed(Path(scratch) / "undisturbed")
         print("undisturbed run: done", flush=True)
-        found, told = _disturbed(Path(scratch) / "disturbed", options.rounds, chance)
+        found, output = _disturbed(Path(scratch) / "disturbed", options.rounds, chance)
     differing = [name for name in RESULTS if wanted[name] != found[name]]
-    print(told.splitlines()[-1])
+    print(output.splitlines()[-1])
     print(
         f"{len(RESULTS) - len(differing)} of {len(RESULTS)} results are byte for byte those of the"
         f" undisturbed run; {differing=}"
     )
-    sys.exit(bool(differing) or not told.splitlines()[-1].startswith("matches"))
+    sys.exit(bool(differing) or not output.splitlines()[-1].startswith("matches"))
 
 
 def _open(folder: Path) -> Team:
@@ -107,7 +107,7 @@ def _disturbed(folder: Path, rounds: int, chance: random.Random) -> tuple[dict[s
     try:
         for number in range(rounds):
             team.start()
-            waited = chance.uniform(3, LONGEST_S)
+            waited = chance.uniform(3, MAX_WAIT_S)
             time.sleep(waited)
             killed = _kill(folder, chance)
             print(
@@ -116,7 +116,7 @@ def _disturbed(folder: Path, rounds: int, chance: random.Random) -> tuple[dict[s
             run(folder, team.environment, "echodistill", "services", "up")
         state = team.wait(team.start(), 1200)
         print(f"last run: {state['type']}: {state['message']}", flush=True)
-        told = run(
+        output = run(
             folder,
             team.environment,
             "echodistill",
@@ -124,7 +124,7 @@ def _disturbed(folder: Path, rounds: int, chance: random.Random) -> tuple[dict[s
             "echodistill@candidate",
             check=False,
         ).stdout
-        return _results(folder), told
+        return _results(folder), output
     finally:
         run(folder, team.environment, "echodistill", "services", "down", check=False)
 

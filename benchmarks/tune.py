@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.tune`` trains every setting of ``benchmarks/search.yaml`` once on the corpus,
 base and references of the last run and appends its accuracy on the validation mixes to
-``benchmarks/tuning.jsonl``. Trials that stand there for the same artifacts and the same parameters
+``benchmarks/tuning.jsonl``. Trials that it contains for the same artifacts and the same parameters
 are not run again, so a stopped search goes on; it exits with 1 where a trial failed.
 ``python -m benchmarks.tune METHOD`` runs the trials of some methods,
 ``python -m benchmarks.tune table`` prints the file as a table.
@@ -55,8 +55,6 @@ CORPUS, MIXES, BASE, REFERENCES = (
 BATCH = 96
 DIGITS = 16  # of a sha256 in an identity
 AT_A_TIME = 2  # trials, each on one core
-CLEAN_MARGIN = 0.01
-"""A setting whose clean accuracy is further below the base's is not chosen."""
 
 
 @dataclass(frozen=True)

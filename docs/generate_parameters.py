@@ -1,13 +1,12 @@
 """Writes ``docs/parameters.md``, the reference of ``params.yaml``.
 
 Types and meanings are those of the schema (``echodistill/params``): the annotation of a field and
-the docstring below it. Defaults and remarks are the values and comments of ``params.yaml``.
+the docstring below it. Defaults are the values of ``params.yaml``.
 """
 
 import ast
 import inspect
 import json
-import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +24,8 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/parameters.md"
 INTRODUCTION = """# Parameters
 
-All that is computed stands in `params.yaml`. An unknown key or a bad value stops a command before
-anything runs. `echodistill run -S KEY=VALUE` overrides a value for one run. Italics
-are the comments of `params.yaml`.
+All that is computed is set in `params.yaml`. An unknown key or a bad value stops a command before
+anything runs. `echodistill run -S KEY=VALUE` overrides a value for one run.
 
 <!-- written by `python -m docs.generate_parameters` -->
 """
@@ -40,19 +38,17 @@ BOUNDS = (
     (annotated_types.MultipleOf, "a multiple of", "multiple_of"),
 )
 """The bounds that annotations may have, with the word for each and the attribute that holds it."""
-LONGEST_DEFAULT = 100
+MAX_DEFAULT_LENGTH = 100
 """Characters of a default beyond which the page refers to the file."""
 
 
 def page() -> str:
     """Return the text of the page. Raise ``ValueError`` for a key without a meaning."""
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    return INTRODUCTION + "".join(sections(Params, load_yaml(text), comments_of(text), ""))
+    return INTRODUCTION + "".join(sections(Params, load_yaml(text), ""))
 
 
-def sections(
-    section: type[BaseModel], values: object, comments: dict[str, str], prefix: str
-) -> Iterator[str]:
+def sections(section: type[BaseModel], values: object, prefix: str) -> Iterator[str]:
     """Yield a heading and a table for ``section``, and for each section below it."""
     below: list[tuple[str, type[BaseModel], object]] = []
     rows: list[str] = []
@@ -66,39 +62,29 @@ def sections(
             if not is_list:
                 continue
         default = _default(value) if isinstance(values, dict) else "required"
-        rows.append(_row(key, _type(field), default, _meaning(key, meanings, comments)))
+        rows.append(_row(key, _type(field), default, _meaning(key, meanings)))
     if prefix:
         about = _plain(getattr(section, "description", "") or inspect.getdoc(section) or "")
-        yield f"\n## {prefix[:-1]}\n\n{_with_remark(about, comments.get(prefix[:-1], ''))}\n"
+        yield f"\n## {prefix[:-1]}\n\n{about}\n"
     if rows:
         yield "\n| key | type | default | meaning |\n|---|---|---|---|\n" + "".join(rows)
     for key, inner, value in below:
-        yield from sections(inner, value, comments, f"{key}.")
+        yield from sections(inner, value, f"{key}.")
 
 
 def _row(key: str, *cells: str) -> str:
     return f"| `{key}` | " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n"
 
 
-def _meaning(key: str, meanings: dict[str, str], comments: dict[str, str]) -> str:
+def _meaning(key: str, meanings: dict[str, str]) -> str:
     if not (meaning := meanings.get(key.rpartition(".")[2], "")):
         raise ValueError(f"{key} has no docstring in echodistill/params")
-    return _with_remark(meaning, comments.get(key, ""))
-
-
-def _with_remark(meaning: str, comment: str) -> str:
-    """Return a meaning with the comment of ``params.yaml`` in italics, but for a comment that only
-    lists choices or says nothing more.
-    """
-    meaning = meaning if meaning.endswith(".") else f"{meaning}."
-    only_choices = re.fullmatch(r"[\w-]+( \| [\w-]+)+", comment)
-    more = set(re.findall(r"\w+", comment.lower())) - set(re.findall(r"\w+", meaning.lower()))
-    return meaning if only_choices or not more else f"{meaning} *{comment}*"
+    return meaning if meaning.endswith(".") else f"{meaning}."
 
 
 def _default(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return f"`{text}`" if len(text) <= LONGEST_DEFAULT else "see `params.yaml`"
+    return f"`{text}`" if len(text) <= MAX_DEFAULT_LENGTH else "see `params.yaml`"
 
 
 def section_in(annotation: object) -> type[BaseModel] | None:
@@ -166,21 +152,6 @@ def _bounds(metadata: tuple[object, ...]) -> Iterator[str]:
             for kind, word, name in BOUNDS:
                 if isinstance(part, kind):
                     yield f"{word} {getattr(part, name)}".removesuffix(".0")
-
-
-def comments_of(text: str) -> dict[str, str]:
-    """Return the comment behind each key that begins a line of a YAML text, by dotted key."""
-    found: dict[str, str] = {}
-    outer: list[tuple[int, str]] = []
-    for line in text.splitlines():
-        if not (match := re.match(r"( *)([a-z_]+):(?=\s|$)", line)):
-            continue
-        indent, name = len(match[1]), match[2]
-        outer = [(depth, key) for depth, key in outer if depth < indent]
-        outer.append((indent, name))
-        if comment := re.search(r"\s#\s+(.*)$", line):
-            found[".".join(key for _, key in outer)] = comment[1]
-    return found
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def read_facts(folder: Path) -> ChampionFacts:
         return ChampionFacts(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} is missing or damaged ({error}): say `echodistill run champion`"
+            f"{path} is missing or damaged ({error}): run `echodistill run champion`"
         ) from error
 
 
@@ -72,7 +72,7 @@ def fault_of_files(folder: Path, weights_sha256: str) -> str:
     return ""
 
 
-def is_whole(folder: Path, facts: ChampionFacts) -> bool:
+def is_intact(folder: Path, facts: ChampionFacts) -> bool:
     """Return whether the model files are those that the facts describe."""
     return (
         not facts.reason

@@ -15,10 +15,10 @@ import typer
 from echodistill.clip_commands import ask, export_audio, listen
 from echodistill.core.errors import UserError
 from echodistill.core.extras import missing_extra_named
-from echodistill.core.terminal import accept_any_text, reader_may_leave
+from echodistill.core.terminal import accept_any_text, exit_on_broken_pipe
 from echodistill.project import BASE, COMPARED_MODELS, REPORTS, STUDENT, in_repository
 from echodistill.services.cli import app as services_app
-from echodistill.services.loopback import direct
+from echodistill.services.loopback import bypass_proxies
 from echodistill.storage.place import place_from_environment
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ to 1.4 GB.
 def main() -> None:
     """Run the program. A user's error is printed in one line without a traceback."""
     accept_any_text()
-    os.environ.update(direct(os.environ))
+    os.environ.update(bypass_proxies(os.environ))
     try:
-        with reader_may_leave(), missing_extra_named():
+        with exit_on_broken_pipe(), missing_extra_named():
             app()
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -78,27 +78,27 @@ def run(
     nothing is trained.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN, check_evaluation
-    from echodistill.reports import closing
+    from echodistill.reports import run_tables
 
     evaluates = False
 
     def check(params: "Params") -> list[str] | None:
         nonlocal evaluates
-        evaluates = not stages and params.corpus.is_test_alone
+        evaluates = not stages and params.corpus.is_test_only
         if not evaluates:
             return None
         check_evaluation(params)
         print(NOTHING_TO_TRAIN)
         return [str(EVALUATION)]
 
-    _bring_up(stages or [], override or [], check=check)
+    _run_dvc(stages or [], override or [], check=check)
     if evaluates:
-        closing.evaluation_table()
+        run_tables.evaluation_table()
     elif not stages or "evaluate" in stages or "promote" in stages:
-        closing.result_table()
+        run_tables.result_table()
 
 
-def _bring_up(
+def _run_dvc(
     stages: list[str],
     overrides: list[str],
     jobs: int = 1,
@@ -110,16 +110,16 @@ def _bring_up(
     return other stages to run, and raises ``UserError`` for valid parameters with which a run
     cannot start.
     """
+    from echodistill.dvc_folder import dvc_folder_fault
     from echodistill.leftovers import remove_leftovers
     from echodistill.lineage.dvc_lock import set_damaged_aside
     from echodistill.overrides import applied, check_inputs, overridden, restore
     from echodistill.repro import repro
-    from echodistill.run_lock import only_run_here
+    from echodistill.run_lock import exclusive_run
     from echodistill.teachers.location import cache_folder
-    from echodistill.workplace import workplace_cure
 
     params = in_repository()
-    with only_run_here() as held:
+    with exclusive_run() as held:
         if message := restore(params):
             print(message)
         for line in remove_leftovers(Path(), cache_folder()):
@@ -129,7 +129,7 @@ def _bring_up(
         check_inputs(changed)
         stages = check(changed) or stages
         _check_store()
-        if cure := workplace_cure(Path()):
+        if cure := dvc_folder_fault(Path()):
             raise UserError(cure)
         for folder in (Path(), COMPARISON.parent, EVALUATION.parent):
             if message := set_damaged_aside(folder):
@@ -170,16 +170,16 @@ def compare(
     """
     from echodistill.data.mixes.folds import check_folds
     from echodistill.evaluating import NOTHING_TO_TRAIN
-    from echodistill.reports.closing import console
     from echodistill.reports.compare_table import print_comparison
+    from echodistill.reports.run_tables import console
     from echodistill.systems import check_distinct
     from echodistill.tracking.client import make_store
-    from echodistill.tracking.log_comparison import enter_comparison
+    from echodistill.tracking.log_comparison import log_comparison
 
     def check(params: "Params") -> None:
-        if params.corpus.is_test_alone:
+        if params.corpus.is_test_only:
             raise UserError(
-                f"{NOTHING_TO_TRAIN}: say `echodistill run`, or give a comparison something to"
+                f"{NOTHING_TO_TRAIN}: run `echodistill run`, or give a comparison something to"
                 " train on"
             )
         check_distinct(params)
@@ -189,11 +189,11 @@ def compare(
         except UserError as error:  # Training works without the store.
             print(f"warning: {error}", file=sys.stderr)
 
-    _bring_up(
+    _run_dvc(
         [str(COMPARISON)], [*(QUICK if quick else []), *(override or [])], jobs or _cores(), check
     )
     print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), console())
-    print(enter_comparison(REPORTS, COMPARED_MODELS))
+    print(log_comparison(REPORTS, COMPARED_MODELS))
 
 
 def _cores() -> int:
@@ -232,10 +232,10 @@ def publish(
     The path and the address of each output are printed.
     """
     from echodistill.lineage.publish import publish_stages
-    from echodistill.run_lock import at_work
+    from echodistill.run_lock import exclude_runs
 
     in_repository()
-    with at_work():
+    with exclude_runs():
         for path, url in publish_stages(STUDENT, stages or None).items():
             print(f"{path}  {url}")
 
@@ -243,7 +243,7 @@ def publish(
 @app.command()
 def register(
     comparison: Annotated[
-        bool, typer.Option("--comparison", help="Enter what `echodistill compare` made instead.")
+        bool, typer.Option("--comparison", help="Log the result of `echodistill compare` instead.")
     ] = False,
 ) -> None:
     """Register the student in the MLflow registry.
@@ -254,15 +254,15 @@ def register(
     from echodistill.evaluating import NOTHING_TO_TRAIN
     from echodistill.lineage.publish import publish
     from echodistill.params.whole import load_params
-    from echodistill.run_lock import at_work
-    from echodistill.tracking.log_comparison import enter_comparison
+    from echodistill.run_lock import exclude_runs
+    from echodistill.tracking.log_comparison import log_comparison
 
     params = in_repository()
-    with at_work():
+    with exclude_runs():
         if comparison:
-            print(enter_comparison(REPORTS, COMPARED_MODELS))
+            print(log_comparison(REPORTS, COMPARED_MODELS))
             return
-        if load_params(params).corpus.is_test_alone:
+        if load_params(params).corpus.is_test_only:
             print(NOTHING_TO_TRAIN)
             return
         print(publish(STUDENT, BASE, REPORTS, Path("data/answers"), Path("dvc.lock")))
@@ -274,13 +274,13 @@ def champion(
         bool,
         typer.Option(
             "--rollback",
-            help="Give the alias back to the champion before, and bar the present one.",
+            help="Make the previous version champion again, and exclude the present one.",
         ),
     ] = False,
     set_to: Annotated[
         str | None,
         typer.Option(
-            "--set", metavar="VERSION", help="Make this version champion, also a barred one."
+            "--set", metavar="VERSION", help="Make this version champion, even after a rollback."
         ),
     ] = None,
 ) -> None:
@@ -291,8 +291,8 @@ def champion(
     if rollback and set_to is not None:
         raise UserError("--rollback and --set both name the champion: give one of them")
     if rollback:
-        now, barred = roll_back()
-        print(f"version {barred} was rolled back: version {now} is champion again")
+        now, before = roll_back()
+        print(f"version {before} was rolled back: version {now} is champion again")
     elif set_to is not None:
         set_champion(set_to)
         print(f"version {set_to} is champion")

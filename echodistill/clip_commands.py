@@ -51,17 +51,15 @@ def ask(
     ] = None,
 ) -> None:
     """Ask a model about a clip."""
-    from echodistill.params.types import HIGHEST_SNR_DB, LOWEST_SNR_DB
+    from echodistill.params.types import MAX_SNR_DB, MIN_SNR_DB
 
     if both and model is not None:
         raise UserError("--both asks base and student: leave --model out")
     if snr is not None and not noise:
         raise UserError(f"--snr {snr:g} needs a --noise, e.g. --noise crowd")
     # The condition is also true for NaN.
-    if snr is not None and not LOWEST_SNR_DB <= snr <= HIGHEST_SNR_DB:
-        raise UserError(
-            f"--snr {snr:g}: give a level from {LOWEST_SNR_DB:g} to {HIGHEST_SNR_DB:g} dB"
-        )
+    if snr is not None and not MIN_SNR_DB <= snr <= MAX_SNR_DB:
+        raise UserError(f"--snr {snr:g}: give a level from {MIN_SNR_DB:g} to {MAX_SNR_DB:g} dB")
     # These imports load the model libraries, which takes seconds, so they follow the checks.
     from echodistill.inference.single_clip import answer, in_noise, read_clip
     from echodistill.models.prompts import validate_question
@@ -98,11 +96,11 @@ def listen(
 
     The page's address is printed.
     """
-    from echodistill.serving.app import Asker, serve
+    from echodistill.serving.app import Backend, serve
 
     in_repository()
 
-    def load() -> Asker:
+    def load() -> Backend:
         from echodistill.data.mixes.noise_settings import read_noise
         from echodistill.inference.single_clip import answer, in_noise
         from echodistill.serving.example import example_of
@@ -113,7 +111,7 @@ def listen(
             open_named("base"),
         )
         models = {"base": base, "student": student}
-        return Asker(
+        return Backend(
             lambda clip, question, choices: {
                 name: answer(llm, clip, question, choices, None) for name, llm in models.items()
             },

@@ -33,15 +33,15 @@ Result = TypeVar("Result")
 Probe = Callable[[], str]
 CONNECT_S = 10  # Time in seconds until a scheduler must have answered.
 WORKERS_S = 30  # Time in seconds until the first worker must be connected.
-LOOK_S = 5.0  # Time in seconds between two checks of the number of workers.
+POLL_S = 5.0  # Time in seconds between two checks of the number of workers.
 WITHOUT_WORKERS_S = 60.0  # Time in seconds; replaced workers are connected again sooner.
 BATCH_ITEMS = 64  # Number of items with about 100 ms of work; Dask needs a few ms for a task.
 BATCH_BYTES = 4 * 1024 * 1024
 # Number of batches for each worker thread that are submitted before the consumer needs them: one is
 # computed while the next is being sent.
-AHEAD = 3
+PENDING_PER_THREAD = 3
 PACKAGES = ("numpy", "soundfile", "soxr", "dask", "distributed", "cloudpickle")
-OF_SCHEDULER = ("dask", "distributed")
+SCHEDULER_PACKAGES = ("dask", "distributed")
 DASK = {
     # A batch may contain one large recording.
     "distributed.admin.large-graph-warning-threshold": "1 TiB",
@@ -83,7 +83,7 @@ def connect(address: str, probe: Probe) -> Iterator["ClusterPool"]:
         _check_versions(client, name)
         try:
             # The function can be called only where this module is installed.
-            client.run(_itself, None)
+            client.run(_identity, None)
         except Exception as error:  # Dask wraps the worker's error in a plain exception.
             cure = "install this version of echodistill there"
             raise UserError(f"{name}: a worker cannot load {__name__}: {cure}") from error
@@ -137,16 +137,16 @@ def _check_versions(client: Client, name: str) -> None:
     Dask's own check only warns, and counts patch releases of Python as different.
     """
     found = cast(dict[str, Any], client.get_versions(packages=PACKAGES))
-    ours = _versions(found["client"], PACKAGES)
-    theirs = {"the scheduler": _versions(found["scheduler"], OF_SCHEDULER)}
+    expected = _versions(found["client"], PACKAGES)
+    theirs = {"the scheduler": _versions(found["scheduler"], SCHEDULER_PACKAGES)}
     for worker, facts in sorted(found["workers"].items()):
         theirs[f"worker {worker}"] = _versions(facts, PACKAGES)
     for member, versions in theirs.items():
         for package, version in versions.items():
-            if version != ours[package]:
+            if version != expected[package]:
                 raise UserError(
                     f"{name}: {member} has {package} {version or 'not installed'}, this machine"
-                    f" {ours[package]}: results could differ. Install requirements.lock there"
+                    f" {expected[package]}: results could differ. Install requirements.lock there"
                 )
 
 
@@ -175,33 +175,33 @@ class ClusterPool:
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item], size: Size = no_size
     ) -> Iterator[Result]:
-        ours = _fingerprint(function.__module__, self.probe) if self.probe else None
+        expected = _fingerprint(function.__module__, self.probe) if self.probe else None
         # The function is a task of its own, so that it is sent to each worker once, and again where
         # a worker that had it was lost.
-        shared = self.client.submit(_itself, function, pure=False)
+        shared = self.client.submit(_identity, function, pure=False)
 
         def submit(batch: list[Item]) -> Future:
-            return self.client.submit(_run, shared, batch, self.probe, ours, pure=False)
+            return self.client.submit(_run, shared, batch, self.probe, expected, pure=False)
 
-        with closing(in_order(submit, _batches(items, size), self._room())) as futures:
+        with closing(in_order(submit, _batches(items, size), self._capacity())) as futures:
             for future in futures:
                 results, error = self._outcome(future)
                 yield from results
                 if error is not None:
                     raise error
 
-    def _room(self) -> Callable[[], int]:
+    def _capacity(self) -> Callable[[], int]:
         """Return a function that returns how many batches may be submitted at once.
 
-        It counts the workers again every ``LOOK_S`` seconds.
+        It counts the workers again every ``POLL_S`` seconds.
         """
-        room, looked = 0, -math.inf
+        capacity, checked = 0, -math.inf
 
         def current() -> int:
-            nonlocal room, looked
-            if time.monotonic() - looked > LOOK_S:
-                room, looked = AHEAD * max(1, self._threads()), time.monotonic()
-            return room
+            nonlocal capacity, checked
+            if time.monotonic() - checked > POLL_S:
+                capacity, checked = PENDING_PER_THREAD * max(1, self._threads()), time.monotonic()
+            return capacity
 
         return current
 
@@ -218,7 +218,7 @@ class ClusterPool:
         try:
             while True:
                 with suppress(TimeoutError):
-                    outcome: tuple[list[Any], Exception | None] = future.result(timeout=LOOK_S)
+                    outcome: tuple[list[Any], Exception | None] = future.result(timeout=POLL_S)
                     return outcome
                 if self._threads():
                     seen = time.monotonic()
@@ -231,7 +231,7 @@ class ClusterPool:
             ) from error
         except (CancelledError, OSError) as error:
             raise UserError(
-                f"{self.name}: the scheduler went away: start it and run again"
+                f"{self.name}: the connection to the scheduler was lost: start it and run again"
             ) from error
 
 
@@ -252,7 +252,7 @@ def _batches(items: Iterable[Item], size: Size) -> Iterator[list[Item]]:
         yield batch
 
 
-def _itself(value: Item) -> Item:
+def _identity(value: Item) -> Item:
     return value
 
 

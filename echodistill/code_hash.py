@@ -21,22 +21,22 @@ NO_EFFECT = {
     "echodistill/import_graph.py": "finds the files that are hashed",
     "echodistill/code_hash.py": "hashes them",
     "echodistill/core/errors.py": "names a fault: the stage that meets one writes nothing",
-    "echodistill/core/extras.py": "words which package is missing",
+    "echodistill/core/extras.py": "states which package is missing",
     "echodistill/params/whole.py": "refuses bad parameters; a stage's own sections are hashed",
-    "echodistill/params/faults.py": "words what is wrong with a parameter",
+    "echodistill/params/faults.py": "states what is wrong with a parameter",
     "echodistill/params/methods.py": "refuses bad settings; DVC compares the chosen ones",
-    "echodistill/core/atomic.py": "puts the bytes that it is given in place, or raises",
+    "echodistill/core/atomic.py": "writes the bytes that it is given, or raises",
     "echodistill/core/lifetime.py": "ends a process with its parent",
     "echodistill/run_lock.py": "keeps two runs from the same folder",
     "echodistill/stage_inputs.py": "compares inputs at the end with those at the start, or raises",
-    "echodistill/core/progress.py": "draws progress bars and hands items on as they are",
+    "echodistill/core/progress.py": "draws progress bars and yields items unchanged",
     "echodistill/training/bar.py": "draws the progress bar of a training",
     "echodistill/core/terminal.py": "prepares standard output",
     "echodistill/storage/": "moves bytes that are verified by their hash on arrival",
     "echodistill/training/checkpoint_uploader.py": "sends copies of checkpoints",
     "echodistill/tracking/client.py": "reports figures to MLflow",
     "echodistill/tracking/local_store.py": "finds MLflow's database",
-    "echodistill/revision.py": "tells MLflow which commit ran",
+    "echodistill/revision.py": "records in MLflow which commit ran",
 }
 """Files or folders of modules that cannot change a byte of a stage's outputs, with the reason."""
 
@@ -119,7 +119,7 @@ def _is_docstring(node: object) -> bool:
     )
 
 
-def note_of(module: str) -> Path:
+def hash_file_of(module: str) -> Path:
     """Return the path of the file with the hash of a stage's module or a method's, which the stage
     ``code`` writes.
     """
@@ -134,16 +134,18 @@ def check_fresh(*modules: str) -> None:
     graph.
     """
     for module in modules:
-        if note_of(module).is_file():  # A module of no graph has no such file, and needs no hash.
-            check_note(note_of(module), code_hash(module))
+        if hash_file_of(
+            module
+        ).is_file():  # A module of no graph has no such file, and needs no hash.
+            check_hash_file(hash_file_of(module), code_hash(module))
 
 
-def check_note(note: Path, text: str) -> None:
+def check_hash_file(file: Path, text: str) -> None:
     """Raise ``UserError`` where the file that the stage ``code`` wrote has another content than
     ``text``.
     """
-    if note.is_file() and note.read_text(encoding="utf-8").strip() != text:
+    if file.is_file() and file.read_text(encoding="utf-8").strip() != text:
         raise UserError(
-            f"{note} is not the hash of the code as it is now: run `dvc repro code`, and then this"
+            f"{file} is not the hash of the code as it is now: run `dvc repro code`, and then this"
             " stage again"
         )

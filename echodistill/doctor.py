@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from echodistill.dvc_folder import dvc_folder_fault
 from echodistill.teachers.location import cache_folder
-from echodistill.workplace import workplace_cure
 
 PACKAGES = (
     "torch",
@@ -24,7 +24,7 @@ PACKAGES = (
 )
 UNWANTED = {
     "torchvision": "it breaks transformers beside a CPU build of torch",
-    "torchcodec": "it wants CUDA or ffmpeg libraries",
+    "torchcodec": "it needs CUDA or ffmpeg libraries",
 }
 MIN_FREE_GB = 2.0
 
@@ -95,7 +95,7 @@ def _device() -> Finding:
         return Finding("device", f"{torch.cuda.device_count()} GPU: {names}")
     return Finding(
         "device",
-        f"CPU, {torch.get_num_threads()} threads (enough for nano; a 7B model wants a GPU)",
+        f"CPU, {torch.get_num_threads()} threads (enough for nano; a 7B model needs a GPU)",
     )
 
 
@@ -118,10 +118,10 @@ def _cache() -> Finding:
     folder = cache_folder()
     files = list(folder.rglob("*.safetensors")) if folder.exists() else []
     size_mb = sum(path.stat().st_size for path in files) / 1e6
-    standing = next(
+    existing = next(
         place for place in [folder.absolute(), *folder.absolute().parents] if place.exists()
     )
-    writable = os.access(standing, os.W_OK)
+    writable = os.access(existing, os.W_OK)
     state = f"{folder}: {len(files)} references, {size_mb:.1f} MB"
     return Finding(
         "reference cache", state, "" if writable else "make it writable or set ECHODISTILL_CACHE"
@@ -140,7 +140,7 @@ def _disk() -> Finding:
 def _repository() -> Finding:
     here = Path("dvc.yaml").is_file() and Path(".dvc").is_dir()
     cure = (
-        workplace_cure(Path())
+        dvc_folder_fault(Path())
         if here
         else "run in the root of a clone: dvc.yaml and .dvc must be here"
     )

@@ -12,13 +12,13 @@ from echodistill.params.whole import Params
 
 NANO: Final = "nano"
 NOTHING_TO_TRAIN: Final = (
-    "the corpus is a test alone: nothing is trained, registered or promoted; the base is evaluated,"
-    " and a student where evaluate.student names one"
+    "the corpus is used for testing only: nothing is trained, registered or promoted; the base is"
+    " evaluated, and a student where evaluate.student names one"
 )
 NANO_NEEDS_CLIPS: Final = (
-    "base.model: nano is pre-trained on training clips, and a test alone has none. Name the model"
-    " to evaluate (-S base.model=FOLDER, or a hub id), or train on another source and test on this"
-    " one: name this one in corpus.test.source, .path and .manifest"
+    "base.model: nano is pre-trained on training clips, and a corpus that is used for testing only"
+    " has none. Name the model to evaluate (-S base.model=FOLDER, or a hub id), or train on another"
+    " source and test on this one: name it in corpus.test.source, .path and .manifest"
 )
 
 

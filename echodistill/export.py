@@ -66,7 +66,9 @@ def export_mixes(
                 write_wav(temporary, getattr(rendered, view))
             written.append(path)
         asked += [
-            _ask(path, row) for row in corpus.questions.values() if row.clip_id == mix.clip_id
+            _ask_command(path, row)
+            for row in corpus.questions.values()
+            if row.clip_id == mix.clip_id
         ]
     return written, asked
 
@@ -82,16 +84,16 @@ def file_names(mix_ids: Iterable[str]) -> dict[str, str]:
         mix_id: re.sub(r"[/\\\x00-\x1f\x7f]", "_", mix_id).encode(errors="replace").decode()
         for mix_id in mix_ids
     }
-    alike = Counter(map(_as_compared, plain.values()))
+    alike = Counter(map(_normalised, plain.values()))
     return {
         mix_id: name
-        if alike[_as_compared(name)] == 1 and len(name.encode()) <= MAX_NAME_BYTES
+        if alike[_normalised(name)] == 1 and len(name.encode()) <= MAX_NAME_BYTES
         else _with_hash(name, mix_id)
         for mix_id, name in plain.items()
     }
 
 
-def _as_compared(name: str) -> str:
+def _normalised(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -100,7 +102,7 @@ def _with_hash(name: str, mix_id: str) -> str:
     return f"{name.encode()[:MAX_NAME_BYTES].decode(errors='ignore')}-{digest[:12]}"
 
 
-def _ask(wav: Path, row: Question) -> str:
+def _ask_command(wav: Path, row: Question) -> str:
     """Return the command that asks ``row`` about ``wav``, followed by the right answer."""
     choices = [f"--choices {shlex.quote(choice)}" for choice in row.choices]
     if not any("," in choice for choice in row.choices):

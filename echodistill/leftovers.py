@@ -11,16 +11,16 @@ from pathlib import Path
 from echodistill.core.atomic import RETIRED, TEMPORARY, remove
 from echodistill.core.errors import UserError
 
-WRITTEN = ("data", "models", "reports", ".echodistill", "comparison", "evaluation", "build")
+WRITTEN_FOLDERS = ("data", "models", "reports", ".echodistill", "comparison", "evaluation", "build")
 """Folders of a repository below which files are written. The repository itself is searched too,
 without its other folders.
 """
-OTHERS = ("workspaces", "remote", "elsewhere", "cache", "services")
+SKIPPED_FOLDERS = ("workspaces", "remote", "elsewhere", "cache", "services")
 """Folders in ``.echodistill`` to which other processes write while this repository is locked:
 clones, the reference cache, services.
 """
-OWN = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{12}}\.(?P<end>{TEMPORARY}|{RETIRED})")
-DVC_OWN = re.compile(r"\.[\w-]{22}\.tmp")
+OWN_TEMPORARY = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{12}}\.(?P<end>{TEMPORARY}|{RETIRED})")
+DVC_TEMPORARY = re.compile(r"\.[\w-]{22}\.tmp")
 ABANDONED_S = 24 * 3600.0
 """Age in seconds after which a file that another process might be writing counts as left by a
 killed writer.
@@ -34,16 +34,16 @@ def remove_leftovers(repository: Path, cache: Path) -> list[str]:
     A folder that was renamed for a replacement that never arrived is renamed back. Return a
     sentence for each leftover.
     """
-    messages = [_cleared(path) for path in _own(repository)]
-    for folder, pattern in ((cache, OWN), (repository / ".dvc/cache", DVC_OWN)):
+    messages = [_cleared(path) for path in _own_leftovers(repository)]
+    for folder, pattern in ((cache, OWN_TEMPORARY), (repository / ".dvc/cache", DVC_TEMPORARY)):
         messages += [_cleared(path) for path in _matching(folder, pattern) if _is_abandoned(path)]
     return messages
 
 
-def _own(repository: Path) -> list[Path]:
-    found = [path for path in repository.iterdir() if OWN.fullmatch(path.name)]
-    for name in WRITTEN:
-        found += _matching(repository / name, OWN)
+def _own_leftovers(repository: Path) -> list[Path]:
+    found = [path for path in repository.iterdir() if OWN_TEMPORARY.fullmatch(path.name)]
+    for name in WRITTEN_FOLDERS:
+        found += _matching(repository / name, OWN_TEMPORARY)
     # Old folders are restored before new ones next to them are removed.
     return sorted(found, key=lambda path: path.suffix != f".{RETIRED}")
 
@@ -54,7 +54,7 @@ def _matching(folder: Path, pattern: re.Pattern[str]) -> Iterator[Path]:
     """
     for parent, folders, files in os.walk(folder):
         if Path(parent).name == ".echodistill":
-            folders[:] = [name for name in folders if name not in OTHERS]
+            folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS]
         yield from (Path(parent, name) for name in [*folders, *files] if pattern.fullmatch(name))
         folders[:] = [name for name in folders if not pattern.fullmatch(name)]
 
@@ -71,14 +71,14 @@ def _cleared(path: Path) -> str:
 
     Raise ``UserError`` where it cannot be removed.
     """
-    own = OWN.fullmatch(path.name)
+    temporary = OWN_TEMPORARY.fullmatch(path.name)
     if (
-        own
-        and own["end"] == RETIRED
-        and not os.path.lexists(target := path.with_name(own["target"]))
+        temporary
+        and temporary["end"] == RETIRED
+        and not os.path.lexists(target := path.with_name(temporary["target"]))
     ):
         path.rename(target)
-        return f"{target} is back: a killed process had moved it aside as {path.name}"
+        return f"{target} was restored: a killed process had renamed it to {path.name}"
     remove(path)
     if os.path.lexists(path):
         raise UserError(

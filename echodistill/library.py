@@ -37,7 +37,7 @@ from echodistill.params.whole import Params, load_params
 from echodistill.teachers.cache import TeacherTargets
 from echodistill.teachers.references import generate_targets
 from echodistill.teachers.views import VIEWS, View
-from echodistill.training.metrics_log import nowhere
+from echodistill.training.metrics_log import discard_metrics
 from echodistill.training.train import train_student
 from echodistill.training.training_rows import TrainingRows
 
@@ -115,7 +115,9 @@ def train(
     with tempfile.TemporaryDirectory() as temporary:
         place = folder or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
-        trained = train_student(llm, rows, chosen, limit, data.seed, place, nowhere, method=own)
+        trained = train_student(
+            llm, rows, chosen, limit, data.seed, place, discard_metrics, method=own
+        )
     return replace(llm, model=trained.model)
 
 

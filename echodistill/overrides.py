@@ -23,7 +23,7 @@ EDITED = Path(".echodistill/params.yaml.before-run")
 QUOTES = ("'", '"')
 NOTHING = ("", "~", "null", "Null", "NULL")
 """Texts by which YAML writes that there is no value."""
-MADE_BASE = Path("models/base")
+BASE_OUTPUT = Path("models/base")
 """Output of the stage ``base``."""
 
 
@@ -57,10 +57,10 @@ def check_inputs(params: Params) -> None:
                 " any where none are needed"
             )
         check_hashable(key, Path(folder))
-    if Path(params.base.model).resolve() == MADE_BASE.resolve():
+    if Path(params.base.model).resolve() == BASE_OUTPUT.resolve():
         raise UserError(
             f"base.model: {params.base.model} is where the pipeline puts the base, so it cannot be"
-            f" made from itself: copy it, e.g. `cp -r {MADE_BASE} models/mine`, and say"
+            f" made from itself: copy it, e.g. `cp -r {BASE_OUTPUT} models/mine`, and set"
             " base.model=models/mine"
         )
 
@@ -114,31 +114,31 @@ def restore(params: Path) -> str | None:
     if not SAVED.exists():
         return None
     return (
-        f"{params} was left changed by a killed run: put back"
-        if _put_back(params)
-        else _kept(params)
+        f"{params} was left changed by a killed run: restored"
+        if _restore_original(params)
+        else _edited_notice(params)
     )
 
 
-def _put_back(params: Path) -> bool:
+def _restore_original(params: Path) -> bool:
     """Restore the original, unless somebody has edited the file since the run changed it.
 
     Return whether it was restored.
     """
     known = [path.read_bytes() for path in (SAVED, OVERRIDDEN) if path.is_file()]
-    ours = not params.is_file() or params.read_bytes() in known
-    if ours:
+    unedited = not params.is_file() or params.read_bytes() in known
+    if unedited:
         _write(params, SAVED.read_bytes())
         SAVED.unlink()
     else:
         os.replace(SAVED, EDITED)
-    return ours
+    return unedited
 
 
-def _kept(params: Path) -> str:
+def _edited_notice(params: Path) -> str:
     return (
-        f"{params} was edited during a run with -S and stays as it is now; as it was before the run"
-        f" it is in {EDITED}"
+        f"{params} was edited during a run with -S and is left as it is; its content before the run"
+        f" is in {EDITED}"
     )
 
 
@@ -147,10 +147,10 @@ def own_params(repository: Path) -> str:
     ``-S``.
     """
     params, saved, overridden = (repository / name for name in ("params.yaml", SAVED, OVERRIDDEN))
-    ours = (
+    unedited = (
         saved.is_file() and overridden.is_file() and params.read_bytes() == overridden.read_bytes()
     )
-    return (saved if ours else params).read_text(encoding="utf-8")
+    return (saved if unedited else params).read_text(encoding="utf-8")
 
 
 @contextmanager
@@ -172,8 +172,8 @@ def overridden(params: Path, overrides: Sequence[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        if not _put_back(params):
-            print(_kept(params))
+        if not _restore_original(params):
+            print(_edited_notice(params))
 
 
 def _write(path: Path, content: bytes) -> None:

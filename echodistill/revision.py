@@ -47,7 +47,7 @@ def git_cure(folder: Path) -> str:
                 "this is no git repository, and a downloaded archive is none: run `git init` here,"
                 " or clone the repository"
             )
-        return f"git does not read this repository: {' '.join(error.stderr.split())}"
+        return f"git cannot read this repository: {' '.join(error.stderr.split())}"
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -19,14 +19,14 @@ WORK = Path(".echodistill/work.lock")
 """Path of the shared lock that each stage and every other writer to this folder holds, also those
 that ``dvc repro`` started.
 """
-ENDING_S = 8.0
+EXIT_WAIT_S = 8.0
 """Time in seconds, longer than the processes of a killed run take to end
 (``flows/supervisor.py``).
 """
 
 
 @contextmanager
-def only_run_here() -> Iterator[IO[str]]:
+def exclusive_run() -> Iterator[IO[str]]:
     """Lock this folder while the block runs, and yield the lock's file.
 
     A child process that inherits the file holds the lock too. The processes of a killed run end
@@ -36,12 +36,12 @@ def only_run_here() -> Iterator[IO[str]]:
     with _opened(RUN) as run, _opened(WORK) as work:
         _wait(
             run,
-            "another `echodistill run` is under way in this folder: wait for its end, or use"
+            "another `echodistill run` is running in this folder: wait for its end, or use"
             " another clone",
         )
         _wait(
             work,
-            "a stage or a registration is at work in this folder, as `dvc repro` starts one: wait"
+            "a stage or a registration is running in this folder, as `dvc repro` starts one: wait"
             " for its end",
         )
         fcntl.flock(work, fcntl.LOCK_UN)  # The stages of this run take this lock themselves.
@@ -49,13 +49,13 @@ def only_run_here() -> Iterator[IO[str]]:
 
 
 @contextmanager
-def at_work() -> Iterator[None]:
+def exclude_runs() -> Iterator[None]:
     """Keep runs from starting while the block runs.
 
     Where files cannot be locked, nothing is locked.
     """
     try:
-        file = _open(WORK)
+        file = open_lock(WORK)
         fcntl.flock(file, fcntl.LOCK_SH)
     except OSError:  # Any later write that fails here has its own message.
         yield
@@ -64,14 +64,15 @@ def at_work() -> Iterator[None]:
         yield
 
 
-def _open(path: Path) -> IO[str]:
+def open_lock(path: Path) -> IO[str]:
+    """Open the file of a lock, and make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("w")
 
 
 def _opened(path: Path) -> IO[str]:
     try:
-        return _open(path)
+        return open_lock(path)
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror}): make this folder writable, or use"
@@ -80,7 +81,7 @@ def _opened(path: Path) -> IO[str]:
 
 
 def _wait(file: IO[str], otherwise: str) -> None:
-    until = time.monotonic() + ENDING_S
+    until = time.monotonic() + EXIT_WAIT_S
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -49,8 +49,8 @@ class StageInputs:
         changed = [*self._changed_params(), *self._changed_modules(), *self._changed_folders()]
         if changed:
             raise UserError(
-                f"{', '.join(changed)} changed while this stage ran: what it made is of neither"
-                " state and is not recorded. Run it again"
+                f"{', '.join(changed)} changed while this stage ran: its outputs match neither"
+                " state and are not recorded. Run it again"
             )
 
     def _changed_params(self) -> list[str]:

@@ -22,7 +22,7 @@ BASE: Final = "base"
 """Name of the model before training, in every table."""
 STUDENT: Final = "student"
 """Name of a student that was trained before, in the table of an evaluation."""
-OURS: Final = "echodistill"
+ECHODISTILL: Final = "echodistill"
 """Name of the system with which all others are compared."""
 
 
@@ -34,7 +34,7 @@ class Training:
     """The section ``train`` with the system's changes."""
     view: ViewName
 
-    def note(self) -> str:
+    def as_json(self) -> str:
         """Return everything on which a student depends, as JSON.
 
         These are the settings, the view, and the hash of the method's code.
@@ -51,14 +51,14 @@ def training_of(name: str, params: Params) -> Training:
     return Training(changed_train(params.train, changes), view_of(changes))
 
 
-def note_of_system(name: str) -> Path:
+def system_settings_file(name: str) -> Path:
     """Return the path to which the stage ``code`` writes a system's settings."""
     return FOLDER / "systems" / f"{name}.json"
 
 
 def fold_run(fold: int, seed: int) -> str:
-    """Return the name of a training of ``OURS`` in a further fold of the rotation over held-out
-    noise kinds.
+    """Return the name of a training of ``ECHODISTILL`` in a further fold of the rotation over
+    held-out noise kinds.
     """
     return f"fold{fold}-{seed}"
 
@@ -69,7 +69,7 @@ def check_distinct(params: Params) -> None:
     """
     seen: dict[str, str] = {}
     for name in params.compare.trained:
-        if (other := seen.setdefault(training_of(name, params).note(), name)) != name:
+        if (other := seen.setdefault(training_of(name, params).as_json(), name)) != name:
             raise UserError(
                 f"compare.train: {name} is what {other} is already, by the section train:"
                 " leave one of them out"

@@ -21,7 +21,7 @@ class _Cancellable(Protocol):
 Pending = TypeVar("Pending", bound=_Cancellable)
 # Number of items for each worker that are submitted before the consumer needs them, so that memory
 # stays bounded.
-AHEAD = 4
+PENDING_PER_WORKER = 4
 
 
 def worker_count() -> int:
@@ -37,24 +37,26 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> It
     """
     count = worker_count()
     with ThreadPoolExecutor(count) as pool:
-        submitted = in_order(lambda item: pool.submit(function, item), items, lambda: count * AHEAD)
+        submitted = in_order(
+            lambda item: pool.submit(function, item), items, lambda: count * PENDING_PER_WORKER
+        )
         with closing(submitted) as futures:
             for future in futures:
                 yield future.result()
 
 
 def in_order(
-    submit: Callable[[Item], Pending], items: Iterable[Item], room: Callable[[], int]
+    submit: Callable[[Item], Pending], items: Iterable[Item], capacity: Callable[[], int]
 ) -> Generator[Pending, None, None]:
     """Submit the items, and yield the result of each submission in order.
 
-    At most ``room()`` submissions are pending at once. These are cancelled when the iterator is
+    At most ``capacity()`` submissions are pending at once. These are cancelled when the iterator is
     closed.
     """
     remaining, pending = iter(items), deque[Pending]()
     try:
         while True:
-            more = max(0, room() - len(pending))
+            more = max(0, capacity() - len(pending))
             pending.extend(submit(item) for item in islice(remaining, more))
             if not pending:
                 return

@@ -11,13 +11,13 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 
-SECONDS_BETWEEN_LOOKS = 2.0
-ENDING = (StateType.CANCELLING, StateType.CANCELLED)
+POLL_S = 2.0
+CANCELLING = (StateType.CANCELLING, StateType.CANCELLED)
 
 logger = logging.getLogger(__name__)
 
 
-class Watch:
+class CancellationWatcher:
     """Call ``end`` when one of the flow runs ``run_ids`` is being cancelled, while a ``with`` block
     runs.
 
@@ -30,9 +30,9 @@ class Watch:
         self._run_ids = run_ids
         self._end = end
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="cancellation", daemon=True)
+        self._thread = threading.Thread(target=self._poll, name="cancellation", daemon=True)
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "CancellationWatcher":
         self._thread.start()
         return self
 
@@ -44,14 +44,14 @@ class Watch:
     ) -> None:
         self._over.set()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         with get_client(sync_client=True) as client:
-            while not self._over.wait(SECONDS_BETWEEN_LOOKS):
+            while not self._over.wait(POLL_S):
                 try:
                     states = [client.read_flow_run(run_id).state for run_id in self._run_ids]
                 except Exception as error:
                     logger.debug("cannot ask whether the run is cancelled: %s", error)
                     continue
-                if any(state and state.type in ENDING for state in states):
+                if any(state and state.type in CANCELLING for state in states):
                     self.cancelled = True
                     self._end()

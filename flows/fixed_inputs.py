@@ -22,7 +22,7 @@ def inputs_fixed() -> Iterator[None]:
 
     run_stage, save_deps = Stage._run_stage, Stage.save_deps
 
-    def run_with_inputs_noted(stage: Any, dry: bool, force: bool, **options: Any) -> None:
+    def run_recording_inputs(stage: Any, dry: bool, force: bool, **options: Any) -> None:
         if dry:
             run_stage(stage, dry, force, **options)
             return
@@ -37,7 +37,7 @@ def inputs_fixed() -> Iterator[None]:
         _check_same(stage, stage.__dict__.pop("inputs_at_start", None))
 
     with (
-        patch.object(Stage, "_run_stage", run_with_inputs_noted),
+        patch.object(Stage, "_run_stage", run_recording_inputs),
         patch.object(Stage, "save_deps", save_same_deps),
     ):
         yield
@@ -60,6 +60,6 @@ def _check_same(stage: Any, before: dict[str, Any] | None) -> None:
     ]
     if changed:
         raise DvcException(
-            f"{', '.join(changed)} changed while stage {stage.addressing} ran: what it made is of"
-            " neither state and is not recorded. Run it again"
+            f"{', '.join(changed)} changed while stage {stage.addressing} ran: its outputs match"
+            " neither state and are not recorded. Run it again"
         )

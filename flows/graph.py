@@ -78,7 +78,7 @@ def whole_graph(workspace: Path) -> str:
     to evaluate.
     """
     params = load_params(workspace / "params.yaml")
-    if not params.corpus.is_test_alone:
+    if not params.corpus.is_test_only:
         return PIPELINE
     check_evaluation(params)
     return EVALUATION
@@ -155,7 +155,7 @@ def inputs_of_graph(workspace: Path) -> list[Path]:
     track.
     """
     tracked = {str(workspace.resolve() / name) for name in _tracked(workspace)}
-    return sorted(Path(path) for path in _made_by_no_stage(workspace, None) - tracked)
+    return sorted(Path(path) for path in _external_inputs(workspace, None) - tracked)
 
 
 def inputs_of_stage(workspace: Path, stage: str) -> tuple[list[str], list[str]]:
@@ -166,17 +166,17 @@ def inputs_of_stage(workspace: Path, stage: str) -> tuple[list[str], list[str]]:
     because another machine does not have it.
     """
     inside = []
-    for path in sorted(_made_by_no_stage(workspace, stage)):
+    for path in sorted(_external_inputs(workspace, stage)):
         if not Path(path).is_relative_to(workspace.resolve()):
             raise UserError(
-                f"{stage} reads {path}, outside the repository: another machine has not got that."
+                f"{stage} reads {path}, outside the repository: other machines do not have it."
                 " Copy or link it in"
             )
         inside.append(Path(path).relative_to(workspace.resolve()).as_posix())
     held = _tracked(workspace)
-    there = [path for path in inside if (workspace / path).exists()]
-    known = [path for path in there if all(name in held for name in _files(workspace, path))]
-    return known, [path for path in there if path not in known]
+    existing = [path for path in inside if (workspace / path).exists()]
+    known = [path for path in existing if all(name in held for name in _files(workspace, path))]
+    return known, [path for path in existing if path not in known]
 
 
 def _files(workspace: Path, path: str) -> list[str]:
@@ -189,7 +189,7 @@ def _files(workspace: Path, path: str) -> list[str]:
     )
 
 
-def _made_by_no_stage(workspace: Path, stage: str | None) -> set[str]:
+def _external_inputs(workspace: Path, stage: str | None) -> set[str]:
     """Return the absolute paths that a stage depends on and that are not part of any stage's
     outputs.
 

@@ -67,7 +67,7 @@ def _fault_of(database: Path) -> str:
     """
     try:
         with closing(sqlite3.connect(database, timeout=WAIT_S)) as opened:
-            complaint = str(opened.execute("PRAGMA quick_check(1)").fetchone()[0])
+            fault = str(opened.execute("PRAGMA quick_check(1)").fetchone()[0])
             tables = {
                 row[0]
                 for row in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -77,6 +77,6 @@ def _fault_of(database: Path) -> str:
         raise
     except sqlite3.DatabaseError as error:
         return str(error)
-    if complaint != "ok":
-        return complaint.splitlines()[0]
+    if fault != "ok":
+        return fault.splitlines()[0]
     return "" if not tables or {"Settings", "Cache"} <= tables else "its tables are not DVC's"

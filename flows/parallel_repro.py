@@ -30,46 +30,46 @@ LOGS: Final = Path(".echodistill/logs")
 SHOWN_CHARACTERS: Final = 60
 
 
-class Work:
+class StageRunner:
     """A stage that is being brought up to date, with its row of the progress display."""
 
     def __init__(
         self,
         node: Node,
         environment: Mapping[str, str],
-        shown: Progress,
-        aloud: bool,
+        display: Progress,
+        verbose: bool,
         stopped: threading.Event,
     ) -> None:
         self.node, self.since, self.failed = node, time.monotonic(), False
         self.log = LOGS / f"{node.name.replace('/', '_')}.log"
-        self._environment, self._shown, self._aloud, self._stopped, self._bar = (
+        self._environment, self._display, self._verbose, self._stopped, self._bar = (
             environment,
-            shown,
-            aloud,
+            display,
+            verbose,
             stopped,
             "",
         )
-        self._row = shown.add_task(node.name.rpartition(":")[2], total=None, line="starting")
+        self._row = display.add_task(node.name.rpartition(":")[2], total=None, line="starting")
 
     @property
-    def took(self) -> str:
+    def duration(self) -> str:
         minutes, seconds = divmod(round(time.monotonic() - self.since), 60)
         return f"{minutes}:{seconds:02}"
 
     def run(self) -> None:
         """Run the stage, and run it again after a crash at most as often as its ``meta`` allows.
 
-        Every printed line goes to the stage's log file, and also to the console where ``aloud`` is
-        set.
+        Every printed line goes to the stage's log file, and also to the console where ``verbose``
+        is set.
         """
         with self.log.open("w", encoding="utf-8") as log:
 
             def log_line(line: str) -> None:
                 print(line, file=log, flush=True)
-                if self._aloud:
-                    self._shown.console.print(line, markup=False)
-                self._shown.update(self._row, line=line[-SHOWN_CHARACTERS:])
+                if self._verbose:
+                    self._display.console.print(line, markup=False)
+                self._display.update(self._row, line=line[-SHOWN_CHARACTERS:])
 
             for attempts_left in reversed(range(1 + self.node.meta.retries)):
                 try:
@@ -91,16 +91,16 @@ class Work:
                     log_line(str(error) if self.failed else f"crashed, starts again: {error}")
                 if self.failed:
                     break
-        self._shown.remove_task(self._row)
+        self._display.remove_task(self._row)
 
     def _progress(self, label: str, percent: float) -> None:
         if label != self._bar:  # A stage may show several progress bars, one after the other.
-            self._shown.reset(self._row, total=100)
+            self._display.reset(self._row, total=100)
             self._bar = label
-        self._shown.update(self._row, completed=percent, line=label[-SHOWN_CHARACTERS:])
+        self._display.update(self._row, completed=percent, line=label[-SHOWN_CHARACTERS:])
 
 
-def bring_up(pipeline: str, jobs: int, console: Console) -> int:
+def repro_parallel(pipeline: str, jobs: int, console: Console) -> int:
     """Bring all stages of ``pipeline`` up to date and return the exit status: 0 where all are, else
     1.
     """
@@ -120,7 +120,7 @@ def bring_up(pipeline: str, jobs: int, console: Console) -> int:
                 f"{len(stages)} stages to bring up to date,"
                 f" {'one by one' if width == 1 else f'{width} at a time'}"
             )
-        if failed := _side_by_side(stages, width, environment, console):
+        if failed := _run_parallel(stages, width, environment, console):
             for work in failed:
                 console.print(f"{work.node.name} failed; the end of {work.log}:")
                 console.print(
@@ -130,16 +130,16 @@ def bring_up(pipeline: str, jobs: int, console: Console) -> int:
     return 0
 
 
-def _side_by_side(
+def _run_parallel(
     waiting: dict[str, Node], jobs: int, environment: Mapping[str, str], console: Console
-) -> list[Work]:
+) -> list[StageRunner]:
     """Run all stages of ``waiting``, at most ``jobs`` at a time, and return those that failed.
 
     A stage is removed from ``waiting`` when it starts.
     """
     total = len(waiting)
-    running: dict[Future[None], Work] = {}
-    failed: list[Work] = []
+    running: dict[Future[None], StageRunner] = {}
+    failed: list[StageRunner] = []
     stopped = threading.Event()
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -150,7 +150,7 @@ def _side_by_side(
     )
     with (
         ThreadPoolExecutor(jobs) as pool,
-        Progress(*columns, console=console, refresh_per_second=1, transient=True) as shown,
+        Progress(*columns, console=console, refresh_per_second=1, transient=True) as display,
     ):
         try:
             while waiting or running:
@@ -158,7 +158,9 @@ def _side_by_side(
                     for name in _ready(waiting, [work.node.name for work in running.values()])[
                         : jobs - len(running)
                     ]:
-                        work = Work(waiting.pop(name), environment, shown, jobs == 1, stopped)
+                        work = StageRunner(
+                            waiting.pop(name), environment, display, jobs == 1, stopped
+                        )
                         running[pool.submit(work.run)] = work
                 if not running:
                     break
@@ -167,9 +169,9 @@ def _side_by_side(
                     future.result()
                     failed += [work] if work.failed else []
                     done = total - len(waiting) - len(running)
-                    shown.console.print(
-                        f"{work.node.name} {'failed' if work.failed else 'done'} after {work.took}"
-                        f" ({done} of {total})"
+                    display.console.print(
+                        f"{work.node.name} {'failed' if work.failed else 'done'} after"
+                        f" {work.duration} ({done} of {total})"
                     )
         except BaseException:
             stopped.set()
@@ -192,7 +194,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with missing_extra_named():
-            return bring_up(pipeline, int(jobs), Console(highlight=False, soft_wrap=True))
+            return repro_parallel(pipeline, int(jobs), Console(highlight=False, soft_wrap=True))
     except UserError as error:
         sys.exit(f"error: {error}")
 

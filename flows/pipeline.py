@@ -27,7 +27,7 @@ from echodistill.overrides import restore
 from echodistill.params.methods import MethodName
 from echodistill.storage.client import Store, checked_place, open_store
 from echodistill.teachers.location import cache_folder
-from flows.cancellation import Watch
+from flows.cancellation import CancellationWatcher
 from flows.commands import DVC
 from flows.dvc_repo import locked
 from flows.graph import (
@@ -63,9 +63,9 @@ from flows.workspace import (
 )
 from flows.workspace_lock import workspace_lock
 
-MAX_SIDE_BY_SIDE = 8
+MAX_PARALLEL_STAGES = 8
 RETRY_DELAY_S = 5
-OWN_POOL = Meta().pool
+LOCAL_POOL = Meta().pool
 """Name of the pool whose stages run on the flow's own machine."""
 RUN_ID, RUN_URL = "ECHODISTILL_FLOW_RUN_ID", "ECHODISTILL_FLOW_RUN_URL"
 
@@ -81,7 +81,7 @@ class Site:
     run_id: str
     run_url: str
     """Address of the run's page in Prefect's UI."""
-    watch: Watch
+    watch: CancellationWatcher
 
     @property
     def shared(self) -> dict[str, str]:
@@ -127,7 +127,7 @@ def stage(
         if site.watch.cancelled:
             raise StageRefused("cancelled")
         try:
-            done = _bring_up(node, site, force, lambda line: logger.info("%s", line))
+            done = _run_node(node, site, force, lambda line: logger.info("%s", line))
         except StageCrashed as error:
             # Cancellation ends the stages of the run, so this is no crash that a retry could help.
             if site.watch.cancelled:
@@ -137,7 +137,7 @@ def stage(
     return done
 
 
-def _bring_up(node: Node, site: Site, force: bool, log: Any) -> StageRun:
+def _run_node(node: Node, site: Site, force: bool, log: Any) -> StageRun:
     here = partial(
         run_stage,
         node.name,
@@ -146,11 +146,11 @@ def _bring_up(node: Node, site: Site, force: bool, log: Any) -> StageRun:
         log=log,
         progress=StageProgress(node.name, log),
     )
-    if node.meta.pool == OWN_POOL:
+    if node.meta.pool == LOCAL_POOL:
         return here("always" if force else "if changed", node.meta.timeout_s)
     if site.store is None:
         raise UserError(
-            f"{node.name} wants pool {node.meta.pool}, which gets its inputs from S3: set"
+            f"{node.name} needs pool {node.meta.pool}, which gets its inputs from S3: set"
             " ECHODISTILL_S3 for the worker"
         )
     if not force:
@@ -201,7 +201,7 @@ def push(names: list[str], site: Site) -> None:
 
 
 # Its type parameter is narrower than the one that `flow` declares.
-RUNNER: Any = ThreadPoolTaskRunner(max_workers=MAX_SIDE_BY_SIDE)
+RUNNER: Any = ThreadPoolTaskRunner(max_workers=MAX_PARALLEL_STAGES)
 
 
 @flow(name="echodistill", task_runner=RUNNER, persist_result=False)
@@ -224,7 +224,7 @@ def echodistill(
     changes = [*([f"train.method={method}"] if method else []), *(overrides or [])]
     name = experiment_name(flow_run.get_name() or "run")
     run_id = str(flow_run.get_id())
-    with Watch([UUID(run_id)], end_all) as watch:
+    with CancellationWatcher([UUID(run_id)], end_all) as watch:
         try:
             store = _store()
             workspace = open_workspace(repository, name, changes) if changes else repository

@@ -14,7 +14,7 @@ from echodistill.core.extras import missing_extra_named
 from flows.dvc_repo import locked
 from flows.fixed_inputs import inputs_fixed
 from flows.hash_database import damaged_databases_removed
-from flows.run_cache import clear_run_cache, damage_said
+from flows.run_cache import clear_run_cache, report_damaged_objects
 from flows.rwlock import clear_damaged_rwlock, zombies_ignored
 
 
@@ -22,7 +22,7 @@ def repro(arguments: Sequence[str], options: Sequence[str] = ()) -> int:
     """Return the exit status of ``dvc OPTIONS repro ARGUMENTS``."""
     from dvc.cli import main as dvc
 
-    with damaged_databases_removed(), zombies_ignored(), inputs_fixed(), damage_said():
+    with damaged_databases_removed(), zombies_ignored(), inputs_fixed(), report_damaged_objects():
         return int(dvc([*options, "repro", *arguments]))
 
 

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 ENTRY_LENGTH = 64
 """Number of characters in the name of a run cache entry, which is a SHA-256 hash."""
-OBJECTS = "dvc_data.hashfile.db"
+OBJECTS_LOGGER = "dvc_data.hashfile.db"
 """Name of the logger with which DVC reports damaged objects."""
 DAMAGED = "corrupted cache file"
 CLEARED = re.compile(r"of DVC's (run )?cache was ")
@@ -51,7 +51,8 @@ def _state(entries: list[Path]) -> str:
 def _is_entry(path: Path) -> bool:
     """Return whether DVC can read ``path`` as text.
 
-    Whether the content is what DVC wrote is checked when the entry is used (``damage_said``).
+    Whether the content is what DVC wrote is checked when the entry is used
+    (``report_damaged_objects``).
     """
     if len(path.name) != ENTRY_LENGTH or not path.is_file():
         return False
@@ -69,7 +70,7 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def damage_said() -> Iterator[None]:
+def report_damaged_objects() -> Iterator[None]:
     """Print a line for each damaged object that DVC finds in its cache and removes, while the block
     runs.
 
@@ -81,17 +82,17 @@ def damage_said() -> Iterator[None]:
     from dvc_data.hashfile.db import HashFileDB
     from dvc_data.hashfile.db.local import LocalHashFileDB
 
-    logger = logging.getLogger(OBJECTS)
-    load_whole = _whole_entry(StageCache._load_cache)
+    logger = logging.getLogger(OBJECTS_LOGGER)
+    load_checked = _checked_load(StageCache._load_cache)
     level, propagates = logger.level, logger.propagate
-    handler = _Said()
+    handler = _DamageHandler()
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     try:
         with (
             patch.object(LocalHashFileDB, "check", HashFileDB.check),
-            patch.object(StageCache, "_load_cache", load_whole),
+            patch.object(StageCache, "_load_cache", load_checked),
         ):
             yield
     finally:
@@ -100,7 +101,7 @@ def damage_said() -> Iterator[None]:
         logger.propagate = propagates
 
 
-def _whole_entry(
+def _checked_load(
     load: Callable[[Any, str, str], dict[str, Any] | None],
 ) -> Callable[[Any, str, str], dict[str, Any] | None]:
     """Return DVC's function ``load`` changed so that it removes and skips altered run cache
@@ -108,7 +109,7 @@ def _whole_entry(
     """
     from dvc.stage.cache import _get_cache_hash
 
-    def load_whole(cache: Any, key: str, value: str) -> dict[str, Any] | None:
+    def load_checked(cache: Any, key: str, value: str) -> dict[str, Any] | None:
         entry = load(cache, key, value)
         if entry is None or _get_cache_hash(entry) == value:
             return entry
@@ -119,10 +120,10 @@ def _whole_entry(
         print(f"{path} of DVC's run cache was damaged: removed; the stage runs again", flush=True)
         return None
 
-    return load_whole
+    return load_checked
 
 
-class _Said(logging.Handler):
+class _DamageHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if str(record.msg).startswith(DAMAGED) and record.args:
             path = record.args[0] if isinstance(record.args, tuple) else record.args

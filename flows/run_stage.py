@@ -13,7 +13,7 @@ from echodistill.lineage.dvc_lock import set_damaged_aside
 from flows.dvc_repo import locked
 from flows.remote import has_remote
 from flows.repro import repro
-from flows.run_cache import clear_run_cache, damage_said
+from flows.run_cache import clear_run_cache, report_damaged_objects
 from flows.rwlock import clear_damaged_rwlock, zombies_ignored
 
 UNKNOWN = 75
@@ -41,7 +41,7 @@ def bring_results(name: str) -> bool:
     """
     from dvc.stage.cache import RunCacheNotFoundError
 
-    with locked(Path()) as repo, zombies_ignored(), damage_said():
+    with locked(Path()) as repo, zombies_ignored(), report_damaged_objects():
         if message := set_damaged_aside(Path()):
             print(message, flush=True)
         for message in [*clear_damaged_rwlock(repo), *clear_run_cache(repo)]:

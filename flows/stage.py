@@ -16,30 +16,37 @@ from prefect.states import Cancelled, Completed, Failed, State
 
 from echodistill.core.errors import UserError
 from echodistill.storage.client import checked_place, open_store
-from flows.cancellation import Watch
+from flows.cancellation import CancellationWatcher
 from flows.commands import DVC
 from flows.remote_stage import REFUSED, RESULT_KEY, SECONDS_BETWEEN_SIGNS
 from flows.reporting import StageProgress
-from flows.stage_process import How, StageCrashed, StageRefused, end_all, run_command, run_stage
+from flows.stage_process import (
+    RunCondition,
+    StageCrashed,
+    StageRefused,
+    end_all,
+    run_command,
+    run_stage,
+)
 from flows.stage_request import StageResult, lock_entry, publish, read_request, unpacked
 from flows.workspace import environment
 
 
 @contextmanager
-def signs_of_life(stage: str, log: Callable[[str], None]) -> Iterator[None]:
+def heartbeat(stage: str, log: Callable[[str], None]) -> Iterator[None]:
     """Log at intervals that the stage is running, while the block runs.
 
     The waiting flow considers a machine dead that logs nothing for a long time.
     """
     over = threading.Event()
 
-    def signs() -> None:
+    def beat() -> None:
         minutes = 0.0
         while not over.wait(SECONDS_BETWEEN_SIGNS):
             minutes += SECONDS_BETWEEN_SIGNS / 60
-            log(f"{stage}: at work for {minutes:.0f} min")
+            log(f"{stage}: running for {minutes:.0f} min")
 
-    thread = threading.Thread(target=signs, name="signs of life", daemon=True)
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
@@ -58,7 +65,7 @@ def stage(request: str, works_for: str | None = None) -> State[Any]:
     """
     logger = get_run_logger()
     here = UUID(str(flow_run.get_id()))
-    with Watch([here, *([UUID(works_for)] if works_for else [])], end_all) as watch:
+    with CancellationWatcher([here, *([UUID(works_for)] if works_for else [])], end_all) as watch:
         try:
             place = checked_place()
             if place is None:
@@ -71,11 +78,11 @@ def stage(request: str, works_for: str | None = None) -> State[Any]:
             log = partial(logger.info, "%s")
             progress = StageProgress(given.stage, log)
             logger.info("%s: getting its inputs", given.stage)
-            with signs_of_life(given.stage, log), unpacked(store, Path.cwd(), given, log) as clone:
+            with heartbeat(given.stage, log), unpacked(store, Path.cwd(), given, log) as clone:
                 shared = environment(Path.cwd(), clone)
                 if watch.cancelled:
                     raise StageRefused("cancelled")
-                how: How = "always" if given.force else "if changed"
+                how: RunCondition = "always" if given.force else "if changed"
                 done = run_stage(given.stage, clone, how, given.timeout_s, shared, log, progress)
                 run_command(
                     [*DVC, "--wait-for-lock", "push", "--run-cache", given.stage],
@@ -83,10 +90,10 @@ def stage(request: str, works_for: str | None = None) -> State[Any]:
                     shared,
                     logger.debug,
                 )
-                back = StageResult(
+                result = StageResult(
                     given.stage, done.decision, done.seconds, lock_entry(clone, given.stage)
                 )
-            key = publish(store, back, {"prefect-flow-run": str(here)})
+            key = publish(store, result, {"prefect-flow-run": str(here)})
         except StageRefused as error:
             return (
                 Cancelled(message="cancelled")

@@ -19,7 +19,7 @@ from flows.run_stage import UNKNOWN
 
 # ``-P`` keeps this folder out of the module path: a workspace's own code must be found first.
 RUN_STAGE = (sys.executable, "-P", str(Path(__file__).with_name("run_stage.py")))
-How = Literal["if changed", "always", "if known"]
+RunCondition = Literal["if changed", "always", "if known"]
 """When a stage runs. With ``if known`` it never runs: only results that a cache has are restored.
 """
 PROGRESS = re.compile(r"^(?P<label>[\w@ .-]+): +(?P<percent>\d+)%\|")
@@ -135,7 +135,7 @@ def run_command(
 def run_stage(
     name: str,
     workspace: Path,
-    how: How,
+    how: RunCondition,
     timeout_s: float | None,
     environment: Mapping[str, str],
     log: Callable[[str], None],

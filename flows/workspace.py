@@ -39,7 +39,7 @@ def open_workspace(repository: Path, name: str, overrides: list[str]) -> Path:
     changed = apply_overrides(raw, overrides)
     validate_params(changed, "params.yaml with overrides")
     workspace = (repository / WORKSPACES / name).resolve()
-    if not _is_clone_of_now(workspace, repository):
+    if not _is_current_clone(workspace, repository):
         shutil.rmtree(workspace, ignore_errors=True)
         workspace.parent.mkdir(parents=True, exist_ok=True)
         output_of(
@@ -62,20 +62,20 @@ def open_workspace(repository: Path, name: str, overrides: list[str]) -> Path:
     return workspace
 
 
-def _is_clone_of_now(workspace: Path, repository: Path) -> bool:
+def _is_current_clone(workspace: Path, repository: Path) -> bool:
     if not (workspace / ".dvc" / "config.local").is_file():
         return False
-    theirs, ours = (
+    of_clone, of_repository = (
         output_of("git", "rev-parse", "HEAD", cwd=folder) for folder in (workspace, repository)
     )
-    return theirs == ours
+    return of_clone == of_repository
 
 
 def _bring_inputs(repository: Path, workspace: Path) -> None:
     """Link the graph's inputs that are not in git into the workspace, as the overridden parameters
     name them.
 
-    Raise ``UserError`` for a relative path that leads out of the repository, because it names
+    Raise ``UserError`` for a relative path that is outside the repository, because it names
     another place from the workspace.
     """
     for target in inputs_of_graph(workspace):
@@ -83,19 +83,19 @@ def _bring_inputs(repository: Path, workspace: Path) -> None:
             if not target.exists():
                 named = os.path.relpath(target, workspace)
                 raise UserError(
-                    f"{named} leads out of the repository: a run with overrides works in a clone,"
-                    " so name it absolutely"
+                    f"{named} is outside the repository: a run with overrides works in a clone,"
+                    " so give an absolute path"
                 )
             continue
         path = repository / target.relative_to(workspace)
         if path.is_dir():
-            shutil.copytree(path, target, copy_function=_link_unless_there, dirs_exist_ok=True)
+            shutil.copytree(path, target, copy_function=_link_if_absent, dirs_exist_ok=True)
         elif path.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
-            _link_unless_there(str(path), str(target))
+            _link_if_absent(str(path), str(target))
 
 
-def _link_unless_there(source: str, target: str) -> str:
+def _link_if_absent(source: str, target: str) -> str:
     if not os.path.lexists(target):
         try:
             os.link(source, target)

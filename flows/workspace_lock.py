@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from echodistill.run_lock import RUN, WORK
+from echodistill.run_lock import RUN, WORK, open_lock
 from flows.stage_process import StageRefused
 
-SECONDS_BETWEEN_LOOKS = 1.0
+POLL_S = 1.0
 
 
 @contextmanager
@@ -26,28 +26,23 @@ def workspace_lock(
     Raise ``StageRefused`` where this run is cancelled while it waits. The kernel releases the lock
     of a killed run.
     """
-    with _opened(workspace / RUN) as run, _opened(workspace / WORK) as work:
-        told = False
-        for held in (run, work):
-            while not _has(held):
+    with open_lock(workspace / RUN) as run, open_lock(workspace / WORK) as work:
+        logged = False
+        for lock in (run, work):
+            while not _acquired(lock):
                 if cancelled():
                     raise StageRefused("cancelled")
-                if not told:
+                if not logged:
                     log(f"another run works in {workspace}: waiting for its end")
-                told = True
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+                logged = True
+                time.sleep(POLL_S)
         fcntl.flock(work, fcntl.LOCK_UN)  # The stages of this run take this lock themselves.
         yield
 
 
-def _opened(path: Path) -> IO[str]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("w")
-
-
-def _has(held: IO[str]) -> bool:
+def _acquired(lock: IO[str]) -> bool:
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -182,7 +182,7 @@ def params_of(root: Path, source: str, manifest: str, **changes: object) -> Corp
 
 
 def write_json(path: Path, rows: list[Row]) -> None:
-    """A JSON list, or one row a line where the name says so."""
+    """Write a JSON list, or one row a line where the name ends in ``.jsonl``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = (
         "".join(json.dumps(row) + "\n" for row in rows)

@@ -32,7 +32,7 @@ FLAGS = (
     "--use-fake-ui-for-media-stream",
     "--remote-debugging-port=0",
 )
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 CHECKS = (Path(__file__).parent / "page_checks.js").read_text(encoding="utf-8")
 KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowDown": 40, "End": 35, "Home": 36}
 
@@ -72,23 +72,23 @@ def chromium(profile: Path) -> Iterator["Tab"]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _address(told: Path, process: subprocess.Popen[bytes]) -> str:
+def _address(port_file: Path, process: subprocess.Popen[bytes]) -> str:
     """The websocket of a new tab, once Chromium has written its port."""
-    until = time.monotonic() + PATIENCE_S
-    while not (told.is_file() and told.read_text().count("\n")):
+    until = time.monotonic() + TIMEOUT_S
+    while not (port_file.is_file() and port_file.read_text().count("\n")):
         assert process.poll() is None, f"Chromium ended with status {process.returncode}"
-        assert time.monotonic() < until, f"Chromium opened no port within {PATIENCE_S:g} s"
+        assert time.monotonic() < until, f"Chromium opened no port within {TIMEOUT_S:g} s"
         time.sleep(0.05)
-    port = told.read_text().splitlines()[0]
+    port = port_file.read_text().splitlines()[0]
     with urlopen(
-        Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT"), timeout=PATIENCE_S
+        Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT"), timeout=TIMEOUT_S
     ) as answer:
         return str(json.loads(answer.read())["webSocketDebuggerUrl"])
 
 
 class Tab:
-    """What a person does with a page, and what the page says to the console and asks of the net
-    meanwhile.
+    """One page in the browser, with methods for what a person does; it records messages to the
+    console and requests to the network.
     """
 
     def __init__(self, socket: Connection) -> None:
@@ -109,14 +109,14 @@ class Tab:
                 return dict(message["result"])
 
     def _receive(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(self._socket.recv(timeout=PATIENCE_S))
+        message: dict[str, Any] = json.loads(self._socket.recv(timeout=TIMEOUT_S))
         if "method" in message:
             self._events.append(message)
         return message
 
     def open(self, address: str, width: int, dark: bool = False) -> None:
-        """Load a page as a screen of this width and scheme shows it, with ``checks``; what was
-        heard before is forgotten.
+        """Load a page with ``checks`` on a screen of this width and colour scheme, and forget
+        earlier messages.
         """
         # not "mobile": there a page that is too wide widens the viewport, and nothing would show
         self.send(
@@ -129,16 +129,14 @@ class Tab:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
         self._events.clear()
-        told = self.send("Page.navigate", url=address)
-        assert "errorText" not in told, f"{address}: {told['errorText']}"
+        reply = self.send("Page.navigate", url=address)
+        assert "errorText" not in reply, f"{address}: {reply['errorText']}"
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._receive()
         self.run(CHECKS)
 
     def faults(self) -> list[str]:
-        """What a reviewer would object to in the page as it stands: too wide, illegible, nameless,
-        in disorder, or a complaint.
-        """
+        """Return faults of the page's layout and accessibility, and complaints on the console."""
         found = self.run(
             "[...checks.wide(), ...checks.faint(), ...checks.nameless(), ...checks.headings()]"
         )
@@ -163,22 +161,22 @@ class Tab:
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression, awaited where it is a promise."""
-        told = self.send(
+        reply = self.send(
             "Runtime.evaluate",
             expression=expression,
             awaitPromise=True,
             returnByValue=True,
             userGesture=True,
         )
-        assert "exceptionDetails" not in told, f"{expression}: {told['exceptionDetails']}"
-        return told["result"].get("value")
+        assert "exceptionDetails" not in reply, f"{expression}: {reply['exceptionDetails']}"
+        return reply["result"].get("value")
 
     def wait(self, condition: str) -> None:
         """Until the JavaScript condition holds."""
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + TIMEOUT_S
         while not self.run(condition):
             assert time.monotonic() < until, (
-                f"{condition}: never within {PATIENCE_S:g} s; the console has {self.complaints()}"
+                f"{condition}: never within {TIMEOUT_S:g} s; the console has {self.complaints()}"
             )
             time.sleep(0.05)
 

@@ -23,7 +23,7 @@ from echodistill.core.seeds import rng
 from echodistill.data.store import Corpus, ShardWriter
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.prompts import question_text
-from echodistill.services.loopback import direct
+from echodistill.services.loopback import bypass_proxies
 from tests.browser import NO_CHROMIUM
 from tests.storage_fixtures import place as place
 from tests.storage_fixtures import proxied as proxied
@@ -32,7 +32,7 @@ from tests.storage_fixtures import store as store
 from tests.storage_fixtures import weed as weed
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.update(direct(os.environ))  # tests talk to servers of their own
+os.environ.update(bypass_proxies(os.environ))  # tests talk to servers of their own
 LONGEST_FIRST = (
     "test_platform.py",
     "test_e2e.py",
@@ -71,7 +71,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def tone(word: str, seed: object, duration_s: float = 0.5) -> Waveform:
-    """A clip that "says" a word by its pitch."""
+    """Return a clip that encodes a word by its pitch."""
     stream = rng("tone", word, seed)
     time_s = np.arange(int(duration_s * 16_000)) / 16_000
     wave = 0.3 * np.sin(2 * np.pi * PITCH_HZ[word] * stream.uniform(0.95, 1.05) * time_s)
@@ -107,8 +107,8 @@ def write_corpus(folder: Path, clips_by_split: dict[str, int]) -> Corpus:
                         size=len(content),
                     )
                 )
-                turn = number // 3 % 3  # the right answer stands at each place alike
-                choices = WORDS[turn:] + WORDS[:turn]
+                position = number // 3 % 3  # the right answer is at each place equally often
+                choices = WORDS[position:] + WORDS[:position]
                 index = choices.index(word)
                 questions.append(
                     Question(f"{clip_id}-q", clip_id, split, "Which tone?", choices, word, index)
@@ -135,7 +135,7 @@ def tiny_llm(tiny_corpus: Corpus) -> AudioLLM:
         for question in tiny_corpus.questions.values()
     ]
     llm = nano.build(texts, 0.6, width=48, encoder_layers=1, decoder_layers=1, seed=0)
-    # random weights hardly hear: make the audio matter and the answers decided
+    # random weights hardly depend on the audio: make it matter and the answers decided
     with torch.no_grad():
         llm.model.model.multi_modal_projector.linear.weight *= 20
         llm.model.lm_head.weight *= 10

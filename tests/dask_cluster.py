@@ -1,5 +1,5 @@
-"""A Dask cluster as one stands on other machines: a scheduler and workers as processes of their
-own, started in another folder.
+"""A Dask cluster as on other machines: a scheduler and workers as processes of their own, started
+in another folder.
 """
 
 import os

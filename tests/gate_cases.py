@@ -81,7 +81,7 @@ def change(**changes: object) -> Callable[[dict[str, Any]], None]:
 
 
 def at(*keys: str | int, **changes: object) -> Callable[[Any], None]:
-    """Change what stands below ``keys``."""
+    """Change the value below ``keys``."""
 
     def edit(content: Any) -> None:
         for key in keys:
@@ -109,11 +109,11 @@ def of_promotion(edit: Callable[[Any], object]) -> Break:
     return w.json_file(w.PROMOTION, edit)
 
 
-BY_LUCK = "guessing gives so many right answers in at most 5 % of cases"
+BY_GUESSING = "guessing gives so many right answers in at most 5 % of cases"
 NO_SHARED_AUDIO = "no audio in two splits: give its clips one group, or leave one of them out"
 CORPUS = cases(
     "corpus",
-    ("no clip id stands twice", "train-3", w.rows(w.CLIPS, Clip, again(3))),
+    ("no clip id is given twice", "train-3", w.rows(w.CLIPS, Clip, again(3))),
     (
         "every clip is in train, validation, decision or test",
         "validation-0",
@@ -134,7 +134,7 @@ CORPUS = cases(
     (NO_SHARED_AUDIO, "test-0 = train-0", w.share_audio),
     (NO_SHARED_AUDIO, "test-0 = train-0", w.share_source),
     ("no group in two splits", "train-speaker-0", w.clip("test-0", group="train-speaker-0")),
-    ("no question id stands twice", "train-3-q", w.rows(w.QUESTIONS, Question, again(3))),
+    ("no question id is given twice", "train-3-q", w.rows(w.QUESTIONS, Question, again(3))),
     (
         "every question's clip is in the corpus",
         "odd",
@@ -186,7 +186,7 @@ DECISION_LEVELS = "every decision clip is clean once and in noise once at every 
 MIXES = cases(
     "mixes",
     (
-        "no mix id stands twice",
+        "no mix id is given twice",
         "odd",
         w.all_of(w.more_mix("train-0"), w.rows(w.MIXES, Mix, again(-1))),
     ),
@@ -294,8 +294,8 @@ BASE = cases(
         "nano",
         w.json_file(w.BASE, change(clean_acc=0.44)),
     ),
-    (BY_LUCK, "nano", w.json_file(w.BASE, change(clean_n=5, clean_acc=0.6))),
-    (BY_LUCK, "nano", w.json_file(w.BASE, change(clean_n=2, clean_acc=1.0))),
+    (BY_GUESSING, "nano", w.json_file(w.BASE, change(clean_n=5, clean_acc=0.6))),
+    (BY_GUESSING, "nano", w.json_file(w.BASE, change(clean_n=2, clean_acc=1.0))),
 )
 REFERENCES = cases(
     "references",
@@ -556,12 +556,12 @@ PROMOTION = cases(
         ),
     ),
     (
-        "the student is promoted where nothing stands against it and all criteria are met",
+        "the student is promoted where there is no obstacle and all criteria are met",
         "promotion.json",
         of_promotion(change(promote=False)),
     ),
     (
-        "the student is promoted where nothing stands against it and all criteria are met",
+        "the student is promoted where there is no obstacle and all criteria are met",
         "promotion.json",
         of_promotion(change(obstacles=["something"])),
     ),

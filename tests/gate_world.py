@@ -363,10 +363,10 @@ def front_load(found: list[Any]) -> list[Any]:
     """
     order = []
     for number, one in enumerate(found):
-        turn = 0 if number < 18 else 1 + number % 2
+        position = 0 if number < 18 else 1 + number % 2
         others = [choice for choice in one.choices if choice != one.answer]
-        choices = (*others[:turn], one.answer, *others[turn:])
+        choices = (*others[:position], one.answer, *others[position:])
         order.append(
-            replace(one, choices=choices, answer_index=turn) if one.split == "train" else one
+            replace(one, choices=choices, answer_index=position) if one.split == "train" else one
         )
     return order

@@ -47,7 +47,7 @@ def answers(noisy: dict[int, str]) -> list[Answer]:
 
 
 def made_up_page() -> Page:
-    """Three systems, one fixed and one broken answer, fifty unreadable ones."""
+    """Three systems, one fixed and one broken answer, fifty unparsed ones."""
     systems = [system("base", 0.4, 1), system("echodistill", 0.7), system("grpo", 0.5)]
     pairs = [("echodistill", "base"), ("grpo", "base"), ("echodistill", "grpo")]
     table = table_of(systems, pairs, SETTINGS, 1)
@@ -60,9 +60,16 @@ def made_up_page() -> Page:
     }
     failures = [Failure("base", "", "c1/crowd@0", "Which?", "<b>neither</b>")] * 50
     facts = [("Test", "8 clips & more")]
-    said = answers({0: "red", 1: "red"})
+    shared = answers({0: "red", 1: "red"})
     levels = level_table(
-        "New voices", said, [said], QUESTIONS, units_of(QUESTIONS.values()), [0.0], SETTINGS, 1
+        "New voices",
+        shared,
+        [shared],
+        QUESTIONS,
+        units_of(QUESTIONS.values()),
+        [0.0],
+        SETTINGS,
+        1,
     )
     spent = budget_of([[{"sampled_tokens": 230.0, "target_tokens": 60.0}] * 160], 24)
     table |= {
@@ -81,7 +88,7 @@ def made_up_page() -> Page:
         domains=[("Which?", 40.0, 30.0, 50.0)],
         training=training,
         failures=failures,
-        asked=900,
+        answer_count=900,
         quarantined=[],
         facts=facts,
     )

@@ -31,7 +31,7 @@ def write_sounds(folder: Path, *names: str, duration_s: float = 1.0) -> Path:
     return folder
 
 
-def heard_by_train(folder: Path, kinds: Mapping[str, str]) -> RecordedNoise:
+def used_by_train(folder: Path, kinds: Mapping[str, str]) -> RecordedNoise:
     """Return recordings, given by name with their kind, of which training uses all."""
     segments = []
     for name, kind in kinds.items():

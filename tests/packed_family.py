@@ -94,9 +94,9 @@ class PackedModel(PreTrainedModel, GenerationMixin):
         places = input_ids == self.config.audio_token_id
         if frames is not None and places.any():  # behind a cache there are none
             assert frame_lengths is not None
-            heard = self.encoder(frames, frame_lengths).last_hidden_state
-            assert int(places.sum()) == len(heard)
-            vectors = vectors.masked_scatter(places[..., None], heard.to(vectors.dtype))
+            encoded = self.encoder(frames, frame_lengths).last_hidden_state
+            assert int(places.sum()) == len(encoded)
+            vectors = vectors.masked_scatter(places[..., None], encoded.to(vectors.dtype))
         if position_ids is not None and position_ids.dim() == 3:
             position_ids = position_ids[2]
         return self.decoder(
@@ -205,7 +205,7 @@ def build(tokenizer: Any) -> tuple[PackedModel, PackedFamily]:
     )
     torch.manual_seed(0)
     model = PackedModel(PackedConfig(decoder, family.audio_token_id))
-    # random weights hardly hear: make the audio matter and the answers decided
+    # random weights hardly depend on the audio: make it matter and the answers decided
     with torch.no_grad():
         model.decoder.lm_head.weight *= 10
     model.generation_config.eos_token_id = tokenizer.eos_token_id

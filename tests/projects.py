@@ -36,8 +36,8 @@ def small_project(folder: Path) -> None:
         for number in range(CLIPS):
             word, name = WORDS[number % 3], f"s{speaker}-{number}.wav"
             soundfile.write(folder / "data/raw" / name, tone(word, name, 0.4), 16_000)
-            turn = number // 3 % 3
-            choices = [*WORDS[turn:], *WORDS[:turn]]
+            position = number // 3 % 3
+            choices = [*WORDS[position:], *WORDS[:position]]
             row = {
                 "id": f"s{speaker}-{number}",
                 "audio_path": name,

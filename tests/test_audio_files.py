@@ -159,7 +159,7 @@ def test_a_truncated_file(kind: str, subtype: str, share: float) -> None:
     fault_of(content[: int(share * len(content))])
 
 
-def test_a_truncated_wav_says_so() -> None:
+def test_a_truncated_wav_reports_it() -> None:
     assert "truncated: the header claims 1000 bytes of samples, 999 are there" in fault_of(
         riff(data=bytes(999))
     )

@@ -107,7 +107,7 @@ LFS = (
     b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d7a2146" * 8 + b"\nsize 12345\n"
 )
 NO_SOUND = {
-    "lfs": (LFS, "it is a Git LFS pointer, which stands for the recording: run `git lfs pull`"),
+    "lfs": (LFS, "it is a Git LFS pointer, not the recording itself: run `git lfs pull`"),
     "lfs of old": (
         b"version https://hawser.github.com/spec/v1\noid sha256:0\nsize 1\n",
         "Git LFS pointer",

@@ -14,7 +14,7 @@ from echodistill.data.store import Corpus
 from echodistill.gates.corpus import corpus_checks, corpus_notes
 from echodistill.params.whole import Params, validate_params
 from echodistill.stages.corpus import corpus
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from echodistill.stages.gate import gate
 from tests import benchmark_rows as b
 
@@ -30,7 +30,7 @@ def params_of(root: Path, source: str, manifest: str, **changes: object) -> Para
 
 
 def make(params: Params, out: Path) -> Corpus:
-    corpus(only(params, ("seed", "corpus")), out)
+    corpus(params_view(params, ("seed", "corpus")), out)
     return Corpus(out)
 
 
@@ -45,7 +45,7 @@ def a_tenth_missing(tmp_path: Path) -> Path:
     return root
 
 
-def test_with_a_tenth_of_the_recordings_missing_the_run_goes_on_and_names_them(
+def test_with_a_tenth_of_the_recordings_missing_the_run_continues_and_names_them(
     a_tenth_missing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = params_of(a_tenth_missing, "seen", "metadata.csv", max_quarantined_share=0.1)

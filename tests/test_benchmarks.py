@@ -204,7 +204,7 @@ def test_voicebench(tmp_path: Path) -> None:
     "prompt",
     ["What is 2 + 2?", "A. one choice", "Which?\nB. red\nA. blue", "Which?\nA. red\nC. blue"],
 )
-def test_a_spoken_question_without_choices_is_put_aside(prompt: str, tmp_path: Path) -> None:
+def test_a_spoken_question_without_choices_is_quarantined(prompt: str, tmp_path: Path) -> None:
     b.write_parquet(
         tmp_path / "x.parquet", "audio", [{"prompt": prompt, "reference": "A"}], [b.wav(0)]
     )
@@ -338,7 +338,7 @@ def test_a_missing_manifest_names_what_is_published(source: str, tmp_path: Path)
 @pytest.mark.parametrize("source", PUBLISHED)
 def test_a_row_without_a_field_names_it_as_published(source: str, tmp_path: Path) -> None:
     manifest, rows, field = PUBLISHED[source]
-    field = "video_name" if source == "avqa" else field  # it stands for the path
+    field = "video_name" if source == "avqa" else field  # it replaces the path
     b.write_json(
         tmp_path / manifest,
         [rows[0], {name: value for name, value in rows[1].items() if name != field}],
@@ -393,7 +393,7 @@ def test_a_recording_is_looked_for_below_the_folder_only(
     root = tmp_path / "root"
     b.write_wavs(root, there)
     b.write_wavs(tmp_path, "x.wav")
-    ((_, fields),) = benchmarks._placed([("row 1", {"audio_path": written})], root)
+    ((_, fields),) = benchmarks._with_recording_paths([("row 1", {"audio_path": written})], root)
     assert isinstance(fields, dict)
     assert fields["audio_path"] == found
 
@@ -405,14 +405,14 @@ def test_another_recording_of_the_same_name_is_not_taken_for_a_missing_one(tmp_p
     ]
     found = [
         fields["audio_path"]
-        for _, fields in benchmarks._placed(rows, tmp_path)
+        for _, fields in benchmarks._with_recording_paths(rows, tmp_path)
         if isinstance(fields, dict)
     ]
     assert found == ["clean/raw/009.wav", "raw/000.wav", "raw/001.wav", "raw/002.wav"]
 
 
-def test_a_damaged_parquet_is_told_so_or_its_rows_are_put_aside(tmp_path: Path) -> None:
-    told = 0
+def test_a_damaged_parquet_is_reported_or_its_rows_are_quarantined(tmp_path: Path) -> None:
+    reported = 0
     for seed in range(24):
         folder = tmp_path / str(seed)
         folder.mkdir()
@@ -425,12 +425,12 @@ def test_a_damaged_parquet_is_told_so_or_its_rows_are_put_aside(tmp_path: Path) 
         try:
             clips = read(folder, "voicebench", "x.parquet").clips
         except UserError:
-            told += 1
+            reported += 1
             continue
         for clip in clips:
             with suppress(UserError):
                 clip.read()
-    assert told > 0
+    assert reported > 0
 
 
 def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ PLATFORM = (
     "dask",
     "distributed",
 )
-# an outside system stands in exactly one place
+# an outside system is used in exactly one place
 HOME = {
     "boto3": {"storage"},
     "botocore": {"storage"},
@@ -169,7 +169,7 @@ def test_imports_point_one_way(name: str) -> None:
             assert rank[other] < rank[own], f"{name} imports {module}"
 
 
-def test_every_package_says_what_it_is_for() -> None:
+def test_every_package_states_its_purpose() -> None:
     for name in FILES:
         if name.endswith("/__init__.py"):
             tree = ast.parse((ROOT / "echodistill" / name).read_text())

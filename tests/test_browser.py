@@ -18,8 +18,8 @@ LARGEST = 10 * 2**20
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The made-up report with all that a report can have: a second table, distortions, rows put
-    aside, long names.
+    """The made-up report with all that a report can have: a second table, distortions, quarantined
+    rows, long names.
     """
     page = made_up_page()
     table = dict(page.table)
@@ -37,11 +37,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "base": {"crowd": {"-10": 0.5, "20": 0.5}, "rain": {"-10": 0.5, "20": 0.5}},
         "echodistill": {"crowd": {"-10": 0.9, "20": 0.5}, "rain": {"-10": 0.1, "20": 0.6}},
     }
-    aside = [Quarantined("manifest.jsonl:3", f"no such audio file: {'a_long_folder/' * 9}a.wav")]
+    quarantined = [
+        Quarantined("manifest.jsonl:3", f"no such audio file: {'a_long_folder/' * 9}a.wav")
+    ]
     facts = [*page.facts, ("Code", "0123456789abcdef" * 5)]
     path = tmp_path_factory.mktemp("report") / "page.html"
     path.write_text(
-        render(replace(page, table=table, quarantined=aside, facts=facts)), encoding="utf-8"
+        render(replace(page, table=table, quarantined=quarantined, facts=facts)), encoding="utf-8"
     )
     return path
 

@@ -1,5 +1,5 @@
-"""The listening page as a person uses it in a browser: upload, record, slide, ask, hear, and be
-told what is wrong.
+"""Tests of the listening page in a browser: upload, record, set the noise, ask, play, and read
+error messages.
 """
 
 import re
@@ -12,7 +12,7 @@ import pytest
 from echodistill.serving.app import Server
 from tests.browser import Tab
 from tests.browser import tab as tab
-from tests.fake_asker import EXAMPLE, TROUBLE, served, wav
+from tests.fake_backend import EXAMPLE, TROUBLE, served, wav
 
 REPORT_CSS = Path(__file__).parents[1] / "echodistill/reports/page.css"
 SCREENS = pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def answers(tab: Tab) -> list[str]:
 
 
 @SCREENS
-def test_an_uploaded_clip_is_asked_about_in_noise_and_heard(
+def test_an_uploaded_clip_is_asked_about_in_noise_and_played(
     tab: Tab, server: Server, clip: Path, width: int, dark: bool
 ) -> None:
     tab.open(server.address, width, dark)
@@ -78,14 +78,14 @@ def test_an_uploaded_clip_is_asked_about_in_noise_and_heard(
         f"{EXAMPLE.question} {' | '.join(EXAMPLE.choices)}",
     ]
     assert (
-        tab.run("document.getElementById('heard-note').textContent")
+        tab.run("document.getElementById('clip-note').textContent")
         == "Your clip in noise: rain at -7 dB."
     )
     assert tab.run("document.activeElement.id") == "result-title"
     assert tab.run("checks.mute()") == []
     peak = tab.run(
         "new OfflineAudioContext(1, 1, 16000).decodeAudioData("
-        "Uint8Array.from(atob(heard.src.split(',')[1]), one => one.charCodeAt(0)).buffer)"
+        "Uint8Array.from(atob(clip.src.split(',')[1]), one => one.charCodeAt(0)).buffer)"
         ".then(sound => Math.max(...sound.getChannelData(0)))"
     )
     assert peak == pytest.approx(0.3 * 10 ** (-7 / 20), rel=0.01)
@@ -99,7 +99,7 @@ def test_the_page_asks_only_its_own_server(tab: Tab, server: Server) -> None:
 
 
 @SCREENS
-def test_what_is_wrong_is_told_in_words_that_can_be_read(
+def test_what_is_wrong_is_shown_in_words_that_can_be_read(
     tab: Tab, server: Server, clip: Path, width: int, dark: bool
 ) -> None:
     tab.open(server.address, width, dark)
@@ -127,7 +127,7 @@ def test_what_is_wrong_is_told_in_words_that_can_be_read(
     assert tab.run("document.activeElement.id") == "question"
 
 
-def test_models_that_fail_and_a_server_that_has_ended_are_told(tab: Tab, clip: Path) -> None:
+def test_models_that_fail_and_a_server_that_has_ended_are_reported(tab: Tab, clip: Path) -> None:
     with served() as server:
         tab.open(server.address, 375)
         tab.choose_file("#file", clip)
@@ -140,7 +140,7 @@ def test_models_that_fail_and_a_server_that_has_ended_are_told(tab: Tab, clip: P
     assert tab.run("document.getElementById('ask').ariaDisabled") == "false"
 
 
-def test_a_clip_that_is_too_large_is_told_before_it_is_sent(
+def test_a_clip_that_is_too_large_is_reported_before_it_is_sent(
     tab: Tab, server: Server, tmp_path: Path
 ) -> None:
     large = tmp_path / "large.wav"
@@ -164,14 +164,14 @@ def test_a_recording_is_asked_about_as_the_microphone_gave_it(
     assert tab.faults() == []
     tab.run("new Promise(done => setTimeout(done, 1500))")
     tab.press(" ")
-    said = tab.run("document.getElementById('recorded').textContent")
-    seconds = float(re.fullmatch(r"(\d+\.\d) s recorded", said).group(1))  # type: ignore[union-attr]
+    shown = tab.run("document.getElementById('recorded').textContent")
+    seconds = float(re.fullmatch(r"(\d+\.\d) s recorded", shown).group(1))  # type: ignore[union-attr]
     assert 0.5 < seconds < 30
     # the recording has taken its place
     assert tab.run("document.getElementById('file').files.length") == 0
     ask(tab)
-    heard = answers(tab)[1]
-    assert int(heard.split()[0]) == pytest.approx(16_000 * seconds, abs=1_000)
+    answer = answers(tab)[1]
+    assert int(answer.split()[0]) == pytest.approx(16_000 * seconds, abs=1_000)
     assert tab.run("checks.mute()") == []
     assert tab.complaints() == []
 

@@ -1,6 +1,4 @@
-"""The embedded corpus: real speech, the same bytes each time, whoever asks and in whatever
-order.
-"""
+"""Tests of the embedded corpus: real speech, and the same bytes in every process and order."""
 
 from pathlib import Path
 
@@ -46,7 +44,7 @@ def test_a_dead_synthesiser_is_no_clips_fault() -> None:
 
 @pytest.mark.parametrize("length", [0, 60, 94, 120, 160, 240])
 @pytest.mark.parametrize("letters", ["x", "ü", "你", "a b", "q?'$%"])
-def test_the_synthesiser_speaks_alike_wherever_it_is_installed(
+def test_the_synthesiser_gives_the_same_bytes_wherever_it_is_installed(
     length: int, letters: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A clone may lie below a long path, and one of any letters."""
@@ -74,7 +72,7 @@ def test_clips_sound_and_fit_the_default_window() -> None:
             assert 0.1 < np.abs(waveform).max() < 1.0
 
 
-def test_no_speaker_stands_in_two_splits_and_test_speakers_are_many() -> None:
+def test_no_speaker_is_in_two_splits_and_test_speakers_are_many() -> None:
     with Espeak() as espeak:
         found = read(params_of(), 1, espeak)
     split_of = {clip.clip_id: found.splits[clip.group] for clip in found.clips}
@@ -172,7 +170,7 @@ def test_other_shares_leave_the_groups_of_the_test_as_they_are() -> None:
     assert "decision" not in drawn(40, decision_share=0.0).values()
 
 
-def test_the_decision_hears_speakers_of_its_own() -> None:
+def test_the_decision_has_speakers_of_its_own() -> None:
     with Espeak() as espeak:
         found = read(params_of(), 1, espeak)
     groups = {

@@ -83,8 +83,8 @@ REQUESTS = [request(number) for number in range(7)]
 def run(
     folder: Path, teacher: Teacher, requests: Sequence[ReferenceRequest] = REQUESTS
 ) -> tuple[dict[str, TeacherTargets], list[int]]:
-    told: list[int] = []
-    return get_or_compute(ReferenceCache(folder), requests, teacher, 3, told.append), told
+    lengths: list[int] = []
+    return get_or_compute(ReferenceCache(folder), requests, teacher, 3, lengths.append), lengths
 
 
 @pytest.mark.parametrize("top", [False, True])
@@ -99,12 +99,12 @@ def test_an_entry_comes_back_as_it_was(tmp_path: Path, top: bool) -> None:
 
 def test_a_warm_run_makes_no_model_call(tmp_path: Path) -> None:
     cold, warm = Teacher(), Teacher()
-    first, told = run(tmp_path, cold)
+    first, lengths = run(tmp_path, cold)
     assert [len(batch) for batch in cold.asked] == [3, 3, 1]
-    assert told == [0, 3, 3, 1]
-    second, told = run(tmp_path, warm)
+    assert lengths == [0, 3, 3, 1]
+    second, lengths = run(tmp_path, warm)
     assert warm.asked == []
-    assert told == [7]
+    assert lengths == [7]
     assert first.keys() == second.keys() == {item.key for item in REQUESTS}
     assert all(same(first[key], second[key]) for key in first)
 
@@ -112,17 +112,17 @@ def test_a_warm_run_makes_no_model_call(tmp_path: Path) -> None:
 def test_only_what_is_missing_is_asked(tmp_path: Path) -> None:
     run(tmp_path, Teacher(), REQUESTS[2:5])
     teacher = Teacher()
-    targets, told = run(tmp_path, teacher)
+    targets, lengths = run(tmp_path, teacher)
     assert teacher.asked == [["0", "1", "5"], ["6"]]
-    assert told == [3, 3, 1]
+    assert lengths == [3, 3, 1]
     assert all(same(targets[item.key], target(number)) for number, item in enumerate(REQUESTS))
 
 
 def test_equal_requests_are_asked_once(tmp_path: Path) -> None:
     teacher = Teacher()
-    targets, told = run(tmp_path, teacher, [REQUESTS[0], REQUESTS[1], REQUESTS[0]])
+    targets, lengths = run(tmp_path, teacher, [REQUESTS[0], REQUESTS[1], REQUESTS[0]])
     assert teacher.asked == [["0", "1"]]
-    assert sum(told) == 3
+    assert sum(lengths) == 3
     assert len(targets) == 2
 
 

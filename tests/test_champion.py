@@ -25,20 +25,20 @@ from echodistill.gates.runner import validate
 from echodistill.lineage.publish import REGISTERED
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.stages.champion import champion
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from echodistill.stages.mixes import mixes as make_mixes
 from echodistill.stages.predict import predict
 from echodistill.stages.predict_champion import predict_champion
 from echodistill.tracking.champion import championship, roll_back, set_champion
 from echodistill.tracking.client import find_or_create_run
-from echodistill.tracking.registry import Entered, register
+from echodistill.tracking.registry import RegisteredVersion, register
 from tests.conftest import write_corpus
 from tests.provenance_world import make_world, write, write_lock
 from tests.provenance_world import register as register_world
 from tests.test_pipeline import ROOT
 from tests.test_stages import params_of
 
-PARAMS = only(params_of(), ())
+PARAMS = params_view(params_of(), ())
 NAME = "echodistill"
 
 
@@ -72,7 +72,9 @@ class Registry:
         )
         return folder
 
-    def enter(self, name: str, promote: bool = True, against: str | None = None) -> Entered:
+    def enter(
+        self, name: str, promote: bool = True, against: str | None = None
+    ) -> RegisteredVersion:
         decision = {"promote": promote, "champion": {"version": against}, "criteria": []}
         return register(
             self.student(name), self.folder, decision, find_or_create_run(name, "grpo"), {}
@@ -106,13 +108,17 @@ def registry(
 def test_a_promoted_student_takes_the_place_of_the_champion_it_was_decided_against(
     registry: Registry,
 ) -> None:
-    assert registry.enter("first") == Entered("1", is_champion=True, refusal="")
-    assert registry.enter("second", against="1") == Entered("2", is_champion=True, refusal="")
+    assert registry.enter("first") == RegisteredVersion("1", is_champion=True, refusal="")
+    assert registry.enter("second", against="1") == RegisteredVersion(
+        "2", is_champion=True, refusal=""
+    )
     assert registry.champion == "2"
     assert registry.tags("2")["echodistill.previous_champion"] == "1"
     assert "echodistill.previous_champion" not in registry.tags("1")
     # again, nothing changes: the student is the champion itself
-    assert registry.enter("second", against="1") == Entered("2", is_champion=True, refusal="")
+    assert registry.enter("second", against="1") == RegisteredVersion(
+        "2", is_champion=True, refusal=""
+    )
     assert [(change.version, change.how) for change in championship().changes] == [
         ("1", "promoted"),
         ("2", "promoted"),
@@ -133,7 +139,7 @@ def test_a_decision_against_another_champion_moves_nothing(registry: Registry) -
 
 def test_a_negative_decision_moves_nothing_and_refuses_nothing(registry: Registry) -> None:
     registry.enter("first")
-    assert registry.enter("second", promote=False, against="1") == Entered(
+    assert registry.enter("second", promote=False, against="1") == RegisteredVersion(
         "2", is_champion=False, refusal=""
     )
     assert registry.champion == "1"
@@ -169,9 +175,7 @@ def test_rolling_back_skips_what_was_rolled_back_before(registry: Registry) -> N
     roll_back()
     assert registry.champion == "3"
     assert roll_back() == ("1", "3")
-    with pytest.raises(
-        UserError, match=r"version 1 .* took the place of no champion.*it has 1, 2, 3"
-    ):
+    with pytest.raises(UserError, match=r"version 1 .* replaced no champion.*it has 1, 2, 3"):
         roll_back()
     assert "echodistill.rolled_back" not in registry.tags("1")
 
@@ -185,7 +189,7 @@ def test_what_cannot_be_done_is_one_clear_error(registry: Registry) -> None:
             ),
         ):
             step()
-    with pytest.raises(UserError, match="enter a version with `echodistill register`"):
+    with pytest.raises(UserError, match="register a version with `echodistill register`"):
         set_champion("1")
     registry.enter("first", promote=False)
     with pytest.raises(UserError, match="has no version 4; it has 1"):
@@ -194,14 +198,14 @@ def test_what_cannot_be_done_is_one_clear_error(registry: Registry) -> None:
     assert registry.champion == "1"
 
 
-def test_the_command_tells_changes_and_refuses(
+def test_the_command_prints_changes_and_refuses(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.enter("first")
     registry.enter("second", against="1")
-    said = Path(".echodistill/registered.json")
-    said.parent.mkdir(exist_ok=True)
-    said.write_text("{}")
+    registered = Path(".echodistill/registered.json")
+    registered.parent.mkdir(exist_ok=True)
+    registered.write_text("{}")
 
     def command(*options: str) -> subprocess.CompletedProcess[str]:
         asked = [sys.executable, "-m", "echodistill.cli", "champion", *options]
@@ -216,9 +220,9 @@ def test_the_command_tells_changes_and_refuses(
         ["promoted", "version", "1"],
         ["promoted", "version", "2"],
     ]
-    assert said.exists()
+    assert registered.exists()
     assert "version 2 was rolled back: version 1 is champion again" in command("--rollback").stdout
-    assert not said.exists()
+    assert not registered.exists()
     assert "version 2 is champion" in command("--set", "2").stdout
     for options, message in (
         (("--set", "9"), "has no version 9"),
@@ -255,7 +259,7 @@ def test_a_server_that_does_not_answer_is_named(
     assert not (tmp_path / "champion").exists()
 
 
-def test_entering_a_student_leaves_its_own_champion_folder_as_it_was(registry: Registry) -> None:
+def test_registering_a_student_leaves_its_own_champion_folder_as_it_was(registry: Registry) -> None:
     before = registry.bring("first")
     assert list(before) == ["champion.json"]
     registry.enter("first")
@@ -319,7 +323,7 @@ def stored_weights(registry: Registry) -> list[Path]:
     ("damage", "message"),
     [("changed", "not those that were registered"), ("deleted", "keeps no student of it")],
 )
-def test_a_champion_that_the_store_lost_is_said_and_stays_said(
+def test_a_champion_that_the_store_lost_is_reported_and_stays_reported(
     damage: str, message: str, registry: Registry
 ) -> None:
     registry.enter("first")
@@ -365,7 +369,7 @@ def asked(tmp_path: Path, tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch) -
         }
     )
     make_mixes(params, tmp_path / "mixes", corpus.folder)
-    return Asked(corpus, tmp_path / "mixes", only(params, ("generation",)), tiny_llm)
+    return Asked(corpus, tmp_path / "mixes", params_view(params, ("generation",)), tiny_llm)
 
 
 def full_champion(folder: Path, llm: AudioLLM) -> Path:
@@ -415,7 +419,7 @@ def test_an_adapter_answers_on_the_base_it_was_registered_with(
     assert answers != plain
 
 
-def test_a_champion_that_cannot_be_opened_or_hears_too_little_is_said(
+def test_a_champion_that_cannot_be_opened_or_takes_too_short_clips_is_reported(
     asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = full_champion(tmp_path / "champion", asked.llm)
@@ -444,7 +448,7 @@ def test_without_a_champion_there_are_no_answers_and_the_reason(
     assert asked.answers(folder) == (ChampionStatus(None, "nobody yet"), [])
 
 
-def test_what_was_not_made_champion_is_said_and_asked_again(
+def test_what_was_not_made_champion_is_reported_and_asked_again(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another student became champion after the decision of the world, which was made against
@@ -453,11 +457,11 @@ def test_what_was_not_made_champion_is_said_and_asked_again(
     monkeypatch.delenv("ECHODISTILL_S3", raising=False)
     registry.enter("first")
     make_world(registry.folder)
-    said = register_world()
-    assert "registered echodistill version 2 (candidate), MLflow run" in said
+    registered = register_world()
+    assert "registered echodistill version 2 (candidate), MLflow run" in registered
     assert (
         "; not made champion: version 1 is champion now, and the decision was made against no"
-        " version" in said
+        " version" in registered
     )
     assert not REGISTERED.exists()
     write(

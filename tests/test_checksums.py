@@ -1,5 +1,5 @@
-"""Whoever reads an artifact notices a bit that changed by itself, and says which file and what to
-do.
+"""Tests that a changed bit in an artifact is found by every reader, which names the file and the
+cure.
 """
 
 import json
@@ -18,7 +18,7 @@ from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import open_base, open_model
 from echodistill.models.layout import RUN, read_run
 from echodistill.stages import references as references_stage
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from echodistill.stages.gate import gate
 from echodistill.teachers.references import ROWS, TARGETS, open_references
 from echodistill.tracking.champion import identity_of
@@ -60,7 +60,7 @@ def references(base: Path, tiny_corpus: Corpus, tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("references")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECHODISTILL_CACHE", str(folder / "cache"))
-        params = only(
+        params = params_view(
             params_of(generation={"max_new_tokens": 3}), ("seed", "generation", "references")
         )
         references_stage.references(params, folder / "references", tiny_corpus.folder, base)

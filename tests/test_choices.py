@@ -257,7 +257,7 @@ CASES = [
     ("...", WORDS, None),
     ("I don't know", WORDS, None),
     ("horse", WORDS, None),
-    # choices that cannot be told apart
+    # choices that cannot be distinguished
     ("red", ("red", "Red."), None),
     ("A", ("red", "Red."), 0),
     ("", ("...", "red"), None),
@@ -298,9 +298,7 @@ def test_any_text_gives_a_choice_or_none(response: str, choices: list[str]) -> N
 
 
 @given(st.permutations(["cat", "dog", "bird", "fish", "red dog"]), st.integers(0, 4))
-def test_a_choice_repeated_is_that_choice_wherever_it_stands(
-    choices: list[str], index: int
-) -> None:
+def test_a_choice_repeated_is_that_choice_wherever_it_is(choices: list[str], index: int) -> None:
     assert parse_choice(choices[index], choices) == index
     assert parse_choice(f"{LETTERS[index]}. {choices[index]}", choices) == index
     assert parse_choice(f"{LETTERS[index]}. {choices[index - 1]}", choices) is None

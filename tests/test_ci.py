@@ -1,4 +1,4 @@
-"""The check of every landing: it brings a browser along, and says what it did not test."""
+"""Tests of ``.ci/run``: it installs a browser, and reports which tests it skipped."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from tests.browser import NAMES
 from tests.test_pipeline import ROOT
 
 
-def test_a_run_with_skipped_browser_tests_says_so_in_its_last_lines() -> None:
+def test_a_run_with_skipped_browser_tests_reports_it_in_its_last_lines() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "CHROMIUM"} | {
         "PATH": "/nowhere"
     }
@@ -59,7 +59,7 @@ class Machine:
         (self._bin / name).chmod(0o755)
 
     def check(self, **environment: str) -> tuple[list[str], str]:
-        """What ``.ci/run`` calls, and what it says."""
+        """Return what ``.ci/run`` calls, and what it prints."""
         bash = shutil.which("bash") or ""
         result = subprocess.run(
             [bash, ROOT / ".ci/run"],
@@ -85,22 +85,24 @@ def test_the_check_installs_chromium_where_there_is_none(tmp_path: Path) -> None
     ]
 
 
-def test_a_chromium_that_cannot_be_installed_is_told_and_the_check_goes_on(tmp_path: Path) -> None:
+def test_a_chromium_that_cannot_be_installed_is_reported_and_the_check_continues(
+    tmp_path: Path,
+) -> None:
     machine = Machine(tmp_path, user=0)
     machine.has("apt-get", "exit 100")
-    calls, said = machine.check()
+    calls, output = machine.check()
     assert calls == ["apt-get -qq update", *MAKE]
-    assert "Chromium could not be installed" in said
+    assert "Chromium could not be installed" in output
 
 
 @pytest.mark.parametrize("user", [1000, 0])
-def test_who_may_not_install_is_told_how(user: int, tmp_path: Path) -> None:
+def test_a_user_who_may_not_install_gets_instructions(user: int, tmp_path: Path) -> None:
     machine = Machine(tmp_path, user)
     if user:
         machine.has("apt-get")
-    calls, said = machine.check()
+    calls, output = machine.check()
     assert calls == MAKE
-    assert "apt-get install chromium" in said
+    assert "apt-get install chromium" in output
 
 
 @pytest.mark.parametrize("name", [*NAMES, "CHROMIUM"])

@@ -14,8 +14,8 @@ from echodistill import cli as commands
 from echodistill.core.errors import UserError
 from echodistill.doctor import examine
 from echodistill.overrides import EDITED, SAVED, apply_overrides, overridden, restore
-from echodistill.reports import closing
-from echodistill.run_lock import only_run_here
+from echodistill.reports import run_tables
+from echodistill.run_lock import exclusive_run
 from tests.test_pipeline import ROOT
 
 
@@ -64,14 +64,14 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "arguments", [("run",), ("publish",), ("register",), ("export-audio", "out"), ("listen",)]
 )
-def test_outside_a_repository_it_says_so(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_outside_a_repository_it_reports_it(arguments: tuple[str, ...], tmp_path: Path) -> None:
     result = cli(*arguments, cwd=tmp_path)
     assert result.returncode == 1
     assert "dvc.yaml" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_a_store_that_does_not_work_is_told_before_anything_runs(
+def test_a_store_that_does_not_work_is_reported_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
@@ -113,8 +113,8 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             "run",
             [],
             (
-                r"base\.model: nano is pre-trained on training clips, and a test alone has none\."
-                r" .*-S base\.model=FOLDER"
+                r"base\.model: nano is pre-trained on training clips, and a corpus that is used for"
+                r" testing only has none\. .*-S base\.model=FOLDER"
             ),
         ),
         (
@@ -133,11 +133,11 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (
             "compare",
             ["base.model=x/y"],
-            r"the corpus is a test alone: nothing is trained.*say `echodistill run`",
+            r"the corpus is used for testing only: nothing is trained.*run `echodistill run`",
         ),
     ],
 )
-def test_what_a_test_alone_cannot_do_is_told_before_anything_runs(
+def test_what_a_corpus_for_testing_only_cannot_do_is_reported_before_anything_runs(
     command: str,
     more: list[str],
     message: str,
@@ -155,7 +155,7 @@ def test_what_a_test_alone_cannot_do_is_told_before_anything_runs(
     assert Path("params.yaml").read_bytes() == before
 
 
-def test_a_test_alone_is_evaluated_and_stages_that_are_named_are_run_as_ever(
+def test_a_corpus_for_testing_only_is_evaluated_and_named_stages_run(
     benchmark: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran: list[list[str]] = []
@@ -166,8 +166,8 @@ def test_a_test_alone_is_evaluated_and_stages_that_are_named_are_run_as_ever(
         return 0
 
     monkeypatch.setattr("echodistill.repro.repro", repro)
-    monkeypatch.setattr(closing, "evaluation_table", lambda: shown.append("evaluation"))
-    monkeypatch.setattr(closing, "result_table", lambda: shown.append("closing"))
+    monkeypatch.setattr(run_tables, "evaluation_table", lambda: shown.append("evaluation"))
+    monkeypatch.setattr(run_tables, "result_table", lambda: shown.append("closing"))
     commands.run(None, [*benchmark, "base.model=x/y"])
     assert "nothing is trained, registered or promoted" in capsys.readouterr().out
     commands.run(["corpus", "gate@corpus"], benchmark)
@@ -200,7 +200,7 @@ def test_listening_without_a_student_names_the_cure_and_opens_nothing(tmp_path: 
         ("x", "integer"),
     ],
 )
-def test_listening_on_no_port_is_told(port: str, message: str, tmp_path: Path) -> None:
+def test_listening_on_no_port_is_reported(port: str, message: str, tmp_path: Path) -> None:
     result = cli("listen", "--port", port, cwd=tmp_path)
     assert result.returncode == 2
     assert "--port" in result.stderr
@@ -223,7 +223,7 @@ def test_asking_without_a_student_names_the_cure(tmp_path: Path) -> None:
         (("--noise", "crowd", "--snr", "nan"), "--snr nan: give a level from -40 to 60 dB"),
         (("--noise", "crowd", "--snr=-inf"), "--snr -inf: give a level"),
         (("--choices", "red"), "1 choices: give 2 to 26, or none"),
-        (("--choices", "red, Red"), "choice 'red' stands twice"),
+        (("--choices", "red, Red"), "choice 'red' is given twice"),
         (("--choices", "red,,blue"), "a choice is empty"),
     ],
 )
@@ -258,7 +258,9 @@ def test_an_override_is_read_as_documented(tmp_path: Path) -> None:
     assert ";" not in result.stderr
 
 
-def test_a_killed_override_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_override_is_restore_original(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     params = tmp_path / "params.yaml"
     original = (ROOT / "params.yaml").read_bytes()
@@ -275,7 +277,7 @@ def test_a_killed_override_is_put_back(tmp_path: Path, monkeypatch: pytest.Monke
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert b"99" in params.read_bytes()
-    assert "put back" in (restore(params) or "")
+    assert "restored" in (restore(params) or "")
     assert params.read_bytes() == original
     assert restore(params) is None
 
@@ -290,15 +292,15 @@ def test_an_edit_made_during_a_run_with_overrides_is_kept(
         edited = params.read_text().replace("seed: 5", "seed: 6")
         params.write_text(edited)
     assert params.read_text() == edited
-    assert f"as it was before the run it is in {EDITED}" in capsys.readouterr().out
+    assert f"its content before the run is in {EDITED}" in capsys.readouterr().out
     assert EDITED.read_bytes() == (ROOT / "params.yaml").read_bytes()
     assert not SAVED.exists()
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with only_run_here():
-        code = "from echodistill.run_lock import only_run_here\nwith only_run_here(): print('in')"
+    with exclusive_run():
+        code = "from echodistill.run_lock import exclusive_run\nwith exclusive_run(): print('in')"
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         second = subprocess.run(
             [sys.executable, "-c", code],
@@ -308,8 +310,8 @@ def test_two_runs_cannot_share_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
             check=False,
         )
         assert second.returncode == 1
-        assert "another `echodistill run` is under way" in second.stderr
-    with only_run_here():
+        assert "another `echodistill run` is running" in second.stderr
+    with exclusive_run():
         pass
 
 
@@ -318,7 +320,7 @@ def test_a_folder_that_cannot_be_written_is_one_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".echodistill").write_text("in the way")
-    with pytest.raises(UserError, match=r"run\.lock cannot be written"), only_run_here():
+    with pytest.raises(UserError, match=r"run\.lock cannot be written"), exclusive_run():
         pass
 
 

@@ -1,6 +1,4 @@
-"""Mapping over a Dask cluster keeps the order, raises in its place and does not run far ahead of
-whoever takes the results.
-"""
+"""Tests of mapping over a Dask cluster: order, exceptions, and bounded pending items."""
 
 from collections.abc import Iterator
 
@@ -30,7 +28,7 @@ def test_results_come_in_order(pool: ClusterPool) -> None:
     assert list(pool.map(square, [])) == []
 
 
-def test_an_exception_is_raised_where_its_item_stands(pool: ClusterPool) -> None:
+def test_an_exception_is_raised_where_its_item_is(pool: ClusterPool) -> None:
     results = pool.map(square, range(20))
     assert [next(results) for _ in range(6)] == [0, 1, 4, 9, 16, 25]
     with pytest.raises(ValueError, match="six") as caught:
@@ -38,7 +36,7 @@ def test_an_exception_is_raised_where_its_item_stands(pool: ClusterPool) -> None
     assert "in square" in caught.value.__notes__[0]
 
 
-def test_an_exception_that_cannot_be_sent_is_told(pool: ClusterPool) -> None:
+def test_an_exception_that_cannot_be_sent_is_reported(pool: ClusterPool) -> None:
     with pytest.raises(RuntimeError, match="LocalError: seven"):
         list(pool.map(square, [7]))
 
@@ -47,7 +45,7 @@ def test_no_more_is_sent_than_will_soon_be_taken(pool: ClusterPool) -> None:
     sent: list[int] = []
     results = pool.map(square, (sent.append(1) or 2 for _ in range(10_000)))  # type: ignore[func-returns-value]
     assert [next(results) for _ in range(9)] == [4] * 9
-    assert len(sent) <= (2 + mapping.AHEAD) * 4 + 1
+    assert len(sent) <= (2 + mapping.PENDING_PER_THREAD) * 4 + 1
 
 
 def test_large_items_go_alone(pool: ClusterPool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def test_a_file_with_nothing_but_a_docstring_is_no_code() -> None:
 
 
 @pytest.mark.parametrize("name", NO_EFFECT)
-def test_what_has_no_effect_is_there_says_why_and_computes_nothing(name: str) -> None:
+def test_what_has_no_effect_is_there_states_why_and_computes_nothing(name: str) -> None:
     """Neither does it look at audio, models or answers."""
     assert len(NO_EFFECT[name]) > 10
     paths = sorted((ROOT / name).rglob("*.py")) if name.endswith("/") else [ROOT / name]
@@ -229,11 +229,11 @@ def test_a_stale_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     module = f"{STAGES}.card"
     check_fresh(module)  # a graph without the stage `code`
     FOLDER.mkdir(parents=True)
-    note = FOLDER / "card.sha256"
-    note.write_text(f"{code_hash(module)}\n")
+    file = FOLDER / "card.sha256"
+    file.write_text(f"{code_hash(module)}\n")
     check_fresh(module)
-    note.write_text(f"{'0' * 64}\n")
-    with pytest.raises(UserError, match=rf"^{note} is not the hash of the code.*dvc repro code"):
+    file.write_text(f"{'0' * 64}\n")
+    with pytest.raises(UserError, match=rf"^{file} is not the hash of the code.*dvc repro code"):
         check_fresh(module)
 
 
@@ -291,15 +291,15 @@ def test_plain_dvc_runs_again_what_an_edit_can_change(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"code": code, **stages}}))
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True)
-    status, ran, said = repro(tmp_path)
-    assert (status, ran) == (0, ["code", "other", "toy"]), said
+    status, ran, output = repro(tmp_path)
+    assert (status, ran) == (0, ["code", "other", "toy"]), output
     assert repro(tmp_path)[:2] == (0, ["code"])
     seeds = package / "core/seeds.py"
     seeds.write_text(seeds.read_text() + "# a remark\n")
     assert repro(tmp_path)[:2] == (0, ["code"])
     seeds.write_text(seeds.read_text() + "MORE = 1\n")
     # by itself the stage would be entered under the hash of what it was
-    status, _, said = repro(tmp_path, "--single-item", "--force", "toy")
+    status, _, output = repro(tmp_path, "--single-item", "--force", "toy")
     assert status != 0
-    assert "build/code/toy.sha256 is not the hash of the code as it is now" in said
+    assert "build/code/toy.sha256 is not the hash of the code as it is now" in output
     assert repro(tmp_path)[:2] == (0, ["code", "toy"])

@@ -24,10 +24,10 @@ SMALL = (
 def test_a_comparison_from_nothing_to_the_page(tmp_path: Path) -> None:
     small_project(tmp_path)
     environment = clean_environment(tmp_path)
-    said = run(
+    output = run(
         tmp_path, environment, "echodistill", "compare", *SMALL, "-S", "compare.seeds=[1]"
     ).stdout
-    assert "echodistill - silence" in said
+    assert "echodistill - silence" in output
     table = json.loads((tmp_path / "reports/compare.json").read_text())
     assert set(table["systems"]) == {
         "base",
@@ -38,12 +38,12 @@ def test_a_comparison_from_nothing_to_the_page(tmp_path: Path) -> None:
         "silence",
     }
     assert table["systems"]["constant"]["gsr"]["value"] == 1.0
-    assert table["systems"]["text"]["gsr"]["value"] == 1.0  # the same answer whatever is heard
+    assert table["systems"]["text"]["gsr"]["value"] == 1.0  # the same answer for every clip
     assert {"wavelet + base", "wavelet + student"} <= set(table["denoised"]["systems"])
     page = (tmp_path / "reports/index.html").read_text()
     assert "broken" in page  # the recording that is none is named
-    unreadable = (tmp_path / "reports/unreadable_answers.csv").read_text().splitlines()
-    assert f"<p>{len(unreadable) - 1:,} of" in page
+    unparsed = (tmp_path / "reports/unparsed_answers.csv").read_text().splitlines()
+    assert f"<p>{len(unparsed) - 1:,} of" in page
     runs = {
         name: json.loads((tmp_path / f"models/compared/{name}-1/run.json").read_text())
         for name in ("echodistill", "silence")

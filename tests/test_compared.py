@@ -122,15 +122,15 @@ def test_answers_are_whole(tmp_path: Path, fault: str) -> None:
         "cut": [replace(rows[0], truncated=True, response_tokens=9), *rows[1:]],
     }[fault]
     write_rows(path, Answer, changed)
-    said = failed(compared_answers_checks(answers, mixes, COMPARISON, 0.0, 0.02, 1))
+    failures = failed(compared_answers_checks(answers, mixes, COMPARISON, 0.0, 0.02, 1))
     words = {
         "missing": "answered every question",
         "twice": "answered anything twice",
         "elsewhere": "names the noise",
         "cut": "length limit",
     }
-    assert len(said) == (fault != "none")
-    for text, ids in said.items():
+    assert len(failures) == (fault != "none")
+    for text, ids in failures.items():
         assert words[fault] in text
         assert ids == (("grpo-2: 1 of 6 cut at 9 tokens",) if fault == "cut" else ("grpo-2",))
 
@@ -187,8 +187,8 @@ def test_figures_can_be_true(
         else:
             node[last] = value
     (tmp_path / "compare.json").write_text(json.dumps(broken))
-    said = failed(table_checks(tmp_path / "compare.json", COMPARISON))
-    assert any(message in text for text in said) if message else not said
+    failures = failed(table_checks(tmp_path / "compare.json", COMPARISON))
+    assert any(message in text for text in failures) if message else not failures
 
 
 def test_top_figures_and_curves_are_those_of_the_table(table: dict[str, Any]) -> None:

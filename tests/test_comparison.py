@@ -90,7 +90,7 @@ def test_paths_in_the_command_are_dependencies_or_outs(name: str) -> None:
     }
 
 
-def test_a_test_alone_needs_the_base_and_trains_nothing() -> None:
+def test_a_corpus_for_testing_only_needs_the_base_and_trains_nothing() -> None:
     leading = {node.name for node in read_graph(ROOT, "evaluation/dvc.yaml:report")}
     judged = {"gate@corpus", "gate@mixes", "gate@base", "gate@answers_base"}
     own = {f"evaluation/dvc.yaml:{name}" for name in EVALUATION}
@@ -183,7 +183,7 @@ def test_a_bad_system_is_refused_when_it_is_loaded(fault: str) -> None:
         validate_params(raw, "params.yaml")
 
 
-def test_a_system_of_ones_own_is_trained_as_it_is_defined() -> None:
+def test_a_system_of_a_user_is_trained_as_it_is_defined() -> None:
     raw = copy.deepcopy(PARAMS)
     raw["compare"]["systems"].append(
         {"name": "long", "label": "EchoDistill, more steps", "set": {"train.steps": 7}}
@@ -209,14 +209,15 @@ def test_a_name_that_cannot_stand_there_is_refused(key: str, name: str, message:
         validate_params(raw, "params.yaml")
 
 
-def test_a_systems_note_holds_what_it_is_trained_with_and_nothing_else() -> None:
+def test_a_systems_settings_file_holds_what_it_is_trained_with_and_nothing_else() -> None:
     def notes(**methods: dict[str, Any]) -> dict[str, str]:
         raw = copy.deepcopy(PARAMS)
         for name, changes in methods.items():
             raw["train"]["methods"][name] |= changes
         params = validate_params(raw, "params.yaml")
         return {
-            name: training_of(name, params).note() for name in system_names(params.compare.systems)
+            name: training_of(name, params).as_json()
+            for name in system_names(params.compare.systems)
         }
 
     before, after = notes(), notes(grpo={"learning_rate": 1e-5})
@@ -243,7 +244,7 @@ def grid(tmp_path: Path, corpus: Corpus) -> tuple[Path, list[Mix]]:
     return tmp_path, mixes
 
 
-def test_a_denoiser_stands_before_the_model_in_every_condition(
+def test_a_denoiser_runs_before_the_model_in_every_condition(
     tmp_path: Path, tiny_corpus: Corpus
 ) -> None:
     folder, mixes = grid(tmp_path, tiny_corpus)

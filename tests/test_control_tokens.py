@@ -16,7 +16,7 @@ from echodistill.inference.single_clip import answer
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.control_tokens import check_questions, control_tokens
 from echodistill.stages.base import base
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from tests.test_stages import params_of
 
 ASKED = Question("q1", "c1", "train", "Which?", ("low", "high"), "low", 0)
@@ -54,14 +54,14 @@ def test_what_is_a_word_to_the_tokenizer_is_none(
 def test_a_base_is_not_trained_on_it(
     tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A corpus that was made before such rows were put aside."""
+    """A corpus that was made before such rows were quarantined."""
     monkeypatch.chdir(tmp_path)
     rows = [replace(row, question="Which <|AUDIO|>?") for row in tiny_corpus.questions.values()]
     spoiled = tmp_path / "spoiled"
     spoiled.mkdir()
     write_rows(spoiled / "questions.parquet", Question, rows)
     (spoiled / "clips.parquet").write_bytes((tiny_corpus.folder / "clips.parquet").read_bytes())
-    params = only(params_of(), ("seed", "corpus", "base", "generation"))
+    params = params_view(params_of(), ("seed", "corpus", "base", "generation"))
     with pytest.raises(UserError, match=r"question train-0-q holds '<\|AUDIO\|>', a control token"):
         base(params, tmp_path / "base", spoiled)
 

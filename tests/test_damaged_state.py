@@ -1,5 +1,5 @@
-"""What kills, full disks and other versions leave in the product's own small files: cleared or left
-out, and said.
+"""Tests that damaged state files, as kills, full disks and other versions leave them, are cleared
+or ignored with a message.
 """
 
 import json
@@ -143,7 +143,7 @@ def damage_a_folder(folder: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [damage_empty, damage_half_written, damage_no_bytes, damage_no_text, damage_a_folder]
 )
-def test_a_damaged_folder_of_the_run_cache_is_cleared_and_said(
+def test_a_damaged_folder_of_the_run_cache_is_cleared_and_reported(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     good, bad = (tmp_path / f"runs/{key[:2]}/{key}" for key in ("a" * 64, "b" * 64))
@@ -151,10 +151,10 @@ def test_a_damaged_folder_of_the_run_cache_is_cleared_and_said(
         folder.mkdir(parents=True)
         (folder / ("c" * 64)).write_text("cmd: cp\n")
     damage(bad)
-    (said,) = clear_run_cache(
+    (logged,) = clear_run_cache(
         SimpleNamespace(stage_cache=SimpleNamespace(cache_dir=str(tmp_path / "runs")))
     )
-    assert str(bad) in said
+    assert str(bad) in logged
     assert not bad.exists()
     assert [path.name for path in good.iterdir()] == ["c" * 64]
 
@@ -185,7 +185,7 @@ def test_an_entry_of_the_run_cache_that_is_not_as_dvc_wrote_it_is_not_used(
     )
     for name in ("dvc.lock", "made"):
         (repository / name).unlink()
-    for said in (True, False):
+    for logged in (True, False):
         again = subprocess.run(
             [sys.executable, "-m", "flows.repro"],
             env=with_package(),
@@ -196,7 +196,7 @@ def test_an_entry_of_the_run_cache_that_is_not_as_dvc_wrote_it_is_not_used(
         assert (
             f"{entry.relative_to(repository)} of DVC's run cache was damaged"
             in again.stdout.replace(f"{repository}/", "")
-        ) is said
+        ) is logged
         assert entry.read_text() == whole
 
 
@@ -257,7 +257,7 @@ def test_a_database_that_is_whole_or_locked_stays(
     assert database.is_file()
 
 
-def test_what_a_killed_run_left_of_params_is_put_back_whatever_is_missing(
+def test_what_a_killed_run_left_of_params_is_restored_whatever_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -272,9 +272,9 @@ def test_what_a_killed_run_left_of_params_is_put_back_whatever_is_missing(
                 path.write_text(content)
         return restore(params) or ""
 
-    assert "put back" in left(None, "changed")
+    assert "restored" in left(None, "changed")
     assert params.read_text() == "before"
-    assert "put back" in left("before", None)
+    assert "restored" in left("before", None)
     assert "was edited" in left("mine", None)
     assert (params.read_text(), EDITED.read_text()) == ("mine", "before")
 

@@ -252,7 +252,7 @@ def test_what_it_loses_without_noise_counts_against_base_and_champion(decide: De
     assert unmet(decision) == {("champion", "clean_acc")}
 
 
-def test_a_champion_that_cannot_answer_stands_in_the_way(
+def test_a_champion_that_cannot_answer_is_an_obstacle(
     decide: Decide, capsys: pytest.CaptureFixture[str]
 ) -> None:
     decision = decide(
@@ -265,7 +265,7 @@ def test_a_champion_that_cannot_answer_stands_in_the_way(
     assert not unmet(decision)
     assert decision["obstacles"] == [
         "the champion cannot be compared with: version 3 cannot answer: its window is 1 s. To"
-        " replace it all the same, enter the student with `echodistill register` and say"
+        " replace it all the same, register the student with `echodistill register` and run"
         " `echodistill champion --set VERSION`"
     ]
     assert "its window is 1 s" in capsys.readouterr().out
@@ -302,7 +302,7 @@ def test_every_criterion_is_weighed_against_whom_there_is() -> None:
     assert not judge({}, 0.02)
 
 
-def test_a_margin_that_cannot_be_reached_is_told_with_the_cure() -> None:
+def test_a_margin_that_cannot_be_reached_is_reported_with_the_cure() -> None:
     (remark,) = remarks(DecisionSize(100, 20), [judged("clean_acc", -0.001, -0.032)])
     assert "reaches 3.1 points below its value, more than the margin of 2" in remark
     assert "corpus.clips.decision" in remark
@@ -324,14 +324,14 @@ GOOD = Skill(0.9, 400, "validation", 0.25, 0.0, 0.0, train_acc=0.95, train_n=240
             judged("acc", 0.05, -0.05),
             WHOLE,
             GOOD,
-            "may be luck; a difference like this would be told apart by about 40 groups",
+            "may be chance; a difference like this would be significant with about 40 groups",
             "decide on more",
         ),
         (
             judged("acc", 0.001, -0.05),
             WHOLE,
             GOOD,
-            "on 100 clips of 10 groups may be luck",
+            "on 100 clips of 10 groups may be chance",
             "decide on more",
         ),
         (judged("acc", -0.05, -0.1), WHOLE, GOOD, None, "train longer"),
@@ -341,7 +341,7 @@ GOOD = Skill(0.9, 400, "validation", 0.25, 0.0, 0.0, train_acc=0.95, train_n=240
             judged("clean_acc", 0.0, -0.03),
             WHOLE,
             GOOD,
-            "may be luck; a difference like this would be told apart by about 23 groups",
+            "may be chance; a difference like this would be significant with about 23 groups",
             "decide on more",
         ),
         (
@@ -367,11 +367,11 @@ GOOD = Skill(0.9, 400, "validation", 0.25, 0.0, 0.0, train_acc=0.95, train_n=240
         ),
     ],
 )
-def test_what_lies_behind_a_refusal_is_said_with_what_to_try(
+def test_what_lies_behind_a_refusal_is_reported_with_what_to_try(
     one: Judged, student: Faults, skill: Skill, why: str | None, next_step: str
 ) -> None:
-    said = explain(DecisionSize(100, 10), [one], student, WHOLE, skill)
-    assert (why in " ".join(said)) if why else not said
+    explanations = explain(DecisionSize(100, 10), [one], student, WHOLE, skill)
+    assert (why in " ".join(explanations)) if why else not explanations
     assert next_step in " ".join(next_steps([one], student, skill))
 
 
@@ -397,7 +397,7 @@ def test_a_refusal_prints_its_reasons_and_the_next_command(
         "do not promote",
         "  not met: Acc in noise is better than the base's: +0.0 [+0.0, +0.0] points",
         "  note: 20.0 % of the student's answers were cut at the length limit",
-        "  note: the base knows its training clips by heart",
+        "  note: the base has memorised its training clips",
         "  next: give answers more room: -S generation.max_new_tokens=...",
         "  next: train longer (-S train.steps=...)",
     ):

@@ -17,7 +17,7 @@ import echodistill.audio.distortions.reverb as reverb_module
 from benchmarks.denoisers import si_sdr_db
 from echodistill.audio.distortions.clipping import clipping
 from echodistill.audio.distortions.codec import codec
-from echodistill.audio.distortions.full_scale import MAX_PEAK, at_power_of, within_full_scale
+from echodistill.audio.distortions.full_scale import MAX_PEAK, match_power, within_full_scale
 from echodistill.audio.distortions.low_pass import low_pass
 from echodistill.audio.distortions.packet_loss import MEAN_BURST, PACKET, losses, packet_loss
 from echodistill.audio.distortions.recipe import KINDS, Distortion, defaults, from_name
@@ -152,7 +152,7 @@ def test_levels() -> None:
     np.testing.assert_allclose(
         within_full_scale(np.array([0.5, -2.0])), [0.25 * MAX_PEAK, -MAX_PEAK], rtol=1e-6
     )
-    assert at_power_of(np.array([3.0, 0.0]), np.array([1.0, 1.0])).tolist() == pytest.approx(
+    assert match_power(np.array([3.0, 0.0]), np.array([1.0, 1.0])).tolist() == pytest.approx(
         [2**0.5, 0.0]
     )
 

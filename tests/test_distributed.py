@@ -210,5 +210,5 @@ def test_where_several_processes_cannot_work_they_are_refused(
     with pytest.raises(UserError, match="on one machine"):
         distributed.init()
     params: Any = SimpleNamespace()
-    with pytest.raises(UserError, match="works in one process, not in 4"):
+    with pytest.raises(UserError, match="runs in one process, not in 4"):
         base(params, tmp_path / "base", tmp_path / "corpus")

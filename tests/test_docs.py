@@ -1,4 +1,6 @@
-"""The documentation says what the code does: quotations, worked examples, and what is generated."""
+"""Tests of the documentation: quotations equal the code, worked examples run, generated pages are
+up to date.
+"""
 
 import re
 import shutil
@@ -148,7 +150,7 @@ def insert(path: Path, before: str, code: str) -> None:
     path.write_text(text.replace(f"\n{before}", f"\n{code}\n\n{before}"), encoding="utf-8")
 
 
-def test_the_reference_of_the_parameters_is_what_the_schema_says() -> None:
+def test_the_reference_of_the_parameters_is_what_the_schema_states() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m docs.generate_parameters`"
 
 
@@ -157,7 +159,7 @@ def test_a_key_without_a_meaning_is_refused() -> None:
         steps: int
 
     with pytest.raises(ValueError, match=r"^steps has no docstring"):
-        list(sections(Silent, {}, {}, ""))
+        list(sections(Silent, {}, ""))
 
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks/README.md"])

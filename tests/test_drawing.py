@@ -29,7 +29,7 @@ def test_a_clip_is_clean_once_and_noisy_once_at_every_snr(split: str) -> None:
     assert levels == Counter([None, *snrs_db])
 
 
-def test_the_decision_hears_all_kinds_equally_often_and_validation_the_seen_ones() -> None:
+def test_the_decision_has_all_kinds_equally_often_and_validation_the_seen_ones() -> None:
     def kinds(split: str) -> Counter[str]:
         mixes = [mix for number in range(600) for mix in DRAWER((f"{split}-{number}", split))]
         return Counter(mix.noise_kind for mix in mixes if mix.snr_db is not None)

@@ -1,5 +1,5 @@
-"""What an environment says: a number that is none is refused, and a job manager makes no training
-of several processes.
+"""Tests of environment variables: a bad number is refused, and the variables of a job manager do
+not make a training of several processes.
 """
 
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from echodistill.core.environment import (
-    OF_JOB_MANAGERS,
-    OF_LAUNCHERS,
+    JOB_MANAGER_VARIABLES,
+    LAUNCHER_VARIABLES,
+    clear_job_manager_variables,
     device_batch,
-    forget_job_manager,
 )
 from echodistill.core.errors import UserError
 from echodistill.teachers.location import cache_folder
@@ -64,12 +64,12 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
 def test_a_job_managers_variables_make_no_training_of_several_processes(
     size: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in OF_JOB_MANAGERS + OF_LAUNCHERS:
+    for name in JOB_MANAGER_VARIABLES + LAUNCHER_VARIABLES:
         monkeypatch.setenv(name, size)
     assert processes() == 1
     assert is_main()
-    forget_job_manager()
-    assert not {*OF_JOB_MANAGERS, *OF_LAUNCHERS} & os.environ.keys()
+    clear_job_manager_variables()
+    assert not {*JOB_MANAGER_VARIABLES, *LAUNCHER_VARIABLES} & os.environ.keys()
 
 
 def test_a_launchers_variables_stay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_a_launchers_variables_stay(monkeypatch: pytest.MonkeyPatch) -> None:
         "PMI_SIZE": "4",
     }.items():
         monkeypatch.setenv(name, value)
-    forget_job_manager()
+    clear_job_manager_variables()
     assert "PMI_SIZE" not in os.environ
     assert processes() == 2
     assert not is_main()
@@ -89,7 +89,7 @@ def test_a_launchers_variables_stay(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plain_stage_under_a_job_manager_stays_a_plain_one() -> None:
     environment = (
         os.environ
-        | dict.fromkeys((*OF_JOB_MANAGERS, *OF_LAUNCHERS), "4")
+        | dict.fromkeys((*JOB_MANAGER_VARIABLES, *LAUNCHER_VARIABLES), "4")
         | {"PYTHONPATH": str(ROOT)}
     )
     done = subprocess.run(

@@ -104,7 +104,7 @@ def test_differences_are_paired_and_tested(table: dict[str, Any]) -> None:
     )
 
 
-def test_the_standard_deviation_over_seeds_stands_beside_each_figure(table: dict[str, Any]) -> None:
+def test_the_standard_deviation_over_seeds_is_beside_each_figure(table: dict[str, Any]) -> None:
     one = scored("good", 0.7, 0)
     rows = one.snr_db <= 0
     means = [scored("good", 0.7, seed).noisy.right[rows].mean() for seed in range(3)]
@@ -117,7 +117,7 @@ def test_the_standard_deviation_over_seeds_stands_beside_each_figure(table: dict
     assert table["differences"]["good - same"]["acc"]["seed_sd"] != pytest.approx(by_hand)
 
 
-def test_forced_choice_and_unreadable_answers_have_intervals_too(table: dict[str, Any]) -> None:
+def test_forced_choice_and_unparsed_answers_have_intervals_too(table: dict[str, Any]) -> None:
     names = (
         "acc_forced",
         "acc_forced_norm",
@@ -135,7 +135,7 @@ def test_forced_choice_and_unreadable_answers_have_intervals_too(table: dict[str
     assert table["systems"]["good"]["acc_forced"]["value"] == pytest.approx(forced)
 
 
-def test_p_speaks_of_the_methods_and_not_of_the_trained_models() -> None:
+def test_p_is_about_the_methods_and_not_about_the_trained_models() -> None:
     """Three seeds that differ by 30 points: each model's difference is sure, the methods' is
     not.
     """

@@ -52,7 +52,7 @@ def test_no_two_mixes_have_one_file(one: str, other: str, tmp_path: Path) -> Non
     assert file_names(mixes[::-1]) == names
 
 
-def test_kinds_and_clips_that_run_together_are_told_apart() -> None:
+def test_kinds_and_clips_that_run_together_are_distinguished() -> None:
     names = file_names(["a/b_gauss@5", "a_b/gauss@5"])
     assert len(set(names.values())) == 2
     assert all(name.startswith("a_b_gauss@5-") for name in names.values())

@@ -115,9 +115,9 @@ def test_help_and_every_stage_load_without_extras(tmp_path: Path) -> None:
 def test_a_missing_extra_is_one_line_that_names_it(
     arguments: tuple[str, ...], extra: str, tmp_path: Path
 ) -> None:
-    told = python(tmp_path, *arguments)
-    assert told.returncode == 1
-    (line,) = told.stderr.splitlines()
+    output = python(tmp_path, *arguments)
+    assert output.returncode == 1
+    (line,) = output.stderr.splitlines()
     assert line.startswith("error: ")
     assert f"`pip install 'echodistill[{extra}]'`" in line
 

@@ -32,7 +32,7 @@ from flows.graph import (
 )
 from flows.remote import use_remote
 from flows.stage_process import (
-    How,
+    RunCondition,
     StageCrashed,
     StageRefused,
     StageUnknown,
@@ -126,12 +126,12 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def bring_up(
+def run_one(
     name: str, folder: Path, force: bool = False, timeout_s: float | None = None
 ) -> tuple[str, list[str], list[float]]:
     lines: list[str] = []
     percents: list[float] = []
-    how: How = "always" if force else "if changed"
+    how: RunCondition = "always" if force else "if changed"
     done = run_stage(
         name,
         folder,
@@ -167,7 +167,7 @@ def test_every_stage_of_the_product_is_ordered_behind_what_it_needs() -> None:
 
 def test_the_graph_is_not_read_while_dvc_writes_its_lock(repository: Path) -> None:
     """Another stage of the same run may be ending: its entry is not written in one go."""
-    bring_up("first", repository)
+    run_one("first", repository)
     written = (repository / "dvc.lock").read_text()
     with ThreadPoolExecutor() as pool, locked(repository):
         (repository / "dvc.lock").write_text(written[: written.index("outs")])
@@ -184,26 +184,26 @@ def test_the_graph_is_not_read_while_dvc_writes_its_lock(repository: Path) -> No
 
 
 def test_a_lock_that_a_killed_process_left_half_written_costs_nothing(repository: Path) -> None:
-    bring_up("first", repository)
+    run_one("first", repository)
     lock = repository / "dvc.lock"
     lock.write_text(lock.read_text().replace("cmd", "cm"))
-    decision, lines, _ = bring_up("first", repository)
+    decision, lines, _ = run_one("first", repository)
     assert decision == "cached: restored from the run cache"
     assert any("dvc.lock was damaged: it is dvc.lock.damaged now" in line for line in lines)
     assert (repository / "dvc.lock.damaged").is_file()
-    assert bring_up("first", repository)[0] == "cached: nothing changed"
+    assert run_one("first", repository)[0] == "cached: nothing changed"
 
 
 def test_runs_in_one_workspace_take_turns(tmp_path: Path) -> None:
-    said: list[str] = []
+    logged: list[str] = []
     order: list[str] = []
 
     def second() -> None:
-        with workspace_lock(tmp_path, lambda: False, said.append):
+        with workspace_lock(tmp_path, lambda: False, logged.append):
             order.append("second")
 
     with ThreadPoolExecutor() as pool:
-        with workspace_lock(tmp_path, lambda: False, said.append):
+        with workspace_lock(tmp_path, lambda: False, logged.append):
             waiting = pool.submit(second)
             time.sleep(0.5)
             order.append("first")
@@ -214,10 +214,10 @@ def test_runs_in_one_workspace_take_turns(tmp_path: Path) -> None:
                 pass
         waiting.result()
     assert order == ["first", "second"]
-    assert said == [f"another run works in {tmp_path}: waiting for its end"]
+    assert logged == [f"another run works in {tmp_path}: waiting for its end"]
 
 
-def test_a_token_in_a_git_address_is_never_told(repository: Path) -> None:
+def test_a_token_in_a_git_address_is_never_printed(repository: Path) -> None:
     with pytest.raises(UserError) as caught:
         output_of("git", "fetch", "http://user:hush@127.0.0.1:9/x", cwd=repository)
     assert "hush" not in str(caught.value)
@@ -241,15 +241,15 @@ def test_an_unknown_key_in_meta_is_named() -> None:
         Meta.of("train", {"pol": "gpu"})
 
 
-def test_dvc_says_what_ran_and_what_did_not(repository: Path) -> None:
+def test_dvc_reports_what_ran_and_what_did_not(repository: Path) -> None:
     assert unchanged(repository, read_graph(repository)) == {}
-    assert bring_up("first", repository)[0] == "ran"
-    assert bring_up("first", repository)[0] == "cached: nothing changed"
+    assert run_one("first", repository)[0] == "ran"
+    assert run_one("first", repository)[0] == "cached: nothing changed"
     assert set(unchanged(repository, read_graph(repository))) == {"first"}
-    assert bring_up("first", repository, force=True)[0] == "ran"
+    assert run_one("first", repository, force=True)[0] == "ran"
     (repository / "first.txt").unlink()
     (repository / "dvc.lock").unlink()
-    assert bring_up("first", repository)[0] == "cached: restored from the run cache"
+    assert run_one("first", repository)[0] == "cached: restored from the run cache"
 
 
 def test_a_stage_that_always_runs_runs_nothing_behind_it_without_need(repository: Path) -> None:
@@ -260,11 +260,11 @@ def test_a_stage_that_always_runs_runs_nothing_behind_it_without_need(repository
     outside.parent.mkdir(exist_ok=True)
     outside.write_text("champion 1\n")
     names = ("first", "asking", "behind")
-    assert [bring_up(name, repository)[0] for name in names] == ["ran", "ran", "ran"]
+    assert [run_one(name, repository)[0] for name in names] == ["ran", "ran", "ran"]
     known = unchanged(repository, read_graph(repository))
     assert "first" in known
     assert not {"asking", "behind"} & set(known)  # what it will come to is not known before
-    assert [bring_up(name, repository)[0] for name in names] == [
+    assert [run_one(name, repository)[0] for name in names] == [
         "cached: nothing changed",
         "ran",
         "cached: nothing changed",
@@ -272,7 +272,7 @@ def test_a_stage_that_always_runs_runs_nothing_behind_it_without_need(repository
     handed_over = run_stage("behind", repository, "if known", None, {}, print, lambda *_: None)
     assert handed_over.decision == "cached: nothing changed"
     outside.write_text("champion 2\n")
-    assert [bring_up(name, repository)[0] for name in names] == [
+    assert [run_one(name, repository)[0] for name in names] == [
         "cached: nothing changed",
         "ran",
         "ran",
@@ -286,7 +286,7 @@ def test_only_known_results_are_brought_when_asked(repository: Path) -> None:
 
     with pytest.raises(StageUnknown):
         known()
-    bring_up("first", repository)
+    run_one("first", repository)
     assert known() == "cached: nothing changed"
     before = (repository / "params.yaml").read_text()
     (repository / "params.yaml").write_text(before.replace("seed: ", "seed: 9"))
@@ -302,7 +302,7 @@ def test_what_a_colleague_computed_is_pulled(repository: Path, tmp_path: Path) -
     """Through DVC's remote, its run cache included: the colleague's clone shares nothing else."""
     use_remote(repository, Place("bucket", "", None))
     shell(repository, *DVC, "remote", "modify", "--local", "store", "url", str(tmp_path / "remote"))
-    bring_up("first", repository)
+    run_one("first", repository)
     shell(repository, *DVC, "push", "--quiet", "--run-cache", "first")
     clone = tmp_path / "clone"
     shell(tmp_path, "git", "clone", "--quiet", str(repository), str(clone))
@@ -310,9 +310,9 @@ def test_what_a_colleague_computed_is_pulled(repository: Path, tmp_path: Path) -
     shutil.copy(repository / ".dvc/config.local", clone / ".dvc/config.local")
     before = (clone / "params.yaml").read_text()
     (clone / "params.yaml").write_text(before.replace("seed: ", "seed: 9"))
-    assert bring_up("first", clone)[0] == "ran"
+    assert run_one("first", clone)[0] == "ran"
     (clone / "params.yaml").write_text(before)
-    assert bring_up("first", clone)[0] == "cached: restored from the run cache"
+    assert run_one("first", clone)[0] == "cached: restored from the run cache"
 
 
 def test_what_is_damaged_in_the_remote_is_not_handed_out(
@@ -322,7 +322,7 @@ def test_what_is_damaged_in_the_remote_is_not_handed_out(
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.delenv(name)  # DVC wants them to be regular files
     use_remote(repository, store.place)
-    bring_up("first", repository)
+    run_one("first", repository)
     shell(repository, *DVC, "push", "--quiet", "--run-cache", "first")
     (stored,) = [key for key in keys_in(store) if "/files/" in key]
     overwrite(store, stored, b"RAW\n")
@@ -330,7 +330,7 @@ def test_what_is_damaged_in_the_remote_is_not_handed_out(
     shell(tmp_path, "git", "clone", "--quiet", str(repository), str(clone))
     shutil.copy(repository / "raw.txt", clone / "raw.txt")
     use_remote(clone, store.place)
-    assert bring_up("first", clone)[0] == "ran"
+    assert run_one("first", clone)[0] == "ran"
     assert (clone / "first.txt").read_text() == "raw\n"
 
 
@@ -345,31 +345,31 @@ def test_a_remote_of_the_repositorys_own_stays(repository: Path) -> None:
 
 
 def test_a_refusal_carries_its_message_and_a_crash_its_status(repository: Path) -> None:
-    bring_up("first", repository)
+    run_one("first", repository)
     with pytest.raises(StageRefused, match=r"^gate x failed: 3 of 4$"):
-        bring_up("refusing", repository)
+        run_one("refusing", repository)
     with pytest.raises(StageCrashed, match="crashing ended with status"):
-        bring_up("crashing", repository)
+        run_one("crashing", repository)
 
 
 def test_a_stage_past_its_time_is_ended_with_its_tree(repository: Path) -> None:
-    bring_up("first", repository)
+    run_one("first", repository)
     started = time.monotonic()
     with pytest.raises(StageCrashed, match="timeout of 12 s"):
-        bring_up("slow", repository, timeout_s=12.0)
+        run_one("slow", repository, timeout_s=12.0)
     assert time.monotonic() - started < 22
     assert not [
         process
         for process in psutil.process_iter(["cmdline"])
         if "slow:  40%" in " ".join(process.info["cmdline"] or [])
     ]
-    assert bring_up("last", repository)[0] == "ran"  # the workspace is usable
+    assert run_one("last", repository)[0] == "ran"  # the workspace is usable
 
 
 def test_a_bar_becomes_progress_and_no_line(repository: Path) -> None:
     lines: list[str] = []
     percents: list[float] = []
-    bring_up("first", repository)
+    run_one("first", repository)
     with pytest.raises(StageCrashed):
         run_stage(
             "slow",
@@ -411,17 +411,17 @@ def test_a_workspace_of_its_own_ends_as_an_experiment(repository: Path) -> None:
     whole = {name: STAGES[name] for name in ("first", "last")}
     (repository / "dvc.yaml").write_text(yaml.safe_dump({"stages": whole}))
     shell(repository, "git", "commit", "--quiet", "-am", "only what works")
-    bring_up("first", repository)
+    run_one("first", repository)
     before = (repository / "params.yaml").read_bytes()
     workspace = open_workspace(repository, "warm-hare", ["seed=7"])
     assert yaml.safe_load((workspace / "params.yaml").read_text())["seed"] == 7
     assert (workspace / "raw.txt").read_text() == "raw\n"  # not in git, brought along
-    assert bring_up("first", workspace)[0] == "ran"
+    assert run_one("first", workspace)[0] == "ran"
     again = open_workspace(repository, "warm-hare", ["seed=7"])
     assert again == workspace
     assert (again / "first.txt").is_file()
-    assert bring_up("first", again)[0] == "cached: nothing changed"  # a run cut short goes on
-    bring_up("last", again)
+    assert run_one("first", again)[0] == "cached: nothing changed"  # a run cut short goes on
+    run_one("last", again)
     (workspace / "reports/data_docs/train").mkdir(parents=True)
     (workspace / "reports/data_docs/train/index.html").write_text("page")
     kept = keep_reports(repository, workspace, "warm-hare")
@@ -471,14 +471,14 @@ def test_inputs_that_an_override_names_are_brought_along(repository: Path, tmp_p
         (folder / "raw.txt").write_text(f"of {folder.name}\n")
     (repository / ".git/info/exclude").write_text("other/\n")
     workspace = open_workspace(repository, "within", ["corpus.path=other"])
-    bring_up("first", workspace)
+    run_one("first", workspace)
     assert (workspace / "out.txt").read_text() == "of other\n"
     with pytest.raises(
-        UserError, match=r"^\.\./outside leads out of the repository.*name it absolutely"
+        UserError, match=r"^\.\./outside is outside the repository.*give an absolute path"
     ):
         open_workspace(repository, "without", ["corpus.path=../outside"])
     workspace = open_workspace(repository, "absolute", [f"corpus.path={tmp_path / 'outside'}"])
-    bring_up("first", workspace)
+    run_one("first", workspace)
     assert (workspace / "out.txt").read_text() == "of outside\n"
 
 
@@ -498,7 +498,7 @@ def test_threads_of_a_stage_sleep_while_they_wait(
     assert lines == [passed]
 
 
-def test_a_command_that_refuses_is_told_from_one_that_crashes(tmp_path: Path) -> None:
+def test_a_command_that_refuses_is_distinguished_from_one_that_crashes(tmp_path: Path) -> None:
     def ends_with(last: str) -> list[str]:
         return run_command(
             [sys.executable, "-c", f"import sys; print('first'); sys.exit({last})"],
@@ -524,7 +524,7 @@ def test_a_workspace_from_before_a_commit_is_made_anew(repository: Path) -> None
     assert not (open_workspace(repository, "old-hare", ["seed=7"]) / "mark").exists()
 
 
-def test_a_test_alone_has_a_graph_of_its_own_and_needs_a_model(tmp_path: Path) -> None:
+def test_a_corpus_for_testing_only_has_its_own_graph_and_needs_a_model(tmp_path: Path) -> None:
     def graph(source: str, model: str) -> str:
         raw = yaml.safe_load((ROOT / "params.yaml").read_text())
         raw["corpus"]["source"], raw["base"]["model"] = source, model

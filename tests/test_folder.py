@@ -174,7 +174,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(
     suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
 )
 @given(choices=st.lists(TEXTS, min_size=2, max_size=5), data=st.data())
-def test_any_choices_keep_their_answer_or_are_put_aside(
+def test_any_choices_keep_their_answer_or_are_quarantined(
     root: Path, choices: list[str], data: st.DataObject
 ) -> None:
     index = data.draw(st.integers(0, len(choices) - 1))
@@ -261,7 +261,7 @@ def test_a_group_in_two_splits_is_quarantined_whole(root: Path) -> None:
         "manifest.jsonl:1 (id a.wav)",
         "manifest.jsonl:2 (id b.wav)",
     ]
-    assert "group 'x' stands in several splits: ['test', 'train']" in found.quarantined[0].reason
+    assert "group 'x' is in several splits: ['test', 'train']" in found.quarantined[0].reason
 
 
 @pytest.mark.parametrize("split", ["", "holdout"])

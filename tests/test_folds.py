@@ -15,7 +15,7 @@ from echodistill.core.records import read_rows
 from echodistill.data.mixes.folds import check_folds, held_out_kinds, with_held_out
 from echodistill.params.mixes import MixesParams
 from echodistill.params.whole import load_params
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from echodistill.stages.fold_mixes import fold_mixes
 from tests.conftest import write_corpus
 
@@ -42,7 +42,7 @@ def test_a_folds_mixes_have_none_of_its_kinds_and_all_else_is_as_in_the_pipeline
     tmp_path: Path,
 ) -> None:
     write_corpus(tmp_path / "corpus", {"train": 200, "test": 3})
-    params = only(PARAMS, ("seed", "mixes", "compare.folds"))
+    params = params_view(PARAMS, ("seed", "mixes", "compare.folds"))
     fold_mixes(params, 2, tmp_path / "fold", tmp_path / "corpus")
     found = read_rows(tmp_path / "fold/mixes.parquet", Mix)
     kinds = {mix.noise_kind for mix in found} - {"clean"}

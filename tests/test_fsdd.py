@@ -44,8 +44,8 @@ def write_take(folder: Path, name: str, duration_s: float, peak: float, pitch_hz
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    """Five speakers, three digits, two takes; a digit is told by its pitch, takes differ in length
-    and level.
+    """Write recordings of five speakers, three digits and two takes. A digit is encoded by its
+    pitch; takes differ in length and level.
     """
     folder = tmp_path / "recordings"
     folder.mkdir()
@@ -222,13 +222,13 @@ def test_a_speaker_of_one_digit_is_quarantined(recordings: Path) -> None:
 
 
 @pytest.mark.parametrize(("keep", "fault"), [(0, "empty"), (30, "truncated"), (-101, "truncated")])
-def test_a_damaged_recording_is_put_aside(recordings: Path, keep: int, fault: str) -> None:
+def test_a_damaged_recording_is_quarantined(recordings: Path, keep: int, fault: str) -> None:
     damaged = recordings / "7_cleo_1.wav"
     damaged.write_bytes(damaged.read_bytes()[:keep])
     assert fault in only_bad(recordings)
 
 
-def test_a_silent_recording_is_put_aside(recordings: Path) -> None:
+def test_a_silent_recording_is_quarantined(recordings: Path) -> None:
     write_take(recordings, "7_cleo_1.wav", 0.2, 0.0, 300.0)
     assert only_bad(recordings) == "silent"
 
@@ -243,13 +243,13 @@ def only_bad(recordings: Path) -> str:
     return row.reason
 
 
-def test_a_speaker_whose_other_recordings_are_bad_is_put_aside(recordings: Path) -> None:
+def test_a_speaker_whose_other_recordings_are_bad_is_quarantined(recordings: Path) -> None:
     for path in recordings.glob("*_cleo_*.wav"):
         if not path.name.startswith("7"):
             path.write_bytes(b"")
     found = fsdd.read(params(recordings), 1)
     assert "cleo" not in found.splits
-    assert found.quarantined[-1].reason == "says only seven: a clip needs two digits"
+    assert found.quarantined[-1].reason == "has only seven: a clip needs two digits"
     for path in recordings.glob("*.wav"):
         path.write_bytes(b"")
     with pytest.raises(UserError, match="no speaker with usable recordings of two digits"):

@@ -94,7 +94,7 @@ def test_a_true_decision_not_to_promote_passes_its_gate(world: Path) -> None:
     assert validate("promotion", checks_of("promotion", world), docs=None).passed
 
 
-def test_a_champion_that_did_not_answer_passes_its_gate_where_it_is_said_why(world: Path) -> None:
+def test_a_champion_that_did_not_answer_passes_its_gate_where_it_is_explained(world: Path) -> None:
     w.unanswered_champion(world)
     w.decide(world)
     for artifact in ("answers_champion_decision", "promotion"):
@@ -227,10 +227,10 @@ def test_a_verdict_names_the_first_ten_ids_in_order() -> None:
     assert verdict.text.endswith(", 10090, …")
 
 
-def test_a_gate_without_expectations_or_with_twins_is_refused() -> None:
+def test_a_gate_without_expectations_or_with_duplicates_is_refused() -> None:
     check = Table.of("t", "id", {"id": ["a"], "value": [1]}).expect("value", Between(0), "so")
     for checks in ([], [check, check]):
-        with pytest.raises(ValueError, match=r"nothing is expected|say the same"):
+        with pytest.raises(ValueError, match=r"nothing is expected|are the same"):
             validate("x", checks, docs=None)
 
 

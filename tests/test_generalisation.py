@@ -77,7 +77,7 @@ def at_levels(right: dict[float, int]) -> list[Answer]:
     ]
 
 
-def test_a_curve_against_snr_is_the_mean_of_the_seeds_and_says_what_training_had() -> None:
+def test_a_curve_against_snr_is_the_mean_of_the_seeds_and_states_what_training_had() -> None:
     base, seeds = (
         at_levels({-10.0: 2, 20.0: 6}),
         [at_levels({-10.0: 4, 20.0: 6}), at_levels({-10.0: 6, 20.0: 8})],

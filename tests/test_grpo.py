@@ -45,7 +45,7 @@ def other_folder(tiny_llm: AudioLLM, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def telling_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
+def varied_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rewards that differ within groups: a random model names no choice, and so would get the same
     for all it writes.
     """
@@ -105,7 +105,7 @@ def sample_log_probs(model: Any, inputs: Inputs, never_sample: list[int]) -> tor
 
 
 @pytest.mark.parametrize("place", ["nowhere", "other weights"])
-@pytest.mark.usefixtures("telling_rewards")
+@pytest.mark.usefixtures("varied_rewards")
 def test_the_kl_is_measured_against_the_very_weights_training_starts_from(
     place: str,
     model_folder: Path,
@@ -142,7 +142,7 @@ def test_the_kl_is_measured_against_the_very_weights_training_starts_from(
     assert found == pytest.approx(expected, rel=1e-2, abs=1e-6)
 
 
-@pytest.mark.usefixtures("telling_rewards")
+@pytest.mark.usefixtures("varied_rewards")
 def test_a_resumed_training_keeps_the_reference_it_started_with(
     model_folder: Path, tiny_corpus: Corpus, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from echodistill.data.store import Corpus
 from echodistill.gates.corpus import corpus_checks
 from echodistill.params.whole import Params, validate_params
 from echodistill.stages.corpus import corpus
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from tests import benchmark_rows as b
 from tests.corpus_params import PARAMS, corpus_params
 from tests.test_fsdd import SPEAKERS, write_take
@@ -30,7 +30,7 @@ def params_of(root: Path, **changes: object) -> Params:
 
 
 def make(root: Path, out: Path, **changes: object) -> Corpus:
-    corpus(only(params_of(root, **changes), ("seed", "corpus")), out)
+    corpus(params_view(params_of(root, **changes), ("seed", "corpus")), out)
     return Corpus(out)
 
 
@@ -61,7 +61,7 @@ def test_the_named_groups_are_the_test_and_no_others(named: list[str]) -> None:
         (GROUPS, "names every group: leave one to train on"),
     ],
 )
-def test_a_name_that_is_no_group_is_told_with_those_there_are(
+def test_a_name_that_is_no_group_is_reported_with_those_there_are(
     named: list[str], message: str
 ) -> None:
     with pytest.raises(UserError, match=rf"corpus\.test_groups.* {message}"):
@@ -73,11 +73,11 @@ def test_a_name_that_is_no_group_is_told_with_those_there_are(
     [
         (
             {"test_groups": "jackson"},
-            r"corpus\.test_groups: a single value stands where a list belongs: write \[jackson\]",
+            r"corpus\.test_groups: a list is needed, not a single value: write \[jackson\]",
         ),
         ({"test_groups": 7}, r"write \[7\]"),
         ({"test_groups": [True]}, r"corpus\.test_groups\.0"),
-        ({"test_groups": ["a", "a"]}, "'a' stands twice"),
+        ({"test_groups": ["a", "a"]}, "'a' is given twice"),
         (
             {"test_groups": ["a"], "test": {"source": "mmar", "path": "x", "manifest": "x"}},
             "corpus.test.source makes the test",
@@ -101,7 +101,7 @@ def test_the_shares_are_those_that_count(tmp_path: Path) -> None:
     assert settings.test_groups == ("a", "7", "8")
 
 
-def test_a_folder_of_ones_own(tmp_path: Path) -> None:
+def test_a_folder_of_a_user(tmp_path: Path) -> None:
     write_folder(
         tmp_path / "raw", [row | {"group": number // 2} for number, row in enumerate(rows_of(12))]
     )
@@ -115,7 +115,7 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     }
 
 
-def test_where_all_rows_are_bad_that_is_said(tmp_path: Path) -> None:
+def test_where_all_rows_are_bad_that_is_reported(tmp_path: Path) -> None:
     write_folder(tmp_path / "raw", rows_of(12, answer="purple"))
     with pytest.raises(UserError, match="12 of 12 rows of folder are bad"):
         make(tmp_path / "raw", tmp_path / "out", test_groups=["s1"])

@@ -1,4 +1,4 @@
-"""infra/: held to the tools' own schemas, and to what no schema says: nothing unpinned, public,
+"""Tests of infra/: the tools' own schemas, and rules beyond them: nothing unpinned, public,
 unguarded or secret.
 """
 
@@ -24,7 +24,7 @@ NOT_SECRET = re.compile(r".*_SECRET_(NAME|KEY)")
 """Where a secret is, not what it is."""
 PINNED = re.compile(r"[a-z0-9/-]+:\d+\.\d+[\w.-]*")
 """A tag with a version, of an image without a registry's host."""
-QUIET = {
+NO_TELEMETRY = {
     "DO_NOT_TRACK",
     "PREFECT_SERVER_ANALYTICS_ENABLED",
     "GX_ANALYTICS_ENABLED",
@@ -114,7 +114,7 @@ def stages() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_finds_nothing() -> None:
     call(BIN / "hadolint", "--failure-threshold", "style", INFRA / "Dockerfile")
 
 
@@ -206,7 +206,7 @@ def test_a_service_is_pinned_watched_and_confined(name: str) -> None:
             "service_completed_successfully" if needed in one_shots() else "service_healthy"
         )
     if name != "postgres":
-        assert set(service["environment"]) >= QUIET
+        assert set(service["environment"]) >= NO_TELEMETRY
     for volume in service.get("volumes", []):
         source = volume.rsplit(":/", 1)[0]
         assert (
@@ -263,8 +263,8 @@ def test_the_example_names_every_secret_and_holds_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
 def test_a_manifest_follows_the_schema_of_kubernetes(path: Path) -> None:
-    said = call(BIN / "kubernetes-validate", "--strict", "-k", KUBERNETES, path)
-    assert "WARN" not in said, said
+    output = call(BIN / "kubernetes-validate", "--strict", "-k", KUBERNETES, path)
+    assert "WARN" not in output, output
 
 
 def test_the_kustomization_holds_every_file() -> None:
@@ -272,7 +272,7 @@ def test_the_kustomization_holds_every_file() -> None:
     assert {path.name for path in MANIFESTS} | {"../postgres"} == set(kustomization["resources"])
     made = {one["name"]: one for one in kustomization["configMapGenerator"]}
     assert made["work-pools"]["files"] == ["cpu-pool.json", "gpu-pool.json"]
-    assert {line.split("=")[0] for line in made["echodistill"]["literals"]} >= QUIET
+    assert {line.split("=")[0] for line in made["echodistill"]["literals"]} >= NO_TELEMETRY
     asked = set(
         re.findall(
             r"configMap(?:Ref)?: \{name: ([\w-]+)", "".join(path.read_text() for path in MANIFESTS)

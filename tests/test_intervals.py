@@ -12,7 +12,7 @@ from scipy.stats import norm, ttest_1samp
 from benchmarks.null_rejection import SEED_DEVIATIONS, rejection_rate
 from echodistill.core.seeds import rng
 from echodistill.evaluation.intervals import (
-    SMALLEST_P,
+    MIN_P,
     mean_interval,
     p_value,
     rate_interval,
@@ -158,7 +158,7 @@ def test_p_of_one_seed_is_that_of_the_t_test_where_units_are_many_and_alike() ->
 def test_a_system_against_itself_has_p_1_and_a_sure_difference_the_smallest() -> None:
     unit, drawn = np.arange(40), resamples(40, 200, rng("extremes"))
     assert p_value(np.zeros((3, 40)), unit, drawn, 0.95) == 1.0
-    assert p_value(np.ones((3, 40)), unit, drawn, 0.95) == SMALLEST_P
+    assert p_value(np.ones((3, 40)), unit, drawn, 0.95) == MIN_P
 
 
 @pytest.mark.parametrize("deviation", SEED_DEVIATIONS)

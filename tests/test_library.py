@@ -42,7 +42,7 @@ def llm(tiny_llm: AudioLLM, tmp_path: Path) -> AudioLLM:
     return load_model(str(tmp_path / "base"), device="cpu")
 
 
-def test_noisy_views_have_the_snr_that_their_recipe_says(data: NoisyData) -> None:
+def test_noisy_views_have_the_snr_that_their_recipe_states(data: NoisyData) -> None:
     mixes = data.mixes("test")
     assert len(mixes) == 3 * (1 + 2 * 2)
     for mix in mixes:

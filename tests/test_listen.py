@@ -24,9 +24,9 @@ import pytest
 from echodistill.audio.files import decode_bytes
 from echodistill.core.errors import UserError
 from echodistill.serving import app as listen
-from echodistill.serving.app import HOST, Asker, Server, listen_on, serve
+from echodistill.serving.app import HOST, Backend, Server, listen_on, serve
 from tests.conftest import tone
-from tests.fake_asker import EXAMPLE, FAKE, TROUBLE, served, wav
+from tests.fake_backend import EXAMPLE, FAKE, TROUBLE, served, wav
 from tests.folders import hum
 
 CLIP = wav(hum(0.1))
@@ -67,7 +67,7 @@ def post(server: Server, *lines: str, body: bytes = b"", host: str = HOST) -> by
         return b"".join(iter(lambda: line.recv(65_536), b""))
 
 
-def test_the_page_says_how_long_a_clip_may_be(server: Server) -> None:
+def test_the_page_states_how_long_a_clip_may_be(server: Server) -> None:
     with urllib.request.urlopen(server.address, timeout=20) as found:
         page = found.read().decode()
     assert "A recording of up to 2.5 s" in page
@@ -119,12 +119,12 @@ def test_a_recording_is_answered_by_both_and_given_back(server: Server) -> None:
     )
     assert status == 200
     assert found["answers"] == {"base": "16000 samples", "student": "Which? red, or rose | blue"}
-    heard = decode_bytes(b64decode(found["heard"]), "heard", 10.0).waveform
-    assert heard.size == 16_000
+    received = decode_bytes(b64decode(found["clip"]), "clip", 10.0).waveform
+    assert received.size == 16_000
     loud = ask(server, wav(tone("low", 1), 16_000), question="Which?", noise="rain", snr=-20)[1][
-        "heard"
+        "clip"
     ]
-    quiet = decode_bytes(b64decode(loud), "heard", 10.0).waveform
+    quiet = decode_bytes(b64decode(loud), "clip", 10.0).waveform
     assert np.abs(quiet).max() == pytest.approx(0.1 * np.abs(tone("low", 1)).max(), rel=0.02)
     assert (
         ask(server, CLIP, question="Which?", choices=" \n ")[1]["answers"]["student"] == "Which? "
@@ -158,7 +158,7 @@ def test_a_recording_is_answered_by_both_and_given_back(server: Server) -> None:
         ),
     ],
 )
-def test_what_cannot_be_answered_says_why(
+def test_what_cannot_be_answered_states_why(
     server: Server, body: bytes, query: dict[str, Any], message: str
 ) -> None:
     status, found = ask(server, body, **query)
@@ -193,7 +193,7 @@ def test_a_recording_that_is_too_large_is_refused(
 def test_a_recording_that_does_not_come_in_is_given_up(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listen, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(listen, "RECEIVE_TIMEOUT_S", 0.3)
     assert b" 408 " in post(server, "Content-Length: 100", body=b"RIFF")
     with connect(server) as line:  # drop by drop is no better
         line.sendall(
@@ -201,13 +201,13 @@ def test_a_recording_that_does_not_come_in_is_given_up(
             " 9999\r\n\r\n".encode()
         )
         line.settimeout(0.1)
-        told = b""
+        reply = b""
         for _ in range(50):
             with suppress(TimeoutError):
-                told = line.recv(4096)
+                reply = line.recv(4096)
                 break
             line.sendall(b"R")
-        assert b" 408 " in told
+        assert b" 408 " in reply
     with connect(server) as line:
         line.sendall(
             f"POST /answer?key={server.key} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length:"
@@ -217,7 +217,7 @@ def test_a_recording_that_does_not_come_in_is_given_up(
         assert b" 400 " in line.recv(4096)
 
 
-def test_models_that_fail_are_told_to_the_page_and_shown_in_the_terminal(
+def test_models_that_fail_are_reported_on_the_page_and_shown_in_the_terminal(
     server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     status, found = ask(server, CLIP, question=TROUBLE)
@@ -236,7 +236,7 @@ def test_models_that_fail_are_told_to_the_page_and_shown_in_the_terminal(
     assert server.key not in shown
 
 
-def test_a_client_that_goes_away_leaves_no_trace_and_its_turn_is_skipped(
+def test_a_client_that_goes_away_leaves_no_trace_and_its_request_is_skipped(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     asked: list[str] = []
@@ -271,32 +271,32 @@ def test_a_client_that_goes_away_leaves_no_trace_and_its_turn_is_skipped(
     assert capfd.readouterr().err == ""
 
 
-def test_a_port_that_cannot_be_used_is_told_before_anything_is_loaded(server: Server) -> None:
-    def load() -> Asker:
+def test_a_port_that_cannot_be_used_is_reported_before_anything_is_loaded(server: Server) -> None:
+    def load() -> Backend:
         raise AssertionError("loaded")
 
     with pytest.raises(UserError, match=f"port {server.port} cannot be used .* --port"):
         serve(load, server.port, print)
 
 
-def test_the_terminal_tells_that_models_are_loaded_and_where_the_page_is(
+def test_the_terminal_shows_that_models_are_loaded_and_where_the_page_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    said: list[str] = []
+    logged: list[str] = []
 
-    def load() -> Asker:
-        said.append("loaded")
-        return Asker(lambda *_: {}, lambda clip, *_: clip, [], EXAMPLE, 2.5)
+    def load() -> Backend:
+        logged.append("loaded")
+        return Backend(lambda *_: {}, lambda clip, *_: clip, [], EXAMPLE, 2.5)
 
     def interrupted(server: Server) -> None:
-        said.append(server.address)
+        logged.append(server.address)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Server, "serve_forever", interrupted)
-    serve(load, 0, said.append)
-    loading, loaded, told, address, ended = said
+    serve(load, 0, logged.append)
+    loading, loaded, reply, address, ended = logged
     assert "loading base and student" in loading
     assert (loaded, ended) == ("loaded", "ended")
-    assert address in told
+    assert address in reply
     with listen_on(0) as listening:  # a key each time
         assert Server(FAKE, listening).key not in address

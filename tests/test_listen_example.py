@@ -48,6 +48,6 @@ def test_it_is_the_first_of_the_test_that_can_be_asked(
     assert (found.question, list(found.choices)) == example
 
 
-def test_without_a_corpus_it_says_what_to_run(tmp_path: Path) -> None:
+def test_without_a_corpus_it_states_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"questions\.parquet is missing: run the stage"):
         example_of(tmp_path)

@@ -17,11 +17,11 @@ from echodistill.core.errors import UserError
 from echodistill.tracking import local_store
 from echodistill.tracking.client import connected, find_or_create_run
 from echodistill.tracking.local_store import (
-    bring_artifacts_along,
+    create_atomically,
     database_of,
     fault_of,
     is_in_memory,
-    make_whole,
+    update_artifact_locations,
     uri_of,
 )
 from tests.provenance_world import make_world
@@ -52,9 +52,9 @@ def start(code: str, folder: Path) -> "subprocess.Popen[str]":
 
 def run(code: str, folder: Path) -> str:
     process = start(code, folder)
-    said, complaint = process.communicate(timeout=300)
+    output, complaint = process.communicate(timeout=300)
     assert process.returncode == 0, complaint
-    return said.strip().splitlines()[-1]
+    return output.strip().splitlines()[-1]
 
 
 def rows(database: Path, query: str) -> list[str]:
@@ -78,7 +78,7 @@ def count(*_):
 
 
 @pytest.mark.parametrize("statements", [250, 900])
-def test_a_kill_while_the_store_is_made_leaves_nothing_that_stands_in_the_way(
+def test_a_kill_while_the_store_is_made_leaves_nothing_that_is_an_obstacle(
     statements: int, tmp_path: Path
 ) -> None:
     process = start(KILLED.format(statements) + TRACK, tmp_path)
@@ -96,7 +96,7 @@ def test_a_store_appears_under_its_name_when_it_is_made(tmp_path: Path) -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        make_whole(database, fail)
+        create_atomically(database, fail)
     assert list(tmp_path.rglob("*")) == [database.parent]
     # the second by a process that began before the first was there
     for text in (
@@ -107,7 +107,7 @@ def test_a_store_appears_under_its_name_when_it_is_made(tmp_path: Path) -> None:
         def make(made: Path, text: str = text) -> None:
             made.write_text(text)
 
-        make_whole(database, make)
+        create_atomically(database, make)
     assert database.read_text() == "first"
     assert list(database.parent.iterdir()) == [database]
 
@@ -189,12 +189,12 @@ def test_artifacts_come_along_where_a_store_is_moved_or_copied(
     (shutil.copytree if copied else shutil.move)(tmp_path / "old", tmp_path / new)
     moved = tmp_path / new / "mlflow.db"
     before = locations(moved)
-    bring_artifacts_along(moved)
+    update_artifact_locations(moved)
     assert locations(moved) == {
         place.replace(old, (tmp_path / new / "mlartifacts").as_uri()) for place in before
     }
     again = moved.read_bytes()
-    bring_artifacts_along(moved)
+    update_artifact_locations(moved)
     assert moved.read_bytes() == again
     if copied:
         assert locations(database) == before
@@ -213,7 +213,7 @@ def test_artifacts_come_along_where_a_store_is_moved_or_copied(
 def test_artifacts_elsewhere_are_left_where_they_are(location: str, tmp_path: Path) -> None:
     with_locations(tmp_path / "mlflow.db", location)
     before = locations(tmp_path / "mlflow.db")
-    bring_artifacts_along(tmp_path / "mlflow.db")
+    update_artifact_locations(tmp_path / "mlflow.db")
     assert locations(tmp_path / "mlflow.db") == before
 
 
@@ -223,7 +223,7 @@ def test_a_database_that_was_copied_alone_still_finds_its_artifacts(tmp_path: Pa
     (tmp_path / "old/mlartifacts").mkdir()
     (tmp_path / "new").mkdir()
     shutil.copy(database, tmp_path / "new")
-    bring_artifacts_along(tmp_path / "new/mlflow.db")
+    update_artifact_locations(tmp_path / "new/mlflow.db")
     assert locations(tmp_path / "new/mlflow.db") == locations(database)
 
 
@@ -259,8 +259,8 @@ def damaged(database: Path, how: str, whole: Path) -> None:
 
 MESSAGES = {
     "folder": "it is no file",
-    "first tables": "making it was cut short",
-    "half migrated": "making it was cut short",
+    "first tables": "its creation was interrupted",
+    "half migrated": "its creation was interrupted",
 }
 HOW = (
     "folder",
@@ -288,12 +288,12 @@ def test_what_is_wrong_with_a_store_is_one_line_with_the_cure(
     before = None if database.is_dir() else database.read_bytes()
     with pytest.raises(UserError) as caught:
         find_or_create_run("one", "grpo")
-    said = str(caught.value)
-    assert MESSAGES.get(how, "it is damaged") in said
-    assert "\n" not in said
-    assert said.endswith(found[1])
+    output = str(caught.value)
+    assert MESSAGES.get(how, "it is damaged") in output
+    assert "\n" not in output
+    assert output.endswith(found[1])
     if how != "folder":
-        assert f"`mv {database} {database}.damaged`" in said
+        assert f"`mv {database} {database}.damaged`" in output
     assert (
         before is None
         or how == "half migrated"

@@ -15,7 +15,7 @@ from echodistill.evaluation.headline import METRICS, seed_figures
 from echodistill.evaluation.many_systems import table_of
 from echodistill.lineage.dvc_lock import Lock, LockedStage, dvc_md5
 from echodistill.tracking.client import find_or_create_run
-from echodistill.tracking.log_comparison import FILES, _stages, enter_comparison
+from echodistill.tracking.log_comparison import FILES, _stages, log_comparison
 from echodistill.tracking.runs import log_figures
 from tests.test_evidence import SETTINGS, system
 
@@ -67,10 +67,10 @@ def write_lock(deps: list[str], outs: list[str]) -> None:
 
 
 def test_mlflow_has_the_figures_of_the_report(made: dict[str, Any]) -> None:
-    said = enter_comparison(Path("reports"), Path("models/compared"))
+    message = log_comparison(Path("reports"), Path("models/compared"))
     found = runs()
     parent = found["comparison"]
-    assert parent.info.run_id in said
+    assert parent.info.run_id in message
     gain = made["differences"]["ours - base"]["acc"]
     logged = parent.data.metrics
     assert (logged["ours - base acc"], logged["ours - base acc.low"]) == (
@@ -85,7 +85,7 @@ def test_mlflow_has_the_figures_of_the_report(made: dict[str, Any]) -> None:
     assert sum(of_seeds) / 2 == pytest.approx(made["systems"]["ours"]["acc"]["value"])
     assert found["method-2"].data.tags["echodistill.seed"] == "2"
     before = {name: run.data.metrics for name, run in found.items()}
-    assert enter_comparison(Path("reports"), Path("models/compared")) == said
+    assert log_comparison(Path("reports"), Path("models/compared")) == message
     assert {name: run.data.metrics for name, run in runs().items()} == before
     assert found["method-1"].data.metrics["loss"] == 0.5  # a curve that MLflow had missed
 
@@ -140,10 +140,10 @@ def test_a_report_of_other_students_is_not_entered(made: dict[str, Any]) -> None
         UserError,
         match=r"models/compared is not what the report was made from: run `echodistill compare`",
     ):
-        enter_comparison(Path("reports"), Path("models/compared"))
+        log_comparison(Path("reports"), Path("models/compared"))
 
 
 def test_a_comparison_that_did_not_end_is_not_entered(made: dict[str, Any]) -> None:
     Path("reports/index.html").unlink()
     with pytest.raises(UserError, match=r"index\.html is missing: run `echodistill compare`"):
-        enter_comparison(Path("reports"), Path("models/compared"))
+        log_comparison(Path("reports"), Path("models/compared"))

@@ -1,4 +1,4 @@
-"""Manifests as people and benchmarks write them. A bad row is put aside with its reason, never
+"""Manifests as people and benchmarks write them. A bad row is quarantined with its reason, never
 dropped.
 """
 
@@ -70,7 +70,7 @@ def test_mmau(root: Path) -> None:
     assert sorted(found.splits.values()) == ["test", "test", "train", "train"]
 
 
-def test_an_ignored_split_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_ignored_split_is_reported(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read_jsonl(root, ROW | {"split": "test-mini"})
     assert "test-mini is none of train, validation, decision, test" in capsys.readouterr().out
 
@@ -170,7 +170,7 @@ def test_an_open_quotation_mark_swallows_no_rows(root: Path) -> None:
         ('{"id": "q1",', "not valid JSON"),
         ('["q1"]', "not a JSON object"),
         pytest.param("[" * 100_000, "not valid JSON", id="deep"),
-        ('{"id": "q1", "id": "q2"}', "field 'id' stands twice"),
+        ('{"id": "q1", "id": "q2"}', "field 'id' is given twice"),
         (without("id"), "no field 'id'"),
         (without("audio_path"), "no field 'audio_path' or 'audio_id'"),
         (without("question"), "no field 'question'"),
@@ -180,9 +180,9 @@ def test_an_open_quotation_mark_swallows_no_rows(root: Path) -> None:
         (ROW | {"question": None}, "no field 'question'"),
         (ROW | {"question": ["Which?"]}, "field 'question' is a list, not text"),
         (ROW | {"question": "\ud800"}, "lone surrogate"),
-        (ROW | {"audio_path": "../a.wav"}, "leaves the folder"),
-        (ROW | {"audio_path": "sub/../../a.wav"}, "leaves the folder"),
-        (ROW | {"audio_path": "/etc/passwd"}, "leaves the folder"),
+        (ROW | {"audio_path": "../a.wav"}, "is outside the folder"),
+        (ROW | {"audio_path": "sub/../../a.wav"}, "is outside the folder"),
+        (ROW | {"audio_path": "/etc/passwd"}, "is outside the folder"),
         (ROW | {"audio_path": "none.wav"}, "no such audio file: none.wav"),
         (ROW | {"audio_path": "sub"}, "no such audio file: sub"),
         (ROW | {"audio_path": "a\0.wav"}, "no such audio file"),
@@ -195,8 +195,8 @@ def test_an_open_quotation_mark_swallows_no_rows(root: Path) -> None:
         (ROW | {"choices": [f"c{n}" for n in range(27)]}, "27 choices"),
         (ROW | {"choices": ["red", "blue", ""]}, "choice 3 is empty"),
         (ROW | {"choices": ["red", "blue", None]}, "choice 3 is null"),
-        (ROW | {"choices": ["red", "blue", "Red."]}, "choice 'red' stands twice"),
-        (ROW | {"choices": ["A. red", "B. red"], "answer": "A"}, "choice 'red' stands twice"),
+        (ROW | {"choices": ["red", "blue", "Red."]}, "choice 'red' is given twice"),
+        (ROW | {"choices": ["A. red", "B. red"], "answer": "A"}, "choice 'red' is given twice"),
         (ROW | {"answer": "purple"}, "answer 'purple' is not among the choices"),
         (ROW | {"answer": "D"}, "not among"),
         (ROW | {"answer": 4}, "not among"),
@@ -227,10 +227,10 @@ def test_a_bad_row_is_quarantined(root: Path, tmp_path: Path, row: object, reaso
     write_rows(tmp_path / "quarantine.parquet", Quarantined, found.quarantined)
 
 
-def test_an_id_that_stands_twice(root: Path) -> None:
+def test_an_id_that_is_given_twice(root: Path) -> None:
     found = read_jsonl(root, ROW, ROW | {"audio_path": "b.wav"})
     assert [clip.clip_id for clip in found.clips] == ["a.wav"]
-    assert found.quarantined == [Quarantined("manifest.jsonl:2 (id q1)", "the id stands twice")]
+    assert found.quarantined == [Quarantined("manifest.jsonl:2 (id q1)", "the id is given twice")]
 
 
 def test_csv_rows_are_named_by_their_first_line(root: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_neighbour_whose_name_begins_alike_is_outside(root: Path) -> None:
     beside = root.with_name(root.name + "-more")
     beside.mkdir()
     write_wav(beside / "a.wav", np.full(8_000, 0.1, dtype=np.float32))
-    assert "leaves the folder" in only_reason(
+    assert "is outside the folder" in only_reason(
         read_jsonl(root, ROW | {"audio_path": f"../{beside.name}/a.wav"})
     )
 
@@ -290,12 +290,12 @@ def test_links_inside_the_folder_are_followed(
         (
             "m.csv",
             "id;question;answer\nq1;Which?;red\n",
-            "its columns stand apart by ';': save it with commas",
+            "its columns are separated by ';': save it with commas",
         ),
-        ("m.csv", "id\tquestion\tanswer\nq1\tWhich?\tred\n", r"its columns stand apart by '\t'"),
+        ("m.csv", "id\tquestion\tanswer\nq1\tWhich?\tred\n", r"its columns are separated by '\t'"),
     ],
 )
-def test_a_manifest_of_another_form_is_told_with_the_cure(
+def test_a_manifest_of_another_form_is_reported_with_the_cure(
     root: Path, name: str, text: str, message: str
 ) -> None:
     (root / name).write_text(text)
@@ -315,5 +315,5 @@ def test_one_row_with_a_list_of_objects_is_a_row(root: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../m.jsonl", "/tmp/m.jsonl", "sub/../../m.jsonl"])
 def test_a_manifest_elsewhere_is_refused(root: Path, name: str) -> None:
-    with pytest.raises(UserError, match=r"leads out of corpus\.path"):
+    with pytest.raises(UserError, match=r"is outside corpus\.path"):
         read(root, manifest=name)

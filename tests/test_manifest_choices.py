@@ -66,7 +66,7 @@ def test_a_list_as_numpy_prints_it(root: Path, choices: str, texts: tuple[str, .
         ("[" * 300, "is no list of texts"),
     ],
 )
-def test_a_list_that_can_be_read_in_two_ways_is_put_aside(
+def test_a_list_that_can_be_read_in_two_ways_is_quarantined(
     root: Path, choices: str, reason: str
 ) -> None:
     assert reason in only_reason(read_jsonl(root, ROW | {"choices": choices, "answer": 1}))
@@ -107,7 +107,7 @@ def test_what_is_no_control_token_stays(root: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("half", ["\ud800", "a\udc00b"])
-def test_half_a_character_is_put_aside_wherever_it_stands(root: Path, half: str) -> None:
+def test_half_a_character_is_quarantined_wherever_it_is(root: Path, half: str) -> None:
     for field in ("id", "question", "audio_path", "answer", "group", "split", "transcript"):
         assert "half a character" in only_reason(read_jsonl(root, ROW | {field: half}))
     assert "half a character" in only_reason(read_jsonl(root, ROW | {"choices": ["blue", half]}))

@@ -98,7 +98,7 @@ def test_a_column_that_is_not_read_may_stand_twice(root: Path) -> None:
     (root / "m.csv").write_text(f"{header},note,note\n{row},1,2\n", encoding="utf-8")
     assert only_question(read(root, "m.csv"))
     (root / "m.csv").write_text(f"{header},group,Group\n{row},1,2\n", encoding="utf-8")
-    assert only_reason(read(root, "m.csv")) == "field 'group' stands twice"
+    assert only_reason(read(root, "m.csv")) == "field 'group' is given twice"
 
 
 def test_rows_behind_first_lines_are_named_by_their_line(
@@ -151,7 +151,7 @@ NO_ROWS = [
 
 @pytest.mark.parametrize("name", ["m.jsonl", "m.csv", "m.json", "m.jsonl.gz", "m.xlsx"])
 @pytest.mark.parametrize(("content", "kind", "cure"), NO_ROWS)
-def test_a_file_that_is_no_text_is_told_with_the_cure(
+def test_a_file_that_is_no_text_is_reported_with_the_cure(
     root: Path, name: str, content: bytes, kind: str, cure: str
 ) -> None:
     (root / name).write_bytes(content)
@@ -164,7 +164,7 @@ def test_a_file_that_is_no_text_is_told_with_the_cure(
 
 
 @pytest.mark.parametrize("name", ["m.jsonl", "m.csv", "m.parquet"])
-def test_parquet_is_told_with_the_cure(root: Path, name: str) -> None:
+def test_parquet_is_reported_with_the_cure(root: Path, name: str) -> None:
     pq.write_table(pa.table({"id": ["q1"]}), root / name)
     with pytest.raises(
         UserError,
@@ -183,7 +183,7 @@ def test_a_benchmarks_parquet_that_is_none(root: Path, content: bytes) -> None:
         benchmarks.read(corpus_params(source="mmau", path=str(root), manifest="x.parquet"), 1)
 
 
-def test_utf16_that_its_first_characters_do_not_tell(root: Path) -> None:
+def test_utf16_that_its_first_characters_do_not_show(root: Path) -> None:
     (root / "m.csv").write_bytes(("\u2117," + CSV.replace("Größe", "Size")).encode("utf-16-le"))
     with pytest.raises(
         UserError,

@@ -51,7 +51,7 @@ def settings(root: Path, share: float) -> Params:
     return params_of(root, "seen", "metadata.csv", max_quarantined_share=share)
 
 
-def test_the_run_goes_on_with_the_rest_and_names_every_missing_clip(
+def test_the_run_continues_with_the_rest_and_names_every_missing_clip(
     a_tenth_missing: Path, tmp_path: Path, page: Page
 ) -> None:
     params = settings(a_tenth_missing, 0.1)
@@ -79,13 +79,13 @@ def test_the_run_goes_on_with_the_rest_and_names_every_missing_clip(
             )
         )
     )
-    assert f"{len(MISSING)} rows of the corpus were put aside" in text
+    assert f"{len(MISSING)} rows of the corpus were quarantined" in text
     for row, reason in wanted:
         assert f'<th scope="row">{row}</th><td>{reason}</td>' in text
     assert text.count("no such audio file") == len(MISSING)
 
 
-def test_where_fewer_may_be_missing_the_run_stops_and_says_what_to_do(
+def test_where_fewer_may_be_missing_the_run_stops_and_states_the_cure(
     a_tenth_missing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

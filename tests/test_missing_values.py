@@ -141,14 +141,14 @@ def test_an_empty_last_column_is_no_choice(root: Path, missing: object) -> None:
 
 
 @pytest.mark.parametrize("said", ["None", "N/A", "NA", "null"])
-def test_what_may_be_meant_is_a_choice(root: Path, said: str) -> None:
+def test_what_may_be_meant_is_a_choice(root: Path, text: str) -> None:
     row = {name: value for name, value in ROW.items() if name != "choices"}
     assert only_question(
-        read_jsonl(root, row | {"choice_a": "blue", "choice_b": said})
-    ).choices == ("blue", said)
+        read_jsonl(root, row | {"choice_a": "blue", "choice_b": text})
+    ).choices == ("blue", text)
     assert (
-        only_question(read_jsonl(root, ROW | {"choices": [said, "blue"], "answer": said})).answer
-        == said
+        only_question(read_jsonl(root, ROW | {"choices": [text, "blue"], "answer": text})).answer
+        == text
     )
 
 
@@ -193,7 +193,7 @@ LABELLED = {"choices": ["1. red", "2. blue", "3. green"]}
 
 
 @pytest.mark.parametrize("empty", ["nan", "NaN", "#N/A", "1.#QNAN", "NaT"])
-def test_what_stands_for_an_empty_cell_is_no_question_and_no_choice(root: Path, empty: str) -> None:
+def test_what_means_an_empty_cell_is_no_question_and_no_choice(root: Path, empty: str) -> None:
     assert only_reason(read_jsonl(root, ROW | {"question": empty})) == "field 'question' is empty"
     assert (
         only_reason(read_jsonl(root, ROW | {"choices": ["red", empty, "blue"], "answer": "red"}))
@@ -297,7 +297,7 @@ def test_numbers_that_fit_are_read(
     assert [asked.answer for clip in found.clips for asked in clip.questions] == right
 
 
-def test_a_stray_number_among_good_ones_is_put_aside_alone(root: Path) -> None:
+def test_an_odd_number_among_good_ones_is_quarantined_alone(root: Path) -> None:
     found = read_jsonl(root, *counted([0, 3, 1, 0]))
     assert [row.row for row in found.quarantined] == ["manifest.jsonl:2 (id q1)"]
     assert len(found.clips) == 3

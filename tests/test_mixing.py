@@ -24,7 +24,7 @@ from echodistill.audio.noises import BABBLE_VOICES, PROCEDURAL, crowd
 from echodistill.audio.recordings import NoiseLibrary, list_recordings, read_recording
 from echodistill.core.errors import UserError
 from echodistill.core.seeds import rng
-from tests.noise_cases import heard_by_train
+from tests.noise_cases import used_by_train
 
 CLIPS = tuple(f"clip-{number}" for number in range(12))
 
@@ -75,7 +75,7 @@ def test_realised_snr_and_peak(
     assert abs(snr_db(rendered.clean, added) - snr) < 0.01
     assert max(np.abs(rendered.noisy).max(), np.abs(rendered.clean).max()) <= 1.0
     assert rendered.noisy.dtype == rendered.clean.dtype == np.float32
-    # one factor for both views: the teacher hears the student's level
+    # one factor for both views: the teacher receives the student's level
     np.testing.assert_allclose(rendered.clean, rendered.gain * clean, rtol=1e-6, atol=1e-12)
 
 
@@ -296,7 +296,7 @@ def recordings(tmp_path: Path) -> Path:
 def test_a_short_recording_loops_from_a_random_place(recordings: Path) -> None:
     sources = list_recordings(recordings, ("rain", "dog"))
     assert sources == {"rain": ("rain/short.wav",), "dog": ("dog/bark.WAV",)}
-    library = NoiseLibrary(clip, heard_by_train(recordings, {"rain/short.wav": "rain"}))
+    library = NoiseLibrary(clip, used_by_train(recordings, {"rain/short.wav": "rain"}))
     starts = set()
     for repeat in range(5):
         noise = library.noise(draw(1, "clip-0", "train", "rain", 0, repeat, sources["rain"]), 2_500)
@@ -308,7 +308,7 @@ def test_a_short_recording_loops_from_a_random_place(recordings: Path) -> None:
 
 def test_silence_around_a_sound_does_not_stop_the_run(recordings: Path) -> None:
     library, clean = (
-        NoiseLibrary(clip, heard_by_train(recordings, {"dog/bark.WAV": "dog"})),
+        NoiseLibrary(clip, used_by_train(recordings, {"dog/bark.WAV": "dog"})),
         clip("clip-0", 3_200),
     )
     for repeat in range(20):
@@ -332,7 +332,7 @@ def test_an_offset_of_a_recording_is_no_noise(recordings: Path, offset: float) -
         "padded": np.concatenate([np.zeros(64_000), hiss + offset]),
     }.items():
         write_wav(recordings / "rain" / f"{name}.wav", wave.astype(np.float32))
-        library = NoiseLibrary(clip, heard_by_train(recordings, {f"rain/{name}.wav": "rain"}))
+        library = NoiseLibrary(clip, used_by_train(recordings, {f"rain/{name}.wav": "rain"}))
         clean = clip("clip-0", 1_600)
         for repeat in range(10):
             rendered = library.render(

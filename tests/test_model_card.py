@@ -98,7 +98,7 @@ def test_the_head_is_yaml_with_the_results() -> None:
     assert body.index("| -10 dB | 33.9 | 53.3 |") < body.index("| 20 dB |")
 
 
-def test_it_says_how_it_was_made_and_what_it_cannot_do() -> None:
+def test_it_states_how_it_was_made_and_what_it_cannot_do() -> None:
     text = model_card(RUN, FIGURES, DECISION | {"promote": False}, params_of())
     for part in (
         "160 optimizer steps of 24 prompts",
@@ -109,7 +109,7 @@ def test_it_says_how_it_was_made_and_what_it_cannot_do() -> None:
         "- not met: clean holds, -1.0 [-3.1, +1.0]",
     ):
         assert part in " ".join(text.split())
-    assert "in the way" not in text
+    assert "obstacle" not in text
     first = model_card(
         RUN,
         FIGURES,
@@ -117,7 +117,7 @@ def test_it_says_how_it_was_made_and_what_it_cannot_do() -> None:
         params_of(),
     )
     assert "against the base; there was no other champion, on 600" in " ".join(first.split())
-    assert "- in the way: one group only" in first
+    assert "- obstacle: one group only" in first
     assert "As a control" not in text
     control = model_card(RUN, FIGURES, DECISION, params_of(references={"view": "silence"}))
     assert "As a control, the teacher's view was: silence." in control

@@ -74,13 +74,13 @@ def edited(path: Path, **changes: Any) -> None:
 
 
 def refusal(folder: Path | str) -> str:
-    """What the refusal says: one line that names the model."""
+    """Return the message of the refusal, one line that names the model."""
     with pytest.raises(UserError) as raised:
         load(str(folder), device="cpu")
-    said = str(raised.value)
-    assert "\n" not in said
-    assert said.startswith(f"model {folder} cannot be ")
-    return said
+    message = str(raised.value)
+    assert "\n" not in message
+    assert message.startswith(f"model {folder} cannot be ")
+    return message
 
 
 def without(part: str) -> Callable[[Tensors], Tensors]:
@@ -115,9 +115,9 @@ def with_number(name: str, number: float) -> Callable[[Tensors], Tensors]:
 )
 def test_missing_keys_are_named(part: str, model: Path) -> None:
     missing = len([name for name in load_file(model / WEIGHTS) if part in name])
-    said = refusal(rewritten(model, without(part)))
-    assert f"of its weights {missing} are missing (" in said
-    assert (part or "conv1") in said
+    message = refusal(rewritten(model, without(part)))
+    assert f"of its weights {missing} are missing (" in message
+    assert (part or "conv1") in message
 
 
 @pytest.mark.parametrize(
@@ -132,18 +132,18 @@ def test_missing_keys_are_named(part: str, model: Path) -> None:
     ],
 )
 def test_prefixed_keys_are_named(prefix: str, model: Path) -> None:
-    said = refusal(rewritten(model, under(prefix)))
-    assert "are missing (" in said
-    assert "do not belong to the model (" in said
+    message = refusal(rewritten(model, under(prefix)))
+    assert "are missing (" in message
+    assert "do not belong to the model (" in message
 
 
 def test_unexpected_and_mismatched_keys_are_named_with_their_shapes(model: Path) -> None:
     extra = {name: torch.zeros(3) for name in ("extra.weight", "more.bias")}
-    said = refusal(
+    message = refusal(
         rewritten(model, lambda tensors: tensors | extra | {HEAD: tensors[HEAD].T.contiguous()})
     )
-    assert "2 do not belong to the model (extra.weight, more.bias)" in said
-    assert "1 have another shape (lm_head.weight is [48, 282] and must be [282, 48])" in said
+    assert "2 do not belong to the model (extra.weight, more.bias)" in message
+    assert "1 have another shape (lm_head.weight is [48, 282] and must be [282, 48])" in message
 
 
 def test_a_config_of_another_size_is_refused(model: Path) -> None:
@@ -185,21 +185,21 @@ def test_what_is_whole_in_another_form_is_taken(
 def test_a_number_that_is_none_is_refused_by_its_tensor(
     name: str, number: float, model: Path
 ) -> None:
-    said = refusal(rewritten(model, with_number(name, number)))
-    assert f"1 of its weights hold NaN or infinite numbers ({in_memory(name)})" in said
+    message = refusal(rewritten(model, with_number(name, number)))
+    assert f"1 of its weights hold NaN or infinite numbers ({in_memory(name)})" in message
 
 
 def test_numbers_too_large_for_the_format_in_memory_are_refused(model: Path) -> None:
-    said = refusal(
+    message = refusal(
         rewritten(
             model, lambda tensors: tensors | {BIAS: torch.full((48,), 1e300, dtype=torch.float64)}
         )
     )
-    assert "infinite numbers" in said
+    assert "infinite numbers" in message
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_file_that_is_not_what_its_name_says_is_named_with_the_cure(
+def test_a_file_that_is_not_what_its_name_states_is_named_with_the_cure(
     file: str, model: Path
 ) -> None:
     whole = (model / file).read_bytes()
@@ -212,9 +212,9 @@ def test_a_file_that_is_not_what_its_name_says_is_named_with_the_cure(
     }
     for damage, content in damages.items():
         (model / file).write_bytes(content)
-        said = refusal(model)
-        assert str(model / file) in said
-        assert ("git lfs pull" if damage == "lfs" else "download or copy it again") in said
+        message = refusal(model)
+        assert str(model / file) in message
+        assert ("git lfs pull" if damage == "lfs" else "download or copy it again") in message
 
 
 def test_a_shard_that_is_damaged_or_not_there_is_named(model: Path) -> None:
@@ -287,9 +287,9 @@ MISFITS: dict[str, tuple[str, Callable[[Path], None]]] = {
         lambda model: edit_extractor(model, feature_size=40),
     ),
     "window": ("gives 300.* frames a window", lambda model: edit_extractor(model, chunk_length=3)),
-    "rate": ("wants 8000 Hz", lambda model: edit_extractor(model, sampling_rate=8_000)),
+    "rate": ("states 8000 Hz", lambda model: edit_extractor(model, sampling_rate=8_000)),
     "tokenizer": (
-        r"the tokenizer knows \d+ tokens, and the model \d+",
+        r"the tokenizer has \d+ tokens, and the model \d+",
         lambda model: add_tokens(model),
     ),
 }
@@ -314,9 +314,9 @@ def add_tokens(model: Path) -> None:
 
 @pytest.mark.parametrize("part", MISFITS)
 def test_files_of_two_models_are_refused(part: str, model: Path) -> None:
-    said, change = MISFITS[part]
+    message, change = MISFITS[part]
     change(model)
-    assert re.search(f"its files do not belong together: .*{said}", refusal(model))
+    assert re.search(f"its files do not belong together: .*{message}", refusal(model))
 
 
 def test_quantised_and_empty_weights_are_refused(model: Path, tmp_path: Path) -> None:
@@ -387,9 +387,9 @@ def test_half_an_adapter_is_refused(adapter: Path, sound: Path, tmp_path: Path) 
         r"hold NaN": with_number(one, float("nan")),
         r"hold NaN or infinite": with_number(one, float("inf")),
     }
-    for said, change in changes.items():
+    for message, change in changes.items():
         damaged = Path(shutil.copytree(adapter, tmp_path / "damaged"))
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             open_model(rewritten(damaged, change, ADAPTER), sound, "cpu")
         shutil.rmtree(damaged)
 

@@ -1,7 +1,7 @@
-"""What holds for every family: the model hears, rows do not disturb each other, generation and
-scoring agree.
+"""Tests of every model family: the answer depends on the audio, rows do not disturb each other,
+generation and scoring agree.
 
-All families of the registry are run through it, and one that the package does not know
+They run for all families of the registry, and for one that the package does not know
 (``tests.packed_family``).
 """
 
@@ -65,16 +65,16 @@ def test_log_probs_change_when_the_audio_changes(llm: AudioLLM) -> None:
 
 
 def test_log_probs_do_not_change_when_another_row_of_the_batch_does(llm: AudioLLM) -> None:
-    mine = _prompt(tone("low", 1, 0.4))
-    alone = _log_probs(llm, [mine], RESPONSE)[0, :4]
+    prompt = _prompt(tone("low", 1, 0.4))
+    alone = _log_probs(llm, [prompt], RESPONSE)[0, :4]
     other = _prompt(
         tone("high", 2, 0.6), ("a much longer choice than the others", "high", "middle")
     )
-    beside = _log_probs(llm, [mine, other], [RESPONSE[0], [5, 5, 5, 5, 5, 5, 2]])[0, :4]
+    beside = _log_probs(llm, [prompt, other], [RESPONSE[0], [5, 5, 5, 5, 5, 5, 2]])[0, :4]
     torch.testing.assert_close(alone, beside, atol=1e-4, rtol=1e-4)
 
 
-def test_generation_and_scoring_hear_the_same_audio(llm: AudioLLM, tiny_corpus: Corpus) -> None:
+def test_generation_and_scoring_receive_the_same_audio(llm: AudioLLM, tiny_corpus: Corpus) -> None:
     prompts = [
         _prompt(tiny_corpus.waveform(clip_id)) for clip_id in ("train-0", "train-1", "train-2")
     ]
@@ -151,7 +151,7 @@ def test_choices_behind_the_cache_are_scored_as_in_one_forward(llm: AudioLLM) ->
 
 
 def test_an_encoder_whose_rows_are_no_clips_is_not_shared(packed_llm: AudioLLM) -> None:
-    """The trap that the made-up family stands for: its clips are no rows of the encoder."""
+    """Check the case for which the test's family is made: its clips are no rows of the encoder."""
     assert packed_llm.family.shared_encoder(packed_llm.model) is None
     batch = encode(packed_llm, [_prompt(clip) for clip in CLIPS])
     assert packed_llm.family.audio_inputs(batch)["frames"].shape == (packed_family.BINS, 30)

@@ -1,5 +1,5 @@
-"""What mixes were drawn with stands beside them: whoever renders one reads that, whatever
-params.yaml says by then.
+"""Tests that rendering uses the settings with which the mixes were drawn, whatever params.yaml
+contains later.
 """
 
 import os
@@ -156,18 +156,18 @@ def test_a_changed_or_missing_recording_is_one_clear_error(how: str, project: Pa
     ):
         with pytest.raises(UserError) as caught:
             read()
-        said = str(caught.value)
-        assert said.startswith("noise recording sounds/")
-        assert name in said
-        assert said.endswith(
+        message = str(caught.value)
+        assert message.startswith("noise recording sounds/")
+        assert name in message
+        assert message.endswith(
             "put it back as it was, or run `echodistill run`, which draws the mixes anew"
         )
-        assert "\n" not in said
+        assert "\n" not in message
     assert not list((project / "wavs").glob("*")) if (project / "wavs").exists() else True
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"seed": 1}', b"\xff"])
-def test_mixes_without_their_settings_are_told(content: bytes | None, project: Path) -> None:
+def test_mixes_without_their_settings_are_reported(content: bytes | None, project: Path) -> None:
     draw(project, "procedural")
     (project / "data/mixes" / FILE).unlink()
     if content is not None:
@@ -184,7 +184,7 @@ def test_procedural_noise_reads_no_recordings(project: Path) -> None:
     assert noise_of(project, "test-0/crowd@0").any()
 
 
-def test_mixes_of_another_corpus_are_told(project: Path) -> None:
+def test_mixes_of_another_corpus_are_reported(project: Path) -> None:
     draw(project, "procedural")
     shutil.rmtree(project / "data/corpus")
     write_corpus(project / "data/corpus", {"train": 12, "test": 1})
@@ -195,7 +195,7 @@ def test_mixes_of_another_corpus_are_told(project: Path) -> None:
         noise_of(project, "test-1/gauss@0")
 
 
-def test_only_who_draws_mixes_opens_noise_without_what_stands_beside_them() -> None:
+def test_only_who_draws_mixes_opens_noise_without_its_settings() -> None:
     """All others use ``open_noise``, which reads it."""
     built = set()
     for path in (ROOT / "echodistill").rglob("*.py"):

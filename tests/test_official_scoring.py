@@ -20,7 +20,7 @@ from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.params.evaluate import EvaluateParams
 from echodistill.params.whole import Params, validate_params
 from echodistill.reports.compare_table import (
-    LEGEND,
+    NOTES,
     difference_rows,
     headings,
     legend,
@@ -28,7 +28,7 @@ from echodistill.reports.compare_table import (
     system_rows,
 )
 from echodistill.stages.compare import compare
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from tests.answers import answer, units_of
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -49,8 +49,8 @@ def answers(*responses: Sequence[str]) -> list[Answer]:
     """A question's responses: clean, then wind at -10, 0 and 20 dB."""
     return [
         answer(f"c{number}/{kind}@{snr}", f"q{number}", kind, snr, response, CHOICES)
-        for number, said in enumerate(responses)
-        for (kind, snr), response in zip(CONDITIONS, said, strict=True)
+        for number, answered in enumerate(responses)
+        for (kind, snr), response in zip(CONDITIONS, answered, strict=True)
     ]
 
 
@@ -158,19 +158,19 @@ def run(folder: Path, params: Params) -> dict[str, Any]:
     ]
     write_rows(folder / "corpus/clips.parquet", Clip, clips)
     write_rows(folder / "corpus/questions.parquet", Question, QUESTIONS.values())
-    said = {
+    answered = {
         "echodistill-1": STUDENT,
         "text": BASE,
         "wavelet-base": BASE,
         "wavelet-student": STUDENT,
         "base": BASE,
     }
-    said |= {
+    answered |= {
         f"distorted-{model}": [replace(row, noise_kind="reverb@0.7") for row in BASE[::4]]
         for model in ("base", "student")
     }
-    said |= {"train_mixes-base": BASE, "train_mixes-student": STUDENT}
-    for name, rows in said.items():
+    answered |= {"train_mixes-base": BASE, "train_mixes-student": STUDENT}
+    for name, rows in answered.items():
         write_rows(folder / f"answers/{name}.parquet", Answer, rows)
     (folder / "models/echodistill-1").mkdir(parents=True)
     (folder / "models/echodistill-1/metrics.jsonl").write_text(
@@ -180,7 +180,7 @@ def run(folder: Path, params: Params) -> dict[str, Any]:
     sections = ("seed", "corpus", "evaluate", "compare", "mixes", "train")
     answers_folder = folder / "answers"
     compare(
-        only(params, sections),
+        params_view(params, sections),
         *outs,
         folder / "corpus",
         answers_folder / "base.parquet",
@@ -244,7 +244,7 @@ def test_the_columns_are_shown_only_where_there_is_a_rule() -> None:
             == ("mmau's authors (MMAU words)" in output.getvalue())
             == bool(shown)
         )
-    assert legend(plain) == LEGEND
+    assert legend(plain) == NOTES
     assert dict(zip(headings(beside)[0], next(iter(system_rows(beside))), strict=True))[
         "clean, authors'"
     ].startswith("25.0 [")

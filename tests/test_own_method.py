@@ -23,7 +23,7 @@ from echodistill.methods.base import (
     LossTerms,
     Method,
     TeacherSpec,
-    given,
+    require,
 )
 from echodistill.methods.divergences import distill_loss
 from echodistill.models.audio_llm import AudioLLM
@@ -68,14 +68,14 @@ class OnPolicy(Method):
 
     def annotate(self, batch: Batch, context: Context) -> None:
         ids, mask = batch.samples
-        teacher = given(context.teacher.logits(given(context.teacher_prompts), ids, mask))
+        teacher = require(context.teacher.logits(require(context.teacher_prompts), ids, mask))
         batch.scores["teacher"] = teacher.log_softmax(dim=-1)
         batch.advantages = torch.zeros(len(ids), device=ids.device)
-        context.record("right", (given(context.rewards) > 0).float().mean())
+        context.record("right", (require(context.rewards) > 0).float().mean())
 
     def loss(self, batch: Batch, student: Forward) -> LossTerms:
         ids, mask = batch.samples
-        log_probs = given(student.logits(batch.prompts, ids, mask)).log_softmax(dim=-1)
+        log_probs = require(student.logits(batch.prompts, ids, mask)).log_softmax(dim=-1)
         weight = 1.0 + (self.settings.last_weight - 1.0) * student.progress
         loss = distill_loss("reverse", batch.scores["teacher"], log_probs, mask).mean()
         return LossTerms(weight * loss, {"kl": loss, "weight": loss.new_tensor(weight)})
@@ -113,7 +113,7 @@ class BriefGrpo(Method):
         self.settings = settings
 
     def annotate(self, batch: Batch, context: Context) -> None:
-        batch.advantages = group_advantages(given(context.rewards)).flatten()
+        batch.advantages = group_advantages(require(context.rewards)).flatten()
 
 
 def rows_with(corpus: Corpus, llm: AudioLLM) -> TrainingRows:
@@ -128,7 +128,7 @@ def rows_with(corpus: Corpus, llm: AudioLLM) -> TrainingRows:
 
 
 @pytest.mark.parametrize("weights", ["full", "lora"])
-def test_a_method_and_a_view_of_ones_own_train(
+def test_a_method_and_a_view_of_a_user_train(
     weights: str, tiny_llm: AudioLLM, tiny_corpus: Corpus, tmp_path: Path
 ) -> None:
     tiny_llm.save(tmp_path / "base")
@@ -156,7 +156,7 @@ def test_a_method_and_a_view_of_ones_own_train(
     assert moved == (weights == "full")  # an adapter leaves the head as it is
 
 
-def test_a_reward_of_ones_own_is_added_up(
+def test_a_reward_of_a_user_is_added_up(
     tiny_llm: AudioLLM, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert brief_reward(["a dog", "word " * 11]) == [0.5, 0.0]
@@ -178,7 +178,7 @@ def test_a_reward_of_ones_own_is_added_up(
     assert row["reward"] == pytest.approx(row["rewards/choice_reward/mean"] + 0.5)
 
 
-def test_what_a_method_needs_is_told_before_any_work(
+def test_what_a_method_needs_is_reported_before_any_work(
     tiny_llm: AudioLLM, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = rows_with(tiny_corpus, tiny_llm)

@@ -36,7 +36,7 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PROCEDURAL, "rain", rain)
 
 
-def test_a_kind_of_ones_own_is_mixed_at_its_snr() -> None:
+def test_a_kind_of_a_user_is_mixed_at_its_snr() -> None:
     clean = tone("low", 1, 0.4)
     library = NoiseLibrary(lambda _clip_id: clean)
     mix = draw(1, "a", "train", "rain", -5.0, 0, ())
@@ -48,7 +48,7 @@ def test_a_kind_of_ones_own_is_mixed_at_its_snr() -> None:
     assert not np.array_equal(library.render(other, clean).noisy, rendered.noisy)
 
 
-def test_a_kind_of_ones_own_may_be_named_in_the_parameters() -> None:
+def test_a_kind_of_a_user_may_be_named_in_the_parameters() -> None:
     raw = load_params(ROOT / "params.yaml").mixes.model_dump()
     found = mixes.MixesParams.model_validate(raw | {"kinds": (*raw["kinds"], "rain")})
     assert "rain" in found.seen

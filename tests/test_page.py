@@ -1,6 +1,4 @@
-"""The report's page: what its charts draw, what it says, what it lets one hear, and how a browser
-takes it.
-"""
+"""Tests of the report's page: charts, sentences, audio, and valid HTML."""
 
 import io
 import math
@@ -129,7 +127,7 @@ def page() -> Page:
     return made_up_page()
 
 
-def test_the_page_says_what_came_out(page: Page) -> None:
+def test_the_page_states_the_result(page: Page) -> None:
     text = render(page)
     assert re.search(
         r"<h1>In noise of 0 dB and louder, EchoDistill answers \d+\.\d points more questions right",
@@ -154,10 +152,10 @@ def test_the_page_says_what_came_out(page: Page) -> None:
     assert "Every row of the corpus could be used" in text
     assert not re.search(r'(?:src|href)="(?!data:|#)', text)  # nothing is fetched
     assert render(page) == text
-    aside = render(
+    text = render(
         replace(page, quarantined=[Quarantined("manifest.jsonl:3", "no such audio file: a.wav")])
     )
-    assert "no such audio file: a.wav" in aside
+    assert "no such audio file: a.wav" in text
     broken = replace(
         page, training={"echodistill": [{"step": 1, "loss": math.nan}, {"step": 2, "loss": 0.5}]}
     )
@@ -191,19 +189,19 @@ def test_the_headline_never_claims_what_the_interval_does_not(page: Page) -> Non
     assert headline(more).endswith(
         "EchoDistill answers 5.0 points more questions right than its base."
     )
-    assert "EchoDistill cannot be told apart from its base (+5.0 points)" in headline(none)
+    assert "EchoDistill does not differ significantly from its base (+5.0 points)" in headline(none)
     assert "EchoDistill answers 2.0 points fewer questions right" in headline(fewer)
-    for ends, said in (
-        ((-0.01, 0.01, 0.02), "no difference can be told (+1.0 points)"),
+    for ends, words in (
+        ((-0.01, 0.01, 0.02), "there is no significant difference (+1.0 points)"),
         ((0.01, 0.02, 0.03), "2.0 points more"),
         ((-0.03, -0.02, -0.01), "2.0 points fewer"),
     ):
         assert headline(forced(more, *ends)).endswith(
-            f"than its base; by forced choice among the offered texts {said}."
+            f"than its base; by forced choice among the offered texts {words}."
         )
 
 
-def test_the_gain_by_kind_stands_beside_the_bases_accuracy(page: Page) -> None:
+def test_the_gain_by_kind_is_beside_the_bases_accuracy(page: Page) -> None:
     shown = kinds_table(page.table)
     assert shown is not None
     base, gain = page.table["systems"]["base"], page.table["differences"]["echodistill - base"]

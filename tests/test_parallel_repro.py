@@ -1,5 +1,5 @@
-"""Stages side by side, by the real DVC in a small graph: they overlap, their order holds, and a
-failure leaves all to go on from.
+"""Tests of parallel stages with the real DVC in a small graph: they overlap, their order holds, and
+all can resume after a failure.
 """
 
 import os
@@ -54,7 +54,7 @@ def environment() -> dict[str, str]:
     return os.environ | paths
 
 
-def bring_up(project: Path) -> subprocess.CompletedProcess[str]:
+def repro_parallel(project: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         COMMAND, cwd=project, env=environment(), capture_output=True, text=True, timeout=300
     )
@@ -66,7 +66,7 @@ def times(project: Path, name: str) -> tuple[float, float]:
 
 
 def test_stages_overlap_and_follow_what_they_need(project: Path) -> None:
-    done = bring_up(project)
+    done = repro_parallel(project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert times(project, "base")[1] < min(times(project, "left")[0], times(project, "right")[0])
     assert max(times(project, "left")[0], times(project, "right")[0]) < min(
@@ -75,13 +75,13 @@ def test_stages_overlap_and_follow_what_they_need(project: Path) -> None:
     assert times(project, "end")[0] > max(times(project, "left")[1], times(project, "right")[1])
     assert f"{PIPELINE}:end done after" in done.stdout
     before = {name: (project / name).read_text() for name in ("base", "left", "right", "end")}
-    again = bring_up(project)
+    again = repro_parallel(project)
     assert again.returncode == 0
     assert "all stages are up to date" in again.stdout
     assert {name: (project / name).read_text() for name in before} == before
-    # all that stands behind a change runs, not only what DVC sees first
+    # all that depends on a change runs, not only what DVC sees first
     (project / "source").write_text("2")
-    assert bring_up(project).returncode == 0
+    assert repro_parallel(project).returncode == 0
     assert not [name for name in before if (project / name).read_text() == before[name]]
 
 
@@ -98,7 +98,7 @@ def counting(project: Path, then: str) -> None:
 
 def test_a_stage_that_crashes_is_tried_again(project: Path) -> None:
     counting(project, "len(tries.read_text()) < 3 and sys.exit(3); Path('left').write_text('0 0')")
-    done = bring_up(project)
+    done = repro_parallel(project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (project / "tries").read_text() == "..."
     assert (project / "end").exists()
@@ -108,7 +108,7 @@ def test_a_stage_that_crashes_is_tried_again(project: Path) -> None:
 
 def test_a_stage_that_refuses_its_input_is_not(project: Path) -> None:
     counting(project, "sys.exit('error: the file x has no rows')")
-    done = bring_up(project)
+    done = repro_parallel(project)
     assert done.returncode == 1
     assert (project / "tries").read_text() == "."
     assert "error: the file x has no rows" in done.stdout
@@ -150,14 +150,14 @@ def test_a_failure_is_shown_stops_what_has_not_started_and_loses_nothing(project
     works = graph["stages"]["left"]["cmd"]
     graph["stages"]["left"]["cmd"] = "python -c \"print('the reason'); raise SystemExit(3)\""
     (project / PIPELINE).write_text(yaml.safe_dump(graph))
-    done = bring_up(project)
+    done = repro_parallel(project)
     assert done.returncode == 1
     assert f"{PIPELINE}:left failed" in done.stdout
     assert "the reason" in done.stdout
     assert not (project / "end").exists()
-    right = (project / "right").read_text()  # was under way, and ended
+    right = (project / "right").read_text()  # was running, and ended
     graph["stages"]["left"]["cmd"] = works
     (project / PIPELINE).write_text(yaml.safe_dump(graph))
-    assert bring_up(project).returncode == 0
+    assert repro_parallel(project).returncode == 0
     assert (project / "right").read_text() == right
     assert (project / "end").exists()

@@ -99,11 +99,11 @@ def test_frozen() -> None:
         ("corpus.test.manifest", MISSING, "required"),
         ("corpus.test.source", "mmmu", "'fsdd', 'mmau'"),
         ("corpus.test.source", "builtin", "reads the same: write null"),
-        ("mixes.kinds", "gauss", r"a single value stands where a list belongs: write \[gauss\]"),
-        ("mixes.kinds", None, r"nothing stands where a list belongs: write \[\]"),
-        ("mixes.kinds", {"gauss": 1}, r"a list belongs here: write \[\.\.\., \.\.\.\]"),
-        ("mixes.snrs_db", 5, r"a single value stands where a list belongs: write \[5\]"),
-        ("compare.seeds", "1,2", r"a single value stands where a list belongs: write \[1,2\]"),
+        ("mixes.kinds", "gauss", r"a list is needed, not a single value: write \[gauss\]"),
+        ("mixes.kinds", None, r"a list is needed, and nothing is given: write \[\]"),
+        ("mixes.kinds", {"gauss": 1}, r"a list is needed: write \[\.\.\., \.\.\.\]"),
+        ("mixes.snrs_db", 5, r"a list is needed, not a single value: write \[5\]"),
+        ("compare.seeds", "1,2", r"a list is needed, not a single value: write \[1,2\]"),
         ("compare.folds", 2, r"write \[2\]"),
         ("mixes.snrs_db", [], "at least 1"),
         ("train.method", "ppo", "'echodistill', 'grpo'"),
@@ -122,7 +122,7 @@ def test_frozen() -> None:
         ("mixes.unseen", ["hum"], r"\['hum'\] are not in kinds"),
         ("mixes.procedural", ["hum"], r"\['hum'\] are not in kinds"),
         ("mixes.procedural", MISSING, "required"),
-        ("mixes.procedural", "gauss", "a single value stands where a list belongs"),
+        ("mixes.procedural", "gauss", "a list is needed, not a single value"),
         ("corpus.min_duration_s", 1.2, "below max_duration_s"),
         ("corpus.test_share", 0.9, "left to train"),
         ("base.nano.min_snr_db", 41, "above max_snr_db"),
@@ -154,7 +154,7 @@ def test_a_fault_is_named_by_its_dotted_key(key: str, value: object, message: st
         ("base.nano.step", "base.nano.steps"),
     ],
 )
-def test_an_unknown_key_is_told_with_the_one_that_was_meant(key: str, meant: str) -> None:
+def test_an_unknown_key_is_reported_with_the_one_that_was_meant(key: str, meant: str) -> None:
     with pytest.raises(
         UserError, match=re.escape(f"params.yaml has no key {key!r}: did you mean {meant}")
     ):
@@ -169,7 +169,7 @@ def test_an_unknown_key_is_told_with_the_one_that_was_meant(key: str, meant: str
         ("compares", "compare"),
     ],
 )
-def test_an_unknown_key_of_the_file_is_told_so_too(key: str, meant: str) -> None:
+def test_an_unknown_key_of_the_file_is_reported_too(key: str, meant: str) -> None:
     assert fault_of(changed(key, 1)) == f"{key}: unknown key: did you mean {meant}?"
 
 
@@ -301,7 +301,7 @@ def test_procedural_kinds_stand_beside_recorded_ones() -> None:
     with pytest.raises(UserError, match=r"mixes\.procedural: \['rain'\] have no procedural noise"):
         validate_params(raw, "params.yaml")
     raw["mixes"]["procedural"] = ["gauss", "gauss"]
-    with pytest.raises(UserError, match=r"mixes\.procedural: something stands there twice"):
+    with pytest.raises(UserError, match=r"mixes\.procedural: an entry is given twice"):
         validate_params(raw, "params.yaml")
     assert load_params(PARAMS).mixes.recorded == ()
 
@@ -339,7 +339,7 @@ def test_kinds_of_recordings_are_free() -> None:
     assert validate_params(raw, "params.yaml").mixes.seen == ("rain",)
 
 
-def test_several_faults_are_told_at_once() -> None:
+def test_several_faults_are_reported_at_once() -> None:
     raw = changed("train.steps", -1)
     raw["generation"]["max_new_tokens"] = "x"
     fault = fault_of(raw)
@@ -358,8 +358,8 @@ def test_no_mapping_at_all(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("seed: 1\ntrain:\n  steps: 1\n  steps: 2\n", "'steps' stands twice, again in line 4"),
-        ("seed: 1\nlora: {rank: 1, rank: 2}\n", "'rank' stands twice, again in line 2"),
+        ("seed: 1\ntrain:\n  steps: 1\n  steps: 2\n", "'steps' is given twice, again in line 4"),
+        ("seed: 1\nlora: {rank: 1, rank: 2}\n", "'rank' is given twice, again in line 2"),
         ("seed: [1\n", "not valid YAML"),
         ("seed: 1\n\ttrain: 2\n", "not valid YAML"),
         ("? [1]\n: 2\n", "not valid YAML"),

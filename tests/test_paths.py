@@ -15,7 +15,7 @@ import pytest
 from echodistill.audio.files import read_file, write_wav
 from echodistill.audio.recordings import list_recordings
 from echodistill.core.errors import UserError
-from echodistill.core.paths import check_hashable, fault_of_path, unwatched
+from echodistill.core.paths import check_hashable, fault_of_path, linked_folder_fault
 from echodistill.data import benchmarks, fsdd
 from echodistill.overrides import check_inputs
 from echodistill.params.whole import load_params
@@ -137,7 +137,7 @@ def linked(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "written", ["far/deep/a.wav", "far/deep/a", "./far/deep/a.wav", "sub/../far/deep/a.wav"]
 )
-def test_a_recording_behind_a_linked_folder_is_put_aside(linked: Path, written: str) -> None:
+def test_a_recording_behind_a_linked_folder_is_quarantined(linked: Path, written: str) -> None:
     found = read_jsonl(linked, ROW, ROW | {"id": "q2", "audio_path": written})
     assert len(found.clips) == 1
     (row,) = found.quarantined
@@ -174,7 +174,7 @@ def test_manifests_noises_and_digits_behind_linked_folders_are_refused(
 def test_the_folder_itself_may_be_a_link(linked: Path, tmp_path: Path) -> None:
     root = tmp_path / "link"
     root.symlink_to(linked)
-    assert unwatched(root / "sub" / "e.wav", root) == ""
+    assert linked_folder_fault(root / "sub" / "e.wav", root) == ""
     assert only_question(read_jsonl(root, ROW | {"audio_path": "sub/e.wav"})).answer == "blue"
 
 

@@ -201,7 +201,7 @@ def test_paths_in_the_command_are_dependencies_or_outs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in stages() if name.startswith("gate@")])
-def test_a_shut_gate_names_the_stage_that_makes_its_artifact(name: str) -> None:
+def test_a_failed_gate_names_the_stage_that_makes_its_artifact(name: str) -> None:
     artifact = name.partition("@")[2]
     command = re.search(r"`(?:dvc repro --force|echodistill run) (\S+)", next_step(artifact))
     assert command

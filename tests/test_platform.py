@@ -127,12 +127,12 @@ def test_gpu_stages_ran_on_the_other_machine_alone(
 
 
 def test_where_everything_comes_from_can_be_asked(team: Team, first_run: str) -> None:
-    told = run(
+    output = run(
         team.project, team.environment, "echodistill", "provenance", "echodistill@candidate"
     ).stdout
-    assert first_run in told
-    assert re.search(r"[0-9a-f]{64}.*s0-0", told)
-    assert "damaged" not in told.splitlines()[-1] or "0 damaged" in told.splitlines()[-1]
+    assert first_run in output
+    assert re.search(r"[0-9a-f]{64}.*s0-0", output)
+    assert "damaged" not in output.splitlines()[-1] or "0 damaged" in output.splitlines()[-1]
     store = boto3.client(
         "s3",
         endpoint_url=team.environment["AWS_ENDPOINT_URL_S3"],
@@ -140,7 +140,7 @@ def test_where_everything_comes_from_can_be_asked(team: Team, first_run: str) ->
         aws_secret_access_key=team.environment["AWS_SECRET_ACCESS_KEY"],
         region_name="us-east-1",
     )
-    key = re.findall(r"s3://echodistill/(echodistill/models/[^`\s]+)", told)[0]
+    key = re.findall(r"s3://echodistill/(echodistill/models/[^`\s]+)", output)[0]
     labels = store.head_object(Bucket="echodistill", Key=key)["Metadata"]
     assert labels["prefect-flow-run"] == first_run
     assert re.fullmatch(r"[0-9a-f]{32}", labels["mlflow-run"])
@@ -158,16 +158,16 @@ def test_a_fresh_clone_pulls_instead_of_computing(
     clone = tmp_path / "clone"
     run(team.project, team.environment, "git", "clone", "--quiet", str(team.project), str(clone))
     own = team.environment | {"ECHODISTILL_REPOSITORY": str(clone)}
-    said = run(clone, own, "echodistill", "run").stdout
-    assert re.findall(r"Running stage '([^']+)'", said) == ["code", "champion"]
-    assert "difference, paired" in said
+    output = run(clone, own, "echodistill", "run").stdout
+    assert re.findall(r"Running stage '([^']+)'", output) == ["code", "champion"]
+    assert "difference, paired" in output
     assert (clone / "reports/metrics.json").read_bytes() == (
         team.project / "reports/metrics.json"
     ).read_bytes()
 
 
 @pytest.mark.long
-def test_a_gate_that_stays_shut_fails_the_run_with_its_message(team: Team, first_run: str) -> None:
+def test_a_gate_that_fails_ends_the_run_with_its_message(team: Team, first_run: str) -> None:
     run_id = team.start(overrides=["gates.snr_tolerance_db=1e-12"], target="gate@mixes")
     state = team.wait(run_id)
     assert state["type"] == "FAILED"
@@ -264,7 +264,7 @@ def wait_for_training(other_machine: Path, step: int) -> psutil.Process:
 
 
 @pytest.mark.long
-def test_a_killed_training_is_started_again_and_goes_on(
+def test_a_killed_training_is_started_again_and_continues(
     team: Team, other_machine: Path, first_run: str
 ) -> None:
     run_id = team.start(overrides=["train.steps=12"], target="train")

@@ -1,5 +1,5 @@
-"""What a nano is pre-trained on: mild coloured noise of no kind in particular, and towards the end
-clips that tell nothing.
+"""Tests of the examples of pre-training: mild coloured noise of no particular kind, and towards the
+end noise alone.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from echodistill.audio.levels import SAMPLE_RATE
 from echodistill.audio.noises import coloured
 from echodistill.data.store import Corpus
 from echodistill.params.base import NanoParams
-from echodistill.training.pretrain import MildlyNoisy
+from echodistill.training.pretrain import PretrainExamples
 
 SETTINGS = NanoParams(
     width=48,
@@ -40,7 +40,7 @@ def test_coloured_noise_falls_by_its_slope_an_octave(slope_db: float) -> None:
 def test_all_clips_are_audible_at_first_and_the_given_share_is_not_later(
     tiny_corpus: Corpus,
 ) -> None:
-    data = MildlyNoisy(tiny_corpus, SETTINGS, 1)
+    data = PretrainExamples(tiny_corpus, SETTINGS, 1)
     audible = [data.example(number).audible for number in range(len(data))]
     assert all(audible[:600])
     assert 0.4 < np.mean(audible[600:]) < 0.6
@@ -49,19 +49,19 @@ def test_all_clips_are_audible_at_first_and_the_given_share_is_not_later(
 def test_an_audible_clip_is_at_a_mild_snr_and_an_inaudible_one_is_not_there(
     tiny_corpus: Corpus,
 ) -> None:
-    data = MildlyNoisy(tiny_corpus, SETTINGS, 1)
+    data = PretrainExamples(tiny_corpus, SETTINGS, 1)
     for number in range(560, 700):
         example = data.example(number)
         assert example.prompt.waveform is not None
         clean = tiny_corpus.waveform(example.question.clip_id).astype(np.float64)
-        heard = example.prompt.waveform.astype(np.float64)
-        correlation = float(clean @ heard / np.sqrt((clean @ clean) * (heard @ heard)))
+        received = example.prompt.waveform.astype(np.float64)
+        correlation = float(clean @ received / np.sqrt((clean @ clean) * (received @ received)))
         # at 10 dB the clip has 10 of 11 parts of the power
         assert correlation > np.sqrt(10 / 11) - 0.02 if example.audible else abs(correlation) < 0.5
 
 
 def test_an_example_depends_on_its_number_alone(tiny_corpus: Corpus) -> None:
-    once, again = (MildlyNoisy(tiny_corpus, SETTINGS, 1) for _ in range(2))
+    once, again = (PretrainExamples(tiny_corpus, SETTINGS, 1) for _ in range(2))
     again.example(3)
     first, second = once.example(700).prompt.waveform, again.example(700).prompt.waveform
     assert first is not None

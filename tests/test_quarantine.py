@@ -1,4 +1,4 @@
-"""What a run says of the rows it put aside: how many for which reason, and what to do about it."""
+"""The report on quarantined rows: the number for each reason, and the cure."""
 
 import json
 from pathlib import Path
@@ -14,8 +14,8 @@ from echodistill.core.records import Quarantined
 from echodistill.data.reasons import kinds_of
 from echodistill.data.store import Corpus
 from echodistill.params.whole import validate_params
-from echodistill.stages.corpus import SHOWN, corpus
-from echodistill.stages.entry import only
+from echodistill.stages.corpus import SHOWN_ROWS, corpus
+from echodistill.stages.entry import params_view
 from echodistill.stages.gate import gate
 from tests import benchmark_rows as b
 from tests.corpus_params import PARAMS
@@ -29,7 +29,7 @@ def make(root: Path, **changes: object) -> Corpus:
         "path": str(root / "raw"),
         "max_quarantined_share": 1.0,
     } | changes
-    corpus(only(validate_params(raw, "test"), ("seed", "corpus")), root / "out")
+    corpus(params_view(validate_params(raw, "test"), ("seed", "corpus")), root / "out")
     return Corpus(root / "out")
 
 
@@ -61,7 +61,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 LINES = [
     "6 too long: corpus.max_duration_s=2",
     "3 too short: corpus.min_duration_s=0.09",
-    "2 with a choice that stands twice: write each choice once",
+    "2 with a choice that is given twice: write each choice once",
     "1 without their recording: put it below corpus.path (of a test's own source corpus.test.path)",
     "1 whose answer is no choice: write a choice's text, letter or number",
 ]
@@ -75,7 +75,7 @@ def test_reasons_are_counted_with_their_cures(
     start = next(number for number, line in enumerate(printed) if "13 rows quarantined" in line)
     assert printed[start + 1 : start + 6] == [f"  {line}" for line in LINES]
     named = [line for line in printed if line.startswith("quarantined ")]
-    assert len(named) == len(set(named)) == SHOWN + 3 + 2 + 1 + 1
+    assert len(named) == len(set(named)) == SHOWN_ROWS + 3 + 2 + 1 + 1
 
 
 def test_too_many_bad_rows_stop_with_all_reasons_in_one_line(
@@ -108,8 +108,8 @@ def test_every_row_that_is_missing_is_in_the_verdict_and_printed_once(
     gate(validate_params(raw, "test"), "corpus", world / "reports/gates/corpus.json", world / "out")
     notes = json.loads((world / "reports/gates/corpus.json").read_text(encoding="utf-8"))["notes"]
     assert len(notes) == 13
-    assert "manifest.jsonl:11 (id r10): choice 'a' stands twice" in notes
-    assert capsys.readouterr().out.count("choice 'a' stands twice") == 1
+    assert "manifest.jsonl:11 (id r10): choice 'a' is given twice" in notes
+    assert capsys.readouterr().out.count("choice 'a' is given twice") == 1
 
 
 @pytest.mark.parametrize("excess", [1, 320, 800])
@@ -146,7 +146,7 @@ def test_a_small_excess_is_cut_where_that_is_stated(
         ),
         (["0.00 s is shorter than the allowed 0.2 s"], ["1 too short: leave them out"]),
         (["silent (-120 dBFS)", "silent (-80 dBFS)"], ["2 silent: "]),
-        (["the id stands twice"] * 2, ["2 with an id that stands before: give each"]),
+        (["the id is given twice"] * 2, ["2 with the id of an earlier row: give each"]),
         (["x 'a' is odd: write 'b'", "x 'c' is odd: write 'b'"], ["2 (x … is odd): write 'b'"]),
         (
             ["truncated: 5 of 9 frames are there", "truncated: 7 of 8 frames are there"],

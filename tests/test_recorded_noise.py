@@ -134,7 +134,7 @@ def test_a_link_to_a_file_is_a_recording_and_hidden_files_and_texts_are_none(
     }
 
 
-def test_a_kind_without_recordings_is_told_with_what_is_there(tmp_path: Path) -> None:
+def test_a_kind_without_recordings_is_reported_with_what_is_there(tmp_path: Path) -> None:
     write_sounds(tmp_path, "rain/a.wav", "Wind/a.wav", duration_s=0.01)
     with pytest.raises(
         UserError,
@@ -208,7 +208,7 @@ def test_silence_around_a_sound_is_no_part_of_its_own(tmp_path: Path) -> None:
         np.concatenate([sound("a", 0.1), np.zeros(40_000, np.float32), sound("b", 0.1)]),
     ],
 )
-def test_what_cannot_be_cut_is_told_with_the_cure(wave: np.ndarray, tmp_path: Path) -> None:
+def test_what_cannot_be_cut_is_reported_with_the_cure(wave: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "rain").mkdir()
     write_wav(tmp_path / "rain/a.wav", wave)
     with pytest.raises(
@@ -270,14 +270,14 @@ def test_all_recordings_that_cannot_be_used_are_named_at_once(tmp_path: Path) ->
     os.mkfifo(tmp_path / "rain/pipe.wav")
     with pytest.raises(UserError) as caught:
         divide_recordings(tmp_path, ("rain",), 1)
-    said = str(caught.value)
-    assert "\n" not in said
-    assert said.startswith(
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(
         "mixes.recordings: 6 of 10 noise recordings cannot be used, fix or remove them: "
     )
-    assert said.endswith("; and 1 more")
+    assert message.endswith("; and 1 more")
     assert all(
-        name in said
+        name in message
         for name in ("broken.wav", "empty.wav", "phone.m4a", "pipe.wav", "silent.wav: is silent")
     )
 
@@ -331,20 +331,20 @@ def checks(world: Path, **changes: object) -> list[Expect]:
     return mixes_checks(world / "mixes", world / "corpus", settings(world, **changes))
 
 
-def test_no_mix_of_the_test_has_a_recording_that_training_hears(world: Path) -> None:
+def test_no_mix_of_the_test_has_a_recording_that_training_uses(world: Path) -> None:
     mixes, noise = made(world)
-    heard: dict[tuple[str, str], set[str]] = {}
+    used: dict[tuple[str, str], set[str]] = {}
     for mix in mixes:
-        heard.setdefault((mix.noise_kind, mix.split), set()).update(mix.noise_sources)
+        used.setdefault((mix.noise_kind, mix.split), set()).update(mix.noise_sources)
     for kind in ("rain", "crowd"):
-        assert heard[kind, "test"]
-        assert heard[kind, "train"]
-        assert not heard[kind, "train"] & (
-            heard[kind, "test"] | heard[kind, "decision"] | heard[kind, "validation"]
+        assert used[kind, "test"]
+        assert used[kind, "train"]
+        assert not used[kind, "train"] & (
+            used[kind, "test"] | used[kind, "decision"] | used[kind, "validation"]
         )
-        assert not heard[kind, "test"] & (heard[kind, "decision"] | heard[kind, "validation"])
-    assert ("hail", "train") not in heard
-    assert heard["alarm", "train"] == heard["alarm", "test"] == {"alarm.wav"}  # each its own part
+        assert not used[kind, "test"] & (used[kind, "decision"] | used[kind, "validation"])
+    assert ("hail", "train") not in used
+    assert used["alarm", "train"] == used["alarm", "test"] == {"alarm.wav"}  # each its own part
     assert all(not mix.noise_sources for mix in mixes if mix.noise_kind in ("gauss", CLEAN))
     assert (
         len(
@@ -355,7 +355,7 @@ def test_no_mix_of_the_test_has_a_recording_that_training_hears(world: Path) -> 
     assert verdict(world, checks(world)) == {}
 
 
-def test_each_split_hears_its_own_part_of_a_recording_that_is_cut(world: Path) -> None:
+def test_each_split_uses_its_own_part_of_a_recording_that_is_cut(world: Path) -> None:
     mixes, noise = made(world)
     library = open_noise(world / "mixes", Corpus(world / "corpus"))
     windows = np.lib.stride_tricks.sliding_window_view(sound("alarm.wav", 1.5), 50)
@@ -372,7 +372,7 @@ def test_each_split_hears_its_own_part_of_a_recording_that_is_cut(world: Path) -
             assert all(segment.start <= place < segment.stop for place in places[segment.split])
 
 
-def test_a_fold_trains_with_nothing_that_the_pipelines_test_hears(world: Path) -> None:
+def test_a_fold_trains_with_nothing_that_the_pipelines_test_uses(world: Path) -> None:
     _, noise = made(world)
     of_test = {
         segment.audio_sha256
@@ -382,7 +382,7 @@ def test_a_fold_trains_with_nothing_that_the_pipelines_test_hears(world: Path) -
     for fold in (2, 3):
         fold_mixes(settings(world), fold, world / f"fold{fold}", world / "corpus")
         own = read_noise(world / f"fold{fold}")
-        heard = {
+        used = {
             segment.name: segment.audio_sha256
             for segment in own.segments
             if segment.split == "train"
@@ -390,7 +390,7 @@ def test_a_fold_trains_with_nothing_that_the_pipelines_test_hears(world: Path) -
         trained = {mix.noise_kind for mix in read_rows(world / f"fold{fold}/mixes.parquet", Mix)}
         assert "hail" in trained
         assert own == noise
-        assert not of_test & {audio for name, audio in heard.items() if name != "alarm.wav"}
+        assert not of_test & {audio for name, audio in used.items() if name != "alarm.wav"}
 
 
 @pytest.mark.parametrize("copy", ["same bytes", "another name and format"])
@@ -426,7 +426,7 @@ def test_the_same_recording_under_two_unseen_kinds_leaks_nothing(world: Path) ->
     assert verdict(world, checks(world)) == {}
 
 
-def test_a_recording_that_two_splits_hear_fails_the_gate(world: Path) -> None:
+def test_a_recording_that_two_splits_use_fails_the_gate(world: Path) -> None:
     _, noise = made(world)
     of_train = next(
         segment for segment in noise.segments if (segment.kind, segment.split) == ("rain", "train")
@@ -507,7 +507,7 @@ def test_a_recording_that_is_named_like_a_clip_is_no_part_of_it(world: Path) -> 
     assert "no clip is part of its own noise" not in verdict(world, checks(world, **changes))
 
 
-def test_splits_that_share_a_recording_are_told(world: Path) -> None:
+def test_splits_that_share_a_recording_are_reported(world: Path) -> None:
     made(world)
     unseen = ("hail",)
     (note,) = mixes_notes(world / "mixes", world / "corpus", unseen)
@@ -528,7 +528,7 @@ def test_splits_that_share_a_recording_are_told(world: Path) -> None:
 
 
 @pytest.mark.parametrize(("transcript", "told"), [("low", 0), ("", 40), (None, 40)])
-def test_babble_of_clips_that_may_be_no_speech_is_told(
+def test_babble_of_clips_that_may_be_no_speech_is_reported(
     transcript: str | None, told: int, world: Path
 ) -> None:
     clips = read_rows(world / "corpus/clips.parquet", Clip)

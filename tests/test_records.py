@@ -66,7 +66,7 @@ def test_no_rows(tmp_path: Path) -> None:
     assert schema_of(Clip).names == [field.name for field in fields(Clip)]
 
 
-def test_null_only_where_the_annotation_says_so(tmp_path: Path) -> None:
+def test_null_only_where_the_annotation_allows_it(tmp_path: Path) -> None:
     assert [field.name for field in schema_of(Clip) if field.nullable] == ["transcript"]
     with pytest.raises(pa.ArrowInvalid, match="null"):
         write_rows(tmp_path / "rows.parquet", Answer, [answer(None, "q", "wind", 5.0, "A")])  # type: ignore[arg-type]
@@ -257,7 +257,7 @@ def _read(path: Path, folder: bool) -> str:
 
 
 def test_no_bit_of_a_file_changes_rows_silently(tmp_path: Path) -> None:
-    """Parquet's checksums cover the pages; how they are read stands in the footer."""
+    """Check damage in the footer, which Parquet's checksums of the pages do not cover."""
     path = tmp_path / "rows.parquet"
     rows = [
         Reference(f"q{n}", f"key {n}", "red dog", (1, 2, 3), False, n % 4, True) for n in range(60)

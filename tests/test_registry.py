@@ -1,4 +1,4 @@
-"""The registry on a real SQLite store: enter a student, load it back, ask it, promote it."""
+"""The registry on a real SQLite store: register a student, load it back, ask it, promote it."""
 
 import base64
 import json
@@ -257,10 +257,10 @@ def test_the_same_student_evaluated_anew_keeps_the_later_card_answers_and_figure
 
 
 @pytest.mark.parametrize("damage", ["gone", "all gone", "cut", "rotten"])
-def test_files_that_the_store_has_lost_are_entered_again(
+def test_files_that_the_store_has_lost_are_logged_again(
     damage: str, entered: tuple[Path, str], tmp_path: Path, tiny_llm: AudioLLM
 ) -> None:
-    """It said "registered" as long as the description of the model was there."""
+    """Check files that are missing although the description of the model is present."""
     import mlflow
 
     student, run_id = (

@@ -1,6 +1,4 @@
-"""The closing table and the sentences that reports share: true to the figures, and to the block
-they stand in.
-"""
+"""Tests of the closing table and of the sentences that reports share."""
 
 import io
 import re
@@ -48,7 +46,7 @@ def row(lines: list[str], name: str) -> list[str]:
     return found.removeprefix(name).split()
 
 
-def test_each_printed_rate_is_of_the_block_it_stands_in() -> None:
+def test_each_printed_rate_is_of_the_block_it_is_in() -> None:
     figures, base, student = compared(), scored("base", 0.4), scored("student", 0.7)
     lines = printed(figures)
     loud = base.snr_db <= 0
@@ -77,7 +75,7 @@ def test_kinds_stand_below_the_mean_of_those_that_training_had_or_had_not() -> N
     assert row(lines, "wind")[0] == f"{100 * figures['base']['by_noise']['wind']['acc']:.1f}"
 
 
-def test_the_table_says_what_its_intervals_are_over_and_warns_of_few() -> None:
+def test_the_table_states_what_its_intervals_are_over_and_warns_of_few() -> None:
     figures = compared()
     assert "95 % intervals over 40 clips" in printed(figures)[0]
     assert not [line for line in printed(figures) if "Warning" in line]
@@ -92,7 +90,7 @@ def test_the_table_says_what_its_intervals_are_over_and_warns_of_few() -> None:
     assert headline_sentence(figures) in " ".join(" ".join(printed(figures)).split())
 
 
-def test_a_negative_decision_stands_below_the_table_with_its_reasons() -> None:
+def test_a_negative_decision_is_below_the_table_with_its_reasons() -> None:
     assert printed(compared())[-1] == "Decision: promote"
     assert not any("Decision" in line for line in printed(compared(), decision=None))
     unmet = {"name": "Acc is better", "value": 0.01, "low": -0.02, "high": 0.04, "met": False}
@@ -105,7 +103,7 @@ def test_a_negative_decision_stands_below_the_table_with_its_reasons() -> None:
     }
     assert printed(compared(), decision=refused)[-5:] == [
         "Decision: do not promote, see reports/promotion.json",
-        "  in the way: one group",
+        "  obstacle: one group",
         "  not met: Acc is better: +1.0 [-2.0, +4.0] points",
         "  note: few clips",
         "  next: more clips",
@@ -133,7 +131,7 @@ def changed(
     }
 
 
-def test_the_headline_says_both_gains_and_what_is_format() -> None:
+def test_the_headline_states_both_gains_and_what_is_format() -> None:
     assert (
         headline_sentence(changed((0.487, 0.64), (0.63, 0.704), (0.264, 0.081)))
         == "At SNR ≤ 0 dB accuracy rises from 48.7 to 64.0 %: +15.3 [+11.3, +19.3] points in free"
@@ -185,12 +183,12 @@ def test_the_headline_stays_true_when_signs_differ(
     there: tuple[str, ...],
     absent: str,
 ) -> None:
-    said = headline_sentence(changed(acc, forced, unparsed))
-    assert all(part in said for part in there), said
-    assert absent not in said
+    message = headline_sentence(changed(acc, forced, unparsed))
+    assert all(part in message for part in there), message
+    assert absent not in message
 
 
-def test_how_many_rows_have_choices_is_said_only_where_some_have_not() -> None:
+def test_how_many_rows_have_choices_is_shown_only_where_some_have_not() -> None:
     assert without_choices({"n": 9, "n_forced": 9}) is None
     assert (
         without_choices({"n": 1200, "n_forced": 40})
@@ -205,7 +203,7 @@ def test_how_many_rows_have_choices_is_said_only_where_some_have_not() -> None:
 
 @pytest.mark.parametrize("width", [20, 25, 30, 40, 50, 60, 70, 80, 100, 136, 250])
 def test_a_narrow_terminal_gets_every_digit(width: int) -> None:
-    """Every figure of the wide table stands in the narrow one, whole and in one line; only
+    """Check that every figure of the wide table is in the narrow one, whole and in one line; only
     intervals may be left out.
     """
     figures, page = compared(), made_up_page()
@@ -230,7 +228,7 @@ def test_a_narrow_terminal_gets_every_digit(width: int) -> None:
         assert max(map(len, narrow.getvalue().splitlines())) <= width
 
 
-def test_a_terminal_of_40_columns_is_told_that_intervals_are_left_out() -> None:
+def test_a_terminal_of_40_columns_gets_a_note_that_intervals_are_left_out() -> None:
     lines = printed(compared(), 40)
     assert row(lines, "clean") == ["92.5", "92.5", "+0.0"]
     assert "intervals are left out, the terminal is too narrow" in " ".join(" ".join(lines).split())

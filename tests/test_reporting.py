@@ -53,16 +53,16 @@ def test_progress_is_made_once_and_moved_now_and_then(monkeypatch: pytest.Monkey
     assert server.shown == [("predict-base-progress", 1.0), ("moved", 3.0), ("moved", 100.0)]
 
 
-def test_a_server_that_is_away_is_told_once_and_asked_again_later(
+def test_a_server_that_is_away_is_reported_once_and_asked_again_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server = Server(monkeypatch)
-    said: list[str] = []
-    progress = StageProgress("train", said.append)
+    logged: list[str] = []
+    progress = StageProgress("train", logged.append)
     server.away = True
     for server.now_s, percent in ((100.0, 1.0), (103.0, 2.0), (170.0, 3.0)):
         progress("train", percent)
-    assert said == ["progress of train cannot be shown: refused"]
+    assert logged == ["progress of train cannot be shown: refused"]
     server.away = False
     for server.now_s, percent in ((175.0, 4.0), (240.0, 5.0)):
         progress("train", percent)

@@ -24,7 +24,7 @@ from echodistill.models.responses import respond
 from echodistill.params.whole import Params
 from echodistill.stages import predict as predict_stage
 from echodistill.stages.base import base
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from echodistill.stages.mixes import mixes
 from echodistill.stages.references import references
 from echodistill.stages.train import train
@@ -235,7 +235,7 @@ def test_a_perfect_models_sentences_are_whole_everywhere(
         sentences.folder,
         {name: tmp_path / name for name in ("mixes", "base", "references", "student")},
     )
-    mixes(only(params, ("seed", "mixes")), made["mixes"], corpus)
+    mixes(params_view(params, ("seed", "mixes")), made["mixes"], corpus)
     base(params, made["base"], corpus)
     assert limits() == {wanted}
     assert json.loads((made["base"] / "base.json").read_text())["clean_acc"] == 1.0

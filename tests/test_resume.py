@@ -1,5 +1,5 @@
-"""A training killed with ``kill -9`` goes on from its last complete checkpoint, with the losses of
-an undisturbed one.
+"""Tests that a training killed with ``kill -9`` resumes from its last complete checkpoint, with the
+losses of an undisturbed one.
 """
 
 import json
@@ -194,11 +194,11 @@ def test_a_damaged_checkpoint_is_named_and_the_older_one_is_used(
             path.write_bytes(damage(path.read_bytes()))
         capsys.readouterr()
         assert (in_process(here, model, tiny_corpus, 4, weights=weights), losses(here)) == expected
-        said = capsys.readouterr()
-        (warning,) = [line for line in said.err.splitlines() if line.startswith("warning: ")]
+        output = capsys.readouterr()
+        (warning,) = [line for line in output.err.splitlines() if line.startswith("warning: ")]
         assert "checkpoint-3 is damaged (" in warning
         assert warning.endswith("and removed; checkpoint-2 is tried instead")
-        assert f"resuming from {here}/checkpoint-2" in said.out
+        assert f"resuming from {here}/checkpoint-2" in output.out
 
 
 def test_without_a_sound_checkpoint_training_starts_anew(

@@ -19,10 +19,10 @@ import yaml
 from sqlalchemy import create_engine, text
 
 from echodistill.doctor import examine
+from echodistill.dvc_folder import dvc_folder_fault
 from echodistill.leftovers import remove_leftovers
 from echodistill.overrides import overridden, own_params
-from echodistill.run_lock import at_work, only_run_here
-from echodistill.workplace import workplace_cure
+from echodistill.run_lock import exclude_runs, exclusive_run
 from flows.rwlock import is_running
 from flows.stage_process import StageRefused
 from flows.workspace import environment as environment_of
@@ -95,8 +95,8 @@ def started(
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    said, _ = process.communicate(timeout=200)
-    return process.returncode, said
+    output, _ = process.communicate(timeout=200)
+    return process.returncode, output
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
@@ -133,9 +133,9 @@ def test_what_was_edited_while_a_stage_ran_is_not_recorded(project: Path, edited
     before = (project / edited).read_text() if (project / edited).exists() else None
     edit(project / edited)
     (project / "go").touch()
-    status, said = finish(run)
+    status, output = finish(run)
     assert status == 1
-    assert f"{edited.removesuffix('/new.txt')} changed while stage make ran" in said
+    assert f"{edited.removesuffix('/new.txt')} changed while stage make ran" in output
     assert not (project / "dvc.lock").exists()
     assert not list((project / ".dvc/cache").rglob("runs/*/*/*"))
     if before is not None:
@@ -157,8 +157,8 @@ def test_what_no_stage_reads_may_be_edited(project: Path) -> None:
     )
     (project / "source").touch()
     (project / "go").touch()
-    status, said = finish(run)
-    assert status == 0, said
+    status, output = finish(run)
+    assert status == 0, output
 
 
 VICTIMS = [
@@ -190,7 +190,7 @@ def test_a_killed_run_leaves_nothing_that_another_could_record(
     supervisor = next(process for process in tree if "flows.supervisor" in process.cmdline())
     chosen = {"command": command, "flows.supervisor": supervisor}.get(victim) or named[victim]
     chosen.send_signal(getattr(signal, f"SIG{how}"))
-    if victim == "command":  # else the command itself ends, and says so by its status
+    if victim == "command":  # else the command itself ends, and its status shows it
         command.wait(60)
     second = started(project)
     if victim != "command":
@@ -204,8 +204,8 @@ def test_a_killed_run_leaves_nothing_that_another_could_record(
     wait_for(lambda: len(stage_notes(project)) == 2)
     assert (project / "params.yaml").read_bytes() == original
     (project / "go").touch()
-    status, said = finish(second)
-    assert status == 0, said
+    status, output = finish(second)
+    assert status == 0, output
     assert (project / "made").read_text() == f"{seed} source"
     assert locked_seed(project) == seed
 
@@ -264,10 +264,10 @@ def test_under_dvc_itself_a_stage_with_edited_inputs_fails(
     wait_for(lambda: stage_notes(project))
     edit(project / edited)
     (project / "go").touch()
-    status, said = finish(run)
+    status, output = finish(run)
     assert status != 0
-    assert "changed while this stage ran" in said
-    assert edited.removesuffix("/new.txt") in said
+    assert "changed while this stage ran" in output
+    assert edited.removesuffix("/new.txt") in output
     assert not (project / "dvc.lock").exists()
     again = started(project, command=("-m", "dvc", "repro"))
     assert finish(again)[0] == 0
@@ -280,9 +280,9 @@ def test_a_killed_dvc_takes_its_stage_along_and_no_run_starts_beside_a_stage(
     monkeypatch.setattr("tests.test_run_records.ROOT", project)
     by_hand = started(project, command=("-m", "dvc", "repro"))
     wait_for(lambda: stage_notes(project))
-    status, said = finish(started(project, "-S", "seed=99"))
+    status, output = finish(started(project, "-S", "seed=99"))
     assert status == 1
-    assert "a stage or a registration is at work in this folder" in said
+    assert "a stage or a registration is running in this folder" in output
     assert "seed: 99" not in (project / "params.yaml").read_text()
     (stage,) = [
         each
@@ -345,9 +345,9 @@ def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
         check=True,
     ).stdout
     assert digits not in seen
-    said = remove_leftovers(tmp_path, tmp_path / "cache")
+    output = remove_leftovers(tmp_path, tmp_path / "cache")
     old = [places[30 * 3600] for places in (shared, dvc)]
-    assert len(said) == len(left) + len(old)
+    assert len(output) == len(left) + len(old)
     assert not [path for path in [*left, *old] if path.exists()]
     assert not [path for path in [*kept, shared[60], dvc[60]] if not path.exists()]
     assert remove_leftovers(tmp_path, tmp_path / "cache") == []
@@ -355,14 +355,14 @@ def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
 
 def test_a_folder_that_was_moved_aside_and_never_replaced_comes_back(tmp_path: Path) -> None:
     old, new = (leave(tmp_path / f"models/.student.0123456789ab.{end}") for end in ("old", "tmp"))
-    said = remove_leftovers(tmp_path, tmp_path / "cache")
-    assert "student is back" in said[0]
+    output = remove_leftovers(tmp_path, tmp_path / "cache")
+    assert "student was restored" in output[0]
     assert (tmp_path / "models/student/half.bin").exists()
     assert not old.exists()
     assert not new.exists()
 
 
-def test_a_stage_runs_behind_an_empty_folder_of_the_run_cache_and_damage_in_the_cache_is_said(
+def test_a_stage_runs_behind_an_empty_folder_of_the_run_cache_and_damage_in_the_cache_is_reported(
     project: Path,
 ) -> None:
     (project / "go").touch()
@@ -370,9 +370,9 @@ def test_a_stage_runs_behind_an_empty_folder_of_the_run_cache_and_damage_in_the_
     (entry,) = (project / ".dvc/cache/runs").glob("*/*/*")
     entry.unlink()
     (project / "dvc.lock").unlink()
-    status, said = finish(started(project))
-    assert status == 0, said
-    assert f"{entry.parent.relative_to(project)} of DVC's run cache was empty" in said.replace(
+    status, output = finish(started(project))
+    assert status == 0, output
+    assert f"{entry.parent.relative_to(project)} of DVC's run cache was empty" in output.replace(
         f"{project}/", ""
     )
     (cached,) = [
@@ -385,9 +385,9 @@ def test_a_stage_runs_behind_an_empty_folder_of_the_run_cache_and_damage_in_the_
         cached.write_text("rotten")
         cached.chmod(mode)
         (project / "made").unlink()
-        status, said = finish(started(project))
-        assert status == 0, said
-        assert f"{cached.relative_to(project)} of DVC's cache was damaged" in said.replace(
+        status, output = finish(started(project))
+        assert status == 0, output
+        assert f"{cached.relative_to(project)} of DVC's cache was damaged" in output.replace(
             f"{project}/", ""
         )
         assert (project / "made").read_text().endswith("source")
@@ -397,41 +397,42 @@ def test_without_a_git_repository_the_cure_is_named(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.rmtree(project / ".git")
-    status, said = finish(started(project))
+    status, output = finish(started(project))
     assert status == 1
     assert (
-        said == "error: this is no git repository, and a downloaded archive is none: run `git init`"
+        output
+        == "error: this is no git repository, and a downloaded archive is none: run `git init`"
         " here, or clone the repository\n"
     )
     monkeypatch.chdir(project)
     (found,) = [finding for finding in examine() if finding.what == "repository"]
     assert "git init" in found.cure
     (project / ".dvc/config.local").write_text("[core]\n    no_scm = true\n")
-    assert workplace_cure(project) == ""
+    assert dvc_folder_fault(project) == ""
     (project / ".dvc/config.local").unlink()
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
-    assert workplace_cure(project) == ""
+    assert dvc_folder_fault(project) == ""
 
 
-@pytest.mark.parametrize("held", [only_run_here, at_work])
+@pytest.mark.parametrize("held", [exclusive_run, exclude_runs])
 def test_a_flow_waits_for_a_run_and_for_a_stage(
     held: Callable[[], AbstractContextManager[object]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said: list[str] = []
-    with held(), pytest.raises(StageRefused), workspace_lock(tmp_path, lambda: True, said.append):
+    output: list[str] = []
+    with held(), pytest.raises(StageRefused), workspace_lock(tmp_path, lambda: True, output.append):
         pass
-    with workspace_lock(tmp_path, lambda: bool(said), said.append), at_work():
+    with workspace_lock(tmp_path, lambda: bool(output), output.append), exclude_runs():
         pass
     with (
         held(),
         pytest.raises(StageRefused),
-        workspace_lock(tmp_path, lambda: bool(said), said.append),
+        workspace_lock(tmp_path, lambda: bool(output), output.append),
     ):
         pass
-    assert said == [f"another run works in {tmp_path}: waiting for its end"]
+    assert output == [f"another run works in {tmp_path}: waiting for its end"]
 
 
 def test_the_parameters_of_the_user_are_known_while_a_run_overrides_them(
@@ -455,7 +456,7 @@ def test_a_path_that_breaks_dvc_is_named(name: str, tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     assert (
-        workplace_cure(folder)
+        dvc_folder_fault(folder)
         == f"DVC cannot work below a folder with braces in its name: rename {name!r} or move the"
         " repository"
     )

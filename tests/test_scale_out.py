@@ -27,7 +27,7 @@ from echodistill.import_graph import ROOT
 from echodistill.scale_out import ClusterThreshold, Serial, Threads, open_pool
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from tests.conftest import WORDS, tone
 from tests.dask_cluster import DaskCluster, dask_cluster, worker_processes
 from tests.test_stages import add_row, folder_of, params_of
@@ -100,12 +100,14 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def corpus_of(**changes: Any) -> Run:
-    params = only(params_of(corpus={"max_quarantined_share": 0.5} | changes), ("seed", "corpus"))
+    params = params_view(
+        params_of(corpus={"max_quarantined_share": 0.5} | changes), ("seed", "corpus")
+    )
     return lambda out, address: corpus_stage.corpus(params, out, address)
 
 
 def mixes_of(corpus: Corpus, **changes: Any) -> Run:
-    params = only(params_of(mixes=changes), ("seed", "mixes"))
+    params = params_view(params_of(mixes=changes), ("seed", "mixes"))
     return lambda out, address: mixes_stage.mixes(params, out, corpus.folder, address)
 
 
@@ -198,7 +200,7 @@ def test_small_work_and_few_cores_stay_in_this_process(
         assert isinstance(pool, Serial) == here
 
 
-def test_bad_clips_are_put_aside_for_the_same_reasons(
+def test_bad_clips_are_quarantined_for_the_same_reasons(
     cluster: DaskCluster, sources: Path, tmp_path: Path
 ) -> None:
     corpus_of(source="folder", path=str(sources / "raw"))(tmp_path / "out", cluster.address)
@@ -296,7 +298,7 @@ def test_workers_that_all_go_away_are_one_error(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cluster_module, "LOOK_S", 0.2)
+    monkeypatch.setattr(cluster_module, "POLL_S", 0.2)
     monkeypatch.setattr(cluster_module, "WITHOUT_WORKERS_S", 0.5)
     monkeypatch.setattr(mixes_stage, "track", Killer(cluster.end_workers))
     with pytest.raises(UserError, match=r"workers\.address tcp://.*: no worker is left"):
@@ -310,7 +312,7 @@ def test_a_scheduler_that_goes_away_is_one_error(
     with dask_cluster(tmp_path / "dask") as lost:
         lost.start_workers(1)
         monkeypatch.setattr(mixes_stage, "track", Killer(lambda: lost._processes[0].kill()))
-        with pytest.raises(UserError, match=r"the scheduler went away: start it and run again"):
+        with pytest.raises(UserError, match=r"the connection to the scheduler was lost: start it"):
             mixes_of(tiny_corpus)(tmp_path / "out", lost.address)
 
 
@@ -374,11 +376,11 @@ def test_workers_without_this_echodistill_are_refused(
 def test_workers_that_compute_other_bytes_are_refused(
     cluster: DaskCluster, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = cluster_module._fingerprint
+    original = cluster_module._fingerprint
     monkeypatch.setattr(
         cluster_module,
         "_fingerprint",
-        lambda *given: (ours(*given)[0], "what another processor gives"),
+        lambda *given: (original(*given)[0], "what another processor gives"),
     )
     with pytest.raises(
         UserError, match=r"worker tcp://.* does not compute the same bytes as this machine"

@@ -30,7 +30,7 @@ def ours(response: str, choices: tuple[str, ...], answer: str) -> bool:
     return parsed is not None and choices[parsed] == answer
 
 
-# rule, response, choices, right choice, what the rule says, what our parser says
+# rule, response, choices, right choice, what the rule returns, what our parser returns
 CASES: list[tuple[Rule, str, tuple[str, ...], str, bool, bool]] = [
     (mmau_words, "A woman.", MAN, "a woman", True, True),
     (mmau_words, "B", MAN, "a woman", False, True),
@@ -160,14 +160,14 @@ def test_a_plain_answer_is_right_and_a_plain_wrong_one_wrong(
     choices: list[str], data: st.DataObject
 ) -> None:
     """By letter where the rule goes by letters, else by text."""
-    right, said = (
+    right, named = (
         data.draw(st.integers(0, len(choices) - 1)),
         data.draw(st.integers(0, len(choices) - 1)),
     )
     for rule in (first_or_last_letter, voicebench_phrases, seen_first_letter):
-        assert rule("ABCD"[said], choices, choices[right]) == (said == right)
+        assert rule("ABCD"[named], choices, choices[right]) == (named == right)
     for rule in (mmau_words, r1_aqa_tag, echodistill_first_choice):
-        assert rule(choices[said], choices, choices[right]) == (said == right)
-    assert mmau_words_lettered(f"({'ABCD'[said]}) {choices[said]}", choices, choices[right]) == (
-        said == right
+        assert rule(choices[named], choices, choices[right]) == (named == right)
+    assert mmau_words_lettered(f"({'ABCD'[named]}) {choices[named]}", choices, choices[right]) == (
+        named == right
     )

@@ -20,7 +20,7 @@ from echodistill.gates.corpus import corpus_checks, corpus_notes
 from echodistill.lineage import clips as provenance
 from echodistill.params.whole import Params, validate_params
 from echodistill.stages.corpus import corpus
-from echodistill.stages.entry import only
+from echodistill.stages.entry import params_view
 from tests import benchmark_rows as b
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -73,7 +73,7 @@ def params_of(world: Path, test: dict[str, Any], **changes: object) -> Params:
 
 
 def make(world: Path, test: dict[str, Any], **changes: object) -> Corpus:
-    corpus(only(params_of(world, test, **changes), ("seed", "corpus")), world / "corpus")
+    corpus(params_view(params_of(world, test, **changes), ("seed", "corpus")), world / "corpus")
     return Corpus(world / "corpus")
 
 
@@ -166,7 +166,7 @@ def test_where_its_rows_name_splits_only_its_test_rows_are_taken(
         "folder:5.wav",
     ]
     assert (
-        "test (folder): 4 clips are no test clips by their own account and left out"
+        "test (folder): 4 clips are not marked as test clips and left out"
         in capsys.readouterr().out
     )
     b.write_json(world / "other/manifest.jsonl", rows[:4])
@@ -193,10 +193,7 @@ def test_test_rows_of_what_is_trained_on_are_left_out(
         f"{number}.wav" for number in range(6)
     ]
     assert {clip.clip_id[:5] for clip in made.clips_of("test")} == {"mmar:"}
-    assert (
-        "folder: 4 clips are test clips by their own account and left out"
-        in capsys.readouterr().out
-    )
+    assert "folder: 4 clips are marked as test clips and left out" in capsys.readouterr().out
 
 
 def test_a_test_set_is_trained_on_beside_another_only_where_that_is_asked_for(

@@ -21,7 +21,7 @@ import pytest
 
 from echodistill.core.errors import UserError
 from echodistill.services.commands import mlflow_auth_config, services
-from echodistill.services.loopback import direct, without_socks
+from echodistill.services.loopback import bypass_proxies, without_socks
 from echodistill.services.settings import Ports, make_settings, read_settings
 from tests.seaweed import ten_ports
 
@@ -88,13 +88,13 @@ def test_everything_listens_on_loopback_and_no_secret_is_on_a_command_line(tmp_p
 @pytest.mark.parametrize("name", ["a?b", "a%20b"])
 def test_databases_stay_in_the_repository_whatever_its_name(name: str, tmp_path: Path) -> None:
     settings = make_settings(9000, tmp_path / name / ".echodistill/services")
-    said = " ".join(
+    output = " ".join(
         " ".join((*service.command, *service.environment.values()))
         for service in services(settings)
     )
     addresses = [
         word
-        for word in f"{said} {mlflow_auth_config(settings)}".split()
+        for word in f"{output} {mlflow_auth_config(settings)}".split()
         if word.startswith("sqlite")
     ]
     assert len(addresses) == 3
@@ -124,10 +124,14 @@ def test_databases_stay_in_the_repository_whatever_its_name(name: str, tmp_path:
 def test_loopback_is_excepted_from_every_proxy_and_nothing_else_is_changed(
     given: dict[str, str], expected: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert direct(given) == {"no_proxy": expected, "NO_PROXY": expected}
+    assert bypass_proxies(given) == {"no_proxy": expected, "NO_PROXY": expected}
     for known in [known for known in os.environ if known.lower().endswith("_proxy")]:
         monkeypatch.delenv(known)
-    for known, value in {**given, name: "http://proxy.example:3128", **direct(given)}.items():
+    for known, value in {
+        **given,
+        name: "http://proxy.example:3128",
+        **bypass_proxies(given),
+    }.items():
         monkeypatch.setenv(known, value)
     from botocore.utils import get_environ_proxies as of_botocore
     from httpx._utils import get_environment_proxies as of_httpx

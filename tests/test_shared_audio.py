@@ -105,7 +105,7 @@ def test_equal_rows_may_stand_apart(tiny_llm: AudioLLM) -> None:
     assert counted == [3]
 
 
-def test_rows_of_one_sum_are_told_apart() -> None:
+def test_rows_of_one_sum_are_distinguished() -> None:
     columns = [
         torch.tensor([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [0.0, 3.0]]),
         torch.tensor([[1], [1], [1], [1]]),
@@ -117,8 +117,8 @@ def test_rows_of_one_sum_are_told_apart() -> None:
     assert other[0] != other[1]  # the same sound, but not the same mask
 
 
-def test_a_clip_that_goes_on_in_silence_is_another(tiny_llm: AudioLLM) -> None:
-    """Its features may equal the shorter one's padding, but it has more frames to hear."""
+def test_a_clip_that_continues_in_silence_is_another(tiny_llm: AudioLLM) -> None:
+    """Check a clip whose features equal the shorter one's padding; it has more frames."""
     longer = np.concatenate([CLIPS[0], np.zeros(1_600, np.float32)])
     prompts = [Prompt(clip, "Which tone?", ("low", "high")) for clip in (CLIPS[0], longer)]
     both, alone = encode(tiny_llm, prompts), [encode(tiny_llm, [prompt]) for prompt in prompts]

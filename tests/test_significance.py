@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from echodistill.evaluation.significance import discordance, holm
 
 
-def test_the_effect_is_told_in_shares_of_what_differs() -> None:
+def test_the_effect_is_given_in_shares_of_what_differs() -> None:
     found = discordance(np.array([1.0, 1.0, 1.0, -1.0, 0.0, 0.0]))
     assert (found.only_first, found.only_second) == (3, 1)
     assert found.cohens_g == pytest.approx(0.25)

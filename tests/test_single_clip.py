@@ -34,7 +34,9 @@ def test_the_clip_is_put_in_noise_at_the_level_asked_for(
     assert np.array_equal(noisy, in_noise(clip, kind, snr_db, tiny_corpus.folder, mixes))
 
 
-def test_an_unknown_noise_is_told_with_those_there_are(tiny_corpus: Corpus, mixes: Path) -> None:
+def test_an_unknown_noise_is_reported_with_those_there_are(
+    tiny_corpus: Corpus, mixes: Path
+) -> None:
     with pytest.raises(UserError, match=r"no noise 'hum': .* was drawn with gauss, crowd, wind"):
         in_noise(tone("low", 1), "hum", 0.0, tiny_corpus.folder, mixes)
 
@@ -44,9 +46,9 @@ def test_a_silent_clip_has_no_level_to_put_noise_against(tiny_corpus: Corpus, mi
         in_noise(np.zeros(8_000, np.float32), "gauss", 0.0, tiny_corpus.folder, mixes)
 
 
-def test_an_answer_is_a_choice_or_says_that_it_names_none(tiny_llm: AudioLLM) -> None:
-    said = answer(tiny_llm, tone("low", 1), "Which?", ("low", "middle", "high"), 3)
-    assert said in ("low", "middle", "high") or said.startswith("(names no choice)")
+def test_an_answer_is_a_choice_or_states_that_it_names_none(tiny_llm: AudioLLM) -> None:
+    response = answer(tiny_llm, tone("low", 1), "Which?", ("low", "middle", "high"), 3)
+    assert response in ("low", "middle", "high") or response.startswith("(names no choice)")
     assert not answer(tiny_llm, tone("low", 1), "Which?", (), 3).startswith("(names no choice)")
 
 
@@ -89,7 +91,7 @@ def test_a_clip_is_read_from_standard_input_or_a_pipe_as_from_its_file(
         (None, "-: standard input is no recording"),
     ],
 )
-def test_what_is_no_clip_on_standard_input_is_told(
+def test_what_is_no_clip_on_standard_input_is_reported(
     piped: Piped | None, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", piped)

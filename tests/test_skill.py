@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from echodistill.core.errors import UserError
-from echodistill.evaluation.skill import Skill, advice, fewest_questions, in_words, luck
+from echodistill.evaluation.skill import Skill, advice, fewest_questions, p_by_guessing, skill_text
 from echodistill.gates.runner import validate
-from echodistill.inference.clean import clean_score, splits_to_judge_on
+from echodistill.inference.clean import clean_score, evaluation_splits
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.stages.gate import _checks, gate
 from tests import gate_world as w
@@ -34,8 +34,8 @@ def test_a_base_is_judged_on_clips_that_it_was_not_trained_on(
     splits: tuple[str, ...], trained_here: tuple[str, ...], foreign: tuple[str, ...], tmp_path: Path
 ) -> None:
     corpus = write_corpus(tmp_path / "corpus", {split: COUNTS[split] for split in splits})
-    assert splits_to_judge_on(corpus, trained_here=True) == trained_here
-    assert splits_to_judge_on(corpus, trained_here=False) == foreign
+    assert evaluation_splits(corpus, trained_here=True) == trained_here
+    assert evaluation_splits(corpus, trained_here=False) == foreign
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,14 @@ def test_a_base_is_judged_on_clips_that_it_was_not_trained_on(
         ({"validation": 1, "test": 1}, ("validation", "test")),
     ],
 )
-def test_too_few_questions_to_tell_skill_from_luck_are_joined_by_others(
+def test_too_few_questions_to_tell_skill_from_chance_are_joined_by_others(
     counts: dict[str, int], splits: tuple[str, ...], tmp_path: Path
 ) -> None:
     """A perfect base could not pass on two questions of three choices each: guessing answers both
     in one case of nine.
     """
     corpus = write_corpus(tmp_path / "corpus", {"train": 8} | counts)
-    assert splits_to_judge_on(corpus, trained_here=True) == splits
+    assert evaluation_splits(corpus, trained_here=True) == splits
 
 
 def test_a_score_counts_every_question_once(tmp_path: Path, tiny_llm: AudioLLM) -> None:
@@ -96,11 +96,13 @@ GOOD = [
 def test_a_poor_base_is_stopped_however_few_questions_there_are(
     accuracy: float, questions: int, tmp_path: Path
 ) -> None:
-    said = verdict_of(Skill(accuracy, questions, "validation", 0.25, 0.0, 0.0, 1.0, 240), tmp_path)
-    assert "failed: " in said
+    message = verdict_of(
+        Skill(accuracy, questions, "validation", 0.25, 0.0, 0.0, 1.0, 240), tmp_path
+    )
+    assert "failed: " in message
     assert (
         f"100.0 % of 240 training questions, {100 * accuracy:.1f} % of {questions} questions about"
-        " clips of unseen groups" in said
+        " clips of unseen groups" in message
     )
 
 
@@ -111,7 +113,7 @@ def test_a_good_base_passes(accuracy: float, questions: int, tmp_path: Path) -> 
     )
 
 
-def test_a_base_from_elsewhere_is_not_judged_on_a_benchmark_alone_and_nano_is_never_left_out(
+def test_a_base_from_elsewhere_is_not_judged_on_a_benchmark_alone_and_nano_always_is(
     tmp_path: Path,
 ) -> None:
     assert not verdict_of(Skill(), tmp_path, "some/model")
@@ -121,21 +123,25 @@ def test_a_base_from_elsewhere_is_not_judged_on_a_benchmark_alone_and_nano_is_ne
 def test_damaged_facts_pass_nothing(tmp_path: Path) -> None:
     for name in ("clean_acc", "chance"):
         facts = asdict(Skill(0.9, 40, "validation", 0.25, 0.0, 0.0, 0.9, 40)) | {name: None}
-        said = verdict_of(Skill(**facts), tmp_path)
-        assert said.count("failed: ") == 2
+        message = verdict_of(Skill(**facts), tmp_path)
+        assert message.count("failed: ") == 2
 
 
 def test_luck_is_a_binomial_tail() -> None:
-    assert luck(Skill(1.0, 3, "validation", 0.25)) == pytest.approx(1 / 64)
-    assert luck(Skill(0.0, 17, "validation", 0.25)) == 1.0
-    assert luck(Skill(0.5, 2, "validation", 0.5)) == pytest.approx(0.75)
+    assert p_by_guessing(Skill(1.0, 3, "validation", 0.25)) == pytest.approx(1 / 64)
+    assert p_by_guessing(Skill(0.0, 17, "validation", 0.25)) == 1.0
+    assert p_by_guessing(Skill(0.5, 2, "validation", 0.5)) == pytest.approx(0.75)
     assert [fewest_questions(chance) for chance in (0.0, 0.2, 0.25, 1 / 3, 0.5)] == [1, 2, 3, 3, 5]
 
 
 ADVICE = [
     (
         Skill(0.4, 60, "validation", 0.25, 0.0, 0.0, 1.0, 240),
-        ("by heart (60.0 points better there)", "fewer steps", "pre-trained base"),
+        (
+            "memorised its training clips (60.0 points better there)",
+            "fewer steps",
+            "pre-trained base",
+        ),
     ),
     (
         Skill(0.3, 60, "validation", 0.25, 0.0, 0.0, 0.31, 240),
@@ -155,8 +161,8 @@ ADVICE = [
 
 @pytest.mark.parametrize(("skill", "there"), ADVICE)
 def test_what_helps_depends_on_what_is_wrong(skill: Skill, there: tuple[str, ...]) -> None:
-    said = advice(skill, 0.2)
-    assert all(part in said for part in there), said
+    message = advice(skill, 0.2)
+    assert all(part in message for part in there), message
 
 
 def test_the_gate_prints_both_accuracies_and_ends_with_the_next_command(
@@ -167,8 +173,8 @@ def test_the_gate_prints_both_accuracies_and_ends_with_the_next_command(
         tmp_path / w.BASE, {"model": "nano", "parameters": 9, "losses": [3.0, 1.0], **asdict(good)}
     )
     gate(w.PARAMS, "base", tmp_path / "gates/base.json", tmp_path / "base")
-    assert f"base: {in_words(good)}" in capsys.readouterr().out
-    assert json.loads((tmp_path / "gates/base.json").read_text())["notes"] == [in_words(good)]
+    assert f"base: {skill_text(good)}" in capsys.readouterr().out
+    assert json.loads((tmp_path / "gates/base.json").read_text())["notes"] == [skill_text(good)]
     w.json_file(w.BASE, lambda facts: facts.update(clean_acc=0.3))(tmp_path)
     with pytest.raises(
         UserError,

@@ -1,5 +1,5 @@
-"""Stages in one process: bad input is put aside and counted, killed work goes on, faults are one
-line.
+"""Tests of stages in one process: bad input is quarantined and counted, killed work resumes, and
+errors are one line.
 """
 
 import errno
@@ -28,7 +28,7 @@ from echodistill.params.whole import Params
 from echodistill.stages import corpus as corpus_stage
 from echodistill.stages import mixes as mixes_stage
 from echodistill.stages import references as references_stage
-from echodistill.stages.entry import arguments_of, only, run_stage
+from echodistill.stages.entry import arguments_of, params_view, run_stage
 from tests.conftest import WORDS, tone
 from tests.test_pipeline import ROOT
 
@@ -74,7 +74,7 @@ def add_row(folder: Path, **row: Any) -> None:
 
 def make(folder: Path, out: Path, **changes: Any) -> Corpus:
     params = params_of(corpus={"source": "folder", "path": str(folder)} | changes)
-    corpus_stage.corpus(only(params, ("seed", "corpus")), out)
+    corpus_stage.corpus(params_view(params, ("seed", "corpus")), out)
     return Corpus(out)
 
 
@@ -118,7 +118,7 @@ BAD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_clip_is_put_aside_with_its_reason(kind: str, tmp_path: Path) -> None:
+def test_a_bad_clip_is_quarantined_with_its_reason(kind: str, tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
     spoil, reason = BAD[kind]
     spoil(folder / "bad.wav")
@@ -129,7 +129,7 @@ def test_a_bad_clip_is_put_aside_with_its_reason(kind: str, tmp_path: Path) -> N
     assert reason in row.reason
 
 
-def test_a_duplicate_id_and_a_stray_answer_are_put_aside(tmp_path: Path) -> None:
+def test_a_duplicate_id_and_an_unknown_answer_are_quarantined(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, good=40)
     add_row(folder, id="c0", audio_path="1.wav")
     add_row(folder, id="c99", audio_path="1.wav", answer="purple")
@@ -235,7 +235,7 @@ def test_damaged_audio_is_noticed(tmp_path: Path) -> None:
 
 
 def test_mixes_are_the_same_bytes_each_time(tmp_path: Path, tiny_corpus: Corpus) -> None:
-    params = only(params_of(mixes={"snrs_db": [0], "train_draws": 2}), ("seed", "mixes"))
+    params = params_view(params_of(mixes={"snrs_db": [0], "train_draws": 2}), ("seed", "mixes"))
     for name in ("a", "b"):
         mixes_stage.mixes(params, tmp_path / name, tiny_corpus.folder)
     for path in sorted((tmp_path / "a").iterdir()):
@@ -243,7 +243,7 @@ def test_mixes_are_the_same_bytes_each_time(tmp_path: Path, tiny_corpus: Corpus)
 
 
 def test_a_stage_cannot_read_parameters_it_does_not_declare() -> None:
-    view = only(params_of(), ("seed", "mixes.kinds"))
+    view = params_view(params_of(), ("seed", "mixes.kinds"))
     assert view.seed == 1
     assert view.mixes.kinds
     with pytest.raises(AttributeError):
@@ -318,7 +318,9 @@ def test_warm_references_need_no_model_call(
     tiny_llm.save(base)
     (base / "base.json").write_text(json.dumps({"revision": "r1"}))
     monkeypatch.setenv("ECHODISTILL_CACHE", str(tmp_path / "cache"))
-    params = only(params_of(generation={"max_new_tokens": 3}), ("seed", "generation", "references"))
+    params = params_view(
+        params_of(generation={"max_new_tokens": 3}), ("seed", "generation", "references")
+    )
     references_stage.references(params, tmp_path / "cold", tiny_corpus.folder, base)
     monkeypatch.setattr(
         "echodistill.teachers.folder.generate_targets",
@@ -329,7 +331,7 @@ def test_warm_references_need_no_model_call(
         assert (tmp_path / "cold" / name).read_bytes() == (tmp_path / "warm" / name).read_bytes()
 
 
-def test_killed_answering_goes_on_where_it_stopped(
+def test_killed_answering_continues_where_it_stopped(
     tmp_path: Path, tiny_llm: AudioLLM, tiny_corpus: Corpus
 ) -> None:
     asked: list[str] = []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from echodistill.core.terminal import PLAIN
+from echodistill.core.terminal import REPLACEMENTS
 from tests.test_pipeline import ROOT
 from tests.test_report_table import compared
 
@@ -31,9 +31,9 @@ TABLE = """
 import sys
 from pathlib import Path
 from echodistill import cli
-from echodistill.reports import closing
-closing.METRICS = Path(sys.argv.pop())
-cli.app.command("table")(closing.result_table)
+from echodistill.reports import run_tables
+run_tables.METRICS = Path(sys.argv.pop())
+cli.app.command("table")(run_tables.result_table)
 cli.main()
 """
 
@@ -71,19 +71,19 @@ def test_a_name_that_the_encoding_lacks_stays_clear_in_output_and_error(tmp_path
         " stream in (sys.stdout, sys.stderr): print('caf\\xe9 \\u4f60 \\udcff ' + sys.argv[1],"
         " file=stream)"
     )
-    command = [sys.executable, "-X", "utf8", "-c", code, "".join(PLAIN)]
+    command = [sys.executable, "-X", "utf8", "-c", code, "".join(REPLACEMENTS)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii:strict"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert (
         result.stdout
         == result.stderr
-        == "caf\\xe9 \\u4f60 \\udcff " + "".join(PLAIN.values()) + "\n"
+        == "caf\\xe9 \\u4f60 \\udcff " + "".join(REPLACEMENTS.values()) + "\n"
     )
 
 
 def into_a_closed_pipe(*command: str, cwd: Path, both: bool = False) -> tuple[int, str]:
-    """Run a command whose reader is gone before it prints: its exit status, and what it says on
-    standard error.
+    """Run a command whose reader is gone before it prints. Return its exit status and its standard
+    error.
     """
     reading, writing = os.pipe()
     os.close(reading)
@@ -98,8 +98,8 @@ def into_a_closed_pipe(*command: str, cwd: Path, both: bool = False) -> tuple[in
         )
     finally:
         os.close(writing)
-    _, said = process.communicate()
-    return process.returncode, said or ""
+    _, output = process.communicate()
+    return process.returncode, output or ""
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_a_stage_whose_output_is_not_read_ends_without_a_traceback(tmp_path: Pat
 
 def test_another_pipe_that_breaks_is_not_hidden(tmp_path: Path) -> None:
     code = (
-        "import os; from echodistill.core.terminal import reader_may_leave\n"
+        "import os; from echodistill.core.terminal import exit_on_broken_pipe\n"
         "reading, writing = os.pipe(); os.close(reading)\n"
-        "with reader_may_leave(): print('said'); os.write(writing, b'x')"
+        "with exit_on_broken_pipe(): print('said'); os.write(writing, b'x')"
     )
     result = subprocess.run(
         [sys.executable, "-c", code],

@@ -69,7 +69,7 @@ def test_same_fingerprint_same_run() -> None:
 
 
 @pytest.mark.usefixtures("mlflow_store")
-def test_a_resumed_stream_goes_on_in_the_same_run_and_repeats_no_step() -> None:
+def test_a_resumed_stream_continues_in_the_same_run_and_repeats_no_step() -> None:
     with pytest.raises(ZeroDivisionError), MetricStream("resumed", "grpo") as stream:
         for step in (1, 2, 3):
             stream(

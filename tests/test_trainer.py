@@ -1,4 +1,6 @@
-"""The trainer: it hears, skips only what has no gradient, and still fits the TRL it subclasses."""
+"""Tests of the trainer: it uses the audio, skips only what has no gradient, and fits the TRL
+version that it subclasses.
+"""
 
 import inspect
 import math
@@ -165,8 +167,8 @@ def test_rows_that_teach_nothing_do_not_stop_training(
     tiny_corpus: Corpus,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Groups of equal rewards have no policy loss, and on a small device a whole step of them may
-    stand alone.
+    """Check groups of equal rewards, which have no policy loss; on a small device a whole step may
+    consist of them.
     """
     monkeypatch.setenv("ECHODISTILL_DEVICE_BATCH", "2")
     monkeypatch.setitem(REWARDS, "choice", lambda completions, **_columns: [1.0] * len(completions))
@@ -186,7 +188,7 @@ def test_a_loss_that_is_no_number_is_logged_as_such(
     assert all(math.isnan(row["loss"]) for row in rows)
 
 
-def test_what_is_trained_stands_in_the_log(
+def test_what_is_trained_is_in_the_log(
     tmp_path: Path, model_folder: Path, tiny_corpus: Corpus
 ) -> None:
     llm, rows = run(tmp_path, model_folder, tiny_corpus, method="sft")
@@ -248,7 +250,7 @@ def test_rows_without_advantage_can_be_left_out(tiny_llm: AudioLLM, tiny_corpus:
     torch.testing.assert_close(of_full, of_part, atol=1e-6, rtol=1e-4)
 
 
-def test_trl_loss_hears_the_audio(
+def test_trl_loss_depends_on_the_audio(
     tmp_path: Path, model_folder: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stock TRL would score without the clip; ours gives other log-probabilities when the clip is
@@ -258,14 +260,14 @@ def test_trl_loss_hears_the_audio(
     original = AudioGRPOTrainer._get_per_token_logps_and_entropies
 
     def spy(self: AudioGRPOTrainer, *args: Any, **kwargs: Any) -> Any:
-        heard = original(self, *args, **kwargs)
+        logits = original(self, *args, **kwargs)
         features = {
             name: torch.randn_like(f) if name == "input_features" else f
             for name, f in self._prompts.features.items()
         }
         self._prompts = replace(self._prompts, features=features)
-        seen.append((heard[0] - original(self, *args, **kwargs)[0]).abs().max())
-        return heard
+        seen.append((logits[0] - original(self, *args, **kwargs)[0]).abs().max())
+        return logits
 
     monkeypatch.setattr(AudioGRPOTrainer, "_get_per_token_logps_and_entropies", spy)
     run(tmp_path, model_folder, tiny_corpus, method="grpo", steps=1)

@@ -15,7 +15,7 @@ from transformers import TrainingArguments
 
 from echodistill.data.store import Corpus
 from echodistill.models.audio_llm import AudioLLM
-from echodistill.training.pretrain import MildlyNoisy, _Pretrainer, words_of
+from echodistill.training.pretrain import PretrainExamples, _Pretrainer, words_of
 from tests.folders import ROW, only_question, read_csv, read_jsonl, write_recordings
 from tests.test_held_out_groups import make
 from tests.test_pretrain import SETTINGS
@@ -83,7 +83,7 @@ def test_the_corpus_holds_it(tmp_path: Path) -> None:
         ("  ", []),
     ],
 )
-def test_words_are_what_is_heard(transcript: str, words: list[str]) -> None:
+def test_words_are_what_is_spoken(transcript: str, words: list[str]) -> None:
     assert words_of(transcript) == words
 
 
@@ -103,7 +103,7 @@ def loss_of(
     options = TrainingArguments(
         output_dir=str(out), use_cpu=True, report_to=[], remove_unused_columns=False
     )
-    trainer = _Pretrainer(llm, MildlyNoisy(corpus, settings, 1), corpus, weight, args=options)
+    trainer = _Pretrainer(llm, PretrainExamples(corpus, settings, 1), corpus, weight, args=options)
     return float(trainer.compute_loss(trainer.model, list(range(8))).detach()), hasattr(
         trainer.model, "ctc"
     )
@@ -112,7 +112,7 @@ def loss_of(
 def test_the_transcripts_that_are_there_help(
     tiny_llm: AudioLLM, tiny_corpus: Corpus, tmp_path: Path
 ) -> None:
-    data = MildlyNoisy(tiny_corpus, SETTINGS.model_copy(update={"steps": 1, "batch": 8}), 1)
+    data = PretrainExamples(tiny_corpus, SETTINGS.model_copy(update={"steps": 1, "batch": 8}), 1)
     asked = [data.example(number).question.clip_id for number in range(8)]
     others = {clip.clip_id for clip in tiny_corpus.clips_of("train")} - set(asked)
     every = others | set(asked)

@@ -1,5 +1,5 @@
-"""What the teacher hears: the matched clip or a control, the same for its references and for what
-it says of rollouts.
+"""Tests of the teacher's view: the matched clip or a control, the same for references and for
+scores of rollouts.
 """
 
 from collections import Counter
@@ -22,10 +22,10 @@ from echodistill.training.training_rows import TrainingRows
 @given(st.integers(2, 50), st.integers(0, 1000))
 def test_shuffled_clips_all_move_and_none_is_lost(count: int, seed: int) -> None:
     clips = [f"c{number}" for number in range(count)]
-    heard = shuffled(clips, seed)
-    assert Counter(heard) == Counter(clips)
-    assert not [one for one, other in zip(clips, heard, strict=True) if one == other]
-    assert shuffled(clips, seed) == heard
+    moved = shuffled(clips, seed)
+    assert Counter(moved) == Counter(clips)
+    assert not [one for one, other in zip(clips, moved, strict=True) if one == other]
+    assert shuffled(clips, seed) == moved
 
 
 def test_a_single_clip_cannot_be_shuffled() -> None:
@@ -33,7 +33,7 @@ def test_a_single_clip_cannot_be_shuffled() -> None:
         shuffled(["only"], 1)
 
 
-def test_each_control_is_what_it_says(tiny_corpus: Corpus) -> None:
+def test_each_control_is_what_it_states(tiny_corpus: Corpus) -> None:
     clips = [clip.clip_id for clip in tiny_corpus.clips_of("train")]
     for clip_id in clips:
         own = tiny_corpus.waveform(clip_id)
@@ -49,7 +49,7 @@ def test_each_control_is_what_it_says(tiny_corpus: Corpus) -> None:
         assert other.partner(clip_id) in set(clips) - {clip_id}
 
 
-def test_no_two_hearings_share_an_address(tiny_corpus: Corpus) -> None:
+def test_no_two_views_share_an_address(tiny_corpus: Corpus) -> None:
     question = tiny_corpus.questions_of("train")[0]
     kinds: tuple[ViewName, ...] = ("clean", "shuffled", "noise", "silence")
     assert len({VIEWS[name](tiny_corpus, 1).cache_identity(question) for name in kinds}) == 4
@@ -63,19 +63,19 @@ def test_no_two_hearings_share_an_address(tiny_corpus: Corpus) -> None:
 
 
 @pytest.mark.parametrize("name", ["clean", "shuffled", "noise", "silence"])
-def test_the_teacher_hears_it_when_it_judges_rollouts_too(
+def test_the_teacher_receives_it_when_it_judges_rollouts_too(
     tiny_corpus: Corpus, name: ViewName
 ) -> None:
-    """At the level of the student's view; the student hears its own clip whatever the teacher
-    hears.
+    """Check that the view has the level of the student's view, and that the student receives its
+    own clip.
     """
     clip = tiny_corpus.clips_of("train")[0]
     mix = draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ())
     noise = NoiseLibrary(tiny_corpus.waveform)
     view = VIEWS[name](tiny_corpus, 1)
-    (noisy,), (heard,) = TrainingRows(tiny_corpus, view, [mix], noise, {}, 0).prompts([0])
+    (noisy,), (moved,) = TrainingRows(tiny_corpus, view, [mix], noise, {}, 0).prompts([0])
     rendered = noise.render(mix, tiny_corpus.waveform(clip.clip_id))
     assert noisy.waveform is not None
     assert np.array_equal(noisy.waveform, rendered.noisy)
     assert rendered.gain < 1.0
-    assert heard.waveform == pytest.approx(rendered.gain * view.waveform(clip.clip_id), abs=1e-6)
+    assert moved.waveform == pytest.approx(rendered.gain * view.waveform(clip.clip_id), abs=1e-6)

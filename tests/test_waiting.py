@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Completed, Running
 
 from flows import cancellation, remote_stage
-from flows.cancellation import Watch
+from flows.cancellation import CancellationWatcher
 from flows.stage_process import StageCrashed
 
 
@@ -42,12 +42,12 @@ class Server:
 def follow(
     server: Server, monkeypatch: pytest.MonkeyPatch, silence_s: float
 ) -> tuple[Any, list[str]]:
-    said: list[str] = []
+    logged: list[str] = []
     monkeypatch.setattr(remote_stage, "get_client", lambda **_: server)
     monkeypatch.setattr(remote_stage, "SECONDS_BETWEEN_LOOKS", 0.01)
     monkeypatch.setattr(remote_stage, "SILENCE_S", silence_s)
     run: Any = SimpleNamespace(id=uuid4())
-    return remote_stage._follow(run, "waiting", said.append), said
+    return remote_stage._follow(run, "waiting", logged.append), logged
 
 
 def test_a_machine_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,10 +55,10 @@ def test_a_machine_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch
         follow(Server(Running()), monkeypatch, 0.1)
 
 
-def test_what_the_machine_says_is_passed_on_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    state, said = follow(Server(Running(), Running(), Completed(), lines=3), monkeypatch, 30.0)
+def test_what_the_machine_logs_is_passed_on_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, logged = follow(Server(Running(), Running(), Completed(), lines=3), monkeypatch, 30.0)
     assert state.is_completed()
-    assert said == ["line 0", "line 1", "line 2"]
+    assert logged == ["line 0", "line 1", "line 2"]
 
 
 def test_what_starts_after_a_cancellation_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,8 +66,8 @@ def test_what_starts_after_a_cancellation_is_ended_too(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         cancellation, "get_client", lambda **_: Server(SimpleNamespace(type=StateType.CANCELLING))
     )
-    monkeypatch.setattr(cancellation, "SECONDS_BETWEEN_LOOKS", 0.01)
-    with Watch([uuid4()], lambda: ended.release()) as watch:
+    monkeypatch.setattr(cancellation, "POLL_S", 0.01)
+    with CancellationWatcher([uuid4()], lambda: ended.release()) as watch:
         assert all(ended.acquire(timeout=5) for _ in range(3))
         assert watch.cancelled
     time.sleep(0.05)

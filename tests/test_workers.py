@@ -1,13 +1,11 @@
-"""Work on several threads keeps its order, raises in its place and does not run far ahead of
-whoever takes it.
-"""
+"""Tests of work on several threads: order, exceptions, and a bounded number of pending items."""
 
 import time
 
 import pytest
 
 from echodistill.core.batches import batches
-from echodistill.workers import AHEAD, ordered_map, worker_count
+from echodistill.workers import PENDING_PER_WORKER, ordered_map, worker_count
 
 
 def test_results_come_in_order_even_if_they_are_ready_in_another() -> None:
@@ -18,7 +16,7 @@ def test_results_come_in_order_even_if_they_are_ready_in_another() -> None:
     assert list(ordered_map(slow_first, range(20))) == [number * number for number in range(20)]
 
 
-def test_an_exception_is_raised_where_its_item_stands() -> None:
+def test_an_exception_is_raised_where_its_item_is() -> None:
     def fail_at_three(number: int) -> int:
         if number == 3:
             raise ValueError("three")
@@ -34,7 +32,7 @@ def test_no_more_is_started_than_the_consumer_will_soon_take() -> None:
     started: list[int] = []
     results = ordered_map(started.append, iter(range(10_000)))
     next(results)
-    assert len(started) <= worker_count() * AHEAD + 1
+    assert len(started) <= worker_count() * PENDING_PER_WORKER + 1
     results.close()  # type: ignore[attr-defined]
 
 

@@ -91,7 +91,7 @@ def spectral_gating(waveform: Waveform) -> Waveform:
     Source: the stationary gate of noisereduce (Sainburg 2019, MIT), with settings that suit single
     words and not only long recordings.
     """
-    with _package("noisereduce"), _torch_unseen_by("noisereduce"):
+    with _package("noisereduce"), _torch_hidden_from("noisereduce"):
         from noisereduce import reduce_noise
     if not waveform.any():
         return np.zeros_like(waveform)
@@ -229,7 +229,7 @@ class _NoTorch:
 
 
 @contextmanager
-def _torch_unseen_by(package: str) -> Iterator[None]:
+def _torch_hidden_from(package: str) -> Iterator[None]:
     """Hide torch while ``package`` is imported.
 
     noisereduce imports torch where it can, for a code path that is not used here, which would cost

@@ -62,7 +62,7 @@ def decode_bytes(content: bytes, name: str, max_duration_s: float) -> Decoded:
         limit = _Limit(name, max_duration_s)
         parts = [_read(recording, limit) for recording in recordings]
     except Unusable as error:
-        cure = f": {error.cure}{_by_ffmpeg(name)}" if error.cure else ""
+        cure = f": {error.cure}{_ffmpeg_hint(name)}" if error.cure else ""
         raise UserError(f"{name}: {error}{cure}") from error
     if len(formats := {(part.rate, part.samples.shape[1]) for part in parts}) > 1:
         of = " and ".join(f"{channels} channels at {rate} Hz" for rate, channels in sorted(formats))
@@ -167,7 +167,7 @@ def _read(recording: bytes, limit: _Limit) -> _Part:
         ) from error
 
 
-def _by_ffmpeg(name: str) -> str:
+def _ffmpeg_hint(name: str) -> str:
     """Return text with the ffmpeg command that converts a file to wav; only the name of the program
     where the recording is no file (a row of a parquet file, an upload).
     """

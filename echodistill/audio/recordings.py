@@ -23,7 +23,7 @@ from echodistill.audio.levels import SILENCE_DBFS, Waveform, dbfs, excerpt, with
 from echodistill.audio.mixing import Mix, Rendered, render
 from echodistill.audio.noises import PROCEDURAL, crowd
 from echodistill.core.errors import UserError
-from echodistill.core.paths import unwatched
+from echodistill.core.paths import linked_folder_fault
 from echodistill.core.seeds import rng
 
 MAX_RECORDING_S = 3600.0
@@ -80,7 +80,9 @@ def list_recordings(folder: Path, kinds: Sequence[str]) -> dict[str, tuple[str, 
                 f" {folder / kind} nor as {kind}.wav; it holds {known:.200}. Add some, take"
                 f" {kind!r} out of mixes.kinds{cure}"
             )
-        if faults := [fault for name in names if (fault := unwatched(folder / name, folder))]:
+        if faults := [
+            fault for name in names if (fault := linked_folder_fault(folder / name, folder))
+        ]:
             raise UserError(f"mixes.recordings, kind {kind}: {faults[0]}")
     return {kind: tuple(sorted(names)) for kind, names in found.items()}
 
@@ -170,7 +172,7 @@ class NoiseLibrary:
         """
         stream = rng(mix.noise_seed)
         if mix.noise_kind in self.recorded_kinds:
-            return without_offset(excerpt(stream, self._heard(mix), samples))
+            return without_offset(excerpt(stream, self._segment(mix), samples))
         if mix.noise_kind == CROWD:
             return crowd(stream, samples, [self._clip(clip_id) for clip_id in mix.noise_sources])
         return PROCEDURAL[mix.noise_kind](stream, samples)
@@ -179,7 +181,7 @@ class NoiseLibrary:
         """Return both views of a mix; see ``mixing.render``."""
         return render(mix, clean, None if mix.noise_kind == CLEAN else self.noise(mix, len(clean)))
 
-    def _heard(self, mix: Mix) -> Waveform:
+    def _segment(self, mix: Mix) -> Waveform:
         """Return the part of the mix's recording that the mix's split uses.
 
         Raise ``UserError`` where the split must not use the recording, or the recording has

@@ -6,10 +6,10 @@ import os
 
 from echodistill.core.errors import UserError
 
-LAUNCHED = "TORCHELASTIC_RUN_ID"
+LAUNCH_VARIABLE = "TORCHELASTIC_RUN_ID"
 """Variable that ``torchrun`` sets, with which ``accelerate launch`` starts several processes."""
-OF_LAUNCHERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-OF_JOB_MANAGERS = (
+LAUNCHER_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+JOB_MANAGER_VARIABLES = (
     "PMI_SIZE",
     "PMI_RANK",
     "MPI_LOCALNRANKS",
@@ -26,16 +26,18 @@ DEFAULT_DEVICE_BATCH = 96
 
 def is_launched() -> bool:
     """Return whether a launcher started this process together with others to train with them."""
-    return LAUNCHED in os.environ
+    return LAUNCH_VARIABLE in os.environ
 
 
-def forget_job_manager() -> None:
+def clear_job_manager_variables() -> None:
     """Remove the variables that a job manager sets, which accelerate would take for a training of
     several processes.
 
     Processes that train together are started by a launcher, whose variables are kept.
     """
-    for name in OF_JOB_MANAGERS if is_launched() else OF_JOB_MANAGERS + OF_LAUNCHERS:
+    for name in (
+        JOB_MANAGER_VARIABLES if is_launched() else JOB_MANAGER_VARIABLES + LAUNCHER_VARIABLES
+    ):
         os.environ.pop(name, None)
 
 

@@ -13,7 +13,7 @@ from echodistill.core.errors import UserError
 MISSING = "no such audio file"
 _NOT_HASHED = {".git", ".hg", ".dvc"}
 """Folders that DVC leaves out at any depth."""
-_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _KINDS = (
     (stat.S_ISDIR, "a folder, not a recording"),
     (stat.S_ISFIFO, "a named pipe (FIFO), not a recording"),
@@ -30,7 +30,7 @@ def fault_of_path(path: Path) -> str:
     except OSError as error:
         if os.path.islink(path):
             return f"a broken link to {os.readlink(path)}"
-        return MISSING if error.errno in _NOWHERE else f"cannot be read: {error.strerror}"
+        return MISSING if error.errno in _ABSENT else f"cannot be read: {error.strerror}"
     if not stat.S_ISREG(mode):
         return next(
             (what for is_kind, what in _KINDS if is_kind(mode)), "a device, not a recording"
@@ -68,7 +68,7 @@ def _refuse_folder(key: str, error: OSError) -> None:
     ) from error
 
 
-def unwatched(path: Path, root: Path) -> str:
+def linked_folder_fault(path: Path, root: Path) -> str:
     """Return why DVC notices no change of ``path``, with the cure; an empty string where it does.
 
     DVC follows ``root`` itself and links to files, but ignores the content of a linked folder below

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, TextIO
 
-PLAIN: Final = {
+REPLACEMENTS: Final = {
     "≤": "<=",
     "≥": ">=",
     "–": "-",
@@ -32,7 +32,7 @@ escaped, so that names stay unambiguous.
 HANDLER: Final = "echodistill_plain"
 
 
-def _plainer(error: UnicodeError) -> tuple[str, int]:
+def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
     """Return a replacement for characters that the encoding lacks, and where to resume (an error
     handler of ``codecs``).
     """
@@ -40,13 +40,14 @@ def _plainer(error: UnicodeError) -> tuple[str, int]:
         raise error
     lacking = error.object[error.start : error.end]
     return "".join(
-        PLAIN.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in lacking
+        REPLACEMENTS.get(sign) or sign.encode("ascii", "backslashreplace").decode()
+        for sign in lacking
     ), error.end
 
 
 def accept_any_text() -> None:
     """Make standard output and standard error accept every text, whatever their encoding."""
-    codecs.register_error(HANDLER, _plainer)
+    codecs.register_error(HANDLER, _replace_unencodable)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=HANDLER)
@@ -64,7 +65,7 @@ def child_environment() -> dict[str, str]:
 
 
 @contextmanager
-def reader_may_leave() -> Iterator[None]:
+def exit_on_broken_pipe() -> Iterator[None]:
     """Exit with status 1, without a traceback, where the reader of standard output closed it."""
     try:
         try:
@@ -77,9 +78,9 @@ def reader_may_leave() -> Iterator[None]:
     except BrokenPipeError:
         if not _is_broken(sys.stdout):  # Another pipe than standard output was broken.
             raise
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
         sys.exit(1)
 
 

@@ -73,7 +73,7 @@ def _construct_unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[A
     for index, (key_node, _) in enumerate(node.value):
         if keys[index] in keys[:index]:
             raise yaml.YAMLError(
-                f"key {keys[index]!r} stands twice, again in line {key_node.start_mark.line + 1}"
+                f"key {keys[index]!r} is given twice, again in line {key_node.start_mark.line + 1}"
             )
     return loader.construct_mapping(node, deep=True)
 

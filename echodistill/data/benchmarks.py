@@ -13,16 +13,16 @@ from pathlib import Path, PurePosixPath
 from echodistill.core.errors import UserError
 from echodistill.data import folder, manifest, parquet_rows
 from echodistill.data.layouts import LAYOUTS, Layout
-from echodistill.data.manifest import Fields, RowError, below
+from echodistill.data.manifest import Fields, RowError, path_below
 from echodistill.data.recording_paths import RecordingPaths
 from echodistill.data.sources import SourceClips
 from echodistill.params.corpus import CorpusParams
 
-TRUSTED = 0.5
+MIN_FOUND_SHARE = 0.5
 """A number of folders to leave out is accepted where it finds at least this share of the recordings
 that the best number finds.
 """
-Places = Iterable[tuple[str, Fields | RowError]]
+PlacedRows = Iterable[tuple[str, Fields | RowError]]
 
 
 def read(params: CorpusParams, seed: int) -> SourceClips:
@@ -47,9 +47,9 @@ def read(params: CorpusParams, seed: int) -> SourceClips:
         print(line)
     places = _renamed(published, layout, split)
     if not layout.exact_paths:
-        places = _placed(places, root)
+        places = _with_recording_paths(places, root)
     if benchmark == "echodistill":
-        places = _once(places, benchmark)
+        places = _without_repetitions(places, benchmark)
     return folder.read_rows(places, params, seed, layout.answers)
 
 
@@ -71,7 +71,7 @@ def _published(
     root: Path, pattern: str, benchmark: str, layout: Layout
 ) -> Iterator[tuple[str, Fields | RowError]]:
     """Yield the place and the fields of the rows of all manifests, as published."""
-    published = below(root, pattern)
+    published = path_below(root, pattern)
     files = sorted(root.glob(pattern)) if "*" in pattern else [published]
     if not files or not all(file.is_file() for file in files):
         names = " or ".join(layout.manifests)
@@ -81,8 +81,8 @@ def _published(
         )
     for file in files:
         name = file.relative_to(root).as_posix()
-        below(root, name)  # A pattern may match files in a linked folder.
-        found: Places = (
+        path_below(root, name)  # A pattern may match files in a linked folder.
+        found: PlacedRows = (
             parquet_rows.rows(file) if file.suffix == ".parquet" else manifest.rows(file)
         )
         for place, fields in found:
@@ -90,7 +90,7 @@ def _published(
 
 
 def _renamed(
-    published: Places, layout: Layout, split: bool
+    published: PlacedRows, layout: Layout, split: bool
 ) -> Iterator[tuple[str, Fields | RowError]]:
     for place, fields in published:
         if isinstance(fields, RowError):
@@ -108,7 +108,9 @@ def _renamed(
         yield place, row
 
 
-def _placed(places: Places, root: Path) -> Iterator[tuple[str, Fields | RowError]]:
+def _with_recording_paths(
+    places: PlacedRows, root: Path
+) -> Iterator[tuple[str, Fields | RowError]]:
     """Yield the rows with the path of their recording below ``root``: the path as written, or
     without its first folders, which are the publisher's own.
 
@@ -126,12 +128,14 @@ def _placed(places: Places, root: Path) -> Iterator[tuple[str, Fields | RowError
         sum(recordings.has(_shortened(path, left_out)) for path in written)
         for left_out in range(_depth(written))
     ]
-    trusted = [
-        left_out for left_out, count in enumerate(found) if count and count >= max(found) * TRUSTED
+    accepted = [
+        left_out
+        for left_out, count in enumerate(found)
+        if count and count >= max(found) * MIN_FOUND_SHARE
     ]
     for place, fields in rows:
         if not isinstance(fields, RowError) and isinstance(fields["audio_path"], str):
-            paths = [_shortened(fields["audio_path"], left_out) for left_out in (0, *trusted)]
+            paths = [_shortened(fields["audio_path"], left_out) for left_out in (0, *accepted)]
             fields = fields | {
                 "audio_path": next((path for path in paths if recordings.has(path)), paths[0])
             }
@@ -151,7 +155,9 @@ def _parts(written: str) -> list[str]:
     return [part for part in PurePosixPath(written).parts if part not in ("/", "..")] or [written]
 
 
-def _once(places: Places, benchmark: str) -> Iterator[tuple[str, Fields | RowError]]:
+def _without_repetitions(
+    places: PlacedRows, benchmark: str
+) -> Iterator[tuple[str, Fields | RowError]]:
     """Yield each question of a clip once, and print how many repetitions were left out."""
     seen = set()
     repeated = 0

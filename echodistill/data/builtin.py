@@ -148,7 +148,7 @@ def read(params: CorpusParams, seed: int, espeak: Espeak) -> SourceClips:
     return SourceClips(clips=clips, splits=splits)
 
 
-def _manner(seed: int, clip_id: str) -> tuple[int, int, np.random.Generator]:
+def _speech_settings(seed: int, clip_id: str) -> tuple[int, int, np.random.Generator]:
     """Return a clip's rate in words per minute, its pitch (0 to 99), and the random stream for its
     edges and level.
     """
@@ -160,7 +160,7 @@ def _speak(espeak: Espeak, text: str, voice: str, seed: int, clip_id: str) -> Ra
     """Return the synthesiser's float32 samples of a clip, spoken with the clip's own rate and
     pitch.
     """
-    rate_wpm, pitch, _ = _manner(seed, clip_id)
+    rate_wpm, pitch, _ = _speech_settings(seed, clip_id)
     samples, sample_rate = espeak.synthesize(text, voice, rate_wpm, pitch)
     return Raw((samples.tobytes(),), sample_rate)
 
@@ -168,11 +168,11 @@ def _speak(espeak: Espeak, text: str, voice: str, seed: int, clip_id: str) -> Ra
 def _shape(seed: int, clip_id: str, raw: Raw) -> tuple[Decoded, str]:
     """Return the spoken clip with its own edges and level, and the SHA-256 of the raw samples."""
     assert raw.sample_rate is not None
-    stream = _manner(seed, clip_id)[2]
+    stream = _speech_settings(seed, clip_id)[2]
     (content,) = raw.parts
     spoken = np.frombuffer(content, dtype="<f4")
-    loud = np.flatnonzero(np.abs(spoken) > TRIM_LEVEL * np.max(np.abs(spoken)))
-    speech = soxr.resample(spoken[loud[0] : loud[-1] + 1], raw.sample_rate, SAMPLE_RATE)
+    voiced = np.flatnonzero(np.abs(spoken) > TRIM_LEVEL * np.max(np.abs(spoken)))
+    speech = soxr.resample(spoken[voiced[0] : voiced[-1] + 1], raw.sample_rate, SAMPLE_RATE)
     before, after = (
         np.zeros(int(stream.uniform(*EDGE_S) * SAMPLE_RATE), dtype=np.float32) for _ in range(2)
     )

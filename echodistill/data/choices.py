@@ -14,7 +14,7 @@ from string import ascii_uppercase as LETTERS
 from typing import Any
 
 from echodistill.data.fields import NO_VALUE, as_text
-from echodistill.data.manifest import Doubled, Fields, RowError
+from echodistill.data.manifest import DuplicateField, Fields, RowError
 from echodistill.models.prompts import normalize_choice
 
 LABEL = re.compile(
@@ -68,7 +68,7 @@ def choices_of(fields: Fields) -> Choices:
         labels = ()
     names = [normalize_choice(choice) for choice in choices]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise RowError(f"choice {repeated[0]!r} stands twice")
+        raise RowError(f"choice {repeated[0]!r} is given twice")
     return Choices(tuple(choices), first_number, labels)
 
 
@@ -78,7 +78,7 @@ def label_of(match: re.Match[str]) -> str:
 
 
 def _parsed_list(value: Any) -> Sequence[Any]:
-    if isinstance(value, str | Doubled):
+    if isinstance(value, str | DuplicateField):
         value = _parsed(str(value))
     if not isinstance(value, list | tuple) or any(
         isinstance(choice, list | tuple) for choice in value
@@ -164,6 +164,6 @@ def _column_choices(fields: Fields) -> tuple[list[Any], int]:
             name for name in names if name in fields and str(fields[name]) not in NO_VALUE
         ]:
             if found != names[: len(found)]:
-                raise RowError(f"choices stand in {', '.join(found)}: one between is empty")
+                raise RowError(f"choices are in {', '.join(found)}: one between is empty")
             return [fields[name] for name in found], first_number
     raise RowError("no field 'choices'")

@@ -3,7 +3,7 @@
 import unicodedata
 from typing import Any
 
-from echodistill.data.manifest import Doubled, Fields, RowError
+from echodistill.data.manifest import DuplicateField, Fields, RowError
 
 NO_VALUE = frozenset(
     "nan NaN NAN -nan -NaN #N/A #NA <NA> NaT #NULL! #VALUE! #REF! #DIV/0! #NAME? #NUM! 1.#IND"
@@ -53,7 +53,7 @@ def as_text(value: Any, what: str) -> str:
 
     Raise ``RowError``, which names ``what``, where it is no text or is empty.
     """
-    if isinstance(value, Doubled):
+    if isinstance(value, DuplicateField):
         str(value)  # The call raises `RowError`.
     if not isinstance(value, str | int | float):
         kind = {list: "a list", tuple: "a list", type(None): "null"}.get(type(value), "an object")

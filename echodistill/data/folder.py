@@ -33,7 +33,7 @@ from echodistill.core.records import SPLITS, Quarantined
 from echodistill.data.answers import Answers, AnswersAs
 from echodistill.data.choices import choices_of
 from echodistill.data.fields import optional_text, text_of
-from echodistill.data.manifest import Fields, RowError, below, rows
+from echodistill.data.manifest import Fields, RowError, path_below, rows
 from echodistill.data.parquet_rows import Embedded, read_embedded
 from echodistill.data.recording_paths import RecordingPaths
 from echodistill.data.sources import Raw, SourceClip, SourceClips, SourceQuestion, split_groups
@@ -44,7 +44,7 @@ SPLIT_NAMES = {split: split for split in SPLITS} | {"val": "validation", "dev": 
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Row:
     """A valid row: a question, and the clip it is about."""
 
     row: str
@@ -61,7 +61,7 @@ def read(params: CorpusParams, seed: int) -> SourceClips:
 
     Raise ``UserError`` when the manifest is missing, empty, not UTF-8 or not of its format.
     """
-    manifest = below(Path(params.path), params.manifest)
+    manifest = path_below(Path(params.path), params.manifest)
     return read_rows(
         ((f"{manifest.name}:{place}", fields) for place, fields in rows(manifest)), params, seed
     )
@@ -81,7 +81,7 @@ def read_rows(
     """
     root = Path(params.path)
     reader = _Rows(root, Answers(answers, params.answers_from))
-    asked: list[_Asked] = []
+    asked: list[_Row] = []
     quarantined: list[Quarantined] = []
     for place, fields in places:
         row = place
@@ -106,14 +106,14 @@ def read_rows(
             )
         asked, splits = _named_splits(asked, quarantined)
         return SourceClips(_clips(asked, reader.transcripts, params), splits, quarantined)
-    _say_ignored_splits(asked, params)
+    _print_ignored_splits(asked, params)
     draw = partial(split_groups, [row.group for row in asked], params, seed)
     return SourceClips(_clips(asked, reader.transcripts, params), draw({}), quarantined, draw)
 
 
 def _grouped(
-    asked: Sequence[_Asked], groups: Mapping[Path | Embedded, str], root: Path, manifest: str
-) -> list[_Asked]:
+    asked: Sequence[_Row], groups: Mapping[Path | Embedded, str], root: Path, manifest: str
+) -> list[_Row]:
     """Return the rows with a group each: rows that name none get the group of their recording's
     other rows, or else the recording's name.
     """
@@ -129,11 +129,11 @@ def _grouped(
 
 
 def _clips(
-    asked: Sequence[_Asked], transcripts: Mapping[Path | Embedded, str], params: CorpusParams
+    asked: Sequence[_Row], transcripts: Mapping[Path | Embedded, str], params: CorpusParams
 ) -> list[SourceClip]:
     """Return one clip for each recording, in the manifest's order."""
     root, longest_s = Path(params.path), params.max_duration_s + params.trim_excess_s
-    of_clip: dict[Path | Embedded, list[_Asked]] = {}
+    of_clip: dict[Path | Embedded, list[_Row]] = {}
     for row in asked:
         of_clip.setdefault(row.recording, []).append(row)
     return [
@@ -168,11 +168,11 @@ def _name(recording: Path | Embedded, root: Path) -> str:
     return Path(os.path.relpath(str(recording), root)).as_posix()
 
 
-def _say_ignored_splits(asked: Sequence[_Asked], params: CorpusParams) -> None:
+def _print_ignored_splits(asked: Sequence[_Row], params: CorpusParams) -> None:
     if named := sorted({row.split for row in asked if row.split}):
         print(
             f"{params.manifest}: split {', '.join(named)} is none of {', '.join(SPLITS)}: the"
-            " column is not looked at"
+            " column is ignored"
         )
         print(
             "for a published benchmark, name it in corpus.source: its test rows stay test rows then"
@@ -180,8 +180,8 @@ def _say_ignored_splits(asked: Sequence[_Asked], params: CorpusParams) -> None:
 
 
 def _named_splits(
-    asked: list[_Asked], quarantined: list[Quarantined]
-) -> tuple[list[_Asked], dict[str, str]]:
+    asked: list[_Row], quarantined: list[Quarantined]
+) -> tuple[list[_Row], dict[str, str]]:
     """Return the rows with a valid split, and the split of each group; the other rows are added to
     ``quarantined``.
     """
@@ -193,7 +193,7 @@ def _named_splits(
         named = sorted(named_of[row.group])
         if len(named) > 1:
             quarantined.append(
-                Quarantined(row.row, f"group {row.group!r} stands in several splits: {named}")
+                Quarantined(row.row, f"group {row.group!r} is in several splits: {named}")
             )
         elif named[0] not in SPLIT_NAMES:
             quarantined.append(
@@ -216,7 +216,7 @@ class _Rows:
         self._paths = RecordingPaths(root)
         self._ids: set[str] = set()
 
-    def read(self, fields: Fields, question_id: str, row: str) -> _Asked:
+    def read(self, fields: Fields, question_id: str, row: str) -> _Row:
         """Return one row as a question; ``row`` is its name in messages. Raise ``RowError`` for a
         bad row.
         """
@@ -242,7 +242,7 @@ class _Rows:
             optional_text(fields, "transcript"),
         )
         if question_id in self._ids:
-            raise RowError("the id stands twice")
+            raise RowError("the id is given twice")
         if group and self.groups.setdefault(recording, group) != group:
             raise RowError(
                 f"the recording is of group {self.groups[recording]!r} in a row before, here of"
@@ -252,4 +252,4 @@ class _Rows:
             raise RowError("the recording has another transcript in a row before: give it one")
         self._ids.add(question_id)
         asked = SourceQuestion(question_id, question, choices.texts, choices.texts[answer])
-        return _Asked(row, recording, group, optional_text(fields, "split"), asked)
+        return _Row(row, recording, group, optional_text(fields, "split"), asked)

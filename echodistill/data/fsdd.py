@@ -16,7 +16,7 @@ from echodistill.audio.files import decode_bytes, read_file
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.audio.stored import Decoded
 from echodistill.core.errors import UserError
-from echodistill.core.paths import unwatched
+from echodistill.core.paths import linked_folder_fault
 from echodistill.core.progress import track
 from echodistill.core.records import SPLITS, Quarantined
 from echodistill.core.seeds import rng
@@ -87,7 +87,7 @@ def _usable(root: Path) -> tuple[dict[Path, int], Takes, list[Quarantined]]:
         else:
             spoken = next(iter(of_word), "nothing")
             quarantined.append(
-                Quarantined(f"speaker {speaker}", f"says only {spoken}: a clip needs two digits")
+                Quarantined(f"speaker {speaker}", f"has only {spoken}: a clip needs two digits")
             )
     if not takes:
         raise UserError(
@@ -106,7 +106,7 @@ def _find(root: Path) -> tuple[Takes, list[Quarantined]]:
         raise UserError(
             f"{folder}: no such folder: set corpus.path to a copy of the Free Spoken Digit Dataset"
         )
-    if fault := unwatched(folder / "*.wav", root):
+    if fault := linked_folder_fault(folder / "*.wav", root):
         raise UserError(f"{folder}: {fault}")
     takes: Takes = {}
     quarantined = []

@@ -46,13 +46,13 @@ class Layout:
     """Text for the user that is printed when the benchmark is read."""
 
 
-def _picked(fields: Fields, **theirs: str) -> Fields:
-    """Return the fields called ``theirs`` under our names. Raise ``RowError`` where one is
-    missing.
+def _picked(fields: Fields, **names: str) -> Fields:
+    """Return the fields that the values of ``names`` name, under its keys. Raise ``RowError`` where
+    one is missing.
     """
-    if lacking := [name for name in theirs.values() if name not in fields]:
+    if lacking := [name for name in names.values() if name not in fields]:
         raise RowError(f"no field {lacking[0]!r}")
-    return {ours: fields[name] for ours, name in theirs.items()}
+    return {target: fields[name] for target, name in names.items()}
 
 
 def _lettered_choices(fields: Fields) -> Fields:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from echodistill.core.errors import UserError
-from echodistill.core.paths import unwatched
+from echodistill.core.paths import linked_folder_fault
 from echodistill.data.manifest_text import ENDINGS, read_text
 
 Fields = dict[str, Any]
@@ -26,7 +26,7 @@ class RowError(Exception):
     """The reason why a row cannot be used."""
 
 
-class Doubled:
+class DuplicateField:
     """The value of a field that a row gives twice. It is unknown which one is meant, so reading
     this field is refused, but not the row's other fields.
     """
@@ -35,24 +35,24 @@ class Doubled:
         self._name = name
 
     def __str__(self) -> NoReturn:
-        raise RowError(f"field {self._name!r} stands twice")
+        raise RowError(f"field {self._name!r} is given twice")
 
 
 class _Pairs(list[tuple[str, Any]]):
     """A JSON object or CSV row as pairs, so that a repeated key is noticed."""
 
 
-def below(folder: Path, name: str) -> Path:
+def path_below(folder: Path, name: str) -> Path:
     """Return the path of the manifest ``name`` in ``corpus.path``.
 
     Raise ``UserError`` where it is outside that folder, or where DVC would notice no change of it.
     """
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UserError(
-            f"corpus.manifest {name} leads out of corpus.path ({folder}): put it there, or set"
+            f"corpus.manifest {name} is outside corpus.path ({folder}): put it there, or set"
             " corpus.path to hold both"
         )
-    if fault := unwatched(folder / name, folder):
+    if fault := linked_folder_fault(folder / name, folder):
         raise UserError(f"corpus.manifest {name}: {fault}")
     return folder / name
 
@@ -91,8 +91,8 @@ def _is_nan(value: object) -> bool:
 
 
 def _fields(raw: Any) -> Fields:
-    """Return the values by field name, with ``Doubled`` for a repeated field. Raise ``RowError``
-    where ``raw`` is not a row.
+    """Return the values by field name, with ``DuplicateField`` for a repeated field. Raise
+    ``RowError`` where ``raw`` is not a row.
     """
     if isinstance(raw, RowError):
         raise raw
@@ -101,7 +101,7 @@ def _fields(raw: Any) -> Fields:
     fields: Fields = {}
     for key, value in raw:
         name = key.strip().casefold()
-        fields[name] = Doubled(name) if name in fields else value
+        fields[name] = DuplicateField(name) if name in fields else value
     return present(fields)
 
 
@@ -110,14 +110,14 @@ def _raw_rows(manifest: Path) -> Iterator[tuple[str, Any]]:
     suffix = manifest.suffix.lower()
     if suffix not in ENDINGS:
         raise UserError(f"{manifest}: the name of a manifest ends in .jsonl, .json or .csv")
-    told, text = _told_separator(text) if suffix == ".csv" else (None, text)
-    left_out, text = _without_comments(text, told or ",")
+    separator_line, text = _declared_separator(text) if suffix == ".csv" else (None, text)
+    left_out, text = _without_comments(text, separator_line or ",")
     if left_out:
         print(f"{manifest}: comment lines at the beginning, which are no rows: {left_out}")
     if suffix == ".csv":
-        if told is None and left_out:  # The comments may also precede the line for Excel.
-            told, text = _told_separator(text)
-        return _csv_rows(manifest, text, left_out + (told is not None), told)
+        if separator_line is None and left_out:  # The comments may also precede the line for Excel.
+            separator_line, text = _declared_separator(text)
+        return _csv_rows(manifest, text, left_out + (separator_line is not None), separator_line)
     if text.lstrip().startswith("["):
         return _json_list(manifest, text)
     if wrapped := _one_object(text):
@@ -128,13 +128,13 @@ def _raw_rows(manifest: Path) -> Iterator[tuple[str, Any]]:
     return _json_lines(text, left_out)
 
 
-def _told_separator(text: str) -> tuple[str | None, str]:
+def _declared_separator(text: str) -> tuple[str | None, str]:
     """Return the separator that a first line for Excel states, and the text after that line;
     ``None`` and the whole text without such a line.
     """
     first, rest = _first_line(text)
-    told = _SEPARATOR.fullmatch(first)
-    return (told[1], rest) if told else (None, text)
+    separator_line = _SEPARATOR.fullmatch(first)
+    return (separator_line[1], rest) if separator_line else (None, text)
 
 
 def _without_comments(text: str, separator: str) -> tuple[int, str]:
@@ -195,18 +195,16 @@ def _json_list(manifest: Path, text: str) -> Iterator[tuple[str, Any]]:
 
 
 def _csv_rows(
-    manifest: Path, text: str, before: int, told: str | None
+    manifest: Path, text: str, before: int, separator_line: str | None
 ) -> Iterator[tuple[str, Any]]:
     first, _ = _first_line(text)
     if (
-        told is None
+        separator_line is None
         and "," not in first
         and (mark := next((mark for mark in ";\t" if mark in first), ""))
     ):
-        raise UserError(
-            f"{manifest}: its columns stand apart by {mark!r}: save it with commas between"
-        )
-    separator = told or ","
+        raise UserError(f"{manifest}: its columns are separated by {mark!r}: save it with commas")
+    separator = separator_line or ","
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     start = before + 1
     header: list[str] = []

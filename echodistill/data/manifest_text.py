@@ -16,7 +16,7 @@ TABLE = (
 UNPACK = "unpack it, and name what is in it"
 FETCH = "fetch the file itself"
 PARQUET = b"PAR1"
-MOST_ZEROS = 0.2
+MAX_ZEROS = 0.2
 """A larger share of zero characters than this indicates another encoding, or no text at all."""
 NO_TEXT = (
     (PARQUET, "a parquet file", f"{TABLE}; of a published benchmark its name ends in .parquet"),
@@ -58,8 +58,8 @@ def read_text(manifest: Path) -> str:
     try:
         content = manifest.read_bytes()
     except OSError as error:
-        there = ", ".join(_manifests_in(manifest.parent)[:SHOWN])
-        cure = "set corpus.path and corpus.manifest" + (f" (there: {there})" if there else "")
+        present = ", ".join(_manifests_in(manifest.parent)[:SHOWN])
+        cure = "set corpus.path and corpus.manifest" + (f" (there: {present})" if present else "")
         raise UserError(f"{manifest}: {error.strerror}: {cure}") from error
     check_content(manifest, content)
     # The encoding is detected from the first characters, which are ASCII in JSON and in a header.
@@ -71,7 +71,7 @@ def read_text(manifest: Path) -> str:
         raise UserError(
             f"{manifest}: byte {error.start} is not {name}: save the manifest as UTF-8"
         ) from error
-    if text.count("\0") > MOST_ZEROS * len(text):
+    if text.count("\0") > MAX_ZEROS * len(text):
         raise UserError(
             f"{manifest} is no UTF-8 but seems to be UTF-16 without a byte-order mark: save the"
             " manifest as UTF-8"

@@ -13,11 +13,11 @@ from echodistill.data.repeated import ALSO_IN
 Cure = Callable[[Sequence[str]], str]
 """Function that returns the cure for rows with the given reasons."""
 LENGTH = re.compile(r"([\d.]+) s is (?:longer|shorter) than the allowed ([\d.]+) s")
-SLIGHT = 0.1
+SLIGHT_EXCESS = 0.1
 """The cure for clips that exceed the limit by at most this share also offers to cut them."""
 ROUNDED_S = 0.05
 """Largest difference in seconds between a length and its text form with one decimal."""
-OF_DATA = re.compile(r"`[^`]*`|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[.*\]|\d+(?:\.\d+)?")
+VARYING_PARTS = re.compile(r"`[^`]*`|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[.*\]|\d+(?:\.\d+)?")
 """Parts that differ between reasons of one kind: quoted texts, lists and numbers."""
 
 
@@ -47,7 +47,7 @@ def _allow_longer(reasons: Sequence[str]) -> str:
     written, allowed = _lengths(reasons)
     lengths = [length + ROUNDED_S for length in written]
     cure = f"corpus.max_duration_s={math.floor(max(lengths)) + 1}"
-    if slight := [length for length in lengths if length <= allowed * (1 + SLIGHT)]:
+    if slight := [length for length in lengths if length <= allowed * (1 + SLIGHT_EXCESS)]:
         those = "them" if len(slight) == len(lengths) else f"{len(slight)} of them"
         cure += (
             f", or corpus.trim_excess_s={math.ceil(10 * (max(slight) - allowed)) / 10:g} to cut"
@@ -61,7 +61,7 @@ def _allow_shorter(reasons: Sequence[str]) -> str:
     return f"corpus.min_duration_s={shortest:g}" if shortest > 0 else "leave them out"
 
 
-def _say(cure: str) -> Cure:
+def _constant(cure: str) -> Cure:
     return lambda _reasons: cure
 
 
@@ -71,54 +71,58 @@ KNOWN: tuple[tuple[re.Pattern[str], str, Cure], ...] = tuple(
         (
             f"{NO_AUDIO}: .* are there",
             "whose recording's name fits several files",
-            _say("write it as the file is called"),
+            _constant("write it as the file is called"),
         ),
         (
             NO_AUDIO,
             "without their recording",
-            _say("put it below corpus.path (of a test's own source corpus.test.path)"),
+            _constant("put it below corpus.path (of a test's own source corpus.test.path)"),
         ),
         (r"[\d.]+ s is longer than the allowed [\d.]+ s", "too long", _allow_longer),
         (r"[\d.]+ s is shorter than the allowed [\d.]+ s", "too short", _allow_shorter),
-        ("silent", "silent", _say("replace the recordings, or leave them out")),
+        ("silent", "silent", _constant("replace the recordings, or leave them out")),
         (
             ALSO_IN,
             "whose recording is also in a split that is judged on",
-            _say("kept there alone, nothing need be done"),
+            _constant("kept there alone, nothing need be done"),
         ),
         (
-            "the id stands twice",
-            "with an id that stands before",
-            _say("give each row an id of its own"),
+            "the id is given twice",
+            "with the id of an earlier row",
+            _constant("give each row an id of its own"),
         ),
         (
-            "choice .* stands twice",
-            "with a choice that stands twice",
-            _say("write each choice once"),
+            "choice .* is given twice",
+            "with a choice that is given twice",
+            _constant("write each choice once"),
         ),
         (
             "answer .* is not among the choices",
             "whose answer is no choice",
-            _say("write a choice's text, letter or number"),
+            _constant("write a choice's text, letter or number"),
         ),
         (
             "the recording is of group",
             "whose recording is of two groups",
-            _say("give it one group"),
+            _constant("give it one group"),
         ),
         (
-            "group .* stands in several splits",
+            "group .* is in several splits",
             "of a group in several splits",
-            _say("name one split for all of a group's rows"),
+            _constant("name one split for all of a group's rows"),
         ),
         (
             "split .* is none of",
             "of no known split",
-            _say("write train, validation, decision or test"),
+            _constant("write train, validation, decision or test"),
         ),
-        ("no field", "that lack a field", _say("fill it in")),
-        ("field .* is empty|choice .* is (?:empty|null)", "with an empty text", _say("fill it in")),
-        ("not valid JSON", "that are no valid JSON", _say("write one whole object a line")),
+        ("no field", "that lack a field", _constant("fill it in")),
+        (
+            "field .* is empty|choice .* is (?:empty|null)",
+            "with an empty text",
+            _constant("fill it in"),
+        ),
+        ("not valid JSON", "that are no valid JSON", _constant("write one whole object a line")),
     )
 )
 """How a reason begins, the label of such rows, and their cure. The first pattern that matches is
@@ -155,17 +159,17 @@ def _kind(reason: str) -> tuple[str, str, Cure]:
     for pattern, label, cure in KNOWN:
         if pattern.match(reason):
             return label, "", cure
-    masked = OF_DATA.sub(lambda found: "…" * len(found[0]), reason)
+    masked = VARYING_PARTS.sub(lambda found: "…" * len(found[0]), reason)
     for by_ffmpeg in (CONVERT, KEEP_REST, KEEP_COUNTED):
         label, cured, _ = masked.partition(f": {by_ffmpeg}")
         if cured:
             return (
                 f"({_shortened(label)})",
                 "",
-                _say(f"{by_ffmpeg} with ffmpeg, the list has the command for each"),
+                _constant(f"{by_ffmpeg} with ffmpeg, the list has the command for each"),
             )
     label, colon, _ = masked.partition(": ")
-    return f"({_shortened(label)})", _shortened(masked), _say(reason[len(label + colon) :])
+    return f"({_shortened(label)})", _shortened(masked), _constant(reason[len(label + colon) :])
 
 
 def _shortened(masked: str) -> str:

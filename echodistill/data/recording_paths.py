@@ -8,7 +8,7 @@ import os
 import unicodedata
 from pathlib import Path
 
-from echodistill.core.paths import fault_of_path, unwatched
+from echodistill.core.paths import fault_of_path, linked_folder_fault
 from echodistill.data.manifest import RowError
 from echodistill.data.missing import NO_AUDIO
 
@@ -40,11 +40,11 @@ class RecordingPaths:
         """
         path = os.path.normpath(os.path.join(self._base, written))
         if os.path.commonpath([self._base, path]) != self._base:
-            raise RowError(f"audio path {written!r} leaves the folder")
+            raise RowError(f"audio path {written!r} is outside the folder")
         for candidate in (path, f"{path}.wav"):
             if os.path.isfile(candidate):
-                return self._watched(os.path.relpath(candidate, self._base), written)
-        alike = self._alike(os.path.relpath(path, self._base))
+                return self._checked(os.path.relpath(candidate, self._base), written)
+        alike = self._similar(os.path.relpath(path, self._base))
         if not alike and "\\" in written:
             return self.find(written.replace("\\", "/"))
         if len(alike) > 1:
@@ -57,11 +57,11 @@ class RecordingPaths:
             raise RowError(
                 f"{NO_AUDIO}: {written}" + (f" ({fault})" if fault not in ("", NO_AUDIO) else "")
             )
-        return self._watched(alike[0], written)
+        return self._checked(alike[0], written)
 
-    def _watched(self, path: str, written: str) -> Path:
+    def _checked(self, path: str, written: str) -> Path:
         recording = self._root / path
-        if fault := unwatched(recording, self._root):
+        if fault := linked_folder_fault(recording, self._root):
             raise RowError(f"audio path {written!r}: {fault}")
         return recording
 
@@ -73,7 +73,7 @@ class RecordingPaths:
             return False
         return True
 
-    def _alike(self, path: str) -> list[str]:
+    def _similar(self, path: str) -> list[str]:
         """Return the files whose path differs from ``path`` only in Unicode form or case; where
         some differ only in Unicode form, return those alone.
         """

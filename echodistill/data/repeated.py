@@ -28,8 +28,8 @@ def settled_splits(
     for clip in clips:
         groups_of[units[clip.clip_id]].add(clip.group)
     shared = [sorted(groups) for groups in groups_of.values() if len(groups) > 1]
-    torn = any(len({found.splits[group] for group in groups}) > 1 for groups in shared)
-    if not torn or found.draw is None:
+    is_divided = any(len({found.splits[group] for group in groups}) > 1 for groups in shared)
+    if not is_divided or found.draw is None:
         return dict(found.splits)
     splits = found.draw({group: groups[0] for groups in shared for group in groups})
     if splits == found.splits:

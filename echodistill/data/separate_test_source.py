@@ -37,37 +37,37 @@ def read_both(corpus: CorpusParams, read: Read) -> SourceClips:
         "decision_share": 0.0,
         "test_share": 1.0,
     }
-    own = corpus.model_copy(update={**corpus.test.model_dump(), **whole})
+    test_params = corpus.model_copy(update={**corpus.test.model_dump(), **whole})
     try:
-        test = read(own)
+        test = read(test_params)
     except UserError as error:
         raise type(error)(
             re.sub(
                 r"\bcorpus\.(?=(?:source|path|manifest|answers_from)\b)", "corpus.test.", str(error)
             )
         ) from error
-    one_folder = (
+    same_folder = (
         corpus.source != "builtin"
         and corpus.test.source != "builtin"
         and Path(corpus.path).resolve() == Path(corpus.test.path).resolve()
     )
-    return joined(main, test, corpus, one_folder)
+    return joined(main, test, corpus, same_folder)
 
 
 def joined(
-    main: SourceClips, test: SourceClips, corpus: CorpusParams, one_folder: bool
+    main: SourceClips, test: SourceClips, corpus: CorpusParams, same_folder: bool
 ) -> SourceClips:
     """Return the training, validation and decision clips of ``main`` with the test clips of
     ``test``.
 
-    ``one_folder`` states that a group's name means the same in both.
+    ``same_folder`` states that a group's name means the same in both.
     """
     tested = _tested(test, corpus)
-    clips = _trained(main, {clip.group for clip in tested} if one_folder else set(), corpus)
+    clips = _trained(main, {clip.group for clip in tested} if same_folder else set(), corpus)
     trained = {clip.group: main.splits[clip.group] for clip in clips}
     splits = dict(trained)
     for clip in tested:
-        group = clip.group if one_folder else f"{corpus.test.source}:{clip.group}"
+        group = clip.group if same_folder else f"{corpus.test.source}:{clip.group}"
         if splits.setdefault(group, "test") != "test":
             raise UserError(
                 f"{corpus.path}: group {group!r} is named as one of corpus.test.source: rename it"
@@ -75,11 +75,11 @@ def joined(
         clips.append(_renamed(clip, group, str(corpus.test.source)))
     _check_ids(clips, corpus)
     quarantined = [*_named(main, corpus, of_test=False), *_named(test, corpus, of_test=True)]
-    draw = partial(_drawn_beside, main.draw, trained, splits) if main.draw else None
+    draw = partial(_drawn_again, main.draw, trained, splits) if main.draw else None
     return SourceClips(clips, splits, quarantined, draw)
 
 
-def _drawn_beside(
+def _drawn_again(
     draw: Draw, trained: Mapping[str, str], splits: Mapping[str, str], joined: Mapping[str, str]
 ) -> dict[str, str]:
     """Draw the splits of the training source's groups again; the test's groups keep their split,
@@ -97,7 +97,7 @@ def _trained(main: SourceClips, tested: set[str], corpus: CorpusParams) -> list[
     kept = [clip for clip in train if clip.group not in tested]
     if left_out := len(main.clips) - len(train):
         print(
-            f"{corpus.source}: {left_out} clips are test clips by their own account and left out:"
+            f"{corpus.source}: {left_out} clips are marked as test clips and left out:"
             " corpus.test.source makes the test"
         )
     if left_out := len(train) - len(kept):
@@ -118,7 +118,7 @@ def _tested(test: SourceClips, corpus: CorpusParams) -> list[SourceClip]:
     kept = [clip for clip in test.clips if test.splits[clip.group] == "test"]
     if left_out := len(test.clips) - len(kept):
         print(
-            f"test ({corpus.test.source}): {left_out} clips are no test clips by their own account"
+            f"test ({corpus.test.source}): {left_out} clips are not marked as test clips"
             " and left out"
         )
     if test.clips and not kept:

@@ -93,11 +93,11 @@ class SourceClips:
     """
 
 
-FEWEST_GROUPS_TO_DECIDE = 4
+MIN_GROUPS_FOR_DECISION = 4
 """With fewer groups there is no decision split, because the test and the training need them
 more.
 """
-FEWEST_GROUPS_BESIDE_VALIDATION = 2
+MIN_GROUPS_BESIDE_VALIDATION = 2
 """A validation share of less than one group is rounded up to one where more groups than this are
 left beside the test and the decision.
 """
@@ -126,19 +126,19 @@ def split_groups(
         *[name for name in order if name in tested],
         *[name for name in order if name not in tested],
     ]
-    spare = len(names) if params.test_share == 1.0 and not tested else max(0, len(names) - 1)
-    test = len(tested) or min(_rounded_up(len(names), params.test_share), spare)
+    available = len(names) if params.test_share == 1.0 and not tested else max(0, len(names) - 1)
+    test = len(tested) or min(_rounded_up(len(names), params.test_share), available)
     wanted = (
         _rounded_up(len(names), params.decision_share)
-        if len(names) >= FEWEST_GROUPS_TO_DECIDE
+        if len(names) >= MIN_GROUPS_FOR_DECISION
         else 0
     )
-    decision = min(wanted, spare - test)
-    validation = min(int(len(names) * params.validation_share), spare - test - decision)
+    decision = min(wanted, available - test)
+    validation = min(int(len(names) * params.validation_share), available - test - decision)
     if (
         params.validation_share
         and not validation
-        and len(names) - test - decision > FEWEST_GROUPS_BESIDE_VALIDATION
+        and len(names) - test - decision > MIN_GROUPS_BESIDE_VALIDATION
     ):
         validation = 1
     train = len(names) - test - decision - validation
@@ -160,12 +160,12 @@ def _named_test(test_groups: Sequence[str], drawn_as: Mapping[str, str]) -> set[
             likes = get_close_matches(
                 name.casefold(), {group.casefold() for group in drawn_as}, n=1
             )
-            there = [group for group in sorted(drawn_as) if group.casefold() in likes] or sorted(
+            known = [group for group in sorted(drawn_as) if group.casefold() in likes] or sorted(
                 drawn_as
             )[:SHOWN_GROUPS]
             raise UserError(
                 f"corpus.test_groups: no clip is of group {name!r}; there are"
-                f" {', '.join(map(repr, there))}"
+                f" {', '.join(map(repr, known))}"
             )
     tested = {drawn_as[name] for name in test_groups}
     if tested == set(drawn_as.values()):

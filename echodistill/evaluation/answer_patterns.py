@@ -173,7 +173,7 @@ UNSURE: Final = regex.compile(
     regex.I,
 )
 """Clauses that state that the responder does not know; they invalidate the other clauses."""
-TAKEN_BACK: Final = regex.compile(
+RETRACTION: Final = regex.compile(
     r"^(?:(?:but|and|hmm|oh),? )*(?:(?:this|that|it)(?:'s| is| was)? )?(?:is |was"
     r" )?(?:not|isn't|wasn't|no|wrong|false|incorrect)"
     r"(?: (?:quite|really|exactly|right|correct|true|so|it))*$"
@@ -188,14 +188,14 @@ CORRECTION: Final = regex.compile(
 )
 """Beginnings of a clause that withdraws the clauses before it."""
 NOT_ONLY: Final = regex.compile(r"\bnot (?:only|just|merely)\b", regex.I)
-HELD: Final = regex.compile(r"\b(?:that|say|if|whether|think|believe)\W*$", regex.I)
+COMPLEMENT_WORDS: Final = regex.compile(r"\b(?:that|say|if|whether|think|believe)\W*$", regex.I)
 """Words before "it is" that show that no new clause begins there."""
-COURTESY: Final = regex.compile(
+CLOSING_OFFER: Final = regex.compile(
     r"(?:is there anything|do you (?:have|want|need)|would you like|let me know|feel"
     r" free)[^.?!]*[.?!]*$",
     regex.I,
 )
-ASIDE: Final = regex.compile(r"\b(?:if|whether|asks?|asked|asking)\b", regex.I)
+MENTION_WORDS: Final = regex.compile(r"\b(?:if|whether|asks?|asked|asking)\b", regex.I)
 """Words of a clause that mentions choices without naming an answer."""
 
 _NAMED = (
@@ -203,7 +203,7 @@ _NAMED = (
     rf"[(\[]?(?:[A-Z]\b|{MARK})[)\]]?(?:[.:]? {MARK})?(?: ?[(\[][A-Z][)\]])?"
 )
 _SEVERAL = rf"{_NAMED}(?:(?:,| or| nor| and|, or|, and) {_NAMED})*"
-SET_AGAINST: Final = regex.compile(
+CONTRAST: Final = regex.compile(
     rf"\b(?:(?i:not|no|nicht)|n't) {_SEVERAL},? (?:but|sondern) (?!also\b|not\b)"
     rf"|(?:(?:,|,? and|,? but) (?:definitely |certainly )?(?:not|no|nicht|keine?n?|pas|non)"
     r"|,? rather than|,? instead of|,? as opposed to|,? without|,? unlike)"

@@ -6,12 +6,18 @@ import numpy as np
 
 from echodistill.core.errors import UserError
 from echodistill.core.seeds import rng
-from echodistill.evaluation.figures import AGREEMENT, OF_OUTCOMES, Rows, figures_of, noisy_figure
+from echodistill.evaluation.figures import (
+    AGREEMENT,
+    OUTCOME_FIGURES,
+    Rows,
+    figures_of,
+    noisy_figure,
+)
 from echodistill.evaluation.intervals import mean_interval, rate_interval, resamples
 from echodistill.evaluation.scores import Scored, summarise
 from echodistill.params.evaluate import EvaluateParams
 
-RATES = (*OF_OUTCOMES, *AGREEMENT, *(f"clean_{name}" for name in OF_OUTCOMES))
+RATES = (*OUTCOME_FIGURES, *AGREEMENT, *(f"clean_{name}" for name in OUTCOME_FIGURES))
 """Figures whose difference is reported; those of forced choice exist only where questions have
 choices.
 """
@@ -44,7 +50,7 @@ def compare_systems(
     kinds = {str(kind) for kind in np.unique(base.noise_kind)}
     parts = {"seen": kinds - set(unseen), "unseen": kinds & set(unseen)}
 
-    def own(scored: Scored, rows: Rows) -> dict[str, float]:
+    def values_of(scored: Scored, rows: Rows) -> dict[str, float]:
         values, unit = rows(scored)
         return rate_interval(values[None], unit, drawn, settings.confidence).as_dict()
 
@@ -66,8 +72,8 @@ def compare_systems(
         ),
         "intervals": {
             name: (
-                {"clean": own(scored, figures["clean_acc"])}
-                | {snr: own(scored, rows) for snr, rows in by_snr.items()}
+                {"clean": values_of(scored, figures["clean_acc"])}
+                | {snr: values_of(scored, rows) for snr, rows in by_snr.items()}
             )
             for name, scored in (("base", base), ("student", student))
         },

@@ -17,22 +17,22 @@ from functools import lru_cache
 import regex
 
 from echodistill.evaluation.answer_patterns import (
-    ASIDE,
     CLAUSES,
+    CLOSING_OFFER,
+    COMPLEMENT_WORDS,
+    CONTRAST,
     CORRECTION,
-    COURTESY,
     DECLARATIONS,
     DOUBT,
     FINAL,
     FIRST_MARK,
-    HELD,
     LEAD,
     MARK,
+    MENTION_WORDS,
     NEGATION,
     NO_DOUBT,
     NOT_ONLY,
-    SET_AGAINST,
-    TAKEN_BACK,
+    RETRACTION,
     THOUGHTS,
     UNSPACED,
     UNSURE,
@@ -81,28 +81,28 @@ def _parse(response: str, choices: tuple[str, ...]) -> int | None:
     if whole := _named_by_whole(text, wanted):
         return _only(whole, len(choices))
     spaced = [index for index, choice in enumerate(wanted) if not UNSPACED.search(choice)]
-    for idle in (COURTESY, NO_DOUBT, NOT_ONLY):
-        text = idle.sub("", text)
-    musings, stated = _declared(_with_marks(_without_restated(text, wanted), wanted, spaced))
+    for pattern in (CLOSING_OFFER, NO_DOUBT, NOT_ONLY):
+        text = pattern.sub("", text)
+    reasoning, stated = _declared(_with_marks(_without_restated(text, wanted), wanted, spaced))
     stated = _with_marks(
         stated, wanted, [index for index in range(len(wanted)) if index not in spaced]
     )
-    affirmed, denied, passing = _named_before(musings, wanted), set[int](), set[int]()
-    for against in SET_AGAINST.finditer(stated):
+    affirmed, denied, passing = _named_before(reasoning, wanted), set[int](), set[int]()
+    for against in CONTRAST.finditer(stated):
         denied |= _named(against[0], wanted)[0]
     clauses = [
         clause
-        for part in CLAUSES.split(SET_AGAINST.sub(" ", stated))
+        for part in CLAUSES.split(CONTRAST.sub(" ", stated))
         for clause in _lead_apart(part or "")
     ]
     # in "I don't think the answer is B" the negation precedes the declaration
-    before = regex.split(r"[.!?;,] |\b(?:so|but)\b", musings)[-1]
+    before = regex.split(r"[.!?;,] |\b(?:so|but)\b", reasoning)[-1]
     for number, clause in enumerate(clauses):
         named, capitals = _named(clause, wanted)
         start = "" if number else before
         if (
             UNSURE.search(clause)
-            or TAKEN_BACK.search(clause)
+            or RETRACTION.search(clause)
             or clause.endswith("?")
             or (affirmed and CORRECTION.search(clause))
         ):
@@ -111,7 +111,7 @@ def _parse(response: str, choices: tuple[str, ...]) -> int | None:
             denied |= named | capitals
         elif DOUBT.search(clause):
             return None
-        elif not ASIDE.search(f"{start} {clause}"):
+        elif not MENTION_WORDS.search(f"{start} {clause}"):
             affirmed |= named
             passing |= capitals
     return (
@@ -204,15 +204,15 @@ def _declared(text: str) -> tuple[str, str]:
 
 
 def _new_clause(again: regex.Match[str]) -> str:
-    return str(again[0]) if HELD.search(again.string[: again.start()]) else ". "
+    return str(again[0]) if COMPLEMENT_WORDS.search(again.string[: again.start()]) else ". "
 
 
-def _named_before(musings: str, wanted: Sequence[str]) -> set[int]:
+def _named_before(reasoning: str, wanted: Sequence[str]) -> set[int]:
     """Return the choices that are a whole clause in the text before the declaration. The last
     clause is left out because the declaration continues it.
     """
-    clauses = regex.split(r"(?<=[.!?;,]) ", musings)[:-1] + regex.findall(
-        rf"^{MARK}(?=, ?$)", musings
+    clauses = regex.split(r"(?<=[.!?;,]) ", reasoning)[:-1] + regex.findall(
+        rf"^{MARK}(?=, ?$)", reasoning
     )
     return {
         index

@@ -10,11 +10,11 @@ Opponent = Literal["base", "champion"]
 Metric = Literal["acc", "acc_forced", "gsr", "clean_acc"]
 Differences = Mapping[Metric, Interval]
 """The differences of a student minus another system on the decision split, by metric."""
-FEWEST_GROUPS = 2
+MIN_GROUPS = 2
 """Fewest groups that a promotion needs: results on one group do not generalise to others."""
 RELIABLE_GROUPS = 10
 """Number of groups below which the intervals themselves are uncertain."""
-MORE_TO_DECIDE_ON = (
+MORE_DECISION_DATA = (
     "more decision clips (corpus.clips.decision, or more recordings) or more groups"
     " (corpus.decision_share)"
 )
@@ -130,15 +130,15 @@ def obstacles(size: DecisionSize, champion_fault: str) -> list[str]:
             "there is no decision split: give the source four groups or more"
             " (corpus.decision_share), or name rows of one in its column `split`: decision"
         )
-    elif size.groups < FEWEST_GROUPS:
+    elif size.groups < MIN_GROUPS:
         found.append(
-            "the decision split has one group, which says nothing about others: raise"
+            "the decision split has one group, which does not generalise to others: raise"
             " corpus.decision_share, or give more groups"
         )
     if champion_fault:
         found.append(
             f"the champion cannot be compared with: {champion_fault}. To replace it all the same,"
-            " enter the student with `echodistill register` and say `echodistill champion --set"
+            " register the student with `echodistill register` and run `echodistill champion --set"
             " VERSION`"
         )
     return found
@@ -149,7 +149,7 @@ def remarks(size: DecisionSize, judged: Sequence[Judged]) -> list[str]:
     allows.
     """
     found = []
-    if FEWEST_GROUPS <= size.groups < RELIABLE_GROUPS:
+    if MIN_GROUPS <= size.groups < RELIABLE_GROUPS:
         found.append(
             f"the decision rests on {size.groups} groups; below {RELIABLE_GROUPS} the intervals"
             " themselves are uncertain"
@@ -161,6 +161,6 @@ def remarks(size: DecisionSize, judged: Sequence[Judged]) -> list[str]:
                 f"the interval of clean accuracy against the {one.criterion.opponent} reaches"
                 f" {100 * reach:.1f} points below its value, more than the margin of"
                 f" {100 * margin:g}: a student that loses nothing would not pass either. What helps"
-                f" is {MORE_TO_DECIDE_ON}"
+                f" is {MORE_DECISION_DATA}"
             )
     return found

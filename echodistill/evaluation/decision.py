@@ -51,22 +51,24 @@ def paired_differences(
             f"two systems did not answer the same decision items, e.g. {odd}: run `echodistill run`"
             " again"
         )
-    mine, theirs = (score_answers(answers, other, questions, units) for answers in (student, other))
-    drawn = resamples(mine.sample.units, settings.bootstrap_draws, rng(seed, "decision"))
-    noisy = np.array(mine.snr_db <= settings.headline_max_snr_db)
-    unit_N = mine.noisy.unit[noisy]
+    first, second = (
+        score_answers(answers, other, questions, units) for answers in (student, other)
+    )
+    drawn = resamples(first.sample.units, settings.bootstrap_draws, rng(seed, "decision"))
+    noisy = np.array(first.snr_db <= settings.headline_max_snr_db)
+    unit_N = first.noisy.unit[noisy]
 
     def interval(
-        mine_N: NDArray[np.bool_], theirs_N: NDArray[np.bool_], unit: NDArray[np.int64]
+        first_N: NDArray[np.bool_], second_N: NDArray[np.bool_], unit: NDArray[np.int64]
     ) -> Interval:
-        gain = mine_N.astype(np.float64) - theirs_N.astype(np.float64)
+        gain = first_N.astype(np.float64) - second_N.astype(np.float64)
         return mean_interval(gain[None], unit, drawn, settings.confidence)
 
     return {
-        "acc": interval(mine.noisy.right[noisy], theirs.noisy.right[noisy], unit_N),
-        "acc_forced": interval(_forced(mine.noisy)[noisy], _forced(theirs.noisy)[noisy], unit_N),
-        "gsr": interval(mine.agrees_self[noisy], theirs.agrees_self[noisy], unit_N),
-        "clean_acc": interval(mine.clean.right, theirs.clean.right, mine.clean.unit),
+        "acc": interval(first.noisy.right[noisy], second.noisy.right[noisy], unit_N),
+        "acc_forced": interval(_forced(first.noisy)[noisy], _forced(second.noisy)[noisy], unit_N),
+        "gsr": interval(first.agrees_self[noisy], second.agrees_self[noisy], unit_N),
+        "clean_acc": interval(first.clean.right, second.clean.right, first.clean.unit),
     }
 
 

@@ -12,9 +12,9 @@ from echodistill.evaluation.scores import is_right_answer
 from echodistill.evaluation.units import renumbered
 from echodistill.params.evaluate import EvaluateParams
 
-MOST = 12
+MAX_DOMAINS = 12
 """Largest number of domains; if no wording is repeated there are none."""
-LEAST_QUESTIONS = 5
+MIN_QUESTIONS = 5
 
 
 def by_domain(
@@ -33,7 +33,7 @@ def by_domain(
     asked = Counter(
         questions[question_id].question for question_id in {row.question_id for row in answers}
     )
-    domains = [text for text, count in asked.most_common(MOST) if count >= LEAST_QUESTIONS]
+    domains = [text for text, count in asked.most_common(MAX_DOMAINS) if count >= MIN_QUESTIONS]
     noisy = [row for row in answers if row.snr_db is not None and row.snr_db <= max_snr_db]
     found = []
     for domain in domains:

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from echodistill.evaluation.criteria import MORE_TO_DECIDE_ON, DecisionSize, Judged
-from echodistill.evaluation.skill import MEMORISED, NOTABLE, Skill, in_words
+from echodistill.evaluation.criteria import MORE_DECISION_DATA, DecisionSize, Judged
+from echodistill.evaluation.skill import MEMORISED, NOTABLE, Skill, skill_text
 
-MOST_TIMES = 20.0
+MAX_TIMES = 20.0
 """Largest multiple of the decision's groups that is still given as advice."""
 
 
@@ -25,7 +25,7 @@ def explain(
     size: DecisionSize, judged: Sequence[Judged], student: Faults, base: Faults, skill: Skill
 ) -> list[str]:
     """Return explanations of the criteria that were not met; ``skill`` is the base's."""
-    found = [_too_few(one, size) for one in judged if _may_be_luck(one)]
+    found = [_too_few(one, size) for one in judged if _may_be_chance(one)]
     if student.truncated > NOTABLE:
         found.append(
             f"{_percent(student.truncated)} of the student's answers were cut at the length limit"
@@ -41,8 +41,8 @@ def explain(
         and skill.train_acc - skill.clean_acc > MEMORISED
     ):
         found.append(
-            "the base knows its training clips by heart, and a student can hardly be better:"
-            f" {in_words(skill)}"
+            "the base has memorised its training clips, and a student can hardly be better:"
+            f" {skill_text(skill)}"
         )
     return found
 
@@ -53,9 +53,9 @@ def next_steps(judged: Sequence[Judged], student: Faults, skill: Skill) -> list[
     found = []
     if student.truncated > NOTABLE:
         found.append("give answers more room: -S generation.max_new_tokens=...")
-    if any(_may_be_luck(one) for one in unmet):
-        found.append(f"decide on more: {MORE_TO_DECIDE_ON}")
-    if any(one.criterion.non_inferior and not _may_be_luck(one) for one in unmet):
+    if any(_may_be_chance(one) for one in unmet):
+        found.append(f"decide on more: {MORE_DECISION_DATA}")
+    if any(one.criterion.non_inferior and not _may_be_chance(one) for one in unmet):
         found.append(
             "keep clean skill: raise mixes.train_clean_share, or lower the method's learning rate"
             " (train.methods)"
@@ -77,25 +77,25 @@ def next_steps(judged: Sequence[Judged], student: Faults, skill: Skill) -> list[
     return found
 
 
-def _may_be_luck(one: Judged) -> bool:
+def _may_be_chance(one: Judged) -> bool:
     """Return whether the value itself is above the bound and only its interval's low end is not."""
     return not one.met and one.difference.value > one.bound
 
 
 def _too_few(one: Judged, size: DecisionSize) -> str:
-    """Return a sentence that the result may be luck, with the number of groups that would decide
+    """Return a sentence that the result may be chance, with the number of groups that would decide
     it: intervals narrow with the square root of the number of groups.
     """
     gain, reach = one.difference.value - one.bound, one.difference.value - one.difference.low
     sentence = (
         f"{one.criterion.name}: {100 * one.difference.value:+.1f} points on {size.clips} clips of"
-        f" {size.groups} groups may be luck"
+        f" {size.groups} groups may be chance"
     )
     times = (reach / gain) ** 2
-    if times > MOST_TIMES or not math.isfinite(times):
+    if times > MAX_TIMES or not math.isfinite(times):
         return sentence
     return (
-        f"{sentence}; a difference like this would be told apart by about"
+        f"{sentence}; a difference like this would be significant with about"
         f" {math.ceil(size.groups * times)} groups"
     )
 

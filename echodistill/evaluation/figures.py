@@ -14,7 +14,7 @@ Rows = Callable[[Scored], Values]
 
 FORCED = {"acc_forced": "forced", "acc_forced_norm": "forced_norm"}
 """Figures of forced choice, over the questions that have choices."""
-OF_OUTCOMES = {"acc": "right"} | FORCED | {"unparsed": "unparsed", "truncated": "truncated"}
+OUTCOME_FIGURES = {"acc": "right"} | FORCED | {"unparsed": "unparsed", "truncated": "truncated"}
 AUTHORS = "acc_authors"
 AGREEMENT = {"noisy": "agrees_base", "gsr": "agrees_self"}
 
@@ -62,11 +62,11 @@ def _clean_figures(outcomes: Outcomes) -> dict[str, Rows]:
 def _names(outcomes: Outcomes, chosen: NDArray[np.bool_]) -> list[str]:
     """Return the names of the figures that have rows among the ``chosen`` ones."""
     forced = (chosen & outcomes.has_choices).any()
-    names = [name for name in OF_OUTCOMES if forced or name not in FORCED]
+    names = [name for name in OUTCOME_FIGURES if forced or name not in FORCED]
     return names if outcomes.right_authors is None else [*names, AUTHORS]
 
 
 def _values(name: str, outcomes: Outcomes, chosen: NDArray[np.bool_]) -> Values:
     rows = chosen & outcomes.has_choices if name in FORCED else chosen
-    field = "right_authors" if name == AUTHORS else OF_OUTCOMES[name]
+    field = "right_authors" if name == AUTHORS else OUTCOME_FIGURES[name]
     return getattr(outcomes, field)[rows].astype(np.float64), outcomes.unit[rows]

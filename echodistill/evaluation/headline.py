@@ -17,8 +17,8 @@ METRICS = (
     "unparsed",
 )
 """Top figures; those of forced choice exist only where questions have choices."""
-CURVED = ("acc", "acc_forced", "noisy", "gsr", "unparsed")
-ENDS = ("value", "low", "high")
+CURVE_METRICS = ("acc", "acc_forced", "noisy", "gsr", "unparsed")
+PARTS = ("value", "low", "high")
 
 
 def top_figures(table: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -58,9 +58,9 @@ def curve_points(table: Mapping[str, Any]) -> Iterator[dict[str, str | float]]:
         snrs = sorted(float(name.partition("@")[2]) for name in figures if name.startswith("acc@"))
         for snr in snrs:
             row: dict[str, str | float] = {"system": system, "snr_db": snr}
-            for metric in CURVED:
+            for metric in CURVE_METRICS:
                 if found := figures.get(f"{metric}@{snr:g}"):
                     row |= {
-                        metric if end == "value" else f"{metric}_{end}": found[end] for end in ENDS
+                        metric if end == "value" else f"{metric}_{end}": found[end] for end in PARTS
                     }
             yield row

@@ -24,17 +24,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-SMALLEST_P = 1e-9
+MIN_P = 1e-9
 POOLED_SHARE = 0.5
 """Weight of the width with pooled degrees of freedom; the rest is the weight of the width with each
 factor's own degrees of freedom.
 """
-LEAST_SHARE = 0.4
+MIN_SHARE = 0.4
 """Lower bound of the variance, as a share of the units' variance. The unbiased estimate may be
 small or negative by chance, but a higher bound makes intervals too wide if neither seeds nor units
 differ beyond chance.
 """
-LARGEST = 1.0
+MAX_DIFFERENCE = 1.0
 """Largest possible difference of two rates; -1 and 1 are the ends of an interval that only one unit
 gives.
 """
@@ -85,7 +85,7 @@ def mean_interval(
     mean = float(values_SN.mean())
     spread = _Spread(values_SN, unit_N)
     if spread.units == 1:
-        return Interval(mean, -LARGEST, LARGEST)
+        return Interval(mean, -MAX_DIFFERENCE, MAX_DIFFERENCE)
     below, above = spread.shape(drawn, confidence)
     width = spread.half_width(confidence)
     return Interval(mean, mean - below * width, mean + above * width)
@@ -120,9 +120,9 @@ def p_value(
     def beyond(p: float) -> float:
         return spread.half_width(1.0 - p) - reach
 
-    if beyond(SMALLEST_P) <= 0.0:
-        return SMALLEST_P
-    return float(optimize.brentq(beyond, SMALLEST_P, 1.0, xtol=1e-12))
+    if beyond(MIN_P) <= 0.0:
+        return MIN_P
+    return float(optimize.brentq(beyond, MIN_P, 1.0, xtol=1e-12))
 
 
 class _Spread:
@@ -168,7 +168,7 @@ class _Spread:
         if self._seeds == 1:
             return t_units * float(np.sqrt(self._by_unit))
         variance = max(
-            self._by_unit + self._by_seed - self._rest, LEAST_SHARE * self._by_unit, self._by_seed
+            self._by_unit + self._by_seed - self._rest, MIN_SHARE * self._by_unit, self._by_seed
         )
         if variance == 0.0:
             return 0.0

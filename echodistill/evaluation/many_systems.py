@@ -133,13 +133,13 @@ def _gain(one: System, other: System, rows: Rows) -> NDArray[np.float64]:
     """Return the differences on the same rows, (seeds, N): between equal seeds, or between each
     seed and the one entry of a system without seeds.
     """
-    mine, theirs = _values(one, rows), _values(other, rows)
-    if mine.shape[0] != theirs.shape[0] and 1 not in (mine.shape[0], theirs.shape[0]):
+    first, second = _values(one, rows), _values(other, rows)
+    if first.shape[0] != second.shape[0] and 1 not in (first.shape[0], second.shape[0]):
         raise UserError(
-            f"{one.name} has {mine.shape[0]} seeds and {other.name} {theirs.shape[0]}: give both"
+            f"{one.name} has {first.shape[0]} seeds and {other.name} {second.shape[0]}: give both"
             " the same"
         )
-    return mine - theirs
+    return first - second
 
 
 def _test(

@@ -105,26 +105,26 @@ def score_answers(
     Raise ``UserError`` if a question has no clean answer, or an answer lacks the scores of its
     choices.
     """
-    own, base = _parse(answers, questions), _parse(base_answers, questions)
-    own_clean, base_clean = _clean(own), _clean(base)
+    parsed, base = _parse(answers, questions), _parse(base_answers, questions)
+    parsed_clean, base_clean = _clean(parsed), _clean(base)
     if lacking := sorted(
-        {question for question, _ in own} - (own_clean.keys() & base_clean.keys())
+        {question for question, _ in parsed} - (parsed_clean.keys() & base_clean.keys())
     ):
         raise UserError(
             f"questions {lacking[:5]} have no clean answer: run `echodistill run predict` again"
         )
-    noisy = sorted(key for key, (answer, _) in own.items() if answer.noise_kind != CLEAN)
-    clean = sorted(own_clean)
-    rows = [*(own[key] for key in noisy), *(own_clean[question] for question in clean)]
+    noisy = sorted(key for key, (answer, _) in parsed.items() if answer.noise_kind != CLEAN)
+    clean = sorted(parsed_clean)
+    rows = [*(parsed[key] for key in noisy), *(parsed_clean[question] for question in clean)]
     unit, sample = renumbered([questions[answer.question_id].clip_id for answer, _ in rows], units)
-    choice = np.array([own[key][1] for key in noisy], dtype=np.int64)
+    choice = np.array([parsed[key][1] for key in noisy], dtype=np.int64)
     of_base = np.array([base_clean[question][1] for question, _ in noisy], dtype=np.int64)
-    of_self = np.array([own_clean[question][1] for question, _ in noisy], dtype=np.int64)
+    of_self = np.array([parsed_clean[question][1] for question, _ in noisy], dtype=np.int64)
     return Scored(
         keys=tuple(noisy),
         clean_keys=tuple(clean),
-        noise_kind=np.array([own[key][0].noise_kind for key in noisy], dtype=np.str_),
-        snr_db=np.array([own[key][0].snr_db for key in noisy], dtype=np.float64),
+        noise_kind=np.array([parsed[key][0].noise_kind for key in noisy], dtype=np.str_),
+        snr_db=np.array([parsed[key][0].snr_db for key in noisy], dtype=np.float64),
         noisy=_outcomes(rows[: len(noisy)], questions, unit[: len(noisy)]),
         agrees_base=(choice == of_base) & (choice != UNPARSED),
         agrees_self=(choice == of_self) & (choice != UNPARSED),

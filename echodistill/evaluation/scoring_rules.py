@@ -168,7 +168,7 @@ def _named(given: str, choice: str) -> tuple[int, int, int] | None:
         rf"(?<!\w){_CUE}\W+[\"']?{word}(?!\w)",
         rf"(?<!\w)[\"']?{word}(?!\w)",
     )
-    for sureness, form in enumerate(forms):
+    for rank, form in enumerate(forms):
         for match in re.finditer(form, given):
             start = match.start()
             # the published rule tests the text one choice's length behind the match's start, even
@@ -177,7 +177,7 @@ def _named(given: str, choice: str) -> tuple[int, int, int] | None:
             if not _DENIED_BEFORE.search(
                 given[max(0, start - 24) : start]
             ) and not _DENIED_BEHIND.match(behind):
-                return sureness, start, -len(choice)
+                return rank, start, -len(choice)
     return None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy.special import bdtrc  # scipy.stats would take seconds to load, in every gate
 
-LUCK = 0.05
+MAX_P_BY_GUESSING = 0.05
 """Largest probability that guessing gives as many right answers, for these to be evidence of skill.
 """
 MEMORISED = 0.15
@@ -53,7 +53,7 @@ def skill_of(facts: Mapping[str, Any]) -> Skill:
     return Skill(**{name: facts[name] for name in FIELDS})
 
 
-def luck(skill: Skill) -> float:
+def p_by_guessing(skill: Skill) -> float:
     """Return the probability that guessing gives at least as many right answers (a binomial tail);
     NaN if the facts are incomplete.
     """
@@ -64,10 +64,10 @@ def luck(skill: Skill) -> float:
 
 def fewest_questions(chance: float) -> int:
     """Return the fewest questions for which right answers to all of them are unlikely by chance."""
-    return next(count for count in range(1, 1_000) if chance**count <= LUCK)
+    return next(count for count in range(1, 1_000) if chance**count <= MAX_P_BY_GUESSING)
 
 
-def in_words(skill: Skill) -> str:
+def skill_text(skill: Skill) -> str:
     """Return a sentence on how well the base answers, on unseen groups and on its own training
     clips.
     """
@@ -89,12 +89,12 @@ def in_words(skill: Skill) -> str:
 
 def advice(skill: Skill, margin: float) -> str:
     """Return advice for a base whose clean accuracy is not reliably ``margin`` above chance."""
-    found = [in_words(skill)]
+    found = [skill_text(skill)]
     if skill.clean_acc is None or skill.chance is None:
         return found[0]
     if skill.clean_n < (fewest := fewest_questions(skill.chance)):
         found.append(
-            f"{skill.clean_n} questions are too few to tell skill from luck: give more clips,"
+            f"{skill.clean_n} questions are too few to tell skill from chance: give more clips,"
             f" {fewest} questions at least"
         )
     found += [
@@ -110,7 +110,7 @@ def advice(skill: Skill, margin: float) -> str:
         )
     elif skill.train_acc - skill.clean_acc > MEMORISED:
         found.append(
-            f"it knows its training clips by heart ({_percent(skill.train_acc - skill.clean_acc)}"
+            f"it has memorised its training clips ({_percent(skill.train_acc - skill.clean_acc)}"
             " points better there): give more training clips of more groups, fewer steps (-S"
             f" base.nano.steps=...), or {ANOTHER_MODEL}"
         )

@@ -11,7 +11,15 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from echodistill.evaluation.skill import FIELDS, LUCK, Skill, advice, in_words, luck, skill_of
+from echodistill.evaluation.skill import (
+    FIELDS,
+    MAX_P_BY_GUESSING,
+    Skill,
+    advice,
+    p_by_guessing,
+    skill_of,
+    skill_text,
+)
 from echodistill.gates.expect import HOLDS, Between, Expect, Table, number, read_json
 from echodistill.params.whole import Params
 
@@ -32,7 +40,7 @@ def base_checks(folder: Path, params: Params) -> list[Expect]:
             "parameters": [number(facts["parameters"])],
             "loss_fall": [_fall(losses)],
             "above_chance": [number(skill.clean_acc) - number(skill.chance)],
-            "luck": [luck(skill)],
+            "p_by_guessing": [p_by_guessing(skill)],
         },
     )
     checks = [table.expect("parameters", Between(1), "the base has parameters")]
@@ -61,16 +69,18 @@ def base_notes(folder: Path) -> list[str]:
     """Return one sentence on how well the base answers, on unseen groups and on its training clips,
     whether it passes or not.
     """
-    return [in_words(skill_of(read_json(folder / "base.json", *KEYS)))]
+    return [skill_text(skill_of(read_json(folder / "base.json", *KEYS)))]
 
 
 def _skilled(table: Table, skill: Skill, margin: float) -> list[Expect]:
     cure = advice(skill, margin)
     description = f"clean accuracy on unseen groups lies at least {margin:g} above chance"
-    by_luck = f"guessing gives so many right answers in at most {100 * LUCK:g} % of cases"
+    by_guessing = (
+        f"guessing gives so many right answers in at most {100 * MAX_P_BY_GUESSING:g} % of cases"
+    )
     return [
         table.expect("above_chance", Between(margin), description, cure),
-        table.expect("luck", Between(0.0, LUCK), by_luck, cure),
+        table.expect("p_by_guessing", Between(0.0, MAX_P_BY_GUESSING), by_guessing, cure),
     ]
 
 

@@ -29,10 +29,10 @@ def champion_checks(folder: Path) -> list[Expect]:
                 has_files == (not facts.reason)
                 and (facts.version is not None or bool(facts.reason))
             ],
-            "is_whole": [files_hash(folder) == facts.content_sha256],
+            "is_intact": [files_hash(folder) == facts.content_sha256],
         },
     )
-    return [table.expect("is_explained", HOLDS, EXPLAINED), table.expect("is_whole", HOLDS, WHOLE)]
+    return [table.expect("is_explained", HOLDS, EXPLAINED), table.expect("is_intact", HOLDS, WHOLE)]
 
 
 def champion_answers_checks(folder: Path, mixes_folder: Path, params: Params) -> list[Expect]:

@@ -160,8 +160,8 @@ def table_checks(path: Path, settings: CompareParams) -> list[Expect]:
     table = read_json(path, "systems", "differences", "cells", "budget")
     systems = table["systems"]
     names = [BASE, "text", "constant", *settings.trained]
-    there = Table.of(
-        "systems", "system", {"system": names, "there": [name in systems for name in names]}
+    present = Table.of(
+        "systems", "system", {"system": names, "present": [name in systems for name in names]}
     )
     seeds = Table.of(
         "seeds",
@@ -206,10 +206,10 @@ def table_checks(path: Path, settings: CompareParams) -> list[Expect]:
         },
     )
     # the sum is less than 1 if the text of a first choice is the letter of another
-    steady = [number(rates.get("constant gsr")) + number(rates.get("constant unparsed")) - 1.0]
-    constant = Table.of("constant", "system", {"system": ["constant"], "changes": steady})
+    deviation = [number(rates.get("constant gsr")) + number(rates.get("constant unparsed")) - 1.0]
+    constant = Table.of("constant", "system", {"system": ["constant"], "changes": deviation})
     return [
-        there.expect("there", HOLDS, "every system has its row"),
+        present.expect("present", HOLDS, "every system has its row"),
         seeds.expect("seeds", InSet((len(settings.seeds),)), "every trained system has every seed"),
         intervals.expect("holds", HOLDS, "every figure lies within its interval"),
         values.expect("value", Between(0.0, 1.0), "every rate is there and lies within 0 and 1"),
@@ -217,7 +217,7 @@ def table_checks(path: Path, settings: CompareParams) -> list[Expect]:
         constant.expect(
             "changes",
             Between(-ROUNDING, ROUNDING),
-            "who always says the same always agrees with itself",
+            "a constant answer always agrees with itself",
         ),
     ]
 

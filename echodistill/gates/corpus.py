@@ -87,7 +87,7 @@ def _clips(corpus: Corpus, clips: Sequence[Clip], settings: CorpusParams) -> lis
     )
     low, high = settings.min_duration_s, settings.max_duration_s
     return [
-        table.expect("clip_id", Unique(), "no clip id stands twice"),
+        table.expect("clip_id", Unique(), "no clip id is given twice"),
         table.expect(
             "split", InSet(SPLITS), f"every clip is in {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
         ),
@@ -137,7 +137,7 @@ def _questions(clips: Sequence[Clip], questions: Sequence[Question]) -> list[Exp
         },
     )
     return [
-        table.expect("question_id", Unique(), "no question id stands twice"),
+        table.expect("question_id", Unique(), "no question id is given twice"),
         table.expect("clip_exists", HOLDS, "every question's clip is in the corpus"),
         table.expect("split_of_clip", HOLDS, "every question is in the split of its clip"),
         table.expect("answer_stands", HOLDS, "every answer is the choice its index points at"),

@@ -39,10 +39,10 @@ def evaluation_checks(path: Path, params: Params) -> list[Expect]:
     """Return expectations about ``evaluation.json``."""
     table = read_json(path, "systems", "differences", "student")
     names = [BASE, *([STUDENT] if table["student"] is not None else [])]
-    there = Table.of(
+    present = Table.of(
         "systems",
         "system",
-        {"system": names, "there": [name in table["systems"] for name in names]},
+        {"system": names, "present": [name in table["systems"] for name in names]},
     )
     wanted = _wanted(params.mixes)
     cells = {
@@ -71,7 +71,7 @@ def evaluation_checks(path: Path, params: Params) -> list[Expect]:
         {"figure": list(every), "holds": [in_interval(found) for found in every.values()]},
     )
     return [
-        there.expect("there", HOLDS, "the base is there, and the student where one is named"),
+        present.expect("present", HOLDS, "the base is there, and the student where one is named"),
         grid.expect("rows", Between(1), "every SNR and every kind of noise has answers"),
         rates.expect("value", Between(0.0, 1.0), "every rate is there and lies within 0 and 1"),
         intervals.expect("holds", HOLDS, "every figure lies within its interval"),

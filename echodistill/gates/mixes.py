@@ -78,7 +78,7 @@ def _recipes(
         },
     )
     return [
-        table.expect("mix_id", Unique(), "no mix id stands twice"),
+        table.expect("mix_id", Unique(), "no mix id is given twice"),
         table.expect("measurements", Between(1), "every mix was measured"),
         table.expect("split_of_clip", HOLDS, "every mix is in the split of its clip"),
         table.expect(

@@ -1,6 +1,6 @@
 """Suggest the next command after a gate failed."""
 
-MAKERS = {
+STAGE_OF = {
     "student": "train",
     "metrics": "evaluate",
     "promotion": "promote",
@@ -9,26 +9,26 @@ MAKERS = {
     "evaluation": "evaluation/dvc.yaml:evaluate",
 }
 """Stage that makes an artifact, where the two have different names."""
-COMPARED = "compared_"
+COMPARISON_PREFIX = "compared_"
 
 
 def next_step(artifact: str) -> str:
     """Return a sentence with the next command, for the last line of a gate's message."""
-    if artifact.startswith(COMPARED):
+    if artifact.startswith(COMPARISON_PREFIX):
         return (
-            "next: change what is named above, then `echodistill compare`, which goes on where"
-            " it was"
+            "next: change what is named above, then `echodistill compare`, which continues"
+            " where it stopped"
         )
     if artifact in ("corpus", "base"):
         what = (
-            "the source, or the parameters" if artifact == "corpus" else "parameters as said above"
+            "the source, or the parameters" if artifact == "corpus" else "the parameters as above"
         )
         return (
             f"next: change {what}, then `echodistill run {artifact} gate@{artifact}`, which does no"
             " more than this"
         )
-    maker = MAKERS.get(artifact) or artifact.replace("answers_", "predict@", 1)
+    maker = STAGE_OF.get(artifact) or artifact.replace("answers_", "predict@", 1)
     return (
         f"next: change what is named above, then `echodistill run`; `dvc repro --force {maker}`"
-        " makes it anew where it was damaged"
+        " makes it again where it was damaged"
     )

@@ -44,8 +44,10 @@ def promotion_checks(path: Path, answers: Path) -> list[Expect]:
                 Counter(str(row.get("name")) for row in rows) == Counter(one.name for one in wanted)
             ],
             "champion_agrees": [promotion["champion"].get("version") == status.version],
-            "obstacles_told": [bool(promotion["obstacles"]) or (has_answers and not status.fault)],
-            "promote_agrees": [promotion["promote"] == _follows(promotion)],
+            "obstacles_stated": [
+                bool(promotion["obstacles"]) or (has_answers and not status.fault)
+            ],
+            "promote_agrees": [promotion["promote"] == _is_promotable(promotion)],
             "inputs_agree": [promotion["inputs_sha256"] == _hashes(answers)],
         },
     )
@@ -59,14 +61,14 @@ def promotion_checks(path: Path, answers: Path) -> list[Expect]:
             "the decision names the champion whose answers it was made from",
         ),
         decision.expect(
-            "obstacles_told",
+            "obstacles_stated",
             HOLDS,
             "a decision without answers of the student or the champion names the obstacle",
         ),
         decision.expect(
             "promote_agrees",
             HOLDS,
-            "the student is promoted where nothing stands against it and all criteria are met",
+            "the student is promoted where there is no obstacle and all criteria are met",
         ),
         decision.expect("inputs_agree", HOLDS, "the decision was made from these answers"),
     ]
@@ -98,7 +100,7 @@ def _wanted(has_answers: bool, champion_answered: bool) -> tuple[Criterion, ...]
     return (*AGAINST_BASE, *AGAINST_CHAMPION) if champion_answered else AGAINST_BASE
 
 
-def _follows(promotion: Mapping[str, Any]) -> bool:
+def _is_promotable(promotion: Mapping[str, Any]) -> bool:
     rows = promotion["criteria"]
     return bool(rows) and not promotion["obstacles"] and all(row.get("met") is True for row in rows)
 

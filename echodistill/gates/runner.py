@@ -91,7 +91,7 @@ def validate(
             f"nothing is expected of {artifact}: an empty gate would let everything pass"
         )
     if len({check.description for check in checks}) < len(checks):
-        raise ValueError(f"two expectations of {artifact} say the same")
+        raise ValueError(f"two expectations of {artifact} are the same")
     judged: dict[str, Result] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -175,13 +175,13 @@ def _rule(gx: ModuleType, rule: Rule, shared: dict[str, Any]) -> Any:
 
 
 def _result(check: Expect, outcomes: Sequence[Any]) -> Result:
-    own = [
+    judged = [
         outcome
         for outcome in outcomes
         if (outcome.expectation_config.meta or {}).get("description") == check.description
     ]
     if faults := [
-        outcome.exception_info for outcome in own if "unexpected_count" not in outcome.result
+        outcome.exception_info for outcome in judged if "unexpected_count" not in outcome.result
     ]:
         raise RuntimeError(f"{check.table}.{check.column} could not be judged: {faults[0]}")
     (has_rows,) = (
@@ -191,16 +191,16 @@ def _result(check: Expect, outcomes: Sequence[Any]) -> Result:
     )
     offending = [
         row[check.id_column]
-        for outcome in own
+        for outcome in judged
         for row in outcome.result.get("unexpected_index_list") or ()
     ]
-    passed = bool(has_rows.success and all(outcome.success for outcome in own))
+    passed = bool(has_rows.success and all(outcome.success for outcome in judged))
     return Result(
         description=check.description,
         table=check.table,
         column=check.column,
         passed=passed,
-        unexpected_count=sum(int(outcome.result["unexpected_count"]) for outcome in own),
+        unexpected_count=sum(int(outcome.result["unexpected_count"]) for outcome in judged),
         ids=tuple(str(value) for value in sorted(set(offending))[:SHOWN_IDS]),
         observed=_observed(check.frame[check.column], check.rule),
         bound=check.rule.bound if isinstance(check.rule, Between) else None,
@@ -258,14 +258,15 @@ def open_gate(
     checks: Sequence[Expect],
     verdict: Path,
     notes: Sequence[str] = (),
-    told: bool = False,
+    notes_printed: bool = False,
 ) -> None:
     """Judge the artifact at ``path`` and write the verdict; Data Docs are written to
     ``data_docs/ARTIFACT`` beside the verdicts' folder.
 
-    ``told`` means that the stage that made the artifact has printed the notes, so that only their
-    number is printed here. A negative verdict is written as ``NAME.failed.json`` instead, and
-    raised as ``UserError``: a stage that depends on a verdict never finds a negative one.
+    ``notes_printed`` means that the stage that made the artifact has printed the notes, so
+    that only their number is printed here. A negative verdict is written as ``NAME.failed.json``
+    instead, and raised as ``UserError``: a stage that depends on a verdict never finds a negative
+    one.
     """
     failed = verdict.with_suffix(".failed.json")
     verdict.unlink(missing_ok=True)
@@ -273,9 +274,9 @@ def open_gate(
     docs = verdict.parent.parent / "data_docs" / artifact
     judged = validate(artifact, checks, docs, notes)
     write_verdict(verdict if judged.passed else failed, judged)
-    if told and judged.notes:
+    if notes_printed and judged.notes:
         print(f"{artifact}: {len(judged.notes)} remarks in {verdict if judged.passed else failed}")
-    for note in () if told else judged.notes:
+    for note in () if notes_printed else judged.notes:
         print(f"{artifact}: {note}")
     if not judged.passed:
         head = f"gate {artifact} failed ({path}); full report: {failed}, {docs / 'index.html'}"

@@ -22,7 +22,7 @@ UNSEEN_SPLITS = ("validation", "decision", "test")
 """Splits on which a base that was trained on the training split is judged: the first one, and the
 following ones only where it has too few questions.
 """
-OWN_SPLITS = ("train", "validation")
+TRAINING_SPLITS = ("train", "validation")
 """Splits on which a base from elsewhere is judged: it was trained on none of these clips."""
 
 
@@ -45,7 +45,7 @@ class CleanScore:
         return self.right / self.questions
 
 
-def splits_to_judge_on(corpus: Corpus, trained_here: bool) -> tuple[str, ...]:
+def evaluation_splits(corpus: Corpus, trained_here: bool) -> tuple[str, ...]:
     """Return the splits whose clips a base was not trained on; empty where the corpus holds only a
     test.
 
@@ -54,7 +54,7 @@ def splits_to_judge_on(corpus: Corpus, trained_here: bool) -> tuple[str, ...]:
     chance, the decision split is added, and then the test.
     """
     if not trained_here:
-        return tuple(split for split in OWN_SPLITS if corpus.questions_of(split))
+        return tuple(split for split in TRAINING_SPLITS if corpus.questions_of(split))
     chosen: list[str] = []
     asked: list[Question] = []
     for split in UNSEEN_SPLITS:

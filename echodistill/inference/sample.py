@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from echodistill.audio.mixing import Mix
 from echodistill.core.seeds import rng
 
-KINDS_A_CLIP = 2
+KINDS_PER_CLIP = 2
 """Number of kinds of noise at each SNR, drawn anew for every clip, so that all kinds take part.
 
 Intervals are computed over clips, and every clip takes part.
@@ -29,5 +29,5 @@ def denoised_mixes(mixes: Sequence[Mix], max_snr_db: float, seed: int) -> set[st
             cells.setdefault((mix.clip_id, mix.snr_db), []).append(mix.mix_id)
     for (clip_id, snr_db), ids in cells.items():
         order = rng(seed, "denoised", clip_id, f"{snr_db:g}").permutation(len(ids))
-        chosen |= {ids[index] for index in order[:KINDS_A_CLIP]}
+        chosen |= {ids[index] for index in order[:KINDS_PER_CLIP]}
     return chosen

@@ -76,16 +76,16 @@ class Batch:
         """
         if self.completion_ids is not None and self.completion_mask is not None:
             return self.completion_ids, self.completion_mask
-        targets = given(self.targets)
+        targets = require(self.targets)
         return targets.token_ids, targets.mask
 
     @property
     def samples(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the student's samples with their mask. Raise ``ValueError`` if there are none."""
-        return given(self.completion_ids), given(self.completion_mask)
+        return require(self.completion_ids), require(self.completion_mask)
 
 
-def given(value: T | None) -> T:
+def require(value: T | None) -> T:
     """Return ``value``. Raise ``ValueError`` where it is ``None``: the method's class did not ask
     for it.
     """

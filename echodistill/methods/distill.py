@@ -4,7 +4,7 @@ rollouts.
 Source: arXiv 2605.23954, step 4 [paper+code].
 """
 
-from echodistill.methods.base import Batch, Forward, LossTerms, Method, TeacherSpec, given
+from echodistill.methods.base import Batch, Forward, LossTerms, Method, TeacherSpec, require
 from echodistill.methods.targets import target_divergence
 from echodistill.params.methods import DistillSettings
 
@@ -16,7 +16,7 @@ class Distill(Method):
         self.settings: DistillSettings = settings
 
     def loss(self, batch: Batch, student: Forward) -> LossTerms:
-        targets = given(batch.targets)
+        targets = require(batch.targets)
         loss = target_divergence(self.settings.kl, student, batch.prompts, targets).mean()
         return LossTerms(loss, {"kl": loss})
 

@@ -29,7 +29,7 @@ from echodistill.methods.base import (
     LossTerms,
     Method,
     TeacherSpec,
-    given,
+    require,
 )
 from echodistill.methods.divergences import distill_loss, sequence_mean
 from echodistill.methods.ratio import policy_term
@@ -41,7 +41,7 @@ from echodistill.params.methods import EchoDistillSettings
 REFERENCE = "reference_log_prob"
 """Key of the score that ``annotate`` computes: the teacher's mean log-probability of each sample.
 """
-INERT_SHARE = 0.9
+NO_EFFECT_SHARE = 0.9
 """Share of groups without effect above which a warning is given."""
 
 
@@ -56,13 +56,13 @@ class EchoDistill(Method):
     @torch.no_grad()
     def annotate(self, batch: Batch, context: Context) -> None:
         """Set the shaped advantages and the teacher's mean log-probability of each sample."""
-        rewards = given(context.rewards)
+        rewards = require(context.rewards)
         ids, mask = batch.samples
         per_candidate = self.settings.shaping == "candidate"
         # A group whose rewards are all equal has zero advantages and need not be scored, unless
         # each candidate gets its own bonus.
         scored = (~zero_variance(rewards)).repeat_interleave(batch.group_size) | per_candidate
-        logits = context.teacher.logits(given(context.teacher_prompts), ids, mask, scored)
+        logits = context.teacher.logits(require(context.teacher_prompts), ids, mask, scored)
         reference = torch.zeros(len(ids), device=ids.device)
         if logits is not None:
             log_probs = token_log_probs(logits / context.student.temperature, ids[scored])
@@ -87,8 +87,8 @@ class EchoDistill(Method):
         if self.settings.shaping == "instance":
             return consistency(self._divergence(batch, context.student))[:, None]
         ids, mask = batch.samples
-        student = given(context.student.logits(batch.prompts, ids, mask)).log_softmax(dim=-1)
-        teacher = given(teacher_logits).log_softmax(dim=-1)
+        student = require(context.student.logits(batch.prompts, ids, mask)).log_softmax(dim=-1)
+        teacher = require(teacher_logits).log_softmax(dim=-1)
         loss = distill_loss(self.settings.kl, teacher, student, mask)
         return consistency(loss).view(-1, batch.group_size)
 
@@ -99,7 +99,7 @@ class EchoDistill(Method):
         enough.
         """
         first = batch.first_of_group
-        targets = given(batch.targets).take(first)
+        targets = require(batch.targets).take(first)
         return target_divergence(self.settings.kl, student, batch.prompts.take(first), targets)
 
     def loss(self, batch: Batch, student: Forward) -> LossTerms:
@@ -118,7 +118,7 @@ class EchoDistill(Method):
 
         Rows with zero advantage add neither loss nor gradient, so the model is not run on them.
         """
-        advantages = given(batch.advantages)
+        advantages = require(batch.advantages)
         active = advantages != 0
         ids, mask = batch.samples
         logits = None
@@ -150,7 +150,7 @@ class EchoDistill(Method):
         """
         shares = [row["groups_without_effect"] for row in log if "groups_without_effect" in row]
         mean = sum(shares) / len(shares) if shares else 0.0
-        if self.settings.shaping == "off" or mean <= INERT_SHARE:
+        if self.settings.shaping == "off" or mean <= NO_EFFECT_SHARE:
             return []
         return [
             f"warning: the consistency bonus changed nothing in {100 * mean:.0f} % of the groups"

@@ -1,6 +1,6 @@
 """Supervised training on the gold answers of noisy clips: the baseline that needs labels."""
 
-from echodistill.methods.base import Batch, Context, Forward, LossTerms, Method, given
+from echodistill.methods.base import Batch, Context, Forward, LossTerms, Method, require
 from echodistill.methods.supervised import cross_entropy
 from echodistill.params.methods import SftSettings
 
@@ -15,8 +15,8 @@ class Sft(Method):
         batch.targets = context.gold(context.rows)
 
     def loss(self, batch: Batch, student: Forward) -> LossTerms:
-        targets = given(batch.targets)
-        logits = given(student.logits(batch.prompts, targets.token_ids, targets.mask))
+        targets = require(batch.targets)
+        logits = require(student.logits(batch.prompts, targets.token_ids, targets.mask))
         return LossTerms(cross_entropy(logits, targets.token_ids, targets.mask).mean())
 
 

@@ -22,7 +22,7 @@ from echodistill.models.layout import (
     BASE_REVISION,
     POINTER,
     RUN,
-    TAKE_AGAIN,
+    STUDENT_CURE,
     changed_files,
     file_hashes,
     files_read,
@@ -33,7 +33,7 @@ from echodistill.models.loading import load, local_folder
 from echodistill.models.precision import WeightsDtype
 
 ADAPTER = "adapter_model.safetensors"
-AGAIN = "restore it, or run `dvc repro --force base`, then `echodistill run`"
+BASE_CURE = "restore it, or run `dvc repro --force base`, then `echodistill run`"
 
 
 def open_base(folder: Path, device: str = "auto", dtype: WeightsDtype | None = None) -> AudioLLM:
@@ -45,7 +45,7 @@ def open_base(folder: Path, device: str = "auto", dtype: WeightsDtype | None = N
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is missing: make it with `echodistill run base`")
-    verify_checksums(folder, AGAIN, required=False)
+    verify_checksums(folder, BASE_CURE, required=False)
     if not (folder / POINTER).is_file():
         return load(str(folder), device, dtype=dtype)
     target = _read_pointer(folder / POINTER)
@@ -53,7 +53,7 @@ def open_base(folder: Path, device: str = "auto", dtype: WeightsDtype | None = N
         if changed := changed_files(target.files, file_hashes(Path(target.model))):
             raise UserError(
                 f"the model in {target.model} has changed since stage base ({shown(changed)}):"
-                f" {AGAIN}"
+                f" {BASE_CURE}"
             )
         return load(target.model, device, target.trust_remote_code, dtype=dtype)
     llm = load(target.model, device, target.trust_remote_code, target.revision, dtype)
@@ -84,7 +84,7 @@ def _read_pointer(path: Path) -> _Pointer:
                 return _Pointer(model, trust, revision, files)
         raise ValueError("it names no model, revision and files")
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): {AGAIN}") from error
+        raise UserError(f"{path} is damaged ({error}): {BASE_CURE}") from error
 
 
 def base_revision(folder: Path) -> str:
@@ -131,11 +131,11 @@ def open_model(
     is not whole, or has changed since it was written.
     """
     run = read_run(student)
-    verify_checksums(student, TAKE_AGAIN, required=False)
+    verify_checksums(student, STUDENT_CURE, required=False)
     weights = run.get("weights")
     if weights not in ("full", "lora"):
         raise UserError(
-            f"{student / RUN} is none that a training wrote (weights: {weights!r}): {TAKE_AGAIN}"
+            f"{student / RUN} is none that a training wrote (weights: {weights!r}): {STUDENT_CURE}"
         )
     if weights == "full":
         return load(str(student), device, dtype=dtype)

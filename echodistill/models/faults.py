@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 SHOWN_KEYS = 3
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-AGAIN = "download or copy it again"
+CURE = "download or copy it again"
 QUANTISED = ("I8", "U8", "I16", "U16", "I32", "U32")
 """Number formats of safetensors in which no floating-point model has weights; some models keep
 positions as I64.
@@ -50,18 +50,18 @@ def _fault_of_file(path: Path) -> str:
             " repository, or download the file"
         )
     if not head:
-        return f"{path} is empty: {AGAIN}"
+        return f"{path} is empty: {CURE}"
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, "pt"):
                 return ""
         except (SafetensorError, OSError) as error:
-            return f"{path} is truncated or no safetensors file ({error}): {AGAIN}"
+            return f"{path} is truncated or no safetensors file ({error}): {CURE}"
     if path.suffix == ".json":
         try:
             json.loads(path.read_bytes())
         except ValueError as error:
-            return f"{path} is truncated or no JSON ({error}): {AGAIN}"
+            return f"{path} is truncated or no JSON ({error}): {CURE}"
     return ""
 
 
@@ -129,9 +129,9 @@ def number_fault(tensors: Mapping[str, torch.Tensor], may_be_zero: bool = False)
     if broken:
         return (
             f"{len(broken)} of its weights hold NaN or infinite numbers ({_first(broken)}):"
-            f" {AGAIN}, or train it anew"
+            f" {CURE}, or train it anew"
         )
-    return f"{len(empty)} of its weights are all zero ({_first(empty)}): {AGAIN}" if empty else ""
+    return f"{len(empty)} of its weights are all zero ({_first(empty)}): {CURE}" if empty else ""
 
 
 def first_line(error: Exception) -> str:

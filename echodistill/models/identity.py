@@ -18,10 +18,10 @@ from echodistill.models.audio_llm import AudioLLM, end_ids
 
 DIGITS = 16
 """Number of hexadecimal digits kept of a sha256: 64 bits."""
-PLACE = frozenset({"_name_or_path", "name_or_path", "is_local", "local_files_only"})
+LOCATION_KEYS = frozenset({"_name_or_path", "name_or_path", "is_local", "local_files_only"})
 """Keys of the place that something was loaded from."""
-PARTS_OF_THEIR_OWN = frozenset({"transformers_version", "dtype", "torch_dtype", "chat_template"})
-LAST_CALL = frozenset({"padding", "truncation"})
+SEPARATE_PARTS = frozenset({"transformers_version", "dtype", "torch_dtype", "chat_template"})
+CALL_STATE = frozenset({"padding", "truncation"})
 """Keys in a tokenizer's state that its last call has set and its next call sets anew."""
 
 
@@ -47,9 +47,9 @@ def model_identity(llm: AudioLLM) -> dict[str, str]:
     bytes in every batch.
     """
     return {
-        "config": _digest(_stripped(llm.model.config.to_dict(), PLACE | PARTS_OF_THEIR_OWN)),
+        "config": _digest(_stripped(llm.model.config.to_dict(), LOCATION_KEYS | SEPARATE_PARTS)),
         "tokenizer": _digest(_tokenizer_state(llm)),
-        "processor": _digest(_stripped(llm.processor.to_dict(), PLACE | PARTS_OF_THEIR_OWN)),
+        "processor": _digest(_stripped(llm.processor.to_dict(), LOCATION_KEYS | SEPARATE_PARTS)),
         "chat_template": _digest(llm.processor.chat_template),
         "end_tokens": json.dumps(end_ids(llm)),
         "pad_token": json.dumps(llm.tokenizer.pad_token_id),
@@ -72,9 +72,9 @@ def _tokenizer_state(llm: AudioLLM) -> dict[str, object]:
         for path in sorted(Path(name).rglob("*.*")):
             content = path.read_text(encoding="utf-8")
             if path.name == "tokenizer.json":
-                content = json.dumps(_stripped(json.loads(content), LAST_CALL, nested=False))
+                content = json.dumps(_stripped(json.loads(content), CALL_STATE, nested=False))
             elif path.suffix == ".json":
-                content = json.dumps(_stripped(json.loads(content), PLACE | PARTS_OF_THEIR_OWN))
+                content = json.dumps(_stripped(json.loads(content), LOCATION_KEYS | SEPARATE_PARTS))
             if path.suffix != ".jinja":  # the chat template is a separate part
                 state[path.name] = content
         return state

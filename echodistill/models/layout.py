@@ -28,11 +28,11 @@ READ_WHEN_LOADING = (
 """Patterns of the files that loading reads: weights, configurations, tokenizer, processor, chat
 templates, the generation config and a checkpoint's own code.
 """
-OURS = frozenset({POINTER, FACTS, RUN})
+PIPELINE_FILES = frozenset({POINTER, FACTS, RUN})
 """Files that the pipeline writes beside a model's; loading does not read them."""
 
 
-TAKE_AGAIN = "delete it and run `echodistill run`, or take it again from where it was kept"
+STUDENT_CURE = "delete it and run `echodistill run`, or take it again from where it was kept"
 """Remedy for a student that is damaged."""
 
 
@@ -40,7 +40,7 @@ def read_run(student: Path) -> dict[str, Any]:
     """Return the content of a student's ``run.json``. Raise ``UserError`` if it is missing, or has
     changed since it was written.
     """
-    verify_checksums(student, TAKE_AGAIN, [RUN], required=False)
+    verify_checksums(student, STUDENT_CURE, [RUN], required=False)
     try:
         run = json.loads((student / RUN).read_text(encoding="utf-8"))
         if not isinstance(run, dict):
@@ -52,7 +52,7 @@ def read_run(student: Path) -> dict[str, Any]:
             " train`"
         ) from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{student / RUN} is damaged ({error}): {TAKE_AGAIN}") from error
+        raise UserError(f"{student / RUN} is damaged ({error}): {STUDENT_CURE}") from error
 
 
 def content_hash(folder: Path, pattern: str = "*") -> str:
@@ -78,7 +78,7 @@ def files_read(folder: Path) -> list[Path]:
     found = {
         path for pattern in READ_WHEN_LOADING for path in folder.glob(pattern) if path.is_file()
     }
-    return sorted(path for path in found if path.name not in OURS)
+    return sorted(path for path in found if path.name not in PIPELINE_FILES)
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

@@ -53,7 +53,7 @@ def validate_question(question: str, choices: Sequence[str]) -> None:
     if repeated := [
         choice for choice, name in zip(choices, names, strict=True) if names.count(name) > 1
     ]:
-        raise UserError(f"choice {repeated[0]!r} stands twice")
+        raise UserError(f"choice {repeated[0]!r} is given twice")
 
 
 def question_text(question: str, choices: Sequence[str]) -> str:

@@ -68,14 +68,14 @@ class CompareParams(Section):
 
     @field_validator("seeds", "train", "controls", "denoisers")
     @classmethod
-    def _once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _no_repetition(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if twice := [one for one in value if value.count(one) > 1]:
-            raise ValueError(f"{twice[0]!r} stands twice")
+            raise ValueError(f"{twice[0]!r} is given twice")
         return value
 
     @field_validator("train")
     @classmethod
-    def _ours(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _has_echodistill(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if "echodistill" not in value:
             raise ValueError("must hold echodistill, which the others are compared with")
         return value

@@ -40,13 +40,14 @@ class ClipCounts(Section):
     """Number of clips of the reported test."""
 
 
-class OwnTest(Section):
+class SeparateTest(Section):
     """Where the clips of the test are read from, if not from ``corpus.source``."""
 
     source: Source | None
     """Source of the test's clips; ``None`` splits the test off ``corpus.source``.
 
-    With a source of its own, the whole test is read from it, and nothing else of it is used.
+    With a source of its own, the test is its test rows, or all rows where none names a split, and
+    all of ``corpus.source`` is for training and validation.
     """
     path: str
     """Folder of the test's recordings."""
@@ -77,10 +78,10 @@ class CorpusParams(Section):
     """For a benchmark that is published for testing: ``test`` makes all its rows test rows,
     ``split`` splits them (and trains on them) like the rows of any other source.
     """
-    test: OwnTest
+    test: SeparateTest
     test_groups: tuple[GroupName, ...]
-    """Groups that make up the test, whatever the source; where there are none, ``test_share`` of
-    the groups are drawn.
+    """Groups (speakers, voices, places) that make up the test, whatever the source; where there are
+    none, ``test_share`` of the groups are drawn.
     """
     clips: ClipCounts
     validation_share: Share
@@ -121,7 +122,7 @@ class CorpusParams(Section):
                 "the shares of the groups must stay below 1 in sum: something must be left to train"
                 " on (or 1: test on all)",
             )
-        if self.test.source == self.source and (self.source == "builtin" or self._reads_the_same()):
+        if self.test.source == self.source and (self.source == "builtin" or self._same_source()):
             raise BadKey(
                 "test.source",
                 "corpus.source reads the same: write null, or name other rows in corpus.test.path"
@@ -138,20 +139,20 @@ class CorpusParams(Section):
                 " split",
             )
         if twice := [name for name in self.test_groups if self.test_groups.count(name) > 1]:
-            raise BadKey("test_groups", f"{twice[0]!r} stands twice")
+            raise BadKey("test_groups", f"{twice[0]!r} is given twice")
         return self
 
-    def _reads_the_same(self) -> bool:
+    def _same_source(self) -> bool:
         same = Path(self.path).resolve() == Path(self.test.path).resolve()
         return same and (self.source == "fsdd" or self.manifest == self.test.manifest)
 
     @property
     def needed_splits(self) -> tuple[str, ...]:
         """Return the splits that need at least one clip: a test alone needs no training clips."""
-        return ("test",) if self.is_test_alone else ("train", "test")
+        return ("test",) if self.is_test_only else ("train", "test")
 
     @property
-    def is_test_alone(self) -> bool:
+    def is_test_only(self) -> bool:
         """Return whether these parameters give a test and nothing to train on, so that a model is
         only evaluated.
         """

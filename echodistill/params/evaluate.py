@@ -18,5 +18,5 @@ class EvaluateParams(Section):
     """Confidence level of all intervals."""
     student: Annotated[str, Field(min_length=1)] | None
     """Folder of a student that was trained before, which is evaluated beside the base where the
-    corpus is a test alone; ``None`` evaluates the base by itself.
+    corpus is used for testing only; ``None`` evaluates the base by itself.
     """

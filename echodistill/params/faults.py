@@ -12,7 +12,7 @@ from typing import Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-PROPOSED = 3
+MAX_SUGGESTIONS = 3
 """Maximum number of keys that are proposed for an unknown one."""
 
 
@@ -45,10 +45,10 @@ def describe(fault: ErrorDetails, known: Sequence[str]) -> str:
 def _no_list(given: object) -> str:
     """Return text that states that a list is required and how to write the given value as one."""
     if given is None:
-        return "nothing stands where a list belongs: write [] for an empty one"
+        return "a list is needed, and nothing is given: write [] for an empty one"
     if isinstance(given, str | int | float):
-        return f"a single value stands where a list belongs: write [{given}] (got {given!r:.60})"
-    return f"a list belongs here: write [..., ...] (got {given!r:.60})"
+        return f"a list is needed, not a single value: write [{given}] (got {given!r:.60})"
+    return f"a list is needed: write [..., ...] (got {given!r:.60})"
 
 
 def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -99,4 +99,4 @@ def did_you_mean(key: str, known: Sequence[str]) -> str:
     if not alike:
         of_name = {name.rpartition(".")[2]: name for name in reversed(known)}
         alike = [of_name[name] for name in get_close_matches(last, of_name, n=1, cutoff=0.75)]
-    return f": did you mean {' or '.join(alike[:PROPOSED])}?" if alike else ""
+    return f": did you mean {' or '.join(alike[:MAX_SUGGESTIONS])}?" if alike else ""

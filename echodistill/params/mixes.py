@@ -15,12 +15,14 @@ class MixesParams(Section):
     kinds: tuple[str, ...] = Field(min_length=1)
     """The kinds of noise of the test; those that are not ``unseen`` are in training too."""
     unseen: tuple[str, ...]
-    """Kinds that occur only in the test and the decision."""
+    """Kinds that are in no training mix, only in the test and the decision. The default's are
+    as hard for the base as the others (``benchmarks/README.md``).
+    """
     noise: Literal["procedural", "recordings"]
     """Whether noise is computed or taken from ``recordings``."""
     recordings: str
-    """Folder with one sub-folder of recordings for each kind, or files named after kinds; ignored
-    where ``noise`` is ``procedural``.
+    """Folder with one sub-folder of recordings for each kind (``rain/a.wav``), or files named after
+    kinds (``rain.wav``, ``rain_2.wav``); ignored where ``noise`` is ``procedural``.
     """
     procedural: tuple[str, ...]
     """Kinds that are procedural although ``noise`` is ``recordings``."""
@@ -47,8 +49,8 @@ class MixesParams(Section):
     @model_validator(mode="after")
     def _kinds(self) -> "MixesParams":
         for name in ("unseen", "procedural"):
-            if stray := set(getattr(self, name)) - set(self.kinds):
-                raise BadKey(name, f"{sorted(stray)} are not in kinds")
+            if unknown := set(getattr(self, name)) - set(self.kinds):
+                raise BadKey(name, f"{sorted(unknown)} are not in kinds")
         for name, kinds in (
             ("kinds", self.kinds if self.noise == "procedural" else ()),
             ("procedural", self.procedural),
@@ -61,7 +63,7 @@ class MixesParams(Section):
             raise BadKey("unseen", "every kind is unseen: nothing is left to train with")
         for name in ("kinds", "unseen", "procedural", "snrs_db", "decision_snrs_db"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
-                raise BadKey(name, "something stands there twice")
+                raise BadKey(name, "an entry is given twice")
         return self
 
     @property

@@ -10,8 +10,14 @@ from rich.console import Console
 from rich.text import Text
 
 from echodistill.reports.console_table import print_table
-from echodistill.reports.sentences import few_units_warning, points, units_text
-from echodistill.systems import BASE, OURS
+from echodistill.reports.sentences import (
+    few_units_warning,
+    percent,
+    points,
+    units_text,
+    with_interval,
+)
+from echodistill.systems import BASE, ECHODISTILL
 
 COLUMNS = (
     ("clean_acc", "clean"),
@@ -34,7 +40,7 @@ FORMAT = (
 """Columns of forced choice, and of free answers that could not be used."""
 BUDGET_CAPTION = "What training took, mean over seeds"
 BUDGET_HEADS = ("system", "steps", "prompts", "tokens sampled", "tokens given")
-LEGEND = (
+NOTES = (
     (
         "Forced: right by the offered text with the highest log-probability, summed or as the mean"
         " per token (length-normalised)."
@@ -64,7 +70,7 @@ Cells = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Shown:
+class TextTable:
     """A table with the texts that are shown."""
 
     caption: str
@@ -87,10 +93,10 @@ def legend(table: Figures) -> tuple[str, ...]:
     base = next(iter(table["systems"].values()))
     rows, offered = base["acc"]["n"], base.get("acc_forced", {"n": 0})["n"]
     lines = (
-        LEGEND
+        NOTES
         if rows == offered
         else (
-            *LEGEND,
+            *NOTES,
             f"Forced: over the {offered:,} of {rows:,} rows whose questions have choices.",
         )
     )
@@ -111,17 +117,9 @@ def over(table: Figures) -> str:
     return f"{100 * table['confidence']:g} % intervals over {units_text(table)} and {trainings}"
 
 
-def _own(interval: Figures) -> str:
-    value = f"{100 * interval['value']:.1f}"
-    return (
-        value
-        if interval["seeds"] == 1 and interval["low"] == interval["high"]
-        else f"{value} {_range(interval)}"
-    )
-
-
-def _range(interval: Figures) -> str:
-    return f"[{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
+def _figure(interval: Figures) -> str:
+    is_exact = interval["seeds"] == 1 and interval["low"] == interval["high"]
+    return percent(interval["value"]) if is_exact else with_interval(interval)
 
 
 def _p(test: Figures) -> str:
@@ -140,7 +138,7 @@ def system_rows(table: Figures) -> Iterator[Cells]:
         cells = [name, str(figures["acc"]["seeds"])]
         for metric, _ in columns(table):
             cells += [
-                _own(figures[metric]),
+                _figure(figures[metric]),
                 *([_deviation(figures[metric])] if metric == "acc" else []),
             ]
         found = table["differences"].get(f"{name} - {BASE}")
@@ -184,7 +182,7 @@ def _heading(metric: str, heading: str, table: Figures) -> str:
     )
 
 
-def _format_table(description: str, table: Figures) -> Shown:
+def _format_table(description: str, table: Figures) -> TextTable:
     """Return the table of every system's forced choices and unusable answers, with the gain over
     the base by forced choice.
     """
@@ -195,23 +193,23 @@ def _format_table(description: str, table: Figures) -> Shown:
     for name, figures in table["systems"].items():
         found = table["differences"].get(f"{name} - {BASE}")
         gain = [points(found["acc_forced"]) if found else ""] if forced else []
-        rows.append((name, *(_own(figures[metric]) for metric, _ in wanted), *gain))
+        rows.append((name, *(_figure(figures[metric]) for metric, _ in wanted), *gain))
     limit = f"{table['headline_max_snr_db']:g} dB"
     caption = (
         f"{description}forced choice, and free answers that could not be used, in % at SNR ≤"
         f" {limit} and on clean audio; {over(table)}"
     )
-    return Shown(_capital(caption), tuple(heads), rows)
+    return TextTable(_capital(caption), tuple(heads), rows)
 
 
-def kinds_table(table: Figures) -> Shown | None:
+def kinds_table(table: Figures) -> TextTable | None:
     """Return the table of our gain over the base by kind of noise, the hardest kinds for the base
     first; ``None`` if the table lacks the gain or the unseen kinds.
     """
-    gain = table["differences"].get(f"{OURS} - {BASE}")
+    gain = table["differences"].get(f"{ECHODISTILL} - {BASE}")
     if gain is None or "unseen_kinds" not in table:
         return None
-    base, ours = (table["systems"][name] for name in (BASE, OURS))
+    base, student = (table["systems"][name] for name in (BASE, ECHODISTILL))
     unseen = table["unseen_kinds"]
     names = sorted(
         (name for name in base if name.startswith("acc/")),
@@ -222,21 +220,21 @@ def kinds_table(table: Figures) -> Shown | None:
         (
             kind,
             "no" if kind in unseen else "yes",
-            _own(base[name]),
-            _own(ours[name]),
+            _figure(base[name]),
+            _figure(student[name]),
             points(gain[name]),
         )
         for name, kind in kinds
     ]
     limit = f"SNR ≤ {table['headline_max_snr_db']:g} dB"
-    return Shown(
+    return TextTable(
         f"Accuracy in % by kind of noise, {limit}",
-        ("noise", "in training", BASE, OURS, "difference, paired"),
+        ("noise", "in training", BASE, ECHODISTILL, "difference, paired"),
         rows,
     )
 
 
-def rotation_table(table: Figures) -> Shown | None:
+def rotation_table(table: Figures) -> TextTable | None:
     """Return the table of the cost of not training with a kind of noise, by kind; ``None`` without
     a rotation.
     """
@@ -271,7 +269,7 @@ def rotation_table(table: Figures) -> Shown | None:
         f"Gain over the base in points by kind of noise, SNR ≤ {table['headline_max_snr_db']:g} dB:"
         f" EchoDistill trained with the kind, and with it held out ({folds}), first seed"
     )
-    return Shown(caption, tuple(heads), rows)
+    return TextTable(caption, tuple(heads), rows)
 
 
 def denoised_caption(part: Figures) -> str:
@@ -297,7 +295,7 @@ def budget_rows(table: Figures) -> Iterator[Cells]:
         )
 
 
-def tables(table: Figures) -> list[Shown]:
+def tables(table: Figures) -> list[TextTable]:
     """Return the tables of all systems, and those of denoisers if there are any."""
     found = []
     parts = [
@@ -313,10 +311,10 @@ def tables(table: Figures) -> list[Shown]:
         caption = (
             f"{description}accuracy and agreement in %, {part['clips']} test clips; {over(part)}"
         )
-        found.append(Shown(_capital(caption), of_systems, list(system_rows(part))))
+        found.append(TextTable(_capital(caption), of_systems, list(system_rows(part))))
         if rows := list(difference_rows(part)):
             found.append(
-                Shown(
+                TextTable(
                     _capital(
                         f"{description}differences in points, paired row by row; {over(part)}"
                     ),
@@ -336,17 +334,17 @@ def print_comparison(table: Figures, console: Console) -> None:
     """Print all tables of ``reports/compare.json``."""
     of_kinds = kinds_table(table)
     rotation = rotation_table(table)
-    budget = Shown(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(table)))
+    budget = TextTable(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(table)))
     for shown in (*tables(table), of_kinds, rotation, budget):
         if shown:
-            print_shown(console, shown)
+            print_text_table(console, shown)
     if warning := few_units_warning(table):
         console.print(warning, markup=False)
     for line in legend(table):
         console.print(line, markup=False)
 
 
-def print_shown(console: Console, table: Shown) -> None:
+def print_text_table(console: Console, table: TextTable) -> None:
     """Print one table; its first column has names, the others have figures."""
     print_table(console, table.caption, table.heads, [[[*map(Text, row)] for row in table.rows]])
 

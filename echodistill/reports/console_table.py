@@ -58,7 +58,7 @@ def print_table(
                 heads,
                 shown,
                 [0, *range(first, end)],
-                at_any_cost=end == first + 1,
+                force=end == first + 1,
             )
             if table:
                 console.print(table)
@@ -79,10 +79,10 @@ def _fitting(
     heads: Sequence[str],
     blocks: Sequence[Block],
     columns: Sequence[int],
-    at_any_cost: bool = False,
+    force: bool = False,
 ) -> Table | None:
     """Return the table of some columns, with headings wrapped and then folded if necessary;
-    ``None`` if it does not fit. ``at_any_cost`` returns it in any case.
+    ``None`` if it does not fit. ``force`` returns it in any case.
     """
     cells = [[row[n].cell_len for block in blocks for row in block] for n in columns]
     words = [max((len(word) for word in heads[n].split()), default=0) for n in columns]
@@ -103,9 +103,7 @@ def _fitting(
         room = console.width - frame.maximum
         if room >= natural[0] or (widths is not natural and room >= label):
             return _table(title, heads, blocks, columns, [min(room, natural[0]), *widths[1:]])
-    return (
-        _table(title, heads, blocks, columns, [max(1, room), *widths[1:]]) if at_any_cost else None
-    )
+    return _table(title, heads, blocks, columns, [max(1, room), *widths[1:]]) if force else None
 
 
 def _unlimited(console: Console) -> ConsoleOptions:

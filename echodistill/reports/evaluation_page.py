@@ -14,7 +14,7 @@ def render_evaluation(page: ReportPage) -> str:
     """Return the whole HTML document; text from data is escaped."""
     return template("evaluation.html").render(
         page.values(),
-        ours=None,
+        highlighted=None,
         headline=evaluation_headline(page.table),
         lead=evaluation_sentence(page.table),
         tables=evaluation_tables(page.table),

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from echodistill.reports.compare_table import Cells, Shown, print_shown
-from echodistill.reports.sentences import few_units_warning, points, units_text
+from echodistill.reports.compare_table import Cells, TextTable, print_text_table
+from echodistill.reports.sentences import few_units_warning, points, units_text, with_interval
 from echodistill.reports.table import AGREEMENT, FORCED_CHOICE, HEADLINE
 from echodistill.reports.table import CLEAN as OF_CLEAN
 from echodistill.systems import BASE, STUDENT
@@ -19,7 +19,7 @@ CLEAN = (("clean_acc_authors", "authors' rule, clean"), *OF_CLEAN)
 Figures = Mapping[str, Any]
 
 
-def evaluation_tables(table: Figures) -> list[Shown]:
+def evaluation_tables(table: Figures) -> list[TextTable]:
     """Return the tables: accuracy by level of noise, the other figures, and accuracy by kind of
     noise.
     """
@@ -52,7 +52,7 @@ def evaluation_tables(table: Figures) -> list[Shown]:
         *([_student(table), "difference, paired"] if STUDENT in table["systems"] else []),
     )
     return [
-        Shown(title, heads, [_row(table, *figure) for figure in wanted if figure[0] in base])
+        TextTable(title, heads, [_row(table, *figure) for figure in wanted if figure[0] in base])
         for title, wanted in parts
     ]
 
@@ -63,18 +63,12 @@ def _student(table: Figures) -> str:
 
 def _row(table: Figures, name: str, label: str) -> Cells:
     cells = [
-        _own(table["systems"][system][name])
+        with_interval(table["systems"][system][name])
         for system in (BASE, STUDENT)
         if system in table["systems"]
     ]
     gain = table["differences"].get(f"{STUDENT} - {BASE}")
     return (label, *cells, *([points(gain[name])] if gain else []))
-
-
-def _own(interval: Figures) -> str:
-    return (
-        f"{100 * interval['value']:.1f} [{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
-    )
 
 
 def evaluation_headline(table: Figures) -> str:
@@ -95,8 +89,9 @@ def evaluation_sentence(table: Figures) -> str:
     base = table["systems"][BASE]
     limit = f"{table['headline_max_snr_db']:g} dB"
     sentence = (
-        f"On {table['source']} the base answers {_own(base['clean_acc'])} % right on clean clips"
-        f" and {_own(base['acc'])} % in noise of {limit} and louder (guessing gives"
+        f"On {table['source']} the base answers {with_interval(base['clean_acc'])} % right on"
+        f" clean clips and {with_interval(base['acc'])} % in noise of {limit} and louder"
+        " (guessing gives"
         f" {100 * table['chance']:.1f} %)"
     )
     if not (gain := table["differences"].get(f"{STUDENT} - {BASE}")):
@@ -131,7 +126,7 @@ def evaluation_legend(table: Figures) -> Sequence[str]:
 def print_evaluation(table: Figures, console: Console) -> None:
     """Print all tables of ``reports/evaluation.json``."""
     for shown in evaluation_tables(table):
-        print_shown(console, shown)
+        print_text_table(console, shown)
     for line in (evaluation_sentence(table), few_units_warning(table), *evaluation_legend(table)):
         if line:
             console.print(line, markup=False)

@@ -14,6 +14,7 @@ from echodistill.params.whole import Params
 from echodistill.reports.sentences import (
     few_units_warning,
     headline_sentence,
+    percent,
     points,
     units_text,
     without_choices,
@@ -49,13 +50,13 @@ def model_card(
         if name in difference
     ]
     table = "\n".join(
-        f"| {label} | {_figure(base[name])} | {_figure(student[name])} |"
+        f"| {label} | {percent(base[name])} | {percent(student[name])} |"
         f" {points(difference[name])} |"
         for name, label in rows
     )
     by_snr = "\n".join(
-        f"| {snr} dB | {_figure(base['by_snr'][snr]['acc'])} |"
-        f" {_figure(student['by_snr'][snr]['acc'])} |"
+        f"| {snr} dB | {percent(base['by_snr'][snr]['acc'])} |"
+        f" {percent(student['by_snr'][snr]['acc'])} |"
         for snr in sorted(base["by_snr"], key=float)
     )
     unseen, seen = (
@@ -73,7 +74,7 @@ def model_card(
         for one in decision["criteria"]
     ]
     criteria = "\n".join(
-        [*reasons, *(f"- in the way: {obstacle}" for obstacle in decision["obstacles"])]
+        [*reasons, *(f"- obstacle: {obstacle}" for obstacle in decision["obstacles"])]
     )
     decided_on, version = decision["decided_on"], decision["champion"]["version"]
     opponents = (
@@ -87,9 +88,9 @@ def model_card(
         else f" As a control, the teacher's view was: {params.references.view}."
     )
     apart = (
-        "no speaker or group stands in two splits"
+        "no speaker or group is in two splits"
         if not params.corpus.test.source
-        else "no group of one source stands in two splits"
+        else "no group of one source is in two splits"
     )
     description = METHODS[run["method"]].description
     tested = f", tested on `{params.corpus.test.source}`" if params.corpus.test.source else ""
@@ -174,9 +175,5 @@ def _head(run: Mapping[str, Any], figures: Mapping[str, Any], params: Params) ->
     }
 
 
-def _figure(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
 def _percent(value: float) -> str:
-    return f"{100 * value:.1f}".removesuffix(".0")
+    return percent(value).removesuffix(".0")

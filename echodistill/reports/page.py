@@ -24,7 +24,7 @@ from echodistill.reports.charts import Series, bars, heat_map, line_chart
 from echodistill.reports.compare_table import (
     BUDGET_CAPTION,
     BUDGET_HEADS,
-    Shown,
+    TextTable,
     budget_rows,
     kinds_table,
     legend,
@@ -32,14 +32,14 @@ from echodistill.reports.compare_table import (
     rotation_table,
     tables,
 )
-from echodistill.reports.sentences import few_units_warning, headline_sentence
+from echodistill.reports.sentences import few_units_warning, headline_sentence, percent
 from echodistill.reports.spectrogram import png, spectrogram
-from echodistill.systems import BASE, OURS
+from echodistill.systems import BASE, ECHODISTILL
 
 HERE = Path(__file__).parent
 SHOWN_FAILURES = 40
 PERCENT = (0.0, 100.0)
-CURVED = (BASE, OURS, *sorted(METHODS.keys() - {OURS}))
+PLOTTED = (BASE, ECHODISTILL, *sorted(METHODS.keys() - {ECHODISTILL}))
 CURVES = {
     "acc": ("Accuracy", "right answers (%)"),
     "acc_forced": ("Accuracy by forced choice", "right choices (%)"),
@@ -85,7 +85,7 @@ class ReportPage:
     in %.
     """
     failures: Sequence[Failure]
-    asked: int
+    answer_count: int
     """Number of answers among which the failures are."""
     quarantined: Sequence[Quarantined]
     facts: Sequence[tuple[str, str]]
@@ -100,7 +100,7 @@ class ReportPage:
             "domains": Markup(bars(self.domains, "%")) if self.domains else "",
             "failures": failures,
             "shown_failures": failures[:SHOWN_FAILURES],
-            "asked": self.asked,
+            "answer_count": self.answer_count,
             "quarantined": [(one.row, one.reason) for one in self.quarantined],
             "facts": self.facts,
         }
@@ -119,7 +119,7 @@ def render(page: Page) -> str:
     """Return the whole HTML document; text from data is escaped."""
     return template("page.html").render(
         page.values(),
-        ours=OURS,
+        highlighted=ECHODISTILL,
         headline=headline(page.table),
         lead=lead(page.table),
         tables=tables(page.table),
@@ -127,8 +127,8 @@ def render(page: Page) -> str:
         rotation=rotation_table(page.table),
         over=over(page.table),
         legend=" ".join(legend(page.table)),
-        curves=curves(page.table, CURVED),
-        budget=Shown(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(page.table))),
+        curves=curves(page.table, PLOTTED),
+        budget=TextTable(BUDGET_CAPTION, BUDGET_HEADS, list(budget_rows(page.table))),
         generalisation=_severities(page.table["generalisation"]),
         distortions=_severities(page.table["distortions"]),
         heat=Markup(_heat(page.table["cells"])),
@@ -163,18 +163,17 @@ def headline(table: Mapping[str, Any]) -> str:
     """Return the result in one short sentence; if an interval contains 0 the sentence states that
     there is no distinguishable difference.
     """
-    gain = table["differences"][f"{OURS} - {BASE}"]
+    gain = table["differences"][f"{ECHODISTILL} - {BASE}"]
     where = f"In noise of {table['headline_max_snr_db']:g} dB and louder, EchoDistill"
     change, equal = (
         _change(gain["acc"]),
-        f"cannot be told apart from its base ({_points(gain['acc'])})",
+        f"does not differ significantly from its base ({_points(gain['acc'])})",
     )
     free = f"answers {change} questions right than its base" if change else equal
     if "acc_forced" not in gain:
         return f"{where} {free}."
-    forced = (
-        _change(gain["acc_forced"]) or f"no difference can be told ({_points(gain['acc_forced'])})"
-    )
+    points_forced = _points(gain["acc_forced"])
+    forced = _change(gain["acc_forced"]) or f"there is no significant difference ({points_forced})"
     return f"{where} {free}; by forced choice among the offered texts {forced}."
 
 
@@ -191,14 +190,14 @@ def _points(gain: Mapping[str, float]) -> str:
 
 def sentence(table: Mapping[str, Any]) -> str:
     """Return ``headline_sentence`` of a comparison's table."""
-    base, ours = (
+    base, student = (
         {name: found["value"] for name, found in table["systems"][system].items()}
-        for system in (BASE, OURS)
+        for system in (BASE, ECHODISTILL)
     )
     limit = table["headline_max_snr_db"]
-    gain = table["differences"][f"{OURS} - {BASE}"]
+    gain = table["differences"][f"{ECHODISTILL} - {BASE}"]
     return headline_sentence(
-        {"base": base, "student": ours, "difference": gain, "headline_max_snr_db": limit}
+        {"base": base, "student": student, "difference": gain, "headline_max_snr_db": limit}
     )
 
 
@@ -206,24 +205,20 @@ def lead(table: Mapping[str, Any]) -> str:
     """Return the text behind the headline: both gains with their intervals, the figures on clean
     audio, and the number of trainings.
     """
-    base, ours = (table["systems"][name] for name in (BASE, OURS))
-    clean = table["differences"][f"{OURS} - {BASE}"]["clean_acc"]
-    seeds = ours["acc"]["seeds"]
+    base, student = (table["systems"][name] for name in (BASE, ECHODISTILL))
+    clean = table["differences"][f"{ECHODISTILL} - {BASE}"]["clean_acc"]
+    seeds = student["acc"]["seeds"]
     trainings = (
         f"Mean of {seeds} trainings"
         if seeds > 1
         else "One training (how much another seed would differ is not known)"
     )
     return (
-        f"{sentence(table)} On clean clips {_percent(base['clean_acc'])} and"
-        f" {_percent(ours['clean_acc'])} % ({100 * clean['value']:+.1f} points,"
+        f"{sentence(table)} On clean clips {percent(base['clean_acc']['value'])} and"
+        f" {percent(student['clean_acc']['value'])} % ({100 * clean['value']:+.1f} points,"
         f" {100 * clean['low']:+.1f} to {100 * clean['high']:+.1f}). {trainings};"
         f" {base['acc']['n']:,} noisy questions about {table['clips']} clips; {over(table)}."
     )
-
-
-def _percent(interval: Mapping[str, float]) -> str:
-    return f"{100 * interval['value']:.1f}"
 
 
 def _ranged(cell: str) -> tuple[str, str]:
@@ -275,14 +270,15 @@ def _colour(name: str) -> int:
     """Return the number of a system's colour, which is the same everywhere on the page; the
     controls and ablations share the remaining colours.
     """
-    return CURVED.index(name) if name in CURVED else len(CURVED) + sum(name.encode()) % 3
+    return PLOTTED.index(name) if name in PLOTTED else len(PLOTTED) + sum(name.encode()) % 3
 
 
 def _heat(cells: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    base, ours = cells[BASE], cells[OURS]
+    base, student = cells[BASE], cells[ECHODISTILL]
     snrs = sorted(next(iter(base.values())), key=float)
     rows = [
-        (kind, [100 * (ours[kind][snr] - base[kind][snr]) for snr in snrs]) for kind in sorted(base)
+        (kind, [100 * (student[kind][snr] - base[kind][snr]) for snr in snrs])
+        for kind in sorted(base)
     ]
     return heat_map(
         "noise",
@@ -301,7 +297,7 @@ def _severities(table: Mapping[str, Any]) -> list[dict[str, Any]]:
         conditions = kind["conditions"]
         steps = list(range(1, len(conditions) + 1))
         series = []
-        for part, name in (("base", BASE), ("student", OURS)):
+        for part, name in (("base", BASE), ("student", ECHODISTILL)):
             value, low, high = (
                 [100 * one[part][end] for one in conditions] for end in ("value", "low", "high")
             )
@@ -340,13 +336,13 @@ def _example(audio: AudioExample) -> dict[str, Any]:
             f"{letter}. {choice}" for letter, choice in zip(LETTERS, question.choices, strict=False)
         ),
         "answer": question.answer,
-        "said": [
+        "responses": [
             (
                 name,
-                said,
-                "right" if is_right(said, question.choices, question.answer_index) else "wrong",
+                response,
+                "right" if is_right(response, question.choices, question.answer_index) else "wrong",
             )
-            for name, said in (
+            for name, response in (
                 ("base", one.base),
                 ("EchoDistill", one.student),
                 ("teacher, clean", one.clean),

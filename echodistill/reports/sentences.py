@@ -51,6 +51,17 @@ def _moves(before: float, after: float, plural: bool = False) -> str:
     return f"{verb if plural else f'{verb}s'} from {was} to {is_now} %"
 
 
+def percent(value: float) -> str:
+    """Return a share in percent with one decimal and no percent sign."""
+    return f"{100 * value:.1f}"
+
+
+def with_interval(interval: Mapping[str, float]) -> str:
+    """Return a share in percent with its interval: ``47.9 [39, 55]``."""
+    low, high = (f"{100 * interval[end]:.0f}" for end in ("low", "high"))
+    return f"{percent(interval['value'])} [{low}, {high}]"
+
+
 def points(interval: Mapping[str, float]) -> str:
     """Return a difference in points with its interval: ``+15.3 [+11.1, +19.4]``."""
     value, low, high = (
@@ -70,7 +81,7 @@ def decision_lines(decision: Mapping[str, Any]) -> list[str]:
         return ["promote", *remarks]
     return [
         "do not promote",
-        *(f"  in the way: {obstacle}" for obstacle in decision.get("obstacles", [])),
+        *(f"  obstacle: {obstacle}" for obstacle in decision.get("obstacles", [])),
         *(
             f"  not met: {one['name']}: {points(one)} points"
             for one in decision.get("criteria", [])

@@ -11,7 +11,9 @@ from echodistill.reports.sentences import (
     decision_lines,
     few_units_warning,
     headline_sentence,
+    percent,
     units_text,
+    with_interval,
     without_choices,
 )
 
@@ -40,21 +42,11 @@ FORCED_CHOICE = (
 AGREEMENT = (
     "Noisy: agreement with the base's clean answer. GSR: with the model's own; read it with Acc."
 )
-LEGEND = (
+NOTES = (
     "≤: mean over these SNRs. Unseen: noise kinds that only the test has.",
     FORCED_CHOICE,
     AGREEMENT,
 )
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _with_interval(interval: Mapping[str, float]) -> str:
-    return (
-        f"{_percent(interval['value'])} [{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
-    )
 
 
 def _gain(interval: Mapping[str, float], lower_is_better: bool = False) -> Text:
@@ -90,7 +82,7 @@ def result_table(
     for line in (few_units_warning(figures), without_choices(figures["base"])):
         if line:
             console.print(line, markup=False)
-    for line in LEGEND:
+    for line in NOTES:
         console.print(line, markup=False)
     if decision is None:
         return
@@ -123,7 +115,7 @@ def _blocks(figures: Mapping[str, Any]) -> Iterator[list[Row]]:
     own = figures["intervals"]
 
     def at(name: str, condition: str, gain: Mapping[str, float]) -> Row:
-        base, student = (_with_interval(own[system][condition]) for system in SYSTEMS)
+        base, student = (with_interval(own[system][condition]) for system in SYSTEMS)
         return name, base, student, _gain(gain)
 
     snrs = sorted(figures["difference_by_snr"], key=float, reverse=True)
@@ -141,7 +133,7 @@ def _blocks(figures: Mapping[str, Any]) -> Iterator[list[Row]]:
 
 
 def _plain(figures: Mapping[str, Any], name: str, label: str) -> Row:
-    base, student = (_percent(figures[system][name]) for system in SYSTEMS)
+    base, student = (percent(figures[system][name]) for system in SYSTEMS)
     return label, base, student, _gain(figures["difference"][name], name in LOWER_IS_BETTER)
 
 
@@ -156,12 +148,12 @@ def _kinds(figures: Mapping[str, Any]) -> Iterator[list[Row]]:
             continue
         gain = _gain(figures["difference"][f"acc_{part}"])
         rows = [
-            (f"all {part} kinds", _percent(base[part]["acc"]), _percent(student[part]["acc"]), gain)
+            (f"all {part} kinds", percent(base[part]["acc"]), percent(student[part]["acc"]), gain)
         ]
         for kind in kinds:
             if (kind in figures["unseen_kinds"]) == (part == "unseen"):
                 before, after = (
-                    _percent(system["by_noise"][kind]["acc"]) for system in (base, student)
+                    percent(system["by_noise"][kind]["acc"]) for system in (base, student)
                 )
                 rows.append(
                     (f"  {kind}", before, after, _gain(figures["difference_by_noise"][kind]))

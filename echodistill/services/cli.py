@@ -13,7 +13,7 @@ app = typer.Typer(
 def up(
     first_port: Annotated[
         int | None,
-        typer.Option(help="First of ten consecutive ports; 8470 unless said otherwise before."),
+        typer.Option(help="First of ten consecutive ports; 8470, or as it was set before."),
     ] = None,
 ) -> None:
     """Start every service that is not running, and wait until all are ready."""

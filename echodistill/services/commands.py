@@ -12,7 +12,7 @@ from echodistill.services.settings import BUCKET, HOST, PREFIX, Settings
 from echodistill.tracking.local_store import uri_of
 
 POOLS = ("cpu", "gpu")
-QUIET = {
+NO_TELEMETRY = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -59,7 +59,7 @@ def client_environment(settings: Settings) -> dict[str, str]:
         # Client commands keep their profile and results here, not in the user's home.
         "ECHODISTILL_REPOSITORY": str(settings.folder.parents[1]),
         "PREFECT_HOME": str(settings.folder / "prefect"),
-        **QUIET,
+        **NO_TELEMETRY,
     }
 
 

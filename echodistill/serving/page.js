@@ -54,9 +54,9 @@ by("record").onclick = async () => {
 };
 by("file").onchange = () => { if (stop) stop(); recording = null; by("recorded").textContent = ""; by("record").textContent = "Record"; fault(""); };
 
-// says what is wrong, and leads to the field it is about
-function fault(says, field) {
-  by("error").textContent = says;
+// shows what is wrong, and focuses the field that it concerns
+function fault(message, field) {
+  by("error").textContent = message;
   for (const input of document.querySelectorAll("[aria-invalid]")) { input.removeAttribute("aria-invalid"); input.removeAttribute("aria-errormessage"); }
   if (field) { field.setAttribute("aria-invalid", "true"); field.setAttribute("aria-errormessage", "error"); field.focus(); }
 }
@@ -65,20 +65,20 @@ async function answered(clip, query) {
   let reply;
   try { reply = await fetch("/answer?" + new URLSearchParams(query), {method: "POST", body: clip}); }
   catch { throw new Error("No answer came: is `echodistill listen` still running, and the file still there?"); }
-  const told = await reply.json().catch(() => ({error: `the server answered with status ${reply.status}`}));
-  if (told.error) throw new Error(told.error);
-  return told;
+  const result = await reply.json().catch(() => ({error: `the server answered with status ${reply.status}`}));
+  if (result.error) throw new Error(result.error);
+  return result;
 }
 
-function show(told, query) {
-  by("answers").replaceChildren(...Object.entries(told.answers).flatMap(([name, said]) => {
+function show(result, query) {
+  by("answers").replaceChildren(...Object.entries(result.answers).flatMap(([name, response]) => {
     const [term, detail] = [document.createElement("dt"), document.createElement("dd")];
-    term.textContent = name; detail.textContent = said || "(nothing)"; return [term, detail];
+    term.textContent = name; detail.textContent = response || "(nothing)"; return [term, detail];
   }));
-  by("heard-note").textContent = query.noise ? `Your clip in noise: ${query.noise} at ${query.snr} dB.` : "Your clip, without noise.";
-  by("heard").src = "data:audio/flac;base64," + told.heard;
+  by("clip-note").textContent = query.noise ? `Your clip in noise: ${query.noise} at ${query.snr} dB.` : "Your clip, without noise.";
+  by("clip").src = "data:audio/flac;base64," + result.clip;
   by("result").hidden = false;
-  by("result-title").focus();  // a screen reader goes on from here
+  by("result-title").focus();  // a screen reader continues from here
 }
 
 by("form").onsubmit = async event => {

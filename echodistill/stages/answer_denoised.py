@@ -16,7 +16,7 @@ from echodistill.params.compare import Denoiser
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
-from echodistill.training.run_folder import fingerprint, only_run_folder
+from echodistill.training.run_folder import fingerprint, single_run_folder
 
 
 def answer_denoised(
@@ -46,7 +46,7 @@ def answer_denoised(
     if denoiser in SLOW:
         preprocessor = DiskCachedDenoiser(
             preprocessor,
-            only_run_folder(f"denoised-{denoiser}", fingerprint("answer_denoised", {}, inputs)),
+            single_run_folder(f"denoised-{denoiser}", fingerprint("answer_denoised", {}, inputs)),
         )
     items = grid_items(corpus, mixes_folder, open_noise(mixes_folder, corpus), preprocessor)
     items = [item for item in items if item.mix_id in chosen]

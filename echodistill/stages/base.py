@@ -12,8 +12,8 @@ from echodistill.core.checksums import write_checksums
 from echodistill.core.errors import UserError
 from echodistill.data.store import Corpus
 from echodistill.evaluating import NANO, NANO_NEEDS_CLIPS
-from echodistill.evaluation.skill import Skill, in_words
-from echodistill.inference.clean import clean_score, splits_to_judge_on
+from echodistill.evaluation.skill import Skill, skill_text
+from echodistill.inference.clean import clean_score, evaluation_splits
 from echodistill.models import nano
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.control_tokens import check_questions
@@ -35,7 +35,7 @@ from echodistill.training.checkpoints import (
 )
 from echodistill.training.distributed import processes
 from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
-from echodistill.training.metrics_log import MetricsLog, nowhere
+from echodistill.training.metrics_log import MetricsLog, discard_metrics
 from echodistill.training.pretrain import pretrain
 from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.run_folder import fingerprint, run_folder
@@ -52,7 +52,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
     """
     if processes() > 1:
         raise UserError(
-            f"stage base works in one process, not in {processes()}: start it without a launcher"
+            f"stage base runs in one process, not in {processes()}: start it without a launcher"
         )
     settings = params.base
     place = checked_place() if settings.model == NANO else None  # checked before any work
@@ -90,7 +90,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
         write_checksums(temporary)
     if folder is not None:
         remove_checkpoints(folder)
-    print(f"{settings.model}: {facts['parameters']:,} parameters; {in_words(skill)}")
+    print(f"{settings.model}: {facts['parameters']:,} parameters; {skill_text(skill)}")
 
 
 def _pretrained_nano(
@@ -118,7 +118,7 @@ def _pretrained_nano(
         remove_unusable(folder)
         resume = latest_complete(folder)
         trim_after(log, step_of(resume) if resume else 0)
-        callbacks = [*remote, MetricsLog(log, nowhere), ProgressBar("base")]
+        callbacks = [*remote, MetricsLog(log, discard_metrics), ProgressBar("base")]
         pretrain(llm, corpus, settings, params.seed, folder, lambda: callbacks)
     if number_fault(dict(llm.model.named_parameters())):
         raise UserError(
@@ -145,7 +145,7 @@ def _pointer(name: str, trust_remote_code: bool) -> Pointer:
     folder = local_folder(name, None)
     if folder is None or not (Path(name).is_dir() or folder.parent.name == SNAPSHOTS):
         raise UserError(
-            f"base.model {name}: the hub tells no commit to pin: download it and give its folder"
+            f"base.model {name}: the hub gives no commit to pin: download it and give its folder"
         )
     files = file_hashes(folder)
     revision = revision_of(files) if Path(name).is_dir() else folder.name
@@ -161,7 +161,7 @@ def _skill(llm: AudioLLM, corpus: Corpus, max_new_tokens: int, trained_here: boo
     """Return the base's skill on questions about clips of unseen groups and, if it was trained
     here, about its training clips.
     """
-    splits = splits_to_judge_on(corpus, trained_here)
+    splits = evaluation_splits(corpus, trained_here)
     if not splits:
         return Skill()
     unseen = clean_score(llm, corpus, splits, max_new_tokens)

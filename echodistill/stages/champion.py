@@ -7,7 +7,7 @@ again.
 
 from pathlib import Path
 
-from echodistill.champion_folder import ChampionFacts, is_whole, read_facts, write_facts
+from echodistill.champion_folder import ChampionFacts, is_intact, read_facts, write_facts
 from echodistill.core.atomic import atomic_path
 from echodistill.core.errors import UserError
 from echodistill.params.whole import Params
@@ -33,7 +33,7 @@ def champion(params: Params, out: Path, student: Path) -> None:
         print(f"champion: {NONE}")
         return
     wanted = ChampionFacts(found.number, found.fingerprint, found.weights_sha256)
-    if _is_here(out, wanted):
+    if _is_fetched(out, wanted):
         print(f"champion: version {found.number}, here already")
         return
     with atomic_path(out) as temporary:
@@ -48,7 +48,7 @@ def _write_none(out: Path) -> None:
         write_facts(temporary, ChampionFacts(None, reason=NONE))
 
 
-def _is_here(out: Path, wanted: ChampionFacts) -> bool:
+def _is_fetched(out: Path, wanted: ChampionFacts) -> bool:
     try:
         found = read_facts(out)
     except UserError:
@@ -56,7 +56,7 @@ def _is_here(out: Path, wanted: ChampionFacts) -> bool:
     return (
         found.version == wanted.version
         and found.weights_sha256 == wanted.weights_sha256
-        and is_whole(out, found)
+        and is_intact(out, found)
     )
 
 

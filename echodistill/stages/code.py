@@ -4,13 +4,13 @@ of every system of a comparison, so that other stages can depend on them.
 
 from pathlib import Path
 
-from echodistill.code_hash import FOLDER, METHODS, STAGES, code_hash, note_of, stage_modules
+from echodistill.code_hash import FOLDER, METHODS, STAGES, code_hash, hash_file_of, stage_modules
 from echodistill.core.atomic import atomic_path
 from echodistill.params.compare import system_names
 from echodistill.params.methods import METHODS as METHOD_NAMES
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
-from echodistill.systems import note_of_system, training_of
+from echodistill.systems import system_settings_file, training_of
 
 
 def code(params: Params, out: Path) -> None:
@@ -19,14 +19,14 @@ def code(params: Params, out: Path) -> None:
     """
     modules = [f"{STAGES}.{name}" for name in stage_modules()]
     modules += [f"{METHODS}.{name}" for name in METHOD_NAMES]
-    notes = {note_of(module): code_hash(module) for module in modules}
+    contents = {hash_file_of(module): code_hash(module) for module in modules}
     for system in system_names(params.compare.systems):
-        notes[note_of_system(system)] = training_of(system, params).note()
+        contents[system_settings_file(system)] = training_of(system, params).as_json()
     with atomic_path(out) as temporary:
-        for path, text in notes.items():
-            place = temporary / path.relative_to(FOLDER)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(f"{text}\n", encoding="utf-8")
+        for path, text in contents.items():
+            target = temporary / path.relative_to(FOLDER)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from echodistill.params.corpus import judged_on
 from echodistill.params.whole import Params
 from echodistill.reports.points import write_points
 from echodistill.stages.entry import run_stage
-from echodistill.systems import BASE, OURS, fold_run
+from echodistill.systems import BASE, ECHODISTILL, fold_run
 from echodistill.training.metrics_file import METRICS, read_metrics
 
 TEXT, CONSTANT = "text", "constant"
@@ -83,11 +83,11 @@ def compare(
         table["scoring"] = scoring.as_dict()
     if settings.denoisers:
         table["denoised"] = _denoised(params, scored, base_rows, answers)
-    of_base, of_ours = (
+    of_base, of_student = (
         read_rows(answers / f"distorted-{model}.parquet", Answer) for model in ("base", "student")
     )
     table["distortions"] = distortion_table(
-        of_base, of_ours, questions, units, params.evaluate, params.seed
+        of_base, of_student, questions, units, params.evaluate, params.seed
     )
     table["by_seed"] = {
         system.name: dict(
@@ -124,7 +124,7 @@ def _generalisation(
     """
     questions, units = corpus.questions, unit_of(corpus.clips.values())
     # the answers are those of the first seed, whose student answered the training's clips too
-    ours = [read_rows(answers / f"{OURS}-{params.compare.seeds[0]}.parquet", Answer)]
+    student = [read_rows(answers / f"{ECHODISTILL}-{params.compare.seeds[0]}.parquet", Answer)]
     unseen, trained = set(params.mixes.unseen), params.mixes.train_snrs_db
 
     def of_kinds(rows: list[Answer], wanted: bool) -> list[Answer]:
@@ -144,19 +144,19 @@ def _generalisation(
         "new_voices": (
             "New voices, noises as in training",
             of_kinds(base_rows, False),
-            [of_kinds(rows, False) for rows in ours],
+            [of_kinds(rows, False) for rows in student],
         ),
         "new_noises": (
             "New voices, noises never in training",
             of_kinds(base_rows, True),
-            [of_kinds(rows, True) for rows in ours],
+            [of_kinds(rows, True) for rows in student],
         ),
     }
     return {
         name: level_table(
-            label, of_base, of_ours, questions, units, trained, params.evaluate, params.seed
+            label, of_base, of_student, questions, units, trained, params.evaluate, params.seed
         )
-        for name, (label, of_base, of_ours) in parts.items()
+        for name, (label, of_base, of_student) in parts.items()
         if of_base
     }
 
@@ -168,7 +168,9 @@ def _rotation(
     student.
     """
     settings, first = params.compare, params.compare.seeds[0]
-    names = {FIRST: f"{OURS}-{first}"} | {fold: fold_run(fold, first) for fold in settings.folds}
+    names = {FIRST: f"{ECHODISTILL}-{first}"} | {
+        fold: fold_run(fold, first) for fold in settings.folds
+    }
     count = len(names)
     folds = [
         Fold(
@@ -190,10 +192,12 @@ def _scoring(params: Params) -> Scoring | None:
 
 
 def _pairs(systems: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return the pairs of systems to compare: each system with the base, then ``OURS`` with each
-    other system.
+    """Return the pairs of systems to compare: each system with the base, then ``ECHODISTILL`` with
+    each other system.
     """
-    return [(name, BASE) for name in systems] + [(OURS, name) for name in systems if name != OURS]
+    return [(name, BASE) for name in systems] + [
+        (ECHODISTILL, name) for name in systems if name != ECHODISTILL
+    ]
 
 
 def _constant(base_rows: list[Answer], questions: dict[str, Question]) -> Iterator[Answer]:
@@ -217,7 +221,7 @@ def _denoised(
     """Return the table of denoisers in front of the base and of our first seed's student, beside
     both without a denoiser, on the rows that were denoised.
     """
-    first = f"{OURS}-{params.compare.seeds[0]}"
+    first = f"{ECHODISTILL}-{params.compare.seeds[0]}"
     rows = {
         f"{name} + {model}": f"{name}-{model}"
         for name in params.compare.denoisers
@@ -227,14 +231,16 @@ def _denoised(
     kept = {(row.question_id, row.mix_id) for row in next(iter(read.values()))}
     read |= {
         BASE: [row for row in base_rows if (row.question_id, row.mix_id) in kept],
-        OURS: [
+        ECHODISTILL: [
             row
             for row in read_rows(answers / f"{first}.parquet", Answer)
             if (row.question_id, row.mix_id) in kept
         ],
     }
     systems = [System(name, (scored(found),)) for name, found in read.items()]
-    pairs = [(name, BASE if name.endswith("base") else OURS) for name in rows] + [(OURS, BASE)]
+    pairs = [(name, BASE if name.endswith("base") else ECHODISTILL) for name in rows] + [
+        (ECHODISTILL, BASE)
+    ]
     return table_of(systems, pairs, params.evaluate, params.seed)
 
 

@@ -30,9 +30,9 @@ from echodistill.workers import ordered_map
 # Decoders and the FLAC encoder release the interpreter lock, so on a few cores threads are as fast
 # as processes and need no copies between them.
 LOCAL_CLUSTER = ClusterThreshold(items=5_000, cores=8)
-REFUSED = Path(".echodistill/quarantined.txt")
+QUARANTINE_LIST = Path(".echodistill/quarantined.txt")
 """File with all bad rows of a corpus that was not made because of them."""
-SHOWN = 3
+SHOWN_ROWS = 3
 """Number of quarantined rows that are printed of each kind; rows without their recording are all
 printed.
 """
@@ -46,8 +46,8 @@ def corpus(params: Params, out: Path, address: str | None = None) -> None:
     the rest is done on the Dask cluster at ``address``.
     """
     settings = params.corpus
-    speaks = "builtin" in (settings.source, settings.test.source)
-    with builtin.Espeak() if speaks else nullcontext() as espeak:
+    uses_espeak = "builtin" in (settings.source, settings.test.source)
+    with builtin.Espeak() if uses_espeak else nullcontext() as espeak:
         read = partial(_read, seed=params.seed, espeak=espeak)
         found = (
             read(settings)
@@ -56,7 +56,7 @@ def corpus(params: Params, out: Path, address: str | None = None) -> None:
         )
         # builtin waits for the synthesiser's processes, one per core, and a local cluster would
         # only take their time
-        count = 0 if speaks else len(found.clips)
+        count = 0 if uses_espeak else len(found.clips)
         with (
             atomic_path(out) as temporary,
             open_pool(address, Threads(), count, LOCAL_CLUSTER, probe) as pool,
@@ -90,7 +90,7 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) ->
             zip(found.clips, encoded, strict=True), len(found.clips), "corpus", "clips"
         ):
             if isinstance(result, str):
-                quarantined += _put_aside(source, result, found, settings)
+                quarantined += _quarantine(source, result, found, settings)
                 continue
             trimmed += result.trimmed
             shard, offset = shards.add(
@@ -109,7 +109,7 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) ->
         row
         for source, _ in stored
         if source.clip_id in repeated
-        for row in _put_aside(source, repeated[source.clip_id], found, settings)
+        for row in _quarantine(source, repeated[source.clip_id], found, settings)
     ]
     kept = [
         (source, replace(row, split=splits[row.group]))
@@ -135,7 +135,7 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) ->
     write_rows(out / "questions.parquet", Question, questions)
 
 
-def _put_aside(
+def _quarantine(
     source: SourceClip, reason: str, found: SourceClips, settings: CorpusParams
 ) -> list[Quarantined]:
     """Return the quarantined rows about a clip that is left out."""
@@ -171,7 +171,7 @@ def _judge(
     if a needed split is empty.
     """
     lacking = [row for row in quarantined if lacks_audio(row)]
-    kinds = kinds_of(quarantined, SHOWN)
+    kinds = kinds_of(quarantined, SHOWN_ROWS)
     # a missing recording is always named, since one that is not listed is not fetched again
     for row in [
         *lacking,
@@ -189,7 +189,7 @@ def _judge(
     print("questions: " + ", ".join(f"{split} {splits.count(split)}" for split in SPLITS))
     for share in shares(settings, splits, quarantined):
         if share.value > settings.max_quarantined_share:
-            with atomic_path(REFUSED) as temporary:
+            with atomic_path(QUARANTINE_LIST) as temporary:
                 temporary.write_text(
                     "".join(f"{row.row}: {row.reason}\n" for row in quarantined), encoding="utf-8"
                 )
@@ -197,20 +197,20 @@ def _judge(
             raise UserError(
                 f"{share.bad} of {share.rows} rows of {share.source} are bad, more than"
                 f" corpus.max_quarantined_share = {settings.max_quarantined_share:g} allows: fix"
-                f" these rows, or allow more. {reasons}. {REFUSED} lists them all"
+                f" these rows, or allow more. {reasons}. {QUARANTINE_LIST} lists them all"
             )
     for split in settings.needed_splits:
         if split not in splits:
             cure = "give more groups (speakers), or change corpus.test_share or the split column"
             if split == "train":
                 cure += (
-                    "; to evaluate a model on these rows and train nothing, say corpus.test_share=1"
+                    "; to evaluate a model on these rows and train nothing, set corpus.test_share=1"
                 )
             raise UserError(
                 f"no clip is left in split {split}:"
                 f" {cure if settings.test.source is None else 'fix the quarantined rows'}"
             )
-    REFUSED.unlink(missing_ok=True)
+    QUARANTINE_LIST.unlink(missing_ok=True)
     if "validation" not in splits and "train" in splits:
         judged = "decision" if "decision" in splits else "test"
         print(

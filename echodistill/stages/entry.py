@@ -15,21 +15,21 @@ from typing import Any, Literal, cast, get_args, get_origin
 from echodistill import PARENT_AT_START
 from echodistill.code_hash import check_fresh
 from echodistill.core.atomic import write_fault
-from echodistill.core.environment import device_batch, forget_job_manager
+from echodistill.core.environment import clear_job_manager_variables, device_batch
 from echodistill.core.errors import UserError
 from echodistill.core.extras import missing_extra_named
 from echodistill.core.lifetime import end_with_parent
-from echodistill.core.terminal import accept_any_text, reader_may_leave
+from echodistill.core.terminal import accept_any_text, exit_on_broken_pipe
 from echodistill.params.whole import Params, load_params
-from echodistill.run_lock import at_work
+from echodistill.run_lock import exclude_runs
 from echodistill.stage_inputs import StageInputs
 
 PARAMS_FILE = Path("params.yaml")
 CURE = ". Free space or choose a writable place"
-PLACE_FAULTS = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT)
+STORAGE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT)
 
 
-def only(params: Params, sections: Sequence[str]) -> Params:
+def params_view(params: Params, sections: Sequence[str]) -> Params:
     """Return a view of ``params`` that has only ``sections`` (``train``, ``mixes.kinds``), so that
     a stage fails at once if it reads a section that DVC does not watch for it.
     """
@@ -121,18 +121,18 @@ def run_stage(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     accept_any_text()
-    forget_job_manager()
+    clear_job_manager_variables()
     given = (*sections, *noted)
     try:
         device_batch()  # the setting is checked before any work
         values = arguments_of(stage, sys.argv[1:])
-        with at_work(), reader_may_leave(), missing_extra_named():
+        with exclude_runs(), exit_on_broken_pipe(), missing_extra_named():
             if module := _main_module():
                 check_fresh(module)
             inputs = StageInputs(partial(load_params, PARAMS_FILE), given, reads_folders)
             params = inputs.params
             stage(
-                only(params, given),
+                params_view(params, given),
                 *values,
                 **({"address": params.workers.address} if on_workers else {}),
             )
@@ -145,7 +145,7 @@ def run_stage(
             isinstance(error, OSError) and error.filename is None and error.errno is None
         ):
             raise
-        at_place = not isinstance(error, OSError) or error.errno in PLACE_FAULTS
+        at_place = not isinstance(error, OSError) or error.errno in STORAGE_ERRORS
         sys.exit(
             f"error: {getattr(error, 'filename', None) or 'a file'}:"
             f" {fault}{CURE if at_place else ''}"

@@ -14,7 +14,7 @@ from echodistill.params.whole import Params
 from echodistill.reports.evaluation_page import render_evaluation
 from echodistill.reports.page import ReportPage
 from echodistill.reports.sentences import units_text
-from echodistill.reports.unreadable import failures_in, write_failures
+from echodistill.reports.unparsed import failures_in, write_failures
 from echodistill.stages.entry import run_stage
 from echodistill.systems import BASE, STUDENT
 
@@ -22,13 +22,13 @@ from echodistill.systems import BASE, STUDENT
 def evaluation_report(
     params: Params,
     out: Path,
-    unreadable: Path,
+    unparsed: Path,
     corpus_folder: Path,
     table: Path,
     base: Path,
     student: Path,
 ) -> None:
-    """Write the page ``out``, and all answers that name no choice to ``unreadable`` (CSV), since
+    """Write the page ``out``, and all answers that name no choice to ``unparsed`` (CSV), since
     the page has room for only some.
     """
     corpus = Corpus(corpus_folder)
@@ -47,13 +47,13 @@ def evaluation_report(
             params.seed,
         ),
         failures=failures,
-        asked=sum(map(len, answers_of.values())),
+        answer_count=sum(map(len, answers_of.values())),
         quarantined=read_rows(corpus_folder / "quarantine.parquet", Quarantined),
         facts=_facts(params, figures),
     )
     with atomic_path(out) as temporary:
         temporary.write_text(render_evaluation(page), encoding="utf-8")
-    write_failures(unreadable, failures)
+    write_failures(unparsed, failures)
 
 
 def _facts(params: Params, table: Mapping[str, Any]) -> list[tuple[str, str]]:

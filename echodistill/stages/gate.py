@@ -37,7 +37,7 @@ def gate(params: Params, artifact: str, verdict: Path, *paths: Path) -> None:
         _checks(params, artifact, paths),
         verdict,
         _notes(params, artifact, paths),
-        told=artifact == "corpus",
+        notes_printed=artifact == "corpus",
     )
 
 

@@ -38,7 +38,7 @@ def mixes(params: Params, out: Path, corpus_folder: Path, address: str | None = 
     noise = noise_settings(params.seed, settings)
     sources = sources_of(corpus, noise)
     if (babble := sources.get((CROWD, "test"))) and babble.group_of:
-        print("mixes: the corpus is a test alone, so a crowd is made of test clips of other groups")
+        print("mixes: no training clips, so a crowd is made of test clips of other groups")
     drawer = Drawer(params.seed, settings, sources)
     clips = [(clip.clip_id, split) for split in SPLITS for clip in corpus.clips_of(split)]
     with open_pool(

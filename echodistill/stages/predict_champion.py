@@ -5,7 +5,7 @@ split, clean and in noise.
 from pathlib import Path
 
 from echodistill.champion_answers import ANSWERS, ChampionStatus, write_status, write_unanswered
-from echodistill.champion_folder import BASE, STUDENT, is_whole, read_facts
+from echodistill.champion_folder import BASE, STUDENT, is_intact, read_facts
 from echodistill.core.atomic import atomic_path
 from echodistill.core.errors import UserError
 from echodistill.data.mixes.noise_settings import open_noise
@@ -34,7 +34,7 @@ def predict_champion(
         write_unanswered(out, ChampionStatus(facts.version, facts.reason))
         print(f"no champion answers: {facts.reason}")
         return
-    if not is_whole(champion, facts):
+    if not is_intact(champion, facts):
         raise UserError(
             f"{champion} is damaged (files changed since they were fetched): delete it and run"
             " `echodistill run`"

@@ -17,9 +17,9 @@ from echodistill.params.whole import Params
 from echodistill.reports.audio_examples import draw_examples
 from echodistill.reports.compare_table import over
 from echodistill.reports.page import AudioExample, Page, render
-from echodistill.reports.unreadable import failures_in, write_failures
+from echodistill.reports.unparsed import failures_in, write_failures
 from echodistill.stages.entry import run_stage
-from echodistill.systems import BASE, OURS
+from echodistill.systems import BASE, ECHODISTILL
 from echodistill.training.metrics_file import read_metrics
 
 EXAMPLES = 6
@@ -29,7 +29,7 @@ EXAMPLES = 6
 def report(
     params: Params,
     out: Path,
-    unreadable: Path,
+    unparsed: Path,
     corpus_folder: Path,
     mixes_folder: Path,
     table: Path,
@@ -37,7 +37,7 @@ def report(
     answers: Path,
     models: Path,
 ) -> None:
-    """Write the page ``out``, and all answers that name no choice to ``unreadable`` (CSV), since
+    """Write the page ``out``, and all answers that name no choice to ``unparsed`` (CSV), since
     the page has room for only some.
 
     ``answers`` and ``models`` have an entry for each system and seed, with the names that dvc.yaml
@@ -54,14 +54,14 @@ def report(
     }
     audio_examples = []
     for one in draw_examples(
-        answers_of[BASE], answers_of[OURS], corpus.questions, limit, params.seed, EXAMPLES
+        answers_of[BASE], answers_of[ECHODISTILL], corpus.questions, limit, params.seed, EXAMPLES
     ):
         rendered = noise.render(mixes[one.mix_id], corpus.waveform(one.question.clip_id))
         audio_examples.append(AudioExample(one, rendered.clean, rendered.noisy))
     runs = {name: models / f"{name}-{settings.seeds[0]}" for name in settings.trained}
     every = {(BASE, ""): answers_of[BASE]} | {
-        who: read_rows(answers / f"{stem}.parquet", Answer)
-        for stem, who in _answered(params).items()
+        system: read_rows(answers / f"{stem}.parquet", Answer)
+        for stem, system in _answered(params).items()
     }
     failures = failures_in(every, corpus.questions)
     figures = json.loads(table.read_text(encoding="utf-8"))
@@ -69,7 +69,7 @@ def report(
         table=figures,
         audio_examples=audio_examples,
         domains=by_domain(
-            answers_of[OURS],
+            answers_of[ECHODISTILL],
             corpus.questions,
             unit_of(corpus.clips.values()),
             limit,
@@ -78,13 +78,13 @@ def report(
         ),
         training={name: read_metrics(folder / "metrics.jsonl") for name, folder in runs.items()},
         failures=failures,
-        asked=sum(len(rows) for rows in every.values()),
+        answer_count=sum(len(rows) for rows in every.values()),
         quarantined=read_rows(corpus_folder / "quarantine.parquet", Quarantined),
         facts=_facts(params, corpus, answers_of[BASE], figures),
     )
     with atomic_path(out) as temporary:
         temporary.write_text(render(page), encoding="utf-8")
-    write_failures(unreadable, failures)
+    write_failures(unparsed, failures)
 
 
 def _answered(params: Params) -> dict[str, tuple[str, str]]:
@@ -98,7 +98,7 @@ def _answered(params: Params) -> dict[str, tuple[str, str]]:
     for front in (*settings.denoisers, "distorted", "train_mixes"):
         found |= {
             f"{front}-base": (f"{front} + base", ""),
-            f"{front}-student": (f"{front} + {OURS}", first),
+            f"{front}-student": (f"{front} + {ECHODISTILL}", first),
         }
     return found
 

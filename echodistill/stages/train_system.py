@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from echodistill.code_hash import check_note
+from echodistill.code_hash import check_hash_file
 from echodistill.core.errors import UserError
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
-from echodistill.systems import note_of_system, training_of
+from echodistill.systems import system_settings_file, training_of
 from echodistill.training.student import StudentInputs, make_student
 
 
@@ -28,7 +28,7 @@ def train_system(
             "references.view: a comparison needs `clean`, its controls have references of their own"
         )
     training = training_of(name, params)
-    check_note(note_of_system(name), training.note())
+    check_hash_file(system_settings_file(name), training.as_json())
     inputs = StudentInputs(corpus_folder, mixes_folder, base_folder, references_folder)
     make_student(
         out,

@@ -46,7 +46,7 @@ class SharedCache(ReferenceCache):
     def __init__(self, folder: Path, entries: Entries) -> None:
         super().__init__(folder)
         self._entries = entries
-        self._away = False
+        self._unavailable = False
         self._known: set[str] | None = None
         self._damaged: dict[str, bytes] = {}
         self._lock = threading.Lock()
@@ -67,7 +67,7 @@ class SharedCache(ReferenceCache):
         After this, ``get`` does not request entries that the listing lacked.
         """
         wanted = sorted(set(keys))
-        self._known = self._ask(self._entries.keys)
+        self._known = self._request(self._entries.keys)
         if self._known is None:
             return
         here = {key for key in wanted if self.path_of(key).is_file()}
@@ -112,7 +112,7 @@ class SharedCache(ReferenceCache):
         """Copy an entry of the store to the local folder if it is whole; return whether it was
         copied.
         """
-        content = self._ask(lambda: self._entries.get(key))
+        content = self._request(lambda: self._entries.get(key))
         if content is None:
             return False
         if payload_of(content) is None:
@@ -127,21 +127,21 @@ class SharedCache(ReferenceCache):
         content = self.path_of(key).read_bytes()
         if payload_of(content) is None:
             return False
-        self._ask(lambda: self._entries.put(key, content, self._damaged.get(key)))
-        return not self._away
+        self._request(lambda: self._entries.put(key, content, self._damaged.get(key)))
+        return not self._unavailable
 
-    def _ask(self, question: Callable[[], Result]) -> Result | None:
+    def _request(self, question: Callable[[], Result]) -> Result | None:
         """Return the result of a request to the store, or ``None`` once one has failed, since each
         request to an unavailable store would delay the run for long.
         """
-        if self._away:
+        if self._unavailable:
             return None
         try:
             return question()
         except UserError as error:
             with self._lock:
-                told, self._away = self._away, True
-            if not told:
+                warned, self._unavailable = self._unavailable, True
+            if not warned:
                 print(
                     f"warning: {error}. Going on with the local reference cache alone",
                     file=sys.stderr,

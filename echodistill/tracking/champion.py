@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from echodistill.core.checksums import verify_checksums
 from echodistill.core.errors import UserError
-from echodistill.models.layout import TAKE_AGAIN, WEIGHTS, content_hash, read_run
+from echodistill.models.layout import STUDENT_CURE, WEIGHTS, content_hash, read_run
 from echodistill.tracking.client import (
     FINGERPRINT_TAG,
     connected,
@@ -30,7 +30,7 @@ PREVIOUS_TAG = "echodistill.previous_champion"
 ROLLED_BACK_TAG = "echodistill.rolled_back"
 CHANGE_TAG = "echodistill.champion."
 """Prefix of a change's number in the tags of the registered model."""
-How = Literal["promoted", "rolled back to", "set by hand to"]
+ChangeKind = Literal["promoted", "rolled back to", "set by hand to"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Change:
     """Number of the version that is champion from then on."""
     since: str
     """Time of the change in UTC, in ISO 8601."""
-    how: How
+    how: ChangeKind
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def identity_of(student: Path) -> dict[str, str]:
     Raise ``UserError`` where the student is damaged, because it would be registered with a wrong
     identity.
     """
-    verify_checksums(student, TAKE_AGAIN, required=False)
+    verify_checksums(student, STUDENT_CURE, required=False)
     return {
         FINGERPRINT_TAG: read_run(student)["fingerprint"],
         WEIGHTS_TAG: content_hash(student, WEIGHTS),
@@ -96,7 +96,7 @@ def opponent_of(identity: Mapping[str, str]) -> ChampionVersion | None:
         return None
     with connected() as client:
         number = champion_number(client)
-        if number is not None and _is_of(_versions(client)[number], identity):
+        if number is not None and _matches(_versions(client)[number], identity):
             number = _previous(client, number)
         if number is None:
             return None
@@ -127,14 +127,16 @@ def refusal(client: Any, number: str, decided_against: str | None) -> str:
     now = champion_number(client)
     if now in (decided_against, number):
         return ""
-    present, then = (f"version {each}" if each else "no version" for each in (now, decided_against))
+    present, against = (
+        f"version {each}" if each else "no version" for each in (now, decided_against)
+    )
     return (
-        f"{present} is champion now, and the decision was made against {then}: "
-        "say `echodistill run`, and then `echodistill register` again"
+        f"{present} is champion now, and the decision was made against {against}: "
+        "run `echodistill run`, and then `echodistill register` again"
     )
 
 
-def make_champion(client: Any, number: str, how: How = "promoted") -> None:
+def make_champion(client: Any, number: str, how: ChangeKind = "promoted") -> None:
     """Give a version the alias, and record which version it replaced.
 
     Nothing changes where it has the alias already.
@@ -172,8 +174,8 @@ def roll_back() -> tuple[str, str]:
         if before is None:
             known = ", ".join(sorted(_versions(client), key=int))
             raise UserError(
-                f"version {present} of model {MODEL!r} took the place of no champion that could"
-                " come back; `echodistill champion --set VERSION` makes another version champion:"
+                f"version {present} of model {MODEL!r} replaced no champion that could"
+                " be restored; `echodistill champion --set VERSION` makes another version champion:"
                 f" it has {known}"
             )
         client.set_model_version_tag(MODEL, present, ROLLED_BACK_TAG, "true")
@@ -190,7 +192,7 @@ def set_champion(number: str) -> None:
     with connected() as client:
         known = _versions(client) if client.search_registered_models(f"name = '{MODEL}'") else {}
         if not known:
-            raise UserError(f"{_no_model()}: enter a version with `echodistill register`")
+            raise UserError(f"{_no_model()}: register a version with `echodistill register`")
         if number not in known:
             raise UserError(
                 f"model {MODEL!r} has no version {number}; it has"
@@ -213,8 +215,8 @@ def _has_store() -> bool:
 def _check_store() -> None:
     if not _has_store():
         raise UserError(
-            f"{_no_model()}: enter one with `echodistill register`, or set MLFLOW_TRACKING_URI to"
-            " the server that has it"
+            f"{_no_model()}: register one with `echodistill register`, or set MLFLOW_TRACKING_URI"
+            " to the server that has it"
         )
 
 
@@ -237,7 +239,7 @@ def _versions(client: Any) -> dict[str, Any]:
     return {str(version.version): version for version in found}
 
 
-def _is_of(version: Any, identity: Mapping[str, str]) -> bool:
+def _matches(version: Any, identity: Mapping[str, str]) -> bool:
     return all(version.tags.get(name) == value for name, value in identity.items())
 
 

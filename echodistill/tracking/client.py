@@ -34,7 +34,7 @@ CREATE_STORE_S = 60.0
 """Time in seconds that it waits for the creation of a local store, so that the store contains the
 first training.
 """
-MAX_WAITING = 10_000  # Number of steps; a slower store gets the rest from metrics.jsonl.
+MAX_QUEUED = 10_000  # Number of steps; a slower store gets the rest from metrics.jsonl.
 BATCH = 1000  # MLflow's limit of metrics in one request.
 
 logger = logging.getLogger(__name__)
@@ -74,9 +74,9 @@ def _client() -> Any:
         )
     if database := local_store.database_of(uri):
         if database.exists():
-            local_store.bring_artifacts_along(database)
+            local_store.update_artifact_locations(database)
         else:
-            local_store.make_whole(database, lambda path: _make(local_store.uri_of(path)))
+            local_store.create_atomically(database, lambda path: _make(local_store.uri_of(path)))
     return MlflowClient(tracking_uri=uri)
 
 
@@ -94,12 +94,12 @@ def _http_limits(**limits: int) -> Iterator[None]:
     MLflow would otherwise retry for minutes.
     """
     names = {f"MLFLOW_HTTP_REQUEST_{name.upper()}": str(value) for name, value in limits.items()}
-    ours = {name: value for name, value in names.items() if name not in os.environ}
-    os.environ.update(ours)
+    added = {name: value for name, value in names.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        for name in ours:
+        for name in added:
             os.environ.pop(name, None)
 
 
@@ -270,7 +270,7 @@ class MetricStream:
         self._limits = _http_limits(max_retries=1, timeout=5)
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
-        if not self._stopped.is_set() and self._queue.qsize() < MAX_WAITING:
+        if not self._stopped.is_set() and self._queue.qsize() < MAX_QUEUED:
             self._queue.put((round(time.time() * 1000), step, dict(metrics)))
 
     def __enter__(self) -> "MetricStream":

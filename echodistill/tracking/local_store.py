@@ -67,7 +67,7 @@ def artifacts_of(database: Path) -> str:
     return (database.parent / ARTIFACTS).as_uri()
 
 
-def make_whole(database: Path, make: Callable[[Path], None]) -> None:
+def create_atomically(database: Path, make: Callable[[Path], None]) -> None:
     """Let ``make`` create the store at a temporary path, then rename it to ``database``.
 
     The new file is discarded where another process was faster.
@@ -98,7 +98,7 @@ def _rename_to_new(made: Path, database: Path) -> None:
         os.rename(made, database)
 
 
-def bring_artifacts_along(database: Path) -> None:
+def update_artifact_locations(database: Path) -> None:
     """Correct the addresses of artifacts where the store was moved or copied together with them.
 
     Addresses of folders that this project did not create, and of artifacts that were not moved, are
@@ -106,7 +106,7 @@ def bring_artifacts_along(database: Path) -> None:
     """
     wanted = artifacts_of(database)
     with closing(sqlite3.connect(database, timeout=WAIT_S)) as store:
-        for old in _elsewhere(store, wanted):
+        for old in _other_locations(store, wanted):
             if _is_folder(old) and not _is_folder(wanted):
                 continue
             with store:
@@ -118,7 +118,7 @@ def bring_artifacts_along(database: Path) -> None:
                     )
 
 
-def _elsewhere(store: sqlite3.Connection, wanted: str) -> list[str]:
+def _other_locations(store: sqlite3.Connection, wanted: str) -> list[str]:
     """Return the experiments' addresses of this project's artifact folders other than ``wanted``,
     sorted.
     """
@@ -167,7 +167,7 @@ def fault_of(database: Path) -> tuple[str, str] | None:
     """Return what is wrong with a store's file, and the cure; ``None`` where no fault is found."""
     name = database.name if database.parent == Path.cwd() else str(database)
     move = shlex.join(["mv", name, f"{name}.damaged"])
-    aside = (
+    move_away = (
         f"Move it away (`{move}`) and run the command again: a new one is made. Files of runs stay"
         f" in {ARTIFACTS}"
     )
@@ -179,7 +179,7 @@ def fault_of(database: Path) -> tuple[str, str] | None:
         return "it cannot be written", f"Make {database} and its folder writable for you"
     try:
         with closing(sqlite3.connect(database, timeout=1.0)) as store:
-            complaint = store.execute("PRAGMA quick_check(1)").fetchone()[0]
+            fault = store.execute("PRAGMA quick_check(1)").fetchone()[0]
             tables = {
                 str(row[0])
                 for row in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -199,11 +199,11 @@ def fault_of(database: Path) -> tuple[str, str] | None:
                 "another program is writing to it",
                 "End that program, or wait for it, and run the command again",
             )
-        return f"it is damaged ({error})", aside
+        return f"it is damaged ({error})", move_away
     except sqlite3.DatabaseError as error:
-        return f"it is damaged ({error})", aside
-    if complaint != "ok":
-        return f"it is damaged ({complaint})", aside
+        return f"it is damaged ({error})", move_away
+    if fault != "ok":
+        return f"it is damaged ({fault})", move_away
     if not revisions or not whole:
-        return "making it was cut short, and it holds no runs", aside
+        return "its creation was interrupted, and it holds no runs", move_away
     return None

@@ -15,7 +15,7 @@ from typing import Any
 
 from echodistill.core.errors import UserError
 from echodistill.data.mixes.folds import FIRST
-from echodistill.evaluation.headline import ENDS, top_intervals
+from echodistill.evaluation.headline import PARTS, top_intervals
 from echodistill.lineage.dvc_lock import LOCK, Lock, dvc_md5, read_lock
 from echodistill.lineage.facts import flow_run_tags
 from echodistill.lineage.outputs import publish_outputs
@@ -38,13 +38,13 @@ FILES = (
     "compare_metrics.json",
     "compare_by_snr.csv",
     "index.html",
-    "unreadable_answers.csv",
+    "unparsed_answers.csv",
 )
 PARENT_TAG = "mlflow.parentRunId"
 SYSTEM_TAG, SEED_TAG = "echodistill.system", "echodistill.seed"
 
 
-def enter_comparison(reports: Path, models: Path) -> str:
+def log_comparison(reports: Path, models: Path) -> str:
     """Log the comparison in ``reports``, whose students are in ``models``, and return a line with
     its place.
 
@@ -108,7 +108,7 @@ def _flat(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     return {
         name if end == "value" else f"{name}.{end}": float(found[end])
         for name, found in figures.items()
-        for end in ENDS
+        for end in PARTS
     }
 
 

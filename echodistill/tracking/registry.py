@@ -36,7 +36,7 @@ SOURCE = "models:/"
 
 
 @dataclass(frozen=True)
-class Entered:
+class RegisteredVersion:
     """The version as which a student was registered."""
 
     number: str
@@ -54,7 +54,7 @@ def register(
     run_id: str,
     metrics: Mapping[str, float],
     reports: Reports | None = None,
-) -> Entered:
+) -> RegisteredVersion:
     """Register a student as a version of the model ``echodistill`` and set its aliases.
 
     A positive decision makes it champion only where the champion is still the one against which the
@@ -88,12 +88,12 @@ def register(
         if found is None:
             model_id = _log_model(client, run_id, artifacts, identity)
             found = mlflow.register_model(f"{SOURCE}{model_id}", MODEL, tags=identity)
-        elif lost := _lost_files(client, found, artifacts):
-            _log_files(client, lost, artifacts)
+        elif incomplete := _incomplete_model(client, found, artifacts):
+            _log_files(client, incomplete, artifacts)
             found.tags.pop(EVALUATION_TAG, None)
-        number, evaluated = str(found.version), _mark(metrics, reports)
+        number, evaluated = str(found.version), _evaluation_hash(metrics, reports)
         if found.tags.get(EVALUATION_TAG) != evaluated:
-            _keep_evaluation(
+            _store_evaluation(
                 client, str(found.source).removeprefix(SOURCE), run_id, student, metrics, reports
             )
             client.set_model_version_tag(MODEL, number, EVALUATION_TAG, evaluated)
@@ -103,10 +103,10 @@ def register(
         refused = refusal(client, number, against["version"]) if promote else ""
         if promote and not refused:
             make_champion(client, number)
-        return Entered(number, champion_number(client) == number, refused)
+        return RegisteredVersion(number, champion_number(client) == number, refused)
 
 
-def _mark(metrics: Mapping[str, float], reports: Reports | None) -> str:
+def _evaluation_hash(metrics: Mapping[str, float], reports: Reports | None) -> str:
     """Return a hash that changes with a model's figures, card and answers."""
     files = [reports.card, *reports.answers] if reports else []
     parts = [
@@ -170,7 +170,7 @@ def _log_files(client: Any, logged: Any, artifacts: Mapping[str, Path]) -> None:
         client.log_model_artifacts(model_id, str(folder))
 
 
-def _lost_files(client: Any, version: Any, artifacts: Mapping[str, Path]) -> Any:
+def _incomplete_model(client: Any, version: Any, artifacts: Mapping[str, Path]) -> Any:
     """Return the logged model of a version where some of its files are missing or damaged.
 
     Return ``None`` where it is complete, or the version names none. The files that loading the
@@ -180,7 +180,7 @@ def _lost_files(client: Any, version: Any, artifacts: Mapping[str, Path]) -> Any
     if not str(version.source).startswith(SOURCE):
         return None
     logged = client.get_logged_model(str(version.source).removeprefix(SOURCE))
-    kept = dict(_kept_files(client, logged.model_id, None))
+    kept = dict(_stored_files(client, logged.model_id, None))
     wanted = {
         f"{ARTIFACTS}/{folder.name}/{path.relative_to(folder).as_posix()}": path
         for folder in artifacts.values()
@@ -197,11 +197,11 @@ def _lost_files(client: Any, version: Any, artifacts: Mapping[str, Path]) -> Any
     return logged if changed else None
 
 
-def _kept_files(client: Any, model_id: str, folder: str | None) -> Iterator[tuple[str, int]]:
+def _stored_files(client: Any, model_id: str, folder: str | None) -> Iterator[tuple[str, int]]:
     """Yield the path and the size in bytes of each file of a logged model."""
     for entry in client.list_logged_model_artifacts(model_id, folder):
         if entry.is_dir:
-            yield from _kept_files(client, model_id, entry.path)
+            yield from _stored_files(client, model_id, entry.path)
         else:
             yield entry.path, entry.file_size
 
@@ -218,7 +218,7 @@ def has_version(number: str, run_id: str) -> bool:
         )
 
 
-def _keep_evaluation(
+def _store_evaluation(
     client: Any,
     model_id: str,
     run_id: str,

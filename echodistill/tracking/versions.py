@@ -38,14 +38,14 @@ def find_version(model: str, alias: str | None, number: str | None) -> Version:
     with connected() as client:
         models = sorted(found.name for found in client.search_registered_models(max_results=1000))
         if model not in models:
-            there = (
+            known_names = (
                 f"there is {', '.join(models)}"
                 if models
-                else "there is none: enter one with `echodistill register`"
+                else "there is none: register one with `echodistill register`"
             )
             raise UserError(
                 f"MLflow at {without_credentials(tracking_uri())} has no registered model"
-                f" {model!r}; {there}"
+                f" {model!r}; {known_names}"
             )
         aliases = {name: str(of) for name, of in client.get_registered_model(model).aliases.items()}
         versions = {
@@ -54,9 +54,9 @@ def find_version(model: str, alias: str | None, number: str | None) -> Version:
         }
         known = sorted(versions, key=int)
         if alias is not None and alias not in aliases:
-            there = f"it has {', '.join(sorted(aliases))}" if aliases else "it has none"
+            known_names = f"it has {', '.join(sorted(aliases))}" if aliases else "it has none"
             raise UserError(
-                f"model {model!r} has no alias {alias!r}; {there}. Its versions:"
+                f"model {model!r} has no alias {alias!r}; {known_names}. Its versions:"
                 f" {', '.join(known) or 'none'}"
             )
         chosen = aliases[alias] if alias is not None else str(number)
@@ -67,7 +67,7 @@ def find_version(model: str, alias: str | None, number: str | None) -> Version:
         found = versions[chosen]
         if not found.run_id:
             raise UserError(
-                f"version {chosen} of {model!r} names no MLflow run: it was not entered by"
+                f"version {chosen} of {model!r} names no MLflow run: it was not registered by"
                 " `echodistill register`"
             )
         names = tuple(sorted(name for name, of in aliases.items() if of == chosen))

@@ -42,6 +42,6 @@ class ProgressBar(TrainerCallback):
         self._bar.close()
 
 
-def quiet(trainer: Trainer) -> None:
+def remove_printer(trainer: Trainer) -> None:
     """Remove the callback with which the trainer prints raw dictionaries."""
     trainer.remove_callback(PrinterCallback)

@@ -26,7 +26,7 @@ def is_needed(name: str) -> bool:
     return NEEDED.fullmatch(name) is not None
 
 
-def holds_code(path: Path) -> bool:
+def contains_code(path: Path) -> bool:
     """Return whether a pickle file names anything beyond tensors, numbers and numpy arrays.
 
     Nothing in the file is executed. A pickle file that cannot be read counts as well.

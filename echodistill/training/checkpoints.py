@@ -75,7 +75,7 @@ def remove_unusable(folder: Path) -> None:
         print(f"warning: {checkpoint} is damaged ({fault}) and removed; {instead}", file=sys.stderr)
 
 
-def run_to_end(trainer: Any, folder: Path, steps: int) -> None:
+def train_to_end(trainer: Any, folder: Path, steps: int) -> None:
     """Train up to ``steps``, starting from the last complete checkpoint in ``folder``.
 
     A checkpoint of the last step only needs its weights loaded. Raise ``UserError`` where that

@@ -15,7 +15,7 @@ from echodistill.core.environment import is_launched
 from echodistill.core.errors import UserError
 
 Item = TypeVar("Item")
-LONGEST_WAIT = timedelta(hours=2)
+MAX_WAIT = timedelta(hours=2)
 """Longest time for which a process waits for the others. The launcher ends all processes when one
 ends, so this only has to be longer than the fetching of a checkpoint.
 """
@@ -47,7 +47,7 @@ def init() -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if not distributed.is_initialized():  # accelerate uses a process group that exists already.
-        distributed.init_process_group(timeout=LONGEST_WAIT)
+        distributed.init_process_group(timeout=MAX_WAIT)
 
 
 def barrier() -> None:

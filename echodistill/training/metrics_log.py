@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 MetricSink = Callable[[int, dict[str, float]], None]
 
 
-def nowhere(_step: int, _metrics: dict[str, float]) -> None:
+def discard_metrics(_step: int, _metrics: dict[str, float]) -> None:
     """Discard the metrics; the sink of a training whose metrics go only to the file."""
 
 

@@ -34,8 +34,8 @@ from echodistill.models.audio_llm import AudioLLM, encode
 from echodistill.models.base import Prompt, PromptBatch, pad_rows
 from echodistill.models.scoring import score
 from echodistill.params.base import NanoParams
-from echodistill.training.bar import quiet
-from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, run_to_end
+from echodistill.training.bar import remove_printer
+from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, train_to_end
 
 LOGGED_EVERY = 10  # Number of steps between two log lines.
 BANK_SIZE, BANK_S = 128, 3.0  # Number of noises made in advance, and their length in seconds.
@@ -57,7 +57,7 @@ class Example:
     """Whether the prompt's audio contains the clip, and not noise alone."""
 
 
-class MildlyNoisy(torch.utils.data.Dataset[int]):
+class PretrainExamples(torch.utils.data.Dataset[int]):
     """A data set whose example ``i`` is a question and a noise drawn from a stream that ``i``
     seeds.
 
@@ -144,7 +144,7 @@ class _Pretrainer(ExactWeights, Trainer):
     """
 
     def __init__(
-        self, llm: AudioLLM, data: MildlyNoisy, corpus: Corpus, weight: float, **options: Any
+        self, llm: AudioLLM, data: PretrainExamples, corpus: Corpus, weight: float, **options: Any
     ) -> None:
         self._llm, self._data, self._corpus, self._weight = llm, data, corpus, weight
         known = [
@@ -184,13 +184,17 @@ class _Pretrainer(ExactWeights, Trainer):
             for tensor in pad_rows(gold, tokenizer.pad_token_id, left=False)
         )
         loss = cross_entropy(score(model, batch, ids, mask, self._llm.family), ids, mask).mean()
-        heard = [
+        transcripts = [
             self._corpus.clips[example.question.clip_id].transcript or "" if example.audible else ""
             for example in examples
         ]
-        known = torch.tensor([bool(words_of(text)) for text in heard], device=self.args.device)
+        known = torch.tensor(
+            [bool(words_of(text)) for text in transcripts], device=self.args.device
+        )
         if self._ctc and known.any():
-            texts = [text for text, there in zip(heard, known.tolist(), strict=True) if there]
+            texts = [
+                text for text, is_known in zip(transcripts, known.tolist(), strict=True) if is_known
+            ]
             loss = loss + self._weight * model.ctc.loss(
                 self._frames[known], self._audio_lengths(batch)[known], texts
             )
@@ -230,7 +234,7 @@ def pretrain(
         remove_unused_columns=False,
         disable_tqdm=True,
     )
-    data = MildlyNoisy(corpus, settings, seed)
+    data = PretrainExamples(corpus, settings, seed)
     trainer = _Pretrainer(
         llm,
         data,
@@ -239,8 +243,8 @@ def pretrain(
         args=arguments,
         callbacks=[CompleteCheckpoints(), *callbacks()],
     )
-    quiet(trainer)
-    run_to_end(trainer, folder, settings.steps)
+    remove_printer(trainer)
+    train_to_end(trainer, folder, settings.steps)
     if hasattr(llm.model, "ctc"):
         del llm.model.ctc
     llm.model.eval()

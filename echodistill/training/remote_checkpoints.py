@@ -37,7 +37,7 @@ from echodistill.storage.interrupt import interruptible
 from echodistill.storage.place import Place
 from echodistill.storage.run_pointers import KIND, Pointer, point, pointers_of, runs_folder
 from echodistill.storage.transfer import DamagedObject, remove_abandoned
-from echodistill.training.checkpoint_files import holds_code, is_needed
+from echodistill.training.checkpoint_files import contains_code, is_needed
 from echodistill.training.checkpoint_uploader import (
     DRAIN_AFTER_FAILURE_S,
     DRAIN_S,
@@ -195,7 +195,7 @@ def _fetch(store: Store, pointer: Pointer, folder: Path) -> str | None:
     except (DamagedObject, NoManifest) as error:
         return str(error)
     for path in sorted(incoming.iterdir()):
-        if holds_code(path):
+        if contains_code(path):
             _clear(folder)
             return f"{path.name} holds more than tensors and numbers, and is not opened"
     checkpoint = folder / f"checkpoint-{pointer.step}"

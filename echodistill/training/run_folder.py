@@ -43,7 +43,7 @@ def fingerprint(
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def only_run_folder(stage: str, run_fingerprint: str) -> Path:
+def single_run_folder(stage: str, run_fingerprint: str) -> Path:
     """Return ``run_folder`` after removing the folders that earlier fingerprints of ``stage``
     left.
     """

@@ -11,7 +11,7 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 import torch
 from transformers import Trainer
 
-from echodistill.methods.base import Batch, given
+from echodistill.methods.base import Batch, require
 from echodistill.training.distributed import all_gather_object, processes
 
 COUNTED = ("clips", "sampled_tokens", "target_tokens")
@@ -61,7 +61,7 @@ class CountedSteps(Trainer):
 
         TRL's own are divided by the sample's standard deviation.
         """
-        gathered = self.accelerator.gather(given(advantages)).tolist()
+        gathered = self.accelerator.gather(require(advantages)).tolist()
         logged = self._logs["advantages"]
         for _ in gathered:
             logged.pop()
@@ -72,14 +72,14 @@ class CountedSteps(Trainer):
 
         Values that TRL has gathered already are the same in each process.
         """
-        everyone = all_gather_object((dict(self._metrics["train"]), self._counts))
-        names = sorted({name for metrics, _ in everyone for name in metrics})
+        gathered = all_gather_object((dict(self._metrics["train"]), self._counts))
+        names = sorted({name for metrics, _ in gathered for name in metrics})
         for name in names:
             self._metrics["train"][name] = [
-                value for metrics, _ in everyone for value in metrics.get(name, [])
+                value for metrics, _ in gathered for value in metrics.get(name, [])
             ]
         for name in COUNTED:
-            self._counts[name] = sum(counts[name] for _, counts in everyone)
+            self._counts[name] = sum(counts[name] for _, counts in gathered)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the tokens and the speed since the last log, and the metrics that other processes

@@ -34,7 +34,7 @@ from echodistill.training.checkpoints import remove_checkpoints
 from echodistill.training.device import one_thread
 from echodistill.training.distributed import init, is_main, shutdown
 from echodistill.training.metrics_file import METRICS
-from echodistill.training.metrics_log import nowhere
+from echodistill.training.metrics_log import discard_metrics
 from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.run_folder import fingerprint, run_folder
 from echodistill.training.train import Trained, train_student, write_metrics
@@ -105,7 +105,7 @@ def make_student(
             )
             trained = train_student(llm, source, settings, limit, seed, folder, stream, remote)
         else:
-            trained = train_student(llm, source, settings, limit, seed, folder, nowhere)
+            trained = train_student(llm, source, settings, limit, seed, folder, discard_metrics)
     if is_main():
         _write(out, folder, run_fingerprint, settings, trained, llm, base_revision(inputs.base))
         remove_checkpoints(folder)

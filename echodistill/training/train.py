@@ -19,14 +19,14 @@ from echodistill.methods.base import Method
 from echodistill.methods.registry import open_method
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.params.train import TrainParams
-from echodistill.training.bar import ProgressBar, quiet
+from echodistill.training.bar import ProgressBar, remove_printer
 from echodistill.training.checkpoints import (
     CompleteCheckpoints,
     is_sharded,
     latest_complete,
     remove_unusable,
-    run_to_end,
     step_of,
+    train_to_end,
 )
 from echodistill.training.device import precision, require_float32, split_batch
 from echodistill.training.distributed import barrier, is_main, processes
@@ -99,7 +99,7 @@ def train_student(
         ],
         peft_config=_adapter(settings) if settings.weights == "lora" else None,
     )
-    quiet(trainer)
+    remove_printer(trainer)
     # DeepSpeed keeps float32 weights of its own besides the model's.
     if not trainer.is_deepspeed_enabled:
         require_float32(trainer.model)
@@ -111,7 +111,7 @@ def train_student(
         print(f"training {sum(trainable.values()):,} of {total:,} parameters: {parts}")
         if resume:
             print(f"resuming from {resume}")
-    run_to_end(trainer, folder, settings.steps)
+    train_to_end(trainer, folder, settings.steps)
     # All processes gather the weights together.
     weights = (
         trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded(trainer) else None

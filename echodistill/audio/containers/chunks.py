@@ -12,8 +12,8 @@ _PLACEHOLDERS = (0x7F000000, 0x80000000, 0xFFFFFFFF)
 """Placeholder lengths. Programs that write to a pipe and cannot return to their header leave
 lengths near these.
 """
-_NEAR = 2**16
-_LONGEST = 2**62
+_PLACEHOLDER_TOLERANCE = 2**16
+_MAX_LENGTH = 2**62
 """A larger 64-bit length is a placeholder."""
 
 
@@ -75,17 +75,17 @@ def first_recording(content: bytes) -> tuple[bytes, int]:
     layout = _layout(content)
     assert layout is not None
     data = _samples(content, layout)
-    stated, field = _stated(content, data, layout)
+    stated, field = _stated_length(content, data, layout)
     held = len(content) - data.start
     if _is_placeholder(stated, content, data, layout):
         end = next_beginning(content, data.start)
-        return _restated(content[:end], field, end - data.start, layout), end
+        return _with_length(content[:end], field, end - data.start, layout), end
     if stated > held:
         raise Truncated(f"the header claims {stated} bytes of samples, {held} are there")
     end = data.start + stated
-    walked = _walked(content, _next(content, end, layout), layout)
+    end_of_chunks = _end_of_chunks(content, _next(content, end, layout), layout)
     begins = next_beginning(content, end)
-    check_remainder(content[walked:begins])
+    check_remainder(content[end_of_chunks:begins])
     # For libsndfile the samples of a W64 extend to the end of the file, so a W64 is cut at their
     # end.
     return content[: end if layout.counts_header else begins], begins
@@ -152,7 +152,7 @@ def _is_name(content: bytes, at: int) -> bool:
     return len(name) == 4 and name.isascii() and name.decode("ascii").isprintable()
 
 
-def _walked(content: bytes, position: int, layout: _Layout) -> int:
+def _end_of_chunks(content: bytes, position: int, layout: _Layout) -> int:
     """Return the end of the chunks that begin at ``position``. Tags that players append look like
     chunks that extend past the end of the file.
     """
@@ -164,7 +164,7 @@ def _walked(content: bytes, position: int, layout: _Layout) -> int:
     return min(position, len(content))
 
 
-def _stated(content: bytes, data: _Chunk, layout: _Layout) -> tuple[int, int]:
+def _stated_length(content: bytes, data: _Chunk, layout: _Layout) -> tuple[int, int]:
     """Return the stated length of the chunk of samples, and the offset of that length: an RF64 has
     it in a chunk of its own.
     """
@@ -178,16 +178,17 @@ def _is_placeholder(stated: int, content: bytes, data: _Chunk, layout: _Layout) 
     the end of the recording.
     """
     if stated > layout.before:
-        return stated > _LONGEST or (
-            layout.length.size == 4 and any(abs(stated - value) < _NEAR for value in _PLACEHOLDERS)
+        return stated > _MAX_LENGTH or (
+            layout.length.size == 4
+            and any(abs(stated - value) < _PLACEHOLDER_TOLERANCE for value in _PLACEHOLDERS)
         )
     # The header states no samples: either there are none, or the recorder never returned to its
     # header.
-    walked = _walked(content, data.start + max(0, stated), layout)
-    return len(content[walked : next_beginning(content, walked)].strip(b"\0")) > 0
+    end_of_chunks = _end_of_chunks(content, data.start + max(0, stated), layout)
+    return len(content[end_of_chunks : next_beginning(content, end_of_chunks)].strip(b"\0")) > 0
 
 
-def _restated(content: bytes, field: int, length: int, layout: _Layout) -> bytes:
+def _with_length(content: bytes, field: int, length: int, layout: _Layout) -> bytes:
     """Return ``content`` with the length of the samples written at ``field``."""
     if field == 28 and content.startswith(b"RF64"):
         packed = struct.pack("<Q", length)

@@ -13,7 +13,7 @@ _TOTAL = slice(21, 26)
 """Bytes of the file whose lowest 36 bits are the number of samples."""
 _TOTAL_BITS = 2**36 - 1
 _STREAMINFO_END = 42
-_LONGEST_FRAME = 2**16
+_MAX_FRAME = 2**16
 """Longest frame in bytes, where the header does not state it: libFLAC's frames of 4,608 samples in
 stereo are shorter.
 """
@@ -64,7 +64,7 @@ def _end_of_sample(recording: bytes, stated: int) -> int:
     frame only by chance.
     """
     blocksize = int.from_bytes(recording[10:12], "big")
-    longest = int.from_bytes(recording[15:18], "big") or _LONGEST_FRAME
+    longest = int.from_bytes(recording[15:18], "big") or _MAX_FRAME
     for position, number, samples, by_sample in _frame_headers_from_the_end(recording):
         if (number if by_sample else number * blocksize) + samples == stated:
             ends = list(_fitting_ends(recording[position : position + longest]))

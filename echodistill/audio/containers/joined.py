@@ -32,7 +32,7 @@ def check_remainder(remainder: bytes) -> None:
     """
     if len(remainder.strip(b"\0")) > UNEXPLAINED_BYTES:
         raise Unusable(
-            f"{len(remainder)} bytes stand behind the end that its header states: a recorder that"
+            f"{len(remainder)} bytes follow the end that its header states: a recorder that"
             " was stopped, or joined files",
             KEEP_COUNTED,
         )

@@ -87,12 +87,12 @@ def fault_of_kind(content: bytes) -> Unusable:
 def _fault_of_text(content: bytes, text: str) -> str:
     if _LFS.match(content):
         return (
-            "it is a Git LFS pointer, which stands for the recording: run `git lfs pull` where it"
+            "it is a Git LFS pointer, not the recording itself: run `git lfs pull` where it"
             " was cloned"
         )
     if "/annex/objects/" in text:
         return (
-            "it is a git-annex pointer, which stands for the recording: run `git annex get` where"
+            "it is a git-annex pointer, not the recording itself: run `git annex get` where"
             " it was cloned"
         )
     if _HTML.match(content.removeprefix(b"\xef\xbb\xbf")):

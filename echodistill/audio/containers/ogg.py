@@ -30,7 +30,7 @@ def first_recording(content: bytes) -> tuple[bytes, int]:
     begins = next_beginning(content, position)
     if _PAGE in content[position:begins]:
         raise Unusable(
-            f"damaged: what stands at byte {position} is no Ogg page, though more pages follow",
+            f"damaged: no Ogg page begins at byte {position}, though more pages follow",
             KEEP_REST,
         )
     if not all(ended.values()):

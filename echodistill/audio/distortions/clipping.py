@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from echodistill.audio.distortions.full_scale import at_power_of
+from echodistill.audio.distortions.full_scale import match_power
 from echodistill.audio.levels import Waveform
 
 
@@ -19,4 +19,4 @@ def clipping(waveform: Waveform, percent: float, stream: np.random.Generator) ->
         return waveform.astype(np.float32)
     # The level is that of the loudest sample that stays unchanged.
     level = loudness[max(loudness.size - cut - 1, 0)]
-    return at_power_of(np.clip(waveform, -level, level), waveform).astype(np.float32)
+    return match_power(np.clip(waveform, -level, level), waveform).astype(np.float32)

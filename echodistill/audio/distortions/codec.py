@@ -10,7 +10,7 @@ from echodistill.audio.levels import SAMPLE_RATE, Waveform
 
 # libsndfile takes a compression level, linear in the bit rate of a channel: 0 is 256 kbit/s, 1 is
 # 6.
-MOST_KBIT_S, LEAST_KBIT_S = 256.0, 6.0
+MAX_KBIT_S, MIN_KBIT_S = 256.0, 6.0
 
 
 def codec(waveform: Waveform, kbit_s: float, stream: np.random.Generator) -> Waveform:
@@ -22,7 +22,7 @@ def codec(waveform: Waveform, kbit_s: float, stream: np.random.Generator) -> Wav
     if not waveform.any():  # Opus would add a faint noise to silence.
         return np.zeros_like(waveform)
     encoded = io.BytesIO()
-    level = (MOST_KBIT_S - kbit_s) / (MOST_KBIT_S - LEAST_KBIT_S)
+    level = (MAX_KBIT_S - kbit_s) / (MAX_KBIT_S - MIN_KBIT_S)
     soundfile.write(
         encoded, waveform, SAMPLE_RATE, format="OGG", subtype="OPUS", compression_level=level
     )

@@ -16,7 +16,7 @@ def within_full_scale(samples: NDArray[np.floating]) -> Waveform:
     return (samples if peak <= 1.0 else samples * (MAX_PEAK / peak)).astype(np.float32)
 
 
-def at_power_of(samples: NDArray[np.floating], like: NDArray[np.floating]) -> NDArray[np.float64]:
+def match_power(samples: NDArray[np.floating], like: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return ``samples`` at the mean power of ``like``, because a change of level is not to be
     studied. Silence stays silence.
     """

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from echodistill.audio.distortions.full_scale import at_power_of, within_full_scale
+from echodistill.audio.distortions.full_scale import match_power, within_full_scale
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.core.errors import UserError
 from echodistill.core.seeds import rng
@@ -37,7 +37,7 @@ def reverb(waveform: Waveform, t60_s: float, stream: np.random.Generator) -> Wav
     wet = np.fft.irfft(
         np.fft.rfft(waveform.astype(np.float64), length) * np.fft.rfft(response, length), length
     )
-    return within_full_scale(at_power_of(wet[direct : direct + waveform.size], waveform))
+    return within_full_scale(match_power(wet[direct : direct + waveform.size], waveform))
 
 
 @lru_cache(maxsize=64)
@@ -58,7 +58,7 @@ def room_response(room: int, t60_s: float) -> tuple[NDArray[np.float64], int]:
 
     stream = rng("room", room)
     size_m = stream.uniform((3.5, 3.0, 2.4), (8.0, 6.0, 3.5))
-    source_m, microphone_m = _places(stream, size_m)
+    source_m, microphone_m = _positions(stream, size_m)
     # With more threads, sums would depend on the number of cores.
     pra.constants.set("num_threads", 1)
     shoebox = pra.ShoeBox(
@@ -76,7 +76,7 @@ def room_response(room: int, t60_s: float) -> tuple[NDArray[np.float64], int]:
     direct = round(delay + float(distance))
     early = shoebox.rir[0][0].astype(np.float64)
     early[: direct - delay] = 0.0  # The zero-phase high-pass also rings before the direct sound.
-    response = _with_late_part(early, delay, t60_s, stream)
+    response = _add_late_part(early, delay, t60_s, stream)
     response.flags.writeable = False  # The cached array is shared by all callers.
     return response, direct
 
@@ -94,7 +94,7 @@ def absorption(size_m: NDArray[np.float64], t60_s: float) -> float:
     return 1.0 - float(np.exp(-24.0 * np.log(10.0) * volume / (343.0 * surface * t60_s)))
 
 
-def _places(
+def _positions(
     stream: np.random.Generator, size_m: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the positions of mouth and microphone in metres, 1 to 2.5 m apart."""
@@ -107,7 +107,7 @@ def _places(
             return source, microphone
 
 
-def _with_late_part(
+def _add_late_part(
     early: NDArray[np.float64], delay: int, t60_s: float, stream: np.random.Generator
 ) -> NDArray[np.float64]:
     """Return images up to ``LATE_S``, then decaying noise; they cross over at equal power, within a

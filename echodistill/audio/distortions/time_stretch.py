@@ -48,8 +48,8 @@ def _best_start(
     """
     region = samples[wanted - SEARCH : wanted + SEARCH + continuation.size]
     energy = np.concatenate([[0.0], np.cumsum(region * region)])
-    likeness = np.correlate(region, continuation, "valid") / np.sqrt(
+    similarity = np.correlate(region, continuation, "valid") / np.sqrt(
         energy[continuation.size :] - energy[: -continuation.size] + 1e-9
     )
-    best = int(np.argmax(likeness))
-    return wanted - SEARCH + best if likeness[best] > likeness[SEARCH] + 1e-9 else wanted
+    best = int(np.argmax(similarity))
+    return wanted - SEARCH + best if similarity[best] > similarity[SEARCH] + 1e-9 else wanted

@@ -53,8 +53,8 @@ def divide_recordings(folder: Path, kinds: Sequence[str], seed: int) -> tuple[Se
     """
     names = list_recordings(folder, kinds)
     files, faults = {}, []
-    every = [name for kind in kinds for name in names[kind]]
-    for name in track(every, len(every), "noise", "recordings"):
+    all_names = [name for kind in kinds for name in names[kind]]
+    for name in track(all_names, len(all_names), "noise", "recordings"):
         try:
             sha256, waveform = read_recording(folder / name)
         except UserError as error:
@@ -66,8 +66,8 @@ def divide_recordings(folder: Path, kinds: Sequence[str], seed: int) -> tuple[Se
     if faults:
         more = f"; and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
         raise UserError(
-            f"mixes.recordings: {len(faults)} of {len(every)} noise recordings cannot be used, fix"
-            f" or remove them: {'; '.join(faults[:SHOWN_FAULTS])}{more}"
+            f"mixes.recordings: {len(faults)} of {len(all_names)} noise recordings cannot be used,"
+            f" fix or remove them: {'; '.join(faults[:SHOWN_FAULTS])}{more}"
         )
     return tuple(
         segment
@@ -88,14 +88,14 @@ def _of_kind(folder: Path, kind: str, files: Sequence[_File], seed: int) -> Iter
             seed, "noise recordings", kind, min(file.sha256 for file in copies[audio])
         ),
     )
-    for audio, splits in zip(order, _deal(len(order)), strict=True):
+    for audio, splits in zip(order, _assign_splits(len(order)), strict=True):
         parts = _parts(folder, kind, len(order), copies[audio][0], splits)
         for file in copies[audio]:
             for split, (start, stop) in parts.items():
                 yield Segment(kind, file.name, file.sha256, audio, split, start, stop)
 
 
-def _deal(count: int) -> list[tuple[str, ...]]:
+def _assign_splits(count: int) -> list[tuple[str, ...]]:
     """Return the splits that use each of ``count`` recordings."""
     if count in SHARED:
         return list(SHARED[count])
@@ -120,7 +120,7 @@ def _parts(
     first, size = int(sounding[0]), int(sounding[-1]) + 1 - int(sounding[0])
     bounds = [first + size * part // len(splits) for part in range(len(splits) + 1)]
     parts = dict(zip(splits, pairwise(bounds), strict=True))
-    if all(_is_enough(waveform[start:stop]) for start, stop in parts.values()):
+    if all(_is_usable(waveform[start:stop]) for start, stop in parts.values()):
         return parts
     raise UserError(
         f"mixes.kinds: {kind} has {count} recording{'s' if count > 1 else ''} for {len(SPLITS)}"
@@ -129,5 +129,5 @@ def _parts(
     )
 
 
-def _is_enough(part: Waveform) -> bool:
+def _is_usable(part: Waveform) -> bool:
     return len(part) >= MIN_PART_S * SAMPLE_RATE and dbfs(without_offset(part)) >= SILENCE_DBFS

@@ -18,7 +18,7 @@ from echodistill.models.prompts import question_text
 
 AUDIO_TOKEN = "<|AUDIO|>"
 NEVER_SAMPLED = (AUDIO_TOKEN, "<|audio_bos|>", "<|audio_eos|>")
-FEWEST_TOKENS = 2
+MIN_TOKENS = 2
 """Fewest audio tokens of a clip: the model takes a single one for a placeholder that is not
 expanded yet.
 """
@@ -57,7 +57,7 @@ class Qwen2Audio:
         extractor, tokenizer = self.processor.feature_extractor, self.processor.tokenizer
         if extractor.sampling_rate != SAMPLE_RATE:
             return (
-                f"preprocessor_config.json wants {extractor.sampling_rate} Hz, and only"
+                f"preprocessor_config.json states {extractor.sampling_rate} Hz, and only"
                 f" {SAMPLE_RATE} Hz are supported"
             )
         bins, wanted = extractor.feature_size, config.audio_config.num_mel_bins
@@ -76,7 +76,7 @@ class Qwen2Audio:
         ids = [index for token, index in tokenizer.get_vocab().items() if token not in named]
         known, size = max(ids) + 1, config.get_text_config().vocab_size
         if known > size:
-            return f"the tokenizer knows {known} tokens, and the model {size}"
+            return f"the tokenizer has {known} tokens, and the model {size}"
         if self.audio_token_id != config.audio_token_id:
             return (
                 f"{AUDIO_TOKEN} is token {self.audio_token_id} of the tokenizer, and the model's"
@@ -117,7 +117,7 @@ class Qwen2Audio:
         )
         mask = encoded["attention_mask"]
         tokens = [audio_tokens(int(frames)) for frames in mask.sum(dim=1)]
-        if min(tokens) < FEWEST_TOKENS:
+        if min(tokens) < MIN_TOKENS:
             shortest = min(len(waveform) for waveform in waveforms)
             raise UserError(
                 f"a clip of {shortest / SAMPLE_RATE:.3f} s is too short for the model: give 0.07 s"

@@ -1,4 +1,4 @@
-"""The listening page's server with models that only tell what they were asked."""
+"""The listening page's server with models that only return what they were asked."""
 
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from echodistill.core.errors import UserError
-from echodistill.serving.app import Asker, Server, listen_on
+from echodistill.serving.app import Backend, Server, listen_on
 from echodistill.serving.example import Example
 
 EXAMPLE = Example(
@@ -38,14 +38,14 @@ def in_noise(clip: Any, kind: str, snr_db: float) -> Any:
     return (clip * 10 ** (snr_db / 20)).astype(np.float32)
 
 
-FAKE = Asker(answers, in_noise, ["rain", "<b>&amp;"], EXAMPLE, 2.5)
+FAKE = Backend(answers, in_noise, ["rain", "<b>&amp;"], EXAMPLE, 2.5)
 
 
 @contextmanager
-def served(asker: Asker = FAKE) -> Iterator[Server]:
+def served(backend: Backend = FAKE) -> Iterator[Server]:
     """A server that answers, on a free port."""
     with listen_on(0) as listening:
-        server = Server(asker, listening)
+        server = Server(backend, listening)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server

@@ -18,8 +18,8 @@ def failures_in(
 ) -> list[Failure]:
     """Return the answers that name no choice, or several."""
     return [
-        Failure(*who, row.mix_id, questions[row.question_id].question, row.response)
-        for who, rows in answers.items()
+        Failure(*system, row.mix_id, questions[row.question_id].question, row.response)
+        for system, rows in answers.items()
         for row in rows
         if parse_choice(row.response, questions[row.question_id].choices) is None
     ]

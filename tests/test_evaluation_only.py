@@ -30,8 +30,8 @@ from echodistill.params.whole import Params
 from echodistill.reports.evaluation_table import print_evaluation
 from echodistill.stages.base import base
 from echodistill.stages.corpus import corpus
-from echodistill.stages.entry import only
-from echodistill.stages.evaluate_alone import evaluate_alone
+from echodistill.stages.entry import params_view
+from echodistill.stages.evaluate_test_only import evaluate_test_only
 from echodistill.stages.evaluated_student import evaluated_student
 from echodistill.stages.evaluation_report import evaluation_report
 from echodistill.stages.mixes import mixes
@@ -200,8 +200,8 @@ def params_for(
 
 def run(params: Params, folder: Path) -> World:
     """All stages of ``evaluation/dvc.yaml`` and those before it, in one process."""
-    corpus(only(params, ("seed", "corpus")), folder / "corpus")
-    mixes(only(params, ("seed", "mixes")), folder / "mixes", folder / "corpus")
+    corpus(params_view(params, ("seed", "corpus")), folder / "corpus")
+    mixes(params_view(params, ("seed", "mixes")), folder / "mixes", folder / "corpus")
     base(params, folder / "base", folder / "corpus")
     evaluated_student(params, folder / "student")
     made = (folder / "corpus", folder / "mixes", folder / "base")
@@ -209,7 +209,7 @@ def run(params: Params, folder: Path) -> World:
     predict(params, "student", "test", folder / "student.parquet", *made, folder / "student")
     answers = folder / "base.parquet", folder / "student.parquet"
     out = folder / "evaluation.json"
-    evaluate_alone(
+    evaluate_test_only(
         params,
         out,
         folder / "top.json",
@@ -220,7 +220,7 @@ def run(params: Params, folder: Path) -> World:
         folder / "student",
     )
     evaluation_report(
-        params, folder / "evaluation.html", folder / "unreadable.csv", made[0], out, *answers
+        params, folder / "evaluation.html", folder / "unparsed.csv", made[0], out, *answers
     )
     return World(params, folder)
 
@@ -242,7 +242,7 @@ def test_every_source_is_evaluated_end_to_end(name: str, model: Path, tmp_path: 
     source, write, changes = SOURCES[name]
     root = tmp_path / "raw"
     params = params_for(root, source, write(root), model, **changes)
-    assert params.corpus.is_test_alone
+    assert params.corpus.is_test_only
     world = run(params, tmp_path)
     assert {clip.split for clip in world.corpus.clips.values()} == {"test"}
     facts = json.loads((tmp_path / "base/base.json").read_text())
@@ -261,14 +261,14 @@ def test_every_source_is_evaluated_end_to_end(name: str, model: Path, tmp_path: 
     assert set(table["systems"]) == {"base"}
     assert table["questions"] == len(world.corpus.questions)
     assert {"clean_acc", "acc", "acc@0", "acc/gauss", "acc/crowd"} <= set(table["systems"]["base"])
-    said = printed(world)
-    assert f"On {source} the base answers" in said
-    assert "babble of other groups' test clips" in said
-    assert ("Acc, authors' rule" in said) == ("scoring" in table)
+    output = printed(world)
+    assert f"On {source} the base answers" in output
+    assert "babble of other groups' test clips" in output
+    assert ("Acc, authors' rule" in output) == ("scoring" in table)
     assert "On " + source in (tmp_path / "evaluation.html").read_text()
 
 
-def test_a_student_stands_beside_the_base_and_is_copied_once(
+def test_a_student_is_compared_with_the_base_and_is_copied_once(
     model: Path, tiny_llm: AudioLLM, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     student, root = tmp_path / "trained", tmp_path / "raw"
@@ -328,9 +328,9 @@ def test_a_crowd_is_of_other_groups_where_nobody_was_trained_on(tmp_path: Path) 
     noise = noise_settings(params.seed, params.mixes)
     sources = sources_of(found, noise)["crowd", "test"]
     for clip in found.clips.values():
-        heard = sources.for_clip(clip.clip_id)
-        assert len(heard) == 4
-        assert {found.clips[name].group for name in heard}.isdisjoint({clip.group})
+        voices = sources.for_clip(clip.clip_id)
+        assert len(voices) == 4
+        assert {found.clips[name].group for name in voices}.isdisjoint({clip.group})
     assert len(sources.for_clip("asked")) == 8
     (tmp_path / "mixes").mkdir()
     write_noise(tmp_path / "mixes", noise)
@@ -338,7 +338,7 @@ def test_a_crowd_is_of_other_groups_where_nobody_was_trained_on(tmp_path: Path) 
     assert noisy.shape == tone("low", "x").shape
 
 
-def test_one_group_alone_has_no_crowd_and_says_what_to_do(tmp_path: Path) -> None:
+def test_one_group_alone_has_no_crowd_and_states_the_cure(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", {"test": 1})
     params = params_of(mixes={"kinds": ["gauss", "crowd"], "unseen": [], "snrs_db": [0]})
     with pytest.raises(
@@ -348,12 +348,12 @@ def test_one_group_alone_has_no_crowd_and_says_what_to_do(tmp_path: Path) -> Non
             r" `crowd` out"
         ),
     ):
-        mixes(only(params, ("seed", "mixes")), tmp_path / "mixes", tmp_path / "corpus")
+        mixes(params_view(params, ("seed", "mixes")), tmp_path / "mixes", tmp_path / "corpus")
     quiet = params_of(mixes={"kinds": ["gauss"], "unseen": [], "snrs_db": [0]})
-    mixes(only(quiet, ("seed", "mixes")), tmp_path / "mixes", tmp_path / "corpus")
+    mixes(params_view(quiet, ("seed", "mixes")), tmp_path / "mixes", tmp_path / "corpus")
 
 
-def test_nano_needs_training_clips_and_says_so_before_and_in_its_stage(tmp_path: Path) -> None:
+def test_nano_needs_training_clips_and_states_it_before_and_in_its_stage(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", {"test": 4})
     with pytest.raises(
         UserError,
@@ -405,5 +405,7 @@ def test_without_training_questions_there_are_no_references(model: Path, tmp_pat
         ),
     ],
 )
-def test_which_parameters_make_a_test_alone(changes: dict[str, Any], alone: bool) -> None:
-    assert params_of(corpus=changes).corpus.is_test_alone == alone
+def test_which_parameters_make_a_corpus_for_testing_only(
+    changes: dict[str, Any], alone: bool
+) -> None:
+    assert params_of(corpus=changes).corpus.is_test_only == alone

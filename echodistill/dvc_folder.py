@@ -5,7 +5,7 @@ from pathlib import Path
 from echodistill.revision import git_cure
 
 
-def workplace_cure(folder: Path) -> str:
+def dvc_folder_fault(folder: Path) -> str:
     """Return what to do where DVC cannot work in the repository ``folder``; empty where it can."""
     if braces := [part for part in folder.resolve().parts if "{" in part or "}" in part]:
         return (

@@ -22,7 +22,7 @@ from echodistill.stages.entry import run_stage
 from echodistill.systems import BASE, STUDENT
 
 
-def evaluate_alone(
+def evaluate_test_only(
     params: Params,
     out: Path,
     top: Path,
@@ -74,7 +74,7 @@ def evaluate_alone(
 
 if __name__ == "__main__":
     run_stage(
-        evaluate_alone,
+        evaluate_test_only,
         sections=(
             "seed",
             "corpus.source",
