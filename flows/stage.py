@@ -50,7 +50,7 @@ def signs_of_life(stage: str, log: Callable[[str], None]) -> Iterator[None]:
 
 @flow(name="stage", persist_result=False)
 def stage(request: str, works_for: str | None = None) -> State[Any]:
-    """Run the stage that the object with the key ``request`` describes: clone, pull inputs, run,
+    """Run the stage that the request with the hash ``request`` describes: clone, pull inputs, run,
     push outputs.
 
     ``works_for`` is the id of the flow run that waits for this one; where that is cancelled, so is
@@ -86,7 +86,7 @@ def stage(request: str, works_for: str | None = None) -> State[Any]:
                 back = StageResult(
                     given.stage, done.decision, done.seconds, lock_entry(clone, given.stage)
                 )
-            key = publish(store, back, {"prefect-flow-run": str(here)})
+            result = publish(store, back)
         except StageRefused as error:
             return (
                 Cancelled(message="cancelled")
@@ -97,4 +97,4 @@ def stage(request: str, works_for: str | None = None) -> State[Any]:
             return Cancelled(message="cancelled") if watch.cancelled else Failed(message=str(error))
         finally:
             end_all()
-    return Completed(message=f"{done.decision} in {done.seconds:.0f} s{RESULT_KEY}{key}")
+    return Completed(message=f"{done.decision} in {done.seconds:.0f} s{RESULT_KEY}{result}")

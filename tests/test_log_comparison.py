@@ -13,7 +13,8 @@ import yaml
 from echodistill.core.errors import UserError
 from echodistill.evaluation.headline import METRICS, seed_figures
 from echodistill.evaluation.many_systems import table_of
-from echodistill.lineage.dvc_lock import Lock, LockedStage, dvc_md5
+from echodistill.lineage.dvc_lock import Lock, LockedStage
+from echodistill.storage.dvc_hashes import dvc_md5
 from echodistill.tracking.client import find_or_create_run
 from echodistill.tracking.log_comparison import FILES, _stages, enter_comparison
 from echodistill.tracking.runs import log_figures

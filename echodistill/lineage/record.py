@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from echodistill.core.errors import UserError
-from echodistill.lineage.dvc_lock import LOCK, Lock
+from echodistill.lineage.dvc_lock import Lock
 from echodistill.storage.place import Place
 
 FILE = "lineage.json"
@@ -22,8 +22,8 @@ class Output:
     md5: str
     """DVC's hash of the output."""
     s3: str | None
-    """Address ``s3://BUCKET/KEY``; for a folder that of its manifest. ``None`` where the output was
-    not published.
+    """Address ``s3://BUCKET/KEY`` in DVC's remote; for a folder that of DVC's list of its files.
+    ``None`` where the output was not published.
     """
 
 
@@ -53,27 +53,23 @@ class Record:
     """Address ``s3://BUCKET/PREFIX``; ``None`` where nothing was published."""
     server: str | None
     """Server to which the outputs were published, as the publisher reached it."""
-    lock: Mapping[str, str | None]
-    """``sha256`` and ``s3`` of ``dvc.lock``."""
+    lock_sha256: str
+    """SHA-256 of ``dvc.lock``, which is an artifact of the same MLflow run."""
     stages: Mapping[str, Stage]
 
 
 def make_record(
-    lock: Lock, model: str, tags: Mapping[str, str], place: Place | None, keys: Mapping[str, str]
+    lock: Lock, model: str, tags: Mapping[str, str], place: Place | None, urls: Mapping[str, str]
 ) -> Record:
-    """Return the record of a lock, the tags of the MLflow run, and the keys of published outputs by
-    path.
+    """Return the record of a lock, the tags of the MLflow run, and the S3 addresses of published
+    outputs by path.
     """
-
-    def url(path: str) -> str | None:
-        return place.url(keys[path]) if place is not None and path in keys else None
-
     stages = {
         name: Stage(
             stage.command,
             stage.params,
             stage.deps,
-            {path: Output(md5, url(path)) for path, md5 in stage.outs.items()},
+            {path: Output(md5, urls.get(path)) for path, md5 in stage.outs.items()},
         )
         for name, stage in lock.stages.items()
     }
@@ -85,15 +81,9 @@ def make_record(
         },
         place=place.url(place.prefix) if place else None,
         server=place.server if place else None,
-        lock={"sha256": lock.sha256, "s3": url(LOCK)},
+        lock_sha256=lock.sha256,
         stages=stages,
     )
-
-
-def locations(record: Record) -> dict[str, str]:
-    """Return the S3 address, by path, of everything that was published, the lock included."""
-    outs = {path: out.s3 for stage in record.stages.values() for path, out in stage.outs.items()}
-    return {path: url for path, url in (outs | {LOCK: record.lock["s3"]}).items() if url}
 
 
 def record_text(record: Record) -> str:
@@ -116,7 +106,8 @@ def parse_record(content: bytes, name: str) -> Record:
             for stage, row in found["stages"].items()
         }
         record = Record(**(found | {"stages": stages}))
-        if record.model not in locations(record) and record.place:
+        outs = {path: out for stage in stages.values() for path, out in stage.outs.items()}
+        if record.place and (record.model not in outs or outs[record.model].s3 is None):
             raise ValueError(f"it does not say where {record.model} is")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
