@@ -219,6 +219,27 @@ def test_instead_of_a_damaged_one_the_next_older_is_taken(
     assert [row["step"] for row in read_metrics(here / METRICS)] == [1, 2]
 
 
+def test_of_two_of_one_step_the_later_is_taken_and_the_other_in_its_place(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published(store, tmp_path, 2)
+    made = checkpoint(tmp_path / "another", 2)
+    (made / "trainer_state.json").write_text('{"global_step": 2, "epoch": 1}')
+    time.sleep(1.1)  # S3 states times in seconds
+    held = snapshot(made, made.parent / METRICS, tmp_path / "another/held")
+    publish_checkpoint(store, RUN, 2, held)
+    later, earlier = published_checkpoints(store, RUN)
+    assert later.step == earlier.step == 2
+    name = "trainer_state.json"
+    for number, expected in ((1, '{"global_step": 2, "epoch": 1}'), (2, '{"global_step": 2}')):
+        here = tmp_path / f"here{number}"
+        here.mkdir()
+        assert fetch_newest(store, RUN, here) == 2
+        assert (here / "checkpoint-2" / name).read_text() == expected
+        key = later.store.place.object_key(read_list(later.store, later.md5)[name])
+        overwrite(store, key, b"x")
+
+
 def test_what_cannot_be_used_at_all_is_said(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
