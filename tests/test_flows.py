@@ -249,8 +249,9 @@ def test_a_stage_travels_with_the_inputs_that_neither_git_nor_dvc_has(
 ) -> None:
     (repository / "sounds").mkdir()
     (repository / "sounds/a.wav").write_text("a\n")
-    graph = STAGES | {"first": STAGES["first"] | {"deps": ["raw.txt", "sounds"]}}
-    (repository / "dvc.yaml").write_text(yaml.safe_dump({"stages": graph}))
+    graph = yaml.safe_load((repository / "dvc.yaml").read_text())
+    graph["stages"]["first"]["deps"] = ["raw.txt", "sounds"]
+    (repository / "dvc.yaml").write_text(yaml.safe_dump(graph))
     (first,) = read_graph(repository, "first")
     request = pack(store, repository, repository, first, force=False)
     assert request.inputs.keys() == {"raw.txt", "sounds"}

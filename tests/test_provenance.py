@@ -103,9 +103,7 @@ def test_the_run_carries_everything_that_leads_on(world: World) -> None:
     assert states == {"ok"}
     assert read_run_file(world.run_id, "dvc.lock") == (world.folder / "dvc.lock").read_bytes()
     record = json.loads(read_run_file(world.run_id, "lineage.json") or b"")
-    assert (
-        record["stages"]["train"]["outs"]["models/student"]["s3"] == world.tags["s3.models/student"]
-    )
+    assert record["addresses"]["models/student"] == world.tags["s3.models/student"]
     assert record["stages"]["corpus"]["params"]["params.yaml"]["corpus"]["source"] == "folder"
     assert record["flow_run"] == {"id": "flow-77", "url": "http://prefect.team/runs/flow-77"}
     assert read_run_file(world.run_id, "nothing.json") is None

@@ -13,17 +13,18 @@ from echodistill.core.errors import UserError
 from echodistill.core.records import Clip
 from echodistill.lineage.chain import chain_of, maker_of, parameter, parse_reference
 from echodistill.lineage.clips import source_state
-from echodistill.lineage.record import Record, Stage, parse_record
+from echodistill.lineage.dvc_lock import LockedStage
+from echodistill.lineage.record import Record, parse_record
 from tests.provenance_world import write
 
 
 def record_of(**stages: tuple[list[str], list[str]]) -> Record:
     made = {
         name: {
-            "cmd": "",
+            "command": "",
             "params": {},
             "deps": dict.fromkeys(deps, "1"),
-            "outs": {out: {"md5": "1", "s3": None} for out in outs},
+            "outs": dict.fromkeys(outs, "1"),
         }
         for name, (deps, outs) in stages.items()
     }
@@ -34,6 +35,7 @@ def record_of(**stages: tuple[list[str], list[str]]) -> Record:
         "place": None,
         "server": None,
         "lock_sha256": "",
+        "addresses": {},
         "stages": made,
     }
     return parse_record(json.dumps(whole).encode(), "r")
@@ -58,7 +60,7 @@ def test_the_chain_puts_every_stage_before_all_it_read_from() -> None:
 
 
 def test_parameters_are_found_as_the_lock_writes_them() -> None:
-    stage = Stage(
+    stage = LockedStage(
         "", {"params.yaml": {"corpus": {"source": "fsdd"}, "mixes.kinds": [1], "seed": 3}}, {}, {}
     )
     assert [

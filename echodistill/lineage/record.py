@@ -6,37 +6,12 @@ It is written when the model is registered, and ``echodistill provenance`` reads
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from echodistill.core.errors import UserError
-from echodistill.lineage.dvc_lock import Lock
+from echodistill.lineage.dvc_lock import Lock, LockedStage
 from echodistill.storage.place import Place
 
 FILE = "lineage.json"
-
-
-@dataclass(frozen=True)
-class Output:
-    """A file or folder that a stage made."""
-
-    md5: str
-    """DVC's hash of the output."""
-    s3: str | None
-    """Address ``s3://BUCKET/KEY`` in DVC's remote; for a folder that of DVC's list of its files.
-    ``None`` where the output was not published.
-    """
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage as it ran."""
-
-    cmd: str
-    params: Mapping[str, Mapping[str, Any]]
-    """Parameters that the stage read, by file."""
-    deps: Mapping[str, str]
-    """DVC's hash of each input, by path: data, models, verdicts, code."""
-    outs: Mapping[str, Output]
 
 
 @dataclass(frozen=True)
@@ -55,7 +30,12 @@ class Record:
     """Server to which the outputs were published, as the publisher reached it."""
     lock_sha256: str
     """SHA-256 of ``dvc.lock``, which is an artifact of the same MLflow run."""
-    stages: Mapping[str, Stage]
+    stages: Mapping[str, LockedStage]
+    """Stages of ``dvc.lock``."""
+    addresses: Mapping[str, str]
+    """Address ``s3://BUCKET/KEY`` of each published output in DVC's remote, by path; that of a
+    folder is DVC's list of its files.
+    """
 
 
 def make_record(
@@ -64,15 +44,6 @@ def make_record(
     """Return the record of a lock, the tags of the MLflow run, and the S3 addresses of published
     outputs by path.
     """
-    stages = {
-        name: Stage(
-            stage.command,
-            stage.params,
-            stage.deps,
-            {path: Output(md5, urls.get(path)) for path, md5 in stage.outs.items()},
-        )
-        for name, stage in lock.stages.items()
-    }
     return Record(
         model=model,
         git={name: tags.get(f"git.{name}", "unknown") for name in ("rev", "dirty")},
@@ -82,7 +53,8 @@ def make_record(
         place=place.url(place.prefix) if place else None,
         server=place.server if place else None,
         lock_sha256=lock.sha256,
-        stages=stages,
+        stages=lock.stages,
+        addresses=urls,
     )
 
 
@@ -96,18 +68,9 @@ def parse_record(content: bytes, name: str) -> Record:
     """
     try:
         found = json.loads(content)
-        stages = {
-            stage: Stage(
-                row["cmd"],
-                row["params"],
-                row["deps"],
-                {path: Output(**out) for path, out in row["outs"].items()},
-            )
-            for stage, row in found["stages"].items()
-        }
+        stages = {name: LockedStage(**stage) for name, stage in found["stages"].items()}
         record = Record(**(found | {"stages": stages}))
-        outs = {path: out for stage in stages.values() for path, out in stage.outs.items()}
-        if record.place and (record.model not in outs or outs[record.model].s3 is None):
+        if record.place and record.model not in record.addresses:
             raise ValueError(f"it does not say where {record.model} is")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(

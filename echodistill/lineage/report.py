@@ -12,10 +12,8 @@ from echodistill.lineage.chain import (
     Chain,
     agrees,
     chain_of,
-    maker_of,
     parameter,
     parse_reference,
-    reads,
 )
 from echodistill.lineage.clips import TABLE, ClipState, clip_states
 from echodistill.lineage.dvc_lock import LOCK, parse_lock
@@ -158,13 +156,13 @@ class _Report:
     def _stage(self, name: str) -> None:
         stage = self._record.stages[name]
         self._write_line(f"\n{name}")
-        self._wrapped("$ ", stage.cmd)
-        if reads(stage):
-            self._wrapped("reads ", ", ".join(reads(stage)))
-        for path, out in stage.outs.items():
-            self._write_line(f"  {path}  md5 {out.md5}")
-            if out.s3 is not None:
-                self._write_line(f"    {out.s3}")
+        self._wrapped("$ ", stage.command)
+        if stage.deps:
+            self._wrapped("reads ", ", ".join(stage.deps))
+        for path, md5 in stage.outs.items():
+            self._write_line(f"  {path}  md5 {md5}")
+            if path in self._record.addresses:
+                self._write_line(f"    {self._record.addresses[path]}")
             elif self._store is not None:
                 self._write_line("    not published")
             for part in self._verified(path):
@@ -190,10 +188,15 @@ class _Report:
         published.
         """
         if path not in self._objects:
-            stage = maker_of(self._record, path)
-            out = self._record.stages[stage].outs[path] if stage else None
+            hashes = {
+                out: md5
+                for stage in self._record.stages.values()
+                for out, md5 in stage.outs.items()
+            }
             self._objects[path] = (
-                objects_of(self._store, path, out.md5) if self._store and out and out.s3 else []
+                objects_of(self._store, path, hashes[path])
+                if self._store is not None and path in self._record.addresses
+                else []
             )
         return self._objects[path]
 
