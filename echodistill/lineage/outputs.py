@@ -13,8 +13,8 @@ from echodistill.lineage.dvc_lock import LOCK, Lock
 from echodistill.storage.dvc_hashes import Content, objects_of
 from echodistill.storage.place import DVC, Place
 
-PUBLISHED = Path(".echodistill/published.json")
-COMPARISON_PUBLISHED = Path(".echodistill/published_comparison.json")
+PUBLISHED = Path(".echodistill/published_outputs.json")
+COMPARISON_PUBLISHED = Path(".echodistill/published_comparison_outputs.json")
 
 
 def publish_outputs(
@@ -27,11 +27,11 @@ def publish_outputs(
 ) -> dict[str, str]:
     """Publish the outputs of ``stages`` (all where ``None``), and return the S3 address by path.
 
-    The address of a folder is that of DVC's list of its files. Published outputs are remembered in
-    ``.echodistill/published.json``, and no request is made for them. With ``again`` every object is
-    read in the store, and what is missing or damaged there is sent. ``lock`` is that of the folder
-    ``graph`` below ``folder``; the paths in it are relative to ``folder`` nevertheless. DVC's cache
-    is not used, because it may have been cleared.
+    The address of a folder is that of DVC's list of its files. Published outputs are remembered,
+    and no request is made for them. With ``again`` every object is read in the store, and what is
+    missing or damaged there is sent. ``lock`` is that of the folder ``graph`` below ``folder``; the
+    paths in it are relative to ``folder`` nevertheless. DVC's cache is not used, because it may
+    have been cleared.
 
     Raise ``UserError`` where an output is missing or differs from the lock, or the store cannot be
     used.

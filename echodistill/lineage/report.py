@@ -16,7 +16,7 @@ from echodistill.lineage.chain import (
     parse_reference,
 )
 from echodistill.lineage.clips import TABLE, ClipState, clip_states
-from echodistill.lineage.dvc_lock import LOCK, parse_lock
+from echodistill.lineage.dvc_lock import LOCK, Lock, parse_lock
 from echodistill.lineage.record import FILE, Record, parse_record
 from echodistill.lineage.verify import (
     Object,
@@ -89,6 +89,7 @@ class _Report:
         self._record = record
         self._write_line = write_line
         self._store: Store | None = open_published(record) if record.place else None
+        self._hashes = Lock(b"", record.stages).outputs()
         self._states: Counter[str] = Counter()
         self._objects: dict[str, list[Object]] = {}
         """Objects of each output, by the output's path."""
@@ -188,13 +189,8 @@ class _Report:
         published.
         """
         if path not in self._objects:
-            hashes = {
-                out: md5
-                for stage in self._record.stages.values()
-                for out, md5 in stage.outs.items()
-            }
             self._objects[path] = (
-                objects_of(self._store, path, hashes[path])
+                objects_of(self._store, path, self._hashes[path])
                 if self._store is not None and path in self._record.addresses
                 else []
             )

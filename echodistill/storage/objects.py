@@ -56,9 +56,10 @@ def publish(store: Store, name: str, objects: Mapping[str, Content], read: bool 
     # Large files are sent one by one: each uses all connections, and only the parts of one file are
     # in memory. The last object comes after all others, so that a list states what is there.
     small = [md5 for md5 in parts if size_of(objects[md5]) <= store.part_bytes]
+    large = [md5 for md5 in parts if size_of(objects[md5]) > store.part_bytes]
     for _ in track(in_parallel(publish_one, small), len(small), f"publish {name}", "files"):
         pass
-    for md5 in [*(md5 for md5 in parts if md5 not in set(small)), whole]:
+    for md5 in [*large, whole]:
         publish_one(md5)
     return whole
 

@@ -65,10 +65,12 @@ class _Sink(_Hashed):
 
 def size_of(content: Content) -> int:
     """Return the size in bytes. Raise ``UserError`` where the file cannot be read."""
+    if isinstance(content, bytes):
+        return len(content)
     try:
-        return len(content) if isinstance(content, bytes) else content.stat().st_size
+        return content.stat().st_size
     except OSError as error:
-        raise unreadable(Path(str(content)), error) from error
+        raise unreadable(content, error) from error
 
 
 def send(store: Store, key: str, content: Content, md5: str, label: str) -> None:
