@@ -227,7 +227,8 @@ def publish(
         typer.Argument(help="Stages whose outputs to publish; all when none is named."),
     ] = None,
 ) -> None:
-    """Publish the outputs of the stages to S3, each under the address of its content.
+    """Publish the outputs of the stages to DVC's remote in S3, and replace what is missing or
+    damaged there, for which all objects are read.
 
     The path and the address of each output are printed.
     """
@@ -236,7 +237,7 @@ def publish(
 
     in_repository()
     with exclude_runs():
-        for path, url in publish_stages(STUDENT, stages or None).items():
+        for path, url in publish_stages(stages or None).items():
             print(f"{path}  {url}")
 
 

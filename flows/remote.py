@@ -1,10 +1,11 @@
 """Configure DVC's caches: one cache for all clones on a machine, and the team's remote.
 
-The remote is in the same store as everything else.
+The remote is in the same store as everything else, and ``echodistill publish`` sends to it too.
 """
 
 from pathlib import Path
 
+from echodistill.storage.place import DVC as REMOTE
 from echodistill.storage.place import Place
 from flows.commands import DVC, output_of
 
@@ -32,7 +33,7 @@ def use_remote(repository: Path, place: Place) -> None:
     if config.get("core", {}).get("remote") and not is_ours:
         return
     # Without ``verify``, DVC uses an object whose bytes have changed in the store.
-    settings = {"url": place.url(place.below("dvc")), "verify": "true"} | (
+    settings = {"url": place.url(place.below(REMOTE)), "verify": "true"} | (
         {"endpointurl": place.endpoint} if place.endpoint else {}
     )
     if is_ours and dict(own.get("remote", {}).get(NAME, {})) == settings:

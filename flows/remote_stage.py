@@ -49,14 +49,13 @@ def run_remote_stage(
     Raise ``StageRefused`` or ``StageCrashed`` where the stage run does, and ``UserError`` where the
     pool has no deployment or the stage needs something that only this machine has.
     """
-    metadata = {"prefect-flow-run": flow_run_id}
-    key = publish(store, pack(store, repository, workspace, node, force, metadata), metadata)
+    request = publish(store, pack(store, repository, workspace, node, force))
     pool = node.meta.pool
     try:
         # ``as_subflow`` is on by default: Prefect shows the run below the task that started it.
         run: Any = run_deployment(
             f"stage/{pool}",
-            parameters={"request": key, "works_for": flow_run_id},
+            parameters={"request": request, "works_for": flow_run_id},
             timeout=0,
             flow_run_name=node.name,
         )

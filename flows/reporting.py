@@ -29,7 +29,7 @@ from echodistill.reports.evaluation_table import (
 from echodistill.reports.page import headline, sentence
 from echodistill.reports.sentences import few_units_warning
 from echodistill.reports.table import result_table
-from echodistill.storage.place import parse_place
+from echodistill.storage.place import DVC, parse_place
 from echodistill.tracking.client import tracking_uri, without_credentials
 from flows.graph import EVALUATION, PIPELINE
 from flows.stage_process import StageRun
@@ -181,5 +181,5 @@ def _addresses(workspace: Path, one_student: bool) -> dict[str, str]:
     published = _read(workspace / (PUBLISHED if one_student else COMPARISON_PUBLISHED))
     if not published:
         return {}
-    place = parse_place(published["place"])
-    return {path: place.url(row["key"]) for path, row in published["outputs"].items()}
+    remote = parse_place(published["place"]).at(DVC)
+    return {path: remote.object_url(md5) for path, md5 in published["outputs"].items()}

@@ -57,7 +57,7 @@ def heartbeat(stage: str, log: Callable[[str], None]) -> Iterator[None]:
 
 @flow(name="stage", persist_result=False)
 def stage(request: str, works_for: str | None = None) -> State[Any]:
-    """Run the stage that the object with the key ``request`` describes: clone, pull inputs, run,
+    """Run the stage that the request with the hash ``request`` describes: clone, pull inputs, run,
     push outputs.
 
     ``works_for`` is the id of the flow run that waits for this one; where that is cancelled, so is
@@ -93,7 +93,7 @@ def stage(request: str, works_for: str | None = None) -> State[Any]:
                 result = StageResult(
                     given.stage, done.decision, done.seconds, lock_entry(clone, given.stage)
                 )
-            key = publish(store, result, {"prefect-flow-run": str(here)})
+            key = publish(store, result)
         except StageRefused as error:
             return (
                 Cancelled(message="cancelled")

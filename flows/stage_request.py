@@ -7,11 +7,10 @@ makes, and gets all other inputs by ``dvc pull``. This machine gets the stage's 
 """
 
 import fcntl
+import hashlib
 import json
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +20,10 @@ from echodistill.core.atomic import atomic_path
 from echodistill.core.errors import UserError
 from echodistill.core.yaml12 import dump_yaml, load_yaml
 from echodistill.storage.client import Store
-from echodistill.storage.folders import SUFFIX, fetch_folder, publish_folder
-from echodistill.storage.objects import publish_file
-from echodistill.storage.transfer import fetch_file, read_object
+from echodistill.storage.dvc_hashes import objects_of
+from echodistill.storage.objects import fetch, read_bytes
+from echodistill.storage.objects import publish as publish_objects
+from echodistill.storage.place import DVC as REMOTE
 from echodistill.tracking.client import without_credentials
 from flows.commands import DVC, output_of
 from flows.dvc_repo import locked
@@ -32,6 +32,7 @@ from flows.remote import share_cache, use_remote
 from flows.stage_process import run_command
 
 CLONES = Path(".echodistill/remote")
+REQUESTS = "stage-requests"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class StageRequest:
     text is ``None`` where the file does not exist.
     """
     inputs: dict[str, str]
-    """Object key of each input that git does not track and no stage makes, by its path in the
+    """DVC's hash of each input that git does not track and no stage makes, by its path in the
     repository.
     """
 
@@ -67,22 +68,21 @@ class StageResult:
     """The stage's entry in ``dvc.lock``."""
 
 
-def publish(store: Store, what: StageRequest | StageResult, metadata: Mapping[str, str]) -> str:
-    """Publish a request or a result, and return its object key for the other machine."""
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "stage.json"
-        path.write_text(json.dumps(asdict(what), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        return publish_file(store, "stage-requests", path, metadata)
+def publish(store: Store, what: StageRequest | StageResult) -> str:
+    """Publish a request or a result, and return its hash for the other machine."""
+    content = json.dumps(asdict(what), sort_keys=True).encode()
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return publish_objects(store.at(REQUESTS), "stage request", {md5: content})
 
 
-def read_request(store: Store, key: str) -> StageRequest:
-    """Return the request that ``publish`` stored under ``key``."""
-    return StageRequest(**json.loads(read_object(store, key)))
+def read_request(store: Store, md5: str) -> StageRequest:
+    """Return the request with this hash that ``publish`` stored."""
+    return StageRequest(**json.loads(read_bytes(store.at(REQUESTS), md5)))
 
 
-def read_result(store: Store, key: str) -> StageResult:
-    """Return the result that ``publish`` stored under ``key``."""
-    return StageResult(**json.loads(read_object(store, key)))
+def read_result(store: Store, md5: str) -> StageResult:
+    """Return the result with this hash that ``publish`` stored."""
+    return StageResult(**json.loads(read_bytes(store.at(REQUESTS), md5)))
 
 
 def pack(
@@ -91,7 +91,6 @@ def pack(
     workspace: Path,
     node: Node,
     force: bool,
-    metadata: Mapping[str, str],
 ) -> StageRequest:
     """Return the request for a stage of ``workspace``, and publish the inputs that can travel in no
     other way.
@@ -113,11 +112,8 @@ def pack(
             f"{', '.join(uncommitted)}: commit this first, for {node.name} runs in a clone on"
             " another machine"
         )
-    inputs = {}
-    for path in loose:
-        whole = workspace / path
-        send = publish_folder if whole.is_dir() else publish_file
-        inputs[path] = send(store, "inputs", whole, metadata)
+    remote = store.at(REMOTE)
+    inputs = {path: publish_objects(remote, path, objects_of(workspace / path)) for path in loose}
     with locked(workspace):
         files = {
             name: (workspace / name).read_text("utf-8") if (workspace / name).is_file() else None
@@ -168,8 +164,8 @@ def unpacked(
                 (clone / name).unlink(missing_ok=True)
             else:
                 (clone / name).write_text(text, encoding="utf-8")
-        for path, key in request.inputs.items():
-            _fetch(store, key, clone / path)
+        for path, md5 in request.inputs.items():
+            fetch(store.at(REMOTE), md5, clone / path)
         if request.needs:
             run_command(
                 [*DVC, "--wait-for-lock", "pull", "--force", *request.needs],
@@ -210,15 +206,6 @@ def _check_out(clone: Path, request: StageRequest) -> None:
         f"commit {request.commit} of stage {request.stage} is not to be had: push it. "
         + "; ".join(reasons)
     )
-
-
-def _fetch(store: Store, key: str, target: Path) -> None:
-    """Replace an input by the file or folder that is stored under ``key``."""
-    if key.endswith(SUFFIX):
-        shutil.rmtree(target, ignore_errors=True)
-        fetch_folder(store, key, target)
-    else:
-        fetch_file(store, key, target)
 
 
 def _carried(workspace: Path) -> list[str]:

@@ -10,10 +10,10 @@ import yaml
 
 from echodistill.audio.files import write_wav
 from echodistill.import_graph import ROOT
-from echodistill.lineage.dvc_lock import dvc_md5
 from echodistill.lineage.publish import publish
 from echodistill.params.whole import validate_params
 from echodistill.stages.corpus import corpus
+from echodistill.storage.dvc_hashes import dvc_md5
 from tests.folders import hum
 
 CLIPS = 6

@@ -13,7 +13,8 @@ import pytest
 from botocore.loaders import create_loader
 
 from echodistill.storage.client import Store, open_store
-from echodistill.storage.objects import look
+from echodistill.storage.dvc_hashes import objects_of
+from echodistill.storage.objects import publish, read_list
 from echodistill.storage.place import Place, parse_place
 from tests.faulty_proxy import Proxy, faulty_proxy
 from tests.seaweed import Seaweed, seaweed
@@ -98,7 +99,11 @@ def overwrite(store: Store, key: str, content: bytes) -> None:
     boto3.client("s3").put_object(Bucket=store.place.bucket, Key=key, Body=content)
 
 
-def metadata_of(store: Store, key: str) -> dict[str, str] | None:
-    """What the first publisher said about an object; ``None`` when it is not there."""
-    present = look(store, key)
-    return present.metadata if present else None
+def send_path(store: Store, path: Path, read: bool = False) -> str:
+    """Publish a file or folder; DVC's hash of it."""
+    return publish(store, path.name, objects_of(path), read)
+
+
+def object_in(store: Store, md5: str, name: str) -> str:
+    """The key of a file of a published folder."""
+    return store.place.object_key(read_list(store, md5)[name])

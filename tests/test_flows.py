@@ -39,6 +39,14 @@ from flows.stage_process import (
     run_command,
     run_stage,
 )
+from flows.stage_request import (
+    StageResult,
+    pack,
+    publish,
+    read_request,
+    read_result,
+    unpacked,
+)
 from flows.workspace import experiment_name, keep_reports, open_workspace, save_experiment
 from flows.workspace_lock import workspace_lock
 from tests.storage_fixtures import keys_in, overwrite
@@ -234,6 +242,28 @@ def test_the_remote_follows_the_store(repository: Path) -> None:
     shell(repository, *DVC, "remote", "add", "--local", "--default", "mine", "s3://mine/x")
     use_remote(repository, Place("three", "p", None))
     assert "s3://three" not in shell(repository, *DVC, "remote", "list")
+
+
+def test_a_stage_travels_with_the_inputs_that_neither_git_nor_dvc_has(
+    store: Store, repository: Path, tmp_path: Path
+) -> None:
+    (repository / "sounds").mkdir()
+    (repository / "sounds/a.wav").write_text("a\n")
+    graph = yaml.safe_load((repository / "dvc.yaml").read_text())
+    graph["stages"]["first"]["deps"] = ["raw.txt", "sounds"]
+    (repository / "dvc.yaml").write_text(yaml.safe_dump(graph))
+    (first,) = read_graph(repository, "first")
+    request = pack(store, repository, repository, first, force=False)
+    assert request.inputs.keys() == {"raw.txt", "sounds"}
+    assert read_request(store, publish(store, request)) == request
+    base = tmp_path / "other"
+    shell(tmp_path, "git", "clone", "--quiet", str(repository), str(base))
+    with unpacked(store, base, request, print) as clone:
+        assert (clone / "raw.txt").read_text() == "raw\n"
+        assert [path.name for path in (clone / "sounds").iterdir()] == ["a.wav"]
+        assert (clone / "dvc.yaml").read_bytes() == (repository / "dvc.yaml").read_bytes()
+    result = StageResult("first", "ran", 1.5, {"cmd": "x"})
+    assert read_result(store, publish(store, result)) == result
 
 
 def test_an_unknown_key_in_meta_is_named() -> None:

@@ -13,10 +13,14 @@ import yaml
 from echodistill.core.errors import UserError
 from echodistill.evaluation.headline import METRICS, seed_figures
 from echodistill.evaluation.many_systems import table_of
-from echodistill.lineage.dvc_lock import Lock, LockedStage, dvc_md5
+from echodistill.lineage.dvc_lock import Lock, LockedStage
+from echodistill.storage.client import Store
+from echodistill.storage.dvc_hashes import dvc_md5
+from echodistill.storage.objects import verify
+from echodistill.storage.place import DVC
 from echodistill.tracking.client import find_or_create_run
 from echodistill.tracking.log_comparison import FILES, _stages, log_comparison
-from echodistill.tracking.runs import log_figures
+from echodistill.tracking.runs import log_figures, read_run_file
 from tests.test_evidence import SETTINGS, system
 
 
@@ -96,6 +100,18 @@ def test_a_figure_that_falls_is_shown(mlflow_store: Path) -> None:
         log_figures(run_id, {"acc": value}, [])
         time.sleep(0.01)
     assert runs()["falling"].data.metrics["acc"] == 0.58
+
+
+def test_its_outputs_are_published_and_its_lock_is_in_mlflow(
+    made: dict[str, Any], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ECHODISTILL_S3", store.place.url(store.place.prefix))
+    message = log_comparison(Path("reports"), Path("models/compared"))
+    page = dvc_md5(Path("reports/index.html")) or ""
+    assert message.endswith(f"; report: {store.place.at(DVC).object_url(page)}")
+    assert verify(store.at(DVC), page)[0] == "ok"
+    found = read_run_file(runs()["comparison"].info.run_id, "dvc.lock")
+    assert found == Path("comparison/dvc.lock").read_bytes()
 
 
 def test_what_the_lock_keeps_of_controls_that_are_gone_is_not_published() -> None:

@@ -18,22 +18,27 @@ import pytest
 
 from echodistill.core.errors import UserError
 from echodistill.import_graph import ROOT
+from echodistill.lineage.dvc_lock import read_lock
 from echodistill.lineage.outputs import PUBLISHED, publish_outputs
 from echodistill.lineage.publish import REGISTERED
 from echodistill.lineage.report import show
 from echodistill.storage.client import Store, open_store
-from echodistill.storage.folders import read_manifest, verify_file
-from echodistill.storage.place import parse_place
+from echodistill.storage.objects import verify
+from echodistill.storage.place import DVC, parse_place
 from echodistill.tracking.runs import read_run_file, run_tags, tag_name
 from tests.provenance_world import CLIPS, STAGES, make_world, register, write, write_lock
 from tests.seaweed import Seaweed
-from tests.storage_fixtures import BUCKET, LOADER, keys_in, metadata_of, overwrite
+from tests.storage_fixtures import BUCKET, LOADER, object_in, overwrite
 
 FLOW = {
     "ECHODISTILL_FLOW_RUN_ID": "flow-77",
     "ECHODISTILL_FLOW_RUN_URL": "http://admin:hush@prefect.team/runs/flow-77",
 }
 OUTS = [out for _, outs, _ in STAGES.values() for out in outs]
+
+
+def md5_in(key: str) -> str:
+    return "".join(key.split("/")[-2:])
 
 
 class World:
@@ -43,17 +48,10 @@ class World:
         self.folder, self.store, self.said = folder, store, said
         self.run_id = said.split("MLflow run ")[1].split(",")[0]
         self.tags = run_tags(self.run_id)
-        self.keys = {
-            path: self.tags[f"s3.{path}"].removeprefix(f"s3://{BUCKET}/")
-            for path in [*OUTS, "dvc.lock"]
-        }
+        self.keys = {path: self.tags[f"s3.{path}"].removeprefix(f"s3://{BUCKET}/") for path in OUTS}
 
     def key_in(self, folder: str, name: str) -> str:
-        return next(
-            entry.key
-            for entry in read_manifest(self.store, self.keys[folder])
-            if entry.path == name
-        )
+        return object_in(self.store.at(DVC), md5_in(self.keys[folder]), name)
 
     @contextmanager
     def broken(self, key: str, content: bytes | None) -> Iterator[None]:
@@ -101,24 +99,11 @@ def test_the_run_carries_everything_that_leads_on(world: World) -> None:
     assert {"git.rev", "git.dirty", "input.data/corpus", "input.models/base"} <= world.tags.keys()
     assert world.tags["prefect.flow_run_id"] == "flow-77"
     assert world.tags["prefect.flow_run_url"] == "http://prefect.team/runs/flow-77"
-    assert all(
-        verify_file(world.store, key) == "ok"
-        for path, key in world.keys.items()
-        if not key.endswith(".manifest.json")
-    )
-    origin = {
-        "mlflow-run": world.run_id,
-        "prefect-flow-run": "flow-77",
-        "git-rev": "unknown",
-        "dvc-lock": world.tags["dvc.lock"],
-    }
-    published = keys_in(world.store)
-    assert len(published) > len(OUTS)
-    assert all(metadata_of(world.store, key) == origin for key in published)
+    states = {verify(world.store.at(DVC), md5_in(key))[0] for key in world.keys.values()}
+    assert states == {"ok"}
+    assert read_run_file(world.run_id, "dvc.lock") == (world.folder / "dvc.lock").read_bytes()
     record = json.loads(read_run_file(world.run_id, "lineage.json") or b"")
-    assert (
-        record["stages"]["train"]["outs"]["models/student"]["s3"] == world.tags["s3.models/student"]
-    )
+    assert record["addresses"]["models/student"] == world.tags["s3.models/student"]
     assert record["stages"]["corpus"]["params"]["params.yaml"]["corpus"]["source"] == "folder"
     assert record["flow_run"] == {"id": "flow-77", "url": "http://prefect.team/runs/flow-77"}
     assert read_run_file(world.run_id, "nothing.json") is None
@@ -174,7 +159,6 @@ def test_the_whole_chain_matches(world: World) -> None:
         ("models/base", "model.safetensors"),
         ("reports/promotion.json", ""),
         ("reports/gates/corpus.json", ""),
-        ("dvc.lock", ""),
         ("data/corpus", "questions.parquet"),
     ],
 )
@@ -192,7 +176,7 @@ def test_an_object_that_is_gone_or_overwritten_is_named(
     assert "echodistill publish" in text
 
 
-def test_without_its_manifest_no_clip_is_listed_and_that_is_told(world: World) -> None:
+def test_without_its_list_of_files_no_clip_is_listed_and_that_is_told(world: World) -> None:
     with world.broken(world.keys["data/corpus"], None):
         fine, text = told()
     assert not fine
@@ -204,9 +188,10 @@ def test_publishing_again_replaces_what_is_missing_or_damaged(world: World) -> N
     overwrite(world.store, key, b"x")
     world.store.client.delete_object(Bucket=BUCKET, Key=world.keys["data/corpus"])
     assert not told()[0]
-    publish_outputs(world.store.place, world.folder, {})
+    lock = read_lock(world.folder)
+    publish_outputs(world.store.place, world.folder, lock)
     assert not told()[0]  # remembered as published
-    publish_outputs(world.store.place, world.folder, {}, again=True)
+    publish_outputs(world.store.place, world.folder, lock, again=True)
     assert told()[0]
 
 
@@ -280,6 +265,20 @@ def test_weights_in_mlflow_are_compared(world: World) -> None:
     assert told()[0]
 
 
+@pytest.mark.parametrize("content", [None, b"stages: {}"])
+def test_a_lock_that_is_gone_or_overwritten_is_named(world: World, content: bytes | None) -> None:
+    (file,) = world.folder.glob(f"mlartifacts/{world.run_id}/artifacts/dvc.lock")
+    before = file.read_bytes()
+    file.unlink()
+    if content:
+        file.write_bytes(content)
+    fine, text = told()
+    file.write_bytes(before)
+    assert not fine
+    state = "damaged" if content else "missing"
+    assert f"{state:<8} dvc.lock  in the MLflow run" in text.splitlines()
+
+
 def test_a_lineage_record_that_was_edited_is_noticed(world: World, tmp_path: Path) -> None:
     (file,) = world.folder.glob(f"mlartifacts/{world.run_id}/artifacts/lineage.json")
     before = file.read_text()
@@ -302,7 +301,7 @@ def test_a_run_that_names_another_lock_is_noticed(world: World) -> None:
     fine, text = told()
     MlflowClient().set_tag(world.run_id, "dvc.lock", world.tags["dvc.lock"])
     assert not fine
-    assert "changed  dvc.lock  s3://" in text
+    assert "changed  dvc.lock  in the MLflow run" in text
 
 
 def run_command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -341,8 +340,7 @@ def test_no_secret_is_kept_or_printed(world: World, weed: Seaweed) -> None:
     recorded = (read_run_file(world.run_id, "lineage.json") or b"").decode() + json.dumps(
         run_tags(world.run_id)
     )
-    labels = json.dumps([metadata_of(world.store, key) for key in keys_in(world.store)])
-    for text in (kept, recorded, labels, told()[1], world.said):
+    for text in (kept, recorded, told()[1], world.said):
         assert weed.secret_key not in text
         assert "hush" not in text
 
@@ -463,7 +461,7 @@ def test_without_a_store_the_hashes_are_told_and_the_way_to_publish(
     assert fine
     assert "published   no" in text
     assert "set ECHODISTILL_S3 and run `echodistill register` again" in text
-    assert "matches: 1 objects: 1 ok" in text
+    assert "matches: 2 objects: 2 ok" in text
     # the first flow run and the first store link themselves, though nothing ran
     monkeypatch.setenv("ECHODISTILL_FLOW_RUN_ID", "flow-78")
     register()

@@ -1,10 +1,9 @@
-"""The parts provenance is made of, each by itself: the chain of stages, parameters, hashes of
-ranges, sources of clips.
+"""The parts provenance is made of, each by itself: the chain of stages, parameters,
+sources of clips.
 """
 
 import hashlib
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,18 @@ from echodistill.core.errors import UserError
 from echodistill.core.records import Clip
 from echodistill.lineage.chain import chain_of, maker_of, parameter, parse_reference
 from echodistill.lineage.clips import source_state
-from echodistill.lineage.record import Record, Stage, parse_record
-from echodistill.storage.ranges import RangeHashes
+from echodistill.lineage.dvc_lock import LockedStage
+from echodistill.lineage.record import Record, parse_record
 from tests.provenance_world import write
 
 
 def record_of(**stages: tuple[list[str], list[str]]) -> Record:
     made = {
         name: {
-            "cmd": "",
+            "command": "",
             "params": {},
             "deps": dict.fromkeys(deps, "1"),
-            "outs": {out: {"md5": "1", "s3": None} for out in outs},
+            "outs": dict.fromkeys(outs, "1"),
         }
         for name, (deps, outs) in stages.items()
     }
@@ -35,10 +34,11 @@ def record_of(**stages: tuple[list[str], list[str]]) -> Record:
         "flow_run": {},
         "place": None,
         "server": None,
-        "lock": {},
+        "lock_sha256": "",
+        "addresses": {},
         "stages": made,
     }
-    return parse_record(json.dumps(whole | {"lock": {"sha256": "", "s3": None}}).encode(), "r")
+    return parse_record(json.dumps(whole).encode(), "r")
 
 
 def test_the_chain_puts_every_stage_before_all_it_read_from() -> None:
@@ -60,7 +60,7 @@ def test_the_chain_puts_every_stage_before_all_it_read_from() -> None:
 
 
 def test_parameters_are_found_as_the_lock_writes_them() -> None:
-    stage = Stage(
+    stage = LockedStage(
         "", {"params.yaml": {"corpus": {"source": "fsdd"}, "mixes.kinds": [1], "seed": 3}}, {}, {}
     )
     assert [
@@ -74,22 +74,6 @@ def test_parameters_are_found_as_the_lock_writes_them() -> None:
         None,
         None,
     ]
-
-
-def test_ranges_are_hashed_alike_however_the_stream_is_cut() -> None:
-    stream = random.Random(1)
-    content = stream.randbytes(500)
-    ranges = [(0, 500), (10, 0), (490, 50), (100, 7), (103, 90), (0, 1), (600, 5), (100, 7)]
-    wanted = [
-        hashlib.sha256(content[offset : offset + size]).hexdigest() for offset, size in ranges
-    ]
-    for longest in (1, 7, 100, 1000):
-        hashes, position = RangeHashes(ranges), 0
-        while position < len(content):
-            step = stream.randint(0, longest)
-            hashes.take(content[position : position + step])
-            position += step
-        assert hashes.hexdigests() == wanted
 
 
 def test_sources_are_found_as_each_kind_of_source_names_them(tmp_path: Path) -> None:

@@ -28,21 +28,22 @@ from echodistill.models.loading import load
 from echodistill.stages.base import base
 from echodistill.stages.train import train
 from echodistill.storage.client import Store
-from echodistill.storage.folders import read_manifest, verify_folder
-from echodistill.storage.run_pointers import pointers_of
+from echodistill.storage.objects import read_list, verify
 from echodistill.training.checkpoint_uploader import CheckpointUploader, snapshot
 from echodistill.training.checkpoints import MARKER, latest_complete, mark_complete
 from echodistill.training.metrics_file import METRICS, read_metrics
 from echodistill.training.remote_checkpoints import (
+    Published,
     Run,
     fetch_newest,
     publish_checkpoint,
+    published_checkpoints,
     uploaded_checkpoints,
 )
 from echodistill.training.train import train_student
 from tests.faulty_proxy import Proxy
 from tests.seaweed import free_ports
-from tests.storage_fixtures import metadata_of, overwrite
+from tests.storage_fixtures import overwrite
 from tests.test_stages import params_of
 from tests.test_trainer import LIMIT, settings_of, source_of
 
@@ -63,7 +64,7 @@ folder, model, corpus, fingerprint = sys.argv[1:]
 llm = load(model, device="cpu")
 run = Run("train", fingerprint)
 place = place_from_environment()
-with uploaded_checkpoints(place, run, Path(folder), lambda: "run-7") as callbacks:
+with uploaded_checkpoints(place, run, Path(folder)) as callbacks:
     settings = t.settings_of(method="echodistill", steps=6, checkpoint_every=2)
     source = t.source_of(Corpus(Path(corpus)), llm)
     slow = lambda *_: time.sleep(0.5)
@@ -113,10 +114,10 @@ def test_a_training_killed_here_goes_on_elsewhere(
     process = subprocess.Popen(
         arguments, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "ECHODISTILL_S3": place}
     )
-    wait_for(lambda: pointers_of(store, RUN.name) and len(read_metrics(killed / METRICS)) >= 3)
+    wait_for(lambda: published_checkpoints(store, RUN) and len(read_metrics(killed / METRICS)) >= 3)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    step = pointers_of(store, RUN.name)[0].step
+    step = published_checkpoints(store, RUN)[0].step
     assert 2 <= step < 6
     shutil.rmtree(killed)
 
@@ -126,7 +127,7 @@ def test_a_training_killed_here_goes_on_elsewhere(
         llm = load(str(model), device="cpu")
         source = source_of(tiny_corpus, llm)
         with uploaded_checkpoints(
-            store.place if folder == elsewhere else None, RUN, folder, lambda: None
+            store.place if folder == elsewhere else None, RUN, folder
         ) as callbacks:
             settings = settings_of(method="echodistill", steps=6, checkpoint_every=2)
             train_student(llm, source, settings, LIMIT, 1, folder, lambda *_: None, callbacks)
@@ -140,17 +141,17 @@ def test_a_training_killed_here_goes_on_elsewhere(
     ]
     assert losses[0] == losses[1]
     assert not (elsewhere / "outgoing").exists()
-    # the last one stays published, with where it comes from, and without what nobody reads
-    last = pointers_of(store, RUN.name)[0]
+    # the last one stays published, without what nobody reads
+    last = published_checkpoints(store, RUN)[0]
     assert last.step == 6
-    assert {state.state for state in verify_folder(store, last.manifest, read=True)} == {"ok"}
-    assert {"training_args.bin", MARKER} & {
-        entry.path for entry in read_manifest(store, last.manifest)
-    } == set()
-    facts = metadata_of(store, pointers_of(store, RUN.name)[-1].manifest)
-    assert facts is not None
-    assert facts["fingerprint"] == RUN.fingerprint
-    assert facts["mlflow-run"] == "run-7"
+    assert not {"training_args.bin", MARKER} & states_of(last).keys()
+    assert set(states_of(last).values()) == {"ok"}
+
+
+def states_of(published: Published) -> dict[str, str]:
+    """The state of each file of a published checkpoint."""
+    files = read_list(published.store, published.md5)
+    return {name: verify(published.store, md5)[0] for name, md5 in files.items()}
 
 
 def checkpoint(folder: Path, step: int) -> Path:
@@ -177,16 +178,12 @@ def published(store: Store, tmp_path: Path, *steps: int) -> None:
             RUN,
             step,
             snapshot(made, made.parent / METRICS, tmp_path / "held" / made.name),
-            None,
         )
 
 
 def object_key(store: Store, step: int, name: str) -> str:
-    (pointer,) = [one for one in pointers_of(store, RUN.name) if one.step == step]
-    return next(
-        (entry.key for entry in read_manifest(store, pointer.manifest) if entry.path == name),
-        pointer.manifest,
-    )
+    (one,) = [one for one in published_checkpoints(store, RUN) if one.step == step]
+    return one.store.place.object_key(read_list(one.store, one.md5).get(name, one.md5))
 
 
 def steps_here(folder: Path) -> list[str]:
@@ -195,7 +192,7 @@ def steps_here(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("name", "damage"),
-    [("optimizer.pt", b"x" * 1000), ("weights.safetensors", None), ("manifest", b"{}")],
+    [("optimizer.pt", b"x" * 1000), ("weights.safetensors", None), ("the list", b"{}")],
 )
 def test_instead_of_a_damaged_one_the_next_older_is_taken(
     name: str,
@@ -220,6 +217,27 @@ def test_instead_of_a_damaged_one_the_next_older_is_taken(
     assert "is missing" in said.err if damage is None else "is damaged" in said.err
     assert steps_here(here) == ["checkpoint-2"]
     assert [row["step"] for row in read_metrics(here / METRICS)] == [1, 2]
+
+
+def test_of_two_of_one_step_the_later_is_taken_and_the_other_in_its_place(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published(store, tmp_path, 2)
+    made = checkpoint(tmp_path / "another", 2)
+    (made / "trainer_state.json").write_text('{"global_step": 2, "epoch": 1}')
+    time.sleep(1.1)  # S3 states times in seconds
+    held = snapshot(made, made.parent / METRICS, tmp_path / "another/held")
+    publish_checkpoint(store, RUN, 2, held)
+    later, earlier = published_checkpoints(store, RUN)
+    assert later.step == earlier.step == 2
+    name = "trainer_state.json"
+    for number, expected in ((1, '{"global_step": 2, "epoch": 1}'), (2, '{"global_step": 2}')):
+        here = tmp_path / f"here{number}"
+        here.mkdir()
+        assert fetch_newest(store, RUN, here) == 2
+        assert (here / "checkpoint-2" / name).read_text() == expected
+        key = later.store.place.object_key(read_list(later.store, later.md5)[name])
+        overwrite(store, key, b"x")
 
 
 def test_what_cannot_be_used_at_all_is_said(
@@ -265,7 +283,7 @@ def test_a_store_that_is_away_at_the_start_stops_the_training(
     published(store, tmp_path, 4)
     here = tmp_path / "here"
     here.mkdir()
-    for request in ("GET.*list-type", "GET.*manifest", "GET.*/checkpoints/.{2}/.{64}$"):
+    for request in ("GET.*list-type", r"GET.*\.dir", "GET.*/files/md5/.{2}/.{30}$"):
         proxy.faults = [(request, "503")] * 200
         with pytest.raises(UserError, match="fails"):
             fetch_newest(proxied, RUN, here)
@@ -297,7 +315,7 @@ def test_a_planted_pickle_is_never_run(
         torch.save({"state": Planted(canary)}, held / name)
     else:
         (held / name).write_bytes(pickle.dumps(Planted(canary)))
-    publish_checkpoint(store, RUN, 4, held, None)
+    publish_checkpoint(store, RUN, 4, held)
     here = tmp_path / "here"
     here.mkdir()
     assert fetch_newest(store, RUN, here) == 2
@@ -320,7 +338,7 @@ def test_a_file_that_no_checkpoint_has_is_refused(
     for name in ("sitecustomize.py", "below/optimizer.pt"):
         (held / name).parent.mkdir(exist_ok=True)
         (held / name).write_text("")
-    publish_checkpoint(store, RUN, 4, held, None)
+    publish_checkpoint(store, RUN, 4, held)
     here = tmp_path / "here"
     here.mkdir()
     assert fetch_newest(store, RUN, here) == 0
@@ -367,7 +385,7 @@ def test_an_outage_is_one_warning_and_made_good_later(
 ) -> None:
     here = tmp_path / "here"
     here.mkdir()
-    with uploaded_checkpoints(proxied.place, RUN, here, lambda: None) as callbacks:
+    with uploaded_checkpoints(proxied.place, RUN, here) as callbacks:
         proxy.faults = [("(HEAD|PUT)", "503")] * 200
         for step in (2, 4):
             made = checkpoint(here, step)
@@ -377,11 +395,11 @@ def test_an_outage_is_one_warning_and_made_good_later(
     assert said.count("\n") == 1
     assert "warning: the checkpoint of step 2 was not uploaded" in said
     proxy.faults = []
-    assert pointers_of(store, RUN.name) == []
+    assert published_checkpoints(store, RUN) == []
     # started again where the local ones are
-    with uploaded_checkpoints(proxied.place, RUN, here, lambda: None):
+    with uploaded_checkpoints(proxied.place, RUN, here):
         pass
-    assert [pointer.step for pointer in pointers_of(store, RUN.name)] == [4]
+    assert [one.step for one in published_checkpoints(store, RUN)] == [4]
 
 
 def test_a_checkpoint_that_cannot_be_held_is_a_warning(
@@ -406,16 +424,15 @@ def test_a_checkpoint_removed_while_it_is_sent_arrives_whole(
         assert removed.wait(30)
 
     proxy.hooks = [("PUT", hook)]
-    with uploaded_checkpoints(proxied.place, RUN, here, lambda: None) as callbacks:
+    with uploaded_checkpoints(proxied.place, RUN, here) as callbacks:
         made = checkpoint(here, 2)
         saved(callbacks, made)
         assert sending.wait(30)
         shutil.rmtree(made)
         (here / METRICS).unlink()
         removed.set()
-    (pointer,) = pointers_of(store, RUN.name)
-    assert {state.state for state in verify_folder(store, pointer.manifest, read=True)} == {"ok"}
-    assert len(read_manifest(store, pointer.manifest)) == 6
+    (one,) = published_checkpoints(store, RUN)
+    assert [*states_of(one).values()] == ["ok"] * 6
 
 
 def test_training_never_waits_and_the_newest_wins(

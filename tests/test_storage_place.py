@@ -10,18 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from echodistill.core.errors import UserError
 from echodistill.storage.client import Store, check, open_store
-from echodistill.storage.objects import publish_file
-from echodistill.storage.place import Place, parse_place, place_from_environment, sha256_in
+from echodistill.storage.place import Place, parse_place, place_from_environment
 from tests.faulty_proxy import Proxy
 from tests.seaweed import Seaweed, free_ports
-from tests.storage_fixtures import keys_in, write
-
-SHA = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
+from tests.storage_fixtures import keys_in, send_path, write
 
 
 @pytest.mark.parametrize(
@@ -75,11 +70,11 @@ def test_the_environment_names_the_place(monkeypatch: pytest.MonkeyPatch) -> Non
     assert place_from_environment() == Place("data", "a", "http://s3:1")
 
 
-@given(SHA, st.sampled_from(["", "a", "a/b"]), st.sampled_from(["", ".manifest.json"]))
-def test_a_key_tells_its_hash(sha256: str, prefix: str, suffix: str) -> None:
-    key = Place("data", prefix, None).key("models", sha256, suffix)
-    assert sha256_in(key) == sha256
-    assert key == "/".join([*([prefix] if prefix else []), "models", sha256[:2], sha256 + suffix])
+@pytest.mark.parametrize(("prefix", "start"), [("", ""), ("a/b", "a/b/")])
+def test_an_object_is_where_dvc_looks(prefix: str, start: str) -> None:
+    place = Place("data", prefix, None)
+    assert place.at("dvc").object_key("ab" + "0" * 30) == f"{start}dvc/files/md5/ab/{'0' * 30}"
+    assert place.at("dvc").object_url("abc.dir") == f"s3://data/{start}dvc/files/md5/ab/c.dir"
 
 
 def test_a_good_place_passes_and_keeps_no_probe(place: Place, store: Store) -> None:
@@ -187,7 +182,7 @@ def test_faults_that_last_are_told_after_a_few_attempts(
 ) -> None:
     proxy.faults = [("PUT", "503")] * 20
     with pytest.raises(UserError, match=r"cannot publish .*a\.bin as s3://.*503"):
-        publish_file(proxied, "models", write(tmp_path / "a.bin", 10), {})
+        send_path(proxied, write(tmp_path / "a.bin", 10))
     assert 20 - len(proxy.faults) == 6
 
 

@@ -1,12 +1,12 @@
 """Trace a model back to raw data by pure functions over a lineage record."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from echodistill.core.errors import UserError
-from echodistill.lineage.dvc_lock import Lock
-from echodistill.lineage.record import Record, Stage
+from echodistill.lineage.dvc_lock import Lock, LockedStage
+from echodistill.lineage.record import Record, record_text
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def chain_of(record: Record) -> Chain:
 
     def visit(stage: str) -> None:
         entered.add(stage)
-        for path in reads(record.stages[stage]):
+        for path in record.stages[stage].deps:
             maker = maker_of(record, path)
             if maker is not None and maker not in entered:
                 visit(maker)
@@ -66,7 +66,7 @@ def chain_of(record: Record) -> Chain:
     raw = {
         path: record.stages[stage].deps[path]
         for stage in reversed(finished)
-        for path in reads(record.stages[stage])
+        for path in record.stages[stage].deps
         if maker_of(record, path) is None
     }
     return Chain(
@@ -74,11 +74,6 @@ def chain_of(record: Record) -> Chain:
         tuple(stage for stage in record.stages if stage not in entered),
         raw,
     )
-
-
-def reads(stage: Stage) -> list[str]:
-    """Return the paths that a stage read."""
-    return list(stage.deps)
 
 
 def maker_of(record: Record, path: str) -> str | None:
@@ -89,7 +84,7 @@ def maker_of(record: Record, path: str) -> str | None:
     return None
 
 
-def parameter(stage: Stage, name: str) -> Any:
+def parameter(stage: LockedStage, name: str) -> Any:
     """Return a parameter by its dotted name, or ``None`` where the stage did not read it.
 
     The lock may have it under its whole name, or within the section that contains it.
@@ -107,11 +102,4 @@ def parameter(stage: Stage, name: str) -> Any:
 
 def agrees(record: Record, lock: Lock) -> bool:
     """Return whether a record has the same stages as the lock from which it was made."""
-    if record.stages.keys() != lock.stages.keys():
-        return False
-    for name, stage in record.stages.items():
-        locked = lock.stages[name]
-        outs = {path: out.md5 for path, out in stage.outs.items()}
-        if (stage.cmd, stage.deps, outs) != (locked.command, locked.deps, locked.outs):
-            return False
-    return True
+    return record_text(replace(record, stages=lock.stages)) == record_text(record)

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from echodistill.core.atomic import atomic_path
 from echodistill.core.errors import UserError
 from echodistill.core.records import Clip, read_rows
 from echodistill.data.parquet_rows import embedded_at, read_embedded
 from echodistill.lineage.verify import Object
 from echodistill.storage.client import Store
-from echodistill.storage.folders import State
-from echodistill.storage.ranges import remote_range_hashes
-from echodistill.storage.transfer import fetch_file
+from echodistill.storage.objects import FaultyObject, State, fetch, read_object
 
 TABLE = "clips.parquet"
 SourceState = Literal["ok", "changed", "not here", "synthesised"]
@@ -45,20 +44,14 @@ def clip_states(
 
     Raise ``UserError`` where the table of clips or the store cannot be read.
     """
-    keys = {part.name: part.key for part in corpus}
-    clips = _read_table(store, keys[TABLE])
+    hashes = {part.name: part.md5 for part in corpus}
+    clips = _read_table(store, hashes[TABLE])
     of_shard: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         of_shard[clip.shard].append(clip)
     stored: dict[str, State] = {}
     for shard, members in of_shard.items():
-        ranges = [(clip.offset, clip.size) for clip in members]
-        hashes = remote_range_hashes(store, keys[shard], ranges) if shard in keys else None
-        for index, clip in enumerate(members):
-            if hashes is None:
-                stored[clip.clip_id] = "missing"
-            else:
-                stored[clip.clip_id] = "ok" if hashes[index] == clip.sha256 else "damaged"
+        stored |= _stored_states(store, hashes.get(shard), members)
     sources = {"test": test_source or source}
     return [
         ClipState(clip, stored[clip.clip_id], source_state(clip, sources.get(clip.split, source)))
@@ -66,17 +59,44 @@ def clip_states(
     ]
 
 
-def _read_table(store: Store, key: str) -> list[Clip]:
+def _stored_states(store: Store, md5: str | None, clips: Sequence[Clip]) -> dict[str, State]:
+    """Return the state, by the clip's id, of the bytes of the clips of one shard.
+
+    ``md5`` is the shard's hash; ``None`` where it is not published. A damaged shard is read too,
+    because only some of its clips may be damaged.
+    """
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        atomic_path(Path(scratch) / "shard") as path,
+        path.open("w+b") as file,
+    ):
+        state: State = "ok" if md5 else "missing"
+        try:
+            if md5:
+                read_object(store, md5, file.write, "verify clips")
+        except FaultyObject as error:
+            state = error.state
+        if state == "missing":
+            return {clip.clip_id: state for clip in clips}
+        found: dict[str, State] = {}
+        for clip in clips:
+            file.seek(clip.offset)
+            same = hashlib.sha256(file.read(clip.size)).hexdigest() == clip.sha256
+            found[clip.clip_id] = "ok" if same else "damaged"
+        return found
+
+
+def _read_table(store: Store, md5: str) -> list[Clip]:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / TABLE
-        fetch_file(store, key, path)
+        fetch(store, md5, path)
         try:
             return read_rows(path, Clip)
         except UserError as error:
             cure = "use the version of echodistill that made it, `git` at the top says which"
             raise UserError(
-                f"{store.place.url(key)} is not a table of clips as this version writes them:"
-                f" {cure}"
+                f"{store.place.object_url(md5)} is not a table of clips as this version writes"
+                f" them: {cure}"
             ) from error
 
 

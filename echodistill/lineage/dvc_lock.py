@@ -17,6 +17,7 @@ import yaml
 from echodistill.code_hash import FOLDER as CODE
 from echodistill.core.errors import UserError
 from echodistill.core.yaml12 import load_yaml
+from echodistill.storage.dvc_hashes import dvc_md5
 
 LOCK = "dvc.lock"
 SCHEMA = "2.0"
@@ -195,33 +196,3 @@ def check_outputs(lock: Lock, parts: Sequence[Path]) -> None:
                 f"{path} is not what its stage made: run `echodistill run`, which makes it again or"
                 " takes it from DVC's cache"
             )
-
-
-def dvc_md5(path: Path) -> str | None:
-    """Return DVC's hash of a file or folder (``….dir``) from its bytes, or ``None`` where it does
-    not exist.
-
-    Links are followed.
-    """
-    if path.is_file():
-        return _md5(path)
-    if not path.is_dir():
-        return None
-    files = sorted(
-        (file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file()
-    )
-    rows = [{"md5": _md5(file), "relpath": name} for name, file in files]
-    return (
-        hashlib.md5(json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
-        + ".dir"
-    )
-
-
-def _md5(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read: {error.strerror or error}. Make it a readable file"
-        ) from error

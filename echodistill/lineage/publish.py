@@ -1,25 +1,24 @@
 """Publish the stages' outputs, complete the training's MLflow run and register the student, after
 the graph has run.
 
-Nothing here writes a file that DVC would track. The run has the S3 addresses, and the objects have
-the run's id.
+Nothing here writes a file that DVC would track. The MLflow run has the S3 addresses as tags, by
+which all runs with an object can be found.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from echodistill.core.atomic import atomic_path
 from echodistill.core.errors import UserError
 from echodistill.core.yaml12 import dump_yaml, load_yaml
-from echodistill.lineage.dvc_lock import Lock, check_outputs, read_lock
+from echodistill.lineage.dvc_lock import LOCK, Lock, check_outputs, read_lock
 from echodistill.lineage.facts import flow_run_tags, headline, read_lineage
 from echodistill.lineage.outputs import publish_outputs
-from echodistill.lineage.record import FILE, locations, make_record, record_text
+from echodistill.lineage.record import FILE, make_record, record_text
 from echodistill.models.layout import RUN, read_run
-from echodistill.revision import revision_tags
 from echodistill.run_reports import Reports
 from echodistill.storage.place import Place, place_from_environment
 from echodistill.tracking.client import (
@@ -31,7 +30,7 @@ from echodistill.tracking.client import (
 )
 from echodistill.tracking.local_store import database_of, digest_of
 from echodistill.tracking.registry import has_version, register
-from echodistill.tracking.runs import log_lineage, log_run, run_tags
+from echodistill.tracking.runs import log_lineage, log_run, read_run_file, run_tags, tag_name
 from echodistill.training.metrics_file import read_metrics
 from echodistill.training.run_folder import RUNS, SHOWN
 
@@ -104,19 +103,20 @@ def forget_registered() -> None:
 
 
 def _link(run_id: str, lock: Lock, student: Path, place: Place | None, folder: Path) -> str:
-    """Publish the outputs, write the record that links run and objects, and return the text about
-    it.
+    """Publish the outputs, store the lock and the lineage record in the run, and return the text
+    about it.
     """
     tags = run_tags(run_id)
-    if place is None and lock.sha256 in tags.get("s3.dvc.lock", ""):
+    is_published = tag_name("s3", student.as_posix()) in tags
+    if place is None and is_published and read_run_file(run_id, LOCK) == lock.content:
         return ""  # The existing record has the same content, and the addresses too.
-    keys = publish_outputs(place, folder, _origin(lock, tags, run_id)) if place else {}
-    record = make_record(lock, student.as_posix(), tags, place, keys)
-    log_lineage(run_id, FILE, record_text(record), locations(record))
+    urls = publish_outputs(place, folder, lock) if place else {}
+    record = make_record(lock, student.as_posix(), tags, place, urls)
+    log_lineage(run_id, {FILE: record_text(record), LOCK: lock.content.decode()}, urls)
     return f", outputs in {record.place}" if place else ""
 
 
-def publish_stages(student: Path, stages: Sequence[str] | None) -> dict[str, str]:
+def publish_stages(stages: Sequence[str] | None) -> dict[str, str]:
     """Publish the outputs of some stages, all where ``None``, and replace what is damaged in the
     store.
 
@@ -131,24 +131,7 @@ def publish_stages(student: Path, stages: Sequence[str] | None) -> dict[str, str
             ' services env)"'
         )
         raise UserError(f"ECHODISTILL_S3 is not set, so there is nowhere to publish to: {cure}")
-    lock, run_id, tags = read_lock(Path()), None, revision_tags(Path()) | _flow_run()
-    # Only a consistent lock proves that the student was made from these outputs.
-    if (student / RUN).is_file() and lock.stale() is None:
-        run = read_run(student)
-        run_id = find_or_create_run(run["fingerprint"], run["method"])
-        tags |= run_tags(run_id)
-    keys = publish_outputs(place, Path(), _origin(lock, tags, run_id), stages, again=True)
-    return {path: place.url(key) for path, key in keys.items()}
-
-
-def _origin(lock: Lock, tags: Mapping[str, str], run_id: str | None) -> dict[str, str]:
-    """Return the metadata that states an object's origin."""
-    known = {
-        "mlflow-run": run_id,
-        "prefect-flow-run": tags.get("prefect.flow_run_id"),
-        "git-rev": tags.get("git.rev"),
-    }
-    return {name: value for name, value in known.items() if value} | {"dvc-lock": lock.sha256}
+    return publish_outputs(place, Path(), read_lock(Path()), stages, again=True)
 
 
 def _flow_run() -> dict[str, str]:

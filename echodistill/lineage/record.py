@@ -6,37 +6,12 @@ It is written when the model is registered, and ``echodistill provenance`` reads
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from echodistill.core.errors import UserError
-from echodistill.lineage.dvc_lock import LOCK, Lock
+from echodistill.lineage.dvc_lock import Lock, LockedStage
 from echodistill.storage.place import Place
 
 FILE = "lineage.json"
-
-
-@dataclass(frozen=True)
-class Output:
-    """A file or folder that a stage made."""
-
-    md5: str
-    """DVC's hash of the output."""
-    s3: str | None
-    """Address ``s3://BUCKET/KEY``; for a folder that of its manifest. ``None`` where the output was
-    not published.
-    """
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage as it ran."""
-
-    cmd: str
-    params: Mapping[str, Mapping[str, Any]]
-    """Parameters that the stage read, by file."""
-    deps: Mapping[str, str]
-    """DVC's hash of each input, by path: data, models, verdicts, code."""
-    outs: Mapping[str, Output]
 
 
 @dataclass(frozen=True)
@@ -53,30 +28,22 @@ class Record:
     """Address ``s3://BUCKET/PREFIX``; ``None`` where nothing was published."""
     server: str | None
     """Server to which the outputs were published, as the publisher reached it."""
-    lock: Mapping[str, str | None]
-    """``sha256`` and ``s3`` of ``dvc.lock``."""
-    stages: Mapping[str, Stage]
+    lock_sha256: str
+    """SHA-256 of ``dvc.lock``, which is an artifact of the same MLflow run."""
+    stages: Mapping[str, LockedStage]
+    """Stages of ``dvc.lock``."""
+    addresses: Mapping[str, str]
+    """Address ``s3://BUCKET/KEY`` of each published output in DVC's remote, by path; that of a
+    folder is DVC's list of its files.
+    """
 
 
 def make_record(
-    lock: Lock, model: str, tags: Mapping[str, str], place: Place | None, keys: Mapping[str, str]
+    lock: Lock, model: str, tags: Mapping[str, str], place: Place | None, urls: Mapping[str, str]
 ) -> Record:
-    """Return the record of a lock, the tags of the MLflow run, and the keys of published outputs by
-    path.
+    """Return the record of a lock, the tags of the MLflow run, and the S3 addresses of published
+    outputs by path.
     """
-
-    def url(path: str) -> str | None:
-        return place.url(keys[path]) if place is not None and path in keys else None
-
-    stages = {
-        name: Stage(
-            stage.command,
-            stage.params,
-            stage.deps,
-            {path: Output(md5, url(path)) for path, md5 in stage.outs.items()},
-        )
-        for name, stage in lock.stages.items()
-    }
     return Record(
         model=model,
         git={name: tags.get(f"git.{name}", "unknown") for name in ("rev", "dirty")},
@@ -85,15 +52,10 @@ def make_record(
         },
         place=place.url(place.prefix) if place else None,
         server=place.server if place else None,
-        lock={"sha256": lock.sha256, "s3": url(LOCK)},
-        stages=stages,
+        lock_sha256=lock.sha256,
+        stages=lock.stages,
+        addresses=urls,
     )
-
-
-def locations(record: Record) -> dict[str, str]:
-    """Return the S3 address, by path, of everything that was published, the lock included."""
-    outs = {path: out.s3 for stage in record.stages.values() for path, out in stage.outs.items()}
-    return {path: url for path, url in (outs | {LOCK: record.lock["s3"]}).items() if url}
 
 
 def record_text(record: Record) -> str:
@@ -106,17 +68,9 @@ def parse_record(content: bytes, name: str) -> Record:
     """
     try:
         found = json.loads(content)
-        stages = {
-            stage: Stage(
-                row["cmd"],
-                row["params"],
-                row["deps"],
-                {path: Output(**out) for path, out in row["outs"].items()},
-            )
-            for stage, row in found["stages"].items()
-        }
+        stages = {name: LockedStage(**stage) for name, stage in found["stages"].items()}
         record = Record(**(found | {"stages": stages}))
-        if record.model not in locations(record) and record.place:
+        if record.place and record.model not in record.addresses:
             raise ValueError(f"it does not say where {record.model} is")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(

@@ -2,6 +2,7 @@
 provenance``.
 """
 
+import hashlib
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -11,31 +12,28 @@ from echodistill.lineage.chain import (
     Chain,
     agrees,
     chain_of,
-    maker_of,
     parameter,
     parse_reference,
-    reads,
 )
 from echodistill.lineage.clips import TABLE, ClipState, clip_states
-from echodistill.lineage.dvc_lock import dvc_md5, parse_lock
+from echodistill.lineage.dvc_lock import LOCK, Lock, parse_lock
 from echodistill.lineage.record import FILE, Record, parse_record
 from echodistill.lineage.verify import (
     Object,
-    key_of,
     objects_of,
     open_published,
     weights_hash,
     weights_state,
 )
 from echodistill.storage.client import Store
-from echodistill.storage.folders import verify_file
-from echodistill.storage.transfer import read_object
+from echodistill.storage.dvc_hashes import dvc_md5
 from echodistill.tracking.client import tracking_uri, without_credentials
 from echodistill.tracking.runs import read_run_file, run_tags
 from echodistill.tracking.versions import Version, find_version, weights_of
 
 WIDTH = 100
 FAULTS = ("missing", "damaged", "changed")
+IN_RUN = "in the MLflow run"
 PUBLISH = "set ECHODISTILL_S3 and run `echodistill register` again where the model was made"
 
 WriteLine = Callable[[str], None]
@@ -91,6 +89,7 @@ class _Report:
         self._record = record
         self._write_line = write_line
         self._store: Store | None = open_published(record) if record.place else None
+        self._hashes = Lock(b"", record.stages).outputs()
         self._states: Counter[str] = Counter()
         self._objects: dict[str, list[Object]] = {}
         """Objects of each output, by the output's path."""
@@ -99,7 +98,7 @@ class _Report:
     def run(self, version: Version, tags: Mapping[str, str]) -> bool:
         chain = chain_of(self._record)
         self._weights(version)
-        self._lock(tags)
+        self._lock(version.run_id, tags)
         self._write_line(f"\n== what {self._record.model} was made from, back to raw data")
         for stage in chain.behind:
             self._stage(stage)
@@ -111,11 +110,11 @@ class _Report:
         clips = self._clips(chain)
         return self._sum_up(clips)
 
-    def _row(self, state: str, sha256: str, name: str, path: str, where: str) -> None:
+    def _row(self, state: str, digest: str, name: str, path: str, where: str) -> None:
         """Print one verified part and count its state. ``path`` and ``where`` name it in the list
         of faults.
         """
-        self._write_line(f"  {state:<8} {sha256}  {name}")
+        self._write_line(f"  {state:<8} {digest}  {name}")
         self._states[state] += 1
         if state in FAULTS:
             self._faults.append(f"{state:<8} {path}  {where}")
@@ -140,44 +139,37 @@ class _Report:
             f"models:/{version.model}/{version.number}",
         )
 
-    def _lock(self, tags: Mapping[str, str]) -> None:
-        sha256, url = str(self._record.lock["sha256"]), self._record.lock["s3"]
-        if url is None or self._store is None:
-            self._write_line(f"  {'':<8} {sha256}  dvc.lock")
-            return
-        key = key_of(self._store, url)
-        state: str = verify_file(self._store, key)
+    def _lock(self, run_id: str, tags: Mapping[str, str]) -> None:
+        sha256, content = self._record.lock_sha256, read_run_file(run_id, LOCK)
+        state = "missing"
+        if content is not None:
+            state = "ok" if hashlib.sha256(content).hexdigest() == sha256 else "damaged"
         if state == "ok" and tags.get("dvc.lock", sha256) != sha256:
-            state = "changed"  # The run in MLflow names another lock.
-        self._row(state, sha256, "dvc.lock", "dvc.lock", url)
-        self._write_line(f"    {url}")
-        if state == "ok" and not agrees(
-            self._record, parse_lock(read_object(self._store, key), url)
+            state = "changed"  # A tag of the run names another lock.
+        self._row(state, sha256, LOCK, LOCK, IN_RUN)
+        if (
+            content is not None
+            and state == "ok"
+            and not agrees(self._record, parse_lock(content, f"{LOCK} of MLflow run {run_id}"))
         ):
-            self._row(
-                "changed",
-                sha256,
-                f"{FILE} says something else than dvc.lock",
-                FILE,
-                "in the MLflow run",
-            )
+            self._row("changed", sha256, f"{FILE} says something else than {LOCK}", FILE, IN_RUN)
 
     def _stage(self, name: str) -> None:
         stage = self._record.stages[name]
         self._write_line(f"\n{name}")
-        self._wrapped("$ ", stage.cmd)
-        if reads(stage):
-            self._wrapped("reads ", ", ".join(reads(stage)))
-        for path, out in stage.outs.items():
-            self._write_line(f"  {path}  md5 {out.md5}")
-            if out.s3 is not None:
-                self._write_line(f"    {out.s3}")
+        self._wrapped("$ ", stage.command)
+        if stage.deps:
+            self._wrapped("reads ", ", ".join(stage.deps))
+        for path, md5 in stage.outs.items():
+            self._write_line(f"  {path}  md5 {md5}")
+            if path in self._record.addresses:
+                self._write_line(f"    {self._record.addresses[path]}")
             elif self._store is not None:
                 self._write_line("    not published")
             for part in self._verified(path):
-                self._row(
-                    part.state, part.sha256, part.name, part.path, f"s3://{self._bucket}/{part.key}"
-                )
+                assert self._store is not None
+                url = self._store.place.object_url(part.md5)
+                self._row(part.state, part.md5, part.name, part.path, url)
 
     def _wrapped(self, label: str, text: str) -> None:
         indent = " " * (2 + len(label))
@@ -197,17 +189,12 @@ class _Report:
         published.
         """
         if path not in self._objects:
-            stage = maker_of(self._record, path)
-            url = self._record.stages[stage].outs[path].s3 if stage else None
             self._objects[path] = (
-                objects_of(self._store, path, url) if self._store is not None and url else []
+                objects_of(self._store, path, self._hashes[path])
+                if self._store is not None and path in self._record.addresses
+                else []
             )
         return self._objects[path]
-
-    @property
-    def _bucket(self) -> str:
-        assert self._store is not None
-        return self._store.place.bucket
 
     def _raw(self, chain: Chain) -> None:
         """Print the raw data without counting it: files may have been added from which no clip was

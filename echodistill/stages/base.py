@@ -114,7 +114,7 @@ def _pretrained_nano(
     run_fingerprint = fingerprint("base", facts, {"corpus": corpus_folder})
     folder = run_folder("base", run_fingerprint)
     log = folder / METRICS
-    with uploaded_checkpoints(place, Run("base", run_fingerprint), folder, lambda: None) as remote:
+    with uploaded_checkpoints(place, Run("base", run_fingerprint), folder) as remote:
         remove_unusable(folder)
         resume = latest_complete(folder)
         trim_after(log, step_of(resume) if resume else 0)

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import boto3
@@ -33,6 +33,10 @@ class Store:
     client: Any
     part_bytes: int = PART_BYTES
     """Size in bytes of the parts in which larger files are sent. S3 requires at least 5 MiB."""
+
+    def at(self, folder: str) -> "Store":
+        """Return the store at ``folder`` below this one."""
+        return replace(self, place=self.place.at(folder))
 
 
 def open_store(place: Place, attempts: int = ATTEMPTS, part_bytes: int = PART_BYTES) -> Store:
@@ -105,6 +109,18 @@ def check(place: Place) -> None:
         with suppress(ClientError, BotoCoreError):
             client.delete_object(Bucket=bucket, Key=key)
         raise
+
+
+def rows_below(store: Store, prefix: str) -> list[dict[str, Any]]:
+    """Return S3's rows of all objects whose keys begin with ``prefix``.
+
+    Raise ``UserError`` where the store cannot be used.
+    """
+    with clear_errors(store.place, f"list {store.place.url(prefix)}"):
+        pages = store.client.get_paginator("list_objects_v2").paginate(
+            Bucket=store.place.bucket, Prefix=prefix
+        )
+        return [row for page in pages for row in page.get("Contents", [])]
 
 
 def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -2,7 +2,7 @@
 
 from botocore.exceptions import ClientError
 
-from echodistill.storage.client import Store
+from echodistill.storage.client import Store, rows_below
 from echodistill.storage.faults import CONTESTED, clear_errors, code_of, is_absent
 
 FOLDER = "cache/references"
@@ -22,14 +22,8 @@ class S3Entries:
 
     def keys(self) -> set[str]:
         """Return all existing keys, which are listed a thousand for each request."""
-        store, folder = self._store, self._store.place.below(f"{FOLDER}/")
-        with clear_errors(store.place, f"list {store.place.url(folder)}"):
-            pages = store.client.get_paginator("list_objects_v2").paginate(
-                Bucket=store.place.bucket, Prefix=folder
-            )
-            return {
-                row["Key"].rsplit("/", 1)[-1] for page in pages for row in page.get("Contents", [])
-            }
+        rows = rows_below(self._store, self._store.place.below(f"{FOLDER}/"))
+        return {row["Key"].rsplit("/", 1)[-1] for row in rows}
 
     def get(self, key: str) -> bytes | None:
         found = self._read(key)

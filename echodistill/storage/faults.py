@@ -127,11 +127,6 @@ def _refused(error: ClientError, place: Place) -> str:
             f"{place.server} keeps bucket {place.bucket!r} in another region ({code}): set"
             " AWS_DEFAULT_REGION"
         )
-    if is_absent(error):
-        return (
-            f"it is not in {place.url(place.prefix)} at {place.server}: publish it again, or"
-            f" correct {VARIABLE}"
-        )
     if status_of(error) >= 500 or code in ("SlowDown", "Throttling", "RequestLimitExceeded"):
         return (
             f"{place.server} fails ({code}): it is full, read-only, overloaded or out of order;"

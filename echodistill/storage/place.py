@@ -5,28 +5,17 @@ Nothing here contacts the store.
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from echodistill.core.errors import UserError
 
 VARIABLE = "ECHODISTILL_S3"
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-KINDS = (
-    "datasets",
-    "references",
-    "checkpoints",
-    "answers",
-    "reports",
-    "models",
-    "locks",
-    "inputs",
-    "stage-requests",
-)
-
+DVC = "dvc"
+"""Folder of DVC's remote below a place."""
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=-]+(/[A-Za-z0-9!_.*'()=-]+)*")
-SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -39,16 +28,16 @@ class Place:
     endpoint: str | None
     """Address ``http(s)://host[:port]``; ``None`` for AWS, or for the profile's endpoint."""
 
-    def key(self, kind: str, sha256: str, suffix: str = "") -> str:
-        """Return the key ``PREFIX/KIND/ab/abcd…SUFFIX`` of the content with this hash.
+    def at(self, folder: str) -> "Place":
+        """Return the place that is ``folder`` below this one."""
+        return replace(self, prefix=self.below(folder))
 
-        Raise ``ValueError`` for an unknown kind or a string that is not a hash.
-        """
-        if kind not in KINDS:
-            raise ValueError(f"{kind!r} is none of the kinds {', '.join(KINDS)}")
-        if not SHA256.fullmatch(sha256):
-            raise ValueError(f"{sha256!r} is not a sha256")
-        return self.below(f"{kind}/{sha256[:2]}/{sha256}{suffix}")
+    def object_key(self, md5: str) -> str:
+        """Return the key of the content with this hash, where DVC would look in a remote here."""
+        return self.below(f"files/md5/{md5[:2]}/{md5[2:]}")
+
+    def object_url(self, md5: str) -> str:
+        return self.url(self.object_key(md5))
 
     def below(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
@@ -60,17 +49,6 @@ class Place:
     def server(self) -> str:
         """Return the server's name for messages."""
         return self.endpoint or "AWS"
-
-
-def sha256_in(key: str) -> str:
-    """Return the SHA-256 that a key contains. Raise ``UserError`` where it contains none."""
-    name = key.rsplit("/", 1)[-1].split(".", 1)[0]
-    if not SHA256.fullmatch(name):
-        raise UserError(
-            f"{key!r} is not a key of this project: its last part must be a sha256. Use a key that"
-            " a publishing run printed"
-        )
-    return name
 
 
 def parse_place(url: str, endpoint: str | None = None) -> Place:

@@ -8,7 +8,6 @@ their own, which get the figures of their seeds.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ from typing import Any
 from echodistill.core.errors import UserError
 from echodistill.data.mixes.folds import FIRST
 from echodistill.evaluation.headline import PARTS, top_intervals
-from echodistill.lineage.dvc_lock import LOCK, Lock, dvc_md5, read_lock
+from echodistill.lineage.dvc_lock import LOCK, Lock, read_lock
 from echodistill.lineage.facts import flow_run_tags
 from echodistill.lineage.outputs import publish_outputs
 from echodistill.models.layout import read_run
 from echodistill.revision import revision_tags
+from echodistill.storage.dvc_hashes import dvc_md5
 from echodistill.storage.place import place_from_environment
 from echodistill.tracking.client import (
     find_or_create_run,
@@ -68,7 +68,7 @@ def log_comparison(reports: Path, models: Path) -> str:
         for name, figures in table["differences"].items()
         for metric, found in top_intervals(figures).items()
     }
-    log_figures(parent, _flat(gains), [reports / name for name in FILES])
+    log_figures(parent, _flat(gains), [*(reports / name for name in FILES), GRAPH / LOCK])
     for name, figures in table["systems"].items():
         child = find_or_create_run(
             f"{run_fingerprint} {name}", name, tags | {PARENT_TAG: parent, SYSTEM_TAG: name}
@@ -84,7 +84,7 @@ def log_comparison(reports: Path, models: Path) -> str:
             log_missing_metrics(training, read_metrics(folder / STEPS))
             log_figures(training, figures, [])
     where = without_credentials(tracking_uri())
-    return f"logged as MLflow run {parent} at {where}{_publish(parent, table, lock)}"
+    return f"logged as MLflow run {parent} at {where}{_publish(table, lock)}"
 
 
 def _check_whole(lock: Lock) -> None:
@@ -112,16 +112,12 @@ def _flat(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def _publish(run_id: str, table: Mapping[str, Any], lock: Lock) -> str:
+def _publish(table: Mapping[str, Any], lock: Lock) -> str:
     place = place_from_environment()
     if place is None:
         return ""
-    flow = os.environ.get("ECHODISTILL_FLOW_RUN_ID")
-    origin = {"mlflow-run": run_id, "dvc-lock": lock.sha256} | (
-        {"prefect-flow-run": flow} if flow else {}
-    )
-    keys = publish_outputs(place, Path(), origin, _stages(table, lock), graph=GRAPH)
-    return f"; report: {place.url(keys['reports/index.html'])}"
+    urls = publish_outputs(place, Path(), lock, _stages(table, lock), graph=GRAPH)
+    return f"; report: {urls['reports/index.html']}"
 
 
 def _stages(table: Mapping[str, Any], lock: Lock) -> list[str]:

@@ -125,9 +125,8 @@ def tag_name(prefix: str, path: str) -> str:
     return f"{prefix}.{plain}.{hashlib.sha256(path.encode()).hexdigest()[:12]}"
 
 
-def log_lineage(run_id: str, file: str, text: str, locations: Mapping[str, str]) -> None:
-    """Store a lineage record as artifact ``file`` of a run, and S3 addresses by path as tags
-    ``s3.PATH``.
+def log_lineage(run_id: str, files: Mapping[str, str], locations: Mapping[str, str]) -> None:
+    """Store texts by name as artifacts of a run, and S3 addresses by path as tags ``s3.PATH``.
 
     Raise ``UserError`` where MLflow cannot be used.
     """
@@ -138,7 +137,8 @@ def log_lineage(run_id: str, file: str, text: str, locations: Mapping[str, str])
             [RunTag(tag_name("s3", path), url) for path, url in locations.items()], PARAMS_BATCH
         ):
             client.log_batch(run_id, tags=part)
-        client.log_text(run_id, text, file)
+        for name, text in files.items():
+            client.log_text(run_id, text, name)
 
 
 def run_tags(run_id: str) -> dict[str, str]:

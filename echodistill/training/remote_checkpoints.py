@@ -1,23 +1,25 @@
 """Keep a training's checkpoints in the shared store, so that another machine can resume a killed
 training.
 
-This happens only where ``ECHODISTILL_S3`` is set. Each complete checkpoint is published under
-content-addressed keys, and then a pointer to it is written below
-``checkpoints/runs/STAGE-FINGERPRINT``. The fingerprint is computed from the inputs, so only the
-same training finds the checkpoint.
+This happens only where ``ECHODISTILL_S3`` is set. Each complete checkpoint is published to
+``checkpoints/STAGE-FINGERPRINT/step-00000020``: its files, and then the list of them, by which it
+is found. The fingerprint is computed from the inputs, so only the same training finds the
+checkpoint; the training's MLflow run has it as a tag. Where two machines published different bytes
+for one step, there are two lists.
 
-Nothing is ever removed. Other runs may share objects, and their publishers skip objects that exist,
-so no object can be removed safely. A training that is started again because its result was lost
-loads its last checkpoint from the store and is done at once. To limit the space, let the store
-expire ``PREFIX/checkpoints/`` by age: a checkpoint with missing objects is reported and skipped.
+Nothing is ever removed: a training that is started again because its result was lost loads its last
+checkpoint from the store and is done at once. To limit the space, let the store expire
+``PREFIX/checkpoints/`` by age: a checkpoint with missing objects is reported and skipped.
 """
 
 import os
+import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +27,12 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 
 from transformers import TrainerCallback
 
-from echodistill.storage.client import Store, open_store
-from echodistill.storage.folders import (
-    NoManifest,
-    fetch_folder,
-    publish_folder,
-    read_manifest,
-    verify_folder,
-)
+from echodistill.storage.client import Store, open_store, rows_below
+from echodistill.storage.dvc_hashes import objects_of
 from echodistill.storage.interrupt import interruptible
+from echodistill.storage.objects import FaultyObject, fetch, publish, read_list
 from echodistill.storage.place import Place
-from echodistill.storage.run_pointers import KIND, Pointer, point, pointers_of, runs_folder
-from echodistill.storage.transfer import DamagedObject, remove_abandoned
+from echodistill.storage.transfer import remove_abandoned
 from echodistill.training.checkpoint_files import contains_code, is_needed
 from echodistill.training.checkpoint_uploader import (
     DRAIN_AFTER_FAILURE_S,
@@ -52,6 +48,8 @@ from echodistill.training.checkpoints import (
 from echodistill.training.metrics_file import METRICS
 
 INCOMING = ".incoming"
+LIST = re.compile(r"step-(\d+)/files/md5/([0-9a-f]{2})/([0-9a-f]{30}\.dir)")
+"""Key of the list of a checkpoint's files, below the folder of its run."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,20 @@ class Run:
     fingerprint: str
 
     @property
-    def name(self) -> str:
-        return f"{self.stage}-{self.fingerprint}"
+    def folder(self) -> str:
+        """Return the folder of the run below the place."""
+        return f"checkpoints/{self.stage}-{self.fingerprint}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published checkpoint."""
+
+    step: int
+    md5: str
+    """Hash of the list of its files."""
+    store: Store
+    """Store at the checkpoint's folder."""
 
 
 class _UploadCheckpoints(TrainerCallback):
@@ -80,15 +90,14 @@ class _UploadCheckpoints(TrainerCallback):
 
 @contextmanager
 def uploaded_checkpoints(
-    place: Place | None, run: Run, folder: Path, mlflow_run: Callable[[], str | None]
+    place: Place | None, run: Run, folder: Path
 ) -> Iterator[list[TrainerCallback]]:
     """Fetch the run's newest checkpoint to ``folder``, and yield the callbacks that publish later
     ones.
 
-    Without a ``place``, nothing is fetched and no callback is yielded. ``mlflow_run`` returns the
-    MLflow run's id, or ``None`` where it is not known. Raise ``UserError`` where the store cannot
-    be used at the start; later failures cause only a warning. At the end, wait for a limited time
-    until the last checkpoint is published.
+    Without a ``place``, nothing is fetched and no callback is yielded. Raise ``UserError`` where
+    the store cannot be used at the start; later failures cause only a warning. At the end, wait for
+    a limited time until the last checkpoint is published.
     """
     if place is None:
         yield []
@@ -99,10 +108,7 @@ def uploaded_checkpoints(
     sending = open_store(place)
     interrupted = interruptible(sending)
 
-    def send(step: int, held: Path) -> None:
-        publish_checkpoint(sending, run, step, held, mlflow_run())
-
-    uploader = CheckpointUploader(folder, send)
+    uploader = CheckpointUploader(folder, partial(publish_checkpoint, sending, run))
     wait_s = DRAIN_AFTER_FAILURE_S
     try:
         local = latest_complete(folder)
@@ -116,18 +122,24 @@ def uploaded_checkpoints(
         interrupted.set()
 
 
-def publish_checkpoint(
-    store: Store, run: Run, step: int, held: Path, mlflow_run: str | None
-) -> None:
-    """Publish a folder of checkpoint files, then write a pointer to it.
+def publish_checkpoint(store: Store, run: Run, step: int, held: Path) -> None:
+    """Publish a folder of checkpoint files. Raise ``UserError`` where the store cannot be used."""
+    publish(store.at(f"{run.folder}/step-{step:08d}"), held.name, objects_of(held))
 
-    Raise ``UserError`` where the store cannot be used.
+
+def published_checkpoints(store: Store, run: Run) -> list[Published]:
+    """Return all published checkpoints of a run, the highest step first.
+
+    Within a step, the one written last is first. Raise ``UserError`` where the store cannot be
+    used.
     """
-    facts = {"stage": run.stage, "fingerprint": run.fingerprint, "step": str(step)}
-    manifest = publish_folder(
-        store, KIND, held, facts | ({"mlflow-run": mlflow_run} if mlflow_run else {})
-    )
-    point(store, run.name, Pointer(step, manifest))
+    folder = store.place.below(f"{run.folder}/")
+    rows = sorted(rows_below(store, folder), key=lambda row: row["LastModified"], reverse=True)
+    found = [match for row in rows if (match := LIST.fullmatch(row["Key"].removeprefix(folder)))]
+    return [
+        Published(int(match[1]), match[2] + match[3], store.at(f"{run.folder}/step-{match[1]}"))
+        for match in sorted(found, key=lambda match: int(match[1]), reverse=True)
+    ]
 
 
 def fetch_newest(store: Store, run: Run, folder: Path) -> int:
@@ -143,23 +155,23 @@ def fetch_newest(store: Store, run: Run, folder: Path) -> int:
     remove_unusable(folder)
     local = latest_complete(folder)
     have = step_of(local) if local is not None else 0
-    found = pointers_of(store, run.name)
-    where = store.place.url(runs_folder(store, run.name))
+    found = published_checkpoints(store, run)
+    where = store.place.url(store.place.below(f"{run.folder}/"))
     if not found:
         print(f"no checkpoint of this training in {where}")
-    for pointer in found:
-        if pointer.step <= have:
+    for checkpoint in found:
+        if checkpoint.step <= have:
             print(
                 f"the local checkpoint of step {have} is used; the newest usable one in {where} is"
-                f" of step {pointer.step}"
+                f" of step {checkpoint.step}"
             )
-            return pointer.step
-        fault = _fetch(store, pointer, folder)
+            return checkpoint.step
+        fault = _fetch(checkpoint, folder)
         if fault is None:
-            print(f"the checkpoint of step {pointer.step} is used, fetched from {where}")
-            return pointer.step
+            print(f"the checkpoint of step {checkpoint.step} is used, fetched from {where}")
+            return checkpoint.step
         print(
-            f"warning: the checkpoint of step {pointer.step} in {where} is not used: {fault}",
+            f"warning: the checkpoint of step {checkpoint.step} in {where} is not used: {fault}",
             file=sys.stderr,
         )
     if found:
@@ -181,40 +193,27 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(left)
 
 
-def _fetch(store: Store, pointer: Pointer, folder: Path) -> str | None:
-    """Make the checkpoint a complete local one, and return what is wrong where it cannot be used.
+def _fetch(published: Published, folder: Path) -> str | None:
+    """Make a checkpoint a complete local one, and return what is wrong where it cannot be used.
 
     The marker is written last, so a kill before that leaves nothing that counts as a checkpoint.
     """
     incoming = folder / INCOMING
     try:
-        fault = _fault_there(store, pointer)
-        if fault is not None:
-            return fault
-        fetch_folder(store, pointer.manifest, incoming)
-    except (DamagedObject, NoManifest) as error:
+        names = read_list(published.store, published.md5).keys()
+        if foreign := sorted(name for name in names if name != METRICS and not is_needed(name)):
+            return f"it holds {', '.join(foreign)}, which no checkpoint of this project has"
+        if METRICS not in names:
+            return f"{METRICS} is not in it"
+        fetch(published.store, published.md5, incoming)
+    except FaultyObject as error:
         return str(error)
     for path in sorted(incoming.iterdir()):
         if contains_code(path):
             _clear(folder)
             return f"{path.name} holds more than tensors and numbers, and is not opened"
-    checkpoint = folder / f"checkpoint-{pointer.step}"
+    checkpoint = folder / f"checkpoint-{published.step}"
     os.replace(incoming / METRICS, folder / METRICS)
     os.replace(incoming, checkpoint)
     mark_complete(checkpoint)
     return None
-
-
-def _fault_there(store: Store, pointer: Pointer) -> str | None:
-    """Return the fault that can be found before anything large is fetched, or ``None``."""
-    for state in verify_folder(store, pointer.manifest):
-        if state.state != "ok":
-            return (
-                f"{store.place.url(state.key)}"
-                f" ({'its manifest' if state.path == '.' else state.path}) is {state.state}"
-            )
-    names = {entry.path for entry in read_manifest(store, pointer.manifest)}
-    foreign = sorted(name for name in names if name != METRICS and not is_needed(name))
-    if foreign:
-        return f"it holds {', '.join(foreign)}, which no checkpoint of this project has"
-    return None if METRICS in names else f"{METRICS} is not in it"

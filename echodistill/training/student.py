@@ -99,9 +99,7 @@ def make_student(
                 MetricStream(run_fingerprint, settings.method, revision_tags(Path()))
             )
             remote = open_until_end.enter_context(
-                uploaded_checkpoints(
-                    place, Run("train", run_fingerprint), folder, lambda: stream.run_id
-                )
+                uploaded_checkpoints(place, Run("train", run_fingerprint), folder)
             )
             trained = train_student(llm, source, settings, limit, seed, folder, stream, remote)
         else:
