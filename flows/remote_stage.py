@@ -24,12 +24,12 @@ from flows.stage_request import apply_result, pack, publish, read_result
 REFUSED = "Refused"
 """Name of the state of a stage run that refused its input."""
 RESULT_KEY = ", handed back as "
-SECONDS_BETWEEN_LOOKS = 2.0
-SECONDS_BETWEEN_REMINDERS = 60.0
-PATIENCE_S = 120.0
+POLL_S = 2.0
+REMINDER_S = 60.0
+SERVER_TIMEOUT_S = 120.0
 """Time in seconds without an answer from the server after which the run is given up."""
-SECONDS_BETWEEN_SIGNS = 300.0
-SILENCE_S = 4 * SECONDS_BETWEEN_SIGNS
+HEARTBEAT_S = 300.0
+SILENCE_S = 4 * HEARTBEAT_S
 """Time in seconds without a log line after which a working machine is considered dead."""
 LOGS_AT_ONCE = 200
 LATECOMERS = 20  # Number of log lines that may reach the server after later ones.
@@ -55,7 +55,7 @@ def run_remote_stage(
         # ``as_subflow`` is on by default: Prefect shows the run below the task that started it.
         run: Any = run_deployment(
             f"stage/{pool}",
-            parameters={"request": request, "works_for": flow_run_id},
+            parameters={"request": request, "waiting_run": flow_run_id},
             timeout=0,
             flow_run_name=node.name,
         )
@@ -78,15 +78,15 @@ def run_remote_stage(
 def _follow(run: FlowRun, reminder: str, log: Callable[[str], None]) -> State[Any]:
     """Pass the run's log lines on until it ends, and return its last state.
 
-    Raise ``StageCrashed`` where the server does not answer for ``PATIENCE_S`` or the machine logs
-    nothing for ``SILENCE_S``.
+    Raise ``StageCrashed`` where the server does not answer for ``SERVER_TIMEOUT_S`` or the machine
+    logs nothing for ``SILENCE_S``.
     """
     seen: set[UUID] = set()
-    reminded, answered = time.monotonic() - SECONDS_BETWEEN_REMINDERS / 2, time.monotonic()
-    heard = answered
+    reminded, answered = time.monotonic() - REMINDER_S / 2, time.monotonic()
+    last_line = answered
     with get_client(sync_client=True) as client:
         while True:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(POLL_S)
             try:
                 # The state is read first, so that every line that was logged before it is
                 # available.
@@ -94,22 +94,20 @@ def _follow(run: FlowRun, reminder: str, log: Callable[[str], None]) -> State[An
                 _pass_on(client, run.id, seen, log)
                 answered = time.monotonic()
                 if state is None or not state.is_running() or len(seen) > before:
-                    heard = answered
+                    last_line = answered
             except Exception as error:
-                if time.monotonic() - answered > PATIENCE_S:
+                if time.monotonic() - answered > SERVER_TIMEOUT_S:
                     raise StageCrashed(
-                        f"Prefect's server has not answered for {PATIENCE_S:.0f} s: {error}"
+                        f"Prefect's server has not answered for {SERVER_TIMEOUT_S:.0f} s: {error}"
                     ) from error
                 continue
             if state is not None and state.is_final():
                 return state
-            if time.monotonic() - heard > SILENCE_S:
+            if time.monotonic() - last_line > SILENCE_S:
                 raise StageCrashed(
-                    f"the machine that worked on it has said nothing for {SILENCE_S / 60:.0f} min"
+                    f"the machine that worked on it has logged nothing for {SILENCE_S / 60:.0f} min"
                 )
-            if (
-                state is None or state.is_scheduled()
-            ) and time.monotonic() - reminded > SECONDS_BETWEEN_REMINDERS:
+            if (state is None or state.is_scheduled()) and time.monotonic() - reminded > REMINDER_S:
                 log(reminder)
                 reminded = time.monotonic()
 

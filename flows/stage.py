@@ -18,7 +18,7 @@ from echodistill.core.errors import UserError
 from echodistill.storage.client import checked_place, open_store
 from flows.cancellation import CancellationWatcher
 from flows.commands import DVC
-from flows.remote_stage import REFUSED, RESULT_KEY, SECONDS_BETWEEN_SIGNS
+from flows.remote_stage import REFUSED, RESULT_KEY, HEARTBEAT_S
 from flows.reporting import StageProgress
 from flows.stage_process import (
     RunCondition,
@@ -42,8 +42,8 @@ def heartbeat(stage: str, log: Callable[[str], None]) -> Iterator[None]:
 
     def beat() -> None:
         minutes = 0.0
-        while not over.wait(SECONDS_BETWEEN_SIGNS):
-            minutes += SECONDS_BETWEEN_SIGNS / 60
+        while not over.wait(HEARTBEAT_S):
+            minutes += HEARTBEAT_S / 60
             log(f"{stage}: running for {minutes:.0f} min")
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
@@ -56,16 +56,18 @@ def heartbeat(stage: str, log: Callable[[str], None]) -> Iterator[None]:
 
 
 @flow(name="stage", persist_result=False)
-def stage(request: str, works_for: str | None = None) -> State[Any]:
+def stage(request: str, waiting_run: str | None = None) -> State[Any]:
     """Run the stage that the request with the hash ``request`` describes: clone, pull inputs, run,
     push outputs.
 
-    ``works_for`` is the id of the flow run that waits for this one; where that is cancelled, so is
+    ``waiting_run`` is the id of the flow run that waits for this one; where that is cancelled, so is
     this one.
     """
     logger = get_run_logger()
     here = UUID(str(flow_run.get_id()))
-    with CancellationWatcher([here, *([UUID(works_for)] if works_for else [])], end_all) as watch:
+    with CancellationWatcher(
+        [here, *([UUID(waiting_run)] if waiting_run else [])], end_all
+    ) as watch:
         try:
             place = checked_place()
             if place is None:

@@ -44,14 +44,14 @@ def follow(
 ) -> tuple[Any, list[str]]:
     logged: list[str] = []
     monkeypatch.setattr(remote_stage, "get_client", lambda **_: server)
-    monkeypatch.setattr(remote_stage, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(remote_stage, "POLL_S", 0.01)
     monkeypatch.setattr(remote_stage, "SILENCE_S", silence_s)
     run: Any = SimpleNamespace(id=uuid4())
     return remote_stage._follow(run, "waiting", logged.append), logged
 
 
 def test_a_machine_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(StageCrashed, match="has said nothing"):
+    with pytest.raises(StageCrashed, match="has logged nothing"):
         follow(Server(Running()), monkeypatch, 0.1)
 
 

@@ -93,7 +93,7 @@ def _read_table(store: Store, md5: str) -> list[Clip]:
         try:
             return read_rows(path, Clip)
         except UserError as error:
-            cure = "use the version of echodistill that made it, `git` at the top says which"
+            cure = "use the version of echodistill that made it, `git` at the top states which"
             raise UserError(
                 f"{store.place.object_url(md5)} is not a table of clips as this version writes"
                 f" them: {cure}"

@@ -61,11 +61,11 @@ def publish_outputs(
 def _checked(target: Path, path: str, md5: str, lock: str, cure: str) -> dict[str, Content]:
     """Return the objects of an output. Raise ``UserError`` where it is not what its stage made."""
     if not target.exists():
-        raise UserError(f"{path} is missing, though {lock} says that it was made: run `{cure}`")
+        raise UserError(f"{path} is missing, although it is in {lock}: run `{cure}`")
     objects = objects_of(target)
     if [*objects][-1] != md5:
         raise UserError(
-            f"{path} is not what {lock} says (changed since, or by a run that was cut): run"
+            f"{path} differs from {lock} (it was changed since, or a run was interrupted): run"
             f" `{cure}`"
         )
     return objects

@@ -127,7 +127,7 @@ def publish_stages(stages: Sequence[str] | None) -> dict[str, str]:
     place = checked_place()
     if place is None:
         cure = (
-            'set it to s3://BUCKET/PREFIX, or with the local services say eval "$(echodistill'
+            'set it to s3://BUCKET/PREFIX, or with the local services run eval "$(echodistill'
             ' services env)"'
         )
         raise UserError(f"ECHODISTILL_S3 is not set, so there is nowhere to publish to: {cure}")
@@ -163,8 +163,8 @@ def _stands(state: str, in_flow: bool) -> str | None:
             return None
         # A local store is identified by its bytes. A server is queried, since another server may
         # answer at its address.
-        there = bool(store) or has_version(known["version"], known["run"])
-        return str(known["message"]) if there else None
+        exists = bool(store) or has_version(known["version"], known["run"])
+        return str(known["message"]) if exists else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -71,7 +71,7 @@ def parse_record(content: bytes, name: str) -> Record:
         stages = {name: LockedStage(**stage) for name, stage in found["stages"].items()}
         record = Record(**(found | {"stages": stages}))
         if record.place and record.model not in record.addresses:
-            raise ValueError(f"it does not say where {record.model} is")
+            raise ValueError(f"it has no address of {record.model}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{name} is not a lineage record ({error}): run `echodistill register` where the model"

@@ -152,7 +152,7 @@ class _Report:
             and state == "ok"
             and not agrees(self._record, parse_lock(content, f"{LOCK} of MLflow run {run_id}"))
         ):
-            self._row("changed", sha256, f"{FILE} says something else than {LOCK}", FILE, IN_RUN)
+            self._row("changed", sha256, f"{FILE} differs from {LOCK}", FILE, IN_RUN)
 
     def _stage(self, name: str) -> None:
         stage = self._record.stages[name]
@@ -206,14 +206,14 @@ class _Report:
             self._write_line("\nraw data (not published)")
         for path, md5 in chain.raw.items():
             here = dvc_md5(Path(path))
-            told = (
+            text = (
                 "not here"
                 if here is None
                 else "the same here"
                 if here == md5
                 else "has other content here now"
             )
-            self._write_line(f"  {path}  md5 {md5}, {told}")
+            self._write_line(f"  {path}  md5 {md5}, {text}")
 
     def _clips(self, chain: Chain) -> list[ClipState]:
         if self._store is None:
@@ -274,10 +274,10 @@ class _Report:
         if self._store is None:
             self._write_line(f"Nothing was published with this version: {PUBLISH}")
         counts = [("objects", self._states), ("clips", stored), ("sources", sources)]
-        told = "; ".join(
+        text = "; ".join(
             f"{sum(found.values())} {what}: {_counted(found)}" for what, found in counts if found
         )
-        self._write_line(f"{'DIFFERS' if fault else 'matches'}: {told}")
+        self._write_line(f"{'DIFFERS' if fault else 'matches'}: {text}")
         return not fault
 
 

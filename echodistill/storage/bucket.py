@@ -34,7 +34,7 @@ def main() -> None:
     if place is None:
         sys.exit("error: ECHODISTILL_S3 is not set: give s3://BUCKET/PREFIX")
     try:
-        print(f"bucket {place.bucket} {'made' if make_bucket(place) else 'is there'}")
+        print(f"bucket {place.bucket} {'created' if make_bucket(place) else 'exists'}")
     except UserError as error:
         sys.exit(f"error: {error}")
 
