@@ -414,7 +414,7 @@ def test_provenance_looks_for_a_clip_where_its_own_source_keeps_it(
     made = [clip_of("train", "espeak-ng:en+m1"), clip_of("test", "nowhere/a.wav")]
     monkeypatch.setattr(provenance, "_read_table", lambda *_: made)
     states: Callable[..., list[Any]] = provenance.clip_states
-    table = cast(Any, [SimpleNamespace(name=provenance.TABLE, key="k")])
+    table = cast(Any, [SimpleNamespace(name=provenance.TABLE, md5="k")])
     assert [state.source for state in states(None, table, "builtin", "mmau")] == [
         "synthesised",
         "not here",
