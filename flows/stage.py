@@ -18,7 +18,7 @@ from echodistill.core.errors import UserError
 from echodistill.storage.client import checked_place, open_store
 from flows.cancellation import CancellationWatcher
 from flows.commands import DVC
-from flows.remote_stage import REFUSED, RESULT_KEY, HEARTBEAT_S
+from flows.remote_stage import HEARTBEAT_S, REFUSED, RESULT_KEY
 from flows.reporting import StageProgress
 from flows.stage_process import (
     RunCondition,
@@ -60,8 +60,8 @@ def stage(request: str, waiting_run: str | None = None) -> State[Any]:
     """Run the stage that the request with the hash ``request`` describes: clone, pull inputs, run,
     push outputs.
 
-    ``waiting_run`` is the id of the flow run that waits for this one; where that is cancelled, so is
-    this one.
+    ``waiting_run`` is the id of the flow run that waits for this one; where that is cancelled, so
+    is this one.
     """
     logger = get_run_logger()
     here = UUID(str(flow_run.get_id()))
