@@ -24,6 +24,7 @@ from echodistill.models.base import Prompt, pad_rows
 from echodistill.models.generation import generate
 from echodistill.models.loading import load
 from echodistill.models.scoring import score
+from echodistill.params.methods import METHODS
 from echodistill.params.train import TrainParams
 from echodistill.params.whole import load_params
 from echodistill.rewards.registry import REWARDS
@@ -37,6 +38,10 @@ from echodistill.training.training_rows import TrainingRows, sample_order
 ROOT = Path(__file__).parents[1]
 LIMIT = 4
 """Tokens of a rollout."""
+UNTAUGHT = ("grpo", "opd")
+"""Methods that use no response but the student's samples."""
+LOGGED = {"opd": {"kl", "entropy"}}
+"""What a method logs of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +53,12 @@ def model_folder(tiny_llm: AudioLLM, tmp_path_factory: pytest.TempPathFactory) -
 
 def settings_of(**changes: Any) -> TrainParams:
     """Return the section ``train`` of a small training; ``objective`` changes settings of
-    EchoDistill.
+    EchoDistill, the name of a method those of that method.
     """
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
     raw["methods"]["echodistill"] |= changes.pop("objective", {})
+    for method in METHODS.keys() & changes.keys():
+        raw["methods"][method] |= changes.pop(method)
     small = {"steps": 3, "prompts_per_step": 3, "rollouts": 2, "checkpoint_every": 1}
     return TrainParams.model_validate(raw | small | changes)
 
@@ -110,6 +117,8 @@ def run(
         ("grpo", {}),
         ("distill", {}),
         ("sft", {}),
+        ("opd", {}),
+        ("opd", {"weights": "lora", "opd": {"form": "sampled"}}),
     ],
 )
 def test_every_method_trains_and_logs(
@@ -118,10 +127,11 @@ def test_every_method_trains_and_logs(
     llm, rows = run(tmp_path, model_folder, tiny_corpus, method=method, **changes)
     assert [row["step"] for row in rows] == [1, 2, 3]
     wanted = {"loss", "grad_norm", "tokens_per_s", "clips_per_s", "sampled_tokens", "target_tokens"}
-    if method in ("echodistill", "grpo"):
+    if method not in ("distill", "sft"):
         wanted |= {"reward", "frac_reward_zero_std", "completions/mean_length", "truncated_share"}
     if method == "echodistill":
         wanted |= {"shaped_reward", "groups_without_effect", "zero_variance_groups", "kl"}
+    wanted |= LOGGED.get(method, set())
     assert all(wanted <= row.keys() for row in rows)
     rollouts = settings_of(**{"method": method} | changes)
     for row in rows:  # the budget: what the student sampled, and what it was given to learn from
@@ -129,7 +139,7 @@ def test_every_method_trains_and_logs(
         assert row["sampled_tokens"] == pytest.approx(
             samples * row.get("completions/mean_length", 0.0)
         )
-        assert (row["target_tokens"] >= rollouts.prompts_per_step) == (method != "grpo")
+        assert (row["target_tokens"] >= rollouts.prompts_per_step) == (method not in UNTAUGHT)
     moved = [name for name, value in llm.model.named_parameters() if value.requires_grad]
     assert all(("lora_" in name) == (changes.get("weights") == "lora") for name in moved)
 

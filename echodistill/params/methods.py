@@ -16,6 +16,8 @@ Divergence = Literal["forward", "reverse", "jsd"]
 """``forward`` is KL(teacher‖student), ``reverse`` is KL(student‖teacher), ``jsd`` is the
 Jensen-Shannon divergence.
 """
+ReverseKlForm = Literal["full", "sampled"]
+"""How KL(student‖teacher) on the student's samples is computed; see ``methods.on_samples``."""
 
 
 class MethodSettings(Section):
@@ -93,6 +95,16 @@ class SftSettings(MethodSettings):
     description = "Supervised training on the gold answers of noisy clips"
 
 
+class OpdSettings(MethodSettings):
+    label = "on-policy distillation"
+    description = "Distillation along the student's own samples of noisy clips, without a reward"
+
+    form: ReverseKlForm
+    """Reverse KL to the teacher over the whole vocabulary, or by the sampled token's log-ratio as
+    its advantage.
+    """
+
+
 class MethodsParams(Section):
     """The settings of each method, kept apart so that a change of ``train.method`` changes nothing
     else.
@@ -102,6 +114,7 @@ class MethodsParams(Section):
     grpo: GrpoSettings
     distill: DistillSettings
     sft: SftSettings
+    opd: OpdSettings
 
 
 METHODS: dict[str, type[MethodSettings]] = {

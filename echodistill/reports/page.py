@@ -39,7 +39,9 @@ from echodistill.systems import BASE, OURS
 HERE = Path(__file__).parent
 SHOWN_FAILURES = 40
 PERCENT = (0.0, 100.0)
-CURVED = (BASE, OURS, *sorted(METHODS.keys() - {OURS}))
+CURVED = (BASE, OURS, *(name for name in METHODS if name != OURS))
+OWN_COLOURS, COLOURS = 5, 8
+"""The first of ``CURVED`` have a colour of their own; ``page.css`` has so many in all."""
 CURVES = {
     "acc": ("Accuracy", "right answers (%)"),
     "acc_forced": ("Accuracy by forced choice", "right choices (%)"),
@@ -272,10 +274,12 @@ def _series(figures: Mapping[str, Any], name: str, metric: str, snrs: Sequence[f
 
 
 def _colour(name: str) -> int:
-    """Return the number of a system's colour, which is the same everywhere on the page; the
-    controls and ablations share the remaining colours.
+    """Return the number of a system's colour, which is the same everywhere on the page; later
+    methods, controls and ablations share the remaining colours.
     """
-    return CURVED.index(name) if name in CURVED else len(CURVED) + sum(name.encode()) % 3
+    if name in CURVED[:OWN_COLOURS]:
+        return CURVED.index(name)
+    return OWN_COLOURS + sum(name.encode()) % (COLOURS - OWN_COLOURS)
 
 
 def _heat(cells: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
