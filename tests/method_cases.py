@@ -61,6 +61,7 @@ def context_of(
     batch: Batch,
     teacher: torch.Tensor,
     rewards: Sequence[Sequence[float]] | None = None,
+    reference_rewards: Sequence[float] = (),
     gold: Targets | None = None,
     temperature: float = 1.0,
     progress: float = 0.0,
@@ -74,6 +75,7 @@ def context_of(
         teacher=Table(teacher, temperature, progress),
         teacher_prompts=batch.prompts,
         gold=lambda _rows: given(gold),
+        rewards_of=lambda _rows, _responses: torch.tensor(reference_rewards),
         record=lambda name, value: recorded.update({name: float(value)}),
     )
     return context, recorded
