@@ -26,6 +26,7 @@ from echodistill.models.base import Prompt, pad_rows
 from echodistill.models.generation import generate
 from echodistill.models.loading import load
 from echodistill.models.scoring import score
+from echodistill.params.methods import METHODS
 from echodistill.params.train import TrainParams
 from echodistill.params.whole import load_params
 from echodistill.rewards.registry import REWARDS
@@ -39,6 +40,15 @@ from echodistill.training.training_rows import TrainingRows, sample_order
 ROOT = Path(__file__).parents[1]
 LIMIT = 4
 """Tokens of a rollout."""
+UNTAUGHT = ("grpo", "opd", "rlsd", "srpo")
+"""Methods that use no response but the student's samples."""
+LOGGED = {
+    "opd": {"kl", "entropy"},
+    "rt_opd": {"cross_entropy", "gated_groups", "zero_variance_groups"},
+    "rlsd": {"zero_variance_groups"},
+    "srpo": {"routed_samples", "routed_groups", "kl", "zero_variance_groups"},
+}
+"""What a method logs of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +60,12 @@ def model_folder(tiny_llm: AudioLLM, tmp_path_factory: pytest.TempPathFactory) -
 
 def settings_of(**changes: Any) -> TrainParams:
     """Return the section ``train`` of a small training; ``objective`` changes settings of
-    EchoDistill.
+    EchoDistill, the name of a method those of that method.
     """
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
     raw["methods"]["echodistill"] |= changes.pop("objective", {})
+    for method in METHODS.keys() & changes.keys():
+        raw["methods"][method] |= changes.pop(method)
     small = {"steps": 3, "prompts_per_step": 3, "rollouts": 2, "checkpoint_every": 1}
     return TrainParams.model_validate(raw | small | changes)
 
@@ -112,6 +124,14 @@ def run(
         ("grpo", {}),
         ("distill", {}),
         ("sft", {}),
+        ("opd", {}),
+        ("opd", {"weights": "lora", "opd": {"form": "sampled"}}),
+        ("rt_opd", {}),
+        ("rt_opd", {"weights": "lora", "rt_opd": {"form": "sampled"}}),
+        ("rlsd", {}),
+        ("rlsd", {"weights": "lora"}),
+        ("srpo", {}),
+        ("srpo", {"weights": "lora"}),
     ],
 )
 def test_every_method_trains_and_logs(
@@ -120,10 +140,11 @@ def test_every_method_trains_and_logs(
     llm, rows = run(tmp_path, model_folder, tiny_corpus, method=method, **changes)
     assert [row["step"] for row in rows] == [1, 2, 3]
     wanted = {"loss", "grad_norm", "tokens_per_s", "clips_per_s", "sampled_tokens", "target_tokens"}
-    if method in ("echodistill", "grpo"):
+    if method not in ("distill", "sft"):
         wanted |= {"reward", "frac_reward_zero_std", "completions/mean_length", "truncated_share"}
     if method == "echodistill":
         wanted |= {"shaped_reward", "groups_without_effect", "zero_variance_groups", "kl"}
+    wanted |= LOGGED.get(method, set())
     assert all(wanted <= row.keys() for row in rows)
     rollouts = settings_of(**{"method": method} | changes)
     for row in rows:  # the budget: what the student sampled, and what it was given to learn from
@@ -131,9 +152,57 @@ def test_every_method_trains_and_logs(
         assert row["sampled_tokens"] == pytest.approx(
             samples * row.get("completions/mean_length", 0.0)
         )
-        assert (row["target_tokens"] >= rollouts.prompts_per_step) == (method != "grpo")
+        assert (row["target_tokens"] >= rollouts.prompts_per_step) == (method not in UNTAUGHT)
     moved = [name for name, value in llm.model.named_parameters() if value.requires_grad]
     assert all(("lora_" in name) == (changes.get("weights") == "lora") for name in moved)
+
+
+@pytest.mark.parametrize("method", ["opd", "rt_opd", "rlsd", "srpo"])
+def test_samples_with_different_rewards_and_teachers_that_are_right_teach(
+    method: str,
+    tmp_path: Path,
+    model_folder: Path,
+    tiny_corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A random model names no choice: here every second response of a call is right, of samples as
+    of the teacher's responses. Groups stand on the device one by one.
+    """
+    monkeypatch.setenv("ECHODISTILL_DEVICE_BATCH", "2")
+    monkeypatch.setitem(
+        REWARDS,
+        "choice",
+        lambda completions, **_columns: [1.0 - 2.0 * (n % 2) for n in range(len(completions))],
+    )
+    _, rows = run(tmp_path, model_folder, tiny_corpus, method=method, steps=2)
+    for row in rows:
+        assert row["kl"] != 0
+        assert row["grad_norm"] > 0
+        assert row.get("zero_variance_groups", 0.0) == 0.0
+        assert row.get("routed_samples", 0.5) == 0.5
+        assert row.get("gated_groups", 1.0) == 1.0
+    if method == "rlsd":
+        assert [row["weight_share"] for row in rows] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("schedule", ["distill_first", "crossfade"])
+def test_the_terms_follow_the_schedule(
+    schedule: str,
+    tmp_path: Path,
+    model_folder: Path,
+    tiny_corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(
+        REWARDS, "choice", lambda completions, **_: [float(n % 2) for n in range(len(completions))]
+    )
+    objective = {"schedule": schedule, "distill_share": 0.5, "policy_weight": 0.3}
+    _, rows = run(tmp_path, model_folder, tiny_corpus, objective=objective, steps=2)
+    found = [(row["policy_weight"], row["distill_weight"]) for row in rows]
+    wanted = {"distill_first": [(0.0, 1.0), (0.3, 0.0)], "crossfade": [(0.0, 1.0), (0.15, 0.5)]}
+    assert found == [pytest.approx(one) for one in wanted[schedule]]
+    assert ["policy_loss" in row for row in rows] == [False, True]
+    assert ["kl" in row for row in rows] == [True, schedule == "crossfade"]
 
 
 def test_distillation_pulls_the_student_to_the_teacher(

@@ -144,6 +144,10 @@ class Context:
     gold: Callable[[Sequence[int]], Targets]
     """A function that returns the gold answers of training rows as targets without distributions.
     """
+    rewards_of: Callable[[Sequence[int], Targets], torch.Tensor]
+    """A function that returns the sum of the method's rewards of one response to each training row,
+    (N,) float32, for example of the teacher's responses.
+    """
     record: Callable[[str, torch.Tensor | float], None]
     """A function that logs a metric of this step by its name."""
 

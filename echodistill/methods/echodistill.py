@@ -15,6 +15,7 @@ This implementation differs from the paper and its released code as follows:
 7. The cached reference is computed on the clip as it is stored. Where a mix had to be scaled to
    stay below full scale, the student receives a clip that is quieter by the same factor. The
    teacher that scores the student's samples receives the clip scaled by that factor too.
+8. The weights of the two terms may change over the training; see ``schedule.term_weights``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ from echodistill.methods.base import (
 )
 from echodistill.methods.divergences import distill_loss, sequence_mean
 from echodistill.methods.ratio import policy_term
+from echodistill.methods.schedule import term_weights
 from echodistill.methods.shaping import consistency, shaped_advantages
 from echodistill.methods.supervised import token_entropy, token_log_probs
 from echodistill.methods.targets import target_divergence
@@ -103,18 +105,25 @@ class EchoDistill(Method):
         return target_divergence(self.settings.kl, student, batch.prompts.take(first), targets)
 
     def loss(self, batch: Batch, student: Forward) -> LossTerms:
-        policy, metrics = self._policy_loss(batch, student)
+        settings, done = self.settings, student.progress
+        factors = term_weights(settings.schedule, settings.distill_share, done)
+        policy_weight = factors[0] * settings.policy_weight
+        distill_weight = factors[1] * settings.distill_weight
+        policy, metrics = self._policy_loss(batch, student, policy_weight > 0)
         distill = policy.new_zeros(())
-        if self.settings.distill_weight > 0:
+        if distill_weight > 0:
             distill = self._divergence(batch, student).sum() / batch.groups
             metrics["kl"] = distill
-        total = self.settings.policy_weight * policy + self.settings.distill_weight * distill
-        return LossTerms(total, metrics)
+        if settings.schedule != "constant":
+            metrics["policy_weight"] = policy.new_tensor(policy_weight)
+            metrics["distill_weight"] = policy.new_tensor(distill_weight)
+        return LossTerms(policy_weight * policy + distill_weight * distill, metrics)
 
     def _policy_loss(
-        self, batch: Batch, student: Forward
+        self, batch: Batch, student: Forward, wanted: bool
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the policy term over all rows and the metrics that are logged with it.
+        """Return the policy term over all rows, 0 unless it is ``wanted``, and the metrics that are
+        logged with it.
 
         Rows with zero advantage add neither loss nor gradient, so the model is not run on them.
         """
@@ -122,7 +131,7 @@ class EchoDistill(Method):
         active = advantages != 0
         ids, mask = batch.samples
         logits = None
-        if self.settings.policy_weight > 0:
+        if wanted:
             logits = student.logits(batch.prompts, ids, mask, active)
         if logits is None:
             return advantages.new_zeros(()), {}

@@ -6,16 +6,18 @@ flow and of the parameters, tables, the model card) reads this registry. This mo
 torch, so that reading parameters stays fast.
 """
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
-from echodistill.params.types import NonNegativeFloat, PositiveFloat, Section
+from echodistill.params.types import NonNegativeFloat, PositiveFloat, Section, Share
 
 Divergence = Literal["forward", "reverse", "jsd"]
 """``forward`` is KL(teacher‖student), ``reverse`` is KL(student‖teacher), ``jsd`` is the
 Jensen-Shannon divergence.
 """
+ReverseKlForm = Literal["full", "sampled"]
+"""How KL(student‖teacher) on the student's samples is computed; see ``methods.on_samples``."""
 
 
 class MethodSettings(Section):
@@ -59,6 +61,12 @@ class EchoDistillSettings(MethodSettings):
     """Model that the ratio compares the student with: the teacher given the clean clip, or the
     student itself at the time of sampling.
     """
+    schedule: Literal["constant", "distill_first", "crossfade"]
+    """Weights of the two terms over the training: constant (as published), distillation alone and
+    then the policy term alone, or a linear change from the one to the other.
+    """
+    distill_share: Share
+    """Share of the steps in which ``distill_first`` distils."""
 
     @field_validator("dual_clip")
     @classmethod
@@ -93,6 +101,61 @@ class SftSettings(MethodSettings):
     description = "Supervised training on the gold answers of noisy clips"
 
 
+class OpdSettings(MethodSettings):
+    label = "on-policy distillation"
+    description = "Distillation along the student's own samples of noisy clips, without a reward"
+
+    form: ReverseKlForm
+    """Reverse KL to the teacher over the whole vocabulary, or by the sampled token's log-ratio as
+    its advantage.
+    """
+
+
+class RtOpdSettings(MethodSettings):
+    label = "RT-OPD: right answers, and distillation where the teacher is right"
+    description = (
+        "Supervised training on noisy clips, with distillation along the student's own samples"
+        " where the teacher on the clean clip is right (arXiv 2609.28778)"
+    )
+
+    distill_weight: NonNegativeFloat
+    """Weight of the distillation term."""
+    form: ReverseKlForm
+    """Form of the distillation term, as for ``opd``."""
+
+
+class RlsdSettings(MethodSettings):
+    label = "RLSD: sign of the reward, magnitude of the teacher"
+    description = (
+        "GRPO on noisy clips, with a teacher on the clean clip that weighs each token (arXiv"
+        " 2604.03128)"
+    )
+
+    clip: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+    """Half-width ε of the clip of a token's weight, below 1 so that no weight is 0."""
+    mixing: Literal["constant", "decay"]
+    """Share of the teacher's weights in the advantages: 1, or falling from 1 to 0 over the
+    training.
+    """
+
+
+class SrpoSettings(MethodSettings):
+    label = "SRPO: GRPO on right samples, distillation of wrong ones"
+    description = (
+        "GRPO on right samples of noisy clips and distillation along wrong ones from a teacher on"
+        " the clean clip (arXiv 2604.02288)"
+    )
+
+    distill_weight: NonNegativeFloat
+    """Weight of the distillation term."""
+    kl: Divergence
+    """Divergence of the distillation term, as for ``echodistill``."""
+    entropy_beta: NonNegativeFloat
+    """Factor β: a token weighs as ``exp(-β·H)``, where H is the teacher's entropy; 0 weighs all
+    alike.
+    """
+
+
 class MethodsParams(Section):
     """The settings of each method, kept apart so that a change of ``train.method`` changes nothing
     else.
@@ -102,6 +165,10 @@ class MethodsParams(Section):
     grpo: GrpoSettings
     distill: DistillSettings
     sft: SftSettings
+    opd: OpdSettings
+    rt_opd: RtOpdSettings
+    rlsd: RlsdSettings
+    srpo: SrpoSettings
 
 
 METHODS: dict[str, type[MethodSettings]] = {

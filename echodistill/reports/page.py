@@ -39,7 +39,9 @@ from echodistill.systems import BASE, ECHODISTILL
 HERE = Path(__file__).parent
 SHOWN_FAILURES = 40
 PERCENT = (0.0, 100.0)
-PLOTTED = (BASE, ECHODISTILL, *sorted(METHODS.keys() - {ECHODISTILL}))
+PLOTTED = (BASE, ECHODISTILL, *(name for name in METHODS if name != ECHODISTILL))
+OWN_COLECHODISTILL, COLECHODISTILL = 5, 8
+"""The first of ``PLOTTED`` have a colour of their own; ``page.css`` has so many in all."""
 CURVES = {
     "acc": ("Accuracy", "right answers (%)"),
     "acc_forced": ("Accuracy by forced choice", "right choices (%)"),
@@ -267,10 +269,12 @@ def _series(figures: Mapping[str, Any], name: str, metric: str, snrs: Sequence[f
 
 
 def _colour(name: str) -> int:
-    """Return the number of a system's colour, which is the same everywhere on the page; the
-    controls and ablations share the remaining colours.
+    """Return the number of a system's colour, which is the same everywhere on the page; later
+    methods, controls and ablations share the remaining colours.
     """
-    return PLOTTED.index(name) if name in PLOTTED else len(PLOTTED) + sum(name.encode()) % 3
+    if name in PLOTTED[:OWN_COLECHODISTILL]:
+        return PLOTTED.index(name)
+    return OWN_COLECHODISTILL + sum(name.encode()) % (COLECHODISTILL - OWN_COLECHODISTILL)
 
 
 def _heat(cells: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:

@@ -9,8 +9,10 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 import torch
 
 from echodistill.methods.base import Batch, Context, Method
-from echodistill.models.audio_llm import AudioLLM, encode
+from echodistill.methods.targets import Targets
+from echodistill.models.audio_llm import AudioLLM, decode, encode
 from echodistill.models.base import Prompt, PromptBatch
+from echodistill.rewards.registry import REWARDS
 from echodistill.training.forward import ModelForward
 from echodistill.training.frozen import FrozenModel
 from echodistill.training.training_rows import TrainingRows
@@ -65,8 +67,19 @@ class MethodInputs(FrozenModel):
             teacher=self._forward_of(self._teacher),
             teacher_prompts=self._encoded(teacher_view) if scored else None,
             gold=lambda numbers: self._source.gold(tokenizer, numbers).to(device),
+            rewards_of=self._rewards_of,
             record=self._record,
         )
+
+    def _rewards_of(self, rows: Sequence[int], responses: Targets) -> torch.Tensor:
+        """Return the sum of the method's rewards of one response to each training row, (N,)."""
+        texts = [
+            decode(self._llm, ids[mask.bool()].tolist())
+            for ids, mask in zip(responses.token_ids, responses.mask, strict=True)
+        ]
+        columns = self._source.columns(rows)
+        each = [REWARDS[name](completions=texts, **columns) for name in self._method.rewards]
+        return torch.tensor(each, device=self.accelerator.device).sum(dim=0)
 
     def _forward_of(self, opened: Callable[[], AbstractContextManager[Any]]) -> ModelForward:
         done = self.state.global_step / max(1, self.state.max_steps)
