@@ -174,7 +174,9 @@ class Method(Protocol):
     """Names in ``rewards.registry.REWARDS`` whose values are added up, for a method that samples.
     """
     needs: frozenset[str] = frozenset()
-    """Fields of ``records.Question`` that every training question must have filled in."""
+    """Fields of ``records.Question`` or of its ``records.Clip`` that must be filled in for every
+    training question.
+    """
     trl_loss: TrlLoss = TrlLoss()
 
     def annotate(self, batch: Batch, context: Context) -> None:

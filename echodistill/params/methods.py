@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import field_validator
 
+from echodistill.params.references import ViewName
 from echodistill.params.types import NonNegativeFloat, PositiveFloat, Section
 
 Divergence = Literal["forward", "reverse", "jsd"]
@@ -25,6 +26,10 @@ class MethodSettings(Section):
     """Name of the method in tables and pages."""
     description: ClassVar[str]
     """What the method does, in the words of the model card."""
+    view: ClassVar[ViewName] = "clean"
+    """View of the method's teacher. A method with another view than ``clean`` has no sense with any
+    other than its own.
+    """
 
     learning_rate: PositiveFloat
     """Highest learning rate, reached after the warm-up; it then falls to 0 along a cosine."""

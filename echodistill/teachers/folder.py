@@ -18,6 +18,7 @@ from echodistill.data.store import Corpus
 from echodistill.evaluation.choices import parse_choice
 from echodistill.models.audio_llm import AudioLLM, decode, end_ids
 from echodistill.models.checkpoint import open_base
+from echodistill.models.control_tokens import check_texts
 from echodistill.models.identity import model_identity
 from echodistill.models.layout import FACTS
 from echodistill.models.prompts import question_text
@@ -81,6 +82,11 @@ def make_references(
     revision = json.loads((base_folder / FACTS).read_text(encoding="utf-8"))["revision"]
     teacher = Teacher(llm, revision, model_identity(llm), _decoding(settings, limit))
     requests = [_request(question, view, teacher) for question in questions]
+    asked = zip(questions, requests, strict=True)
+    check_texts(
+        llm.tokenizer,
+        ((f"the prompt of question {q.question_id}", r.prompt.question) for q, r in asked),
+    )
     cache = ReferenceCache(cache_folder()) if place is None else _shared_cache(place, requests)
     ask = partial(
         generate_targets,

@@ -81,11 +81,11 @@ class TrainingRows:
         ]
 
     def check_fields(self, names: Iterable[str]) -> None:
-        """Raise ``UserError`` where a question lacks a field of ``Question`` that a method
-        needs.
+        """Raise ``UserError`` where a question lacks a field of ``Question`` or ``Clip`` that a
+        method needs.
         """
         for name in sorted(names):
-            lacking = [q.question_id for _, q in self._rows if getattr(q, name) in (None, "", ())]
+            lacking = self._corpus.lacking((question for _, question in self._rows), name)
             if lacking:
                 raise UserError(
                     f"the method needs `{name}` of every training question, and"
