@@ -110,12 +110,12 @@ def _bring_up(
     return other stages to run, and raises ``UserError`` for valid parameters with which a run
     cannot start.
     """
+    from echodistill.core.cache_location import cache_folder
     from echodistill.leftovers import remove_leftovers
     from echodistill.lineage.dvc_lock import set_damaged_aside
     from echodistill.overrides import applied, check_inputs, overridden, restore
     from echodistill.repro import repro
     from echodistill.run_lock import only_run_here
-    from echodistill.teachers.location import cache_folder
     from echodistill.workplace import workplace_cure
 
     params = in_repository()

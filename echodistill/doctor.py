@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from echodistill.teachers.location import cache_folder
+from echodistill.core.cache_location import cache_folder
 from echodistill.workplace import workplace_cure
 
 PACKAGES = (

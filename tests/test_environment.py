@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from echodistill.core.cache_location import cache_folder
 from echodistill.core.environment import (
     OF_JOB_MANAGERS,
     OF_LAUNCHERS,
@@ -16,7 +17,6 @@ from echodistill.core.environment import (
     forget_job_manager,
 )
 from echodistill.core.errors import UserError
-from echodistill.teachers.location import cache_folder
 from echodistill.training.distributed import is_main, processes
 
 ROOT = Path(__file__).parents[1]

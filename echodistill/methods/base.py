@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import torch
 
+from echodistill.core.records import Question
 from echodistill.methods.targets import Targets
 from echodistill.models.base import PromptBatch
 from echodistill.params.methods import MethodSettings
@@ -144,6 +145,12 @@ class Context:
     gold: Callable[[Sequence[int]], Targets]
     """A function that returns the gold answers of training rows as targets without distributions.
     """
+    texts: Callable[[torch.Tensor, torch.Tensor], list[str]]
+    """A function that returns the texts of responses, given their token ids and their mask, (B, T)
+    each.
+    """
+    questions: Callable[[Sequence[int]], list[Question]]
+    """A function that returns the questions of training rows."""
     record: Callable[[str, torch.Tensor | float], None]
     """A function that logs a metric of this step by its name."""
 

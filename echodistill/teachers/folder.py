@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from echodistill.core.atomic import atomic_path
+from echodistill.core.cache_location import cache_folder
 from echodistill.core.checksums import write_checksums
 from echodistill.core.environment import device_batch
 from echodistill.core.errors import UserError
@@ -29,7 +30,6 @@ from echodistill.storage.client import checked_place, open_store
 from echodistill.storage.entries import S3Entries
 from echodistill.storage.place import Place
 from echodistill.teachers.cache import ReferenceCache, TeacherTargets
-from echodistill.teachers.location import cache_folder
 from echodistill.teachers.reference_key import reference_key
 from echodistill.teachers.references import (
     ROWS,

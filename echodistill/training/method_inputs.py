@@ -9,7 +9,7 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 import torch
 
 from echodistill.methods.base import Batch, Context, Method
-from echodistill.models.audio_llm import AudioLLM, encode
+from echodistill.models.audio_llm import AudioLLM, decode, encode
 from echodistill.models.base import Prompt, PromptBatch
 from echodistill.training.forward import ModelForward
 from echodistill.training.frozen import FrozenModel
@@ -65,8 +65,14 @@ class MethodInputs(FrozenModel):
             teacher=self._forward_of(self._teacher),
             teacher_prompts=self._encoded(teacher_view) if scored else None,
             gold=lambda numbers: self._source.gold(tokenizer, numbers).to(device),
+            texts=self._texts,
+            questions=self._source.questions,
             record=self._record,
         )
+
+    def _texts(self, ids: torch.Tensor, mask: torch.Tensor) -> list[str]:
+        pairs = zip(ids, mask, strict=True)
+        return [decode(self._llm, row[there.bool()].tolist()) for row, there in pairs]
 
     def _forward_of(self, opened: Callable[[], AbstractContextManager[Any]]) -> ModelForward:
         done = self.state.global_step / max(1, self.state.max_steps)
