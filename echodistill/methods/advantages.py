@@ -37,10 +37,9 @@ def group_advantages(rewards: torch.Tensor) -> torch.Tensor:
 def centred_advantages(rewards: torch.Tensor) -> torch.Tensor:
     """Return ``r - mean`` within each group, without a division by the std; (B, K) to (B, K).
 
-    A group whose rewards are all equal gives exact zeros. Source: arXiv 2601.16547 [paper].
+    Source: arXiv 2601.16547 [paper].
     """
-    centred = rewards - rewards.mean(dim=1, keepdim=True)
-    return torch.where(zero_variance(rewards)[:, None], torch.zeros_like(centred), centred)
+    return rewards - rewards.mean(dim=1, keepdim=True)
 
 
 def zero_variance(rewards: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ def critical_weights(
     A response of ``count`` tokens or fewer has ``weight`` on all. Of tokens with equal divergences
     the earlier ones come first [ours]. Source: [paper].
     """
-    ranked = divergence.detach().masked_fill(mask == 0, -torch.inf)
+    ranked = divergence.masked_fill(mask == 0, -torch.inf)
     order = ranked.argsort(dim=1, descending=True, stable=True)
     rank = order.argsort(dim=1)
     weights = torch.where(rank < count, weight, 1.0).to(divergence.dtype)
