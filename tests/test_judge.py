@@ -4,6 +4,7 @@ by a real HTTP server on this machine.
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -318,9 +319,11 @@ def test_a_server_that_is_not_there_or_does_not_answer_is_one_error(
     server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     slow = ChatEndpoint(f"http://localhost:{server.server_port}/v1", "m", "", tmp_path, 0.1)
+    started_s = time.monotonic()
     try:
         with pytest.raises(UserError, match=r"cannot be used: TimeoutError; check"):
             slow.reply("Compare.", "Both?")
+        assert time.monotonic() - started_s < 15
         assert arrived.is_set()
     finally:
         answering.set()
