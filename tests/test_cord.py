@@ -352,7 +352,9 @@ def params_with(**changes: Any) -> dict[str, Any]:
 def test_it_wants_a_teacher_that_reads() -> None:
     validate_params(params_with(), "params.yaml")
     for view in ("clean", "silence"):
-        with pytest.raises(UserError, match=r"references\.view: .*CORD.* set .* to transcript"):
+        with pytest.raises(
+            UserError, match=r"references\.view: .*CORD.* needs the view transcript"
+        ):
             validate_params(params_with(references={"view": view}), "params.yaml")
 
 

@@ -367,7 +367,10 @@ def test_a_teacher_that_reads_makes_references_from_transcripts(
     if transcript:
         tiny_llm.save(base)
         (base / "base.json").write_text(json.dumps({"revision": "r1"}))
-    read = {"references": {"view": "transcript"}, "generation": {"max_new_tokens": 3}}
+    read: dict[str, Any] = {
+        "references": {"view": "transcript"},
+        "generation": {"max_new_tokens": 3},
+    }
     params = params_of(base={"model": "org/model"}, **read)
     given = (only(params, ("seed", "generation", "references")), tmp_path / "out", corpus, base)
     if message:

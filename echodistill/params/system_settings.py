@@ -42,7 +42,7 @@ def view_fault(method: type[MethodSettings], view: ViewName) -> str:
     """Return why a method cannot have a teacher with ``view``, or an empty text where it can."""
     if method.view in ("clean", view):
         return ""
-    return f"the method ({method.label}) needs {method.view}: set {VIEW} to {method.view}"
+    return f"the method ({method.label}) needs the view {method.view}: give it that one"
 
 
 def changed_train(train: TrainParams, changes: Mapping[str, Any]) -> TrainParams:
