@@ -110,13 +110,13 @@ def _run_dvc(
     return other stages to run, and raises ``UserError`` for valid parameters with which a run
     cannot start.
     """
+    from echodistill.core.cache_location import cache_folder
     from echodistill.dvc_folder import dvc_folder_fault
     from echodistill.leftovers import remove_leftovers
     from echodistill.lineage.dvc_lock import set_damaged_aside
     from echodistill.overrides import applied, check_inputs, overridden, restore
     from echodistill.repro import repro
     from echodistill.run_lock import exclusive_run
-    from echodistill.teachers.location import cache_folder
 
     params = in_repository()
     with exclusive_run() as held:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from echodistill.core.cache_location import cache_folder
 from echodistill.dvc_folder import dvc_folder_fault
-from echodistill.teachers.location import cache_folder
 
 PACKAGES = (
     "torch",

@@ -15,6 +15,7 @@ from echodistill.audio.mixing import Mix, Rendered
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.core.batches import batches
 from echodistill.core.environment import device_batch
+from echodistill.core.errors import UserError
 from echodistill.core.progress import bar
 from echodistill.core.records import Answer, Question
 from echodistill.data.memory import Example, MemoryCorpus
@@ -30,9 +31,10 @@ from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.base import Prompt
 from echodistill.models.loading import load as load_model
 from echodistill.models.response_limit import corpus_limit
+from echodistill.params.methods import MethodSettings
 from echodistill.params.mixes import MixesParams
 from echodistill.params.references import ViewName
-from echodistill.params.system_settings import changed_train
+from echodistill.params.system_settings import changed_train, view_fault
 from echodistill.params.whole import Params, load_params
 from echodistill.teachers.cache import TeacherTargets
 from echodistill.teachers.references import generate_targets
@@ -93,25 +95,26 @@ def train(
     data: NoisyData,
     method: str | Method = "echodistill",
     settings: Mapping[str, object] | None = None,
-    view: ViewName | View = "clean",
+    view: ViewName | View | None = None,
     folder: Path | None = None,
 ) -> AudioLLM:
     """Train ``llm`` in place on the training examples of ``data``, and return it.
 
-    ``method`` and ``view`` are names of ``params.yaml``, or objects of your own. ``settings``
-    changes keys of the section ``train``, for example ``{"train.steps": 40}``. Checkpoints and
-    ``metrics.jsonl`` are kept in ``folder``, from which a call after a kill resumes. With
-    ``{"train.weights": "lora"}`` the returned model has its adapter.
+    ``method`` and ``view`` are names of ``params.yaml``, or objects of your own; without a ``view``
+    the teacher has the method's. ``settings`` changes keys of the section ``train``, for example
+    ``{"train.steps": 40}``. Checkpoints and ``metrics.jsonl`` are kept in ``folder``, from which a
+    call after a kill resumes. With ``{"train.weights": "lora"}`` the returned model has its
+    adapter. Raise ``UserError`` where the examples lack what the method or the view needs.
     """
     named = {"train.method": method} if isinstance(method, str) else {}
     chosen = changed_train(defaults().train, {**named, **(settings or {})})
+    own = None if isinstance(method, str) else method
+    seen = _view(view, own.settings if own else chosen.method_settings, data)
     limit = _limit(llm, data)
-    seen = VIEWS[view](data.corpus, data.seed) if isinstance(view, str) else view
     targets = _targets(llm, data, seen, limit)
     rows = TrainingRows(
         data.corpus, seen, data.mixes("train"), data.noise, targets, llm.tokenizer.pad_token_id
     )
-    own = None if isinstance(method, str) else method
     with tempfile.TemporaryDirectory() as temporary:
         place = folder or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
@@ -119,6 +122,18 @@ def train(
             llm, rows, chosen, limit, data.seed, place, discard_metrics, method=own
         )
     return replace(llm, model=trained.model)
+
+
+def _view(given: ViewName | View | None, settings: MethodSettings, data: NoisyData) -> View:
+    """Return the teacher's view. Raise ``UserError`` for the name of one that a method cannot
+    have.
+    """
+    name = given or settings.view
+    if not isinstance(name, str):
+        return name
+    if fault := view_fault(type(settings), name):
+        raise UserError(f"view: {fault}")
+    return VIEWS[name](data.corpus, data.seed)
 
 
 def _targets(llm: AudioLLM, data: NoisyData, view: View, limit: int) -> dict[str, TeacherTargets]:

@@ -18,6 +18,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from echodistill.core.cache_location import cache_folder
 from echodistill.core.errors import UserError
 from echodistill.core.paths import check_hashable
 from echodistill.evaluating import NOTHING_TO_TRAIN
@@ -26,7 +27,6 @@ from echodistill.lineage.dvc_lock import set_damaged_aside
 from echodistill.overrides import restore
 from echodistill.params.methods import MethodName
 from echodistill.storage.client import Store, checked_place, open_store
-from echodistill.teachers.location import cache_folder
 from flows.cancellation import CancellationWatcher
 from flows.commands import DVC
 from flows.dvc_repo import locked

@@ -76,6 +76,8 @@ def context_of(
         teacher_prompts=batch.prompts,
         gold=lambda _rows: require(gold),
         rewards_of=lambda _rows, _responses: torch.tensor(reference_rewards),
+        texts=lambda ids, _mask: [""] * len(ids),
+        questions=lambda _rows: [],
         record=lambda name, value: recorded.update({name: float(value)}),
     )
     return context, recorded

@@ -101,7 +101,7 @@ def test_pure_modules_import_no_edge(name: str) -> None:
         assert module.split(".")[1] not in edges, f"{name} imports {module}"
 
 
-MATHEMATICS = ("advantages", "divergences", "ratio", "shaping", "supervised")
+MATHEMATICS = ("advantages", "divergences", "ratio", "shaping", "supervised", "token_weights")
 
 
 @pytest.mark.parametrize("name", MATHEMATICS)
@@ -146,7 +146,8 @@ LAYERS = (
     ("params",),
     ("models",),
     ("evaluation",),
-    ("methods", "rewards", "storage"),
+    ("rewards",),
+    ("methods", "storage"),
     ("data",),
     ("teachers",),
     ("training", "tracking", "lineage"),

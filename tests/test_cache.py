@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from echodistill.core.batches import batches
+from echodistill.core.cache_location import cache_folder
 from echodistill.core.errors import UserError
 from echodistill.core.seeds import rng
 from echodistill.data.store import Corpus
@@ -21,7 +22,6 @@ from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.base import Prompt, PromptBatch
 from echodistill.teachers import references
 from echodistill.teachers.cache import ReferenceCache, TeacherTargets
-from echodistill.teachers.location import cache_folder
 from echodistill.teachers.references import (
     ReferenceRequest,
     generate_targets,

@@ -200,6 +200,7 @@ def test_a_system_of_a_user_is_trained_as_it_is_defined() -> None:
         ("train", "no-such", "'no-such' is none of beta-0.2"),
         ("train", "silence", r"silence changes references\.view: name it in compare\.controls"),
         ("controls", "kl-jsd", r"kl-jsd does not change references\.view: name it in"),
+        ("controls", "grpo", r"grpo does not change references\.view: name it in compare\.train"),
     ],
 )
 def test_a_name_that_cannot_stand_there_is_refused(key: str, name: str, message: str) -> None:

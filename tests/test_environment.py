@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from echodistill.core.cache_location import cache_folder
 from echodistill.core.environment import (
     JOB_MANAGER_VARIABLES,
     LAUNCHER_VARIABLES,
@@ -16,7 +17,6 @@ from echodistill.core.environment import (
     device_batch,
 )
 from echodistill.core.errors import UserError
-from echodistill.teachers.location import cache_folder
 from echodistill.training.distributed import is_main, processes
 
 ROOT = Path(__file__).parents[1]

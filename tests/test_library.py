@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,21 @@ def test_a_model_is_trained_and_compared(
     assert gain["low"] <= gain["value"] <= gain["high"]
     accuracies = figures["student"]["acc"] - figures["base"]["acc"]
     assert accuracies == pytest.approx(gain["value"], abs=1e-9)
+
+
+def test_a_teacher_reads_where_the_method_wants_it(
+    llm: AudioLLM, data: NoisyData, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"9 questions have none, question train-000000 for one"):
+        train(llm, data, "cord", SMALL)
+    words = [replace(example, transcript=example.answer) for example in examples(12)]
+    read = NoisyData(words[:9], words[9:], MIXES)
+    with pytest.raises(UserError, match=r"^view: .* needs the view transcript: give it"):
+        train(llm, read, "cord", SMALL, view="clean")
+    train(llm, read, "cord", SMALL, folder=tmp_path / "run")
+    rows = [json.loads(row) for row in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert all(row["kl"] > 0 for row in rows)
+    assert len(rows) == 2
 
 
 def test_the_same_seed_gives_the_same_training(

@@ -121,6 +121,12 @@ def test_it_states_how_it_was_made_and_what_it_cannot_do() -> None:
     assert "As a control" not in text
     control = model_card(RUN, FIGURES, DECISION, params_of(references={"view": "silence"}))
     assert "As a control, the teacher's view was: silence." in control
+    sections: dict[str, Any] = {
+        "references": {"view": "transcript"},
+        "base": {"model": "org/model"},
+    }
+    read = model_card(RUN, FIGURES, DECISION, params_of(**sections))
+    assert "The teacher's view was: transcript." in read
     assert "Noises that only the test has: shower, traffic, laugh" in text
     assert "None" not in text
     assert json.dumps(str(Path.cwd()))[1:-1] not in text

@@ -388,3 +388,13 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         load_params(tmp_path / "nowhere.yaml")
     with pytest.raises(UserError, match="cannot be read"):
         load_params(tmp_path)
+
+
+def test_a_nano_that_cannot_read_teaches_by_no_transcript() -> None:
+    raw = changed("references.view", "transcript")
+    with pytest.raises(UserError, match=r"base\.nano\.transcript_share: nano cannot read .* 0\.25"):
+        validate_params(raw, "params.yaml")
+    raw["base"]["model"] = "org/model"
+    validate_params(raw, "params.yaml")
+    raw["base"] |= {"model": "nano", "nano": raw["base"]["nano"] | {"transcript_share": 0.25}}
+    validate_params(raw, "params.yaml")

@@ -2,6 +2,9 @@
 end noise alone.
 """
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,6 +25,7 @@ SETTINGS = NanoParams(
     min_snr_db=10,
     max_snr_db=40,
     noise_only_share=0.5,
+    transcript_share=0.0,
 )
 
 
@@ -67,3 +71,36 @@ def test_an_example_depends_on_its_number_alone(tiny_corpus: Corpus) -> None:
     assert first is not None
     assert second is not None
     assert first.tobytes() == second.tobytes()
+
+
+def test_a_share_of_the_batches_is_read_and_the_rest_is_as_without(tiny_corpus: Corpus) -> None:
+    audio_only = PretrainExamples(tiny_corpus, SETTINGS, 1)
+    data = PretrainExamples(tiny_corpus, SETTINGS.model_copy(update={"transcript_share": 0.4}), 1)
+    examples = [data.example(number) for number in range(len(data))]
+    read = np.array([example.prompt.waveform is None for example in examples]).reshape(50, 20)
+    assert (read == read[:, :1]).all()  # a batch has audio in all rows or in none
+    assert 0.25 < read.mean() < 0.55
+    for number, example in enumerate(examples):
+        transcript = tiny_corpus.clips[example.question.clip_id].transcript
+        if example.prompt.waveform is None:
+            assert example.prompt.question == f"Transcript: {transcript}\nWhich tone?"
+            assert not example.audible
+            continue
+        before = audio_only.example(number).prompt.waveform
+        assert before is not None
+        assert before.tobytes() == example.prompt.waveform.tobytes()
+    assert data.example(7).prompt.question == examples[7].prompt.question
+
+
+def test_a_clip_without_a_transcript_is_given_as_audio(tiny_corpus: Corpus) -> None:
+    known = {f"train-{number}" for number in range(3)}
+    corpus = copy.copy(tiny_corpus)
+    corpus.clips = {
+        name: replace(clip, transcript=clip.transcript if name in known else None)
+        for name, clip in tiny_corpus.clips.items()
+    }
+    settings = SETTINGS.model_copy(update={"transcript_share": 1.0})
+    data = PretrainExamples(corpus, settings, 1)
+    assert {data.example(number).question.clip_id for number in range(40)} == known
+    corpus.clips = {name: replace(clip, transcript="") for name, clip in corpus.clips.items()}
+    assert PretrainExamples(corpus, settings, 1).example(0).prompt.waveform is not None

@@ -2,10 +2,12 @@
 errors are one line.
 """
 
+import dataclasses
 import errno
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,7 @@ import soundfile
 import yaml
 
 from echodistill.core.errors import UserError
-from echodistill.core.records import Quarantined, read_rows
+from echodistill.core.records import Clip, Quarantined, Reference, read_rows, write_rows
 from echodistill.data import encoding
 from echodistill.data.sources import SourceFailed
 from echodistill.data.store import Corpus
@@ -329,6 +331,65 @@ def test_warm_references_need_no_model_call(
     references_stage.references(params, tmp_path / "warm", tiny_corpus.folder, base)
     for name in ("references.parquet", "distributions.safetensors"):
         assert (tmp_path / "cold" / name).read_bytes() == (tmp_path / "warm" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("transcript", "message"),
+    [
+        (
+            None,
+            r"^references\.view: .* 1 questions have none, question train-0-q for one: fill it in",
+        ),
+        (
+            "low <|AUDIO|>",
+            r"^the prompt of question train-0-q holds '<\|AUDIO\|>', a control token",
+        ),
+        ("a low tone", ""),
+    ],
+)
+def test_a_teacher_that_reads_makes_references_from_transcripts(
+    transcript: str | None,
+    message: str,
+    tmp_path: Path,
+    tiny_corpus: Corpus,
+    tiny_llm: AudioLLM,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Equal words make one reference, whatever the clips; what is missing is told before the model
+    is opened.
+    """
+    monkeypatch.setenv("ECHODISTILL_CACHE", str(tmp_path / "cache"))
+    base, corpus = tmp_path / "base", tmp_path / "corpus"
+    corpus.mkdir()
+    shutil.copy(tiny_corpus.folder / "questions.parquet", corpus)
+    clips = tiny_corpus.clips | {
+        "train-0": dataclasses.replace(tiny_corpus.clips["train-0"], transcript=transcript)
+    }
+    write_rows(corpus / "clips.parquet", Clip, clips.values())
+    if transcript:
+        tiny_llm.save(base)
+        (base / "base.json").write_text(json.dumps({"revision": "r1"}))
+    read: dict[str, Any] = {
+        "references": {"view": "transcript"},
+        "generation": {"max_new_tokens": 3},
+    }
+    params = params_of(base={"model": "org/model"}, **read)
+    arguments = (
+        params_view(params, ("seed", "generation", "references")),
+        tmp_path / "out",
+        corpus,
+        base,
+    )
+    if message:
+        with pytest.raises(UserError, match=message):
+            references_stage.references(*arguments)
+        return
+    references_stage.references(*arguments)
+    rows = read_rows(tmp_path / "out/references.parquet", Reference)
+    assert len(rows) == 18
+    keys = {row.question_id: row.key for row in rows}
+    assert len(set(keys.values())) == 9 + 1  # three words, three orders of the choices, and one
+    assert keys["train-0-q"] not in {key for name, key in keys.items() if name != "train-0-q"}
 
 
 def test_killed_answering_continues_where_it_stopped(

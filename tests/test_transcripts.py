@@ -88,7 +88,7 @@ def test_words_are_what_is_spoken(transcript: str, words: list[str]) -> None:
 
 
 def loss_of(
-    llm: AudioLLM, corpus: Corpus, known: set[str], weight: float, out: Path
+    llm: AudioLLM, corpus: Corpus, known: set[str], weight: float, out: Path, share: float = 0.0
 ) -> tuple[float, bool]:
     """The loss of the first step where only the transcripts of ``known`` are there, and whether
     there is a head for words.
@@ -99,7 +99,7 @@ def loss_of(
         name: replace(clip, transcript=clip.transcript if name in known else None)
         for name, clip in corpus.clips.items()
     }
-    settings = SETTINGS.model_copy(update={"steps": 1, "batch": 8})
+    settings = SETTINGS.model_copy(update={"steps": 1, "batch": 8, "transcript_share": share})
     options = TrainingArguments(
         output_dir=str(out), use_cpu=True, report_to=[], remove_unused_columns=False
     )
@@ -126,3 +126,15 @@ def test_the_transcripts_that_are_there_help(
     assert loss(every)[0] > without[0] + 0.1
     assert loss({asked[0]})[0] > without[0] + 0.1  # one clip of the batch is enough
     assert loss(others) == (pytest.approx(without[0]), True)
+
+
+def test_a_batch_that_is_read_has_no_loss_on_the_encoder(
+    tiny_llm: AudioLLM, tiny_corpus: Corpus, tmp_path: Path
+) -> None:
+    every = {clip.clip_id for clip in tiny_corpus.clips_of("train")}
+    plain, weighted = (
+        loss_of(tiny_llm, Corpus(tiny_corpus.folder), every, weight, tmp_path, share=1.0)[0]
+        for weight in (0.0, 0.5)
+    )
+    assert plain == weighted
+    assert 0 < plain < 100

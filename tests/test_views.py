@@ -1,8 +1,11 @@
-"""Tests of the teacher's view: the matched clip or a control, the same for references and for
-scores of rollouts.
+"""Tests of the teacher's view: the matched clip, its transcript or a control, the same for
+references and for scores of rollouts.
 """
 
+import copy
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from echodistill.audio.levels import power
 from echodistill.audio.mixing import draw
 from echodistill.audio.recordings import NoiseLibrary
 from echodistill.core.errors import UserError
+from echodistill.core.records import Question
 from echodistill.data.store import Corpus
 from echodistill.params.references import ViewName
 from echodistill.teachers.views import VIEWS, ShuffledView, shuffled
@@ -51,8 +55,8 @@ def test_each_control_is_what_it_states(tiny_corpus: Corpus) -> None:
 
 def test_no_two_views_share_an_address(tiny_corpus: Corpus) -> None:
     question = tiny_corpus.questions_of("train")[0]
-    kinds: tuple[ViewName, ...] = ("clean", "shuffled", "noise", "silence")
-    assert len({VIEWS[name](tiny_corpus, 1).cache_identity(question) for name in kinds}) == 4
+    identities_of_views = {view(tiny_corpus, 1).cache_identity(question) for view in VIEWS.values()}
+    assert len(identities_of_views) == len(VIEWS) == 5
 
     def identities(name: ViewName) -> set[str]:
         """Return the identities of a view with two seeds."""
@@ -79,3 +83,63 @@ def test_the_teacher_receives_it_when_it_judges_rollouts_too(
     assert np.array_equal(noisy.waveform, rendered.noisy)
     assert rendered.gain < 1.0
     assert moved.waveform == pytest.approx(rendered.gain * view.waveform(clip.clip_id), abs=1e-6)
+
+
+def with_transcripts(corpus: Corpus, transcripts: Mapping[str, str | None]) -> Corpus:
+    """A copy of the corpus in which some clips have another transcript."""
+    changed = copy.copy(corpus)
+    changed.clips = {
+        name: replace(clip, transcript=transcripts.get(name, clip.transcript))
+        for name, clip in corpus.clips.items()
+    }
+    return changed
+
+
+def test_the_transcript_is_read_in_place_of_the_audio(tiny_corpus: Corpus) -> None:
+    question = tiny_corpus.questions_of("train")[0]
+    view = VIEWS["transcript"](tiny_corpus, 1)
+    for gain in (1.0, 0.5):
+        prompt = view.prompt(question, gain)
+        assert prompt.waveform is None
+        assert prompt.question == "Transcript: low\nWhich tone?"
+        assert prompt.choices == question.choices
+    mix = draw(1, question.clip_id, "train", "gauss", -20.0, 0, ())
+    noise = NoiseLibrary(tiny_corpus.waveform)
+    (noisy,), (read,) = TrainingRows(tiny_corpus, view, [mix], noise, {}, 0).prompts([0])
+    assert noisy.waveform is not None
+    assert read == prompt
+
+
+def test_the_identity_of_a_transcript_is_its_text_alone(tiny_corpus: Corpus) -> None:
+    first, second, third, other = tiny_corpus.questions_of("train")[:4]
+
+    def identity(corpus: Corpus, question: Question, seed: int = 1) -> str:
+        return VIEWS["transcript"](corpus, seed).cache_identity(question)
+
+    assert identity(tiny_corpus, first) == identity(tiny_corpus, other, seed=2)  # both say "low"
+    assert len({identity(tiny_corpus, each) for each in (first, second, third)}) == 3
+    changed = with_transcripts(tiny_corpus, {first.clip_id: "lower"})
+    assert identity(changed, first) != identity(tiny_corpus, first)
+
+
+@pytest.mark.parametrize("missing", [None, "", "  "])
+def test_a_missing_transcript_is_one_error_before_any_work(
+    tiny_corpus: Corpus, missing: str | None
+) -> None:
+    lacking = with_transcripts(tiny_corpus, {"train-3": missing, "test-0": None})
+    with pytest.raises(
+        UserError, match=r"^references\.view: .* 1 questions .* train-3-q for one: "
+    ):
+        VIEWS["transcript"](lacking, 1)
+    rows = TrainingRows(
+        lacking,
+        VIEWS["clean"](lacking, 1),
+        [draw(1, "train-3", "train", "gauss", -20.0, 0, ())],
+        NoiseLibrary(lacking.waveform),
+        {},
+        0,
+    )
+    with pytest.raises(UserError, match=r"needs `transcript` .* 1 have none, question train-3-q"):
+        rows.check_fields({"transcript", "answer"})
+    rows.check_fields({"answer"})
+    VIEWS["transcript"](with_transcripts(tiny_corpus, {"test-0": None}), 1)  # nothing trains on it

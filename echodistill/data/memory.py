@@ -27,6 +27,8 @@ class Example:
     """Speaker or place of the recording, since clips of one group are not independent evidence. An
     empty string makes the clip a group of its own.
     """
+    transcript: str | None = None
+    """The spoken words, for a teacher that reads them."""
 
 
 class MemoryCorpus(Corpus):
@@ -44,7 +46,7 @@ class MemoryCorpus(Corpus):
                 name = f"{split}-{number:06d}"
                 _check(example, f"example {number} of {split}")
                 waveforms[name] = _frozen(example.waveform)
-                self.clips[name] = _clip(name, split, waveforms[name], example.group or name)
+                self.clips[name] = _clip(name, split, waveforms[name], example)
                 self.questions[name] = _question(name, split, example)
         self.waveform = waveforms.__getitem__  # type: ignore[assignment]
 
@@ -63,13 +65,13 @@ def _check(example: Example, name: str) -> None:
         raise UserError(f"{name}: the answer {example.answer!r} must be one of its choices, once")
 
 
-def _clip(name: str, split: str, waveform: Waveform, group: str) -> Clip:
+def _clip(name: str, split: str, waveform: Waveform, example: Example) -> Clip:
     digest = hashlib.sha256(waveform.tobytes()).hexdigest()
     return Clip(
         clip_id=name,
-        group=group,
+        group=example.group or name,
         split=split,
-        transcript=None,
+        transcript=example.transcript,
         source="memory",
         source_sha256=digest,
         sha256=digest,

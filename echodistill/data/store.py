@@ -4,6 +4,7 @@ and S3.
 
 import hashlib
 import tarfile
+from collections.abc import Iterable
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -71,6 +72,18 @@ class Corpus:
 
     def clips_of(self, split: str) -> list[Clip]:
         return [clip for clip in self.clips.values() if clip.split == split]
+
+    def lacking(self, questions: Iterable[Question], field: str) -> list[str]:
+        """Return the ids of the questions for which ``field``, of ``Question`` or of its ``Clip``,
+        is not filled in.
+        """
+        found = []
+        for question in questions:
+            row = question if hasattr(question, field) else self.clips[question.clip_id]
+            value = getattr(row, field)
+            if not (value.strip() if isinstance(value, str) else value not in (None, ())):
+                found.append(question.question_id)
+        return found
 
     def stored_bytes(self, clip_id: str) -> bytes:
         """Return the clip's FLAC bytes. Raise ``UserError`` when they differ from the ones that the

@@ -34,6 +34,14 @@ def group_advantages(rewards: torch.Tensor) -> torch.Tensor:
     )
 
 
+def centred_advantages(rewards: torch.Tensor) -> torch.Tensor:
+    """Return ``r - mean`` within each group, without a division by the std; (B, K) to (B, K).
+
+    Source: arXiv 2601.16547 [paper].
+    """
+    return rewards - rewards.mean(dim=1, keepdim=True)
+
+
 def zero_variance(rewards: torch.Tensor) -> torch.Tensor:
     """Return which groups have rewards that are all equal and so give no policy gradient, (B,)
     bool.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import torch
 
+from echodistill.core.records import Question
 from echodistill.methods.targets import Targets
 from echodistill.models.base import PromptBatch
 from echodistill.params.methods import MethodSettings
@@ -148,6 +149,12 @@ class Context:
     """A function that returns the sum of the method's rewards of one response to each training row,
     (N,) float32, for example of the teacher's responses.
     """
+    texts: Callable[[torch.Tensor, torch.Tensor], list[str]]
+    """A function that returns the texts of responses, given their token ids and their mask, (B, T)
+    each.
+    """
+    questions: Callable[[Sequence[int]], list[Question]]
+    """A function that returns the questions of training rows."""
     record: Callable[[str, torch.Tensor | float], None]
     """A function that logs a metric of this step by its name."""
 
@@ -178,7 +185,9 @@ class Method(Protocol):
     """Names in ``rewards.registry.REWARDS`` whose values are added up, for a method that samples.
     """
     needs: frozenset[str] = frozenset()
-    """Fields of ``records.Question`` that every training question must have filled in."""
+    """Fields of ``records.Question`` or of its ``records.Clip`` that must be filled in for every
+    training question.
+    """
     trl_loss: TrlLoss = TrlLoss()
 
     def annotate(self, batch: Batch, context: Context) -> None:

@@ -59,12 +59,17 @@ def with_tail(log_probs: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
     )
 
 
-def sequence_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the mean over each row's response tokens, (B, T) with mask (B, T) to (B,).
+def sequence_sum(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the sum over each row's response tokens, (B, T) with mask (B, T) to (B,).
 
     A row without tokens gives 0. Values at masked positions have no effect, even infinite ones.
     """
-    return values.masked_fill(mask == 0, 0.0).sum(dim=1) / mask.sum(dim=1).clamp_min(1)
+    return values.masked_fill(mask == 0, 0.0).sum(dim=1)
+
+
+def sequence_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the mean over each row's response tokens, as ``sequence_sum`` returns their sum."""
+    return sequence_sum(values, mask) / mask.sum(dim=1).clamp_min(1)
 
 
 def distill_loss(

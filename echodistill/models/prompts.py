@@ -56,6 +56,13 @@ def validate_question(question: str, choices: Sequence[str]) -> None:
         raise UserError(f"choice {repeated[0]!r} is given twice")
 
 
+def question_about_transcript(transcript: str, question: str) -> str:
+    """Return the question about a clip whose words are given as text in place of the audio
+    [ours].
+    """
+    return f"Transcript: {transcript}\n{question}"
+
+
 def question_text(question: str, choices: Sequence[str]) -> str:
     """Return the question, followed by one line with letter and text for each choice."""
     lines = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]

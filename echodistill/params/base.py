@@ -40,6 +40,10 @@ class NanoParams(Section):
     """Share of the last 40 % of the examples that are noise alone, so that the model learns to
     answer with one of the offered choices.
     """
+    transcript_share: Share
+    """Share of the batches whose prompts have the transcript in place of the clip, so that the
+    model can be a teacher whose view is ``transcript``.
+    """
 
     @model_validator(mode="after")
     def _ranges(self) -> "NanoParams":

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from echodistill.params.faults import BadKey
 from echodistill.params.methods import METHODS
-from echodistill.params.system_settings import VIEW
+from echodistill.params.system_settings import VIEW, has_own_references
 from echodistill.params.types import PositiveInt, Section, Seed
 
 Denoiser = Literal["wavelet", "spectral_gating", "log_mmse", "deepfilternet3"]
@@ -47,7 +47,9 @@ class CompareParams(Section):
     train: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names of methods and of ``systems`` to train."""
     controls: tuple[str, ...]
-    """Names of ``systems`` whose teacher has another view and therefore references of its own."""
+    """Names of ``systems``, and of methods, whose teacher has another view and therefore references
+    of its own.
+    """
     systems: tuple[SystemParams, ...]
     """Systems that may be trained beside the methods with their own settings: ablations and
     controls.
@@ -93,10 +95,12 @@ class CompareParams(Section):
 
     @model_validator(mode="after")
     def _known(self) -> "CompareParams":
-        defined = {system.name: VIEW in system.set for system in self.systems}
+        defined = {
+            name: has_own_references(changes_of(name, self.systems))
+            for name in system_names(self.systems)
+        }
         for key, names in (("train", self.train), ("controls", self.controls)):
             known = {name for name, control in defined.items() if control == (key == "controls")}
-            known |= set() if key == "controls" else METHODS.keys()
             for name in names:
                 if name in defined and name not in known:
                     other = "controls" if key == "train" else "train"

@@ -8,9 +8,11 @@ torch, so that reading parameters stays fast.
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from echodistill.params.types import NonNegativeFloat, PositiveFloat, Section, Share
+from echodistill.params.faults import BadKey
+from echodistill.params.references import ViewName
+from echodistill.params.types import Count, NonNegativeFloat, PositiveFloat, Section, Share
 
 Divergence = Literal["forward", "reverse", "jsd"]
 """``forward`` is KL(teacher‖student), ``reverse`` is KL(student‖teacher), ``jsd`` is the
@@ -27,6 +29,10 @@ class MethodSettings(Section):
     """Name of the method in tables and pages."""
     description: ClassVar[str]
     """What the method does, in the words of the model card."""
+    view: ClassVar[ViewName] = "clean"
+    """View of the method's teacher. A method with another view than ``clean`` has no sense with any
+    other than its own.
+    """
 
     learning_rate: PositiveFloat
     """Highest learning rate, reached after the warm-up; it then falls to 0 along a cosine."""
@@ -156,6 +162,43 @@ class SrpoSettings(MethodSettings):
     """
 
 
+class CordSettings(MethodSettings):
+    label = "CORD: the teacher reads the transcript"
+    description = (
+        "On-policy distillation from the same model given the transcript, with more weight on early"
+        " and critical tokens, and rewards for agreement with its answer (arXiv 2601.16547)"
+    )
+    view = "transcript"
+
+    levels: Literal["both", "token", "sequence"]
+    """Terms of the loss: the weighted divergence of each token, the policy gradient on the judge's
+    rewards, or both.
+    """
+    critical_tokens: Count
+    """K, the number of a response's tokens with the largest divergences, which are critical."""
+    critical_weight: PositiveFloat
+    """Weight α of a critical token; other tokens have 1."""
+    first_weight: PositiveFloat
+    """Weight β of a response's first token; it changes linearly to 1 at the last token."""
+    judge: Literal["parsed", "embedding", "endpoint"]
+    """How an answer to a question without choices is compared with the teacher's: as text, by the
+    similarity of sentence embeddings, or by a language model behind an endpoint. Where there are
+    choices, the parsed choices are compared.
+    """
+    judge_model: str | None
+    """Model of the judge: a local folder or hub id of sentence embeddings, or the endpoint's name
+    for a language model; ``None`` for ``parsed``.
+    """
+    judge_similarity: Share
+    """Cosine similarity of two answers from which on ``embedding`` takes them for the same."""
+
+    @model_validator(mode="after")
+    def _judges(self) -> "CordSettings":
+        if self.judge != "parsed" and not self.judge_model:
+            raise BadKey("judge_model", f"the judge {self.judge} needs a model: name one")
+        return self
+
+
 class MethodsParams(Section):
     """The settings of each method, kept apart so that a change of ``train.method`` changes nothing
     else.
@@ -169,6 +212,7 @@ class MethodsParams(Section):
     rt_opd: RtOpdSettings
     rlsd: RlsdSettings
     srpo: SrpoSettings
+    cord: CordSettings
 
 
 METHODS: dict[str, type[MethodSettings]] = {

@@ -6,6 +6,7 @@ from typing import Any, cast, get_args
 from pydantic import ValidationError
 
 from echodistill.params.faults import describe, keys_of
+from echodistill.params.methods import METHODS, MethodSettings
 from echodistill.params.references import ViewName
 from echodistill.params.train import TrainParams
 
@@ -13,11 +14,35 @@ VIEW, TRAIN = "references.view", "train."
 
 
 def view_of(changes: Mapping[str, Any]) -> ViewName:
-    """Return the teacher's view under ``changes``. Raise ``ValueError`` for an unknown view."""
-    view = changes.get(VIEW, "clean")
+    """Return the teacher's view under ``changes``: the one that they name, or else their method's.
+
+    Raise ``ValueError`` for an unknown view, and for one that the method cannot have.
+    """
+    method = _method_of(changes)
+    view = changes.get(VIEW, method.view)
     if view not in get_args(ViewName):
         raise ValueError(f"{VIEW}: {view!r} is none of {', '.join(get_args(ViewName))}")
+    if fault := view_fault(method, view):
+        raise ValueError(f"{VIEW}: {fault}")
     return cast(ViewName, view)
+
+
+def has_own_references(changes: Mapping[str, Any]) -> bool:
+    """Return whether a system with ``changes`` needs references of its own: it names a view, or its
+    method has another view than ``clean``.
+    """
+    return VIEW in changes or _method_of(changes).view != "clean"
+
+
+def _method_of(changes: Mapping[str, Any]) -> type[MethodSettings]:
+    return METHODS.get(str(changes.get("train.method")), MethodSettings)
+
+
+def view_fault(method: type[MethodSettings], view: ViewName) -> str:
+    """Return why a method cannot have a teacher with ``view``, or an empty text where it can."""
+    if method.view in ("clean", view):
+        return ""
+    return f"the method ({method.label}) needs the view {method.view}: give it that one"
 
 
 def changed_train(train: TrainParams, changes: Mapping[str, Any]) -> TrainParams:

@@ -14,16 +14,17 @@ from pydantic import ValidationError, model_validator
 from echodistill.core.errors import UserError
 from echodistill.core.yaml12 import load_yaml
 from echodistill.params.base import BaseParams
-from echodistill.params.compare import CompareParams
+from echodistill.params.compare import CompareParams, changes_of
 from echodistill.params.corpus import CorpusParams
 from echodistill.params.evaluate import EvaluateParams
 from echodistill.params.faults import BadKey, describe, keys_of
 from echodistill.params.gates import GatesParams
 from echodistill.params.generation import GenerationParams
+from echodistill.params.methods import METHODS
 from echodistill.params.mixes import MixesParams
 from echodistill.params.promote import PromoteParams
 from echodistill.params.references import ReferencesParams
-from echodistill.params.system_settings import changed_train, view_of
+from echodistill.params.system_settings import VIEW, changed_train, view_fault, view_of
 from echodistill.params.train import TrainParams
 from echodistill.params.types import Section, Seed
 from echodistill.params.workers import WorkersParams
@@ -61,6 +62,12 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _views(self) -> "Params":
+        if fault := view_fault(METHODS[self.train.method], self.references.view):
+            raise BadKey(VIEW, fault)
+        return self
+
+    @model_validator(mode="after")
     def _systems(self) -> "Params":
         for system in self.compare.systems:
             try:
@@ -68,6 +75,18 @@ class Params(Section):
                 view_of(system.set)
             except ValueError as error:
                 raise BadKey("compare.systems", f"{system.name}: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _readers(self) -> "Params":
+        controls = (changes_of(name, self.compare.systems) for name in self.compare.controls)
+        views = {self.references.view, *map(view_of, controls)}
+        nano = self.base.nano if self.base.model == "nano" else None
+        if nano and "transcript" in views and nano.transcript_share == 0:
+            raise BadKey(
+                "base.nano.transcript_share",
+                "nano cannot read transcripts, which the view transcript needs: set it to 0.25",
+            )
         return self
 
 

@@ -4,12 +4,13 @@ was made, its figures and limits. Pure.
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from echodistill.params.corpus import judged_on
 from echodistill.params.methods import METHODS
+from echodistill.params.references import Control
 from echodistill.params.whole import Params
 from echodistill.reports.sentences import (
     few_units_warning,
@@ -82,11 +83,9 @@ def model_card(
         if version
         else "the base; there was no other champion"
     )
-    control = (
-        ""
-        if params.references.view == "clean"
-        else f" As a control, the teacher's view was: {params.references.view}."
-    )
+    view, standard = params.references.view, METHODS[run["method"]].view
+    role = " As a control, the" if view in get_args(Control) else " The"
+    control = "" if view == standard else f"{role} teacher's view was: {view}."
     apart = (
         "no speaker or group is in two splits"
         if not params.corpus.test.source

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from echodistill.core.atomic import atomic_path
+from echodistill.core.cache_location import cache_folder
 from echodistill.core.checksums import write_checksums
 from echodistill.core.environment import device_batch
 from echodistill.core.errors import UserError
@@ -18,6 +19,7 @@ from echodistill.data.store import Corpus
 from echodistill.evaluation.choices import parse_choice
 from echodistill.models.audio_llm import AudioLLM, decode, end_ids
 from echodistill.models.checkpoint import open_base
+from echodistill.models.control_tokens import check_texts
 from echodistill.models.identity import model_identity
 from echodistill.models.layout import FACTS
 from echodistill.models.prompts import question_text
@@ -28,7 +30,6 @@ from echodistill.storage.client import checked_place, open_store
 from echodistill.storage.entries import S3Entries
 from echodistill.storage.place import Place
 from echodistill.teachers.cache import ReferenceCache, TeacherTargets
-from echodistill.teachers.location import cache_folder
 from echodistill.teachers.reference_key import reference_key
 from echodistill.teachers.references import (
     ROWS,
@@ -81,6 +82,11 @@ def make_references(
     revision = json.loads((base_folder / FACTS).read_text(encoding="utf-8"))["revision"]
     teacher = Teacher(llm, revision, model_identity(llm), _decoding(settings, limit))
     requests = [_request(question, view, teacher) for question in questions]
+    asked = zip(questions, requests, strict=True)
+    check_texts(
+        llm.tokenizer,
+        ((f"the prompt of question {q.question_id}", r.prompt.question) for q, r in asked),
+    )
     cache = ReferenceCache(cache_folder()) if place is None else _shared_cache(place, requests)
     ask = partial(
         generate_targets,

@@ -1,8 +1,8 @@
-"""Define the teacher's input in place of the student's noisy clip: the matched clean clip, or one
-of the controls that show whether it matters.
+"""Define the teacher's input in place of the student's noisy clip: the matched clean clip, its
+transcript, or one of the controls that show whether it matters.
 
-Source: arXiv 2605.23954, second version, whose controls are a shuffled clip, random audio and
-silence in place of the matched one.
+Source of the transcript: arXiv 2601.16547 [paper]. Source of the controls: arXiv 2605.23954, second
+version, whose controls are a shuffled clip, random audio and silence in place of the matched one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from echodistill.core.records import Question
 from echodistill.core.seeds import rng
 from echodistill.data.store import Corpus
 from echodistill.models.base import Prompt
+from echodistill.models.prompts import question_about_transcript
 from echodistill.params.references import ViewName
 
 
@@ -60,6 +61,33 @@ class AudioView:
 
 class CleanView(AudioView):
     """The view with the matched clean clip."""
+
+
+class TranscriptView(AudioView):
+    """The view with the clip's words as text and without any audio. It is for questions that the
+    words answer.
+    """
+
+    def __init__(self, corpus: Corpus, seed: int) -> None:
+        """Raise ``UserError`` where a clip with a training question has no transcript."""
+        super().__init__(corpus, seed)
+        lacking = corpus.lacking(corpus.questions_of("train"), "transcript")
+        if lacking:
+            raise UserError(
+                "references.view: transcript needs the transcript of every training clip, and"
+                f" {len(lacking)} questions have none, question {lacking[0]} for one: fill it in,"
+                " or choose another view"
+            )
+
+    def prompt(self, question: Question, gain: float = 1.0) -> Prompt:
+        text = question_about_transcript(self._transcript(question), question.question)
+        return Prompt(None, text, question.choices)
+
+    def cache_identity(self, question: Question) -> str:
+        return f"transcript {self._transcript(question)}"
+
+    def _transcript(self, question: Question) -> str:
+        return self.corpus.clips[question.clip_id].transcript or ""
 
 
 class ShuffledView(AudioView):
@@ -107,6 +135,7 @@ class SilenceView(AudioView):
 
 VIEWS: Mapping[ViewName, type[AudioView]] = {
     "clean": CleanView,
+    "transcript": TranscriptView,
     "shuffled": ShuffledView,
     "noise": NoiseView,
     "silence": SilenceView,

@@ -68,18 +68,21 @@ class MethodInputs(FrozenModel):
             teacher_prompts=self._encoded(teacher_view) if scored else None,
             gold=lambda numbers: self._source.gold(tokenizer, numbers).to(device),
             rewards_of=self._rewards_of,
+            texts=self._texts,
+            questions=self._source.questions,
             record=self._record,
         )
 
     def _rewards_of(self, rows: Sequence[int], responses: Targets) -> torch.Tensor:
         """Return the sum of the method's rewards of one response to each training row, (N,)."""
-        texts = [
-            decode(self._llm, ids[mask.bool()].tolist())
-            for ids, mask in zip(responses.token_ids, responses.mask, strict=True)
-        ]
+        texts = self._texts(responses.token_ids, responses.mask)
         columns = self._source.columns(rows)
         each = [REWARDS[name](completions=texts, **columns) for name in self._method.rewards]
         return torch.tensor(each, device=self.accelerator.device).sum(dim=0)
+
+    def _texts(self, ids: torch.Tensor, mask: torch.Tensor) -> list[str]:
+        pairs = zip(ids, mask, strict=True)
+        return [decode(self._llm, row[kept.bool()].tolist()) for row, kept in pairs]
 
     def _forward_of(self, opened: Callable[[], AbstractContextManager[Any]]) -> ModelForward:
         done = self.state.global_step / max(1, self.state.max_steps)

@@ -8,6 +8,10 @@ Towards the end, noise alone replaces the clip in a share of the examples. Nothi
 in these, so the model learns to choose among the offered choices instead of naming a similar word
 that was not offered. A later method's gain is then more understanding rather than better format.
 
+A share of the batches may give the transcript as text in place of the clip, so that the model can
+be a teacher that reads. A batch has one of the two, because an encoded batch has audio in all rows
+or in none.
+
 An auxiliary CTC loss on the encoder (words of the transcript), for clips whose transcript is known,
 shortens the first plateau. Its head is discarded after pre-training.
 """
@@ -32,6 +36,7 @@ from echodistill.data.store import Corpus
 from echodistill.methods.supervised import cross_entropy
 from echodistill.models.audio_llm import AudioLLM, encode
 from echodistill.models.base import Prompt, PromptBatch, pad_rows
+from echodistill.models.prompts import question_about_transcript
 from echodistill.models.scoring import score
 from echodistill.params.base import NanoParams
 from echodistill.training.bar import remove_printer
@@ -68,6 +73,8 @@ class PretrainExamples(torch.utils.data.Dataset[int]):
         self._corpus, self._settings, self._seed = corpus, settings, seed
         self._first_noise_only = round(NOISE_ONLY_FROM * len(self))
         self._questions = corpus.questions_of("train")
+        lacking = set(corpus.lacking(self._questions, "transcript"))
+        self._written = [each for each in self._questions if each.question_id not in lacking]
         self._bank = [_bank_noise(seed, number) for number in range(BANK_SIZE)]
 
     def __len__(self) -> int:
@@ -78,6 +85,8 @@ class PretrainExamples(torch.utils.data.Dataset[int]):
 
     def example(self, number: int) -> Example:
         """Return example ``number``."""
+        if self._written and self._is_written(number // self._settings.batch):
+            return self._written_example(number)
         stream = rng(self._seed, "pretrain", number)
         question = self._questions[stream.integers(len(self._questions))]
         clean = self._corpus.waveform(question.clip_id)
@@ -98,6 +107,18 @@ class PretrainExamples(torch.utils.data.Dataset[int]):
             question,
             audible,
         )
+
+    def _is_written(self, batch: int) -> bool:
+        """Return whether the prompts of a batch have the transcript in place of the clip."""
+        share = self._settings.transcript_share
+        return bool(rng(self._seed, "pretrain", "written", batch).random() < share)
+
+    def _written_example(self, number: int) -> Example:
+        stream = rng(self._seed, "pretrain", "written example", number)
+        question = self._written[stream.integers(len(self._written))]
+        transcript = self._corpus.clips[question.clip_id].transcript or ""
+        text = question_about_transcript(transcript, question.question)
+        return Example(Prompt(None, text, question.choices), question, audible=False)
 
 
 def _bank_noise(seed: int, number: int) -> Waveform:

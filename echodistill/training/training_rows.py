@@ -81,11 +81,11 @@ class TrainingRows:
         ]
 
     def check_fields(self, names: Iterable[str]) -> None:
-        """Raise ``UserError`` where a question lacks a field of ``Question`` that a method
-        needs.
+        """Raise ``UserError`` where a question lacks a field of ``Question`` or ``Clip`` that a
+        method needs.
         """
         for name in sorted(names):
-            lacking = [q.question_id for _, q in self._rows if getattr(q, name) in (None, "", ())]
+            lacking = self._corpus.lacking((question for _, question in self._rows), name)
             if lacking:
                 raise UserError(
                     f"the method needs `{name}` of every training question, and"
@@ -101,7 +101,7 @@ class TrainingRows:
 
         They have the inputs of the reward function, and the row number by which the audio is found.
         """
-        questions = [self._rows[row][1] for row in order]
+        questions = self.questions(order)
         return {
             "prompt": [
                 question_text(question.question, question.choices) for question in questions
@@ -111,9 +111,12 @@ class TrainingRows:
             "answer_index": [question.answer_index for question in questions],
         }
 
+    def questions(self, rows: Sequence[int]) -> list[Question]:
+        return [self._rows[row][1] for row in rows]
+
     def gold(self, tokenizer: Any, rows: Sequence[int]) -> Targets:
         """Return the gold answers of rows as tokens, the end token included."""
-        answers = [self._rows[row][1].answer for row in rows]
+        answers = [question.answer for question in self.questions(rows)]
         ids = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in answers]
         return Targets(*pad_rows(ids, tokenizer.pad_token_id, left=False))
 

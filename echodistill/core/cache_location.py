@@ -1,4 +1,4 @@
-"""Locate the reference cache. Imports nothing heavy."""
+"""Locate the cache of references and of a judge's replies. Imports nothing heavy."""
 
 import os
 from pathlib import Path
