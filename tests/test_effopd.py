@@ -271,7 +271,7 @@ def test_an_accepted_candidate_moves_attention_and_mlp_by_the_equation(
     trained(tmp_path, model_folder, tiny_corpus, accelerator="effopd", steps=8)
     kept = before
     assert set(seen[0]) == moved_names(before)
-    for (now, after), accepted in zip(zip(seen[::2], seen[1::2]), (2, 0, 5), strict=True):
+    for now, after, accepted in zip(seen[::2], seen[1::2], (2, 0, 5), strict=True):
         for name in now:
             wide, start = now[name].double(), kept[name].double()
             expected = wide + 2 * accepted * (wide - start)
