@@ -408,6 +408,52 @@ def test_the_state_is_covered_by_the_marker_and_is_uploaded(
     assert STATE in str(folder_fault(path.parent))
 
 
+# --- several processes
+
+TOGETHER = """
+import json, os, sys
+from pathlib import Path
+from echodistill.data.store import Corpus
+from echodistill.training.accelerators.scoring import Scorer
+from echodistill.training.distributed import all_gather_object, init
+from tests import test_effopd as t
+init()
+folder, model, corpus = sys.argv[1:]
+# alone, process 0 would accept at step 2 and reject at step 4, and process 1 the other way round
+right = iter([[1, 2, 5, 0, 0], [5, 0, 0, 9, 0]][int(os.environ["RANK"])])
+sizes = []
+Scorer._counted = lambda self, items: (sizes.append(len(items)), (next(right), len(items)))[1]
+state = t.trained(
+    Path(folder), Path(model), Corpus(Path(corpus)), prompts_per_step=4, accelerator="effopd"
+)
+sums = [float(value.double().sum()) for value in state.values()]
+assert all(other == sums for other in all_gather_object(sums)), "the models went apart"
+assert set(sizes) == {3}
+"""
+
+
+def test_two_processes_divide_the_items_and_take_one_decision(
+    tmp_path: Path, model_folder: Path, tiny_corpus: Corpus
+) -> None:
+    (tmp_path / "script.py").write_text(TOGETHER)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    folders = [str(tmp_path / "run"), str(model_folder), str(tiny_corpus.folder)]
+    done = subprocess.run(
+        [*launcher, "--nproc_per_node", "2", str(tmp_path / "script.py"), *folders],
+        cwd=tmp_path,
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = read_metrics(tmp_path / "run/metrics.jsonl")
+    assert [row.get("effopd/accepted") for row in rows] == [0, 0, None, 1]
+    assert [rows[3][f"effopd/accuracy_{k}"] for k in range(3)] == [5 / 6, 9 / 6, 0.0]
+    assert done.stdout.count("effopd: step 4: W + 2Δ is kept") == 1
+
+
 # --- refusals
 
 
