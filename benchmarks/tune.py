@@ -100,7 +100,8 @@ def parameters_id(params: Params) -> str:
     methods, those of the chosen one.
     """
     # Trials without an accelerator are identified as before there was any.
-    absent = {"accelerator", *ACCELERATORS} if params.train.accelerator == "none" else set()
+    unused = ACCELERATORS.keys() - {params.train.accelerator}
+    absent = {*unused, *(["accelerator"] if params.train.accelerator == "none" else [])}
     train = params.train.model_dump(exclude={"methods", "checkpoint_every", *absent})
     method = getattr(params.train.methods, params.train.method).model_dump()
     parts = {"train": train, "method": method, "seed": params.seed}

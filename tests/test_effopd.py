@@ -27,6 +27,7 @@ from echodistill.training.accelerators import effopd
 from echodistill.training.accelerators.base import STATE
 from echodistill.training.accelerators.effopd import is_event, search
 from echodistill.training.accelerators.scoring import Score, Scorer
+from echodistill.training.accelerators.weights import FullWeights
 from echodistill.training.checkpoint_files import is_needed
 from echodistill.training.checkpoints import latest_complete
 from echodistill.training.metrics_file import read_metrics
@@ -258,7 +259,7 @@ def test_an_accepted_candidate_moves_attention_and_mlp_by_the_equation(
     }
     monkeypatch.setattr(Scorer, "__call__", script([1, 2, 3, 3, 5, 5, 5, 6, 7, 8, 9, 10]))
     seen: list[dict[str, torch.Tensor]] = []
-    end = effopd.FullWeights.end
+    end = FullWeights.end
 
     def noted(self: Any, candidate: int) -> None:
         self.put(0)
@@ -267,7 +268,7 @@ def test_an_accepted_candidate_moves_attention_and_mlp_by_the_equation(
         after = {name: value.detach().clone() for name, value in self._parameters.items()}
         seen.extend([now, after])
 
-    monkeypatch.setattr(effopd.FullWeights, "end", noted)
+    monkeypatch.setattr(FullWeights, "end", noted)
     trained(tmp_path, model_folder, tiny_corpus, accelerator="effopd", steps=8)
     kept = before
     assert set(seen[0]) == moved_names(before)
@@ -471,7 +472,8 @@ def test_without_validation_items_it_is_refused_before_any_work(
     tmp_path: Path, model_folder: Path, tiny_corpus: Corpus
 ) -> None:
     empty = validation_of(tiny_corpus, ("train", "test"))
-    for given in ({}, {"validation": empty}):
+    cases: list[dict[str, Any]] = [{}, {"validation": empty}]
+    for given in cases:
         found = refusal(tmp_path, model_folder, tiny_corpus, **given)
         assert found.startswith("train.accelerator: effopd scores its candidates on noisy clips")
         assert found.endswith("raise corpus.validation_share, or write none")

@@ -155,7 +155,8 @@ def layers(model: PeftModel) -> Iterator[tuple[str, Any]]:
 def product(layer: Any) -> torch.Tensor:
     """The adapter's part of the merged weights, in float64."""
     b, a = layer.lora_B["default"].weight, layer.lora_A["default"].weight
-    return layer.scaling["default"] * b.detach().double() @ a.detach().double()
+    found: torch.Tensor = layer.scaling["default"] * b.detach().double() @ a.detach().double()
+    return found
 
 
 def added(weights: AdapterWeights, name: str) -> torch.Tensor | float:
@@ -164,7 +165,8 @@ def added(weights: AdapterWeights, name: str) -> torch.Tensor | float:
     if part is None or part.factors is None:
         return 0.0
     b, a = part.factors
-    return part.layer.scaling["default"] * b.double() @ a.double()
+    found: torch.Tensor = part.layer.scaling["default"] * b.double() @ a.double()
+    return found
 
 
 def after_events(model: PeftModel, events: int = len(ACCEPTED)) -> tuple[AdapterWeights, Any]:
@@ -248,7 +250,8 @@ def logits(model: PeftModel, llm: AudioLLM) -> torch.Tensor:
         batch, torch.tensor([[1]]), torch.ones(1, 1, dtype=torch.int64)
     )
     with torch.no_grad():
-        return model(**inputs).logits
+        found: torch.Tensor = model(**inputs).logits
+    return found
 
 
 def test_the_student_computes_with_it_and_the_teacher_does_not(

@@ -55,7 +55,10 @@ class Event:
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers to log with the step."""
-        found = {"effopd/accepted": self.accepted, "effopd/scorings": len(self.scores)}
+        found: dict[str, float] = {
+            "effopd/accepted": self.accepted,
+            "effopd/scorings": len(self.scores),
+        }
         for number, score in enumerate(self.scores):
             found[f"effopd/accuracy_{number}"] = score.accuracy
             found[f"effopd/parse_rate_{number}"] = score.parse_rate
