@@ -38,6 +38,7 @@ from echodistill.models.layout import WEIGHTS, content_hash
 from echodistill.models.response_limit import corpus_limit
 from echodistill.models.responses import respond
 from echodistill.overrides import apply_overrides
+from echodistill.params.accelerators import ACCELERATORS
 from echodistill.params.whole import Params, validate_params
 from echodistill.teachers.references import open_references
 from echodistill.teachers.views import VIEWS
@@ -96,7 +97,10 @@ def parameters_id(params: Params) -> str:
     """Return what identifies all parameters that a training and its validation depend on; of the
     methods, those of the chosen one.
     """
-    train = params.train.model_dump(exclude={"methods", "checkpoint_every"})
+    # Trials without an accelerator are identified as before there was any.
+    unused = ACCELERATORS.keys() - {params.train.accelerator}
+    absent = {*unused, *(["accelerator"] if params.train.accelerator == "none" else [])}
+    train = params.train.model_dump(exclude={"methods", "checkpoint_every", *absent})
     method = getattr(params.train.methods, params.train.method).model_dump()
     parts = {"train": train, "method": method, "seed": params.seed}
     # no mix of training or validation

@@ -17,6 +17,7 @@ from echodistill.import_graph import PACKAGE, ROOT, closure, file_of, syntax_tre
 FOLDER = Path("build/code")
 """Folder to which the stage ``code`` writes the hash of every stage."""
 STAGES, METHODS = f"{PACKAGE}.stages", f"{PACKAGE}.methods"
+ACCELERATORS = f"{PACKAGE}.training.accelerators"
 NO_EFFECT = {
     "echodistill/import_graph.py": "finds the files that are hashed",
     "echodistill/code_hash.py": "hashes them",
@@ -25,6 +26,8 @@ NO_EFFECT = {
     "echodistill/params/whole.py": "refuses bad parameters; a stage's own sections are hashed",
     "echodistill/params/faults.py": "states what is wrong with a parameter",
     "echodistill/params/methods.py": "refuses bad settings; DVC compares the chosen ones",
+    "echodistill/accelerator_settings.py": "states what DVC compares of an accelerator",
+    "echodistill/params/accelerators.py": "refuses bad settings; DVC compares the chosen ones",
     "echodistill/core/atomic.py": "writes the bytes that it is given, or raises",
     "echodistill/core/lifetime.py": "ends a process with its parent",
     "echodistill/run_lock.py": "keeps two runs from the same folder",

@@ -42,6 +42,7 @@ from echodistill.teachers.views import VIEWS, View
 from echodistill.training.metrics_log import discard_metrics
 from echodistill.training.train import train_student
 from echodistill.training.training_rows import TrainingRows
+from echodistill.training.validation_rows import ValidationRows
 
 __all__ = ["Example", "NoisyData", "answer", "compare", "load_model", "train"]
 
@@ -61,24 +62,26 @@ class NoisyData:
         test: Sequence[Example],
         mixes: Mapping[str, object] | None = None,
         seed: int = 1,
+        validation: Sequence[Example] = (),
     ) -> None:
         """Store the examples and draw the noise.
 
         ``mixes`` changes keys of the section ``mixes`` of ``params.yaml``, for example ``{"kinds":
-        ["gauss", "wind"], "unseen": ["wind"], "snrs_db": [0, 10]}``. Raise ``UserError`` for an
-        example that cannot be used.
+        ["gauss", "wind"], "unseen": ["wind"], "snrs_db": [0, 10]}``. ``validation`` is
+        what an accelerator (``train.accelerator``) judges the student on. Raise ``UserError`` for
+        an example that cannot be used.
         """
         self.seed = seed
         self.settings = MixesParams.model_validate(
             defaults().mixes.model_dump() | dict(mixes or {})
         )
-        self.corpus = MemoryCorpus({"train": train, "test": test})
+        self.corpus = MemoryCorpus({"train": train, "validation": validation, "test": test})
         noise = noise_settings(seed, self.settings)
         self._drawer = Drawer(seed, self.settings, sources_of(self.corpus, noise))
         self.noise = NoiseLibrary(self.corpus.waveform, noise.recorded)
 
     def mixes(self, split: str) -> list[Mix]:
-        """Return the recipes of the mixes of ``train`` or ``test``.
+        """Return the recipes of the mixes of ``train``, ``validation`` or ``test``.
 
         A test clip has one mix for every kind of noise at every SNR, and the clean clip.
         """
@@ -119,7 +122,15 @@ def train(
         place = folder or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
         trained = train_student(
-            llm, rows, chosen, limit, data.seed, place, discard_metrics, method=own
+            llm,
+            rows,
+            chosen,
+            limit,
+            data.seed,
+            place,
+            discard_metrics,
+            method=own,
+            validation=ValidationRows(data.corpus, data.mixes("validation"), data.noise),
         )
     return replace(llm, model=trained.model)
 

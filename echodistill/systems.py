@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from echodistill.accelerator_settings import modules_of
 from echodistill.code_hash import FOLDER, METHODS, code_hash
 from echodistill.core.errors import UserError
 from echodistill.params.compare import changes_of
@@ -37,9 +38,10 @@ class Training:
     def as_json(self) -> str:
         """Return everything on which a student depends, as JSON.
 
-        These are the settings, the view, and the hash of the method's code.
+        These are the settings, the view, and the hash of the method's and the accelerator's code.
         """
-        code = code_hash(f"{METHODS}.{self.train.method}")
+        method = f"{METHODS}.{self.train.method}"
+        code = code_hash(method, *modules_of(self.train.accelerator))
         return json.dumps(
             {"train": self.train.effective(), "view": self.view, "code": code}, sort_keys=True
         )

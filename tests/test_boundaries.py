@@ -9,6 +9,7 @@ import pytest
 
 from echodistill.code_hash import file_hash
 from echodistill.import_graph import ROOT, closure, imports_of
+from echodistill.params.accelerators import ACCELERATORS
 from echodistill.params.methods import METHODS
 from flows.graph import read_graph
 
@@ -119,6 +120,12 @@ def test_no_method_is_named_outside_its_file_and_the_registry() -> None:
             continue
         words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
         assert not words & (METHODS.keys() - {"echodistill"}), name
+
+
+def test_no_accelerator_is_named_by_the_trainer_and_what_it_stands_on() -> None:
+    for name in ("trainer.py", "train.py", "student.py", "accelerators/base.py"):
+        text = (ROOT / "echodistill/training" / name).read_text()
+        assert not [each for each in ACCELERATORS if each in text.lower()], name
 
 
 CORES = (

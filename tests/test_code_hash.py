@@ -4,6 +4,7 @@ what it can change.
 
 import ast
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from echodistill.accelerator_settings import accelerator_json
 from echodistill.code_hash import (
     FOLDER,
     NO_EFFECT,
@@ -29,7 +31,9 @@ from echodistill.code_hash import (
 )
 from echodistill.core.errors import UserError
 from echodistill.import_graph import ROOT, closure, imports_of
+from echodistill.params.accelerators import ACCELERATORS
 from echodistill.params.methods import METHODS
+from echodistill.params.whole import load_params
 
 CODE = '''"""What it is."""
 import os
@@ -136,8 +140,11 @@ def hashes_in(folder: Path) -> dict[str, str]:
     code = (
         "from echodistill.code_hash import *\nfrom echodistill.training.run_folder import *\n"
         "from echodistill.params import methods\n"
+        "from echodistill.params.accelerators import ACCELERATORS as ACCELERATOR_NAMES\n"
         "for name in stage_modules(): print(name, code_hash(f'{STAGES}.{name}'))\n"
         "for name in methods.METHODS: print(f'method/{name}', code_hash(f'{METHODS}.{name}'))\n"
+        "for name in ACCELERATOR_NAMES: print(f'accelerator/{name}',"
+        " code_hash(f'{ACCELERATORS}.{name}'))\n"
         "print('fingerprint', fingerprint('train', {}, {}))"
     )
     environment = os.environ | {"PYTHONPATH": str(folder)}
@@ -160,6 +167,9 @@ CHANGES = {
     "the trainer": ("training/trainer.py", "MORE = 1\n", {"fingerprint", "train", "train_system"}),
     "one method": ("methods/grpo.py", "MORE = 1\n", {"method/grpo"}),
     "the registry of methods": ("params/methods.py", "MORE = 1\n", set()),
+    "an accelerator": ("training/accelerators/effopd.py", "MORE = 1\n", {"accelerator/effopd"}),
+    "what it stands on": ("training/accelerators/adapter.py", "MORE = 1\n", {"accelerator/effopd"}),
+    "settings of accelerators": ("params/accelerators.py", "MORE = 1\n", set()),
     "a new file": ("methods/brand_new.py", "MORE = 1\n", set()),
     "one stage": ("stages/card.py", "MORE = 1\n", {"card"}),
     "all parameters": ("params/whole.py", "MORE = 1\n", set()),
@@ -178,7 +188,8 @@ def changed_by(copy: Path, name: str, text: str) -> set[str]:
     whole = path.read_text() if path.exists() else None
     before = hashes_before(copy)
     methods = {f"method/{name}" for name in METHODS}
-    assert before.keys() == {*stage_modules(), *methods, "fingerprint"}
+    accelerators = {f"accelerator/{name}" for name in ACCELERATORS}
+    assert before.keys() == {*stage_modules(), *methods, *accelerators, "fingerprint"}
     path.write_text((whole or "") + text)
     try:
         after = hashes_in(copy)
@@ -235,6 +246,25 @@ def test_a_stale_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     file.write_text(f"{'0' * 64}\n")
     with pytest.raises(UserError, match=rf"^{file} is not the hash of the code.*dvc repro code"):
         check_fresh(module)
+
+
+def test_an_accelerator_that_is_not_chosen_changes_no_training() -> None:
+    train = load_params(ROOT / "params.yaml").train
+    assert train.accelerator == "none"
+    other = train.model_copy(
+        update={"effopd": train.effopd.model_copy(update={"items": 1 + train.effopd.items})}
+    )
+    chosen = other.model_copy(update={"accelerator": "effopd"})
+    assert train.effective() == other.effective() != chosen.effective()
+    assert "effopd" not in train.effective()
+    assert vars(train.chosen)["effopd"] is None
+    assert chosen.chosen.effopd == chosen.effopd
+    assert accelerator_json(train, "none") == accelerator_json(other, "none")
+    assert accelerator_json(train, "none") == accelerator_json(train.chosen, "none")
+    assert accelerator_json(train, "effopd") != accelerator_json(other, "effopd")
+    note = json.loads(accelerator_json(chosen.chosen, "effopd"))
+    assert note["settings"] == chosen.effopd.model_dump()
+    assert note["code"] == code_hash("echodistill.training.accelerators.effopd")
 
 
 STAGE = """\

@@ -41,12 +41,12 @@ def test_over_all_folds_each_kind_is_held_out_once(unseen: set[str], folds: int)
 def test_a_folds_mixes_have_none_of_its_kinds_and_all_else_is_as_in_the_pipeline(
     tmp_path: Path,
 ) -> None:
-    write_corpus(tmp_path / "corpus", {"train": 200, "test": 3})
+    write_corpus(tmp_path / "corpus", {"train": 200, "validation": 40, "test": 3})
     params = params_view(PARAMS, ("seed", "mixes", "compare.folds"))
     fold_mixes(params, 2, tmp_path / "fold", tmp_path / "corpus")
     found = read_rows(tmp_path / "fold/mixes.parquet", Mix)
     kinds = {mix.noise_kind for mix in found} - {"clean"}
-    assert {mix.split for mix in found} == {"train"}
+    assert {mix.split for mix in found} == {"train", "validation"}
     assert kinds == set(PARAMS.mixes.kinds) - set(
         held_out_kinds(PARAMS.mixes, 2, len(PARAMS.compare.folds) + 1)
     )

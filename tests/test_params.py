@@ -111,6 +111,13 @@ def test_frozen() -> None:
         ("train.methods.echodistill.dual_clip", 0.9, "above 1, or 0"),
         ("train.methods.echodistill.dual_clip", math.inf, "finite"),
         ("train.temperature", math.inf, "finite"),
+        ("train.accelerator", "turbo", "'none' or 'effopd'"),
+        ("train.accelerator", None, "'none' or 'effopd'"),
+        ("train.effopd", MISSING, "required"),
+        ("train.effopd.candidates", 0, "greater than 0"),
+        ("train.effopd.accept", "better", "'strict' or 'equal'"),
+        ("train.effopd.parse_margin", 1.5, "less than or equal to 1"),
+        ("train.effopd.itmes", 5, "unknown key"),
         ("base.nano.width", 100, "multiple of 48"),
         (
             "mixes.kinds",

@@ -35,6 +35,7 @@ def stages() -> dict[str, dict[str, Any]]:
         "corpus.test.path": corpus["test"]["path"],
         "mixes.recordings": mixes["recordings"],
         "train.method": "${train.method}",  # each of them is meant
+        "train.accelerator": "${train.accelerator}",
     }
 
     def fill(node: Any, more: dict[str, str]) -> Any:
@@ -94,8 +95,12 @@ def upstream(name: str) -> set[str]:
 def test_a_stage_depends_on_the_hash_of_its_own_code_and_on_no_file_of_it(name: str) -> None:
     deps = stages()[name]["deps"]
     of_code = [dep for dep in deps if dep.startswith("build/") or dep.endswith(".py")]
-    of_method = ["build/code/methods/${train.method}.sha256"] if name == "train" else []
-    assert of_code == [f"build/code/{module_of(name)}.sha256", *of_method]
+    of_choice = [
+        "build/code/methods/${train.method}.sha256",
+        "build/code/accelerators/${train.accelerator}.json",
+    ]
+    own = f"build/code/{module_of(name)}.sha256"
+    assert of_code == [own, *(of_choice if name == "train" else [])]
 
 
 def test_the_closure_finds_imports_inside_functions(tmp_path: Path) -> None:

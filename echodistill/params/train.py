@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from echodistill.params.accelerators import ACCELERATORS, AcceleratorName, EffOpdParams
 from echodistill.params.methods import MethodName, MethodSettings, MethodsParams
 from echodistill.params.types import NonNegativeFloat, PositiveFloat, PositiveInt, Section, Share
 
@@ -43,6 +44,9 @@ class TrainParams(Section):
     weights: Literal["full", "lora"]
     """Whether all weights are trained, or only an adapter."""
     lora: LoraParams
+    accelerator: AcceleratorName
+    """Accelerator of the training, whatever its method."""
+    effopd: EffOpdParams
     methods: MethodsParams
 
     @property
@@ -53,16 +57,19 @@ class TrainParams(Section):
 
     @property
     def chosen(self) -> "TrainParams":
-        """Return this section without the settings of the other methods, which no training may
-        read.
+        """Return this section without the settings of other methods and accelerators, which no
+        training may read.
         """
         others = dict.fromkeys(set(MethodsParams.model_fields) - {self.method})
-        return self.model_copy(update={"methods": self.methods.model_copy(update=others)})
+        methods = self.methods.model_copy(update=others)
+        unused = dict.fromkeys(ACCELERATORS.keys() - {self.accelerator})
+        return self.model_copy(update={"methods": methods, **unused})
 
     def effective(self) -> dict[str, Any]:
         """Return the values that a training depends on: this section with the settings of the
-        chosen method alone.
+        chosen method and accelerator alone.
         """
-        return self.model_dump(exclude={"methods"}) | {
+        unused = ACCELERATORS.keys() - {self.accelerator}
+        return self.model_dump(exclude={"methods", *unused}) | {
             "settings": self.method_settings.model_dump()
         }

@@ -18,8 +18,8 @@ from echodistill.stages.entry import run_stage
 
 
 def fold_mixes(params: Params, fold: int, out: Path, corpus_folder: Path) -> None:
-    """Write ``mixes.parquet`` and ``noise.json`` to ``out``: training mixes alone, since the test
-    is the same for every fold.
+    """Write ``mixes.parquet`` and ``noise.json`` to ``out``: the mixes of training and validation,
+    since the test is the same for every fold.
     """
     kinds = held_out_kinds(params.mixes, fold, FIRST + len(params.compare.folds))
     settings = with_held_out(params.mixes, kinds)
@@ -27,13 +27,17 @@ def fold_mixes(params: Params, fold: int, out: Path, corpus_folder: Path) -> Non
     noise = noise_settings(params.seed, settings)
     drawer = Drawer(params.seed, settings, sources_of(corpus, noise))
     rows = list(
-        chain.from_iterable(drawer((clip.clip_id, "train")) for clip in corpus.clips_of("train"))
+        chain.from_iterable(
+            drawer((clip.clip_id, split))
+            for split in ("train", "validation")
+            for clip in corpus.clips_of(split)
+        )
     )
     with atomic_path(out) as temporary:
         temporary.mkdir()
         write_noise(temporary, noise)
         write_rows(temporary / "mixes.parquet", Mix, rows)
-    print(f"{len(rows)} training mixes without {', '.join(kinds)}")
+    print(f"{len(rows)} mixes of training and validation without {', '.join(kinds)}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from transformers.trainer_pt_utils import safe_globals
 # training_args.bin is a pickle of Python objects that nothing reads again. The tokenizer and the
 # configuration come from the base model.
 NEEDED = re.compile(
-    r"weights\.safetensors|adapter_model\.safetensors|pytorch_model_fsdp\.bin|optimizer\.(pt|bin)|scheduler\.pt|scaler\.pt"
+    r"weights\.safetensors|adapter_model\.safetensors|accelerator\.safetensors|pytorch_model_fsdp\.bin|optimizer\.(pt|bin)|scheduler\.pt|scaler\.pt"
     r"|rng_state(_\d+)?\.pth|trainer_state\.json"
 )
 PICKLED = (".pt", ".pth", ".bin")

@@ -28,9 +28,14 @@ def processes() -> int:
     return int(os.environ["WORLD_SIZE"]) if is_launched() else 1
 
 
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    return int(os.environ["RANK"]) if is_launched() else 0
+
+
 def is_main() -> bool:
     """Return whether this process is the one that writes."""
-    return not is_launched() or int(os.environ["RANK"]) == 0
+    return rank() == 0
 
 
 def init() -> None:

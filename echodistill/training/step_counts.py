@@ -15,7 +15,7 @@ from echodistill.methods.base import Batch, require
 from echodistill.training.distributed import all_gather_object, processes
 
 COUNTED = ("clips", "sampled_tokens", "target_tokens")
-TIMING_METRICS = ("tokens_per_s", "clips_per_s", "step_time")
+TIMING_METRICS = ("tokens_per_s", "clips_per_s", "step_time", "effopd/seconds")
 
 
 def truncated_share(ids: torch.Tensor, mask: torch.Tensor, end_ids: Sequence[int]) -> torch.Tensor:
@@ -40,6 +40,10 @@ class CountedSteps(Trainer):
         references or gold answers from which it learned.
         """
         self._counts: dict[str, float] = dict.fromkeys(COUNTED, 0) | {"since": time.perf_counter()}
+
+    def leave_out(self, seconds: float) -> None:
+        """Leave ``seconds`` that were no part of a step out of the speeds of the next log."""
+        self._counts["since"] += seconds
 
     def _record(self, name: str, value: torch.Tensor | float) -> None:
         self._metrics["train"][name].append(

@@ -8,8 +8,10 @@ uses the shared store.
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from echodistill.accelerator_settings import modules_of
 from echodistill.audio.mixing import Mix
 from echodistill.core.atomic import atomic_path
 from echodistill.core.checksums import write_checksums
@@ -39,6 +41,7 @@ from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.run_folder import fingerprint, run_folder
 from echodistill.training.train import Trained, train_student, write_metrics
 from echodistill.training.training_rows import TrainingRows
+from echodistill.training.validation_rows import ValidationRows
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,25 @@ def make_student(
         {"train": chosen, "seed": seed, "view": view, "view_seed": view_seed, "one_core": one_core},
         folders,
         module_of(settings.method),
+        *modules_of(settings.accelerator),
     )
     folder = run_folder("train", run_fingerprint)
-    mixes = [mix for mix in read_rows(inputs.mixes / "mixes.parquet", Mix) if mix.split == "train"]
+    every = read_rows(inputs.mixes / "mixes.parquet", Mix)
+    mixes = [mix for mix in every if mix.split == "train"]
     noise = open_noise(inputs.mixes, corpus)
     targets = open_references(inputs.references)
     source = TrainingRows(
         corpus, VIEWS[view](corpus, view_seed), mixes, noise, targets, llm.tokenizer.pad_token_id
+    )
+    run = partial(
+        train_student,
+        llm,
+        source,
+        settings,
+        limit,
+        seed,
+        folder,
+        validation=ValidationRows(corpus, every, noise),
     )
     with ExitStack() as open_until_end:
         if is_main():
@@ -101,9 +116,9 @@ def make_student(
             remote = open_until_end.enter_context(
                 uploaded_checkpoints(place, Run("train", run_fingerprint), folder)
             )
-            trained = train_student(llm, source, settings, limit, seed, folder, stream, remote)
+            trained = run(stream, remote)
         else:
-            trained = train_student(llm, source, settings, limit, seed, folder, discard_metrics)
+            trained = run(discard_metrics)
     if is_main():
         _write(out, folder, run_fingerprint, settings, trained, llm, base_revision(inputs.base))
         remove_checkpoints(folder)
@@ -132,6 +147,7 @@ def _write(
         run = {
             "fingerprint": run_fingerprint,
             "method": settings.method,
+            "accelerator": settings.accelerator,
             "steps": settings.steps,
             "weights": settings.weights,
             "trainable_parameters": trained.trainable,

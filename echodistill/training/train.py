@@ -19,6 +19,7 @@ from echodistill.methods.base import Method
 from echodistill.methods.registry import open_method
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.params.train import TrainParams
+from echodistill.training.accelerators.base import Resources, open_accelerator
 from echodistill.training.bar import ProgressBar, remove_printer
 from echodistill.training.checkpoints import (
     CompleteCheckpoints,
@@ -35,6 +36,7 @@ from echodistill.training.metrics_log import MetricSink, MetricsLog
 from echodistill.training.step_counts import TIMING_METRICS
 from echodistill.training.trainer import AudioGRPOTrainer
 from echodistill.training.training_rows import TrainingRows, sample_order
+from echodistill.training.validation_rows import ValidationRows
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,20 @@ def train_student(
     sink: MetricSink,
     callbacks: Sequence[TrainerCallback] = (),
     method: Method | None = None,
+    validation: ValidationRows | None = None,
 ) -> Trained:
     """Train ``llm`` in place, starting from the last complete checkpoint in ``folder``.
 
     Rollouts have up to ``max_new_tokens`` tokens. ``method`` defaults to the one that ``settings``
     choose. Every logged step is written to ``folder/metrics.jsonl`` first and passed to ``sink``
-    after that. ``callbacks`` are called for a checkpoint when it is complete. Where several
-    processes train together, all of them call this, and only the main one writes. Raise
-    ``UserError`` where the rows lack a field that the method needs.
+    after that. ``callbacks`` are called for a checkpoint when it is complete. ``validation`` has
+    the questions that an accelerator judges the student on. Where several processes train
+    together, all of them call this, and only the main one writes. Raise ``UserError`` where the
+    rows lack a field that the method needs, or the accelerator cannot work.
     """
     method = method or open_method(settings)
     source.check_fields(method.needs)
+    accelerator = open_accelerator(Resources(settings, llm, validation, max_new_tokens, seed))
     log = folder / METRICS
     if is_main():
         remove_unusable(folder)
@@ -91,6 +96,7 @@ def train_student(
         method,
         _arguments(llm, method, settings, max_new_tokens, seed, folder),
         callbacks=[
+            accelerator,
             CompleteCheckpoints(),
             *method.callbacks(),
             *callbacks,
@@ -103,6 +109,7 @@ def train_student(
     # DeepSpeed keeps float32 weights of its own besides the model's.
     if not trainer.is_deepspeed_enabled:
         require_float32(trainer.model)
+    accelerator.start(trainer, resume)
     trainable = trainable_by_module(trainer.model)
     metrics.once = {f"trainable/{module}": count for module, count in trainable.items()}
     total = sum(parameter.numel() for parameter in trainer.model.parameters())
@@ -112,6 +119,7 @@ def train_student(
         if resume:
             print(f"resuming from {resume}")
     train_to_end(trainer, folder, settings.steps)
+    accelerator.finish()
     # All processes gather the weights together.
     weights = (
         trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded(trainer) else None
