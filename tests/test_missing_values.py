@@ -140,7 +140,7 @@ def test_an_empty_last_column_is_no_choice(root: Path, missing: object) -> None:
         )
 
 
-@pytest.mark.parametrize("said", ["None", "N/A", "NA", "null"])
+@pytest.mark.parametrize("text", ["None", "N/A", "NA", "null"])
 def test_what_may_be_meant_is_a_choice(root: Path, text: str) -> None:
     row = {name: value for name, value in ROW.items() if name != "choices"}
     assert only_question(
