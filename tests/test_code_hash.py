@@ -164,7 +164,11 @@ CHANGES = {
     "a docstring of what moves files": ("storage/transfer.py", DOCSTRING, set()),
     "code of what moves files": ("storage/transfer.py", "MORE = 1\n", set()),
     "a comment in the trainer": ("training/trainer.py", "# more\n", set()),
-    "the trainer": ("training/trainer.py", "MORE = 1\n", {"fingerprint", "train", "train_system"}),
+    "the trainer": (
+        "training/trainer.py",
+        "MORE = 1\n",
+        {"fingerprint", "train", "train_system", "accelerator/effopd"},
+    ),
     "one method": ("methods/grpo.py", "MORE = 1\n", {"method/grpo"}),
     "the registry of methods": ("params/methods.py", "MORE = 1\n", set()),
     "an accelerator": ("training/accelerators/effopd.py", "MORE = 1\n", {"accelerator/effopd"}),
