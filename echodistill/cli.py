@@ -158,8 +158,8 @@ def compare(
         typer.Option(
             min=1,
             help=(
-                "Stages at a time, each on one core.  [default: as cores and memory allow, up to 8;"
-                " 1 with a GPU]"
+                "Stages at a time, each on one core.  \\[default: as cores and memory allow, up to"
+                " 8; 1 with a GPU]"
             ),
         ),
     ] = None,

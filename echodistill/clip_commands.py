@@ -27,7 +27,7 @@ def ask(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="student, base, a model folder or a hub id.  [default: student]"),
+        typer.Option(help="student, base, a model folder or a hub id.  \\[default: student]"),
     ] = None,
     both: Annotated[
         bool, typer.Option("--both", help="Ask base and student, and print both answers.")
@@ -37,15 +37,15 @@ def ask(
     ] = "",
     snr: Annotated[
         float | None,
-        typer.Option(help="With --noise: its level, dB; the lower the louder.  [default: 0]"),
+        typer.Option(help="With --noise: its level, dB; the lower the louder.  \\[default: 0]"),
     ] = None,
     max_new_tokens: Annotated[
         int | None,
         typer.Option(
             min=1,
             help=(
-                "Longest answer, in tokens.  [default: as the longest choice needs, and 16; without"
-                " choices 256]"
+                "Longest answer, in tokens.  \\[default: as the longest choice needs, and 16;"
+                " without choices 256]"
             ),
         ),
     ] = None,

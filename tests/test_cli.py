@@ -48,6 +48,13 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("command", "defaults"), [("ask", 3), ("compare", 2)])
+def test_help_states_defaults_that_depend_on_other_things(
+    command: str, defaults: int, tmp_path: Path
+) -> None:
+    assert cli(command, "--help", cwd=tmp_path).stdout.count("[default: ") == defaults
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, echodistill.cli; print(sorted({'torch', 'transformers', 'mlflow', 'pandas',"
