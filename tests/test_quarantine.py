@@ -178,6 +178,18 @@ def test_a_small_excess_is_cut_where_that_is_stated(
             ["2 (no wav (…)): say `ffmpeg a`"],
         ),
         (["one", "two", "two"], ["2 (two)", "1 (one)"]),
+        (
+            ["1 choices; 2 to 26 can be asked", "27 choices; 2 to 26 can be asked"],
+            ["2 with too few or too many choices: write 2 to 26"],
+        ),
+        (
+            ["audio path '../a.wav' is outside the folder"],
+            ["1 whose audio path is outside the folder: put the recording below corpus.path"],
+        ),
+        (
+            ["the file is empty"],
+            ["1 whose recording is an empty file: copy the recording again, or leave the row out"],
+        ),
     ],
 )
 def test_kinds_of_reasons(reasons: list[str], lines: list[str]) -> None:

@@ -9,6 +9,7 @@ from echodistill.audio.containers.unusable import CONVERT, KEEP_COUNTED, KEEP_RE
 from echodistill.core.records import Quarantined
 from echodistill.data.missing import NO_AUDIO
 from echodistill.data.repeated import ALSO_IN
+from echodistill.models.prompts import LETTERS
 
 Cure = Callable[[Sequence[str]], str]
 """Function that returns the cure for rows with the given reasons."""
@@ -115,6 +116,21 @@ KNOWN: tuple[tuple[re.Pattern[str], str, Cure], ...] = tuple(
             "split .* is none of",
             "of no known split",
             _constant("write train, validation, decision or test"),
+        ),
+        (
+            r"\d+ choices; 2 to",
+            "with too few or too many choices",
+            _constant(f"write 2 to {len(LETTERS)}"),
+        ),
+        (
+            "audio path .* is outside the folder",
+            "whose audio path is outside the folder",
+            _constant("put the recording below corpus.path"),
+        ),
+        (
+            "the file is empty",
+            "whose recording is an empty file",
+            _constant("copy the recording again, or leave the row out"),
         ),
         ("no field", "that lack a field", _constant("fill it in")),
         (

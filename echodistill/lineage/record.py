@@ -73,8 +73,9 @@ def parse_record(content: bytes, name: str) -> Record:
         if record.place and record.model not in record.addresses:
             raise ValueError(f"it has no address of {record.model}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = error if isinstance(error, ValueError) else "another version made it"
         raise UserError(
-            f"{name} is not a lineage record ({error}): run `echodistill register` where the model"
+            f"{name} is not a lineage record ({reason}): run `echodistill register` where the model"
             " was made"
         ) from error
     return record
