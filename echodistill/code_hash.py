@@ -137,10 +137,9 @@ def check_fresh(*modules: str) -> None:
     graph.
     """
     for module in modules:
-        if hash_file_of(
-            module
-        ).is_file():  # A module of no graph has no such file, and needs no hash.
-            check_hash_file(hash_file_of(module), code_hash(module))
+        file = hash_file_of(module)
+        if file.is_file():  # A module of no graph has no such file, and needs no hash.
+            check_hash_file(file, code_hash(module))
 
 
 def check_hash_file(file: Path, text: str) -> None:

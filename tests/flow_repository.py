@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.stage_process import (
-    RunCondition,
-    run_stage,
-)
+from flows.stage_process import RunCondition, run_stage
 
 ROOT = Path(__file__).parents[1]
 

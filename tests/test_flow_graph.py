@@ -9,14 +9,7 @@ import yaml
 
 from echodistill.core.errors import UserError
 from flows.dvc_repo import locked
-from flows.graph import (
-    EVALUATION,
-    PIPELINE,
-    Meta,
-    inputs_of_graph,
-    read_graph,
-    whole_graph,
-)
+from flows.graph import EVALUATION, PIPELINE, Meta, inputs_of_graph, read_graph, whole_graph
 from tests.flow_repository import ROOT, STAGES, run_one
 from tests.flow_repository import repository as repository
 

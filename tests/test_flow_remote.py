@@ -8,18 +8,9 @@ import yaml
 
 from echodistill.storage.client import Store
 from echodistill.storage.place import Place
-from flows.graph import (
-    read_graph,
-)
+from flows.graph import read_graph
 from flows.remote import use_remote
-from flows.stage_request import (
-    StageResult,
-    pack,
-    publish,
-    read_request,
-    read_result,
-    unpacked,
-)
+from flows.stage_request import StageResult, pack, publish, read_request, read_result, unpacked
 from tests.flow_repository import DVC, run_one, shell
 from tests.flow_repository import repository as repository
 from tests.storage_fixtures import keys_in, overwrite

@@ -11,17 +11,8 @@ import psutil
 import pytest
 import yaml
 
-from flows.graph import (
-    read_graph,
-    unchanged,
-)
-from flows.stage_process import (
-    StageCrashed,
-    StageRefused,
-    StageUnknown,
-    run_command,
-    run_stage,
-)
+from flows.graph import read_graph, unchanged
+from flows.stage_process import StageCrashed, StageRefused, StageUnknown, run_command, run_stage
 from tests.flow_repository import ALWAYS_CHANGED, ROOT, STAGES, run_one
 from tests.flow_repository import repository as repository
 

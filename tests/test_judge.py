@@ -247,11 +247,20 @@ def test_the_endpoint_is_asked_once_for_each_content(
 
 
 @pytest.mark.parametrize(
-    ("reply", "verdict"), [("yes", True), ("No.", False), ("I cannot say", False), ("", False)]
+    ("reply", "verdict"), [("yes", True), ("**Yes**, both.", True), ("No.", False), (" no", False)]
 )
 def test_only_a_yes_is_one(reply: str, verdict: bool, judge: Callable[[str], Any]) -> None:
     with serving((200, completion(reply), {})) as served:
         assert judge(served.address)([case("a", "b c")]) == [verdict]
+
+
+@pytest.mark.parametrize("reply", ["I cannot say", "", "not at all", "yesterday"])
+def test_a_reply_that_is_neither_yes_nor_no_is_one_error(
+    reply: str, judge: Callable[[str], Any]
+) -> None:
+    message = r"in place of yes or no: choose another .*judge_model"
+    with serving((200, completion(reply), {})) as served, pytest.raises(UserError, match=message):
+        judge(served.address)([case("a", "b c")])
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,7 @@ from echodistill.run_lock import exclude_runs, exclusive_run
 from flows.stage_process import StageRefused
 from flows.workspace import environment as environment_of
 from flows.workspace_lock import workspace_lock
-from tests.run_world import (
-    ROOT,
-    finish,
-    leave,
-    started,
-)
+from tests.run_world import ROOT, finish, leave, started
 from tests.run_world import project as project
 
 

@@ -397,9 +397,11 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         load_params(tmp_path)
 
 
-def test_a_nano_that_cannot_read_teaches_by_no_transcript() -> None:
+def test_a_nano_without_transcripts_in_pre_training_is_no_teacher_with_that_view() -> None:
     raw = changed("references.view", "transcript")
-    with pytest.raises(UserError, match=r"base\.nano\.transcript_share: nano cannot read .* 0\.25"):
+    with pytest.raises(
+        UserError, match=r"base\.nano\.transcript_share: nano is not trained on transcripts.* 0\.25"
+    ):
         validate_params(raw, "params.yaml")
     raw["base"]["model"] = "org/model"
     validate_params(raw, "params.yaml")

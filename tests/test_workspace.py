@@ -11,9 +11,7 @@ import yaml
 
 from echodistill.core.errors import UserError
 from flows.commands import output_of
-from flows.stage_process import (
-    StageRefused,
-)
+from flows.stage_process import StageRefused
 from flows.workspace import experiment_name, keep_reports, open_workspace, save_experiment
 from flows.workspace_lock import workspace_lock
 from tests.flow_repository import DVC, STAGES, run_one, shell

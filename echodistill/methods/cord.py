@@ -1,5 +1,5 @@
-"""CORD (arXiv 2601.16547): bring the student that hears the audio to the teacher that reads its
-text, on the student's own responses.
+"""CORD (arXiv 2601.16547): distil a teacher that is given the transcript into a student that is
+given the audio, along the student's own responses.
 
 The teacher is the frozen initial model whose prompt has the transcript in place of the audio. Both
 levels are in one step: a weighted divergence of each token, and a policy gradient on a judge's

@@ -1,5 +1,5 @@
 """The registry of accelerators: each has a section ``train.NAME`` of ``params.yaml`` with its
-settings. An accelerator helps a training of any method along; ``none`` is the absence of one.
+settings. An accelerator works with any method; ``none`` is the absence of one.
 """
 
 from typing import Literal

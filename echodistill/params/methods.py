@@ -163,7 +163,7 @@ class SrpoSettings(MethodSettings):
 
 
 class CordSettings(MethodSettings):
-    label = "CORD: the teacher reads the transcript"
+    label = "CORD: distillation from the transcript"
     description = (
         "On-policy distillation from the same model given the transcript, with more weight on early"
         " and critical tokens, and rewards for agreement with its answer (arXiv 2601.16547)"

@@ -62,7 +62,7 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _views(self) -> "Params":
+    def _view_suits_method(self) -> "Params":
         if fault := view_fault(METHODS[self.train.method], self.references.view):
             raise BadKey(VIEW, fault)
         return self
@@ -78,14 +78,15 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _readers(self) -> "Params":
+    def _nano_knows_transcripts(self) -> "Params":
         controls = (changes_of(name, self.compare.systems) for name in self.compare.controls)
         views = {self.references.view, *map(view_of, controls)}
         nano = self.base.nano if self.base.model == "nano" else None
         if nano and "transcript" in views and nano.transcript_share == 0:
             raise BadKey(
                 "base.nano.transcript_share",
-                "nano cannot read transcripts, which the view transcript needs: set it to 0.25",
+                "nano is not trained on transcripts, which the view transcript gives it: set it to"
+                " 0.25",
             )
         return self
 

@@ -7,6 +7,7 @@ that a resumed training asks for none again.
 """
 
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,9 +33,9 @@ class EndpointComparison:
     endpoint: ChatEndpoint
 
     def __call__(self, cases: Sequence[Case]) -> list[bool]:
-        """Return the verdicts; a reply that is neither yes nor no counts as no.
+        """Return the verdicts.
 
-        Raise ``UserError`` where the endpoint does not answer.
+        Raise ``UserError`` where the endpoint does not answer, or replies neither yes nor no.
         """
         different = list(dict.fromkeys(cases))
         with ThreadPoolExecutor(CONCURRENT) as pool:
@@ -64,4 +65,11 @@ def _asked(case: Case) -> str:
 
 
 def _is_yes(reply: str) -> bool:
-    return reply.strip().casefold().startswith("yes")
+    """Return whether a reply is yes. Raise ``UserError`` where it is neither yes nor no."""
+    word = re.match(r"\W*(yes|no)\b", reply.casefold())
+    if word is None:
+        raise UserError(
+            f"the judge replied {reply[:40]!r} in place of yes or no: choose another"
+            " train.methods.cord.judge_model, one that follows instructions"
+        )
+    return word[1] == "yes"

@@ -9,8 +9,8 @@ in these, so the model learns to choose among the offered choices instead of nam
 that was not offered. A later method's gain is then more understanding rather than better format.
 
 A share of the batches may give the transcript as text in place of the clip, so that the model can
-be a teacher that reads. A batch has one of the two, because an encoded batch has audio in all rows
-or in none.
+be a teacher whose view is the transcript. A batch has one of the two, because an encoded batch has
+audio in all rows or in none.
 
 An auxiliary CTC loss on the encoder (words of the transcript), for clips whose transcript is known,
 shortens the first plateau. Its head is discarded after pre-training.
@@ -74,7 +74,7 @@ class PretrainExamples(torch.utils.data.Dataset[int]):
         self._first_noise_only = round(NOISE_ONLY_FROM * len(self))
         self._questions = corpus.questions_of("train")
         lacking = set(corpus.lacking(self._questions, "transcript"))
-        self._written = [each for each in self._questions if each.question_id not in lacking]
+        self._transcribed = [each for each in self._questions if each.question_id not in lacking]
         self._bank = [_bank_noise(seed, number) for number in range(BANK_SIZE)]
 
     def __len__(self) -> int:
@@ -85,8 +85,8 @@ class PretrainExamples(torch.utils.data.Dataset[int]):
 
     def example(self, number: int) -> Example:
         """Return example ``number``."""
-        if self._written and self._is_written(number // self._settings.batch):
-            return self._written_example(number)
+        if self._transcribed and self._has_transcripts(number // self._settings.batch):
+            return self._transcript_example(number)
         stream = rng(self._seed, "pretrain", number)
         question = self._questions[stream.integers(len(self._questions))]
         clean = self._corpus.waveform(question.clip_id)
@@ -108,14 +108,14 @@ class PretrainExamples(torch.utils.data.Dataset[int]):
             audible,
         )
 
-    def _is_written(self, batch: int) -> bool:
+    def _has_transcripts(self, batch: int) -> bool:
         """Return whether the prompts of a batch have the transcript in place of the clip."""
         share = self._settings.transcript_share
         return bool(rng(self._seed, "pretrain", "written", batch).random() < share)
 
-    def _written_example(self, number: int) -> Example:
+    def _transcript_example(self, number: int) -> Example:
         stream = rng(self._seed, "pretrain", "written example", number)
-        question = self._written[stream.integers(len(self._written))]
+        question = self._transcribed[stream.integers(len(self._transcribed))]
         transcript = self._corpus.clips[question.clip_id].transcript or ""
         text = question_about_transcript(transcript, question.question)
         return Example(Prompt(None, text, question.choices), question, audible=False)

@@ -14,10 +14,9 @@ candidate ``kⱼ`` was accepted, that part is
     C = Σⱼ 2kⱼ·(BⱼAⱼ - Bⱼ₋₁Aⱼ₋₁) = Σⱼ cⱼ·BⱼAⱼ      with cⱼ = 2kⱼ - 2kⱼ₊₁ and c of the last = 2k
 
 The factors are those of the events, bit for bit, and the coefficients are whole numbers. A product
-of an event costs rank r once, so that ``C`` has at most rank r times the number of events, of which
-there are log2(steps) + 1. A product whose coefficient is 0 is dropped, as is the initial one, which
-is 0. ``finish`` writes ``C`` and
-the trained factors side by side into one ordinary adapter.
+of an event adds rank r, so that ``C`` has at most rank r times the number of events, which is
+``floor(log2(steps)) + 1``. A product whose coefficient is 0 is dropped, as is the initial one,
+which is 0. ``finish`` writes ``C`` and the trained factors side by side into one ordinary adapter.
 """
 
 from collections.abc import Mapping, Sequence

@@ -53,7 +53,8 @@ def open_accelerator(resources: Resources) -> Accelerator:
     The module is imported by its name, so that the code hash of a training covers the file of the
     chosen accelerator and of no other.
     """
-    for module in modules_of(resources.settings.accelerator):
-        accelerator: Accelerator = import_module(module).ACCELERATOR(resources)
-        return accelerator
-    return Accelerator()
+    modules = modules_of(resources.settings.accelerator)
+    if not modules:
+        return Accelerator()
+    accelerator: Accelerator = import_module(modules[0]).ACCELERATOR(resources)
+    return accelerator
