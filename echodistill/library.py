@@ -28,7 +28,7 @@ from echodistill.evaluation.units import unit_of
 from echodistill.inference.resumable import Item, answer_items
 from echodistill.methods.base import Method
 from echodistill.models.audio_llm import AudioLLM
-from echodistill.models.base import Prompt
+from echodistill.models.base import Prompt, prompt_of
 from echodistill.models.loading import load as load_model
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params.methods import MethodSettings
@@ -209,4 +209,4 @@ def _limit(llm: AudioLLM, data: NoisyData) -> int:
 
 
 def _prompt(data: NoisyData, mix: Mix, question: Question) -> Prompt:
-    return Prompt(data.render(mix).noisy, question.question, question.choices)
+    return prompt_of(question, data.render(mix).noisy)

@@ -108,7 +108,7 @@ def make_world(world: Path) -> None:
     write_json(world / BASE, {"model": "nano", "parameters": 9, "losses": losses, **asdict(skill)})
     trained = corpus.questions_of("train")
     references = [
-        Reference(row.question_id, "k", row.answer, (1,), False, row.answer_index, True)
+        Reference(row.question_id, "k", row.answer, (1,), False, row.answer, True)
         for row in trained
     ]
     (world / "references").mkdir()
@@ -171,7 +171,8 @@ def _answers(world: Path, corpus: Corpus, grid: str, right_in_noise: bool) -> li
     for cell in read_rows(world / grid, GridRow):
         mix, question = mixes[cell.mix_id], corpus.questions[cell.question_id]
         right = right_in_noise or mix.snr_db is None
-        response = question.choices[question.answer_index if right else question.answer_index - 1]
+        index = question.choices.index(question.answer)
+        response = question.choices[index if right else index - 1]
         answers.append(
             answer(
                 cell.mix_id,

@@ -29,7 +29,6 @@ from transformers.modeling_outputs import BaseModelOutput
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.core.errors import UserError
 from echodistill.models.base import Prompt, PromptBatch, clips_of, joined, tokens_of
-from echodistill.models.prompts import question_text
 
 AUDIO_TOKEN = "<|AUDIO|>"
 FRAME, BINS, WIDTH = 640, 16, 48
@@ -149,8 +148,7 @@ class PackedFamily:
         clips = [frames_of(clip) for clip in clips_of(prompts, self.max_seconds)]
         counts = [len(clip) for clip in clips] or [0] * len(prompts)
         texts = [
-            self.render(question_text(prompt.question, prompt.choices), count)
-            for prompt, count in zip(prompts, counts, strict=True)
+            self.render(prompt.text, count) for prompt, count in zip(prompts, counts, strict=True)
         ]
         ids, mask = tokens_of(self.processor.tokenizer, texts)
         if not clips:

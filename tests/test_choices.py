@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echodistill.evaluation.choices import parse_choice, reward
+from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.given_answers import reward
 from echodistill.models.prompts import LETTERS
 from tests.answer_cases import HARD
 
@@ -305,19 +306,19 @@ def test_a_choice_repeated_is_that_choice_wherever_it_is(choices: list[str], ind
 
 
 @pytest.mark.parametrize(
-    ("response", "answer_index", "expected"),
+    ("response", "answer", "expected"),
     [
-        ("dog", 1, 1.0),
-        ("B", 1, 1.0),
-        ("cat", 1, -1.0),
-        ("B", 0, -1.0),
-        ("", 1, 0.0),
-        ("cat dog", 1, 0.0),
-        ("horse", 1, 0.0),
+        ("dog", "dog", 1.0),
+        ("B", "dog", 1.0),
+        ("cat", "dog", -1.0),
+        ("B", "cat", -1.0),
+        ("", "dog", 0.0),
+        ("cat dog", "dog", 0.0),
+        ("horse", "dog", 0.0),
     ],
 )
-def test_reward(response: str, answer_index: int, expected: float) -> None:
+def test_reward(response: str, answer: str, expected: float) -> None:
     """Right +1, another choice -1, nothing parsed 0: so guessing never beats silence in expectation
     below even odds.
     """
-    assert reward(response, WORDS, answer_index) == expected
+    assert reward(response, WORDS, answer) == expected

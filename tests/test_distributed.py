@@ -44,7 +44,7 @@ from echodistill.training.distributed import all_gather_object, init
 from echodistill.training.train import train_student
 init()
 folder, small, *paths = sys.argv[1:]
-rewards, REWARDS["choice"] = REWARDS["choice"], lambda completions, **_: [
+rewards, REWARDS["answer"] = REWARDS["answer"], lambda completions, **_: [
     float(os.environ["RANK"] == "0" and number % 2) for number in range(len(completions))
 ]
 llm = load(paths[3], device="cpu")
@@ -65,7 +65,7 @@ settings = t.settings_of(method="grpo", **eval(small))
 rows = t.source_of(Corpus(Path(paths[1])), llm)
 t.train_student(llm, rows, settings, t.LIMIT, 1, Path(folder) / "grpo", lambda *_: None)
 Path(f"advantages-{os.environ['RANK']}").write_text(repr(logged[0]))
-REWARDS["choice"] = rewards
+REWARDS["answer"] = rewards
 sys.argv[1:] = paths
 runpy.run_module("echodistill.stages.train", run_name="__main__")
 """
@@ -90,7 +90,7 @@ def inputs(folder: Path, corpus: Corpus, llm: AudioLLM) -> list[str]:
     write_rows(folder / "mixes/mixes.parquet", Mix, mixes)
     write_procedural(folder / "mixes")
     rows = [
-        Reference(row.question_id, row.question_id, "low", (1,), False, 0, True)
+        Reference(row.question_id, row.question_id, "low", (1,), False, "low", True)
         for row in questions
     ]
     write_rows(folder / "references/references.parquet", Reference, rows)

@@ -51,7 +51,7 @@ def varied_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setitem(
         REWARDS,
-        "choice",
+        "answer",
         lambda completions, **_columns: [float(len(text) % 2) for text in completions],
     )
 
@@ -199,7 +199,7 @@ def test_advantages_divide_by_the_groups_population_deviation(
     worked = [math.sqrt(3), *[-1 / math.sqrt(3)] * 3, *[0.0] * 4, 1.0, 1.0, -1.0, -1.0]
     monkeypatch.setitem(
         REWARDS,
-        "choice",
+        "answer",
         lambda *_given, **_columns: [one for group in groups for one in group],
     )
     seen: list[list[float]] = []

@@ -60,7 +60,7 @@ class OnPolicy(Method):
 
     samples = True
     teachers = (TeacherSpec(frozenset({"log_probs"})),)
-    rewards = ("choice",)
+    rewards = ("answer",)
     needs = frozenset({"answer"})
 
     def __init__(self, settings: OnPolicySettings) -> None:
@@ -107,7 +107,7 @@ class BriefGrpo(Method):
     """GRPO that prefers brief responses among those that are equally right."""
 
     samples = True
-    rewards = ("choice", "brief")
+    rewards = ("answer", "brief")
 
     def __init__(self, settings: GrpoSettings) -> None:
         self.settings = settings
@@ -175,7 +175,7 @@ def test_a_reward_of_a_user_is_added_up(
     )
     (row,) = read_metrics(tmp_path / "metrics.jsonl")
     assert row["rewards/brief_reward/mean"] == 0.5  # no response has more than LIMIT tokens
-    assert row["reward"] == pytest.approx(row["rewards/choice_reward/mean"] + 0.5)
+    assert row["reward"] == pytest.approx(row["rewards/answer_reward/mean"] + 0.5)
 
 
 def test_what_a_method_needs_is_reported_before_any_work(

@@ -47,7 +47,7 @@ DISK_FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         MIXES,
         [MixCheck("m", None, 1.0, 0.5), MixCheck("n", -9.999, 0.25, 0.999)],
         [
-            Reference("q", "k", "B", (5, 1), False, 1, True),
+            Reference("q", "k", "B", (5, 1), False, "blue", True),
             Reference("r", "k", "", (), True, None, False),
         ],
         [answer("m", "q", "wind", 5.0, "A", ("red", "blue")), answer("m", "q", "clean", None, "")],
@@ -67,7 +67,7 @@ def test_no_rows(tmp_path: Path) -> None:
 
 
 def test_null_only_where_the_annotation_allows_it(tmp_path: Path) -> None:
-    assert [field.name for field in schema_of(Clip) if field.nullable] == ["transcript"]
+    assert [field.name for field in schema_of(Clip) if field.nullable] == ["transcript", "caption"]
     with pytest.raises(pa.ArrowInvalid, match="null"):
         write_rows(tmp_path / "rows.parquet", Answer, [answer(None, "q", "wind", 5.0, "A")])  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
@@ -260,7 +260,8 @@ def test_no_bit_of_a_file_changes_rows_silently(tmp_path: Path) -> None:
     """Check damage in the footer, which Parquet's checksums of the pages do not cover."""
     path = tmp_path / "rows.parquet"
     rows = [
-        Reference(f"q{n}", f"key {n}", "red dog", (1, 2, 3), False, n % 4, True) for n in range(60)
+        Reference(f"q{n}", f"key {n}", "red dog", (1, 2, 3), False, f"red {n % 4}", True)
+        for n in range(60)
     ]
     write_rows(path, Reference, rows)
     whole, refused = path.read_bytes(), 0

@@ -151,12 +151,14 @@ def test_of_equal_choices_the_first_counts_even_where_it_is_wrong() -> None:
 
 
 def test_questions_without_choices_are_left_out_of_forced_choice_and_counted() -> None:
-    questions = QUESTIONS | {"q2": replace(QUESTIONS["q2"], choices=())}
-    rows = answers({"q1": ["red", "red", "red", "blue"], "q2": ["red", "red", "red", "red"]})
+    open_question = replace(QUESTIONS["q2"], choices=(), answer_index=None)
+    questions = QUESTIONS | {"q2": open_question}
+    rows = answers({"q1": ["red", "red", "red", "blue"], "q2": ["red", "Answer: Red.", "", "blue"]})
     rows = [with_scores(row, (), ()) if row.question_id == "q2" else row for row in rows]
     found: dict[str, Any] = summarise(score_answers(rows, rows, questions, UNITS), [], 0.0)
-    # wind -10 red and gauss -10 blue of q1; q2 has no choice that could be named
-    assert (found["acc"], found["n"], found["n_forced"]) == (0.25, 4, 2)
+    # wind -10 red and gauss -10 blue of q1; wind -10 "Answer: Red." and gauss -10 blue of q2
+    assert (found["acc"], found["n"], found["n_forced"]) == (0.5, 4, 2)
+    assert (found["gsr"], found["unparsed"], found["by_snr"]["20"]["unparsed"]) == (0.5, 0.0, 0.5)
     assert (found["acc_forced"], found["clean_acc_forced"]) == (0.5, 1.0)
     alone = [row for row in rows if row.question_id == "q2"]
     scored = score_answers(alone, alone, questions, UNITS)

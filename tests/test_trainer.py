@@ -171,7 +171,7 @@ def test_samples_with_different_rewards_and_teachers_that_are_right_teach(
     monkeypatch.setenv("ECHODISTILL_DEVICE_BATCH", "2")
     monkeypatch.setitem(
         REWARDS,
-        "choice",
+        "answer",
         lambda completions, **_columns: [1.0 - 2.0 * (n % 2) for n in range(len(completions))],
     )
     _, rows = run(tmp_path, model_folder, tiny_corpus, method=method, steps=2)
@@ -194,7 +194,7 @@ def test_the_terms_follow_the_schedule(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(
-        REWARDS, "choice", lambda completions, **_: [float(n % 2) for n in range(len(completions))]
+        REWARDS, "answer", lambda completions, **_: [float(n % 2) for n in range(len(completions))]
     )
     objective = {"schedule": schedule, "distill_share": 0.5, "policy_weight": 0.3}
     _, rows = run(tmp_path, model_folder, tiny_corpus, objective=objective, steps=2)
@@ -240,7 +240,7 @@ def test_rows_that_teach_nothing_do_not_stop_training(
     consist of them.
     """
     monkeypatch.setenv("ECHODISTILL_DEVICE_BATCH", "2")
-    monkeypatch.setitem(REWARDS, "choice", lambda completions, **_columns: [1.0] * len(completions))
+    monkeypatch.setitem(REWARDS, "answer", lambda completions, **_columns: [1.0] * len(completions))
     _, rows = run(tmp_path, model_folder, tiny_corpus, method="echodistill", objective=weights)
     assert [row["step"] for row in rows] == [1, 2, 3]
     assert all(row["zero_variance_groups"] == 1.0 for row in rows)

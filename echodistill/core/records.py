@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +22,13 @@ SPLITS = ("train", "validation", "decision", "test")
 """The splits in the order of their use: to train, to choose settings, to decide on a promotion, to
 report.
 """
+PRETRAIN = "pretrain"
+"""Split of clips that ``nano`` alone is pre-trained on. Without such clips it is pre-trained on the
+split ``train``.
+"""
+ALL_SPLITS = (PRETRAIN, *SPLITS)
+PromptStyle = Literal["direct", "chain"]
+"""How a response is asked for: the answer alone, or a chain of steps that ends in "Answer: ..."."""
 GRIDS = {"test": "grid.parquet", "decision": "decision_grid.parquet"}
 """The splits that every system must answer, each with the file in the mixes folder that lists the
 questions and mixes.
@@ -53,6 +60,8 @@ class Clip:
     offset: int
     size: int
     """Number of bytes in the shard, from ``offset`` on."""
+    caption: str | None = None
+    """Description of what is heard beside the words, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +73,16 @@ class Question:
     split: str
     question: str
     choices: tuple[str, ...]
+    """The offered answers; empty for an open question."""
     answer: str
-    """The text of the right choice."""
-    answer_index: int
+    """The text of the right choice, or the right answer to an open question."""
+    answer_index: int | None
+    """Number of the right choice; ``None`` for an open question."""
+    style: PromptStyle = "direct"
+    task: str = ""
+    """Task family of a built-in question (``data/tasks``); empty for other sources."""
+    solution: str | None = None
+    """Worked steps that lead to the answer, where the source knows them."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +126,10 @@ class Reference:
     """Tokens of the response, including the end-of-turn token."""
     truncated: bool
     """Whether the response was cut at the length limit before the model ended it."""
-    parsed_index: int | None
+    parsed: str | None
+    """The answer that the response gives: the text of the choice that it names, or its open answer
+    in normal form; ``None`` where it gives none.
+    """
     correct: bool
 
 
@@ -146,6 +165,8 @@ def _arrow_type(hint: Any) -> tuple[pa.DataType, bool]:
     if get_origin(hint) in (Union, UnionType):
         inner = [part for part in get_args(hint) if part is not type(None)]
         return _arrow_type(inner[0])[0], True
+    if get_origin(hint) is Literal:
+        return _ARROW[type(get_args(hint)[0])], False
     if get_origin(hint) is tuple:
         return pa.list_(_ARROW[get_args(hint)[0]]), False
     return _ARROW[hint], False

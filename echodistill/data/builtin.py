@@ -1,5 +1,5 @@
-"""The built-in default source: synthetic speech in many voices, and questions about the spoken
-words.
+"""The built-in default source: synthetic speech in many voices, and questions of several task
+families about it.
 
 Voices are espeak-ng accents crossed with speaker variants. A speaker belongs to one split only, so
 the test voices are unseen in training. Words are always spoken on this machine, even where a
@@ -19,12 +19,14 @@ from types import TracebackType
 import numpy as np
 import soxr
 
-from echodistill.audio.levels import SAMPLE_RATE, Waveform
+from echodistill.audio.backgrounds import background
+from echodistill.audio.levels import SAMPLE_RATE, Waveform, power
 from echodistill.audio.stored import Decoded
-from echodistill.core.records import SPLITS
+from echodistill.core.records import ALL_SPLITS
 from echodistill.core.seeds import rng
 from echodistill.data.sources import Raw, SourceClip, SourceClips, SourceFailed, split_groups
-from echodistill.data.spoken_words import ask, draw_words
+from echodistill.data.spoken_tasks import Plan, plan
+from echodistill.data.tasks.acoustic import Utterance
 from echodistill.params.corpus import CorpusParams
 from echodistill.workers import worker_count
 
@@ -44,6 +46,8 @@ VARIANTS = tuple(
 )
 VOICES = 130
 EDGE_S = (0.04, 0.15)  # Range of the silence in seconds before and after the words.
+GAP_S = 0.1  # Silence in seconds between words that are spoken apart.
+BACKGROUND_SNR_DB = 12.0
 TRIM_LEVEL = 0.01  # Quieter samples than this share of the clip's peak are trimmed off.
 
 
@@ -127,22 +131,23 @@ def read(params: CorpusParams, seed: int, espeak: Espeak) -> SourceClips:
     speaker_of = {voice: voice.split("+")[1] for voice in voices}
     splits = split_groups(list(speaker_of.values()), params, seed)
     clips = []
-    for split in SPLITS:
+    for split in ALL_SPLITS:
         members = [voice for voice in voices if splits[speaker_of[voice]] == split]
         for number in range(getattr(params.clips, split) if members else 0):
             voice = members[number % len(members)]
             clip_id = f"{split}-{number:05d}"
-            stream = rng(seed, "builtin", clip_id)
-            words = draw_words(stream, WORDS)
+            others = [one for one in members if speaker_of[one] != speaker_of[voice]]
+            planned = plan(params, seed, clip_id, split, voice, others, WORDS)
             clips.append(
                 SourceClip(
                     clip_id=clip_id,
                     group=speaker_of[voice],
                     source=f"espeak-ng:{voice}",
-                    fetch=partial(_speak, espeak, " ".join(words), voice, seed, clip_id),
-                    decode=partial(_shape, seed, clip_id),
-                    questions=(ask(stream, clip_id, words, WORDS),),
-                    transcript=" ".join(words),
+                    fetch=partial(_speak, espeak, planned, voice, seed, clip_id),
+                    decode=partial(_shape, seed, clip_id, planned.background),
+                    questions=(planned.question,),
+                    transcript=planned.text,
+                    caption=planned.caption,
                 )
             )
     return SourceClips(clips=clips, splits=splits)
@@ -156,27 +161,49 @@ def _speech_settings(seed: int, clip_id: str) -> tuple[int, int, np.random.Gener
     return int(stream.integers(160, 205)), int(stream.integers(30, 70)), stream
 
 
-def _speak(espeak: Espeak, text: str, voice: str, seed: int, clip_id: str) -> Raw:
-    """Return the synthesiser's float32 samples of a clip, spoken with the clip's own rate and
-    pitch.
+def _speak(espeak: Espeak, planned: Plan, voice: str, seed: int, clip_id: str) -> Raw:
+    """Return the synthesiser's float32 samples of each utterance of a clip; words that are spoken
+    together have the clip's own rate and pitch.
     """
     rate_wpm, pitch, _ = _speech_settings(seed, clip_id)
-    samples, sample_rate = espeak.synthesize(text, voice, rate_wpm, pitch)
-    return Raw((samples.tobytes(),), sample_rate)
+    utterances = planned.utterances or (Utterance(planned.text, voice, rate_wpm, pitch),)
+    spoken = [espeak.synthesize(one.text, one.voice, one.rate_wpm, one.pitch) for one in utterances]
+    return Raw(tuple(samples.tobytes() for samples, _ in spoken), spoken[0][1])
 
 
-def _shape(seed: int, clip_id: str, raw: Raw) -> tuple[Decoded, str]:
-    """Return the spoken clip with its own edges and level, and the SHA-256 of the raw samples."""
+def _shape(seed: int, clip_id: str, sound: str | None, raw: Raw) -> tuple[Decoded, str]:
+    """Return the spoken clip with its own edges and level, and the SHA-256 of the raw samples.
+
+    ``sound`` is the name of a background, which is quieter than the speech by
+    ``BACKGROUND_SNR_DB``.
+    """
     assert raw.sample_rate is not None
     stream = _speech_settings(seed, clip_id)[2]
-    (content,) = raw.parts
-    spoken = np.frombuffer(content, dtype="<f4")
-    voiced = np.flatnonzero(np.abs(spoken) > TRIM_LEVEL * np.max(np.abs(spoken)))
-    speech = soxr.resample(spoken[voiced[0] : voiced[-1] + 1], raw.sample_rate, SAMPLE_RATE)
+    parts = [_trimmed(content, raw.sample_rate) for content in raw.parts]
+    if len(parts) > 1:  # Words that are spoken apart are equally loud.
+        gap = np.zeros(int(GAP_S * SAMPLE_RATE), dtype=np.float32)
+        loud = [part / np.max(np.abs(part)) for part in parts]
+        parts = [piece for part in loud for piece in (part, gap)][:-1]
+    speech = np.concatenate(parts)
+    content = b"".join(raw.parts)
     before, after = (
         np.zeros(int(stream.uniform(*EDGE_S) * SAMPLE_RATE), dtype=np.float32) for _ in range(2)
     )
     clip = np.concatenate(
         [before, speech * (stream.uniform(0.2, 0.7) / np.max(np.abs(speech))), after]
     )
+    if sound is not None:
+        level = np.sqrt(power(clip)) * 10.0 ** (-BACKGROUND_SNR_DB / 20.0)
+        clip = clip + level * background(sound, len(clip))
+        clip = clip / max(1.0, float(np.max(np.abs(clip))))
     return Decoded(clip.astype(np.float32), raw.sample_rate, 1), hashlib.sha256(content).hexdigest()
+
+
+def _trimmed(content: bytes, sample_rate: int) -> Waveform:
+    """Return one utterance at 16 kHz without the silence around it; ``content`` has its float32
+    samples.
+    """
+    spoken = np.frombuffer(content, dtype="<f4")
+    voiced = np.flatnonzero(np.abs(spoken) > TRIM_LEVEL * np.max(np.abs(spoken)))
+    speech: Waveform = soxr.resample(spoken[voiced[0] : voiced[-1] + 1], sample_rate, SAMPLE_RATE)
+    return speech

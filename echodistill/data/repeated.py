@@ -8,7 +8,7 @@ last of them, so that no clip is both judged on and trained on.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from echodistill.core.records import SPLITS, Clip
+from echodistill.core.records import ALL_SPLITS, Clip
 from echodistill.data.sources import SourceClips
 from echodistill.evaluation.units import unit_of
 
@@ -53,7 +53,7 @@ def settled_splits(
 
 def repeated_in_later_split(clips: Iterable[Clip], split_of: Mapping[str, str]) -> dict[str, str]:
     """Return, by clip id, why a clip is left out: its recording is also in a split that follows its
-    own in ``SPLITS``.
+    own in ``ALL_SPLITS``.
 
     Recordings are the same if their stored bytes, or the bytes they were made from, are equal.
     ``split_of`` gives the split of each group.
@@ -64,7 +64,7 @@ def repeated_in_later_split(clips: Iterable[Clip], split_of: Mapping[str, str]) 
             clips_of[digest].append(clip)
     reasons: dict[str, str] = {}
     for alike in clips_of.values():
-        last = max(alike, key=lambda clip: SPLITS.index(split_of[clip.group]))
+        last = max(alike, key=lambda clip: ALL_SPLITS.index(split_of[clip.group]))
         for clip in alike:
             if split_of[clip.group] != split_of[last.group]:
                 reasons.setdefault(

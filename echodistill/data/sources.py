@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from echodistill.audio.stored import Decoded
 from echodistill.core.errors import UserError
-from echodistill.core.records import Quarantined
+from echodistill.core.records import PRETRAIN, Quarantined
 from echodistill.core.seeds import rng
 from echodistill.params.corpus import CorpusParams
 
@@ -24,12 +24,16 @@ class SourceFailed(UserError):
 
 @dataclass(frozen=True)
 class SourceQuestion:
-    """A question from the source, already normalised: ``answer`` is one of ``choices``."""
+    """A question from the source, already normalised: ``answer`` is one of ``choices``, or any
+    text where there are none.
+    """
 
     question_id: str
     question: str
     choices: tuple[str, ...]
     answer: str
+    task: str = ""
+    solution: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class SourceClip:
     """
     questions: tuple[SourceQuestion, ...]
     transcript: str | None = None
+    caption: str | None = None
 
     def read(self) -> tuple[Decoded, str]:
         """Fetch and decode the clip."""
@@ -110,9 +115,10 @@ def split_groups(
 
     Groups of the test and of the decision are rounded up and groups of the validation down, so that
     a source with few speakers keeps an unseen test. At least one group is left for training, unless
-    all are to be tested (a ``test_share`` of 1). A validation share of less than one group is
-    rounded up to one where two groups are left to train on, so that a base is judged on voices that
-    it was not trained on. The test is drawn first and the decision next, so that a change of
+    all are to be tested (a ``test_share`` of 1). Half of the training groups of ``builtin`` are for
+    pre-training where ``clips.pretrain`` asks for clips of them. A validation share of less than
+    one group is rounded up to one where two groups are left to train on, so that a base is judged
+    on voices that it was not trained on. The test is drawn first and the decision next, so that a change of
     another share leaves the test's groups as they are. ``joined`` gives groups that must share a
     split one name, under which they count once.
 
@@ -142,9 +148,15 @@ def split_groups(
     ):
         validation = 1
     train = len(names) - test - decision - validation
-    parts = (
-        ["test"] * test + ["decision"] * decision + ["validation"] * validation + ["train"] * train
-    )
+    pretrain = train // 2 if params.source == "builtin" and params.clips.pretrain else 0
+    counts = {
+        "test": test,
+        "decision": decision,
+        "validation": validation,
+        "train": train - pretrain,
+        PRETRAIN: pretrain,
+    }
+    parts = [split for split, count in counts.items() for _ in range(count)]
     split_of = dict(zip(order, parts, strict=True))
     return {group: split_of[name] for group, name in drawn_as.items()}
 

@@ -37,4 +37,6 @@ def ask(
             picked[1],
         ]  # The first wrong choice is the clip's other word.
     choices = shuffled_choices(right, wrong, clip_id, kind)
-    return SourceQuestion(f"{clip_id}-q", QUESTIONS[kind], choices, right)
+    return SourceQuestion(
+        f"{clip_id}-q", QUESTIONS[kind], choices, right, "recognise", " ".join(words)
+    )

@@ -13,7 +13,8 @@ from types import TracebackType
 from echodistill.audio.levels import Waveform
 from echodistill.audio.stored import decode_flac
 from echodistill.core.errors import UserError
-from echodistill.core.records import Clip, Question, read_rows
+from echodistill.core.records import PRETRAIN, Clip, Question, read_rows
+from echodistill.models.prompts import clip_text
 
 SHARD_BYTES = 256 * 1024 * 1024
 
@@ -72,6 +73,18 @@ class Corpus:
 
     def clips_of(self, split: str) -> list[Clip]:
         return [clip for clip in self.clips.values() if clip.split == split]
+
+    @property
+    def pretraining_split(self) -> str:
+        """Return the split that ``nano`` is pre-trained on."""
+        return PRETRAIN if self.clips_of(PRETRAIN) else "train"
+
+    def text_of(self, clip_id: str) -> str:
+        """Return the clip's transcript and caption as text that can replace the clip; empty where
+        it has neither.
+        """
+        clip = self.clips[clip_id]
+        return clip_text(clip.transcript or "", clip.caption or "")
 
     def lacking(self, questions: Iterable[Question], field: str) -> list[str]:
         """Return the ids of the questions for which ``field``, of ``Question`` or of its ``Clip``,

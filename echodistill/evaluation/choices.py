@@ -278,16 +278,3 @@ def _whole_word(choice: str) -> str:
     if _HANGUL.search(choice):
         after = _PARTICLE + after
     return before + regex.escape(choice) + after
-
-
-def is_right(response: str, choices: Sequence[str], answer_index: int) -> bool:
-    """Return whether ``response`` names the right choice and no other."""
-    return parse_choice(response, choices) == answer_index
-
-
-def reward(response: str, choices: Sequence[str], answer_index: int) -> float:
-    """Return the task reward: +1 for the right choice, -1 for another choice, 0 if no choice was
-    parsed. Source: arXiv 2605.23954 [code].
-    """
-    parsed = parse_choice(response, choices)
-    return 0.0 if parsed is None else 1.0 if parsed == answer_index else -1.0

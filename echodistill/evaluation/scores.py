@@ -22,15 +22,13 @@ from numpy.typing import NDArray
 from echodistill.audio.kinds import CLEAN
 from echodistill.core.errors import UserError
 from echodistill.core.records import Answer, Question
-from echodistill.evaluation.choices import is_right, parse_choice
+from echodistill.evaluation.given_answers import given_answer, is_right, right_answer
 from echodistill.evaluation.units import Sample, renumbered
-
-UNPARSED = -1
 
 
 def is_right_answer(row: Answer, question: Question) -> bool:
-    """Return whether an answer names the right choice of its question and no other."""
-    return is_right(row.response, question.choices, question.answer_index)
+    """Return whether an answer gives the right answer to its question and no other."""
+    return is_right(row.response, question)
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Outcomes:
     """Number of the unit (``units``) that the answer's clip belongs to."""
     right: NDArray[np.bool_]
     unparsed: NDArray[np.bool_]
-    """Whether the answer names no choice, or several."""
+    """Whether the answer names no choice, or several, or is empty."""
     truncated: NDArray[np.bool_]
     """Whether the answer was cut at the length limit."""
     has_choices: NDArray[np.bool_]
@@ -82,16 +80,18 @@ class Scored:
 
 
 Key = tuple[str, str]
-Parsed = tuple[Answer, int]
-"""An answer and the choice it names, or ``UNPARSED``."""
+Parsed = tuple[Answer, str | None]
+"""A row and the answer that its response gives, or ``None``."""
 
 
 def _parse(answers: Sequence[Answer], questions: Mapping[str, Question]) -> dict[Key, Parsed]:
-    parsed = {}
-    for answer in answers:
-        choice = parse_choice(answer.response, questions[answer.question_id].choices)
-        parsed[answer.question_id, answer.mix_id] = (answer, UNPARSED if choice is None else choice)
-    return parsed
+    return {
+        (row.question_id, row.mix_id): (
+            row,
+            given_answer(row.response, questions[row.question_id].choices),
+        )
+        for row in answers
+    }
 
 
 def score_answers(
@@ -117,17 +117,19 @@ def score_answers(
     clean = sorted(parsed_clean)
     rows = [*(parsed[key] for key in noisy), *(parsed_clean[question] for question in clean)]
     unit, sample = renumbered([questions[answer.question_id].clip_id for answer, _ in rows], units)
-    choice = np.array([parsed[key][1] for key in noisy], dtype=np.int64)
-    of_base = np.array([base_clean[question][1] for question, _ in noisy], dtype=np.int64)
-    of_self = np.array([parsed_clean[question][1] for question, _ in noisy], dtype=np.int64)
+
+    def agrees(of_clean: Mapping[str, Parsed]) -> NDArray[np.bool_]:
+        pairs = [(parsed[key][1], of_clean[key[0]][1]) for key in noisy]
+        return np.array([given is not None and given == other for given, other in pairs], np.bool_)
+
     return Scored(
         keys=tuple(noisy),
         clean_keys=tuple(clean),
         noise_kind=np.array([parsed[key][0].noise_kind for key in noisy], dtype=np.str_),
         snr_db=np.array([parsed[key][0].snr_db for key in noisy], dtype=np.float64),
         noisy=_outcomes(rows[: len(noisy)], questions, unit[: len(noisy)]),
-        agrees_base=(choice == of_base) & (choice != UNPARSED),
-        agrees_self=(choice == of_self) & (choice != UNPARSED),
+        agrees_base=agrees(base_clean),
+        agrees_self=agrees(parsed_clean),
         clean=_outcomes(rows[len(noisy) :], questions, unit[len(noisy) :]),
         sample=sample,
     )
@@ -137,24 +139,26 @@ def _outcomes(
     rows: Sequence[Parsed], questions: Mapping[str, Question], unit: NDArray[np.int64]
 ) -> Outcomes:
     asked = [questions[answer.question_id] for answer, _ in rows]
-    choice = np.array([choice for _, choice in rows], dtype=np.int64)
-    gold = np.array([question.answer_index for question in asked], dtype=np.int64)
+    right = [
+        given == right_answer(question.answer, question.choices)
+        for (_, given), question in zip(rows, asked, strict=True)
+    ]
     forced = [_forced(answer, question) for (answer, _), question in zip(rows, asked, strict=True)]
-    by_sum, by_mean = np.array(forced, dtype=np.int64).reshape(-1, 2).T
+    by_sum, by_mean = np.array(forced, dtype=np.bool_).reshape(-1, 2).T
     return Outcomes(
         unit=unit,
-        right=choice == gold,
-        unparsed=choice == UNPARSED,
+        right=np.array(right, dtype=np.bool_),
+        unparsed=np.array([given is None for _, given in rows], dtype=np.bool_),
         truncated=np.array([answer.truncated for answer, _ in rows], dtype=np.bool_),
         has_choices=np.array([bool(question.choices) for question in asked], dtype=np.bool_),
-        forced=by_sum == gold,
-        forced_norm=by_mean == gold,
+        forced=by_sum,
+        forced_norm=by_mean,
     )
 
 
-def _forced(answer: Answer, question: Question) -> tuple[int, int]:
-    """Return the index of the choice with the highest summed log-probability and of the one with
-    the highest mean; of equal ones the first.
+def _forced(answer: Answer, question: Question) -> tuple[bool, bool]:
+    """Return whether the right choice has the highest summed log-probability, and the highest mean;
+    of equal ones the first counts.
 
     Raise ``UserError`` unless each choice has its score.
     """
@@ -167,8 +171,9 @@ def _forced(answer: Answer, question: Question) -> tuple[int, int]:
             " compare` for its systems)"
         )
     if not question.choices:
-        return UNPARSED, UNPARSED
-    return int(np.argmax(scores)), int(np.argmax(scores / tokens))
+        return False, False
+    right = question.answer_index
+    return bool(np.argmax(scores) == right), bool(np.argmax(scores / tokens) == right)
 
 
 def _clean(parsed: Mapping[Key, Parsed]) -> dict[str, Parsed]:

@@ -12,10 +12,11 @@ from scipy.special import bdtrc
 from echodistill.audio.levels import SAMPLE_RATE, SILENCE_DBFS, dbfs
 from echodistill.audio.stored import decode_flac
 from echodistill.core.errors import UserError
-from echodistill.core.records import SPLITS, Clip, Quarantined, Question, read_rows
+from echodistill.core.records import ALL_SPLITS, SPLITS, Clip, Quarantined, Question, read_rows
 from echodistill.data.origin import shares
 from echodistill.data.store import Corpus
 from echodistill.evaluation.answer_patterns import normalise
+from echodistill.evaluation.open_answers import normal_form
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, Unique
 from echodistill.params.corpus import CorpusParams
 from echodistill.params.whole import Params
@@ -89,7 +90,7 @@ def _clips(corpus: Corpus, clips: Sequence[Clip], settings: CorpusParams) -> lis
     return [
         table.expect("clip_id", Unique(), "no clip id is given twice"),
         table.expect(
-            "split", InSet(SPLITS), f"every clip is in {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
+            "split", InSet(ALL_SPLITS), f"every clip is in {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
         ),
         table.expect("decodes", HOLDS, "every clip decodes"),
         table.expect("duration_s", Between(low, high), f"every clip lasts {low:g} to {high:g} s"),
@@ -128,11 +129,7 @@ def _questions(clips: Sequence[Clip], questions: Sequence[Question]) -> list[Exp
             "split_of_clip": [
                 split_of.get(row.clip_id, row.split) == row.split for row in questions
             ],
-            "answer_stands": [
-                0 <= row.answer_index < len(row.choices)
-                and row.choices[row.answer_index] == row.answer
-                for row in questions
-            ],
+            "answer_stands": [_has_answer(row) for row in questions],
             "choices_distinct": [_are_distinct(row.choices) for row in questions],
         },
     )
@@ -140,9 +137,23 @@ def _questions(clips: Sequence[Clip], questions: Sequence[Question]) -> list[Exp
         table.expect("question_id", Unique(), "no question id is given twice"),
         table.expect("clip_exists", HOLDS, "every question's clip is in the corpus"),
         table.expect("split_of_clip", HOLDS, "every question is in the split of its clip"),
-        table.expect("answer_stands", HOLDS, "every answer is the choice its index points at"),
+        table.expect(
+            "answer_stands",
+            HOLDS,
+            "every answer is the choice its index points at, or an open answer",
+        ),
         table.expect("choices_distinct", HOLDS, "no question has the same choice twice"),
     ]
+
+
+def _has_answer(question: Question) -> bool:
+    """Return whether the answer is the choice that its number states or, to an open question, a
+    text in which a response can be right.
+    """
+    index = question.answer_index
+    if index is None:
+        return not question.choices and bool(normal_form(question.answer))
+    return 0 <= index < len(question.choices) and question.choices[index] == question.answer
 
 
 def _are_distinct(choices: Sequence[str]) -> bool:
@@ -176,7 +187,8 @@ def _suspicious_shares(questions: Sequence[Question]) -> dict[int, float]:
     evenly placed answers.
     """
     shares = {}
-    for position, count in Counter(row.answer_index for row in questions).items():
+    places = [row.answer_index for row in questions if row.answer_index is not None]
+    for position, count in Counter(places).items():
         even = sum(
             1.0 / len(row.choices) for row in questions if position < len(row.choices)
         ) / len(questions)

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from echodistill.core.records import Question, Reference, read_rows
+from echodistill.evaluation.given_answers import right_answer
 from echodistill.gates.expect import HOLDS, Between, Expect, Table
 from echodistill.gates.truncation import truncation_check
 from echodistill.params.whole import Params
@@ -56,7 +57,9 @@ def references_checks(folder: Path, corpus_folder: Path, params: Params) -> list
 
 
 def _agrees(row: Reference, question: Question | None) -> bool:
-    return question is None or row.correct == (row.parsed_index == question.answer_index)
+    return question is None or row.correct == (
+        row.parsed == right_answer(question.answer, question.choices)
+    )
 
 
 def _teacher(rows: list[Reference], questions: list[Question], params: Params) -> list[Expect]:
@@ -64,17 +67,16 @@ def _teacher(rows: list[Reference], questions: list[Question], params: Params) -
     0, and so fail.
     """
     least, margin = params.gates.min_parse_rate, params.gates.above_chance
-    parsed = sum(row.parsed_index is not None for row in rows) / max(1, len(rows))
+    parsed = sum(row.parsed is not None for row in rows) / max(1, len(rows))
     right = sum(row.correct for row in rows) / max(1, len(rows))
-    chance = sum(1.0 / max(1, len(question.choices)) for question in questions) / max(
-        1, len(questions)
-    )
+    chances = [1.0 / len(question.choices) for question in questions if question.choices]
+    chance = sum(chances) / max(1, len(questions))
     table = Table.of(
         "teacher",
         "name",
         {"name": ["teacher"], "parse_rate": [parsed], "above_chance": [right - chance]},
     )
-    unparsed = next((row.response for row in rows if row.parsed_index is None), "")
+    unparsed = next((row.response for row in rows if row.parsed is None), "")
     cut = sum(row.truncated for row in rows) / max(1, len(rows))
     shares = (
         f"{100 * right:.1f} % are right (chance {100 * chance:.1f}), {100 * parsed:.1f} % name a"

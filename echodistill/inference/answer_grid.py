@@ -17,7 +17,7 @@ from echodistill.core.records import GRIDS, Answer, GridRow, Question, read_rows
 from echodistill.data.store import Corpus
 from echodistill.inference.resumable import Item, answer_items
 from echodistill.models.audio_llm import AudioLLM
-from echodistill.models.base import Prompt
+from echodistill.models.base import Prompt, prompt_of
 from echodistill.models.checkpoint import load_base_or_student
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params.generation import GenerationParams
@@ -158,7 +158,7 @@ def without_audio(corpus: Corpus, items: list[Item]) -> list[Item]:
     """
 
     def silent(question: Question) -> Prompt:
-        return Prompt(None, question.question, question.choices)
+        return prompt_of(question, None)
 
     return [
         Item(
@@ -180,6 +180,4 @@ def _prompt(
     preprocessor: Preprocessor | None,
 ) -> Prompt:
     noisy = noise.render(mix, corpus.waveform(mix.clip_id)).noisy
-    return Prompt(
-        noisy if preprocessor is None else preprocessor(noisy), question.question, question.choices
-    )
+    return prompt_of(question, noisy if preprocessor is None else preprocessor(noisy))

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from echodistill.core.batches import batches
 from echodistill.core.records import Question
 from echodistill.data.store import Corpus
-from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.given_answers import given_answer, right_answer
 from echodistill.evaluation.skill import fewest_questions
 from echodistill.models.audio_llm import AudioLLM, decode, encode, end_ids
-from echodistill.models.base import Prompt
+from echodistill.models.base import prompt_of
 from echodistill.models.generation import generate
 from echodistill.training.device import device_batch
 
@@ -33,7 +33,7 @@ class CleanScore:
     questions: int
     right: int
     unparsed: int
-    """Number of answers that name no choice, or several."""
+    """Number of answers that name no choice, or several, or are empty."""
     truncated: int
     """Number of answers that were cut at the length limit."""
     chance: float
@@ -88,9 +88,9 @@ def clean_score(
     right = unparsed = truncated = 0
     for part in batches(asked, device_batch()):
         for row, response in zip(part, _responses(llm, corpus, part, max_new_tokens), strict=True):
-            named = parse_choice(decode(llm, response), row.choices)
-            right += named == row.answer_index
-            unparsed += named is None
+            given = given_answer(decode(llm, response), row.choices)
+            right += given == right_answer(row.answer, row.choices)
+            unparsed += given is None
             truncated += response[-1] not in end_ids(llm)
     return CleanScore(len(asked), right, unparsed, truncated, _chance(asked))
 
@@ -98,5 +98,5 @@ def clean_score(
 def _responses(
     llm: AudioLLM, corpus: Corpus, rows: Sequence[Question], max_new_tokens: int
 ) -> list[list[int]]:
-    prompts = [Prompt(corpus.waveform(row.clip_id), row.question, row.choices) for row in rows]
+    prompts = [prompt_of(row, corpus.waveform(row.clip_id)) for row in rows]
     return generate(llm, encode(llm, prompts), max_new_tokens)

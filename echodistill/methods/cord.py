@@ -16,6 +16,8 @@ This implementation differs from the paper as follows [ours]:
 
 import torch
 
+from echodistill.core.records import Question
+from echodistill.evaluation.open_answers import final_answer
 from echodistill.methods.advantages import centred_advantages, zero_variance
 from echodistill.methods.base import (
     Batch,
@@ -80,7 +82,7 @@ class Cord(Method):
         answers, count = context.texts(ids, mask), batch.group_size
         references = context.texts(targets.token_ids, targets.mask)
         cases = [
-            Case(question.question, question.choices, answer, reference)
+            _case(question, answer, reference)
             for number, (question, reference) in enumerate(
                 zip(context.questions(context.rows), references, strict=True)
             )
@@ -121,6 +123,13 @@ class Cord(Method):
             metrics["policy_loss"] = -(advantages[chosen] * log_prob).sum() / len(advantages)
             total = total + metrics["policy_loss"]
         return LossTerms(total, metrics)
+
+
+def _case(question: Question, answer: str, reference: str) -> Case:
+    """Return the case that a judge decides: of two chains of steps, the answers alone."""
+    if question.style == "chain" and not question.choices:
+        answer, reference = final_answer(answer), final_answer(reference)
+    return Case(question.question, question.choices, answer, reference)
 
 
 METHOD = Cord

@@ -50,7 +50,7 @@ NO_EFFECT_SHARE = 0.9
 class EchoDistill(Method):
     samples = True
     teachers = (TeacherSpec(frozenset({"targets", "log_probs"})),)
-    rewards = ("choice",)
+    rewards = ("answer",)
 
     def __init__(self, settings: EchoDistillSettings) -> None:
         self.settings: EchoDistillSettings = settings

@@ -7,7 +7,7 @@ from echodistill.params.methods import GrpoSettings
 
 class Grpo(Method):
     samples = True
-    rewards = ("choice",)
+    rewards = ("answer",)
 
     def __init__(self, settings: GrpoSettings) -> None:
         self.settings = settings

@@ -51,7 +51,7 @@ def evidence_weights(
 class Rlsd(Method):
     samples = True
     teachers = (TeacherSpec(frozenset({"log_probs"})),)
-    rewards = ("choice",)
+    rewards = ("answer",)
 
     def __init__(self, settings: RlsdSettings) -> None:
         self.settings: RlsdSettings = settings

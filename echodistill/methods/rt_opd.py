@@ -30,7 +30,7 @@ GATE = "teacher_is_right"
 class RtOpd(Method):
     samples = True
     teachers = (TeacherSpec(frozenset({"targets", "log_probs"})),)
-    rewards = ("choice",)
+    rewards = ("answer",)
     needs = frozenset({"answer"})
 
     def __init__(self, settings: RtOpdSettings) -> None:

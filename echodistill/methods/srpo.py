@@ -51,7 +51,7 @@ def confidence_weights(teacher: torch.Tensor, mask: torch.Tensor, beta: float) -
 class Srpo(Method):
     samples = True
     teachers = (TeacherSpec(frozenset({"log_probs"})),)
-    rewards = ("choice",)
+    rewards = ("answer",)
 
     def __init__(self, settings: SrpoSettings) -> None:
         self.settings: SrpoSettings = settings

@@ -16,6 +16,8 @@ import torch
 
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.core.errors import UserError
+from echodistill.core.records import PromptStyle, Question
+from echodistill.models.prompts import question_text
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,17 @@ class Prompt:
     waveform: Waveform | None
     question: str
     choices: Sequence[str]
+    style: PromptStyle = "direct"
+
+    @property
+    def text(self) -> str:
+        """Return the text that the model receives beside the clip."""
+        return question_text(self.question, self.choices, self.style)
+
+
+def prompt_of(question: Question, waveform: Waveform | None) -> Prompt:
+    """Return the prompt that asks ``question`` about a clip."""
+    return Prompt(waveform, question.question, question.choices, question.style)
 
 
 @dataclass(frozen=True)

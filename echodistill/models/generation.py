@@ -1,4 +1,4 @@
-"""Generate greedy responses. Shapes: B rows, P prompt tokens (left-padded), T response tokens."""
+"""Generate responses. Shapes: B rows, P prompt tokens (left-padded), T response tokens."""
 
 from typing import Any
 
@@ -32,6 +32,23 @@ def generate(llm: AudioLLM, batch: PromptBatch, max_new_tokens: int) -> list[lis
     """
     check_context(llm.model, batch.input_ids.shape[1], max_new_tokens)
     output = llm.model.generate(**greedy_inputs(llm, batch.to(llm.device), max_new_tokens))
+    return up_to_end(llm, output[:, batch.input_ids.shape[1] :])
+
+
+@torch.inference_mode()
+def sample(
+    llm: AudioLLM, batch: PromptBatch, max_new_tokens: int, temperature: float
+) -> list[list[int]]:
+    """Return one sampled response to each row as token ids, as rollouts are sampled. torch's global
+    random state determines them.
+    """
+    check_context(llm.model, batch.input_ids.shape[1], max_new_tokens)
+    options = greedy_inputs(llm, batch.to(llm.device), max_new_tokens) | {
+        "do_sample": True,
+        "temperature": temperature,
+        "top_k": 0,
+    }
+    output = llm.model.generate(**options)
     return up_to_end(llm, output[:, batch.input_ids.shape[1] :])
 
 

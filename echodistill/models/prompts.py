@@ -7,7 +7,11 @@ import unicodedata
 from collections.abc import Sequence
 
 from echodistill.core.errors import UserError
+from echodistill.core.records import PromptStyle
 
+ANSWER = "Answer:"
+"""Words before the answer at the end of a chain of steps."""
+CHAIN_INSTRUCTION = f'Reason step by step, then write "{ANSWER}" and the answer.'
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _CONTROL_TOKEN = re.compile(r"<[|｜][^<>|｜\n]{1,64}[|｜]>")
@@ -56,14 +60,32 @@ def validate_question(question: str, choices: Sequence[str]) -> None:
         raise UserError(f"choice {repeated[0]!r} is given twice")
 
 
-def question_about_transcript(transcript: str, question: str) -> str:
-    """Return the question about a clip whose words are given as text in place of the audio
-    [ours].
+def clip_text(transcript: str, caption: str) -> str:
+    """Return the text that replaces a clip: its words, a description of its sound, or both; empty
+    where both are empty [ours].
     """
-    return f"Transcript: {transcript}\n{question}"
+    named = (("Transcript", transcript.strip()), ("Sound", caption.strip()))
+    return "\n".join(f"{name}: {text}" for name, text in named if text)
 
 
-def question_text(question: str, choices: Sequence[str]) -> str:
-    """Return the question, followed by one line with letter and text for each choice."""
+def question_about_text(text: str, question: str) -> str:
+    """Return the question about a clip that ``clip_text`` replaces."""
+    return f"{text}\n{question}"
+
+
+def question_text(question: str, choices: Sequence[str], style: PromptStyle = "direct") -> str:
+    """Return the question, followed by one line with letter and text for each choice, and in the
+    style ``chain`` by ``CHAIN_INSTRUCTION``.
+    """
     lines = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
-    return "\n".join([question, *lines])
+    return "\n".join([question, *lines, *([CHAIN_INSTRUCTION] if style == "chain" else [])])
+
+
+def gold_response(answer: str, style: PromptStyle) -> str:
+    """Return the response that states ``answer`` and nothing else, in the form of a style."""
+    return f"{ANSWER} {answer}" if style == "chain" else answer
+
+
+def worked_response(solution: str, answer: str) -> str:
+    """Return the response that has the steps of a solution before the answer."""
+    return f"{solution.rstrip('.')}. {ANSWER} {answer}"

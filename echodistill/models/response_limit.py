@@ -1,9 +1,10 @@
 """Determine how many tokens a response may have, by one rule for references, rollouts, evaluation
 and questions.
 
-The limit has room for the longest choice (for a question without choices, its answer), the end
-token, and 16 tokens more, since models begin with words such as "The answer is B.". The limit of a
-corpus is computed from all its questions, so it depends on no split and on no batch.
+The limit has room for the longest choice (for an open question its answer, for a chain of steps the
+worked solution), the end token, and 16 tokens more, since models begin with words such as "The
+answer is B.". The limit of a corpus is computed from all its questions, so it depends on no split
+and on no batch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 from echodistill.core.errors import UserError
 from echodistill.core.records import Question
+from echodistill.models.prompts import gold_response, worked_response
 
 MARGIN_TOKENS: Final = 16
 OPEN_TOKENS: Final = 256
@@ -25,9 +27,21 @@ def corpus_limit(tokenizer: Any, questions: Iterable[Question], given: int | Non
     Raise ``UserError`` if ``given`` is too short for a choice.
     """
     questions = list(questions)
-    choices = {choice for question in questions for choice in question.choices}
-    answers = {question.answer.strip() for question in questions if not question.choices}
+    choices = {
+        gold_response(choice, question.style)
+        for question in questions
+        for choice in question.choices
+    }
+    answers = {_expected(question) for question in questions}
     return _limit(tokenizer, choices, answers, given, f"{KEY}: {{}}, or null to derive it")
+
+
+def _expected(question: Question) -> str:
+    """Return a right response to ``question``; an empty text where its length is unknown."""
+    if question.style == "chain":
+        solution = question.solution
+        return worked_response(solution, question.answer) if solution else ""
+    return question.answer.strip()
 
 
 def asked_limit(tokenizer: Any, choices: Sequence[str], given: int | None, option: str) -> int:

@@ -16,6 +16,7 @@ import torch
 from echodistill.models.audio_llm import AudioLLM, encode, end_ids
 from echodistill.models.base import Prompt, PromptBatch, pad_rows
 from echodistill.models.generation import greedy_inputs, up_to_end
+from echodistill.models.prompts import gold_response
 from echodistill.models.response_limit import check_context
 from echodistill.models.scoring import score, without
 
@@ -52,7 +53,10 @@ def respond(llm: AudioLLM, prompts: Sequence[Prompt], max_new_tokens: int) -> li
     )
     rows = up_to_end(llm, output.sequences[:, batch.input_ids.shape[1] :])
     ends = set(end_ids(llm))
-    choices = [choice_ids(llm, prompt.choices) for prompt in prompts]
+    choices = [
+        choice_ids(llm, [gold_response(choice, prompt.style) for choice in prompt.choices])
+        for prompt in prompts
+    ]
     scores = _choice_log_probs(llm, batch, output.past_key_values, output.logits[0], choices)
     return [
         Response(row, row[-1] not in ends, tuple(scored), tuple(map(len, ids)))

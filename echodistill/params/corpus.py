@@ -1,9 +1,9 @@
 """Section ``corpus`` of ``params.yaml``: where the clips come from and how they are split."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from echodistill.params.faults import BadKey
 from echodistill.params.types import (
@@ -30,6 +30,10 @@ class ClipCounts(Section):
     find.
     """
 
+    pretrain: Count = 0
+    """Number of clips that ``nano`` alone is pre-trained on, of half of the training voices; 0
+    pre-trains it on the training clips. ``fsdd`` ignores it.
+    """
     train: PositiveInt
     """Number of clips to train on."""
     validation: Count
@@ -55,6 +59,45 @@ class SeparateTest(Section):
     """Manifest of the test, as ``corpus.manifest``, below this ``path``."""
     answers_from: FirstNumber | None = None
     """Number of the first choice in the test's manifest, as ``corpus.answers_from``."""
+
+
+class TaskWeights(Section):
+    """Weights of the task families of ``builtin``: each clip belongs to one of them."""
+
+    recognise: NonNegativeFloat
+    """Which words are spoken."""
+    reason: NonNegativeFloat
+    """A sum, the largest number, a count or an order of 2 to 4 words: an open question."""
+    reason_choices: NonNegativeFloat
+    """As ``reason``, with four choices."""
+    acoustic: NonNegativeFloat
+    """What only the sound tells: pitch, rate, speaker or background."""
+
+    @model_validator(mode="after")
+    def _some(self) -> "TaskWeights":
+        if not any(weight for _, weight in self):
+            raise BadKey("recognise", "one task at least needs a weight above 0")
+        return self
+
+
+WordRange = tuple[Annotated[int, Field(ge=2, le=4)], Annotated[int, Field(ge=2, le=4)]]
+
+
+class ReasonWords(Section):
+    """The fewest and the most words of the questions of ``reason``, by the use of the clip."""
+
+    pretrain: WordRange
+    """Clips that ``nano`` is pre-trained on."""
+    train: WordRange
+    evaluation: WordRange
+    """Clips of the validation, the decision and the test."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ReasonWords":
+        for name, (low, high) in self:
+            if low > high:
+                raise BadKey(name, "write the fewest words first, as in [2, 4]")
+        return self
 
 
 class CorpusParams(Section):
@@ -83,6 +126,8 @@ class CorpusParams(Section):
     """Groups (speakers, voices, places) that make up the test, whatever the source; where there are
     none, ``test_share`` of the groups are drawn.
     """
+    tasks: TaskWeights
+    reason_words: ReasonWords
     clips: ClipCounts
     validation_share: Share
     """Share of the groups (speakers, voices) that settings are chosen on, rounded down; less than

@@ -20,6 +20,17 @@ class LoraParams(Section):
     """Dropout probability before the adapter."""
 
 
+class RewardParams(Section):
+    """The task reward of a sampled response."""
+
+    open: Literal["exact", "overlap"]
+    """Reward of an answer to an open question: ``exact`` is 1, -1 or 0 as for choices, ``overlap``
+    the F1 of its words.
+    """
+    format_weight: NonNegativeFloat
+    """Weight of a reward of 1 for a response in the form that ``prompt.style: chain`` asks for."""
+
+
 class TrainParams(Section):
     """The method and the settings that all methods share."""
 
@@ -33,6 +44,7 @@ class TrainParams(Section):
     """K, the number of samples for each prompt."""
     temperature: PositiveFloat
     """Temperature that rollouts are sampled with."""
+    reward: RewardParams
     warmup_share: Share
     """Share of the steps over which the learning rate rises, at least one step."""
     weight_decay: NonNegativeFloat

@@ -23,6 +23,7 @@ from echodistill.params.generation import GenerationParams
 from echodistill.params.methods import METHODS
 from echodistill.params.mixes import MixesParams
 from echodistill.params.promote import PromoteParams
+from echodistill.params.prompt import PromptParams
 from echodistill.params.references import ReferencesParams
 from echodistill.params.system_settings import VIEW, changed_train, view_fault, view_of
 from echodistill.params.train import TrainParams
@@ -37,6 +38,7 @@ class Params(Section):
     """Seed of all random streams."""
     workers: WorkersParams
     corpus: CorpusParams
+    prompt: PromptParams
     mixes: MixesParams
     base: BaseParams
     generation: GenerationParams

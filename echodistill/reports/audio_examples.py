@@ -7,7 +7,7 @@ from typing import Literal
 from echodistill.audio.kinds import CLEAN
 from echodistill.core.records import Answer, Question
 from echodistill.core.seeds import rng
-from echodistill.evaluation.choices import is_right
+from echodistill.evaluation.given_answers import is_right
 
 Outcome = Literal["fixed", "broken"]
 
@@ -46,10 +46,7 @@ def draw_examples(
         if row.snr_db is None or row.snr_db > max_snr_db:
             continue
         question, response = questions[row.question_id], of_student[row.question_id, row.mix_id]
-        before, after = (
-            is_right(responses, question.choices, question.answer_index)
-            for responses in (row.response, response)
-        )
+        before, after = (is_right(responses, question) for responses in (row.response, response))
         if before != after:
             outcome: Outcome = "fixed" if after else "broken"
             responses = (row.response, response, clean[row.question_id])

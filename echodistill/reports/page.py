@@ -16,7 +16,7 @@ from markupsafe import Markup
 from echodistill.audio.levels import Waveform
 from echodistill.audio.stored import encode_flac
 from echodistill.core.records import Quarantined
-from echodistill.evaluation.choices import is_right
+from echodistill.evaluation.given_answers import is_right
 from echodistill.models.prompts import LETTERS
 from echodistill.params.methods import METHODS
 from echodistill.reports.audio_examples import Example
@@ -344,7 +344,7 @@ def _example(audio: AudioExample) -> dict[str, Any]:
             (
                 name,
                 response,
-                "right" if is_right(response, question.choices, question.answer_index) else "wrong",
+                "right" if is_right(response, question) else "wrong",
             )
             for name, response in (
                 ("base", one.base),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from echodistill.core.atomic import atomic_path
 from echodistill.core.records import Answer, Question
-from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.given_answers import given_answer
 from echodistill.reports.page import Failure
 
 SystemAndSeed = tuple[str, str]
@@ -21,7 +21,7 @@ def failures_in(
         Failure(*system, row.mix_id, questions[row.question_id].question, row.response)
         for system, rows in answers.items()
         for row in rows
-        if parse_choice(row.response, questions[row.question_id].choices) is None
+        if given_answer(row.response, questions[row.question_id].choices) is None
     ]
 
 

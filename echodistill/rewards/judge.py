@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from echodistill.evaluation.choices import parse_choice
-from echodistill.models.prompts import normalize_choice
+from echodistill.evaluation.given_answers import given_answer
+from echodistill.evaluation.open_answers import normal_form
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,10 @@ def judge_rewards(cases: Sequence[Case], same: Comparison) -> list[float]:
 
 
 def same_text(cases: Sequence[Case]) -> list[bool]:
-    """Return whether the texts of each case are equal, but for case, spaces and a final stop."""
-    return [normalize_choice(case.answer) == normalize_choice(case.reference) for case in cases]
+    """Return whether the texts of each case are equal in normal form: without case, articles and
+    punctuation, and with numbers in digits.
+    """
+    return [normal_form(case.answer) == normal_form(case.reference) for case in cases]
 
 
 def open_comparison(kind: str, model: str | None, similarity: float) -> Comparison:
@@ -78,8 +80,8 @@ def _agree_exactly(case: Case) -> bool | None:
     else ``None``.
     """
     if case.choices:
-        parsed = parse_choice(case.answer, case.choices)
-        return parsed is not None and parsed == parse_choice(case.reference, case.choices)
+        given = given_answer(case.answer, case.choices)
+        return given is not None and given == given_answer(case.reference, case.choices)
     if not case.answer.strip() or not case.reference.strip():
         return False
     if same_text([case]) == [True]:

@@ -11,7 +11,7 @@ from echodistill.core.records import Question
 from echodistill.data.store import Corpus
 from echodistill.inference.answer_grid import answer_both, base_and_student
 from echodistill.inference.resumable import Item
-from echodistill.models.base import Prompt
+from echodistill.models.base import Prompt, prompt_of
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
@@ -50,7 +50,7 @@ def answer_distorted(
 
 def _prompt(corpus: Corpus, question: Question, distortion: Distortion, seed: int) -> Prompt:
     waveform = render(distortion, corpus.waveform(question.clip_id), seed, question.clip_id)
-    return Prompt(waveform, question.question, question.choices)
+    return prompt_of(question, waveform)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from echodistill.training.checkpoints import (
 from echodistill.training.distributed import processes
 from echodistill.training.metrics_file import METRICS, read_metrics, trim_after
 from echodistill.training.metrics_log import MetricsLog, discard_metrics
-from echodistill.training.pretrain import pretrain
+from echodistill.training.pretrain import pretrain, target_of
 from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.run_folder import fingerprint, run_folder
 
@@ -57,7 +57,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
     settings = params.base
     place = checked_place() if settings.model == NANO else None  # checked before any work
     corpus = Corpus(corpus_folder)
-    if settings.model == NANO and not corpus.questions_of("train"):
+    if settings.model == NANO and not corpus.questions_of(corpus.pretraining_split):
         raise UserError(NANO_NEEDS_CLIPS)
     losses: list[float] = []
     folder: Path | None = None
@@ -98,8 +98,9 @@ def _pretrained_nano(
 ) -> tuple[AudioLLM, list[float], Path]:
     settings = params.base.nano
     texts = []
-    for question in corpus.questions_of("train"):
-        texts += [question_text(question.question, question.choices), question.answer]
+    for question in corpus.questions_of(corpus.pretraining_split):
+        asked = question_text(question.question, question.choices, question.style)
+        texts += [asked, target_of(question)]
     window_s = params.corpus.max_duration_s
     llm = nano.build(
         texts,

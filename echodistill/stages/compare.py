@@ -4,6 +4,7 @@ answers of all systems and seeds.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -202,14 +203,16 @@ def _pairs(systems: tuple[str, ...]) -> list[tuple[str, str]]:
 
 def _constant(base_rows: list[Answer], questions: dict[str, Question]) -> Iterator[Answer]:
     """Yield the answers of a system that always names the first choice, with its letter as in the
-    prompt. It needs no audio, and since it is always consistent its GSR is 1.
+    prompt, and that gives every open question the most frequent right answer. It needs no audio,
+    and since it is always consistent its GSR is 1.
     """
+    frequent = Counter(one.answer for one in questions.values() if not one.choices).most_common(1)
     for row in base_rows:
         choices = questions[row.question_id].choices
         scores = tuple(0.0 if index == 0 else -math.inf for index in range(len(choices)))
         yield replace(
             row,
-            response=f"{LETTERS[0]}. {choices[0]}",
+            response=f"{LETTERS[0]}. {choices[0]}" if choices else frequent[0][0],
             choice_log_probs=scores,
             choice_tokens=(1,) * len(choices),
         )

@@ -12,7 +12,16 @@ from pathlib import Path
 from echodistill.core.atomic import atomic_path
 from echodistill.core.errors import UserError
 from echodistill.core.progress import track
-from echodistill.core.records import SPLITS, Clip, Quarantined, Question, write_rows
+from echodistill.core.records import (
+    ALL_SPLITS,
+    PRETRAIN,
+    SPLITS,
+    Clip,
+    PromptStyle,
+    Quarantined,
+    Question,
+    write_rows,
+)
 from echodistill.data import benchmarks, builtin, folder, fsdd, separate_test_source
 from echodistill.data.encoding import Encoded, Encoder, fetch, probe
 from echodistill.data.missing import lacks_audio
@@ -62,7 +71,7 @@ def corpus(params: Params, out: Path, address: str | None = None) -> None:
             open_pool(address, Threads(), count, LOCAL_CLUSTER, probe) as pool,
         ):
             temporary.mkdir()
-            _store(found, settings, temporary, pool)
+            _store(found, settings, params.prompt.style, temporary, pool)
 
 
 def _read(settings: CorpusParams, seed: int, espeak: builtin.Espeak | None) -> SourceClips:
@@ -76,7 +85,9 @@ def _read(settings: CorpusParams, seed: int, espeak: builtin.Espeak | None) -> S
     return benchmarks.read(settings, seed)
 
 
-def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) -> None:
+def _store(
+    found: SourceClips, settings: CorpusParams, style: PromptStyle, out: Path, pool: Pool
+) -> None:
     quarantined = list(found.quarantined)
     stored: list[tuple[SourceClip, Clip]] = []
     trimmed = 0
@@ -124,7 +135,10 @@ def _store(found: SourceClips, settings: CorpusParams, out: Path, pool: Pool) ->
             asked.question,
             asked.choices,
             asked.answer,
-            asked.choices.index(asked.answer),
+            asked.choices.index(asked.answer) if asked.choices else None,
+            style,
+            asked.task,
+            asked.solution,
         )
         for source, clip in kept
         for asked in source.questions
@@ -152,6 +166,7 @@ def _row(source: SourceClip, split: str, encoded: Encoded, shard: str, offset: i
         group=source.group,
         split=split,
         transcript=source.transcript,
+        caption=source.caption,
         source=source.source,
         source_sha256=encoded.source_sha256,
         sha256=encoded.sha256,
@@ -186,7 +201,8 @@ def _judge(
     for kind in kinds:
         print(f"  {kind.line}")
     splits = [row.split for row in questions]
-    print("questions: " + ", ".join(f"{split} {splits.count(split)}" for split in SPLITS))
+    counted = SPLITS if PRETRAIN not in splits else ALL_SPLITS
+    print("questions: " + ", ".join(f"{split} {splits.count(split)}" for split in counted))
     for share in shares(settings, splits, quarantined):
         if share.value > settings.max_quarantined_share:
             with atomic_path(QUARANTINE_LIST) as temporary:
@@ -225,4 +241,4 @@ def _judge(
 
 
 if __name__ == "__main__":
-    run_stage(corpus, sections=("seed", "corpus"), on_workers=True)
+    run_stage(corpus, sections=("seed", "corpus", "prompt.style"), on_workers=True)

@@ -13,7 +13,7 @@ from echodistill.data.mixes.noise_settings import open_noise
 from echodistill.data.store import Corpus
 from echodistill.inference.answer_grid import answer_both, base_and_student
 from echodistill.inference.resumable import Item
-from echodistill.models.base import Prompt
+from echodistill.models.base import Prompt, prompt_of
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.training.device import one_thread
@@ -64,9 +64,7 @@ def predict_train_mixes(
 
 
 def _prompt(corpus: Corpus, noise: NoiseLibrary, mix: Mix, question: Question) -> Prompt:
-    return Prompt(
-        noise.render(mix, corpus.waveform(mix.clip_id)).noisy, question.question, question.choices
-    )
+    return prompt_of(question, noise.render(mix, corpus.waveform(mix.clip_id)).noisy)
 
 
 if __name__ == "__main__":

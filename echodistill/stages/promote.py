@@ -14,10 +14,10 @@ from echodistill.champion_answers import ANSWERS, STATUS, read_status
 from echodistill.core.atomic import atomic_path
 from echodistill.core.records import Answer, Question, read_rows
 from echodistill.data.store import Corpus
-from echodistill.evaluation.choices import parse_choice
 from echodistill.evaluation.criteria import Opponent, judge, obstacles, remarks
 from echodistill.evaluation.decision import Differences, decision_size, paired_differences
 from echodistill.evaluation.explained import Faults, explain, next_steps
+from echodistill.evaluation.given_answers import given_answer
 from echodistill.evaluation.skill import skill_of
 from echodistill.evaluation.units import unit_of
 from echodistill.params.whole import Params
@@ -96,7 +96,7 @@ def promote(
 
 def _faults(answers: Sequence[Answer], questions: Mapping[str, Question]) -> Faults:
     unparsed = sum(
-        parse_choice(row.response, questions[row.question_id].choices) is None for row in answers
+        given_answer(row.response, questions[row.question_id].choices) is None for row in answers
     )
     return Faults(sum(row.truncated for row in answers) / len(answers), unparsed / len(answers))
 

@@ -16,13 +16,12 @@ from echodistill.core.errors import UserError
 from echodistill.core.progress import bar
 from echodistill.core.records import Question, Reference, write_rows
 from echodistill.data.store import Corpus
-from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.given_answers import given_answer, right_answer
 from echodistill.models.audio_llm import AudioLLM, decode, end_ids
 from echodistill.models.checkpoint import open_base
 from echodistill.models.control_tokens import check_texts
 from echodistill.models.identity import model_identity
 from echodistill.models.layout import FACTS
-from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params.generation import GenerationParams
 from echodistill.params.references import ReferencesParams, ViewName
@@ -134,7 +133,7 @@ def _request(question: Question, view: View, teacher: Teacher) -> ReferenceReque
     """Return the request for a question, with the key of everything that its answer depends on."""
     prompt = view.prompt(question)
     clips = 0 if prompt.waveform is None else 1
-    text = teacher.llm.family.render(question_text(prompt.question, prompt.choices), clips)
+    text = teacher.llm.family.render(prompt.text, clips)
     identity = view.cache_identity(question)
     key = reference_key(identity, text, teacher.revision, teacher.identity, teacher.decoding)
     return ReferenceRequest(key, prompt)
@@ -143,7 +142,7 @@ def _request(question: Question, view: View, teacher: Teacher) -> ReferenceReque
 def _row(question: Question, key: str, target: TeacherTargets, llm: AudioLLM) -> Reference:
     token_ids = target.token_ids.tolist()
     response = decode(llm, token_ids)
-    parsed = parse_choice(response, question.choices)
+    parsed = given_answer(response, question.choices)
     truncated = token_ids[-1] not in end_ids(llm)
     return Reference(
         question.question_id,
@@ -152,5 +151,5 @@ def _row(question: Question, key: str, target: TeacherTargets, llm: AudioLLM) ->
         tuple(token_ids),
         truncated,
         parsed,
-        parsed == question.answer_index,
+        parsed == right_answer(question.answer, question.choices),
     )

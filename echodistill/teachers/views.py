@@ -6,6 +6,7 @@ version, whose controls are a shuffled clip, random audio and silence in place o
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Protocol
 
@@ -16,8 +17,8 @@ from echodistill.core.errors import UserError
 from echodistill.core.records import Question
 from echodistill.core.seeds import rng
 from echodistill.data.store import Corpus
-from echodistill.models.base import Prompt
-from echodistill.models.prompts import question_about_transcript
+from echodistill.models.base import Prompt, prompt_of
+from echodistill.models.prompts import question_about_text
 from echodistill.params.references import ViewName
 
 
@@ -47,7 +48,7 @@ class AudioView:
 
     def prompt(self, question: Question, gain: float = 1.0) -> Prompt:
         audio = scaled(self.waveform(question.clip_id), gain)
-        return Prompt(audio, question.question, question.choices)
+        return prompt_of(question, audio)
 
     def cache_identity(self, question: Question) -> str:
         return self.corpus.clips[question.clip_id].sha256
@@ -64,30 +65,31 @@ class CleanView(AudioView):
 
 
 class TranscriptView(AudioView):
-    """The view with the clip's words as text and without any audio. It is for questions that the
-    words answer.
+    """The view with the clip's words, and the caption of its sound, as text and without any audio.
+    It is for questions that these answer.
     """
 
     def __init__(self, corpus: Corpus, seed: int) -> None:
-        """Raise ``UserError`` where a clip with a training question has no transcript."""
+        """Raise ``UserError`` where a clip with a training question has no transcript and no
+        caption.
+        """
         super().__init__(corpus, seed)
-        lacking = corpus.lacking(corpus.questions_of("train"), "transcript")
+        asked = corpus.questions_of("train")
+        lacking = [each.question_id for each in asked if not corpus.text_of(each.clip_id)]
         if lacking:
             raise UserError(
-                "references.view: transcript needs the transcript of every training clip, and"
+                "references.view: transcript needs the transcript or caption of every training"
+                " clip, and"
                 f" {len(lacking)} questions have none, question {lacking[0]} for one: fill it in,"
                 " or choose another view"
             )
 
     def prompt(self, question: Question, gain: float = 1.0) -> Prompt:
-        text = question_about_transcript(self._transcript(question), question.question)
-        return Prompt(None, text, question.choices)
+        text = question_about_text(self.corpus.text_of(question.clip_id), question.question)
+        return prompt_of(replace(question, question=text), None)
 
     def cache_identity(self, question: Question) -> str:
-        return f"transcript {self._transcript(question)}"
-
-    def _transcript(self, question: Question) -> str:
-        return self.corpus.clips[question.clip_id].transcript or ""
+        return f"transcript {self.corpus.text_of(question.clip_id)}"
 
 
 class ShuffledView(AudioView):

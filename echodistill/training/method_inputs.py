@@ -12,7 +12,7 @@ from echodistill.methods.base import Batch, Context, Method
 from echodistill.methods.targets import Targets
 from echodistill.models.audio_llm import AudioLLM, decode, encode
 from echodistill.models.base import Prompt, PromptBatch
-from echodistill.rewards.registry import REWARDS
+from echodistill.rewards.registry import Reward
 from echodistill.training.forward import ModelForward
 from echodistill.training.frozen import FrozenModel
 from echodistill.training.training_rows import TrainingRows
@@ -26,6 +26,8 @@ class MethodInputs(FrozenModel):
     _method: Method
     _rewards: torch.Tensor | None
     """Rewards of this process's samples, one row for each group: (B / K, K)."""
+    _weighted_rewards: Sequence[tuple[Reward, float]]
+    """The method's rewards, each with its weight in their sum."""
     _record: Callable[[str, torch.Tensor | float], None]
     num_generations: int
     temperature: float
@@ -77,7 +79,10 @@ class MethodInputs(FrozenModel):
         """Return the sum of the method's rewards of one response to each training row, (N,)."""
         texts = self._texts(responses.token_ids, responses.mask)
         columns = self._source.columns(rows)
-        each = [REWARDS[name](completions=texts, **columns) for name in self._method.rewards]
+        each = [
+            [weight * value for value in reward(completions=texts, **columns)]
+            for reward, weight in self._weighted_rewards
+        ]
         return torch.tensor(each, device=self.accelerator.device).sum(dim=0)
 
     def _texts(self, ids: torch.Tensor, mask: torch.Tensor) -> list[str]:

@@ -18,7 +18,7 @@ shortens the first plateau. Its head is discarded after pre-training.
 
 import string
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ from echodistill.core.seeds import rng
 from echodistill.data.store import Corpus
 from echodistill.methods.supervised import cross_entropy
 from echodistill.models.audio_llm import AudioLLM, encode
-from echodistill.models.base import Prompt, PromptBatch, pad_rows
-from echodistill.models.prompts import question_about_transcript
+from echodistill.models.base import Prompt, PromptBatch, pad_rows, prompt_of
+from echodistill.models.prompts import gold_response, question_about_text, worked_response
 from echodistill.models.scoring import score
 from echodistill.params.base import NanoParams
 from echodistill.training.bar import remove_printer
@@ -72,9 +72,8 @@ class PretrainExamples(torch.utils.data.Dataset[int]):
     def __init__(self, corpus: Corpus, settings: NanoParams, seed: int) -> None:
         self._corpus, self._settings, self._seed = corpus, settings, seed
         self._first_noise_only = round(NOISE_ONLY_FROM * len(self))
-        self._questions = corpus.questions_of("train")
-        lacking = set(corpus.lacking(self._questions, "transcript"))
-        self._transcribed = [each for each in self._questions if each.question_id not in lacking]
+        self._questions = corpus.questions_of(corpus.pretraining_split)
+        self._described = [each for each in self._questions if corpus.text_of(each.clip_id)]
         self._bank = [_bank_noise(seed, number) for number in range(BANK_SIZE)]
 
     def __len__(self) -> int:
@@ -85,8 +84,8 @@ class PretrainExamples(torch.utils.data.Dataset[int]):
 
     def example(self, number: int) -> Example:
         """Return example ``number``."""
-        if self._transcribed and self._has_transcripts(number // self._settings.batch):
-            return self._transcript_example(number)
+        if self._described and self._has_text(number // self._settings.batch):
+            return self._text_example(number)
         stream = rng(self._seed, "pretrain", number)
         question = self._questions[stream.integers(len(self._questions))]
         clean = self._corpus.waveform(question.clip_id)
@@ -103,22 +102,31 @@ class PretrainExamples(torch.utils.data.Dataset[int]):
         level = np.sqrt(power(clean))
         noisy = clean + level * 10.0 ** (-snr_db / 20.0) * noise if audible else level * noise
         return Example(
-            Prompt((gain * noisy).astype(np.float32), question.question, question.choices),
+            prompt_of(question, (gain * noisy).astype(np.float32)),
             question,
             audible,
         )
 
-    def _has_transcripts(self, batch: int) -> bool:
+    def _has_text(self, batch: int) -> bool:
         """Return whether the prompts of a batch have the transcript in place of the clip."""
         share = self._settings.transcript_share
         return bool(rng(self._seed, "pretrain", "written", batch).random() < share)
 
-    def _transcript_example(self, number: int) -> Example:
+    def _text_example(self, number: int) -> Example:
         stream = rng(self._seed, "pretrain", "written example", number)
-        question = self._transcribed[stream.integers(len(self._transcribed))]
-        transcript = self._corpus.clips[question.clip_id].transcript or ""
-        text = question_about_transcript(transcript, question.question)
-        return Example(Prompt(None, text, question.choices), question, audible=False)
+        question = self._described[stream.integers(len(self._described))]
+        text = question_about_text(self._corpus.text_of(question.clip_id), question.question)
+        prompt = prompt_of(replace(question, question=text), None)
+        return Example(prompt, question, audible=False)
+
+
+def target_of(question: Question) -> str:
+    """Return the response that pre-training teaches: where a chain is asked for, the worked
+    solution with the answer, if it is known.
+    """
+    if question.style == "chain" and question.solution:
+        return worked_response(question.solution, question.answer)
+    return gold_response(question.answer, question.style)
 
 
 def _bank_noise(seed: int, number: int) -> Waveform:
@@ -170,7 +178,7 @@ class _Pretrainer(ExactWeights, Trainer):
         self._llm, self._data, self._corpus, self._weight = llm, data, corpus, weight
         known = [
             clip.transcript
-            for clip in corpus.clips_of("train")
+            for clip in corpus.clips_of(corpus.pretraining_split)
             if clip.transcript and words_of(clip.transcript)
         ]
         self._ctc = bool(known) and weight > 0
@@ -197,7 +205,7 @@ class _Pretrainer(ExactWeights, Trainer):
         batch = encode(self._llm, [example.prompt for example in examples]).to(self.args.device)
         tokenizer = self._llm.tokenizer
         gold = [
-            [*tokenizer(example.question.answer)["input_ids"], tokenizer.eos_token_id]
+            [*tokenizer(target_of(example.question))["input_ids"], tokenizer.eos_token_id]
             for example in examples
         ]
         ids, mask = (

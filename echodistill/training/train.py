@@ -19,6 +19,7 @@ from echodistill.methods.base import Method
 from echodistill.methods.registry import open_method
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.params.train import TrainParams
+from echodistill.rewards.registry import chosen_rewards
 from echodistill.training.accelerators.base import Resources, open_accelerator
 from echodistill.training.bar import ProgressBar, remove_printer
 from echodistill.training.checkpoints import (
@@ -94,6 +95,7 @@ def train_student(
         source,
         order,
         method,
+        chosen_rewards(method.rewards, settings.reward),
         _arguments(llm, method, settings, max_new_tokens, seed, folder),
         callbacks=[
             accelerator,

@@ -22,7 +22,7 @@ from echodistill.models.audio_llm import AudioLLM, end_ids
 from echodistill.models.base import PromptBatch
 from echodistill.models.response_limit import check_context
 from echodistill.models.scoring import score
-from echodistill.rewards.registry import REWARDS
+from echodistill.rewards.registry import REWARDS, Reward
 from echodistill.training.batch_tensors import from_tensors, to_tensors
 from echodistill.training.checkpoints import ExactWeights
 from echodistill.training.frozen import FrozenModel, without_dropout
@@ -40,36 +40,40 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         source: TrainingRows,
         order: Sequence[int],
         method: Method,
+        rewards: Sequence[tuple[Reward, float]],
         args: GRPOConfig,
         **options: Any,
     ) -> None:
-        """Build the trainer; ``order`` has the rows of ``source`` in the order of training.
+        """Build the trainer; ``order`` has the rows of ``source`` in the order of training,
+        ``rewards`` the method's rewards with their weights.
 
         ``options`` (``callbacks``, ``peft_config``) are passed to TRL. TRL's own ``beta`` stays 0
         during the construction. Otherwise TRL would load the initial model again by the name in its
         configuration, in the hub's newest revision or in whatever state that path has now.
         """
         self._llm, self._source, self._method = llm, source, method
-        self._rewards = None
+        self._rewards, self._weighted_rewards = None, rewards
         beta = method.trl_loss.kl_weight
         scored = "log_probs" in method.needs_of_teachers()
         frozen = self._copy_of(llm, options) if scored or beta > 0 else None
         super().__init__(
             model=llm.model,
             # TRL requires a reward function, even where nothing is sampled and none is called.
-            reward_funcs=[REWARDS[name] for name in method.rewards or sorted(REWARDS)[:1]],
+            reward_funcs=[reward for reward, _ in rewards] or [REWARDS["answer"]],
             args=args,
             train_dataset=Dataset.from_dict(source.columns(order)),
             processing_class=llm.tokenizer,
             **options,
         )
+        if rewards:
+            self.reward_weights = torch.tensor([weight for _, weight in rewards])
         self._prepare_frozen(frozen)
         self.beta, self.ref_model = beta, self._frozen if beta > 0 else None
         self._reset_counts()
 
     def _set_signature_columns_if_needed(self) -> None:
         """Keep, in addition, the columns that identify the audio and the reward."""
-        self._signature_columns = ["prompt", "row", "choices", "answer_index"]
+        self._signature_columns = ["prompt", "row", "choices", "answer", "style"]
 
     def _tokenize_prompts(
         self, prompts: list[str]
@@ -89,7 +93,7 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         """
         rewards: torch.Tensor = super()._calculate_rewards(inputs, *given)
         first = self.accelerator.process_index * len(inputs)
-        own = rewards[first : first + len(inputs)].sum(dim=1)
+        own = rewards[first : first + len(inputs)] @ self.reward_weights.to(rewards)
         self._rewards = own.view(-1, self.num_generations)
         return rewards
 

@@ -14,8 +14,8 @@ from echodistill.core.records import Question
 from echodistill.core.seeds import rng
 from echodistill.data.store import Corpus
 from echodistill.methods.targets import Targets
-from echodistill.models.base import Prompt, pad_rows
-from echodistill.models.prompts import question_text
+from echodistill.models.base import Prompt, pad_rows, prompt_of
+from echodistill.models.prompts import gold_response, question_text
 from echodistill.teachers.cache import TeacherTargets
 from echodistill.teachers.views import View
 
@@ -104,11 +104,13 @@ class TrainingRows:
         questions = self.questions(order)
         return {
             "prompt": [
-                question_text(question.question, question.choices) for question in questions
+                question_text(question.question, question.choices, question.style)
+                for question in questions
             ],
             "row": list(order),
             "choices": [list(question.choices) for question in questions],
-            "answer_index": [question.answer_index for question in questions],
+            "answer": [question.answer for question in questions],
+            "style": [question.style for question in questions],
         }
 
     def questions(self, rows: Sequence[int]) -> list[Question]:
@@ -116,7 +118,7 @@ class TrainingRows:
 
     def gold(self, tokenizer: Any, rows: Sequence[int]) -> Targets:
         """Return the gold answers of rows as tokens, the end token included."""
-        answers = [question.answer for question in self.questions(rows)]
+        answers = [gold_response(row.answer, row.style) for row in self.questions(rows)]
         ids = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in answers]
         return Targets(*pad_rows(ids, tokenizer.pad_token_id, left=False))
 
@@ -128,7 +130,7 @@ class TrainingRows:
         for row in rows:
             mix, question = self._rows[row]
             rendered = self._noise.render(mix, self._corpus.waveform(mix.clip_id))
-            noisy.append(Prompt(rendered.noisy, question.question, question.choices))
+            noisy.append(prompt_of(question, rendered.noisy))
             teacher_view.append(self._view.prompt(question, rendered.gain))
         return noisy, teacher_view
 

@@ -8,7 +8,7 @@ from echodistill.audio.recordings import NoiseLibrary
 from echodistill.core.records import Question
 from echodistill.core.seeds import rng
 from echodistill.data.store import Corpus
-from echodistill.models.base import Prompt
+from echodistill.models.base import Prompt, prompt_of
 
 SPLIT = "validation"
 
@@ -60,4 +60,4 @@ class ValidationRows:
     def prompt(self, item: ValidationItem) -> Prompt:
         """Return the prompt of an item, with the noisy clip."""
         rendered = self._noise.render(item.mix, self._corpus.waveform(item.mix.clip_id))
-        return Prompt(rendered.noisy, item.question.question, item.question.choices)
+        return prompt_of(item.question, rendered.noisy)

@@ -14,7 +14,6 @@ from transformers import AutoModelForMultimodalLM, AutoProcessor
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.core.errors import UserError
 from echodistill.models.base import Prompt, PromptBatch, clips_of, joined, tokens_of
-from echodistill.models.prompts import question_text
 
 AUDIO_TOKEN = "<|AUDIO|>"
 NEVER_SAMPLED = (AUDIO_TOKEN, "<|audio_bos|>", "<|audio_eos|>")
@@ -96,8 +95,7 @@ class Qwen2Audio:
         waveforms = clips_of(prompts, self.max_seconds)
         features, counts = self._encode_audio(waveforms) if waveforms else ({}, [0] * len(prompts))
         texts = [
-            self.render(question_text(prompt.question, prompt.choices), count)
-            for prompt, count in zip(prompts, counts, strict=True)
+            self.render(prompt.text, count) for prompt, count in zip(prompts, counts, strict=True)
         ]
         return PromptBatch(*tokens_of(self.processor.tokenizer, texts), features)
 

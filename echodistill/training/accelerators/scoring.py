@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from echodistill.core.batches import batches
 from echodistill.core.environment import device_batch
-from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.given_answers import given_answer, right_answer
 from echodistill.models.audio_llm import AudioLLM, decode, encode
 from echodistill.models.generation import generate
 from echodistill.training.distributed import all_gather_object, processes, rank
@@ -63,10 +63,11 @@ class Scorer:
         prompts = [self._rows.prompt(item) for item in items]
         responses = generate(self._llm, encode(self._llm, prompts), self._max_new_tokens)
         named = [
-            parse_choice(decode(self._llm, ids), item.question.choices)
+            given_answer(decode(self._llm, ids), item.question.choices)
             for ids, item in zip(responses, items, strict=True)
         ]
         right = [
-            choice == item.question.answer_index for choice, item in zip(named, items, strict=True)
+            given == right_answer(item.question.answer, item.question.choices)
+            for given, item in zip(named, items, strict=True)
         ]
         return sum(right), sum(choice is not None for choice in named)
