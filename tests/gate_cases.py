@@ -146,17 +146,17 @@ CORPUS = cases(
         w.rows(w.QUESTIONS, Question, one_more(3, question_id="odd", split="test")),
     ),
     (
-        "every answer is the choice its index points at",
+        "every answer is the choice its index points at, or an open answer",
         "train-3-q",
         w.question("train-3-q", answer="medium"),
     ),
     (
-        "every answer is the choice its index points at",
+        "every answer is the choice its index points at, or an open answer",
         "test-0-q",
         w.question("test-0-q", answer_index=3),
     ),
     (
-        "every answer is the choice its index points at",
+        "every answer is the choice its index points at, or an open answer",
         "test-0-q",
         w.question("test-0-q", answer_index=-3),
     ),

@@ -105,7 +105,10 @@ def make_world(world: Path) -> None:
     skill = Skill(
         0.9, 40, "validation", 0.25, unparsed=0.0, truncated=0.0, train_acc=0.95, train_n=80
     )
-    write_json(world / BASE, {"model": "nano", "parameters": 9, "losses": losses, **asdict(skill)})
+    write_json(
+        world / BASE,
+        {"model": "nano", "parameters": 9, "losses": losses, "sampled": None, **asdict(skill)},
+    )
     trained = corpus.questions_of("train")
     references = [
         Reference(row.question_id, "k", row.answer, (1,), False, row.answer, True)

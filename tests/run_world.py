@@ -137,7 +137,7 @@ def toy(params, out: Path):
     out.write_text(f"{params.seed} {rng.__name__}")
 
 if __name__ == "__main__":
-    run_stage(toy, sections=("seed", "corpus"))
+    run_stage(toy, sections=("seed", "corpus", "prompt.style"))
 """
 
 

@@ -30,7 +30,7 @@ def params_of(root: Path, source: str, manifest: str, **changes: object) -> Para
 
 
 def make(params: Params, out: Path) -> Corpus:
-    corpus(params_view(params, ("seed", "corpus")), out)
+    corpus(params_view(params, ("seed", "corpus", "prompt.style")), out)
     return Corpus(out)
 
 

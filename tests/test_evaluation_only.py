@@ -200,7 +200,7 @@ def params_for(
 
 def run(params: Params, folder: Path) -> World:
     """All stages of ``evaluation/dvc.yaml`` and those before it, in one process."""
-    corpus(params_view(params, ("seed", "corpus")), folder / "corpus")
+    corpus(params_view(params, ("seed", "corpus", "prompt.style")), folder / "corpus")
     mixes(params_view(params, ("seed", "mixes")), folder / "mixes", folder / "corpus")
     base(params, folder / "base", folder / "corpus")
     evaluated_student(params, folder / "student")

@@ -30,7 +30,7 @@ def params_of(root: Path, **changes: object) -> Params:
 
 
 def make(root: Path, out: Path, **changes: object) -> Corpus:
-    corpus(params_view(params_of(root, **changes), ("seed", "corpus")), out)
+    corpus(params_view(params_of(root, **changes), ("seed", "corpus", "prompt.style")), out)
     return Corpus(out)
 
 

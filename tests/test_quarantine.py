@@ -29,7 +29,9 @@ def make(root: Path, **changes: object) -> Corpus:
         "path": str(root / "raw"),
         "max_quarantined_share": 1.0,
     } | changes
-    corpus(params_view(validate_params(raw, "test"), ("seed", "corpus")), root / "out")
+    corpus(
+        params_view(validate_params(raw, "test"), ("seed", "corpus", "prompt.style")), root / "out"
+    )
     return Corpus(root / "out")
 
 

@@ -101,7 +101,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def corpus_of(**changes: Any) -> Run:
     params = params_view(
-        params_of(corpus={"max_quarantined_share": 0.5} | changes), ("seed", "corpus")
+        params_of(corpus={"max_quarantined_share": 0.5} | changes),
+        ("seed", "corpus", "prompt.style"),
     )
     return lambda out, address: corpus_stage.corpus(params, out, address)
 

@@ -73,7 +73,10 @@ def params_of(world: Path, test: dict[str, Any], **changes: object) -> Params:
 
 
 def make(world: Path, test: dict[str, Any], **changes: object) -> Corpus:
-    corpus(params_view(params_of(world, test, **changes), ("seed", "corpus")), world / "corpus")
+    corpus(
+        params_view(params_of(world, test, **changes), ("seed", "corpus", "prompt.style")),
+        world / "corpus",
+    )
     return Corpus(world / "corpus")
 
 

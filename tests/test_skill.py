@@ -70,7 +70,8 @@ def test_a_score_counts_every_question_once(tmp_path: Path, tiny_llm: AudioLLM) 
 
 def verdict_of(skill: Skill, tmp_path: Path, model: str = "nano") -> str:
     w.write_json(
-        tmp_path / w.BASE, {"model": model, "parameters": 9, "losses": [3.0, 1.0], **asdict(skill)}
+        tmp_path / w.BASE,
+        {"model": model, "parameters": 9, "losses": [3.0, 1.0], "sampled": None, **asdict(skill)},
     )
     return validate("base", _checks(w.PARAMS, "base", [tmp_path / "base"]), docs=None).text
 
@@ -170,7 +171,8 @@ def test_the_gate_prints_both_accuracies_and_ends_with_the_next_command(
 ) -> None:
     good = Skill(0.86, 400, "validation", 0.25, 0.0, 0.0, 0.99, 500)
     w.write_json(
-        tmp_path / w.BASE, {"model": "nano", "parameters": 9, "losses": [3.0, 1.0], **asdict(good)}
+        tmp_path / w.BASE,
+        {"model": "nano", "parameters": 9, "losses": [3.0, 1.0], "sampled": None, **asdict(good)},
     )
     gate(w.PARAMS, "base", tmp_path / "gates/base.json", tmp_path / "base")
     assert f"base: {skill_text(good)}" in capsys.readouterr().out

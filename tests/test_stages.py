@@ -76,7 +76,7 @@ def add_row(folder: Path, **row: Any) -> None:
 
 def make(folder: Path, out: Path, **changes: Any) -> Corpus:
     params = params_of(corpus={"source": "folder", "path": str(folder)} | changes)
-    corpus_stage.corpus(params_view(params, ("seed", "corpus")), out)
+    corpus_stage.corpus(params_view(params, ("seed", "corpus", "prompt.style")), out)
     return Corpus(out)
 
 

@@ -72,6 +72,14 @@ def choices_of(fields: Fields) -> Choices:
     return Choices(tuple(choices), first_number, labels)
 
 
+def has_choices(fields: Fields) -> bool:
+    """Return whether a row gives any choice, in a list or in columns."""
+    if "choices" in fields:
+        value = fields["choices"]
+        return value is not None and str(value).strip() not in ("", "[]", "()", *NO_VALUE)
+    return any(name.startswith("choice") or name in ("a", "b") for name in fields)
+
+
 def label_of(match: re.Match[str]) -> str:
     """Return the letter or number that a match of ``LABEL`` found."""
     return (match[1] or match[2]).upper()

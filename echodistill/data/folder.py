@@ -2,8 +2,8 @@
 or CSV.
 
 Fields, in upper or lower case: ``id``, ``audio_path`` (or ``audio_id``), ``question``, ``choices``,
-``answer``; optional ``group`` (or ``speaker``), ``split`` and ``transcript``. MMAU, MMAR and
-SEEN-like manifests can be read as they are; other fields are ignored.
+``answer``; optional ``group`` (or ``speaker``), ``split``, ``transcript`` and ``caption``. MMAU,
+MMAR and SEEN-like manifests can be read as they are; other fields are ignored.
 
 - Audio paths are relative to the folder, may lack ``.wav`` and may differ from the file's name in
   case or Unicode form. Rows of one file are questions about one clip.
@@ -13,6 +13,7 @@ SEEN-like manifests can be read as they are; other fields are ignored.
   columns ``choice_1`` .. from 1, else from 0, or as ``corpus.answers_from`` states. Digits in a
   text that is itself a choice are not read as a number; where two readings disagree otherwise, the
   row is quarantined.
+- A row without choices is an open question where ``corpus.open_questions`` states so.
 - A recording whose rows name no group is a group by itself.
 - ``split`` is used where a row names train, validation (val, dev), decision or test; all rows of a
   group must name the same. Otherwise groups are split at random.
@@ -31,12 +32,13 @@ from echodistill.core.errors import UserError
 from echodistill.core.group_names import group_name
 from echodistill.core.records import SPLITS, Quarantined
 from echodistill.data.answers import Answers, AnswersAs
-from echodistill.data.choices import choices_of
+from echodistill.data.choices import Choices, choices_of, has_choices
 from echodistill.data.fields import optional_text, text_of
 from echodistill.data.manifest import Fields, RowError, path_below, rows
 from echodistill.data.parquet_rows import Embedded, read_embedded
 from echodistill.data.recording_paths import RecordingPaths
 from echodistill.data.sources import Raw, SourceClip, SourceClips, SourceQuestion, split_groups
+from echodistill.evaluation.open_answers import normal_form
 from echodistill.models.prompts import control_token
 from echodistill.params.corpus import CorpusParams
 
@@ -80,7 +82,8 @@ def read_rows(
     ``None`` such a row is quarantined.
     """
     root = Path(params.path)
-    reader = _Rows(root, Answers(answers, params.answers_from))
+    open_questions = params.open_questions and params.source == "folder"
+    reader = _Rows(root, Answers(answers, params.answers_from), open_questions)
     asked: list[_Row] = []
     quarantined: list[Quarantined] = []
     for place, fields in places:
@@ -105,10 +108,10 @@ def read_rows(
                 " set corpus.benchmark_rows: split)"
             )
         asked, splits = _named_splits(asked, quarantined)
-        return SourceClips(_clips(asked, reader.transcripts, params), splits, quarantined)
+        return SourceClips(_clips(asked, reader.texts, params), splits, quarantined)
     _print_ignored_splits(asked, params)
     draw = partial(split_groups, [row.group for row in asked], params, seed)
-    return SourceClips(_clips(asked, reader.transcripts, params), draw({}), quarantined, draw)
+    return SourceClips(_clips(asked, reader.texts, params), draw({}), quarantined, draw)
 
 
 def _grouped(
@@ -129,7 +132,9 @@ def _grouped(
 
 
 def _clips(
-    asked: Sequence[_Row], transcripts: Mapping[Path | Embedded, str], params: CorpusParams
+    asked: Sequence[_Row],
+    texts: Mapping[str, Mapping[Path | Embedded, str]],
+    params: CorpusParams,
 ) -> list[SourceClip]:
     """Return one clip for each recording, in the manifest's order."""
     root, longest_s = Path(params.path), params.max_duration_s + params.trim_excess_s
@@ -144,7 +149,8 @@ def _clips(
             fetch=partial(_fetch, recording),
             decode=partial(_decode, str(recording), longest_s),
             questions=tuple(row.question for row in about),
-            transcript=transcripts.get(recording),
+            transcript=texts["transcript"].get(recording),
+            caption=texts["caption"].get(recording),
         )
         for recording, about in of_clip.items()
     ]
@@ -207,12 +213,12 @@ def _named_splits(
 class _Rows:
     """Reader of one manifest's rows, which also holds the values that its rows must agree on."""
 
-    def __init__(self, root: Path, answers: Answers) -> None:
-        self.answers = answers
+    def __init__(self, root: Path, answers: Answers, open_questions: bool) -> None:
+        self.answers, self._open_questions = answers, open_questions
         self.groups: dict[Path | Embedded, str] = {}
         """Group of each recording whose rows name one."""
-        self.transcripts: dict[Path | Embedded, str] = {}
-        """Transcript of each recording whose rows give one."""
+        self.texts: dict[str, dict[Path | Embedded, str]] = {"transcript": {}, "caption": {}}
+        """Transcript and caption of each recording whose rows give them."""
         self._paths = RecordingPaths(root)
         self._ids: set[str] = set()
 
@@ -227,7 +233,8 @@ class _Rows:
             if isinstance(embedded, Embedded)
             else self._paths.find(text_of(fields, "audio_path", "audio_id"))
         )
-        choices = choices_of(fields)
+        is_open = self._open_questions and not has_choices(fields)
+        choices = Choices((), 0) if is_open else choices_of(fields)
         for text in (question, *choices.texts):
             if token := control_token(text):
                 raise RowError(
@@ -236,11 +243,13 @@ class _Rows:
                 )
         if "answer" not in fields:
             raise RowError("no field 'answer'")
-        answer = self.answers.index(fields["answer"], choices, row)
-        group, transcript = (
-            group_name(optional_text(fields, "group", "speaker")),
-            optional_text(fields, "transcript"),
-        )
+        if is_open:
+            answer = text_of(fields, "answer")
+            if not normal_form(answer):
+                raise RowError(f"the answer {answer!r} has no letter and no digit")
+        else:
+            answer = choices.texts[self.answers.index(fields["answer"], choices, row)]
+        group = group_name(optional_text(fields, "group", "speaker"))
         if question_id in self._ids:
             raise RowError("the id is given twice")
         if group and self.groups.setdefault(recording, group) != group:
@@ -248,8 +257,10 @@ class _Rows:
                 f"the recording is of group {self.groups[recording]!r} in a row before, here of"
                 f" {group!r}"
             )
-        if transcript and self.transcripts.setdefault(recording, transcript) != transcript:
-            raise RowError("the recording has another transcript in a row before: give it one")
+        for name, known in self.texts.items():
+            text = optional_text(fields, name)
+            if text and known.setdefault(recording, text) != text:
+                raise RowError(f"the recording has another {name} in a row before: give it one")
         self._ids.add(question_id)
-        asked = SourceQuestion(question_id, question, choices.texts, choices.texts[answer])
+        asked = SourceQuestion(question_id, question, choices.texts, answer)
         return _Row(row, recording, group, optional_text(fields, "split"), asked)

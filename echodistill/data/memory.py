@@ -11,6 +11,7 @@ from echodistill.audio.levels import SAMPLE_RATE, Waveform, dbfs
 from echodistill.core.errors import UserError
 from echodistill.core.records import Clip, Question
 from echodistill.data.store import Corpus
+from echodistill.evaluation.open_answers import normal_form
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,17 @@ class Example:
     """(samples,) float32, 16 kHz mono, full scale 1.0."""
     question: str
     choices: Sequence[str]
+    """Choices; empty for an open question."""
     answer: str
-    """The right choice, as in ``choices``."""
+    """The right choice, as in ``choices``, or the right answer to an open question."""
     group: str = ""
     """Speaker or place of the recording, since clips of one group are not independent evidence. An
     empty string makes the clip a group of its own.
     """
     transcript: str | None = None
     """The spoken words, for a teacher that reads them."""
+    caption: str | None = None
+    """A description of the sound, for such a teacher too."""
 
 
 class MemoryCorpus(Corpus):
@@ -61,7 +65,9 @@ def _check(example: Example, name: str) -> None:
     waveform = np.asarray(example.waveform)
     if waveform.ndim != 1 or waveform.size == 0 or not np.isfinite(waveform).all():
         raise UserError(f"{name}: a waveform is one row of finite samples, 16 kHz mono")
-    if list(example.choices).count(example.answer) != 1:
+    if not example.choices and not normal_form(example.answer):
+        raise UserError(f"{name}: the answer {example.answer!r} has no letter and no digit")
+    if example.choices and list(example.choices).count(example.answer) != 1:
         raise UserError(f"{name}: the answer {example.answer!r} must be one of its choices, once")
 
 
@@ -81,10 +87,11 @@ def _clip(name: str, split: str, waveform: Waveform, example: Example) -> Clip:
         shard="",
         offset=0,
         size=waveform.nbytes,
+        caption=example.caption,
     )
 
 
 def _question(name: str, split: str, example: Example) -> Question:
     choices = tuple(example.choices)
-    index = choices.index(example.answer)
+    index = choices.index(example.answer) if choices else None
     return Question(name, name, split, example.question, choices, example.answer, index)

@@ -118,9 +118,9 @@ def split_groups(
     all are to be tested (a ``test_share`` of 1). Half of the training groups of ``builtin`` are for
     pre-training where ``clips.pretrain`` asks for clips of them. A validation share of less than
     one group is rounded up to one where two groups are left to train on, so that a base is judged
-    on voices that it was not trained on. The test is drawn first and the decision next, so that a change of
-    another share leaves the test's groups as they are. ``joined`` gives groups that must share a
-    split one name, under which they count once.
+    on voices that it was not trained on. The test is drawn first and the decision next, so that a
+    change of another share leaves the test's groups as they are. ``joined`` gives groups that must
+    share a split one name, under which they count once.
 
     Raise ``UserError`` where ``params.test_groups`` names an unknown group, or all groups.
     """

@@ -1,4 +1,6 @@
-"""Compute accuracy by domain: the questions of a data set with the same wording are one domain."""
+"""Compute accuracy by domain: the questions of one task family or, where a data set has no several
+of them, the questions with the same wording.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,14 +32,19 @@ def by_domain(
 
     ``units`` is ``unit_of`` the clips.
     """
-    asked = Counter(
-        questions[question_id].question for question_id in {row.question_id for row in answers}
-    )
+    ids = {row.question_id for row in answers}
+    tasks = {questions[question_id].task for question_id in ids}
+
+    def domain_of(question_id: str) -> str:
+        question = questions[question_id]
+        return question.task if len(tasks) > 1 else question.question
+
+    asked = Counter(map(domain_of, ids))
     domains = [text for text, count in asked.most_common(MAX_DOMAINS) if count >= MIN_QUESTIONS]
     noisy = [row for row in answers if row.snr_db is not None and row.snr_db <= max_snr_db]
     found = []
     for domain in domains:
-        rows = [row for row in noisy if questions[row.question_id].question == domain]
+        rows = [row for row in noisy if domain_of(row.question_id) == domain]
         if not rows:
             continue
         right = [is_right_answer(row, questions[row.question_id]) for row in rows]

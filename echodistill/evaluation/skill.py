@@ -45,6 +45,27 @@ class Skill:
     train_n: int = 0
 
 
+@dataclass(frozen=True)
+class SampledSkill:
+    """Rates over questions about clean clips."""
+
+    questions: int
+    samples: int
+    """K, the number of samples of each question."""
+    pass_at_1: float
+    """Share of right samples."""
+    pass_at_k: float
+    """Share of questions with a right sample."""
+    mixed_share: float
+    """Share of questions with both right and wrong samples."""
+    clean_acc: float
+    """Share of right greedy responses."""
+    text_acc: float | None
+    """The same with a transcript or caption in place of the clip; ``None`` where a clip has
+    neither.
+    """
+
+
 FIELDS = tuple(field.name for field in fields(Skill))
 
 
@@ -128,6 +149,19 @@ def _faults(skill: Skill) -> tuple[tuple[float | None, str], ...]:
     return (
         (skill.truncated, "were cut at the length limit (raise generation.max_new_tokens)"),
         (skill.unparsed, "name no choice"),
+    )
+
+
+def sampled_text(found: SampledSkill) -> str:
+    """Return a sentence on the base's sampled responses."""
+    text = ""
+    if found.text_acc is not None:
+        text = f", {_percent(found.text_acc)} % with text for the clip"
+    return (
+        f"of {found.questions} questions about clean clips {_percent(found.clean_acc)} % are"
+        f" answered rightly{text}; of {found.samples} samples each {_percent(found.pass_at_1)} %"
+        f" are right, {_percent(found.pass_at_k)} % of the questions have a right one and"
+        f" {_percent(found.mixed_share)} % have right and wrong ones"
     )
 
 

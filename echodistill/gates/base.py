@@ -14,17 +14,20 @@ from pathlib import Path
 from echodistill.evaluation.skill import (
     FIELDS,
     MAX_P_BY_GUESSING,
+    SampledSkill,
     Skill,
     advice,
     p_by_guessing,
+    sampled_text,
     skill_of,
     skill_text,
 )
 from echodistill.gates.expect import HOLDS, Between, Expect, Table, number, read_json
+from echodistill.params.gates import PolicyGate
 from echodistill.params.whole import Params
 
 NANO = "nano"
-KEYS = ("model", "parameters", *FIELDS, "losses")
+KEYS = ("model", "parameters", *FIELDS, "losses", "sampled")
 
 
 def base_checks(folder: Path, params: Params) -> list[Expect]:
@@ -62,6 +65,8 @@ def base_checks(folder: Path, params: Params) -> list[Expect]:
         )
     if facts["model"] == NANO or skill.judged_on is not None:
         checks += _skilled(table, skill, params.gates.above_chance)
+    if facts["sampled"] is not None:
+        checks += _sampled(SampledSkill(**facts["sampled"]), params.gates.policy)
     return checks
 
 
@@ -69,7 +74,11 @@ def base_notes(folder: Path) -> list[str]:
     """Return one sentence on how well the base answers, on unseen groups and on its training clips,
     whether it passes or not.
     """
-    return [skill_text(skill_of(read_json(folder / "base.json", *KEYS)))]
+    facts = read_json(folder / "base.json", *KEYS)
+    notes = [skill_text(skill_of(facts))]
+    if facts["sampled"] is not None:
+        notes.append(sampled_text(SampledSkill(**facts["sampled"])))
+    return notes
 
 
 def _skilled(table: Table, skill: Skill, margin: float) -> list[Expect]:
@@ -82,6 +91,52 @@ def _skilled(table: Table, skill: Skill, margin: float) -> list[Expect]:
         table.expect("above_chance", Between(margin), description, cure),
         table.expect("p_by_guessing", Between(0.0, MAX_P_BY_GUESSING), by_guessing, cure),
     ]
+
+
+def _sampled(found: SampledSkill, limits: PolicyGate) -> list[Expect]:
+    """Return the expectations on the base's sampled responses."""
+    low, high = limits.clean_acc
+    text_lead = 0.0 if found.text_acc is None else found.text_acc - found.clean_acc
+    table = Table.of(
+        "sampled",
+        "model",
+        {
+            "model": ["base"],
+            "clean_acc": [found.clean_acc],
+            "pass_ratio": [found.pass_at_k / max(found.pass_at_1, 1e-9)],
+            "mixed_share": [found.mixed_share],
+            "text_lead": [text_lead],
+        },
+    )
+    cure = f"{sampled_text(found)}; change base.nano.steps, or the words of corpus.reason_words"
+    checks = [
+        table.expect(
+            "clean_acc", Between(low, high), f"clean accuracy is {low:g} to {high:g}", cure
+        ),
+        table.expect(
+            "pass_ratio",
+            Between(limits.min_pass_ratio),
+            f"pass@{found.samples} is at least {limits.min_pass_ratio:g} times pass@1",
+            cure,
+        ),
+        table.expect(
+            "mixed_share",
+            Between(limits.min_mixed_share),
+            f"at least {100 * limits.min_mixed_share:g} % of the groups have right and wrong"
+            " samples",
+            cure,
+        ),
+    ]
+    if limits.text_above_audio:
+        checks.append(
+            table.expect(
+                "text_lead",
+                Between(0.0, strict_minimum=True),
+                "the base answers better with text in place of the clip",
+                f"{sampled_text(found)}; raise base.nano.transcript_share",
+            )
+        )
+    return checks
 
 
 def _fall(losses: Sequence[float]) -> float:

@@ -1,67 +1,88 @@
-"""Score a model by several samples of each response: how often one of them is right (pass@K), and
-how many groups have both right and wrong samples, which a policy term learns from.
+"""Measure what a base leaves a policy term to learn: how often one of several samples of a response
+is right (pass@K), how many groups have both right and wrong samples, and how much better the model
+answers when text replaces the clip.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 
 from echodistill.core.batches import batches
 from echodistill.core.records import Question
+from echodistill.data.store import Corpus
 from echodistill.evaluation.given_answers import is_right
+from echodistill.evaluation.skill import SampledSkill
 from echodistill.models.audio_llm import AudioLLM, decode, encode
-from echodistill.models.base import Prompt
-from echodistill.models.generation import sample
+from echodistill.models.base import Prompt, PromptBatch, prompt_of
+from echodistill.models.generation import generate, sample
+from echodistill.models.prompts import question_about_text
 from echodistill.training.device import device_batch
 
-
-@dataclass(frozen=True)
-class SampledScore:
-    """Rates over the questions that K responses each were sampled for."""
-
-    questions: int
-    samples: int
-    """K, the number of samples of each question."""
-    pass_at_1: float
-    """Share of right samples."""
-    pass_at_k: float
-    """Share of questions with a right sample."""
-    mixed_share: float
-    """Share of questions with both right and wrong samples."""
+TEMPERATURE = 1.0
 
 
-def sampled_score(
+def sampled_skill(
     llm: AudioLLM,
+    corpus: Corpus,
     questions: Sequence[Question],
-    prompt: Callable[[Question], Prompt],
     samples: int,
     max_new_tokens: int,
-    temperature: float,
     seed: int,
-) -> SampledScore:
-    """Return the score of ``samples`` responses to each question's ``prompt``.
-
-    Raise ``ValueError`` where there are no questions.
+) -> SampledSkill:
+    """Return the skill of a model, with ``samples`` responses to each question sampled at
+    temperature 1. Raise ``ValueError`` where there are no questions.
     """
     if not questions:
         raise ValueError("there are no questions to sample responses to")
+
+    def about_clip(question: Question) -> Prompt:
+        return prompt_of(question, corpus.waveform(question.clip_id))
+
+    def about_text(question: Question) -> Prompt:
+        text = question_about_text(corpus.text_of(question.clip_id), question.question)
+        return prompt_of(replace(question, question=text), None)
+
+    def greedy(batch: PromptBatch) -> list[list[int]]:
+        return generate(llm, batch, max_new_tokens)
+
+    def sampled(batch: PromptBatch) -> list[list[int]]:
+        return sample(llm, batch.repeat(samples), max_new_tokens, TEMPERATURE)
+
     torch.manual_seed(seed)
-    counts = []
-    for part in batches(questions, max(1, device_batch() // samples)):
-        batch = encode(llm, [prompt(question) for question in part]).repeat(samples)
-        responses = sample(llm, batch, max_new_tokens, temperature)
-        asked = [question for question in part for _ in range(samples)]
-        right = [
-            is_right(decode(llm, ids), question)
-            for ids, question in zip(responses, asked, strict=True)
-        ]
-        counts += torch.tensor(right).view(-1, samples).sum(dim=1).tolist()
-    total = len(counts)
-    return SampledScore(
+    described = all(corpus.text_of(question.clip_id) for question in questions)
+    counts = _right(llm, questions, about_clip, sampled, samples)
+    clean = _right(llm, questions, about_clip, greedy, 1)
+    text = _right(llm, questions, about_text, greedy, 1) if described else None
+    total = len(questions)
+    return SampledSkill(
         questions=total,
         samples=samples,
         pass_at_1=sum(counts) / (total * samples),
         pass_at_k=sum(count > 0 for count in counts) / total,
         mixed_share=sum(0 < count < samples for count in counts) / total,
+        clean_acc=sum(clean) / total,
+        text_acc=None if text is None else sum(text) / total,
     )
+
+
+def _right(
+    llm: AudioLLM,
+    questions: Sequence[Question],
+    prompt: Callable[[Question], Prompt],
+    respond: Callable[[PromptBatch], list[list[int]]],
+    each: int,
+) -> list[int]:
+    """Return the number of right responses to each question, of ``each`` that ``respond`` gives
+    one after another.
+    """
+    counts: list[int] = []
+    for part in batches(questions, max(1, device_batch() // each)):
+        responses = respond(encode(llm, [prompt(question) for question in part]))
+        asked = [question for question in part for _ in range(each)]
+        right = [
+            is_right(decode(llm, ids), question)
+            for ids, question in zip(responses, asked, strict=True)
+        ]
+        counts += [sum(right[start : start + each]) for start in range(0, len(right), each)]
+    return counts

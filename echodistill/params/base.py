@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from echodistill.params.faults import BadKey
 from echodistill.params.types import (
+    Count,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
@@ -52,6 +53,17 @@ class NanoParams(Section):
         return self
 
 
+class SampledParams(Section):
+    """Whether and how several responses of the base are sampled for each question."""
+
+    questions: Count
+    """Largest number of questions, about clips that the base was not trained on; 0 samples none."""
+    task: str
+    """Task family of these questions (``corpus.tasks``); empty for all questions."""
+    samples: Annotated[int, Field(ge=2)]
+    """Number of responses to each question."""
+
+
 class BaseParams(Section):
     """The model to make robust."""
 
@@ -60,3 +72,4 @@ class BaseParams(Section):
     trust_remote_code: bool
     """Whether code in a hub repository may be executed."""
     nano: NanoParams
+    sampled: SampledParams

@@ -117,6 +117,10 @@ class CorpusParams(Section):
     """For ``folder``: the number of the first choice where answers are numbers. ``None`` takes the
     number that the choices are labelled with, else 0.
     """
+    open_questions: bool
+    """For ``folder``: whether a row without choices is an open question, whose answer is compared
+    as text; otherwise it is quarantined.
+    """
     benchmark_rows: Literal["test", "split"]
     """For a benchmark that is published for testing: ``test`` makes all its rows test rows,
     ``split`` splits them (and trains on them) like the rows of any other source.

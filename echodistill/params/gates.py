@@ -1,6 +1,23 @@
 """Section ``gates`` of ``params.yaml``: the limits of the gates."""
 
-from echodistill.params.types import PositiveFloat, Section, Share
+from echodistill.params.types import NonNegativeFloat, PositiveFloat, Section, Share
+
+
+class PolicyGate(Section):
+    """Limits of the base's sampled responses (``base.sampled``): whether a policy term has
+    something to learn from.
+    """
+
+    clean_acc: tuple[Share, Share]
+    """Least and largest accuracy of greedy responses about clean clips."""
+    min_pass_ratio: NonNegativeFloat
+    """Least ratio of pass@K, the share of questions with a right sample, to the share of right
+    samples.
+    """
+    min_mixed_share: Share
+    """Least share of questions with both right and wrong samples."""
+    text_above_audio: bool
+    """Whether the accuracy with text in place of the clip must be above that with the clip."""
 
 
 class GatesParams(Section):
@@ -18,3 +35,4 @@ class GatesParams(Section):
     """Largest share of the references, and of each system's answers, that may be cut at the length
     limit.
     """
+    policy: PolicyGate

@@ -14,6 +14,7 @@ from echodistill.data.store import Corpus
 from echodistill.evaluating import NANO, NANO_NEEDS_CLIPS
 from echodistill.evaluation.skill import Skill, skill_text
 from echodistill.inference.clean import clean_score, evaluation_splits
+from echodistill.inference.sampled import SampledSkill, sampled_skill
 from echodistill.models import nano
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.control_tokens import check_questions
@@ -22,6 +23,7 @@ from echodistill.models.layout import FACTS, POINTER, file_hashes, revision_of
 from echodistill.models.loading import load, local_folder
 from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import corpus_limit
+from echodistill.params.base import SampledParams
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
 from echodistill.storage.client import checked_place
@@ -78,12 +80,14 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
             revision = pointer["revision"]
             (temporary / POINTER).write_text(json.dumps(pointer, indent=1) + "\n", encoding="utf-8")
         skill = _skill(llm, corpus, limit, settings.model == NANO)
+        sampled = _sampled(llm, corpus, skill, limit, settings.sampled, params.seed)
         facts = {
             "model": settings.model,
             "family": llm.model.config.model_type,
             "parameters": sum(parameter.numel() for parameter in llm.model.parameters()),
             "revision": revision,
             "losses": losses,
+            "sampled": None if sampled is None else asdict(sampled),
             **asdict(skill),
         }
         (temporary / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
@@ -177,6 +181,35 @@ def _skill(llm: AudioLLM, corpus: Corpus, max_new_tokens: int, trained_here: boo
         train_acc=own.accuracy if own else None,
         train_n=own.questions if own else 0,
     )
+
+
+def _sampled(
+    llm: AudioLLM,
+    corpus: Corpus,
+    skill: Skill,
+    max_new_tokens: int,
+    settings: SampledParams,
+    seed: int,
+) -> SampledSkill | None:
+    """Return the base's skill in several samples on the splits that ``skill`` was measured on;
+    ``None`` where none are asked for.
+    """
+    splits = (skill.judged_on or "").split(" and ")
+    asked = [
+        row
+        for split in splits
+        for row in corpus.questions_of(split)
+        if row.task == settings.task or not settings.task
+    ][: settings.questions]
+    if not settings.questions:
+        return None
+    if not asked:
+        known = sorted({row.task for row in corpus.questions.values() if row.task})
+        raise UserError(
+            f"base.sampled.task: no question of task {settings.task!r} is in split"
+            f" {skill.judged_on}; there are {', '.join(known) or 'none with a task'}"
+        )
+    return sampled_skill(llm, corpus, asked, settings.samples, max_new_tokens, seed)
 
 
 if __name__ == "__main__":
