@@ -91,7 +91,7 @@ def run(
         print(NOTHING_TO_TRAIN)
         return [str(EVALUATION)]
 
-    _run_dvc(stages or [], override or [], check=check)
+    _run_dvc(stages or [], override or [], _settings(override), check=check)
     if evaluates:
         run_tables.evaluation_table()
     elif not stages or "evaluate" in stages or "promote" in stages:
@@ -101,12 +101,14 @@ def run(
 def _run_dvc(
     stages: list[str],
     overrides: list[str],
+    options: list[str],
     jobs: int = 1,
     check: "Callable[[Params], list[str] | None]" = lambda _params: None,
 ) -> None:
     """Run DVC, ``jobs`` stages at a time, with parameters that are overridden during the run.
 
-    Exit with status 1 where a stage failed. ``check`` is called before anything is changed. It may
+    ``options`` are those that the user gave, which messages repeat. Exit with status 1 where a
+    stage failed. ``check`` is called before anything is changed. It may
     return other stages to run, and raises ``UserError`` for valid parameters with which a run
     cannot start.
     """
@@ -135,9 +137,14 @@ def _run_dvc(
             if message := set_damaged_aside(folder):
                 print(message)
         with overridden(params, overrides):
-            status = repro(stages, jobs, held)
+            status = repro(stages, jobs, held, options)
     if status != 0:
         raise typer.Exit(1)
+
+
+def _settings(overrides: list[str] | None) -> list[str]:
+    """Return the overrides as the user gave them on the command line."""
+    return [word for override in overrides or [] for word in ("-S", override)]
 
 
 @app.command()
@@ -190,7 +197,11 @@ def compare(
             print(f"warning: {error}", file=sys.stderr)
 
     _run_dvc(
-        [str(COMPARISON)], [*(QUICK if quick else []), *(override or [])], jobs or _cores(), check
+        [str(COMPARISON)],
+        [*(QUICK if quick else []), *(override or [])],
+        [*(["--quick"] if quick else []), *_settings(override)],
+        jobs or _cores(),
+        check,
     )
     print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), console())
     print(log_comparison(REPORTS, COMPARED_MODELS))

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from echodistill import cli as commands
+from echodistill.core.environment import RUN_OPTIONS
 from echodistill.core.errors import UserError
 from echodistill.doctor import examine
 from echodistill.overrides import EDITED, SAVED, apply_overrides, overridden, restore
@@ -183,6 +185,31 @@ def test_a_corpus_for_testing_only_is_evaluated_and_named_stages_run(
         [["evaluation/dvc.yaml"], ["corpus", "gate@corpus"], []],
         ["evaluation", "closing"],
     )
+
+
+def test_stages_are_told_the_options_that_the_user_gave(
+    benchmark: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Started(Exception):
+        """Raised in place of starting DVC."""
+
+    told: list[str] = []
+
+    def popen(_command: list[str], env: dict[str, str], **_rest: object) -> None:
+        told.append(env[RUN_OPTIONS])
+        raise Started
+
+    monkeypatch.setattr("echodistill.repro.subprocess", SimpleNamespace(Popen=popen, PIPE=None))
+    monkeypatch.setenv(RUN_OPTIONS, "-S left=over")
+    monkeypatch.setattr("echodistill.tracking.client.make_store", lambda: None)
+    for command in (
+        lambda: commands.run(None, None),
+        lambda: commands.run(["corpus"], ["mixes.snrs_db=[0, 5]", "seed=3"]),
+        lambda: commands.compare(True, ["seed=3"], 1),
+    ):
+        with pytest.raises(Started):
+            command()
+    assert told == ["", "-S 'mixes.snrs_db=[0, 5]' -S seed=3", "--quick -S seed=3"]
 
 
 def test_listening_without_a_student_names_the_cure_and_opens_nothing(tmp_path: Path) -> None:

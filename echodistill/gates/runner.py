@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from echodistill.core.atomic import atomic_path
+from echodistill.core.environment import RUN_OPTIONS
 from echodistill.core.errors import UserError
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, NotNull, Rule, Unique
 from echodistill.gates.next_step import next_step
@@ -279,8 +280,9 @@ def open_gate(
     for note in () if notes_printed else judged.notes:
         print(f"{artifact}: {note}")
     if not judged.passed:
+        options = os.environ.get(RUN_OPTIONS, "")
         head = f"gate {artifact} failed ({path}); full report: {failed}, {docs / 'index.html'}"
-        raise UserError(f"{head}\n{judged.text}\n{next_step(artifact)}")
+        raise UserError(f"{head}\n{judged.text}\n{next_step(artifact, options)}")
     print(f"{artifact}: {len(judged.results)} expectations met")
 
 
