@@ -14,6 +14,8 @@ from echodistill.core.atomic import atomic_path
 from echodistill.core.errors import UserError
 from echodistill.core.paths import check_hashable
 from echodistill.core.yaml12 import dump_yaml, load_yaml
+from echodistill.evaluating import NANO
+from echodistill.models.names import name_fault
 from echodistill.params.faults import did_you_mean, holds_text, keys_of
 from echodistill.params.whole import Params, load_params, validate_params
 
@@ -63,6 +65,8 @@ def check_inputs(params: Params) -> None:
             f" made from itself: copy it, e.g. `cp -r {BASE_OUTPUT} models/mine`, and set"
             " base.model=models/mine"
         )
+    if fault := name_fault(params.base.model, (NANO,)):
+        raise UserError(f"base.model: {fault}")
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -133,6 +133,16 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ),
         (
             "run",
+            ["base.model=/tmp/nosuch"],
+            r"base\.model: there is no folder /tmp/nosuch$",
+        ),
+        (
+            "run",
+            ["base.model=nanoo"],
+            r"base\.model: there is no model 'nanoo': did you mean nano\?",
+        ),
+        (
+            "run",
             ["base.model=models/base"],
             (
                 r"base\.model: models/base is where the pipeline puts the base.*cp -r models/base"
@@ -215,6 +225,7 @@ def test_stages_are_told_the_options_that_the_user_gave(
 def test_listening_without_a_student_names_the_cure_and_opens_nothing(tmp_path: Path) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    (tmp_path / "models").mkdir()
     result = cli("listen", "--port", "0", cwd=tmp_path)
     assert result.returncode == 1
     assert (
@@ -222,8 +233,7 @@ def test_listening_without_a_student_names_the_cure_and_opens_nothing(tmp_path: 
         == "error: models/student holds no trained model (run.json is missing): make one with"
         " `echodistill run train`\n"
     )
-    assert "loading base and student" in result.stdout
-    assert "http" not in result.stdout
+    assert not result.stdout
 
 
 @pytest.mark.parametrize(
@@ -242,11 +252,83 @@ def test_listening_on_no_port_is_reported(port: str, message: str, tmp_path: Pat
     assert "Traceback" not in result.stderr
 
 
-def test_asking_without_a_student_names_the_cure(tmp_path: Path) -> None:
+@pytest.fixture
+def no_model_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing a model library is an error."""
+    for name in ("torch", "transformers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("single_clip", "asked_clip"):
+        monkeypatch.delitem(sys.modules, f"echodistill.inference.{name}", raising=False)
+
+
+@pytest.fixture
+def empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder is a repository without models; it has a file that is no recording."""
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     (tmp_path / "clip.txt").write_text("x")
-    result = cli("ask", "clip.txt", "What?", cwd=tmp_path)
-    assert result.returncode == 1
-    assert "not an audio file" in result.stderr
+    (tmp_path / "models/student").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def asked(model: str | None = None, both: bool = False) -> str:
+    """The error of asking about a file that is no recording."""
+    with pytest.raises(UserError) as caught:
+        commands.ask(Path("clip.txt"), "What?", None, model, both, "", None, None)
+    return str(caught.value)
+
+
+@pytest.mark.usefixtures("no_model_libraries")
+def test_asking_outside_a_repository_is_reported_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for fault in (asked(), asked("base"), asked(both=True)):
+        assert fault.endswith(
+            "holds no dvc.yaml: run in the repository's root, or name a model folder, or a hub id"
+            " (owner/name) with --model"
+        )
+
+
+@pytest.mark.usefixtures("no_model_libraries")
+def test_a_missing_model_is_reported_at_once(empty_project: Path) -> None:
+    no_base = "models/base is missing: make it with `echodistill run base`"
+    assert asked("base") == no_base
+    assert "models/student holds no trained model" in asked()
+    run = empty_project / "models/student/run.json"
+    run.write_text('{"weights": "full"}')
+    assert asked(both=True) == no_base
+    assert "not an audio file" in asked()  # a whole student needs no base
+    run.write_text('{"weights": "lora"}')
+    assert asked() == no_base
+
+
+@pytest.mark.usefixtures("no_model_libraries", "empty_project")
+@pytest.mark.parametrize(
+    ("model", "fault"),
+    [
+        ("studnt", "there is no model 'studnt': did you mean student?"),
+        ("Base", "there is no model 'Base': did you mean base?"),
+        (
+            "gpt",
+            (
+                "there is no model 'gpt': give student, base, a model folder, or a hub id"
+                " (owner/name)"
+            ),
+        ),
+        ("/tmp/nosuch", "there is no folder /tmp/nosuch"),
+        ("./nosuch", "there is no folder ./nosuch"),
+        ("models/nosuch", "there is no folder models/nosuch"),
+    ],
+)
+def test_a_name_that_can_be_no_model_is_refused_at_once(model: str, fault: str) -> None:
+    assert asked(model) == f"--model {model}: {fault}"
+
+
+@pytest.mark.usefixtures("no_model_libraries", "empty_project")
+@pytest.mark.parametrize("model", ["owner/name", "models/student"])
+def test_a_clip_that_is_no_recording_is_reported_at_once(model: str) -> None:
+    assert "not an audio file" in asked(model)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import soundfile
 from echodistill.audio.levels import power
 from echodistill.core.errors import UserError
 from echodistill.data.store import Corpus
-from echodistill.inference.single_clip import answer, in_noise, read_clip
+from echodistill.inference.asked_clip import read_clip
+from echodistill.inference.single_clip import answer, in_noise
 from echodistill.models.audio_llm import AudioLLM
 from tests.conftest import tone
 from tests.noise_cases import write_procedural

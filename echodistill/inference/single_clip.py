@@ -1,10 +1,8 @@
 """Ask a model about one clip, either unchanged or mixed with noise of a kind and level."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from echodistill.audio.files import decode_bytes, decode_file
 from echodistill.audio.levels import Waveform, power
 from echodistill.audio.mixing import draw
 from echodistill.core.errors import UserError
@@ -18,25 +16,6 @@ from echodistill.models.base import Prompt
 from echodistill.models.control_tokens import check_texts
 from echodistill.models.generation import generate
 from echodistill.models.response_limit import asked_limit
-
-MAX_CLIP_S = 600.0
-
-
-def read_clip(clip: Path) -> Waveform:
-    """Decode the clip to ask about: a file, a pipe, or standard input where the path is ``-``.
-
-    Raise ``UserError`` where there is no recording, or it cannot be used.
-    """
-    if str(clip) == "-":
-        if sys.stdin is None or sys.stdin.isatty():
-            raise UserError(
-                "-: standard input is no recording: name a file, or pipe one in (`cat clip.wav |"
-                " echodistill ask - ...`)"
-            )
-        return decode_bytes(sys.stdin.buffer.read(), "standard input", MAX_CLIP_S).waveform
-    if clip.is_fifo():
-        return decode_bytes(clip.read_bytes(), str(clip), MAX_CLIP_S).waveform
-    return decode_file(clip, MAX_CLIP_S).waveform
 
 
 def in_noise(
