@@ -36,7 +36,9 @@ def applied(path: Path, overrides: Sequence[str]) -> Params:
     """
     load_params(path)
     return validate_params(
-        apply_overrides(load_yaml(path.read_text(encoding="utf-8")), overrides), str(path)
+        apply_overrides(load_yaml(path.read_text(encoding="utf-8")), overrides),
+        str(path),
+        overrides,
     )
 
 
@@ -168,7 +170,7 @@ def overridden(params: Path, overrides: Sequence[str]) -> Iterator[None]:
         return
     original = params.read_bytes()
     changed = apply_overrides(load_yaml(original), overrides)
-    validate_params(changed, f"{params} with -S")
+    validate_params(changed, str(params), overrides)
     text = dump_yaml(changed).encode()
     _write(OVERRIDDEN, text)
     _write(SAVED, original)

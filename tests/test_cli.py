@@ -370,7 +370,7 @@ def test_an_override_is_read_as_documented(tmp_path: Path) -> None:
     )
     result = cli("run", *(part for one in given for part in ("-S", one)), "corpus", cwd=tmp_path)
     assert result.returncode == 1
-    assert result.stderr.startswith("error: params.yaml: train.steps: ")
+    assert result.stderr.startswith("error: -S train.steps=0: ")
     assert ";" not in result.stderr
 
 
