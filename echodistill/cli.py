@@ -79,7 +79,10 @@ def run(
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN, check_evaluation
     from echodistill.reports import run_tables
+    from echodistill.stage_names import check_stages
 
+    in_repository()
+    check_stages(stages or [])
     evaluates = False
 
     def check(params: "Params") -> list[str] | None:

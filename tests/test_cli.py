@@ -107,7 +107,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     it.
     """
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
     for folder in ("raw", "test", "noise", "mmau"):
         (tmp_path / "data" / folder).mkdir(parents=True)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
@@ -220,6 +220,41 @@ def test_stages_are_told_the_options_that_the_user_gave(
         with pytest.raises(Started):
             command()
     assert told == ["", "-S 'mixes.snrs_db=[0, 5]' -S seed=3", "--quick -S seed=3"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "listed", "meant"),
+    [
+        ("trian", "code, corpus, mixes, base, references, train, predict, champion,", "train"),
+        ("gate@copus", "gate@corpus, gate@mixes, gate@base, ", "gate@corpus"),
+        ("nothing-like-it", "and parts of stages, e.g. predict@base", None),
+    ],
+)
+def test_an_unknown_stage_is_reported_with_those_there_are(
+    stage: str,
+    listed: str,
+    meant: str | None,
+    benchmark: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("echodistill.repro.repro", lambda *_args: pytest.fail("it ran"))
+    with pytest.raises(UserError) as caught:
+        commands.run(["corpus", stage], benchmark)
+    fault = str(caught.value)
+    assert fault.startswith(f"there is no stage {stage!r}; there are ")
+    assert listed in fault
+    assert fault.endswith(f": did you mean {meant}?") == (meant is not None)
+    assert "\n" not in fault
+
+
+def test_whatever_else_dvc_takes_is_left_to_it(
+    benchmark: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["predict", "predict@base", "models/base", "evaluation/dvc.yaml:predict", "dvc.yaml"]
+    ran: list[list[str]] = []
+    monkeypatch.setattr("echodistill.repro.repro", lambda stages, *_: ran.append(stages) or 0)
+    commands.run(given, benchmark)
+    assert ran == [given]
 
 
 def test_listening_without_a_student_names_the_cure_and_opens_nothing(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_an_unknown_key_is_reported_with_the_one_that_was_meant(key: str, meant:
             ["mixes.kinds=[rain]"],
             (
                 r"-S mixes\.kinds=\[rain\]: \['rain'\] have no procedural noise.*; known: gauss,"
-                r" .*mixes\.noise: recordings"
+                r" .*mixes\.noise: recordings\)"
             ),
         ),
         (
