@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from string import ascii_uppercase as LETTERS
 from typing import Any
 
-from echodistill.data.fields import NO_VALUE, as_text
+from echodistill.data.fields import NO_VALUE, as_text, missing
 from echodistill.data.manifest import DuplicateField, Fields, RowError
 from echodistill.models.prompts import normalize_choice
 
@@ -166,4 +166,4 @@ def _column_choices(fields: Fields) -> tuple[list[Any], int]:
             if found != names[: len(found)]:
                 raise RowError(f"choices are in {', '.join(found)}: one between is empty")
             return [fields[name] for name in found], first_number
-    raise RowError("no field 'choices'")
+    raise missing(fields, "choices")

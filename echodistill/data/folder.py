@@ -32,7 +32,7 @@ from echodistill.core.group_names import group_name
 from echodistill.core.records import SPLITS, Quarantined
 from echodistill.data.answers import Answers, AnswersAs
 from echodistill.data.choices import choices_of
-from echodistill.data.fields import optional_text, text_of
+from echodistill.data.fields import missing, optional_text, text_of
 from echodistill.data.manifest import Fields, RowError, path_below, rows
 from echodistill.data.parquet_rows import Embedded, read_embedded
 from echodistill.data.recording_paths import RecordingPaths
@@ -235,7 +235,7 @@ class _Rows:
                     " or choice"
                 )
         if "answer" not in fields:
-            raise RowError("no field 'answer'")
+            raise missing(fields, "answer")
         answer = self.answers.index(fields["answer"], choices, row)
         group, transcript = (
             group_name(optional_text(fields, "group", "speaker")),
