@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from echodistill.core.cache_location import cache_folder
+from echodistill.core.counted import counted
 from echodistill.dvc_folder import dvc_folder_fault
 
 PACKAGES = (
@@ -95,7 +96,8 @@ def _device() -> Finding:
         return Finding("device", f"{torch.cuda.device_count()} GPU: {names}")
     return Finding(
         "device",
-        f"CPU, {torch.get_num_threads()} threads (enough for nano; a 7B model needs a GPU)",
+        f"CPU, {counted(torch.get_num_threads(), 'thread')} (enough for nano; a 7B model needs a"
+        f" GPU)",
     )
 
 
@@ -122,7 +124,7 @@ def _cache() -> Finding:
         place for place in [folder.absolute(), *folder.absolute().parents] if place.exists()
     )
     writable = os.access(existing, os.W_OK)
-    state = f"{folder}: {len(files)} references, {size_mb:.1f} MB"
+    state = f"{folder}: {counted(len(files), 'reference')}, {size_mb:.1f} MB"
     return Finding(
         "reference cache", state, "" if writable else "make it writable or set ECHODISTILL_CACHE"
     )

@@ -373,7 +373,7 @@ def test_a_clip_that_is_no_recording_is_reported_at_once(model: str) -> None:
         (("--both", "--model", "base"), "leave --model out"),
         (("--noise", "crowd", "--snr", "nan"), "--snr nan: give a level from -40 to 60 dB"),
         (("--noise", "crowd", "--snr=-inf"), "--snr -inf: give a level"),
-        (("--choices", "red"), "1 choices: give 2 to 26, or none"),
+        (("--choices", "red"), "1 choice: give 2 to 26, or none"),
         (("--choices", "red, Red"), "choice 'red' is given twice"),
         (("--choices", "red,,blue"), "a choice is empty"),
     ],

@@ -211,7 +211,7 @@ def test_an_open_quotation_mark_swallows_no_rows(root: Path) -> None:
         (ROW | {"choices": "red, blue"}, "is no list"),
         (ROW | {"choices": {"A": "red", "B": "blue"}}, "is no list"),
         (ROW | {"choices": ["red", ["blue"]]}, "is no list"),
-        (ROW | {"choices": ["blue"]}, "1 choices; 2 to 26"),
+        (ROW | {"choices": ["blue"]}, "1 choice; 2 to 26"),
         (ROW | {"choices": []}, "0 choices"),
         (ROW | {"choices": [f"c{n}" for n in range(27)]}, "27 choices"),
         (ROW | {"choices": ["red", "blue", ""]}, "choice 3 is empty"),

@@ -192,7 +192,7 @@ def test_the_cure_for_a_missing_field_names_what_is_read_and_an_example_row(tmp_
         ),
         (["one", "two", "two"], ["2 (two)", "1 (one)"]),
         (
-            ["1 choices; 2 to 26 can be asked", "27 choices; 2 to 26 can be asked"],
+            ["1 choice; 2 to 26 can be asked", "27 choices; 2 to 26 can be asked"],
             ["2 with too few or too many choices: write 2 to 26"],
         ),
         (

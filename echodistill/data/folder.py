@@ -27,6 +27,7 @@ from pathlib import Path
 
 from echodistill.audio.files import TooLong, decode_bytes, read_file
 from echodistill.audio.stored import Decoded
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.core.group_names import group_name
 from echodistill.core.records import SPLITS, Quarantined
@@ -120,7 +121,8 @@ def _grouped(
     single = sum(row.recording not in groups for row in asked)
     if 0 < single < len(asked):
         print(
-            f"{manifest}: {single} of {len(asked)} rows name no group: each of their recordings"
+            f"{manifest}: {single} of {counted(len(asked), 'row')}"
+            f" {'names' if single == 1 else 'name'} no group: each of their recordings"
             " counts as a group of its own"
         )
     return [

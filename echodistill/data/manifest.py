@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.core.paths import linked_folder_fault
 from echodistill.data.manifest_text import ENDINGS, read_text
@@ -252,7 +253,8 @@ def _csv_rows(
                 yield (
                     str(start),
                     RowError(
-                        f"{len(cells)} cells in {len(header)} columns: put quotation marks around"
+                        f"{counted(len(cells), 'cell')} in {counted(len(header), 'column')}: put"
+                        f" quotation marks around"
                         " commas"
                     ),
                 )

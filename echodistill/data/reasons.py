@@ -123,7 +123,7 @@ KNOWN: tuple[tuple[re.Pattern[str], str, Cure], ...] = tuple(
             _constant("write train, validation, decision or test"),
         ),
         (
-            r"\d+ choices; 2 to",
+            r"\d+ choices?; 2 to",
             "with too few or too many choices",
             _constant(f"write 2 to {len(LETTERS)}"),
         ),
