@@ -5,6 +5,7 @@ Heavy imports are inside the commands, so that ``--help`` is quick.
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,8 @@ QUICK = (
     "compare.folds=[]",
     "train.steps=60",
 )
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended."""
 STAGE_MEMORY = 2 * 2**30
 """Bytes of memory to reserve for a stage of the comparison. With the default model a stage takes up
 to 1.4 GB.
@@ -56,6 +59,21 @@ def main() -> None:
             app()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print(f"interrupted: {_resumption(sys.argv[1:])}", file=sys.stderr)
+        raise
+
+
+def _resumption(arguments: list[str]) -> str:
+    """Return how an interrupted command goes on."""
+    command = f"`{shlex.join(['echodistill', *arguments])}`"
+    if arguments[:1] in (["run"], ["compare"]):
+        return (
+            f"{command} continues where it stopped; finished stages are kept, and a training goes"
+            " on from its last checkpoint"
+        )
+    return f"run {command} again"
 
 
 @app.command()

@@ -14,6 +14,7 @@ from echodistill.audio.mixing import Mix
 from echodistill.core.atomic import atomic_path
 from echodistill.core.errors import UserError
 from echodistill.core.records import Question, read_rows
+from echodistill.core.similar import meant
 from echodistill.data.mixes.noise_settings import open_noise
 from echodistill.data.store import Corpus
 
@@ -50,7 +51,13 @@ def export_mixes(
             known = sorted(
                 {condition_name(m.noise_kind, m.snr_db) for m in rows.values() if m.split == "test"}
             )
-            raise UserError(f"no test mix under condition {condition!r}; known: {', '.join(known)}")
+            kinds = sorted(
+                {m.noise_kind for m in rows.values() if m.split == "test" and m.noise_kind}
+            )
+            raise UserError(
+                f"no test mix under condition {condition!r}; there are {len(known)}, KIND@SNR such"
+                f" as {known[0]}, of {', '.join(kinds)}{meant(condition, known)}"
+            )
         chosen += fitting[:count]
     if not chosen:
         raise UserError(

@@ -57,6 +57,65 @@ def test_help_states_defaults_that_depend_on_other_things(
     assert cli(command, "--help", cwd=tmp_path).stdout.count("[default: ") == defaults
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["run", "-S", "mixes.snrs_db=[0, 5]"],
+            "interrupted: `echodistill run -S 'mixes.snrs_db=[0, 5]'` continues where it stopped",
+        ),
+        (["doctor"], "interrupted: run `echodistill doctor` again"),
+    ],
+)
+def test_an_interrupted_command_states_how_it_goes_on(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(*_given: object, **_named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "_run_dvc", interrupt)
+    monkeypatch.setattr("echodistill.doctor.examine", interrupt)
+    monkeypatch.setattr("sys.argv", ["echodistill", *arguments])
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as ended:
+        commands.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.startswith(message)
+
+
+@pytest.mark.parametrize(("status", "added"), [(1, False), (3, True)])
+def test_dvc_adds_no_second_line_to_the_error_of_a_stage(
+    status: int, added: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "dvc.yaml").write_text(f"stages: {{a: {{cmd: 'echo error: x; exit {status}'}}}}\n")
+    code = (
+        "import sys; from dvc.cli import main; main(['init', '-q', '--no-scm']); from flows.repro"
+        " import repro; sys.exit(repro(['a']))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode != 0
+    assert "error: x" in ended.stdout
+    assert ("failed to reproduce" in ended.stderr) == added
+
+
+@pytest.mark.parametrize("folder", ["raw", "test", "noise"])
+def test_recordings_that_a_user_puts_in_are_ignored_by_git(folder: str) -> None:
+    paths = [f"data/{folder}/{name}" for name in ("a.wav", "x/b.wav", "README.md", "a.wav.dvc")]
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--no-index", *paths], cwd=ROOT, capture_output=True, text=True
+    )
+    assert ignored.stdout.split() == paths[:2]
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, echodistill.cli; print(sorted({'torch', 'transformers', 'mlflow', 'pandas',"

@@ -53,6 +53,15 @@ def test_an_answer_is_a_choice_or_states_that_it_names_none(tiny_llm: AudioLLM) 
     assert not answer(tiny_llm, tone("low", 1), "Which?", (), 3).startswith("(names no choice)")
 
 
+@pytest.mark.parametrize("choices", [(), ("low", "high")])
+def test_an_empty_answer_is_named_as_such(
+    choices: tuple[str, ...], tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echodistill.inference.single_clip.decode", lambda *_: " ")
+    given = answer(tiny_llm, tone("low", 1), "Which?", choices, 3)
+    assert given == "(the model gave an empty answer)"
+
+
 class Piped:
     """Standard input that another program writes to, or a terminal."""
 

@@ -102,8 +102,8 @@ def test_a_poor_base_is_stopped_however_few_questions_there_are(
     )
     assert "failed: " in message
     assert (
-        f"100.0 % of 240 training questions, {100 * accuracy:.1f} % of {counted(questions, 'question')} about"
-        " clips of unseen groups" in message
+        f"100.0 % of 240 training questions, {100 * accuracy:.1f} % of"
+        f" {counted(questions, 'question')} about clips of unseen groups" in message
     )
 
 

@@ -17,6 +17,8 @@ from echodistill.models.control_tokens import check_texts
 from echodistill.models.generation import generate
 from echodistill.models.response_limit import asked_limit
 
+EMPTY = "(the model gave an empty answer)"
+
 
 def in_noise(
     waveform: Waveform, kind: str, snr_db: float, corpus_folder: Path, mixes_folder: Path
@@ -49,8 +51,8 @@ def answer(
 ) -> str:
     """Return the choice that the model names, or its whole response where there are no choices.
 
-    The length limit is derived unless ``max_new_tokens`` gives it. Raise ``UserError`` if that
-    limit is too short for a choice.
+    ``EMPTY`` stands for an empty response. The length limit is derived unless ``max_new_tokens``
+    gives it. Raise ``UserError`` if that limit is too short for a choice.
     """
     check_texts(
         llm.tokenizer, [("the question", question), *(("a choice", choice) for choice in choices)]
@@ -59,6 +61,8 @@ def answer(
     response = decode(
         llm, generate(llm, encode(llm, [Prompt(waveform, question, choices)]), limit)[0]
     )
+    if not response.strip():
+        return EMPTY
     if not choices:
         return response
     chosen = parse_choice(response, choices)

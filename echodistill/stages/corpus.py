@@ -218,13 +218,17 @@ def _judge(
     if "validation" not in splits and "train" in splits:
         judged = "decision" if "decision" in splits else "test"
         print(
-            "no validation split: too few groups for corpus.validation_share, or none named; a"
-            f" nano is judged on the {judged} split"
+            "no validation split, because there are too few groups for corpus.validation_share, or"
+            f" no row's split says validation: a nano is judged on the {judged} split. For one,"
+            " raise corpus.validation_share or give more groups, or write validation in the column"
+            " split of some groups' rows"
         )
     if "decision" not in splits and "train" in splits:
         print(
-            "no decision split: too few groups for corpus.decision_share, or none named; no student"
-            " can be promoted"
+            "no decision split, because there are too few groups for corpus.decision_share, or no"
+            " row's split says decision: no student can be promoted. For one, raise"
+            " corpus.decision_share or give more groups, or write decision in the column split of"
+            " some groups' rows"
         )
 
 
