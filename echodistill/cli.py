@@ -17,7 +17,7 @@ from echodistill.clip_commands import ask, export_audio, listen
 from echodistill.core.errors import UserError
 from echodistill.core.extras import missing_extra_named
 from echodistill.core.terminal import accept_any_text, exit_on_broken_pipe
-from echodistill.project import BASE, COMPARED_MODELS, REPORTS, STUDENT, in_repository
+from echodistill.project import BASE, COMPARED_MODELS, REPORTS, STUDENT, in_repository, other_code
 from echodistill.services.cli import app as services_app
 from echodistill.services.loopback import bypass_proxies
 from echodistill.storage.place import place_from_environment
@@ -142,6 +142,8 @@ def _run_dvc(
     from echodistill.run_lock import exclusive_run
 
     params = in_repository()
+    if warning := other_code():
+        print(f"warning: {warning}", file=sys.stderr)
     with exclusive_run() as held:
         if message := restore(params):
             print(message)

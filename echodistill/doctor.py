@@ -10,6 +10,7 @@ from pathlib import Path
 from echodistill.core.cache_location import cache_folder
 from echodistill.core.counted import counted
 from echodistill.dvc_folder import dvc_folder_fault
+from echodistill.project import other_code
 
 PACKAGES = (
     "torch",
@@ -56,6 +57,7 @@ def examine() -> list[Finding]:
         _cache(),
         _disk(),
         _repository(),
+        _code(),
     ]
 
 
@@ -137,6 +139,10 @@ def _disk() -> Finding:
         f"{free_gb:.1f} GB",
         "" if free_gb >= MIN_FREE_GB else f"free at least {MIN_FREE_GB:g} GB",
     )
+
+
+def _code() -> Finding:
+    return Finding("code", str(Path(__file__).parent), other_code())
 
 
 def _repository() -> Finding:

@@ -14,7 +14,7 @@ import pytest
 from echodistill import cli as commands
 from echodistill.core.environment import RUN_OPTIONS
 from echodistill.core.errors import UserError
-from echodistill.doctor import examine
+from echodistill.doctor import _code, examine
 from echodistill.overrides import EDITED, SAVED, apply_overrides, overridden, restore
 from echodistill.reports import run_tables
 from echodistill.run_lock import exclusive_run
@@ -84,6 +84,25 @@ def test_an_interrupted_command_states_how_it_goes_on(
         commands.main()
     assert ended.value.code == 130
     assert capsys.readouterr().err.startswith(message)
+
+
+def test_code_of_another_clone_is_reported(
+    benchmark: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("echodistill.repro.repro", lambda *_: 0)
+    commands.run(["corpus"], benchmark)
+    assert not capsys.readouterr().err
+    assert not _code().cure
+    (tmp_path / "echodistill").mkdir()
+    shutil.copy(ROOT / "echodistill/project.py", tmp_path / "echodistill")
+    assert f"{tmp_path} has code of its own: give this clone its own .venv" in _code().cure
+    commands.run(["corpus"], benchmark)
+    assert f"warning: this command is of the clone {ROOT}" in capsys.readouterr().err
+    monkeypatch.chdir(ROOT)
+    assert not _code().cure
 
 
 @pytest.mark.parametrize(("status", "added"), [(1, False), (3, True)])
