@@ -51,12 +51,12 @@ def export_mixes(
             known = sorted(
                 {condition_name(m.noise_kind, m.snr_db) for m in rows.values() if m.split == "test"}
             )
-            kinds = sorted(
-                {m.noise_kind for m in rows.values() if m.split == "test" and m.noise_kind}
-            )
+            noisy = [name for name in known if "@" in name]
+            kinds = sorted({name.rpartition("@")[0] for name in noisy})
             raise UserError(
-                f"no test mix under condition {condition!r}; there are {len(known)}, KIND@SNR such"
-                f" as {known[0]}, of {', '.join(kinds)}{meant(condition, known)}"
+                f"no test mix under condition {condition!r}; there are clean and KIND@SNR, such"
+                f" as {noisy[0] if noisy else 'crowd@-10'}, of the kinds {', '.join(kinds)}"
+                f"{meant(condition, known)}"
             )
         chosen += fitting[:count]
     if not chosen:

@@ -330,7 +330,12 @@ def test_whatever_else_dvc_takes_is_left_to_it(
 ) -> None:
     given = ["predict", "predict@base", "models/base", "evaluation/dvc.yaml:predict", "dvc.yaml"]
     ran: list[list[str]] = []
-    monkeypatch.setattr("echodistill.repro.repro", lambda stages, *_: ran.append(stages) or 0)
+
+    def repro(stages: list[str], *_rest: object) -> int:
+        ran.append(stages)
+        return 0
+
+    monkeypatch.setattr("echodistill.repro.repro", repro)
     commands.run(given, benchmark)
     assert ran == [given]
 
