@@ -5,6 +5,7 @@ Heavy imports are inside the commands, so that ``--help`` is quick.
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from echodistill.clip_commands import ask, export_audio, listen
 from echodistill.core.errors import UserError
 from echodistill.core.extras import missing_extra_named
 from echodistill.core.terminal import accept_any_text, exit_on_broken_pipe
-from echodistill.project import BASE, COMPARED_MODELS, REPORTS, STUDENT, in_repository
+from echodistill.project import BASE, COMPARED_MODELS, REPORTS, STUDENT, in_repository, other_code
 from echodistill.services.cli import app as services_app
 from echodistill.services.loopback import bypass_proxies
 from echodistill.storage.place import place_from_environment
@@ -41,6 +42,8 @@ QUICK = (
     "compare.folds=[]",
     "train.steps=60",
 )
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended."""
 STAGE_MEMORY = 2 * 2**30
 """Bytes of memory to reserve for a stage of the comparison. With the default model a stage takes up
 to 1.4 GB.
@@ -56,6 +59,21 @@ def main() -> None:
             app()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print(f"interrupted: {_resumption(sys.argv[1:])}", file=sys.stderr)
+        raise
+
+
+def _resumption(arguments: list[str]) -> str:
+    """Return how an interrupted command goes on."""
+    command = f"`{shlex.join(['echodistill', *arguments])}`"
+    if arguments[:1] in (["run"], ["compare"]):
+        return (
+            f"{command} continues where it stopped; finished stages are kept, and a training goes"
+            " on from its last checkpoint"
+        )
+    return f"run {command} again"
 
 
 @app.command()
@@ -79,7 +97,10 @@ def run(
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN, check_evaluation
     from echodistill.reports import run_tables
+    from echodistill.stage_names import check_stages
 
+    in_repository()
+    check_stages(stages or [])
     evaluates = False
 
     def check(params: "Params") -> list[str] | None:
@@ -91,7 +112,7 @@ def run(
         print(NOTHING_TO_TRAIN)
         return [str(EVALUATION)]
 
-    _run_dvc(stages or [], override or [], check=check)
+    _run_dvc(stages or [], override or [], _settings(override), check=check)
     if evaluates:
         run_tables.evaluation_table()
     elif not stages or "evaluate" in stages or "promote" in stages:
@@ -101,12 +122,14 @@ def run(
 def _run_dvc(
     stages: list[str],
     overrides: list[str],
+    options: list[str],
     jobs: int = 1,
     check: "Callable[[Params], list[str] | None]" = lambda _params: None,
 ) -> None:
     """Run DVC, ``jobs`` stages at a time, with parameters that are overridden during the run.
 
-    Exit with status 1 where a stage failed. ``check`` is called before anything is changed. It may
+    ``options`` are those that the user gave, which messages repeat. Exit with status 1 where a
+    stage failed. ``check`` is called before anything is changed. It may
     return other stages to run, and raises ``UserError`` for valid parameters with which a run
     cannot start.
     """
@@ -119,6 +142,8 @@ def _run_dvc(
     from echodistill.run_lock import exclusive_run
 
     params = in_repository()
+    if warning := other_code():
+        print(f"warning: {warning}", file=sys.stderr)
     with exclusive_run() as held:
         if message := restore(params):
             print(message)
@@ -135,9 +160,14 @@ def _run_dvc(
             if message := set_damaged_aside(folder):
                 print(message)
         with overridden(params, overrides):
-            status = repro(stages, jobs, held)
+            status = repro(stages, jobs, held, options)
     if status != 0:
         raise typer.Exit(1)
+
+
+def _settings(overrides: list[str] | None) -> list[str]:
+    """Return the overrides as the user gave them on the command line."""
+    return [word for override in overrides or [] for word in ("-S", override)]
 
 
 @app.command()
@@ -190,7 +220,11 @@ def compare(
             print(f"warning: {error}", file=sys.stderr)
 
     _run_dvc(
-        [str(COMPARISON)], [*(QUICK if quick else []), *(override or [])], jobs or _cores(), check
+        [str(COMPARISON)],
+        [*(QUICK if quick else []), *(override or [])],
+        [*(["--quick"] if quick else []), *_settings(override)],
+        jobs or _cores(),
+        check,
     )
     print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), console())
     print(log_comparison(REPORTS, COMPARED_MODELS))

@@ -60,8 +60,7 @@ def ask(
     # The condition is also true for NaN.
     if snr is not None and not MIN_SNR_DB <= snr <= MAX_SNR_DB:
         raise UserError(f"--snr {snr:g}: give a level from {MIN_SNR_DB:g} to {MAX_SNR_DB:g} dB")
-    # These imports load the model libraries, which takes seconds, so they follow the checks.
-    from echodistill.inference.single_clip import answer, in_noise, read_clip
+    from echodistill.models.names import check_named
     from echodistill.models.prompts import validate_question
 
     options = (
@@ -70,18 +69,21 @@ def ask(
         else choices or []
     )
     validate_question(question, options)
-    waveform = read_clip(clip)
+    names = ["base", "student"] if both else [model or "student"]
+    check_named(names, "--model")
     if noise:
         in_repository()
+    from echodistill.inference.asked_clip import read_clip
+
+    waveform = read_clip(clip)
+    # This import loads the model libraries, which takes seconds, so it follows the checks.
+    from echodistill.inference.single_clip import answer, in_noise
+
+    if noise:
         waveform = in_noise(waveform, noise, snr or 0.0, CORPUS, MIXES)
-    if not both:
-        print(answer(open_named(model or "student"), waveform, question, options, max_new_tokens))
-        return
-    for name in ("base", "student"):
-        print(
-            f"{name + ':':<9}"
-            f"{answer(open_named(name), waveform, question, options, max_new_tokens)}"
-        )
+    for name in names:
+        label = f"{name + ':':<9}" if both else ""
+        print(f"{label}{answer(open_named(name), waveform, question, options, max_new_tokens)}")
 
 
 def listen(
@@ -96,9 +98,11 @@ def listen(
 
     The page's address is printed.
     """
-    from echodistill.serving.app import Backend, serve
+    from echodistill.models.names import check_named
 
-    in_repository()
+    check_named(["student", "base"], "")
+    # This import takes a second, so it follows the check.
+    from echodistill.serving.app import Backend, serve
 
     def load() -> Backend:
         from echodistill.data.mixes.noise_settings import read_noise

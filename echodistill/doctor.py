@@ -8,7 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from echodistill.core.cache_location import cache_folder
+from echodistill.core.counted import counted
 from echodistill.dvc_folder import dvc_folder_fault
+from echodistill.project import other_code
 
 PACKAGES = (
     "torch",
@@ -55,6 +57,7 @@ def examine() -> list[Finding]:
         _cache(),
         _disk(),
         _repository(),
+        _code(),
     ]
 
 
@@ -95,7 +98,8 @@ def _device() -> Finding:
         return Finding("device", f"{torch.cuda.device_count()} GPU: {names}")
     return Finding(
         "device",
-        f"CPU, {torch.get_num_threads()} threads (enough for nano; a 7B model needs a GPU)",
+        f"CPU, {counted(torch.get_num_threads(), 'thread')} (enough for nano; a 7B model needs a"
+        f" GPU)",
     )
 
 
@@ -122,7 +126,7 @@ def _cache() -> Finding:
         place for place in [folder.absolute(), *folder.absolute().parents] if place.exists()
     )
     writable = os.access(existing, os.W_OK)
-    state = f"{folder}: {len(files)} references, {size_mb:.1f} MB"
+    state = f"{folder}: {counted(len(files), 'reference')}, {size_mb:.1f} MB"
     return Finding(
         "reference cache", state, "" if writable else "make it writable or set ECHODISTILL_CACHE"
     )
@@ -135,6 +139,10 @@ def _disk() -> Finding:
         f"{free_gb:.1f} GB",
         "" if free_gb >= MIN_FREE_GB else f"free at least {MIN_FREE_GB:g} GB",
     )
+
+
+def _code() -> Finding:
+    return Finding("code", str(Path(__file__).parent), other_code())
 
 
 def _repository() -> Finding:

@@ -14,6 +14,7 @@ from echodistill.audio.mixing import Mix
 from echodistill.core.atomic import atomic_path
 from echodistill.core.errors import UserError
 from echodistill.core.records import Question, read_rows
+from echodistill.core.similar import meant
 from echodistill.data.mixes.noise_settings import open_noise
 from echodistill.data.store import Corpus
 
@@ -50,7 +51,13 @@ def export_mixes(
             known = sorted(
                 {condition_name(m.noise_kind, m.snr_db) for m in rows.values() if m.split == "test"}
             )
-            raise UserError(f"no test mix under condition {condition!r}; known: {', '.join(known)}")
+            noisy = [name for name in known if "@" in name]
+            kinds = sorted({name.rpartition("@")[0] for name in noisy})
+            raise UserError(
+                f"no test mix under condition {condition!r}; there are clean and KIND@SNR, such"
+                f" as {noisy[0] if noisy else 'crowd@-10'}, of the kinds {', '.join(kinds)}"
+                f"{meant(condition, known)}"
+            )
         chosen += fitting[:count]
     if not chosen:
         raise UserError(

@@ -14,6 +14,8 @@ from echodistill.core.atomic import atomic_path
 from echodistill.core.errors import UserError
 from echodistill.core.paths import check_hashable
 from echodistill.core.yaml12 import dump_yaml, load_yaml
+from echodistill.evaluating import NANO
+from echodistill.models.names import name_fault
 from echodistill.params.faults import did_you_mean, holds_text, keys_of
 from echodistill.params.whole import Params, load_params, validate_params
 
@@ -34,7 +36,9 @@ def applied(path: Path, overrides: Sequence[str]) -> Params:
     """
     load_params(path)
     return validate_params(
-        apply_overrides(load_yaml(path.read_text(encoding="utf-8")), overrides), str(path)
+        apply_overrides(load_yaml(path.read_text(encoding="utf-8")), overrides),
+        str(path),
+        overrides,
     )
 
 
@@ -63,6 +67,8 @@ def check_inputs(params: Params) -> None:
             f" made from itself: copy it, e.g. `cp -r {BASE_OUTPUT} models/mine`, and set"
             " base.model=models/mine"
         )
+    if fault := name_fault(params.base.model, (NANO,)):
+        raise UserError(f"base.model: {fault}")
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -164,7 +170,7 @@ def overridden(params: Path, overrides: Sequence[str]) -> Iterator[None]:
         return
     original = params.read_bytes()
     changed = apply_overrides(load_yaml(original), overrides)
-    validate_params(changed, f"{params} with -S")
+    validate_params(changed, str(params), overrides)
     text = dump_yaml(changed).encode()
     _write(OVERRIDDEN, text)
     _write(SAVED, original)

@@ -3,20 +3,25 @@ ends.
 """
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from echodistill.core.environment import RUN_OPTIONS
 from echodistill.core.lifetime import exit_on
 from echodistill.core.terminal import child_environment
 from echodistill.core.threads import SLEEPING
 from echodistill.storage.place import place_from_environment
 
 
-def repro(stages: list[str], jobs: int, held: IO[str]) -> int:
+def repro(stages: list[str], jobs: int, held: IO[str], options: Sequence[str]) -> int:
     """Run DVC in a process tree that ends with this process, and return its exit status.
+
+    ``options`` are those of the command that the user gave, for messages that suggest it again.
 
     The tree ends before the parameters are restored. It also holds ``held``, the lock of this
     folder, so no other run starts here while any process of it is alive.
@@ -27,6 +32,7 @@ def repro(stages: list[str], jobs: int, held: IO[str]) -> int:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONUNBUFFERED": "1",
         "DVC_NO_ANALYTICS": "1",
+        RUN_OPTIONS: shlex.join(options),
     }
     # Results that the team has computed from the same inputs are pulled from DVC's remote.
     pull = ["--pull"] if place_from_environment() else []

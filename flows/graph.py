@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.core.errors import UserError
+from echodistill.core.similar import meant
 from echodistill.evaluating import check_evaluation
 from echodistill.import_graph import closure
 from echodistill.params.whole import load_params
@@ -99,6 +100,7 @@ def read_graph(workspace: Path, target: str | None = None, pipeline: str = PIPEL
         if target is not None and target not in by_name:
             raise UserError(
                 f"dvc.yaml has no stage {target!r}; it has {', '.join(sorted(by_name))}"
+                f"{meant(target, by_name)}"
             )
         wanted = [by_name[target]] if target else None
         # Edges lead from a stage to the stages that it needs, so post-order puts those first.

@@ -20,6 +20,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.core.extras import missing_extra_named
 from flows.graph import Node, note_code, read_graph, unchanged
@@ -117,7 +118,7 @@ def repro_parallel(pipeline: str, jobs: int, console: Console) -> int:
     for stages, width, environment in ((alone, 1, {}), (waiting, jobs, ONE_THREAD)):
         if stages:
             console.print(
-                f"{len(stages)} stages to bring up to date,"
+                f"{counted(len(stages), 'stage')} to bring up to date,"
                 f" {'one by one' if width == 1 else f'{width} at a time'}"
             )
         if failed := _run_parallel(stages, width, environment, console):

@@ -19,6 +19,7 @@ from prefect.states import Cancelled, Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from echodistill.core.cache_location import cache_folder
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.core.paths import check_hashable
 from echodistill.evaluating import NOTHING_TO_TRAIN
@@ -284,7 +285,8 @@ def echodistill(
             end_all()
     return Completed(
         message=(
-            f"{sum(done.decision.startswith(RAN) for done in results)} of {len(results)} stages ran"
+            f"{sum(done.decision.startswith(RAN) for done in results)} of"
+            f" {counted(len(results), 'stage')} ran"
         )
     )
 

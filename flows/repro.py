@@ -5,6 +5,7 @@ A stage's inputs are fixed at its start. Locks and run cache folders that a kill
 removed, and damage in the cache is printed.
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +19,24 @@ from flows.run_cache import clear_run_cache, report_damaged_objects
 from flows.rwlock import clear_damaged_rwlock, zombies_ignored
 
 
+def is_news(record: logging.LogRecord) -> bool:
+    """Return whether an error of DVC adds anything to what was printed.
+
+    A stage that ends with status 1 has printed its own error. DVC then adds which command failed.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    cause = error.__cause__ if error else None
+    return not (
+        type(cause).__name__ == "StageCmdFailedError" and str(cause).endswith(", exited with 1")
+    )
+
+
 def repro(arguments: Sequence[str], options: Sequence[str] = ()) -> int:
     """Return the exit status of ``dvc OPTIONS repro ARGUMENTS``."""
+    from dvc.cli import logger
     from dvc.cli import main as dvc
+
+    logger.addFilter(is_news)
 
     with damaged_databases_removed(), zombies_ignored(), inputs_fixed(), report_damaged_objects():
         return int(dvc([*options, "repro", *arguments]))

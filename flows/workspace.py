@@ -37,7 +37,7 @@ def open_workspace(repository: Path, name: str, overrides: list[str]) -> Path:
     """
     raw = load_yaml(own_params(repository))
     changed = apply_overrides(raw, overrides)
-    validate_params(changed, "params.yaml with overrides")
+    validate_params(changed, "params.yaml", overrides)
     workspace = (repository / WORKSPACES / name).resolve()
     if not _is_current_clone(workspace, repository):
         shutil.rmtree(workspace, ignore_errors=True)

@@ -320,7 +320,7 @@ REFERENCES = cases(
         "train-3-q",
         w.reference("train-3-q", correct=False),
     ),
-    (CUT, "references: 1 of 24 cut at 1 tokens", w.reference("train-3-q", truncated=True)),
+    (CUT, "references: 1 of 24 cut at 1 token", w.reference("train-3-q", truncated=True)),
     (
         "at least 90 % of the responses name a choice",
         "teacher",

@@ -77,7 +77,7 @@ def test_it_ends_with_the_table(project: Path, first_run: subprocess.CompletedPr
         "promote",
     } < ran(first_run)
     assert "difference, paired" in first_run.stdout
-    assert "1 rows quarantined" in first_run.stdout
+    assert "1 row quarantined" in first_run.stdout
     assert "broken.wav" in first_run.stdout
     found = figures(project)
     assert found["method"] == "echodistill"

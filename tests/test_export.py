@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from echodistill.core.errors import UserError
 from echodistill.core.records import Clip, Question, read_rows, write_rows
 from echodistill.export import export_mixes, file_names
 from echodistill.stages.mixes import mixes as make_mixes
@@ -90,3 +91,9 @@ def test_each_of_two_clips_is_exported(one: str, other: str, tmp_path: Path) -> 
     assert len(asked) == 2
     lengths = {len(soundfile.read(path)[0]) for path in written if path.name.endswith("clean.wav")}
     assert lengths == {6_400, 7_200}  # each has its own clip
+    with pytest.raises(UserError) as caught:
+        export_mixes(corpus, tmp_path / "mixes", tmp_path / "wavs", [], "gaus@0", 2)
+    assert str(caught.value) == (
+        "no test mix under condition 'gaus@0'; there are clean and KIND@SNR, such as gauss@0, of"
+        " the kinds gauss: did you mean gauss@0?"
+    )

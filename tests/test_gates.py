@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 
 from echodistill.champion_answers import ChampionStatus, write_status
+from echodistill.core.environment import RUN_OPTIONS
 from echodistill.core.errors import UserError
 from echodistill.core.records import Answer, Question, write_rows
 from echodistill.evaluation.skill import Skill
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, NotNull, Rule, Table, Unique
+from echodistill.gates.next_step import next_step
 from echodistill.gates.runner import validate, write_verdict
 from echodistill.stages import gate as stage
 from echodistill.stages.mixes import mixes as make_mixes
@@ -275,6 +277,30 @@ def test_the_stage_leaves_only_a_positive_verdict_where_others_look(world: Path)
     stage.gate(PARAMS, "corpus", verdict, world / "corpus")
     assert verdict.is_file()
     assert not failed.exists()
+
+
+def test_a_failed_gate_repeats_the_settings_that_the_user_gave(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(RUN_OPTIONS, "-S seed=3 -S 'corpus.test_groups=[a, b]'")
+    w.stored("train-3", w.flac(gain=0.0))(world)
+    with pytest.raises(UserError) as caught:
+        stage.gate(PARAMS, "corpus", world / "gates/corpus.json", world / "corpus")
+    assert "`echodistill run corpus gate@corpus -S seed=3 -S 'corpus.test_groups=[a, b]'`" in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize(
+    ("artifact", "command"),
+    [
+        ("student", "`echodistill run -S seed=3`; with these settings written into params.yaml"),
+        ("compared_sft", "`echodistill compare -S seed=3`"),
+    ],
+)
+def test_a_next_step_never_drops_the_settings(artifact: str, command: str) -> None:
+    assert command in next_step(artifact, "-S seed=3")
+    assert "-S" not in next_step(artifact)
 
 
 def test_an_unreadable_artifact_is_a_clear_error_and_leaves_no_verdict(world: Path) -> None:

@@ -55,8 +55,8 @@ def test_the_named_groups_are_the_test_and_no_others(named: list[str]) -> None:
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        (["g33"], r"no clip is of group 'g33'; there are 'g3'"),
-        (["G3"], r"no clip is of group 'G3'; there are 'g3'"),
+        (["g33"], r"no clip is of group 'g33'; there are 'g0', 'g1', .*: did you mean g3\?$"),
+        (["G3"], r"no clip is of group 'G3'; there are 'g0', 'g1', .*: did you mean g3\?$"),
         (["nobody"], r"no clip is of group 'nobody'; there are 'g0', 'g1'"),
         (GROUPS, "names every group: leave one to train on"),
     ],

@@ -135,7 +135,9 @@ def test_texts_are_the_same_from_a_similarity_on(sentence_model: Path) -> None:
 def test_a_sentence_model_that_is_not_there_or_a_pickle_is_one_error(
     sentence_model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"^sentence model .*nowhere cannot be loaded: .*safetens"):
+    with pytest.raises(
+        UserError, match=r"^sentence model .*nowhere cannot be loaded: there is no folder"
+    ):
         open_comparison("embedding", str(tmp_path / "nowhere"), 0.8)
     for path in sentence_model.iterdir():
         if path.suffix != ".safetensors":

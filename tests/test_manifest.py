@@ -152,6 +152,27 @@ def test_a_manifest_of_another_format(root: Path) -> None:
         read(root, "m.json")
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('[{"id": 1},', "item 2"),
+        ('[{"id": 1}, {"id": 2,}, {"id": 3}]', "item 2"),
+        ('[{"id": 1},\n {"id": 2}\n {"id": 3}]', "after item 2"),
+        ("[", "item 1"),
+    ],
+)
+def test_the_item_of_a_list_that_is_no_json_is_named(root: Path, text: str, place: str) -> None:
+    (root / "m.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=rf"m\.json is not valid JSON: {place}: Expecting"):
+        read(root, "m.json")
+
+
+def test_a_row_that_is_no_json_is_named_by_its_own_line(root: Path) -> None:
+    (fault,) = read_jsonl(root, ROW, '{"id" "q2"}').quarantined
+    assert fault.row == "manifest.jsonl:2"
+    assert fault.reason == "not valid JSON: Expecting ':' delimiter at column 7"
+
+
 def test_an_open_quotation_mark_swallows_no_rows(root: Path) -> None:
     (root / "m.csv").write_text(
         'id,audio_path,question,choices,answer\n1,a,Q,"[1,2]",1\n2,a,"Q,"[1,2]",1\n3,a,Q,x,1\n',
@@ -174,8 +195,8 @@ def test_an_open_quotation_mark_swallows_no_rows(root: Path) -> None:
         (without("id"), "no field 'id'"),
         (without("audio_path"), "no field 'audio_path' or 'audio_id'"),
         (without("question"), "no field 'question'"),
-        (without("choices"), "no field 'choices'"),
-        (without("answer"), "no field 'answer'"),
+        (without("choices"), "no field 'choices' among id, audio_path, question, answer"),
+        (without("answer"), "no field 'answer' among id, audio_path, question, choices"),
         (ROW | {"question": "  "}, "no field 'question'"),
         (ROW | {"question": None}, "no field 'question'"),
         (ROW | {"question": ["Which?"]}, "field 'question' is a list, not text"),
@@ -190,7 +211,7 @@ def test_an_open_quotation_mark_swallows_no_rows(root: Path) -> None:
         (ROW | {"choices": "red, blue"}, "is no list"),
         (ROW | {"choices": {"A": "red", "B": "blue"}}, "is no list"),
         (ROW | {"choices": ["red", ["blue"]]}, "is no list"),
-        (ROW | {"choices": ["blue"]}, "1 choices; 2 to 26"),
+        (ROW | {"choices": ["blue"]}, "1 choice; 2 to 26"),
         (ROW | {"choices": []}, "0 choices"),
         (ROW | {"choices": [f"c{n}" for n in range(27)]}, "27 choices"),
         (ROW | {"choices": ["red", "blue", ""]}, "choice 3 is empty"),

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from echodistill.core.errors import UserError
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import base_revision, open_base, open_model
+from echodistill.models.embeddings import SentenceEncoder
 from echodistill.models.layout import BASE_REVISION, FACTS, POINTER, RUN
 from echodistill.models.loading import load
 from echodistill.models.responses import respond
@@ -416,6 +417,16 @@ def cached(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     return folder / "snapshots" / COMMIT
+
+
+@pytest.mark.parametrize("name", ["/tmp/nosuch", "./nosuch", "models/nosuch", "a/b/c"])
+def test_a_path_without_a_folder_is_named_as_such(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"there is no folder {name}" in refusal(name)
+    with pytest.raises(UserError, match=f"sentence model {name} .* there is no folder {name}"):
+        SentenceEncoder(name)
 
 
 def test_a_hub_id_is_held_to_the_same(cached: Path) -> None:

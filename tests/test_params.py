@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from echodistill.core.errors import UserError
 from echodistill.core.yaml12 import dump_yaml, load_yaml
-from echodistill.overrides import apply_overrides
+from echodistill.overrides import applied, apply_overrides
 from echodistill.params.whole import load_params, validate_params
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -166,6 +166,79 @@ def test_an_unknown_key_is_reported_with_the_one_that_was_meant(key: str, meant:
         UserError, match=re.escape(f"params.yaml has no key {key!r}: did you mean {meant}")
     ):
         apply_overrides(changed("seed", 1), [f"{key}=1"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["seed=3", "train.method=destill"],
+            r"-S train\.method=destill: Input should be 'echodistill', .*: did you mean distill\?",
+        ),
+        (
+            ["corpus.source=foldr"],
+            (
+                r"-S corpus\.source=foldr: Input should be 'builtin', 'folder', .*: did you mean"
+                r" folder\?"
+            ),
+        ),
+        (
+            ["corpus.source=nowhere"],
+            r"-S corpus\.source=nowhere: Input should be 'builtin', .* or 'seen'",
+        ),
+        (["train.steps=0"], r"-S train\.steps=0: Input should be greater than 0"),
+        (
+            ["mixes.snrs_db=[0, x]"],
+            r"-S mixes\.snrs_db=\[0, x\]: mixes\.snrs_db\.1: .*valid number.* \(got 'x'\)",
+        ),
+        (
+            ["compare.controls=[shufled]"],
+            r"-S compare\.controls=\[shufled\]: 'shufled' is none of .*: did you mean shuffled\?",
+        ),
+        (
+            ["mixes.kinds=[rain]"],
+            (
+                r"-S mixes\.kinds=\[rain\]: \['rain'\] have no procedural noise.*; known: gauss,"
+                r" .*mixes\.noise: recordings\)"
+            ),
+        ),
+        (
+            ["mixes.kinds=[gauss, crowdd]"],
+            r"-S mixes\.kinds=.*: \['crowdd'\] have no .*: did you mean crowd\?",
+        ),
+        (
+            ["seed=3", "mixes.kinds=[gauss, crowd]"],
+            (
+                r"params\.yaml with -S seed=3 -S 'mixes\.kinds=\[gauss, crowd\]': mixes\.unseen:"
+                r" \['laugh', 'shower', 'traffic'\] are not in kinds: leave them out, or add.*"
+            ),
+        ),
+        (
+            ["mixes.kinds=[gauss, crowd]", "train.steps=0"],
+            r"-S train\.steps=0: .*; params\.yaml with -S .*: mixes\.unseen: .*",
+        ),
+    ],
+)
+def test_a_bad_value_of_an_override_is_blamed_on_the_override(
+    overrides: list[str], message: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        applied(PARAMS, overrides)
+    assert re.fullmatch(message.replace(r"params\.yaml", f"{PARAMS}"), str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "meant"),
+    [
+        ("train.method", "destill", "distill"),
+        ("references.view", "Clean", "clean"),
+        ("mixes.unseen", ["showr"], "shower"),
+    ],
+)
+def test_a_misspelt_value_of_the_file_is_reported_with_the_one_that_was_meant(
+    key: str, value: object, meant: str
+) -> None:
+    assert f": did you mean {meant}?" in fault_of(changed(key, value))
 
 
 @pytest.mark.parametrize(

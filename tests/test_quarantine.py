@@ -11,7 +11,7 @@ import yaml
 from echodistill.audio.files import write_wav
 from echodistill.core.errors import UserError
 from echodistill.core.records import Quarantined
-from echodistill.data.reasons import kinds_of
+from echodistill.data.reasons import EXAMPLE_ROW, kinds_of
 from echodistill.data.store import Corpus
 from echodistill.params.whole import validate_params
 from echodistill.stages.corpus import SHOWN_ROWS, corpus
@@ -19,6 +19,7 @@ from echodistill.stages.entry import params_view
 from echodistill.stages.gate import gate
 from tests import benchmark_rows as b
 from tests.corpus_params import PARAMS
+from tests.folders import ROW, read_jsonl, write_recordings
 from tests.test_separate_test_source import rows_of, write_folder
 
 
@@ -135,6 +136,18 @@ def test_a_small_excess_is_cut_where_that_is_stated(
     assert "3.wav" not in make(tmp_path, trim_excess_s=0.05).clips
 
 
+def test_the_cure_for_a_missing_field_names_what_is_read_and_an_example_row(tmp_path: Path) -> None:
+    write_recordings(tmp_path)
+    rows = [{name: value for name, value in ROW.items() if name != left_out} for left_out in ROW]
+    lines = [kind.line for kind in kinds_of(read_jsonl(tmp_path, *rows).quarantined, 1)]
+    assert all(f"a whole row: {EXAMPLE_ROW}" in line for line in lines)
+    (of_choices,) = (line for line in lines if line.startswith("1 without choices: "))
+    for spelling in ('"choices": [', "choice_a, choice_b", "A, B", "choice_1, choice_2"):
+        assert spelling in of_choices
+    read = read_jsonl(tmp_path, EXAMPLE_ROW.replace("a1.wav", "a.wav"))
+    assert not read.quarantined
+
+
 @pytest.mark.parametrize(
     ("reasons", "lines"),
     [
@@ -181,7 +194,7 @@ def test_a_small_excess_is_cut_where_that_is_stated(
         ),
         (["one", "two", "two"], ["2 (two)", "1 (one)"]),
         (
-            ["1 choices; 2 to 26 can be asked", "27 choices; 2 to 26 can be asked"],
+            ["1 choice; 2 to 26 can be asked", "27 choices; 2 to 26 can be asked"],
             ["2 with too few or too many choices: write 2 to 26"],
         ),
         (

@@ -306,7 +306,7 @@ def test_bad_rows_and_missing_recordings_are_named_with_their_source(
         (
             "mmar",
             (
-                r"1 of 4 rows of test \(mmar\) are bad, more than corpus\.max_quarantined_share ="
+                r"1 of 4 rows of test \(mmar\) is bad, more than corpus\.max_quarantined_share ="
                 r" 0\.2 allows.* 1 without their recording"
             ),
         ),

@@ -12,7 +12,8 @@ import soundfile
 from echodistill.audio.levels import power
 from echodistill.core.errors import UserError
 from echodistill.data.store import Corpus
-from echodistill.inference.single_clip import answer, in_noise, read_clip
+from echodistill.inference.asked_clip import read_clip
+from echodistill.inference.single_clip import answer, in_noise
 from echodistill.models.audio_llm import AudioLLM
 from tests.conftest import tone
 from tests.noise_cases import write_procedural
@@ -50,6 +51,15 @@ def test_an_answer_is_a_choice_or_states_that_it_names_none(tiny_llm: AudioLLM) 
     response = answer(tiny_llm, tone("low", 1), "Which?", ("low", "middle", "high"), 3)
     assert response in ("low", "middle", "high") or response.startswith("(names no choice)")
     assert not answer(tiny_llm, tone("low", 1), "Which?", (), 3).startswith("(names no choice)")
+
+
+@pytest.mark.parametrize("choices", [(), ("low", "high")])
+def test_an_empty_answer_is_named_as_such(
+    choices: tuple[str, ...], tiny_llm: AudioLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echodistill.inference.single_clip.decode", lambda *_: " ")
+    given = answer(tiny_llm, tone("low", 1), "Which?", choices, 3)
+    assert given == "(the model gave an empty answer)"
 
 
 class Piped:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.evaluation.skill import Skill, advice, fewest_questions, p_by_guessing, skill_text
 from echodistill.gates.runner import validate
@@ -102,8 +103,8 @@ def test_a_poor_base_is_stopped_however_few_questions_there_are(
     )
     assert "failed: " in message
     assert (
-        f"100.0 % of 240 training questions, {100 * accuracy:.1f} % of {questions} questions about"
-        " clips of unseen groups" in message
+        f"100.0 % of 240 training questions, {100 * accuracy:.1f} % of"
+        f" {counted(questions, 'question')} about clips of unseen groups" in message
     )
 
 

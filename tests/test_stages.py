@@ -338,7 +338,7 @@ def test_warm_references_need_no_model_call(
     [
         (
             None,
-            r"^references\.view: .* 1 questions have none, question train-0-q for one: fill it in",
+            r"^references\.view: .* 1 question has none, question train-0-q for one: fill it in",
         ),
         (
             "low <|AUDIO|>",

@@ -127,9 +127,7 @@ def test_a_missing_transcript_is_one_error_before_any_work(
     tiny_corpus: Corpus, missing: str | None
 ) -> None:
     lacking = with_transcripts(tiny_corpus, {"train-3": missing, "test-0": None})
-    with pytest.raises(
-        UserError, match=r"^references\.view: .* 1 questions .* train-3-q for one: "
-    ):
+    with pytest.raises(UserError, match=r"^references\.view: .* 1 question .* train-3-q for one: "):
         VIEWS["transcript"](lacking, 1)
     rows = TrainingRows(
         lacking,

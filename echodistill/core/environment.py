@@ -22,6 +22,10 @@ JOB_MANAGER_VARIABLES = (
 )
 DEVICE_BATCH = "ECHODISTILL_DEVICE_BATCH"
 DEFAULT_DEVICE_BATCH = 96
+RUN_OPTIONS = "ECHODISTILL_RUN_OPTIONS"
+"""Variable that `echodistill run` and `echodistill compare` set for their stages: the options that
+the user gave them, as a shell reads them. Messages that suggest the command repeat them.
+"""
 
 
 def is_launched() -> bool:

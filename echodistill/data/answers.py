@@ -8,6 +8,7 @@ from pathlib import Path
 from string import ascii_uppercase as LETTERS
 from typing import Any, Literal
 
+from echodistill.core.counted import counted as number_of
 from echodistill.core.errors import UserError
 from echodistill.data.choices import LABEL, Choices, label_of
 from echodistill.data.fields import as_text
@@ -59,7 +60,8 @@ class Answers:
             )
             if off and len(off) >= len(fit):
                 raise UserError(
-                    f"{manifest}: {counted.rows} answers are numbers that would be read as counted"
+                    f"{manifest}: {number_of(counted.rows, 'answer', 'is a number/are numbers')}"
+                    f" that would be read as counted"
                     f" from {first}, yet {len(counted.zeros)} of them are 0 and {len(counted.last)}"
                     f" equal the number of choices ({off[0]}): they seem to count from {1 - first}."
                     f" State it: corpus.answers_from={1 - first}, or {first} where they do not"

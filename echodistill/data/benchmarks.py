@@ -10,6 +10,7 @@ make them the source of the test alone (``separate_test_source``).
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.data import folder, manifest, parquet_rows
 from echodistill.data.layouts import LAYOUTS, Layout
@@ -171,6 +172,7 @@ def _without_repetitions(
         yield place, fields
     if repeated:
         print(
-            f"{benchmark}: {repeated} rows ask a question of a clip again, in another noise: noises"
+            f"{benchmark}: {counted(repeated, 'row', 'asks/ask')} a question of a clip again, in"
+            f" another noise: noises"
             " are drawn here, it is kept once"
         )

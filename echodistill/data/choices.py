@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from string import ascii_uppercase as LETTERS
 from typing import Any
 
-from echodistill.data.fields import NO_VALUE, as_text
+from echodistill.core.counted import counted
+from echodistill.data.fields import NO_VALUE, as_text, missing
 from echodistill.data.manifest import DuplicateField, Fields, RowError
 from echodistill.models.prompts import normalize_choice
 
@@ -53,7 +54,7 @@ def choices_of(fields: Fields) -> Choices:
         raw, first_number = _column_choices(fields)
     choices = [as_text(choice, f"choice {number}") for number, choice in enumerate(raw, start=1)]
     if not 2 <= len(choices) <= len(LETTERS):
-        raise RowError(f"{len(choices)} choices; 2 to {len(LETTERS)} can be asked")
+        raise RowError(f"{counted(len(choices), 'choice')}; 2 to {len(LETTERS)} can be asked")
     matches = [match for choice in choices if (match := LABEL.match(choice))]
     labels = tuple(label_of(match) for match in matches) if len(matches) == len(choices) else ()
     numbers = [[str(number) for number in range(first, first + len(choices))] for first in (0, 1)]
@@ -174,4 +175,4 @@ def _column_choices(fields: Fields) -> tuple[list[Any], int]:
             if found != names[: len(found)]:
                 raise RowError(f"choices are in {', '.join(found)}: one between is empty")
             return [fields[name] for name in found], first_number
-    raise RowError("no field 'choices'")
+    raise missing(fields, "choices")

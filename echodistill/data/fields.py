@@ -24,8 +24,13 @@ def text_of(fields: Fields, *names: str) -> str:
     for name in names:
         if name in fields:
             return as_text(fields[name], f"field {name!r}")
+    raise missing(fields, *names)
+
+
+def missing(fields: Fields, *names: str) -> RowError:
+    """Return the fault of a row that has none of the fields ``names``, with those it has."""
     given = ", ".join(fields).encode("utf-8", "backslashreplace").decode()
-    raise RowError(f"no field {' or '.join(map(repr, names))} among {given}")
+    return RowError(f"no field {' or '.join(map(repr, names))} among {given}")
 
 
 def optional_text(fields: Fields, *names: str) -> str:

@@ -28,12 +28,13 @@ from pathlib import Path
 
 from echodistill.audio.files import TooLong, decode_bytes, read_file
 from echodistill.audio.stored import Decoded
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.core.group_names import group_name
 from echodistill.core.records import SPLITS, Quarantined
 from echodistill.data.answers import Answers, AnswersAs
 from echodistill.data.choices import Choices, choices_of, has_choices
-from echodistill.data.fields import optional_text, text_of
+from echodistill.data.fields import missing, optional_text, text_of
 from echodistill.data.manifest import Fields, RowError, path_below, rows
 from echodistill.data.parquet_rows import Embedded, read_embedded
 from echodistill.data.recording_paths import RecordingPaths
@@ -123,7 +124,8 @@ def _grouped(
     single = sum(row.recording not in groups for row in asked)
     if 0 < single < len(asked):
         print(
-            f"{manifest}: {single} of {len(asked)} rows name no group: each of their recordings"
+            f"{manifest}: {single} of {counted(len(asked), 'row')}"
+            f" {'names' if single == 1 else 'name'} no group: each of their recordings"
             " counts as a group of its own"
         )
     return [
@@ -242,7 +244,7 @@ class _Rows:
                     " or choice"
                 )
         if "answer" not in fields:
-            raise RowError("no field 'answer'")
+            raise missing(fields, "answer")
         if is_open:
             answer = text_of(fields, "answer")
             if not normal_form(answer):

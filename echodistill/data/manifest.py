@@ -7,9 +7,11 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.core.paths import linked_folder_fault
 from echodistill.data.manifest_text import ENDINGS, read_text
@@ -183,15 +185,46 @@ def _json_lines(text: str, before: int) -> Iterator[tuple[str, Any]]:
             try:
                 yield str(number), json.loads(line, object_pairs_hook=_Pairs)
             except (ValueError, RecursionError) as error:
-                yield str(number), RowError(f"not valid JSON: {error}")
+                yield str(number), RowError(f"not valid JSON: {_in_line(error)}")
 
 
 def _json_list(manifest: Path, text: str) -> Iterator[tuple[str, Any]]:
     try:
         items = json.loads(text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{manifest} is not valid JSON: {error}") from error
+        raise UserError(f"{manifest} is not valid JSON: {_item_at_fault(text)}{error}") from error
     yield from ((f"item {number}", item) for number, item in enumerate(items, start=1))
+
+
+def _in_line(error: Exception) -> str:
+    """Return the message on one line of JSON, without the number of that line, which is 1 for every
+    line that is read by itself.
+    """
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno}"
+    return str(error)
+
+
+def _after_blanks(text: str, place: int) -> int:
+    while text[place : place + 1].isspace():
+        place += 1
+    return place
+
+
+def _item_at_fault(text: str) -> str:
+    """Return the item of a JSON list that cannot be read, as the beginning of a message.
+
+    The list may be on a single line, in which case the line's number would name nothing.
+    """
+    decoder, item, place = json.JSONDecoder(), 1, text.index("[") + 1
+    with suppress(ValueError, RecursionError):
+        while True:
+            _, place = decoder.raw_decode(text, _after_blanks(text, place))
+            place = _after_blanks(text, place)
+            if text[place : place + 1] != ",":
+                return f"after item {item}: "
+            item, place = item + 1, place + 1
+    return f"item {item}: "
 
 
 def _csv_rows(
@@ -220,7 +253,8 @@ def _csv_rows(
                 yield (
                     str(start),
                     RowError(
-                        f"{len(cells)} cells in {len(header)} columns: put quotation marks around"
+                        f"{counted(len(cells), 'cell')} in {counted(len(header), 'column')}: put"
+                        f" quotation marks around"
                         " commas"
                     ),
                 )

@@ -18,6 +18,11 @@ SLIGHT_EXCESS = 0.1
 """The cure for clips that exceed the limit by at most this share also offers to cut them."""
 ROUNDED_S = 0.05
 """Largest difference in seconds between a length and its text form with one decimal."""
+EXAMPLE_ROW = (
+    '{"id": "a1", "audio_path": "a1.wav", "question": "What is heard?", "choices": ["rain", "a'
+    ' crowd"], "answer": "rain"}'
+)
+"""A row of a manifest with all fields that a row needs."""
 VARYING_PARTS = re.compile(r"`[^`]*`|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[.*\]|\d+(?:\.\d+)?")
 """Parts that differ between reasons of one kind: quoted texts, lists and numbers."""
 
@@ -118,7 +123,7 @@ KNOWN: tuple[tuple[re.Pattern[str], str, Cure], ...] = tuple(
             _constant("write train, validation, decision or test"),
         ),
         (
-            r"\d+ choices; 2 to",
+            r"\d+ choices?; 2 to",
             "with too few or too many choices",
             _constant(f"write 2 to {len(LETTERS)}"),
         ),
@@ -132,7 +137,24 @@ KNOWN: tuple[tuple[re.Pattern[str], str, Cure], ...] = tuple(
             "whose recording is an empty file",
             _constant("copy the recording again, or leave the row out"),
         ),
-        ("no field", "that lack a field", _constant("fill it in")),
+        (
+            "no field 'choices'",
+            "without choices",
+            _constant(
+                'write a list, "choices": ["rain", "a crowd"], or columns choice_a, choice_b, ..;'
+                f" A, B, ..; or choice_1, choice_2, ..; a whole row: {EXAMPLE_ROW}"
+            ),
+        ),
+        (
+            "no field 'answer'",
+            "without an answer",
+            _constant(f"write a choice's text, letter or number; a whole row: {EXAMPLE_ROW}"),
+        ),
+        (
+            "no field",
+            "that lack a field",
+            _constant(f"name the column so, and fill it in; a whole row: {EXAMPLE_ROW}"),
+        ),
         (
             "field .* is empty|choice .* is (?:empty|null)",
             "with an empty text",

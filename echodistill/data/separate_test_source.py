@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.core.records import Quarantined
 from echodistill.data.origin import origin
@@ -97,12 +98,15 @@ def _trained(main: SourceClips, tested: set[str], corpus: CorpusParams) -> list[
     kept = [clip for clip in train if clip.group not in tested]
     if left_out := len(main.clips) - len(train):
         print(
-            f"{corpus.source}: {left_out} clips are marked as test clips and left out:"
+            f"{corpus.source}:"
+            f" {counted(left_out, 'clip', 'is/are')} marked as test clips"
+            f" and left out:"
             " corpus.test.source makes the test"
         )
     if left_out := len(train) - len(kept):
         print(
-            f"{corpus.source}: {left_out} clips are of groups that corpus.test.source tests on, and"
+            f"{corpus.source}: {counted(left_out, 'clip', 'is of a group/are of groups')} that"
+            f" corpus.test.source tests on, and"
             " left out"
         )
     if main.clips and not kept:
@@ -118,7 +122,8 @@ def _tested(test: SourceClips, corpus: CorpusParams) -> list[SourceClip]:
     kept = [clip for clip in test.clips if test.splits[clip.group] == "test"]
     if left_out := len(test.clips) - len(kept):
         print(
-            f"test ({corpus.test.source}): {left_out} clips are not marked as test clips"
+            f"test ({corpus.test.source}):"
+            f" {counted(left_out, 'clip', 'is/are')} not marked as test clips"
             " and left out"
         )
     if test.clips and not kept:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from types import MappingProxyType
 
 from echodistill.audio.stored import Decoded
 from echodistill.core.errors import UserError
 from echodistill.core.records import PRETRAIN, Quarantined
 from echodistill.core.seeds import rng
+from echodistill.core.similar import meant
 from echodistill.params.corpus import CorpusParams
 
 NO_GROUPS: Mapping[str, str] = MappingProxyType({})
@@ -169,15 +169,12 @@ def _named_test(test_groups: Sequence[str], drawn_as: Mapping[str, str]) -> set[
         return set()
     for name in test_groups:
         if name not in drawn_as:
-            likes = get_close_matches(
-                name.casefold(), {group.casefold() for group in drawn_as}, n=1
-            )
-            known = [group for group in sorted(drawn_as) if group.casefold() in likes] or sorted(
-                drawn_as
-            )[:SHOWN_GROUPS]
+            more = len(drawn_as) - SHOWN_GROUPS
             raise UserError(
                 f"corpus.test_groups: no clip is of group {name!r}; there are"
-                f" {', '.join(map(repr, known))}"
+                f" {', '.join(map(repr, sorted(drawn_as)[:SHOWN_GROUPS]))}"
+                + (f" and {more} more" if more > 0 else "")
+                + meant(name, sorted(drawn_as))
             )
     tested = {drawn_as[name] for name in test_groups}
     if tested == set(drawn_as.values()):

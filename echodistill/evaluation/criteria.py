@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from echodistill.core.counted import counted
 from echodistill.evaluation.intervals import Interval
 
 Opponent = Literal["base", "champion"]
@@ -151,7 +152,8 @@ def remarks(size: DecisionSize, judged: Sequence[Judged]) -> list[str]:
     found = []
     if MIN_GROUPS <= size.groups < RELIABLE_GROUPS:
         found.append(
-            f"the decision rests on {size.groups} groups; below {RELIABLE_GROUPS} the intervals"
+            f"the decision rests on {counted(size.groups, 'group')}; below {RELIABLE_GROUPS} the"
+            f" intervals"
             " themselves are uncertain"
         )
     for one in judged:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from echodistill.core.counted import counted
 from echodistill.evaluation.criteria import MORE_DECISION_DATA, DecisionSize, Judged
 from echodistill.evaluation.skill import MEMORISED, NOTABLE, Skill, skill_text
 
@@ -88,15 +89,16 @@ def _too_few(one: Judged, size: DecisionSize) -> str:
     """
     gain, reach = one.difference.value - one.bound, one.difference.value - one.difference.low
     sentence = (
-        f"{one.criterion.name}: {100 * one.difference.value:+.1f} points on {size.clips} clips of"
-        f" {size.groups} groups may be chance"
+        f"{one.criterion.name}: {100 * one.difference.value:+.1f} points on"
+        f" {counted(size.clips, 'clip')} of"
+        f" {counted(size.groups, 'group')} may be chance"
     )
     times = (reach / gain) ** 2
     if times > MAX_TIMES or not math.isfinite(times):
         return sentence
     return (
         f"{sentence}; a difference like this would be significant with about"
-        f" {math.ceil(size.groups * times)} groups"
+        f" {counted(math.ceil(size.groups * times), 'group')}"
     )
 
 

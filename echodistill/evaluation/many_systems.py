@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.core.seeds import rng
 from echodistill.evaluation.figures import Rows, figures_of
@@ -136,7 +137,8 @@ def _gain(one: System, other: System, rows: Rows) -> NDArray[np.float64]:
     first, second = _values(one, rows), _values(other, rows)
     if first.shape[0] != second.shape[0] and 1 not in (first.shape[0], second.shape[0]):
         raise UserError(
-            f"{one.name} has {first.shape[0]} seeds and {other.name} {second.shape[0]}: give both"
+            f"{one.name} has {counted(first.shape[0], 'seed')} and {other.name}"
+            f" {second.shape[0]}: give both"
             " the same"
         )
     return first - second

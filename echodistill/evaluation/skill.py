@@ -8,6 +8,8 @@ from typing import Any
 
 from scipy.special import bdtrc  # scipy.stats would take seconds to load, in every gate
 
+from echodistill.core.counted import counted
+
 MAX_P_BY_GUESSING = 0.05
 """Largest probability that guessing gives as many right answers, for these to be evidence of skill.
 """
@@ -97,7 +99,8 @@ def skill_text(skill: Skill) -> str:
             "not judged: there are no clips but the test's, whose table shows how well it answers"
         )
     unseen = (
-        f"{_percent(skill.clean_acc)} % of {skill.clean_n} questions about clips of unseen groups"
+        f"{_percent(skill.clean_acc)} % of {counted(skill.clean_n, 'question')} about clips of"
+        f" unseen groups"
         f" ({skill.judged_on})"
     )
     if skill.train_acc is None:
@@ -115,8 +118,9 @@ def advice(skill: Skill, margin: float) -> str:
         return found[0]
     if skill.clean_n < (fewest := fewest_questions(skill.chance)):
         found.append(
-            f"{skill.clean_n} questions are too few to tell skill from chance: give more clips,"
-            f" {fewest} questions at least"
+            f"{counted(skill.clean_n, 'question', 'is/are')} too few to tell skill from chance:"
+            f" give more clips,"
+            f" {counted(fewest, 'question')} at least"
         )
     found += [
         f"{_percent(share)} % of the answers {fault}"

@@ -18,6 +18,8 @@ from typing import Any
 import pandas as pd
 
 from echodistill.core.atomic import atomic_path
+from echodistill.core.counted import counted
+from echodistill.core.environment import RUN_OPTIONS
 from echodistill.core.errors import UserError
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, NotNull, Rule, Unique
 from echodistill.gates.next_step import next_step
@@ -275,13 +277,17 @@ def open_gate(
     judged = validate(artifact, checks, docs, notes)
     write_verdict(verdict if judged.passed else failed, judged)
     if notes_printed and judged.notes:
-        print(f"{artifact}: {len(judged.notes)} remarks in {verdict if judged.passed else failed}")
+        print(
+            f"{artifact}: {counted(len(judged.notes), 'remark')} in"
+            f" {verdict if judged.passed else failed}"
+        )
     for note in () if notes_printed else judged.notes:
         print(f"{artifact}: {note}")
     if not judged.passed:
+        options = os.environ.get(RUN_OPTIONS, "")
         head = f"gate {artifact} failed ({path}); full report: {failed}, {docs / 'index.html'}"
-        raise UserError(f"{head}\n{judged.text}\n{next_step(artifact)}")
-    print(f"{artifact}: {len(judged.results)} expectations met")
+        raise UserError(f"{head}\n{judged.text}\n{next_step(artifact, options)}")
+    print(f"{artifact}: {counted(len(judged.results), 'expectation')} met")
 
 
 def _rounded(value: Any) -> Any:

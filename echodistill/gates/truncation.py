@@ -4,6 +4,7 @@ it is incomplete.
 
 from collections.abc import Mapping, Sequence
 
+from echodistill.core.counted import counted
 from echodistill.gates.expect import Between, Expect, Table
 from echodistill.models.response_limit import KEY
 
@@ -42,5 +43,5 @@ def truncation_check(responses: Mapping[str, Sequence[Cut]], max_share: float) -
 def _described(name: str, cuts: Sequence[Cut]) -> str:
     lengths = [length for length, cut in cuts if cut]
     return f"{name}: {len(lengths)} of {len(cuts)} cut" + (
-        f" at {max(lengths)} tokens" if lengths else ""
+        f" at {counted(max(lengths), 'token')}" if lengths else ""
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from echodistill.audio.levels import Waveform
 from echodistill.audio.mixing import Mix
 from echodistill.audio.recordings import NoiseLibrary
+from echodistill.core.counted import counted
 from echodistill.core.environment import device_batch
 from echodistill.core.progress import bar
 from echodistill.core.records import GRIDS, Answer, GridRow, Question, read_rows, write_rows
@@ -130,7 +131,7 @@ def answer_both(
         label, llm = f"answer {asked.out.stem}", load_base_or_student(asked.folder, base.folder)
         limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
         if asked is base:
-            print(f"responses have at most {limit} tokens")
+            print(f"responses have at most {counted(limit, 'token')}")
         journal = _journal(
             label, fingerprint(asked.stage, {**asked.facts, "max_new_tokens": limit}, asked.inputs)
         )

@@ -1,10 +1,8 @@
 """Ask a model about one clip, either unchanged or mixed with noise of a kind and level."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from echodistill.audio.files import decode_bytes, decode_file
 from echodistill.audio.levels import Waveform, power
 from echodistill.audio.mixing import draw
 from echodistill.core.errors import UserError
@@ -19,24 +17,7 @@ from echodistill.models.control_tokens import check_texts
 from echodistill.models.generation import generate
 from echodistill.models.response_limit import asked_limit
 
-MAX_CLIP_S = 600.0
-
-
-def read_clip(clip: Path) -> Waveform:
-    """Decode the clip to ask about: a file, a pipe, or standard input where the path is ``-``.
-
-    Raise ``UserError`` where there is no recording, or it cannot be used.
-    """
-    if str(clip) == "-":
-        if sys.stdin is None or sys.stdin.isatty():
-            raise UserError(
-                "-: standard input is no recording: name a file, or pipe one in (`cat clip.wav |"
-                " echodistill ask - ...`)"
-            )
-        return decode_bytes(sys.stdin.buffer.read(), "standard input", MAX_CLIP_S).waveform
-    if clip.is_fifo():
-        return decode_bytes(clip.read_bytes(), str(clip), MAX_CLIP_S).waveform
-    return decode_file(clip, MAX_CLIP_S).waveform
+EMPTY = "(the model gave an empty answer)"
 
 
 def in_noise(
@@ -70,8 +51,8 @@ def answer(
 ) -> str:
     """Return the choice that the model names, or its whole response where there are no choices.
 
-    The length limit is derived unless ``max_new_tokens`` gives it. Raise ``UserError`` if that
-    limit is too short for a choice.
+    ``EMPTY`` stands for an empty response. The length limit is derived unless ``max_new_tokens``
+    gives it. Raise ``UserError`` if that limit is too short for a choice.
     """
     check_texts(
         llm.tokenizer, [("the question", question), *(("a choice", choice) for choice in choices)]
@@ -80,6 +61,8 @@ def answer(
     response = decode(
         llm, generate(llm, encode(llm, [Prompt(waveform, question, choices)]), limit)[0]
     )
+    if not response.strip():
+        return EMPTY
     if not choices:
         return response
     chosen = parse_choice(response, choices)

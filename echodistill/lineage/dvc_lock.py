@@ -16,6 +16,7 @@ import yaml
 
 from echodistill.code_hash import FOLDER as CODE
 from echodistill.core.errors import UserError
+from echodistill.core.similar import meant
 from echodistill.core.yaml12 import load_yaml
 from echodistill.storage.dvc_hashes import dvc_md5
 
@@ -74,8 +75,8 @@ class Lock:
             }
             if unknown := [wanted for wanted, names in of_name.items() if not names]:
                 raise UserError(
-                    f"{LOCK} has no stage {unknown[0]!r}, it has {', '.join(self.stages)}: run"
-                    " `echodistill run` first"
+                    f"{LOCK} has no stage {unknown[0]!r}, it has {', '.join(self.stages)}"
+                    f"{meant(unknown[0], self.stages) or ': run `echodistill run` first'}"
                 )
             chosen = set().union(*of_name.values())
         return {

@@ -30,6 +30,7 @@ from echodistill.models.layout import (
     revision_of,
 )
 from echodistill.models.loading import load, local_folder
+from echodistill.models.names import base_missing
 from echodistill.models.precision import WeightsDtype
 
 ADAPTER = "adapter_model.safetensors"
@@ -44,7 +45,7 @@ def open_base(folder: Path, device: str = "auto", dtype: WeightsDtype | None = N
     changed since stage ``base``, since the references would then be of another model.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is missing: make it with `echodistill run base`")
+        raise UserError(base_missing(folder))
     verify_checksums(folder, BASE_CURE, required=False)
     if not (folder / POINTER).is_file():
         return load(str(folder), device, dtype=dtype)

@@ -9,6 +9,7 @@ from transformers import AutoModel, AutoTokenizer, logging
 
 from echodistill.core.errors import UserError
 from echodistill.models.faults import first_line
+from echodistill.models.names import path_fault
 from echodistill.models.precision import chosen_device
 
 LONGEST_TOKENS = 256
@@ -23,6 +24,8 @@ class SentenceEncoder:
 
         Raise ``UserError`` where that is impossible.
         """
+        if fault := path_fault(name):
+            raise UserError(f"sentence model {name} cannot be loaded: {fault}")
         logging.disable_progress_bar()
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(name)

@@ -23,6 +23,7 @@ from echodistill.models.faults import (
     type_fault,
 )
 from echodistill.models.layout import WEIGHTS, files_read
+from echodistill.models.names import name_fault
 from echodistill.models.precision import WeightsDtype, chosen_device, inference_dtype
 from echodistill.models.tokens import check_template
 
@@ -47,6 +48,8 @@ def load(
     family, has no safetensors weights, or is not whole: a key is missing, unknown or of another
     shape, a number is NaN or infinite, or a file is not of its named format.
     """
+    if fault := name_fault(name, ()):
+        raise UserError(f"model {name} cannot be loaded: {fault}")
     # loading takes a moment, and the bar would only interrupt a stage's own output
     logging.disable_progress_bar()
     target = chosen_device(device)

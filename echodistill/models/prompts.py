@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.core.records import PromptStyle
 
@@ -40,7 +41,7 @@ def validate_question(question: str, choices: Sequence[str]) -> None:
     if not question.strip():
         raise UserError("the question is empty")
     if len(choices) == 1 or len(choices) > len(LETTERS):
-        raise UserError(f"{len(choices)} choices: give 2 to {len(LETTERS)}, or none")
+        raise UserError(f"{counted(len(choices), 'choice')}: give 2 to {len(LETTERS)}, or none")
     for text in (question, *choices):
         if token := control_token(text):
             raise UserError(

@@ -10,6 +10,7 @@ and on no batch.
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.core.records import Question
 from echodistill.models.prompts import gold_response, worked_response
@@ -67,7 +68,7 @@ def _limit(
     if given is not None:
         if given < needed:
             why = (
-                f"the choice {choice!r} takes {needed} tokens with its end token: "
+                f"the choice {choice!r} takes {counted(needed, 'token')} with its end token: "
                 if choice
                 else ""
             )
@@ -98,7 +99,8 @@ def check_context(model: Any, prompt_tokens: int, max_new_tokens: int) -> None:
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context is not None and prompt_tokens + max_new_tokens > context:
         raise UserError(
-            f"a prompt of {prompt_tokens} tokens and a response of up to {max_new_tokens} do not"
+            f"a prompt of {counted(prompt_tokens, 'token')} and a response of up to"
+            f" {max_new_tokens} do not"
             f" fit the model's context of {context}: lower the limit ({KEY}), or shorten the clip,"
             " the question or its choices"
         )

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from echodistill.core.similar import meant
 from echodistill.params.faults import BadKey
 from echodistill.params.methods import METHODS
 from echodistill.params.system_settings import VIEW, has_own_references
@@ -107,7 +108,9 @@ class CompareParams(Section):
                     has = "changes" if key == "train" else "does not change"
                     raise BadKey(key, f"{name} {has} {VIEW}: name it in compare.{other}")
                 if name not in known:
-                    raise BadKey(key, f"{name!r} is none of {', '.join(sorted(known))}")
+                    raise BadKey(
+                        key, f"{name!r} is none of {', '.join(sorted(known))}{meant(name, known)}"
+                    )
         return self
 
     @property

@@ -2,18 +2,24 @@
 given.
 """
 
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from functools import reduce
 from operator import getitem
 from types import NoneType, UnionType
-from typing import Literal, Union, get_args, get_origin
+from typing import Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from echodistill.core.similar import meant
+
 MAX_SUGGESTIONS = 3
 """Maximum number of keys that are proposed for an unknown one."""
+CHOICE = re.compile(r"'([^']*)'")
+"""One of the choices in pydantic's list of them."""
 
 
 class BadKey(ValueError):
@@ -24,22 +30,75 @@ class BadKey(ValueError):
         self.key = key
 
 
-def describe(fault: ErrorDetails, known: Sequence[str]) -> str:
-    """Return one of pydantic's faults as text such as ``mixes.unseen: ['hum'] are not in kinds (got
+def describe(faults: Sequence[ErrorDetails], known: Sequence[str]) -> str:
+    """Return pydantic's faults as one text such as ``mixes.unseen: ['hum'] are not in kinds (got
     ...)``.
 
     For an unknown key, a similar one of the ``known`` keys is proposed.
+    """
+    return "; ".join(
+        f"{path}: {text}{_got(given)}"
+        for path, text, given in (_part(fault, known) for fault in faults)
+    )
+
+
+def describe_overridden(
+    faults: Sequence[ErrorDetails], known: Sequence[str], overrides: Sequence[str], name: str
+) -> str:
+    """Return pydantic's faults as one text, first those that one of ``overrides`` contains, such as
+    ``-S train.steps=0: Input should be greater than 0``.
+
+    Any other fault is one of the combination of the overrides with the file ``name``.
+    """
+    own, others = [], []
+    for path, text, given in (_part(fault, known) for fault in faults):
+        causes = [one for one in overrides if _concern_the_same(path, _key(one))]
+        if causes:
+            where = "" if _key(causes[-1]) == path else f"{path}: "
+            own.append(f"-S {causes[-1]}: {where}{text}{_got(given) if where else ''}")
+        else:
+            others.append(f"{path}: {text}{_got(given)}")
+    if others:
+        options = shlex.join(word for one in overrides for word in ("-S", one))
+        own.append(f"{name} with {options}: {'; '.join(others)}")
+    return "; ".join(own)
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()
+
+
+def _concern_the_same(path: str, key: str) -> bool:
+    """Return whether two dotted names are equal, or one contains the other."""
+    return f"{path}.".startswith(f"{key}.") or f"{key}.".startswith(f"{path}.")
+
+
+class _Given(NamedTuple):
+    """A given value, which a message may end with."""
+
+    value: object
+
+
+def _got(given: _Given | None) -> str:
+    return f" (got {given.value!r:.60})" if given else ""
+
+
+def _part(fault: ErrorDetails, known: Sequence[str]) -> tuple[str, str, _Given | None]:
+    """Return the dotted key of a fault, what is wrong, and the value given, where it adds
+    anything.
     """
     key, given = fault["loc"], fault["input"]
     if isinstance(cause := fault.get("ctx", {}).get("error"), BadKey):
         key, given = (*key, cause.key), reduce(getitem, cause.key.split("."), given)
     path = ".".join(str(part) for part in key) or "(top level)"
     if fault["type"] == "extra_forbidden":
-        return f"{path}: unknown key{did_you_mean(path, known)}"
+        return path, f"unknown key{did_you_mean(path, known)}", None
     if fault["type"] == "tuple_type":
-        return f"{path}: {_no_list(given)}"
-    message = f"{path}: {fault['msg'].removeprefix('Value error, ')}"
-    return message if fault["type"] == "missing" else f"{message} (got {given!r:.60})"
+        return path, _no_list(given), None
+    text = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "literal_error" and isinstance(given, str):
+        text += meant(given, CHOICE.findall(fault["ctx"]["expected"]))
+    return path, text, None if fault["type"] == "missing" else _Given(given)
 
 
 def _no_list(given: object) -> str:

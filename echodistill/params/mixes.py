@@ -1,12 +1,24 @@
 """Section ``mixes`` of ``params.yaml``: kinds of noise, and which mixes are drawn."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from echodistill.audio.kinds import KINDS, fault_of_name
+from echodistill.core.similar import meant
 from echodistill.params.faults import BadKey
 from echodistill.params.types import PositiveInt, Section, Share, SnrDb
+
+
+def _check_procedural(key: str, kinds: Sequence[str]) -> None:
+    """Raise ``BadKey`` where one of ``kinds`` cannot be computed."""
+    if unknown := sorted(set(kinds) - set(KINDS)):
+        raise BadKey(
+            key,
+            f"{unknown} have no procedural noise; known: {', '.join(KINDS)} (others need"
+            f" mixes.noise: recordings){meant(unknown[0], KINDS)}",
+        )
 
 
 class MixesParams(Section):
@@ -48,17 +60,15 @@ class MixesParams(Section):
 
     @model_validator(mode="after")
     def _kinds(self) -> "MixesParams":
+        # A kind that does not exist is reported before what follows from it.
+        _check_procedural("kinds", self.kinds if self.noise == "procedural" else ())
         for name in ("unseen", "procedural"):
-            if unknown := set(getattr(self, name)) - set(self.kinds):
-                raise BadKey(name, f"{sorted(unknown)} are not in kinds")
-        for name, kinds in (
-            ("kinds", self.kinds if self.noise == "procedural" else ()),
-            ("procedural", self.procedural),
-        ):
-            if unknown := set(kinds) - set(KINDS):
+            if unknown := sorted(set(getattr(self, name)) - set(self.kinds)):
+                cure = "leave them out, or add them there"
                 raise BadKey(
-                    name, f"{sorted(unknown)} have no procedural noise; known: {', '.join(KINDS)}"
+                    name, f"{unknown} are not in kinds{meant(unknown[0], self.kinds)}: {cure}"
                 )
+        _check_procedural("procedural", self.procedural)
         if set(self.unseen) == set(self.kinds):
             raise BadKey("unseen", "every kind is unseen: nothing is left to train with")
         for name in ("kinds", "unseen", "procedural", "snrs_db", "decision_snrs_db"):

@@ -5,6 +5,7 @@ from typing import Any, cast, get_args
 
 from pydantic import ValidationError
 
+from echodistill.core.similar import meant
 from echodistill.params.faults import describe, keys_of
 from echodistill.params.methods import METHODS, MethodSettings
 from echodistill.params.references import ViewName
@@ -21,7 +22,8 @@ def view_of(changes: Mapping[str, Any]) -> ViewName:
     method = _method_of(changes)
     view = changes.get(VIEW, method.view)
     if view not in get_args(ViewName):
-        raise ValueError(f"{VIEW}: {view!r} is none of {', '.join(get_args(ViewName))}")
+        views = get_args(ViewName)
+        raise ValueError(f"{VIEW}: {view!r} is none of {', '.join(views)}{meant(str(view), views)}")
     if fault := view_fault(method, view):
         raise ValueError(f"{VIEW}: {fault}")
     return cast(ViewName, view)
@@ -59,10 +61,8 @@ def changed_train(train: TrainParams, changes: Mapping[str, Any]) -> TrainParams
         return TrainParams.model_validate(raw)
     except ValidationError as error:
         known = [TRAIN + name for name in keys_of(TrainParams)]
-        faults = [
-            describe(fault | {"loc": ("train", *fault["loc"])}, known) for fault in error.errors()
-        ]
-        raise ValueError("; ".join(faults)) from error
+        faults = [fault | {"loc": ("train", *fault["loc"])} for fault in error.errors()]
+        raise ValueError(describe(faults, known)) from error
 
 
 def _put(raw: dict[str, Any], key: str, value: object) -> None:

@@ -5,6 +5,7 @@ The parameters determine *what* is computed (learning rates, global batch sizes)
 (device batch, precision), so that nothing is computed again on another GPU.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from echodistill.params.base import BaseParams
 from echodistill.params.compare import CompareParams, changes_of
 from echodistill.params.corpus import CorpusParams
 from echodistill.params.evaluate import EvaluateParams
-from echodistill.params.faults import BadKey, describe, keys_of
+from echodistill.params.faults import BadKey, describe, describe_overridden, keys_of
 from echodistill.params.gates import GatesParams
 from echodistill.params.generation import GenerationParams
 from echodistill.params.methods import METHODS
@@ -106,16 +107,20 @@ def load_params(path: Path) -> Params:
     return validate_params(raw, str(path))
 
 
-def validate_params(raw: Any, name: str) -> Params:
-    """Validate a parsed ``params.yaml``. Raise ``UserError`` with one part for each bad key."""
+def validate_params(raw: Any, name: str, overrides: Sequence[str] = ()) -> Params:
+    """Validate a parsed ``params.yaml``. Raise ``UserError`` with one part for each bad key.
+
+    ``overrides`` are those that valid parameters of the file ``name`` were changed with: then each
+    fault is due to them.
+    """
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
         # Pydantic also reports a list with one bad item as too short, as if it were empty.
         faults = [
             fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]
-        ]
+        ] or error.errors()
         known = list(keys_of(Params))
-        raise UserError(
-            f"{name}: " + "; ".join(describe(fault, known) for fault in faults or error.errors())
-        ) from error
+        if overrides:
+            raise UserError(describe_overridden(faults, known, overrides, name)) from error
+        raise UserError(f"{name}: {describe(faults, known)}") from error

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from echodistill.core.counted import counted
 from echodistill.reports.console_table import print_table
 from echodistill.reports.sentences import (
     few_units_warning,
@@ -309,7 +310,8 @@ def tables(table: Figures) -> list[TextTable]:
     for description, part in parts:
         of_systems, of_differences = headings(part)
         caption = (
-            f"{description}accuracy and agreement in %, {part['clips']} test clips; {over(part)}"
+            f"{description}accuracy and agreement in %, {counted(part['clips'], 'test clip')};"
+            f" {over(part)}"
         )
         found.append(TextTable(_capital(caption), of_systems, list(system_rows(part))))
         if rows := list(difference_rows(part)):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.core.atomic import atomic_path
+from echodistill.core.counted import counted
 from echodistill.reports.sentences import units_text
 
 COLOURS = {"base": "#8a6d3b", "student": "#1f6f8b"}
@@ -69,7 +70,8 @@ def accuracy_curves(path: Path, figures: dict[str, Any]) -> None:
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     bands = f"bands: {confidence} over {units_text(figures)}"
     axes.set_title(
-        f"Accuracy under noise, {figures['clips']} test clips; {bands}; dashed: clean", fontsize=10
+        f"Accuracy under noise, {counted(figures['clips'], 'test clip')}; {bands}; dashed: clean",
+        fontsize=10,
     )
     axes.legend(frameon=False, loc="lower right")
     with atomic_path(path) as temporary:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from echodistill.core.counted import counted
 from echodistill.reports.compare_table import Cells, TextTable, print_text_table
 from echodistill.reports.sentences import few_units_warning, points, units_text, with_interval
 from echodistill.reports.table import AGREEMENT, FORCED_CHOICE, HEADLINE
@@ -37,7 +38,7 @@ def evaluation_tables(table: Figures) -> list[TextTable]:
     over = f"{100 * table['confidence']:g} % intervals over {units_text(table)}"
     parts = (
         (
-            f"Accuracy in %, {table['clips']} test clips; {over}",
+            f"Accuracy in %, {counted(table['clips'], 'test clip')}; {over}",
             [("clean_acc", "clean"), *((f"acc@{snr}", f"{snr} dB") for snr in snrs)],
         ),
         ("Other figures in %", [*((name, f"{label} {limit}") for name, label in NOISY), *CLEAN]),

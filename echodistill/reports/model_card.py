@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import yaml
 
+from echodistill.core.counted import counted
 from echodistill.params.corpus import judged_on
 from echodistill.params.methods import METHODS
 from echodistill.params.references import Control
@@ -92,6 +93,10 @@ def model_card(
         else "no group of one source is in two splits"
     )
     description = METHODS[run["method"]].description
+    steps = counted(run["steps"], "optimizer step")
+    prompts = counted(params.train.prompts_per_step, "prompt")
+    clips = counted(decided_on["clips"], "clip")
+    groups = counted(decided_on["groups"], "group", "that is/that are")
     tested = f", tested on `{params.corpus.test.source}`" if params.corpus.test.source else ""
     return f"""---
 {yaml.safe_dump(_head(run, figures, params), sort_keys=False, allow_unicode=True).strip()}
@@ -104,7 +109,7 @@ def model_card(
 ## How it was made
 
 - Base: `{params.base.model}`; weights trained: {run["weights"]}
-- {run["steps"]} optimizer steps of {params.train.prompts_per_step} prompts; seed {params.seed}
+- {steps} of {prompts}; seed {params.seed}
 - Clips: source `{params.corpus.source}`{tested}; {apart}
 - Noise in training: {seen} at {levels} dB; {clean_share} % of the clips clean
 - Training fingerprint: `{run["fingerprint"]}`
@@ -113,7 +118,7 @@ def model_card(
 
 {headline_sentence(figures)}
 
-{figures["clips"]} test clips, {over}, differences paired. In %.{notes}
+{counted(figures["clips"], "test clip")}, {over}, differences paired. In %.{notes}
 
 | | base | this model | difference in points |
 |---|---|---|---|
@@ -130,7 +135,7 @@ counts, summed over its tokens or as their mean (length-normalised).
 ## Decision
 
 {"Promoted." if decision["promote"] else "Not promoted."} Decided against {opponents}, on
-{decided_on["clips"]} clips of {decided_on["groups"]} groups that are no part of the test.
+{clips} of {groups} no part of the test.
 Differences in points, with intervals over groups.
 
 {criteria}

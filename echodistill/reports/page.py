@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from echodistill.audio.levels import Waveform
 from echodistill.audio.stored import encode_flac
+from echodistill.core.counted import counted
 from echodistill.core.records import Quarantined
 from echodistill.evaluation.given_answers import is_right
 from echodistill.models.prompts import LETTERS
@@ -219,7 +220,8 @@ def lead(table: Mapping[str, Any]) -> str:
         f"{sentence(table)} On clean clips {percent(base['clean_acc']['value'])} and"
         f" {percent(student['clean_acc']['value'])} % ({100 * clean['value']:+.1f} points,"
         f" {100 * clean['low']:+.1f} to {100 * clean['high']:+.1f}). {trainings};"
-        f" {base['acc']['n']:,} noisy questions about {table['clips']} clips; {over(table)}."
+        f" {base['acc']['n']:,} noisy questions about {counted(table['clips'], 'clip')};"
+        f" {over(table)}."
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from echodistill.core.counted import counted
 from echodistill.reports.console_table import print_table
 from echodistill.reports.sentences import (
     decision_lines,
@@ -71,7 +72,7 @@ def result_table(
     """
     over = f"{100 * figures['confidence']:g} % intervals over {units_text(figures)}"
     _print(
-        f"Accuracy in %, {figures['clips']} test clips; in brackets {over}",
+        f"Accuracy in %, {counted(figures['clips'], 'test clip')}; in brackets {over}",
         figures,
         _blocks(figures),
         console,

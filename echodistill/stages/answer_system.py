@@ -5,6 +5,7 @@ questions alone.
 from pathlib import Path
 from typing import Literal
 
+from echodistill.core.counted import counted
 from echodistill.data.mixes.noise_settings import open_noise
 from echodistill.data.store import Corpus
 from echodistill.inference.answer_grid import answer_grid, grid_items, without_audio
@@ -40,7 +41,7 @@ def answer_system(
     }
     llm, corpus = open_model(model_folder, base_folder), Corpus(corpus_folder)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
-    print(f"responses have at most {limit} tokens")
+    print(f"responses have at most {counted(limit, 'token')}")
     run_fingerprint = fingerprint(
         "answer_system", {"input_mode": input_mode, "max_new_tokens": limit}, inputs
     )

@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from echodistill.core.atomic import atomic_path
 from echodistill.core.checksums import write_checksums
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.data.store import Corpus
 from echodistill.evaluating import NANO, NANO_NEEDS_CLIPS
@@ -69,7 +70,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
         llm = load(settings.model, trust_remote_code=settings.trust_remote_code)
         check_questions(llm.tokenizer, corpus.questions.values())
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
-    print(f"responses have at most {limit} tokens")
+    print(f"responses have at most {counted(limit, 'token')}")
     with atomic_path(out) as temporary:
         temporary.mkdir()
         if settings.model == NANO:

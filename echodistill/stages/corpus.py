@@ -10,6 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from echodistill.core.atomic import atomic_path
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.core.progress import track
 from echodistill.core.records import (
@@ -110,7 +111,8 @@ def _store(
             stored.append((source, _row(source, found.splits[source.group], result, shard, offset)))
     if trimmed:
         print(
-            f"{trimmed} clips were longer than corpus.max_duration_s by up to corpus.trim_excess_s,"
+            f"{counted(trimmed, 'clip', 'was/were')} longer than corpus.max_duration_s by up to"
+            f" corpus.trim_excess_s,"
             " and cut to it"
         )
     rows = [row for _, row in stored]
@@ -195,7 +197,8 @@ def _judge(
         print(f"quarantined {row.row}: {row.reason}")
     clips = {row.clip_id for row in questions}
     print(
-        f"{len(clips)} clips with {len(questions)} questions kept, {len(quarantined)} rows"
+        f"{counted(len(clips), 'clip')} with {counted(len(questions), 'question')} kept,"
+        f" {counted(len(quarantined), 'row')}"
         f" quarantined, {len(lacking)} of them for a missing recording"
     )
     for kind in kinds:
@@ -211,7 +214,8 @@ def _judge(
                 )
             reasons = "; ".join(kind.line for kind in kinds_of(share.quarantined, 0))
             raise UserError(
-                f"{share.bad} of {share.rows} rows of {share.source} are bad, more than"
+                f"{share.bad} of {counted(share.rows, 'row')} of {share.source}"
+                f" {'is' if share.bad == 1 else 'are'} bad, more than"
                 f" corpus.max_quarantined_share = {settings.max_quarantined_share:g} allows: fix"
                 f" these rows, or allow more. {reasons}. {QUARANTINE_LIST} lists them all"
             )
@@ -230,13 +234,17 @@ def _judge(
     if "validation" not in splits and "train" in splits:
         judged = "decision" if "decision" in splits else "test"
         print(
-            "no validation split: too few groups for corpus.validation_share, or none named; a"
-            f" nano is judged on the {judged} split"
+            "no validation split, because there are too few groups for corpus.validation_share, or"
+            f" no row's split says validation: a nano is judged on the {judged} split. For one,"
+            " raise corpus.validation_share or give more groups, or write validation in the column"
+            " split of some groups' rows"
         )
     if "decision" not in splits and "train" in splits:
         print(
-            "no decision split: too few groups for corpus.decision_share, or none named; no student"
-            " can be promoted"
+            "no decision split, because there are too few groups for corpus.decision_share, or no"
+            " row's split says decision: no student can be promoted. For one, raise"
+            " corpus.decision_share or give more groups, or write decision in the column split of"
+            " some groups' rows"
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.core.atomic import atomic_path
+from echodistill.core.counted import counted
 from echodistill.core.records import Answer, Quarantined, read_rows
 from echodistill.data.store import Corpus
 from echodistill.evaluation.domains import by_domain
@@ -63,7 +64,8 @@ def _facts(params: Params, table: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "Test",
             (
-                f"{table['clips']} clips, {table['questions']} questions of {table['source']}; none"
+                f"{counted(table['clips'], 'clip')}, {counted(table['questions'], 'question')}"
+                f" of {table['source']}; none"
                 " of them is trained on here"
             ),
         ),

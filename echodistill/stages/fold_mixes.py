@@ -37,7 +37,10 @@ def fold_mixes(params: Params, fold: int, out: Path, corpus_folder: Path) -> Non
         temporary.mkdir()
         write_noise(temporary, noise)
         write_rows(temporary / "mixes.parquet", Mix, rows)
-    print(f"{len(rows)} mixes of training and validation without {', '.join(kinds)}")
+    print(
+        f"{len(rows)} {'mix' if len(rows) == 1 else 'mixes'} of training and validation without"
+        f" {', '.join(kinds)}"
+    )
 
 
 if __name__ == "__main__":

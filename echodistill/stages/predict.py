@@ -5,6 +5,7 @@ a split, clean and in noise.
 from pathlib import Path
 from typing import Literal
 
+from echodistill.core.counted import counted
 from echodistill.core.records import Answer, write_rows
 from echodistill.data.mixes.noise_settings import open_noise
 from echodistill.data.store import Corpus
@@ -49,7 +50,7 @@ def predict(
     }
     llm = _open(system, base_folder, model_folder)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
-    print(f"responses have at most {limit} tokens")
+    print(f"responses have at most {counted(limit, 'token')}")
     run_fingerprint = fingerprint("predict", {"max_new_tokens": limit, "split": split}, inputs)
     answer_grid(out, f"predict {system} {split}", run_fingerprint, llm, items, limit)
 

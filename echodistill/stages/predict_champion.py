@@ -7,6 +7,7 @@ from pathlib import Path
 from echodistill.champion_answers import ANSWERS, ChampionStatus, write_status, write_unanswered
 from echodistill.champion_folder import BASE, STUDENT, is_intact, read_facts
 from echodistill.core.atomic import atomic_path
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.data.mixes.noise_settings import open_noise
 from echodistill.data.store import Corpus
@@ -58,7 +59,7 @@ def predict_champion(
         print(f"no champion answers: {status.reason}")
         return
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
-    print(f"responses have at most {limit} tokens")
+    print(f"responses have at most {counted(limit, 'token')}")
     run_fingerprint = fingerprint("predict_champion", {"max_new_tokens": limit}, inputs)
     with atomic_path(out) as temporary:
         temporary.mkdir()

@@ -12,6 +12,7 @@ from typing import Any
 
 from echodistill.champion_answers import ANSWERS, STATUS, read_status
 from echodistill.core.atomic import atomic_path
+from echodistill.core.counted import counted
 from echodistill.core.records import Answer, Question, read_rows
 from echodistill.data.store import Corpus
 from echodistill.evaluation.criteria import Opponent, judge, obstacles, remarks
@@ -89,7 +90,10 @@ def promote(
     against = (
         f"champion version {status.version}" if status.version else f"no champion ({status.reason})"
     )
-    print(f"decided on {size.clips} clips of {size.groups} groups, against the base and {against}")
+    print(
+        f"decided on {counted(size.clips, 'clip')} of {counted(size.groups, 'group')}, against"
+        f" the base and {against}"
+    )
     for line in decision_lines(decision):
         print(line)
 

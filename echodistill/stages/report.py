@@ -8,6 +8,7 @@ from typing import Any
 from echodistill.audio.kinds import CLEAN
 from echodistill.audio.mixing import Mix
 from echodistill.core.atomic import atomic_path
+from echodistill.core.counted import counted
 from echodistill.core.records import Answer, Quarantined, read_rows
 from echodistill.data.mixes.noise_settings import open_noise
 from echodistill.data.store import Corpus
@@ -118,7 +119,11 @@ def _facts(
         else f"all from {params.corpus.test.source}"
     )
     return [
-        ("Test", f"{len(test)} clips, {len(corpus.questions_of('test'))} questions; {apart}"),
+        (
+            "Test",
+            f"{counted(len(test), 'clip')},"
+            f" {counted(len(corpus.questions_of('test')), 'question')}; {apart}",
+        ),
         ("Systems", "; ".join(f"{name}: {label}" for name, label in labels.items())),
         ("Noise", f"{', '.join(kinds)}; not in training: {', '.join(unseen) or 'none'}"),
         (
@@ -131,7 +136,8 @@ def _facts(
         (
             "Budget",
             (
-                f"{train.steps} steps of {train.prompts_per_step} prompts; {train.rollouts} samples"
+                f"{counted(train.steps, 'step')} of {counted(train.prompts_per_step, 'prompt')};"
+                f" {counted(train.rollouts, 'sample')}"
                 " a prompt where a method samples"
             ),
         ),

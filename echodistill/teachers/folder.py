@@ -11,6 +11,7 @@ from pathlib import Path
 from echodistill.core.atomic import atomic_path
 from echodistill.core.cache_location import cache_folder
 from echodistill.core.checksums import write_checksums
+from echodistill.core.counted import counted
 from echodistill.core.environment import device_batch
 from echodistill.core.errors import UserError
 from echodistill.core.progress import bar
@@ -77,7 +78,7 @@ def make_references(
         )
     llm = open_base(base_folder)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), generation.max_new_tokens)
-    print(f"responses have at most {limit} tokens")
+    print(f"responses have at most {counted(limit, 'token')}")
     revision = json.loads((base_folder / FACTS).read_text(encoding="utf-8"))["revision"]
     teacher = Teacher(llm, revision, model_identity(llm), _decoding(settings, limit))
     requests = [_request(question, view, teacher) for question in questions]
@@ -106,7 +107,7 @@ def make_references(
         save_targets(temporary / TARGETS, targets)
         write_checksums(temporary)
     right = sum(row.correct for row in rows)
-    print(f"{len(rows)} references, {right / len(rows):.1%} right")
+    print(f"{counted(len(rows), 'reference')}, {right / len(rows):.1%} right")
 
 
 def _shared_cache(place: Place, requests: Sequence[ReferenceRequest]) -> SharedCache:

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from echodistill.audio.levels import Waveform, power, scaled
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.core.records import Question
 from echodistill.core.seeds import rng
@@ -79,8 +80,8 @@ class TranscriptView(AudioView):
         if lacking:
             raise UserError(
                 "references.view: transcript needs the transcript or caption of every training"
-                " clip, and"
-                f" {len(lacking)} questions have none, question {lacking[0]} for one: fill it in,"
+                f" clip, and {counted(len(lacking), 'question', 'has/have')} none, question"
+                f" {lacking[0]} for one: fill it in,"
                 " or choose another view"
             )
 

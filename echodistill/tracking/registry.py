@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from echodistill.core.checksums import sha256_of, verify_checksums
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.models.layout import RUN, files_read, read_run
 from echodistill.run_reports import Reports
@@ -246,7 +247,8 @@ def _store_evaluation(
 def _describe(run: Mapping[str, Any], promotion: Mapping[str, Any]) -> str:
     """Return the text of a version's page: how it was made and why it was promoted or not."""
     lines = [
-        f"Method {run['method']}, {run['steps']} steps, {run['weights']} weights. Promoted:"
+        f"Method {run['method']}, {counted(run['steps'], 'step')}, {run['weights']} weights."
+        f" Promoted:"
         f" {'yes' if promotion['promote'] else 'no'}."
     ]
     for criterion in promotion.get("criteria", []):

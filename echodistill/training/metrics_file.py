@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from echodistill.core.atomic import atomic_path
+from echodistill.core.counted import counted
 
 METRICS = "metrics.jsonl"
 SHOWN = 5  # Number of damaged lines that a warning names.
@@ -23,7 +24,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     if damaged := [number for number, row in enumerate(found[:-1], start=1) if row is None]:
         numbers = ", ".join(map(str, damaged[:SHOWN])) + (" .." if len(damaged) > SHOWN else "")
         print(
-            f"warning: {path}: {len(damaged)} of {len(lines)} lines are damaged and left out"
+            f"warning: {path}: {len(damaged)} of {counted(len(lines), 'line')}"
+            f" {'is' if len(damaged) == 1 else 'are'} damaged and left out"
             f" ({numbers})",
             file=sys.stderr,
         )

@@ -15,6 +15,7 @@ from echodistill.accelerator_settings import modules_of
 from echodistill.audio.mixing import Mix
 from echodistill.core.atomic import atomic_path
 from echodistill.core.checksums import write_checksums
+from echodistill.core.counted import counted
 from echodistill.core.records import read_rows
 from echodistill.data.mixes.noise_settings import open_noise
 from echodistill.data.store import Corpus
@@ -109,7 +110,7 @@ def make_student(
     )
     with ExitStack() as open_until_end:
         if is_main():
-            print(f"responses have at most {limit} tokens")
+            print(f"responses have at most {counted(limit, 'token')}")
             stream = open_until_end.enter_context(
                 MetricStream(run_fingerprint, settings.method, revision_tags(Path()))
             )

@@ -14,6 +14,7 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 from transformers import TrainerCallback
 from trl import GRPOConfig
 
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.methods.base import Method
 from echodistill.methods.registry import open_method
@@ -147,7 +148,8 @@ def _arguments(
             f"launch a number of processes that divides {count}, or change train.prompts_per_step"
         )
         raise UserError(
-            f"train.prompts_per_step: {count} prompts cannot be shared by {processes()} processes:"
+            f"train.prompts_per_step: {counted(count, 'prompt')} cannot be shared by"
+            f" {processes()} processes:"
             f" {cure}"
         )
     device_rows, accumulation = split_batch(

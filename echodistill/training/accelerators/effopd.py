@@ -28,6 +28,7 @@ import echodistill.models.torchaudio_guard  # noqa: F401
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.params.accelerators import EffOpdParams
 from echodistill.training.accelerators.adapter import AdapterWeights
@@ -73,7 +74,7 @@ class Event:
         moved = f"W + {2 * self.accepted}Δ is kept" if self.accepted else "no candidate is accepted"
         return (
             f"effopd: step {self.step}: {moved}; accuracy of W and the candidates {accuracies},"
-            f" share parsed {parsed} ({len(self.scores)} scorings in {seconds:.1f} s)"
+            f" share parsed {parsed} ({counted(len(self.scores), 'scoring')} in {seconds:.1f} s)"
         )
 
 
@@ -206,8 +207,8 @@ class EffOpd(Accelerator):
             moved = sum(event["effopd/accepted"] > 0 for event in self._events)
             scorings = sum(event["effopd/scorings"] for event in self._events)
             print(
-                f"effopd: {moved} of {len(self._events)} events moved the weights;"
-                f" {scorings} scorings of {self._items} answers"
+                f"effopd: {moved} of {counted(len(self._events), 'event')} moved the weights;"
+                f" {counted(int(scorings), 'scoring')} of {counted(self._items, 'answer')}"
             )
 
 
