@@ -58,11 +58,7 @@ def one_more(index: int, **changes: object) -> Callable[[list[Any]], list[Any]]:
 def wrong_from(count: int) -> Callable[[list[Any]], list[Any]]:
     def edit(found: list[Any]) -> list[Any]:
         return [
-            (
-                one
-                if n < count
-                else replace(one, parsed_index=(one.parsed_index + 1) % 3, correct=False)
-            )
+            (one if n < count else replace(one, parsed="another", correct=False))
             for n, one in enumerate(found)
         ]
 
@@ -71,7 +67,7 @@ def wrong_from(count: int) -> Callable[[list[Any]], list[Any]]:
 
 def unparsed_until(count: int) -> Callable[[list[Any]], list[Any]]:
     return lambda found: [
-        replace(one, parsed_index=None, correct=False) if n < count else one
+        replace(one, parsed=None, correct=False) if n < count else one
         for n, one in enumerate(found)
     ]
 

@@ -204,8 +204,8 @@ def _judge(
     for kind in kinds:
         print(f"  {kind.line}")
     splits = [row.split for row in questions]
-    counted = SPLITS if PRETRAIN not in splits else ALL_SPLITS
-    print("questions: " + ", ".join(f"{split} {splits.count(split)}" for split in counted))
+    listed = SPLITS if PRETRAIN not in splits else ALL_SPLITS
+    print("questions: " + ", ".join(f"{split} {splits.count(split)}" for split in listed))
     for share in shares(settings, splits, quarantined):
         if share.value > settings.max_quarantined_share:
             with atomic_path(QUARANTINE_LIST) as temporary:
