@@ -41,6 +41,16 @@ QUICK = (
     "compare.folds=[]",
     "train.steps=60",
 )
+Presets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-P",
+        "--preset",
+        metavar="NAME",
+        help="Lay the settings of presets/NAME.yaml over params.yaml for this run; -S wins.",
+    ),
+]
+"""The option of the commands that take ``-S``."""
 STAGE_MEMORY = 2 * 2**30
 """Bytes of memory to reserve for a stage of the comparison. With the default model a stage takes up
 to 1.4 GB.
@@ -71,6 +81,7 @@ def run(
             help="Override a parameter for this run, e.g. -S train.method=grpo.",
         ),
     ] = None,
+    preset: Presets = None,
 ) -> None:
     """Bring the pipeline up to date (dvc repro) and print the result table.
 
@@ -91,11 +102,19 @@ def run(
         print(NOTHING_TO_TRAIN)
         return [str(EVALUATION)]
 
-    _run_dvc(stages or [], override or [], check=check)
+    _run_dvc(stages or [], _settings(preset, override), check=check)
     if evaluates:
         run_tables.evaluation_table()
     elif not stages or "evaluate" in stages or "promote" in stages:
         run_tables.result_table()
+
+
+def _settings(preset: list[str] | None, override: list[str] | None) -> list[str]:
+    """Return the settings of presets, and after them those of ``-S``, which win."""
+    from echodistill.presets import preset_overrides
+
+    in_repository()
+    return [*preset_overrides(preset or []), *(override or [])]
 
 
 def _run_dvc(
@@ -163,6 +182,7 @@ def compare(
             ),
         ),
     ] = None,
+    preset: Presets = None,
 ) -> None:
     """Train and evaluate every system of the section `compare` with every seed.
 
@@ -189,9 +209,8 @@ def compare(
         except UserError as error:  # Training works without the store.
             print(f"warning: {error}", file=sys.stderr)
 
-    _run_dvc(
-        [str(COMPARISON)], [*(QUICK if quick else []), *(override or [])], jobs or _cores(), check
-    )
+    settings = [*(QUICK if quick else []), *_settings(preset, override)]
+    _run_dvc([str(COMPARISON)], settings, jobs or _cores(), check)
     print_comparison(json.loads(COMPARED.read_text(encoding="utf-8")), console())
     print(log_comparison(REPORTS, COMPARED_MODELS))
 

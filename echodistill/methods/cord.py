@@ -41,7 +41,10 @@ TEACHER = "teacher_log_probs"
 
 class Cord(Method):
     samples = True
+    teachers = (TeacherSpec(frozenset({"targets", "log_probs"})),)
+    """What both levels need; an object has what its own levels need."""
     needs = frozenset({"transcript"})
+    judge = True
 
     def __init__(self, settings: CordSettings) -> None:
         """Prepare the levels that ``settings`` choose. Raise ``UserError`` where the judge cannot
