@@ -16,6 +16,7 @@ from echodistill.clip_commands import ask, export_audio, listen
 from echodistill.core.errors import UserError
 from echodistill.core.extras import missing_extra_named
 from echodistill.core.terminal import accept_any_text, exit_on_broken_pipe
+from echodistill.method_commands import methods
 from echodistill.project import BASE, COMPARED_MODELS, REPORTS, STUDENT, in_repository
 from echodistill.services.cli import app as services_app
 from echodistill.services.loopback import bypass_proxies
@@ -346,6 +347,7 @@ def provenance(
         raise typer.Exit(1)
 
 
+app.command()(methods)
 app.command()(ask)
 app.command()(listen)
 app.command("export-audio")(export_audio)

@@ -44,8 +44,8 @@ def preset(name: str, folder: Path = FOLDER) -> list[tuple[str, Any]]:
     known = preset_names(folder)
     path = folder / f"{name}.yaml"
     if name not in known:
-        listed = f"there are {', '.join(known)}" if known else f"{folder} has none"
-        raise UserError(f"-P {name}: there is no {path}{did_you_mean(name, known)}; {listed}")
+        listed = f"There are {', '.join(known)}" if known else f"{folder} has none"
+        raise UserError(f"-P {name}: there is no {path}{did_you_mean(name, known) or '.'} {listed}")
     try:
         content = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -78,7 +78,7 @@ def test_a_broken_preset_is_named(tmp_path: Path, content: str, message: str) ->
 
 
 def test_an_unknown_preset_is_named_with_those_that_there_are(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"did you mean small\?; there are small, texts$"):
+    with pytest.raises(UserError, match=r"did you mean small\? There are small, texts$"):
         preset_overrides(["smal"], folder)
     with pytest.raises(UserError, match=re.escape("-P ../small: there is no ")):
         preset_overrides(["../small"], folder / "..")
