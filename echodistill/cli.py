@@ -90,12 +90,14 @@ def run(
     nothing is trained.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN, check_evaluation
+    from echodistill.method_data import check_method_data
     from echodistill.reports import run_tables
 
     evaluates = False
 
     def check(params: "Params") -> list[str] | None:
         nonlocal evaluates
+        check_method_data(params, Path())
         evaluates = not stages and params.corpus.is_test_only
         if not evaluates:
             return None
@@ -191,6 +193,7 @@ def compare(
     """
     from echodistill.data.mixes.folds import check_folds
     from echodistill.evaluating import NOTHING_TO_TRAIN
+    from echodistill.method_data import check_method_data
     from echodistill.reports.compare_table import print_comparison
     from echodistill.reports.run_tables import console
     from echodistill.systems import check_distinct
@@ -203,6 +206,7 @@ def compare(
                 f"{NOTHING_TO_TRAIN}: run `echodistill run`, or give a comparison something to"
                 " train on"
             )
+        check_method_data(params, Path(), params.compare.trained)
         check_distinct(params)
         check_folds(params.mixes, params.compare.folds)
         try:

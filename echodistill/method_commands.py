@@ -15,7 +15,7 @@ def methods(
 
     A method of your own that is registered in echodistill/params/methods.py is listed too.
 
-    With a NAME, show that method: its settings with defaults, its presets, its page in docs/methods.
+    With a NAME, show that method: its settings with defaults, its presets, its docs page.
     """
     # The classes of methods import torch, which takes a second.
     from echodistill.method_facts import details, overview
