@@ -60,7 +60,7 @@ def _needed(params: Params, systems: Sequence[str]) -> Iterator[tuple[str, str]]
     pairs = [(one.train.method, one.view) for one in trainings] or [
         (params.train.method, params.references.view)
     ]
-    for method, view in pairs:
+    for _, view in pairs:
         if view == WORDS:
             yield WORDS, f"references.view: {view}"
     for method, _ in pairs:
