@@ -205,7 +205,8 @@ def test_the_example_in_python_runs(
 ) -> None:
     (example,) = (block for block in blocks(API, "python") if not block.file)
     tiny_llm.save(tmp_path / "models/student")
-    write_wav(tmp_path / "clip.wav", tone("low", 1))
+    (tmp_path / "wavs").mkdir()
+    write_wav(tmp_path / "wavs/a.noisy.wav", tone("low", 1))
     monkeypatch.chdir(tmp_path)
     exec(example.text, {})
     assert capsys.readouterr().out.strip()

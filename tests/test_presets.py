@@ -32,6 +32,11 @@ def test_every_preset_is_valid_and_says_what_it_is_for(name: str) -> None:
     assert preset_line(name, FOLDER)
 
 
+def test_the_settings_that_a_page_shows_are_those_of_the_preset() -> None:
+    shown = (FOLDER / "small.yaml").read_text(encoding="utf-8").partition("\n")[2]
+    assert f"```yaml\n{shown}```" in (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
+
+
 def test_the_package_has_the_presets_of_the_repository() -> None:
     assert preset_names(PACKAGED) == preset_names(FOLDER)
     assert "cord" in preset_names(PACKAGED)

@@ -279,7 +279,9 @@ def open_gate(
     for note in () if notes_printed else judged.notes:
         print(f"{artifact}: {note}")
     if not judged.passed:
-        head = f"gate {artifact} failed ({path}); full report: {failed}, {docs / 'index.html'}"
+        # The pages load their scripts from the net, and are empty without it.
+        pages = f"{docs / 'index.html'} (shown with a net connection)"
+        head = f"gate {artifact} failed ({path}); full report: {failed}, {pages}"
         raise UserError(f"{head}\n{judged.text}\n{next_step(artifact)}")
     print(f"{artifact}: {len(judged.results)} expectations met")
 
