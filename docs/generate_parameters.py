@@ -4,10 +4,8 @@ Types and meanings are those of the schema (``echodistill/params``): the annotat
 the docstring below it. Defaults are the values of ``params.yaml``.
 """
 
-import ast
 import inspect
 import json
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
@@ -18,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from echodistill.core.yaml12 import load_yaml
+from echodistill.params.meanings import meanings_of, one_line
 from echodistill.params.whole import Params
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +63,7 @@ def sections(section: type[BaseModel], values: object, prefix: str) -> Iterator[
         default = _default(value) if isinstance(values, dict) else "required"
         rows.append(_row(key, _type(field), default, _meaning(key, meanings)))
     if prefix:
-        about = _plain(getattr(section, "description", "") or inspect.getdoc(section) or "")
+        about = one_line(getattr(section, "description", "") or inspect.getdoc(section) or "")
         yield f"\n## {prefix[:-1]}\n\n{about}\n"
     if rows:
         yield "\n| key | type | default | meaning |\n|---|---|---|---|\n" + "".join(rows)
@@ -93,32 +92,6 @@ def section_in(annotation: object) -> type[BaseModel] | None:
         return annotation
     found = (section_in(each) for each in get_args(annotation))
     return next((each for each in found if each), None)
-
-
-def meanings_of(section: type[BaseModel]) -> dict[str, str]:
-    """Return the docstring below each field of ``section``, by name, as one line."""
-    found: dict[str, str] = {}
-    for part in reversed(section.__mro__):
-        if issubclass(part, BaseModel) and part is not BaseModel:
-            found |= _docstrings(part)
-    return found
-
-
-def _docstrings(part: type[BaseModel]) -> dict[str, str]:
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(part))).body
-    assert isinstance(tree, ast.ClassDef)
-    found = {}
-    for node, after in zip(tree.body, tree.body[1:], strict=False):
-        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
-            continue
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            found[node.target.id] = _plain(str(after.value.value))
-    return found
-
-
-def _plain(docstring: str) -> str:
-    """Return a docstring as one line of Markdown."""
-    return " ".join(docstring.replace("``", "`").replace("`None`", "`null`").split())
 
 
 def _type(field: FieldInfo) -> str:

@@ -17,6 +17,7 @@ from echodistill.clip_commands import ask, export_audio, listen
 from echodistill.core.errors import UserError
 from echodistill.core.extras import missing_extra_named
 from echodistill.core.terminal import accept_any_text, exit_on_broken_pipe
+from echodistill.method_commands import methods
 from echodistill.project import BASE, COMPARED_MODELS, REPORTS, STUDENT, in_repository, other_code
 from echodistill.services.cli import app as services_app
 from echodistill.services.loopback import bypass_proxies
@@ -44,6 +45,16 @@ QUICK = (
 )
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended."""
+Presets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-P",
+        "--preset",
+        metavar="NAME",
+        help="Lay the settings of presets/NAME.yaml over params.yaml for this run; -S wins.",
+    ),
+]
+"""The option of the commands that take ``-S``."""
 STAGE_MEMORY = 2 * 2**30
 """Bytes of memory to reserve for a stage of the comparison. With the default model a stage takes up
 to 1.4 GB.
@@ -89,6 +100,7 @@ def run(
             help="Override a parameter for this run, e.g. -S train.method=grpo.",
         ),
     ] = None,
+    preset: Presets = None,
 ) -> None:
     """Bring the pipeline up to date (dvc repro) and print the result table.
 
@@ -96,6 +108,7 @@ def run(
     nothing is trained.
     """
     from echodistill.evaluating import NOTHING_TO_TRAIN, check_evaluation
+    from echodistill.method_data import check_method_data
     from echodistill.reports import run_tables
     from echodistill.stage_names import check_stages
 
@@ -105,6 +118,7 @@ def run(
 
     def check(params: "Params") -> list[str] | None:
         nonlocal evaluates
+        check_method_data(params, Path())
         evaluates = not stages and params.corpus.is_test_only
         if not evaluates:
             return None
@@ -112,11 +126,19 @@ def run(
         print(NOTHING_TO_TRAIN)
         return [str(EVALUATION)]
 
-    _run_dvc(stages or [], override or [], _settings(override), check=check)
+    _run_dvc(stages or [], _settings(preset, override), _given(preset, override), check=check)
     if evaluates:
         run_tables.evaluation_table()
     elif not stages or "evaluate" in stages or "promote" in stages:
         run_tables.result_table()
+
+
+def _settings(preset: list[str] | None, override: list[str] | None) -> list[str]:
+    """Return the settings of presets, and after them those of ``-S``, which win."""
+    from echodistill.presets import preset_overrides
+
+    in_repository()
+    return [*preset_overrides(preset or []), *(override or [])]
 
 
 def _run_dvc(
@@ -129,9 +151,8 @@ def _run_dvc(
     """Run DVC, ``jobs`` stages at a time, with parameters that are overridden during the run.
 
     ``options`` are those that the user gave, which messages repeat. Exit with status 1 where a
-    stage failed. ``check`` is called before anything is changed. It may
-    return other stages to run, and raises ``UserError`` for valid parameters with which a run
-    cannot start.
+    stage failed. ``check`` is called before anything is changed. It may return other stages to run,
+    and raises ``UserError`` for valid parameters with which a run cannot start.
     """
     from echodistill.core.cache_location import cache_folder
     from echodistill.dvc_folder import dvc_folder_fault
@@ -165,9 +186,11 @@ def _run_dvc(
         raise typer.Exit(1)
 
 
-def _settings(overrides: list[str] | None) -> list[str]:
-    """Return the overrides as the user gave them on the command line."""
-    return [word for override in overrides or [] for word in ("-S", override)]
+def _given(presets: list[str] | None, overrides: list[str] | None) -> list[str]:
+    """Return the presets and overrides as the user gave them on the command line."""
+    options = [("-P", name) for name in presets or []]
+    options += [("-S", override) for override in overrides or []]
+    return [word for option in options for word in option]
 
 
 @app.command()
@@ -193,6 +216,7 @@ def compare(
             ),
         ),
     ] = None,
+    preset: Presets = None,
 ) -> None:
     """Train and evaluate every system of the section `compare` with every seed.
 
@@ -200,6 +224,7 @@ def compare(
     """
     from echodistill.data.mixes.folds import check_folds
     from echodistill.evaluating import NOTHING_TO_TRAIN
+    from echodistill.method_data import check_method_data
     from echodistill.reports.compare_table import print_comparison
     from echodistill.reports.run_tables import console
     from echodistill.systems import check_distinct
@@ -212,6 +237,7 @@ def compare(
                 f"{NOTHING_TO_TRAIN}: run `echodistill run`, or give a comparison something to"
                 " train on"
             )
+        check_method_data(params, Path(), params.compare.trained)
         check_distinct(params)
         check_folds(params.mixes, params.compare.folds)
         try:
@@ -221,8 +247,8 @@ def compare(
 
     _run_dvc(
         [str(COMPARISON)],
-        [*(QUICK if quick else []), *(override or [])],
-        [*(["--quick"] if quick else []), *_settings(override)],
+        [*(QUICK if quick else []), *_settings(preset, override)],
+        [*(["--quick"] if quick else []), *_given(preset, override)],
         jobs or _cores(),
         check,
     )
@@ -361,6 +387,7 @@ def provenance(
         raise typer.Exit(1)
 
 
+app.command()(methods)
 app.command()(ask)
 app.command()(listen)
 app.command("export-audio")(export_audio)

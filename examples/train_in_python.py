@@ -1,38 +1,46 @@
 """Make a model robust to noise in a few lines, without the pipeline.
 
-    python examples/train_in_python.py MODEL [STEPS]
+    python examples/train_in_python.py [MODEL] [CORPUS] [--steps 40]
 
-MODEL is a folder or a hub id, for example ``models/base`` after ``make run``. The clips are tones
-that are made here; put your own recordings and questions in their place.
+MODEL is a folder or a hub id, CORPUS a folder of clips and questions. `make run` leaves both, in
+``models/base`` and ``data/corpus``. To use recordings of your own, make an ``Example`` of each; a
+nano knows the words of its own corpus alone, so take a larger model for them.
 """
 
+import argparse
 import sys
-
-import numpy as np
+from pathlib import Path
 
 from echodistill import Example, NoisyData, answer, compare, load_model, train
-
-PITCHES = {"low": 300.0, "middle": 900.0, "high": 2700.0}  # Hz
-
-
-def tone(name: str, number: int) -> Example:
-    """Return half a second of a tone at 16 kHz, and a question about it."""
-    time_s = np.arange(8_000) / 16_000
-    pitch = PITCHES[name] * (1 + 0.01 * number)
-    waveform = (0.1 * np.sin(2 * np.pi * pitch * time_s)).astype(np.float32)
-    return Example(waveform, "Which tone is it?", list(PITCHES), name)
+from echodistill.core.errors import UserError
+from echodistill.data.store import Corpus
 
 
-def main(model: str, steps: int) -> None:
-    examples = [tone(name, number) for number in range(10) for name in PITCHES]
+def examples(corpus: Corpus, split: str, count: int) -> list[Example]:
+    """Return some clips of a split, each with its question and its speaker."""
+    questions = corpus.questions_of(split)
+    return [
+        Example(
+            corpus.waveform(asked.clip_id),
+            asked.question,
+            asked.choices,
+            asked.answer,
+            corpus.clips[asked.clip_id].group,
+        )
+        for asked in questions[:: max(1, len(questions) // count)][:count]
+    ]
+
+
+def main(model: str, folder: Path, steps: int) -> None:
+    corpus = Corpus(folder)
+    llm = load_model(model)
     data = NoisyData(
-        train=examples[:24],
-        test=examples[24:],
+        train=examples(corpus, "train", 400),
+        test=examples(corpus, "test", 24),
         mixes={"kinds": ["gauss", "wind"], "unseen": ["wind"], "snrs_db": [-5, 0, 10]},
     )
-    llm = load_model(model)
     before = answer(llm, data)
-    train(llm, data, "echodistill", {"train.steps": steps, "train.prompts_per_step": 6})
+    train(llm, data, "echodistill", {"train.steps": steps, "train.prompts_per_step": 12})
     figures = compare(before, answer(llm, data), data)
     base, student, difference = (figures[name] for name in ("base", "student", "difference"))
     print(f"noisy accuracy: {base['acc']:.1%} -> {student['acc']:.1%}")
@@ -41,4 +49,12 @@ def main(model: str, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 40)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", nargs="?", default="models/base")
+    parser.add_argument("corpus", nargs="?", type=Path, default=Path("data/corpus"))
+    parser.add_argument("--steps", type=int, default=40)
+    given = parser.parse_args()
+    try:
+        main(given.model, given.corpus, given.steps)
+    except UserError as error:
+        sys.exit(f"error: {error}")

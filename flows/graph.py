@@ -76,10 +76,13 @@ def whole_graph(workspace: Path) -> str:
     """Return the path of the graph that a run brings up to date where no target is named.
 
     Raise ``UserError`` where the corpus is used for testing only and the parameters name no model
-    to evaluate.
+    to evaluate, and where the clips lack what the method needs.
     """
+    from echodistill.method_data import check_method_data  # It imports torch.
+
     params = load_params(workspace / "params.yaml")
     if not params.corpus.is_test_only:
+        check_method_data(params, workspace)
         return PIPELINE
     check_evaluation(params)
     return EVALUATION

@@ -107,6 +107,9 @@ def of_promotion(edit: Callable[[Any], object]) -> Break:
 
 BY_GUESSING = "guessing gives so many right answers in at most 5 % of cases"
 NO_SHARED_AUDIO = "no audio in two splits: give its clips one group, or leave one of them out"
+LONG_TRANSCRIPT = (
+    "no transcript is longer than 40 characters for each second of its clip and 20 more"
+)
 CORPUS = cases(
     "corpus",
     ("no clip id is given twice", "train-3", w.rows(w.CLIPS, Clip, again(3))),
@@ -160,6 +163,19 @@ CORPUS = cases(
         "no question has the same choice twice",
         "train-3-q",
         w.question("train-3-q", choices=("low", "Low.", "high"), answer="low", answer_index=0),
+    ),
+    ("no transcript is empty", "train-3", w.clip("train-3", transcript=" \n")),
+    (LONG_TRANSCRIPT, "train-3", w.clip("train-3", transcript="low " * 10 + "low")),
+    (LONG_TRANSCRIPT, "train-3", w.clip("train-3", transcript="a siren of a passing car " * 3)),
+    (
+        "no transcript is the list of its choices",
+        "train-3",
+        w.clip("train-3", transcript="['middle', 'high', 'low']"),
+    ),
+    (
+        "the clips have different transcripts",
+        "all clips",
+        w.rows(w.CLIPS, Clip, lambda found: [replace(one, transcript="low") for one in found]),
     ),
     (
         "no position of the choices holds more than 60 % of the right answers",

@@ -10,6 +10,8 @@ from pathlib import Path
 import soundfile
 import yaml
 
+from echodistill.overrides import apply_overrides
+from echodistill.presets import preset_overrides
 from tests.conftest import WORDS, tone
 
 ROOT = Path(__file__).parents[1]
@@ -56,19 +58,7 @@ def small_project(folder: Path) -> None:
         "decision_share": 0.25,
         "max_duration_s": 0.5,
     }
-    params["mixes"] |= {
-        "kinds": ["gauss", "crowd", "wind"],
-        "unseen": ["wind"],
-        "snrs_db": [-10, 0, 20],
-    }
-    params["base"]["nano"] |= {
-        "width": 96,
-        "encoder_layers": 1,
-        "decoder_layers": 1,
-        "steps": 100,
-        "batch": 24,
-    }
-    params["train"] |= {"steps": 4, "prompts_per_step": 4, "rollouts": 2, "checkpoint_every": 2}
-    params["evaluate"]["bootstrap_draws"] = 500
-    params["gates"] |= {"above_chance": 0.05, "min_parse_rate": 0.5}
+    small = preset_overrides(["small"], folder / "presets")
+    fewer = ["train.steps=4", "train.prompts_per_step=4", "train.checkpoint_every=2"]
+    params = apply_overrides(params, [*small, *fewer])
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))

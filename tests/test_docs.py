@@ -91,6 +91,7 @@ from pathlib import Path
 from echodistill.audio.kinds import KINDS
 from echodistill.audio.noises import PROCEDURAL
 from echodistill.code_hash import code_hash
+from echodistill.method_facts import details, overview
 from echodistill.methods.registry import module_of, open_method
 from echodistill.models.families.registry import FAMILIES
 from echodistill.params.whole import load_params
@@ -104,6 +105,9 @@ train = params.train.model_copy(update={"method": "on_policy"})
 assert type(open_method(train)).__name__ == "OnPolicy"
 assert open_method(train).settings.last_weight == 3.0
 check_distinct(params)
+assert "samples; teacher given the clean clip; right answers" in "\\n".join(overview())
+assert "last_weight: 3.0" in "\\n".join(details("on_policy", train.methods.on_policy.model_dump(),
+    Path("presets"), Path()))
 assert "question" in params.compare.controls and "question" in VIEWS
 assert REWARDS["brief"](["a dog"]) == [0.5]
 assert FAMILIES["packed"].max_seconds == 0.6
@@ -201,7 +205,8 @@ def test_the_example_in_python_runs(
 ) -> None:
     (example,) = (block for block in blocks(API, "python") if not block.file)
     tiny_llm.save(tmp_path / "models/student")
-    write_wav(tmp_path / "clip.wav", tone("low", 1))
+    (tmp_path / "wavs").mkdir()
+    write_wav(tmp_path / "wavs/a.noisy.wav", tone("low", 1))
     monkeypatch.chdir(tmp_path)
     exec(example.text, {})
     assert capsys.readouterr().out.strip()

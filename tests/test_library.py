@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ from nbclient import NotebookClient
 import echodistill
 from echodistill import Example, NoisyData, answer, compare, library, load_model, train
 from echodistill.core.errors import UserError
+from echodistill.data.store import Corpus
 from echodistill.import_graph import ROOT
 from echodistill.models.audio_llm import AudioLLM
 from tests.conftest import tone
@@ -132,27 +134,43 @@ def test_the_package_loads_the_library_only_when_it_is_used() -> None:
         exec("from echodistill import no_such_name")
 
 
-def test_the_example_runs(tiny_llm: AudioLLM, tmp_path: Path) -> None:
-    tiny_llm.save(tmp_path / "base")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    script = str(ROOT / "examples/train_in_python.py")
-    shown = subprocess.run(
-        [sys.executable, script, str(tmp_path / "base"), "2"],
-        cwd=tmp_path,
-        env=environment,
+def example(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "examples/train_in_python.py"), *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
-        check=True,
-    ).stdout
-    assert "noisy accuracy: " in shown
-    assert "difference: " in shown
+    )
+
+
+def test_the_example_runs_on_what_the_pipeline_leaves(
+    tiny_llm: AudioLLM, tiny_corpus: Corpus, tmp_path: Path
+) -> None:
+    tiny_llm.save(tmp_path / "models/base")
+    shutil.copytree(tiny_corpus.folder, tmp_path / "data/corpus")
+    done = example(tmp_path, "--steps", "2")
+    assert done.returncode == 0, done.stderr
+    assert "noisy accuracy: " in done.stdout
+    assert "difference: " in done.stdout
+
+
+def test_the_example_names_what_is_missing(tiny_corpus: Corpus, tmp_path: Path) -> None:
+    done = example(tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: data/corpus/clips.parquet is missing: run the stage")
+    done = example(tmp_path, str(tmp_path), str(tiny_corpus.folder))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: model {tmp_path} cannot be loaded")
+    assert "Traceback" not in done.stderr
 
 
 def test_the_notebook_runs(
-    tiny_llm: AudioLLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_llm: AudioLLM, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_llm.save(tmp_path / "base")
-    for name, value in {"MODEL": str(tmp_path / "base"), "STEPS": "2"}.items():
+    folders = {"MODEL": str(tmp_path / "base"), "CORPUS": str(tiny_corpus.folder)}
+    for name, value in {**folders, "STEPS": "2"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(ROOT / "examples/train_in_a_notebook.ipynb", as_version=4)

@@ -284,8 +284,10 @@ def open_gate(
     for note in () if notes_printed else judged.notes:
         print(f"{artifact}: {note}")
     if not judged.passed:
+        # The pages load their scripts from the net, and are empty without it.
+        pages = f"{docs / 'index.html'} (shown with a net connection)"
         options = os.environ.get(RUN_OPTIONS, "")
-        head = f"gate {artifact} failed ({path}); full report: {failed}, {docs / 'index.html'}"
+        head = f"gate {artifact} failed ({path}); full report: {failed}, {pages}"
         raise UserError(f"{head}\n{judged.text}\n{next_step(artifact, options)}")
     print(f"{artifact}: {counted(len(judged.results), 'expectation')} met")
 

@@ -188,6 +188,8 @@ class Method(Protocol):
     """Fields of ``records.Question`` or of its ``records.Clip`` that must be filled in for every
     training question.
     """
+    judge: bool = False
+    """Whether a judge compares the samples with the teacher's responses."""
     trl_loss: TrlLoss = TrlLoss()
 
     def annotate(self, batch: Batch, context: Context) -> None:

@@ -30,6 +30,7 @@ from echodistill.methods.base import (
     require,
 )
 from echodistill.methods.divergences import divergence, sequence_mean, sequence_sum
+from echodistill.methods.on_samples import chosen_samples
 from echodistill.methods.supervised import token_log_probs
 from echodistill.methods.token_weights import weighted_sum
 from echodistill.params.methods import CordSettings
@@ -43,7 +44,10 @@ TEACHER = "teacher_log_probs"
 
 class Cord(Method):
     samples = True
+    teachers = (TeacherSpec(frozenset({"targets", "log_probs"})),)
+    """What both levels need; an object has what its own levels need."""
     needs = frozenset({"transcript"})
+    judge = True
 
     def __init__(self, settings: CordSettings) -> None:
         """Prepare the levels that ``settings`` choose. Raise ``UserError`` where the judge cannot
@@ -98,15 +102,14 @@ class Cord(Method):
         model is not run on them.
         """
         advantages = require(batch.advantages)
-        ids, mask = batch.samples
         chosen = torch.ones_like(advantages, dtype=torch.bool)
         if not self._by_token:
             chosen = advantages != 0
-        logits = student.logits(batch.prompts, ids, mask, chosen)
+        samples = chosen_samples(batch, student, chosen)
         total, metrics = advantages.new_zeros(()), {}
-        if logits is None:
+        if samples is None:
             return LossTerms(total)
-        ids, mask = ids[chosen], mask[chosen]
+        logits, ids, mask = samples
         if self._by_token:
             reverse = divergence("reverse", batch.scores[TEACHER], logits.log_softmax(dim=-1))
             metrics["kl"] = sequence_mean(reverse, mask).mean()

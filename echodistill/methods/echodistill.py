@@ -33,6 +33,7 @@ from echodistill.methods.base import (
     require,
 )
 from echodistill.methods.divergences import distill_loss, sequence_mean
+from echodistill.methods.on_samples import chosen_samples
 from echodistill.methods.ratio import policy_term
 from echodistill.methods.schedule import term_weights
 from echodistill.methods.shaping import consistency, shaped_advantages
@@ -124,18 +125,13 @@ class EchoDistill(Method):
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the policy term over all rows, 0 unless it is ``wanted``, and the metrics that are
         logged with it.
-
-        Rows with zero advantage add neither loss nor gradient, so the model is not run on them.
         """
         advantages = require(batch.advantages)
         active = advantages != 0
-        ids, mask = batch.samples
-        logits = None
-        if wanted:
-            logits = student.logits(batch.prompts, ids, mask, active)
-        if logits is None:
+        samples = chosen_samples(batch, student, active) if wanted else None
+        if samples is None:
             return advantages.new_zeros(()), {}
-        ids, mask = ids[active], mask[active]
+        logits, ids, mask = samples
         log_prob = sequence_mean(token_log_probs(logits / student.temperature, ids), mask)
         against = log_prob
         if self.settings.ratio_reference == "teacher":

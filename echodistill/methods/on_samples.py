@@ -5,14 +5,36 @@ were drawn with, of ``logits / temperature``. Each batch of samples is used for 
 ratio to the policy that drew them is 1, and a clip of that ratio would never act [ours].
 """
 
+from typing import NamedTuple
+
 import torch
 
-from echodistill.methods.base import Batch, Context, require
+from echodistill.methods.base import Batch, Context, Forward, require
 from echodistill.methods.divergences import distill_loss, sequence_mean
 from echodistill.methods.supervised import token_log_probs
 
 TEACHER = "teacher_log_probs"
 """Key of the scores that ``teacher_scores`` returns."""
+
+
+class ChosenSamples(NamedTuple):
+    """The student's logits along some of its samples, N rows."""
+
+    logits: torch.Tensor
+    """(N, T, V) float32."""
+    ids: torch.Tensor
+    """(N, T) int64."""
+    mask: torch.Tensor
+    """(N, T) int64, 1 on the tokens of the samples."""
+
+
+def chosen_samples(batch: Batch, student: Forward, chosen: torch.Tensor) -> ChosenSamples | None:
+    """Return the samples that ``chosen`` (B,) bool selects with the student's logits, or ``None``
+    where it selects none. The model is not run on the others, which add neither loss nor gradient.
+    """
+    ids, mask = batch.samples
+    logits = student.logits(batch.prompts, ids, mask, chosen)
+    return None if logits is None else ChosenSamples(logits, ids[chosen], mask[chosen])
 
 
 def sample_log_probs(

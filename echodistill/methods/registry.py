@@ -1,9 +1,10 @@
-"""Find a method by its name."""
+"""Find a method by its name, and what it needs of the training data."""
 
 from importlib import import_module
 
 from echodistill.methods.base import Method
 from echodistill.params.train import TrainParams
+from echodistill.rewards.registry import needs_answer
 
 PACKAGE = "echodistill.methods"
 
@@ -13,11 +14,24 @@ def module_of(method: str) -> str:
     return f"{PACKAGE}.{method}"
 
 
-def open_method(settings: TrainParams) -> Method:
-    """Return the method that the section ``train`` chooses, with its settings.
+def class_of(method: str) -> type[Method]:
+    """Return the class of a method of ``params.methods.METHODS``.
 
     The module is imported by its name, so that the code hash of a training covers the file of the
     chosen method and of no other.
     """
-    method: Method = import_module(module_of(settings.method)).METHOD(settings.method_settings)
-    return method
+    found: type[Method] = import_module(module_of(method)).METHOD
+    return found
+
+
+def open_method(settings: TrainParams) -> Method:
+    """Return the method that the section ``train`` chooses, with its settings."""
+    opened: Method = class_of(settings.method)(settings.method_settings)  # type: ignore[call-arg]
+    return opened
+
+
+def fields_needed(method: Method | type[Method]) -> frozenset[str]:
+    """Return the fields of a question or of its clip that every training question must have filled
+    in: those that the method states, and the right answer where one of its rewards judges by it.
+    """
+    return method.needs | ({"answer"} if needs_answer(method.rewards) else set())

@@ -28,6 +28,7 @@ from echodistill.methods.base import (
 from echodistill.methods.divergences import sequence_mean
 from echodistill.methods.on_samples import (
     TEACHER,
+    chosen_samples,
     policy_gradient,
     sample_log_probs,
     teacher_scores,
@@ -66,11 +67,10 @@ class Rlsd(Method):
     def loss(self, batch: Batch, student: Forward) -> LossTerms:
         advantages = require(batch.advantages)
         active = advantages != 0
-        ids, mask = batch.samples
-        logits = student.logits(batch.prompts, ids, mask, active)
-        if logits is None:
+        samples = chosen_samples(batch, student, active)
+        if samples is None:
             return LossTerms(advantages.new_zeros(()))
-        ids, mask, teacher = ids[active], mask[active], batch.scores[TEACHER][active]
+        (logits, ids, mask), teacher = samples, batch.scores[TEACHER][active]
         log_probs = sample_log_probs(logits, ids, mask, student.temperature)
         weights = evidence_weights(teacher, log_probs, advantages[active], self.settings.clip)
         share = 1.0 - student.progress if self.settings.mixing == "decay" else 1.0

@@ -19,7 +19,7 @@ from echodistill.methods.base import (
     TeacherSpec,
     require,
 )
-from echodistill.methods.on_samples import TEACHER, reverse_kl, teacher_scores
+from echodistill.methods.on_samples import TEACHER, chosen_samples, reverse_kl, teacher_scores
 from echodistill.methods.supervised import cross_entropy
 from echodistill.params.methods import RtOpdSettings
 
@@ -58,13 +58,13 @@ class RtOpd(Method):
         logits = require(student.logits(batch.prompts.take(first), answers.token_ids, answers.mask))
         answer_loss = cross_entropy(logits, answers.token_ids, answers.mask).mean()
         metrics = {"cross_entropy": answer_loss}
-        (ids, mask), gate = batch.samples, batch.scores[GATE]
+        gate = batch.scores[GATE]
         distill = answer_loss.new_zeros(())
-        sampled = student.logits(batch.prompts, ids, mask, gate)
-        if sampled is not None:
-            teacher = batch.scores[TEACHER][gate]
+        samples = chosen_samples(batch, student, gate)
+        if samples is not None:
+            (logits, ids, mask), teacher = samples, batch.scores[TEACHER][gate]
             loss, kl = reverse_kl(
-                self.settings.form, sampled, teacher, ids[gate], mask[gate], student.temperature
+                self.settings.form, logits, teacher, ids, mask, student.temperature
             )
             distill, metrics["kl"] = loss.sum() / len(gate), kl.mean()
         return LossTerms(answer_loss + self.settings.distill_weight * distill, metrics)

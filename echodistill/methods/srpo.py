@@ -28,6 +28,7 @@ from echodistill.methods.base import (
 from echodistill.methods.divergences import divergence, sequence_mean
 from echodistill.methods.on_samples import (
     TEACHER,
+    chosen_samples,
     policy_gradient,
     sample_log_probs,
     teacher_scores,
@@ -68,13 +69,12 @@ class Srpo(Method):
         context.record("zero_variance_groups", zero_variance(rewards).float().mean())
 
     def loss(self, batch: Batch, student: Forward) -> LossTerms:
-        (ids, mask), advantages = batch.samples, require(batch.advantages)
-        routed = batch.scores[ROUTED]
+        advantages, routed = require(batch.advantages), batch.scores[ROUTED]
         used = routed | (advantages != 0)
-        logits = student.logits(batch.prompts, ids, mask, used)
-        if logits is None:
+        samples = chosen_samples(batch, student, used)
+        if samples is None:
             return LossTerms(advantages.new_zeros(()))
-        ids, mask, routed = ids[used], mask[used], routed[used]
+        (logits, ids, mask), routed = samples, routed[used]
         log_probs = sample_log_probs(logits, ids, mask, student.temperature)
         policy = policy_gradient(log_probs, advantages[used][:, None].expand_as(log_probs), mask)
         total = policy.sum()

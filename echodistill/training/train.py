@@ -17,7 +17,7 @@ from trl import GRPOConfig
 from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.methods.base import Method
-from echodistill.methods.registry import open_method
+from echodistill.methods.registry import fields_needed, open_method
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.params.train import TrainParams
 from echodistill.rewards.registry import chosen_rewards
@@ -77,7 +77,7 @@ def train_student(
     rows lack a field that the method needs, or the accelerator cannot work.
     """
     method = method or open_method(settings)
-    source.check_fields(method.needs)
+    source.check_fields(fields_needed(method))
     accelerator = open_accelerator(Resources(settings, llm, validation, max_new_tokens, seed))
     log = folder / METRICS
     if is_main():
