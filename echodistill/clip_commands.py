@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from echodistill.core.errors import UserError
+from echodistill.core.prompt_style import PromptStyle
 from echodistill.project import BASE, CORPUS, MIXES, STUDENT, in_repository
 
 
@@ -49,6 +50,13 @@ def ask(
             ),
         ),
     ] = None,
+    style: Annotated[
+        PromptStyle | None,
+        typer.Option(
+            help="Ask for the answer alone, or for steps first.  \\[default: prompt.style]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Ask a model about a clip."""
     from echodistill.params.types import MAX_SNR_DB, MIN_SNR_DB
@@ -83,7 +91,10 @@ def ask(
         waveform = in_noise(waveform, noise, snr or 0.0, CORPUS, MIXES)
     for name in names:
         label = f"{name + ':':<9}" if both else ""
-        print(f"{label}{answer(open_named(name), waveform, question, options, max_new_tokens)}")
+        text = answer(
+            open_named(name), waveform, question, options, max_new_tokens, prompt_style(style)
+        )
+        print(f"{label}{text}")
 
 
 def listen(
@@ -114,10 +125,11 @@ def listen(
             open_named("student"),
             open_named("base"),
         )
-        models = {"base": base, "student": student}
+        models, style = {"base": base, "student": student}, prompt_style(None)
         return Backend(
             lambda clip, question, choices: {
-                name: answer(llm, clip, question, choices, None) for name, llm in models.items()
+                name: answer(llm, clip, question, choices, None, style)
+                for name, llm in models.items()
             },
             lambda clip, kind, snr_db: in_noise(clip, kind, snr_db, CORPUS, MIXES),
             read_noise(MIXES).kinds,
@@ -126,6 +138,16 @@ def listen(
         )
 
     serve(load, port, typer.echo)
+
+
+def prompt_style(given: PromptStyle | None) -> PromptStyle:
+    """Return ``given`` or, where it is ``None``, the style of ``params.yaml``; ``direct`` where
+    there is no such file.
+    """
+    from echodistill.params.whole import load_params
+
+    path = Path("params.yaml")
+    return given or (load_params(path).prompt.style if path.is_file() else "direct")
 
 
 def open_named(name: str) -> Any:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from echodistill.core.atomic import atomic_path
 from echodistill.core.errors import UserError
+from echodistill.core.prompt_style import PromptStyle
 
 SPLITS = ("train", "validation", "decision", "test")
 """The splits in the order of their use: to train, to choose settings, to decide on a promotion, to
@@ -27,8 +28,6 @@ PRETRAIN = "pretrain"
 split ``train``.
 """
 ALL_SPLITS = (PRETRAIN, *SPLITS)
-PromptStyle = Literal["direct", "chain"]
-"""How a response is asked for: the answer alone, or a chain of steps that ends in "Answer: ..."."""
 GRIDS = {"test": "grid.parquet", "decision": "decision_grid.parquet"}
 """The splits that every system must answer, each with the file in the mixes folder that lists the
 questions and mixes.

@@ -88,12 +88,14 @@ class Corpus:
 
     def lacking(self, questions: Iterable[Question], field: str) -> list[str]:
         """Return the ids of the questions for which ``field``, of ``Question`` or of its ``Clip``,
-        is not filled in.
+        is not filled in. A caption stands for a ``transcript``.
         """
         found = []
         for question in questions:
             row = question if hasattr(question, field) else self.clips[question.clip_id]
             value = getattr(row, field)
+            if field == "transcript":
+                value = self.text_of(question.clip_id)
             if not (value.strip() if isinstance(value, str) else value not in (None, ())):
                 found.append(question.question_id)
         return found

@@ -18,7 +18,7 @@ from echodistill.data.store import Corpus
 from echodistill.evaluation.answer_patterns import normalise
 from echodistill.evaluation.open_answers import normal_form
 from echodistill.gates.expect import HOLDS, Between, Expect, InSet, Table, Unique
-from echodistill.gates.transcripts import transcript_checks
+from echodistill.gates.transcripts import caption_checks, transcript_checks
 from echodistill.params.corpus import CorpusParams
 from echodistill.params.whole import Params
 
@@ -37,6 +37,7 @@ def corpus_checks(folder: Path, params: Params) -> list[Expect]:
         *_clips(Corpus(folder), clips, params.corpus),
         *_questions(clips, questions),
         *transcript_checks(clips, questions),
+        *caption_checks(clips),
         *_positions(questions, params.gates.max_position_share),
         *_splits(clips, questions, params.corpus.needed_splits),
         *_quarantine(questions, quarantined, params.corpus),

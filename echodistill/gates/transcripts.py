@@ -1,4 +1,5 @@
-"""Check the transcripts of a corpus, which are optional: where no clip has one, none is expected.
+"""Check the transcripts and captions of a corpus, which are optional: where no clip has one, none
+is expected.
 
 Whether the clips of a training have one each is a matter of the method (``method_data``). That a
 transcript is the right answer is no fault: a clip may be one word, which is asked for.
@@ -23,6 +24,10 @@ WORDS = re.compile(r"\w+")
 CURE = (
     "the column `transcript` holds the spoken words of each clip: correct it, or leave the column"
     " out where no method needs it"
+)
+
+CAPTION_CURE = (
+    "the column `caption` describes the sound of each clip: correct it, or leave the column out"
 )
 
 
@@ -62,16 +67,35 @@ def transcript_checks(clips: Sequence[Clip], questions: Sequence[Question]) -> l
         table.expect(
             "is_no_list_of_choices", HOLDS, "no transcript is the list of its choices", CURE
         ),
-        *_different([text for _, text in given]),
+        *_different([text for _, text in given], "transcript", CURE),
     ]
 
 
-def _different(texts: Sequence[str]) -> list[Expect]:
+def caption_checks(clips: Sequence[Clip]) -> list[Expect]:
+    """Return expectations about the captions of ``clips``; none where no clip has one."""
+    given = [(clip.clip_id, clip.caption) for clip in clips if clip.caption is not None]
+    if not given:
+        return []
+    table = Table.of(
+        "captions",
+        "clip_id",
+        {
+            "clip_id": [clip_id for clip_id, _ in given],
+            "characters": [len(text.strip()) for _, text in given],
+        },
+    )
+    return [
+        table.expect("characters", Between(1), "no caption is empty", CAPTION_CURE),
+        *_different([text for _, text in given], "caption", CAPTION_CURE),
+    ]
+
+
+def _different(texts: Sequence[str], name: str, cure: str) -> list[Expect]:
     if len(texts) < ENOUGH:
         return []
     found = len({text.strip() for text in texts})
-    table = Table.of("transcript_texts", "of", {"of": ["all clips"], "different": [found]})
-    return [table.expect("different", Between(2), "the clips have different transcripts", CURE)]
+    table = Table.of(f"{name}_texts", "of", {"of": ["all clips"], "different": [found]})
+    return [table.expect("different", Between(2), f"the clips have different {name}s", cure)]
 
 
 def _lists(text: str, choices: Sequence[str]) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from echodistill.audio.levels import Waveform, power
 from echodistill.audio.mixing import draw
 from echodistill.core.errors import UserError
+from echodistill.core.prompt_style import PromptStyle
 from echodistill.data.mixes.drawing import NONE
 from echodistill.data.mixes.noise_settings import open_noise, read_noise
 from echodistill.data.mixes.sources import sources_of
@@ -48,6 +49,7 @@ def answer(
     question: str,
     choices: Sequence[str],
     max_new_tokens: int | None,
+    style: PromptStyle = "direct",
 ) -> str:
     """Return the choice that the model names, or its whole response where there are no choices.
 
@@ -57,9 +59,9 @@ def answer(
     check_texts(
         llm.tokenizer, [("the question", question), *(("a choice", choice) for choice in choices)]
     )
-    limit = asked_limit(llm.tokenizer, choices, max_new_tokens, "--max-new-tokens")
+    limit = asked_limit(llm.tokenizer, choices, max_new_tokens, "--max-new-tokens", style)
     response = decode(
-        llm, generate(llm, encode(llm, [Prompt(waveform, question, choices)]), limit)[0]
+        llm, generate(llm, encode(llm, [Prompt(waveform, question, choices, style)]), limit)[0]
     )
     if not response.strip():
         return EMPTY

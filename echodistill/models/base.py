@@ -16,7 +16,8 @@ import torch
 
 from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.core.errors import UserError
-from echodistill.core.records import PromptStyle, Question
+from echodistill.core.prompt_style import PromptStyle
+from echodistill.core.records import Question
 from echodistill.models.prompts import question_text
 
 

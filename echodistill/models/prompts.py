@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
-from echodistill.core.records import PromptStyle
+from echodistill.core.prompt_style import PromptStyle
 
 ANSWER = "Answer:"
 """Words before the answer at the end of a chain of steps."""

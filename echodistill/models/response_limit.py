@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
+from echodistill.core.prompt_style import PromptStyle
 from echodistill.core.records import Question
 from echodistill.models.prompts import gold_response, worked_response
 
@@ -45,13 +46,19 @@ def _expected(question: Question) -> str:
     return question.answer.strip()
 
 
-def asked_limit(tokenizer: Any, choices: Sequence[str], given: int | None, option: str) -> int:
+def asked_limit(
+    tokenizer: Any,
+    choices: Sequence[str],
+    given: int | None,
+    option: str,
+    style: PromptStyle = "direct",
+) -> int:
     """Return the limit for one question with these choices, or without any.
 
     ``option`` is the user's name for ``given`` in the ``UserError`` that is raised if it is too
     short.
     """
-    answers = set() if choices else {""}
+    answers = set() if choices and style == "direct" else {""}
     return _limit(tokenizer, set(choices), answers, given, f"{option}: {{}}, or leave it out")
 
 

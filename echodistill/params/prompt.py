@@ -1,6 +1,6 @@
 """Section ``prompt`` of ``params.yaml``: how responses are asked for."""
 
-from echodistill.core.records import PromptStyle
+from echodistill.core.prompt_style import PromptStyle
 from echodistill.params.types import Section
 
 

@@ -5,7 +5,7 @@ The signatures are TRL's: all arguments but ``completions`` are columns of the t
 
 from collections.abc import Sequence
 
-from echodistill.core.records import PromptStyle
+from echodistill.core.prompt_style import PromptStyle
 from echodistill.evaluation.given_answers import reward
 from echodistill.evaluation.open_answers import is_chain, token_f1
 

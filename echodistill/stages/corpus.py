@@ -13,12 +13,12 @@ from echodistill.core.atomic import atomic_path
 from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.core.progress import track
+from echodistill.core.prompt_style import PromptStyle
 from echodistill.core.records import (
     ALL_SPLITS,
     PRETRAIN,
     SPLITS,
     Clip,
-    PromptStyle,
     Quarantined,
     Question,
     write_rows,
