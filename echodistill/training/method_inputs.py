@@ -27,6 +27,7 @@ class MethodInputs(FrozenModel):
     _rewards: torch.Tensor | None
     """Rewards of this process's samples, one row for each group: (B / K, K)."""
     _record: Callable[[str, torch.Tensor | float], None]
+    _clean_rollouts: int
     num_generations: int
     temperature: float
 
@@ -37,6 +38,24 @@ class MethodInputs(FrozenModel):
     def _encoded(self, prompts: Sequence[Prompt]) -> PromptBatch:
         """Return the prompts on this process's device, each repeated for each of its samples."""
         return encode(self._llm, prompts).to(self.accelerator.device).repeat(self._group_size)
+
+    def _with_clean(self, prompts: PromptBatch, clean: Sequence[Prompt]) -> PromptBatch:
+        """Return the prompts from which the student samples: ``prompts``, with the clean clip in
+        the first ``clean_rollouts`` rows of each group (NoisyRollout).
+
+        A group's rewards are compared with each other, whichever clip its samples come from. Every
+        log-probability is the one given ``prompts``, that is the noisy clip, of the student as it
+        is when it samples: the loss, the denominator of a ratio, and a teacher's or a reference
+        model's input do not depend on the clip that was sampled from. So no importance weight
+        corrects for the other clip. Source, by a digest, check it: arXiv 2504.13055, which trains
+        on the clean image and samples from clean and distorted ones; here the noisy clip is the one
+        that the student must understand [ours].
+        """
+        if self._clean_rollouts == 0:
+            return prompts
+        row = torch.arange(len(prompts.input_ids), device=prompts.input_ids.device)
+        is_clean = row % self._group_size < self._clean_rollouts
+        return self._encoded(clean).where(is_clean, prompts)
 
     def _batch(
         self, prompts: PromptBatch, rows: Sequence[int], sampled: Mapping[str, torch.Tensor]

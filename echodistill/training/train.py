@@ -95,6 +95,7 @@ def train_student(
         order,
         method,
         _arguments(llm, method, settings, max_new_tokens, seed, folder),
+        settings.clean_rollouts,
         callbacks=[
             accelerator,
             CompleteCheckpoints(),

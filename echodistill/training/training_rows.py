@@ -3,7 +3,7 @@ reference for the teacher.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,6 +18,17 @@ from echodistill.models.base import Prompt, pad_rows
 from echodistill.models.prompts import question_text
 from echodistill.teachers.cache import TeacherTargets
 from echodistill.teachers.views import View
+
+
+class RowPrompts(NamedTuple):
+    """The prompts of several rows, in lists of equal length."""
+
+    noisy: list[Prompt]
+    """With the noisy clips, for the student."""
+    teacher_view: list[Prompt]
+    """With the teacher's view."""
+    clean: list[Prompt]
+    """With the clean clips, at the level that they have in the noisy ones."""
 
 
 def stack_targets(targets: Sequence[TeacherTargets], pad_id: int) -> Targets:
@@ -120,17 +131,17 @@ class TrainingRows:
         ids = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in answers]
         return Targets(*pad_rows(ids, tokenizer.pad_token_id, left=False))
 
-    def prompts(self, rows: Sequence[int]) -> tuple[list[Prompt], list[Prompt]]:
-        """Return the noisy prompt of each row, for the student, and the prompt with the teacher's
-        view.
-        """
-        noisy, teacher_view = [], []
+    def prompts(self, rows: Sequence[int]) -> "RowPrompts":
+        """Return the prompts of rows."""
+        prompts = RowPrompts([], [], [])
         for row in rows:
             mix, question = self._rows[row]
             rendered = self._noise.render(mix, self._corpus.waveform(mix.clip_id))
-            noisy.append(Prompt(rendered.noisy, question.question, question.choices))
-            teacher_view.append(self._view.prompt(question, rendered.gain))
-        return noisy, teacher_view
+            text = question.question, question.choices
+            prompts.noisy.append(Prompt(rendered.noisy, *text))
+            prompts.teacher_view.append(self._view.prompt(question, rendered.gain))
+            prompts.clean.append(Prompt(rendered.clean, *text))
+        return prompts
 
     def references(self, rows: Sequence[int]) -> Targets:
         return stack_targets(
