@@ -22,6 +22,7 @@ from echodistill.models.audio_llm import AudioLLM, end_ids
 from echodistill.models.base import PromptBatch
 from echodistill.models.response_limit import check_context
 from echodistill.models.scoring import score
+from echodistill.models.text_llm import TextLLM
 from echodistill.rewards.registry import REWARDS
 from echodistill.training.batch_tensors import from_tensors, to_tensors
 from echodistill.training.checkpoints import ExactWeights
@@ -42,20 +43,23 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         method: Method,
         args: GRPOConfig,
         clean_rollouts: int = 0,
+        text_teacher: TextLLM | None = None,
         **options: Any,
     ) -> None:
         """Build the trainer; ``order`` has the rows of ``source`` in the order of training.
 
-        The first ``clean_rollouts`` samples of each prompt are drawn from the clean clip.
-        ``options`` (``callbacks``, ``peft_config``) are passed to TRL. TRL's own ``beta`` stays 0
-        during the construction. Otherwise TRL would load the initial model again by the name in its
-        configuration, in the hub's newest revision or in whatever state that path has now.
+        The first ``clean_rollouts`` samples of each prompt are drawn from the clean clip;
+        ``text_teacher`` is for methods whose settings ask for one. ``options`` (``callbacks``,
+        ``peft_config``) are passed to TRL. TRL's own ``beta`` stays 0 during the construction.
+        Otherwise TRL would load the initial model again by the name in its configuration, in the
+        hub's newest revision or in whatever state that path has now.
         """
         self._llm, self._source, self._method = llm, source, method
         self._rewards, self._clean_rollouts = None, clean_rollouts
+        self._text_teacher = text_teacher if method.settings.text_teacher else None
         beta = method.trl_loss.kl_weight
-        scored = "log_probs" in method.needs_of_teachers()
-        frozen = self._copy_of(llm, options) if scored or beta > 0 else None
+        needed = method.calls_teacher() or beta > 0
+        frozen = self._copy_of(llm, options) if needed else None
         super().__init__(
             model=llm.model,
             # TRL requires a reward function, even where nothing is sampled and none is called.

@@ -15,7 +15,7 @@ from echodistill.core.seeds import rng
 from echodistill.data.store import Corpus
 from echodistill.methods.targets import Targets
 from echodistill.models.base import Prompt, pad_rows
-from echodistill.models.prompts import question_text
+from echodistill.models.prompts import question_about_transcript, question_text
 from echodistill.teachers.cache import TeacherTargets
 from echodistill.teachers.views import View
 
@@ -50,6 +50,13 @@ def stack_targets(targets: Sequence[TeacherTargets], pad_id: int) -> Targets:
         padded([target.log_probs for target in targets]),
         padded(tops) if tops else None,
     )
+
+
+def transcribed_text(corpus: Corpus, question: Question) -> str:
+    """Return the question about the transcript of its clip, with its choices."""
+    transcript = corpus.clips[question.clip_id].transcript or ""
+    text = question_about_transcript(transcript, question.question)
+    return question_text(text, question.choices)
 
 
 def sample_order(rows: int, count: int, seed: int) -> list[int]:
@@ -142,6 +149,12 @@ class TrainingRows:
             prompts.teacher_view.append(self._view.prompt(question, rendered.gain))
             prompts.clean.append(Prompt(rendered.clean, *text))
         return prompts
+
+    def transcribed(self, rows: Sequence[int]) -> list[str]:
+        """Return the text of each row for a teacher without audio: the question about the clip's
+        transcript, with its choices.
+        """
+        return [transcribed_text(self._corpus, question) for question in self.questions(rows)]
 
     def references(self, rows: Sequence[int]) -> Targets:
         return stack_targets(
