@@ -23,9 +23,9 @@ from echodistill.stages.base import base
 from echodistill.stages.entry import params_view
 from echodistill.stages.mixes import mixes
 from echodistill.stages.references import references
-from echodistill.stages.text_teacher import TEXT_FACTS, check_text_teacher
 from echodistill.stages.train import train
 from echodistill.training.metrics_file import read_metrics
+from echodistill.training.text_teacher import TEXT_FACTS, check_text_teacher
 from tests.test_stages import params_of
 
 NANO = {"width": 48, "encoder_layers": 1, "decoder_layers": 1, "steps": 2, "batch": 4}

@@ -24,7 +24,6 @@ from echodistill.models.prompts import question_text
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params.whole import Params
 from echodistill.stages.entry import run_stage
-from echodistill.stages.text_teacher import check_text_teacher, make_text_teacher
 from echodistill.storage.client import checked_place
 from echodistill.storage.place import Place
 from echodistill.training.bar import ProgressBar
@@ -40,6 +39,7 @@ from echodistill.training.metrics_log import MetricsLog, discard_metrics
 from echodistill.training.pretrain import pretrain
 from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.run_folder import fingerprint, run_folder
+from echodistill.training.text_teacher import check_text_teacher, make_text_teacher
 
 SNAPSHOTS = "snapshots"
 """Folder in which the hub's cache keeps a model's files, each revision in a subfolder named by its
@@ -79,7 +79,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
             pointer = _pointer(settings.model, settings.trust_remote_code)
             revision = pointer["revision"]
             (temporary / POINTER).write_text(json.dumps(pointer, indent=1) + "\n", encoding="utf-8")
-        left = make_text_teacher(temporary, params, llm, corpus, corpus_folder, limit)
+        left = make_text_teacher(temporary, settings, params.seed, llm, corpus, limit)
         skill = _skill(llm, corpus, limit, settings.model == NANO)
         facts = {
             "model": settings.model,

@@ -13,7 +13,7 @@ from echodistill.models.faults import number_fault
 from echodistill.models.layout import POINTER, file_hashes
 from echodistill.models.nano_text import build_text_teacher
 from echodistill.models.text_llm import FOLDER, check_folder, load_text_llm
-from echodistill.params.whole import Params
+from echodistill.params.base import BaseParams, TextNanoParams
 from echodistill.training.bar import ProgressBar
 from echodistill.training.checkpoints import latest_complete, remove_unusable, step_of
 from echodistill.training.metrics_file import METRICS, trim_after
@@ -40,7 +40,7 @@ def check_text_teacher(named: str | None, corpus: Corpus) -> None:
 
 
 def make_text_teacher(
-    out: Path, params: Params, llm: AudioLLM, corpus: Corpus, corpus_folder: Path, limit: int
+    out: Path, settings: BaseParams, seed: int, llm: AudioLLM, corpus: Corpus, limit: int
 ) -> Path | None:
     """Write the text teacher of the base ``llm`` to ``out/text-teacher``, if ``base.text_teacher``
     asks for one.
@@ -48,22 +48,22 @@ def make_text_teacher(
     Answers have at most ``limit`` tokens. Return the folder of checkpoints that a training left.
     Raise ``UserError`` where a model that the user names does not fit the base.
     """
-    named = params.base.text_teacher
+    named = settings.text_teacher
     if named is None:
         return None
     target = out / FOLDER
     target.mkdir()
     folder = None
     if named == NANO:
-        settings = params.base.text_nano
-        teacher = build_text_teacher(llm, settings.width, settings.layers, params.seed)
-        folder = _checkpoints(params, corpus_folder)
+        nano = settings.text_nano
+        teacher = build_text_teacher(llm, nano.width, nano.layers, seed)
+        folder = _checkpoints(nano, seed, corpus.folder)
         log = folder / METRICS
         remove_unusable(folder)
         resume = latest_complete(folder)
         trim_after(log, step_of(resume) if resume else 0)
         callbacks = [MetricsLog(log, discard_metrics), ProgressBar("text teacher")]
-        pretrain_text(teacher, corpus, settings, params.seed, folder, lambda: callbacks)
+        pretrain_text(teacher, corpus, nano, seed, folder, lambda: callbacks)
         if number_fault(dict(teacher.model.named_parameters())):
             raise UserError(
                 "the text teacher's training ended with weights that are no numbers: lower"
@@ -91,8 +91,7 @@ def make_text_teacher(
     return folder
 
 
-def _checkpoints(params: Params, corpus_folder: Path) -> Path:
+def _checkpoints(settings: TextNanoParams, seed: int, corpus_folder: Path) -> Path:
     """Return the folder of the training's checkpoints, named by what the training depends on."""
-    settings = params.base.text_nano.model_dump()
-    facts = {"text_teacher": settings, "seed": params.seed}
+    facts = {"text_teacher": settings.model_dump(), "seed": seed}
     return run_folder("text-teacher", fingerprint("base", facts, {"corpus": corpus_folder}))
