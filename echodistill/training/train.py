@@ -73,10 +73,9 @@ def train_student(
     choose. Every logged step is written to ``folder/metrics.jsonl`` first and passed to ``sink``
     after that. ``callbacks`` are called for a checkpoint when it is complete. ``validation`` has
     the questions that an accelerator judges the student on. ``text_teacher`` is the teacher without
-    audio of methods that have one. Where several processes train
-    together, all of them call this, and only the main one writes. Raise ``UserError`` where the
-    rows lack a field that the method needs, its textual teacher is missing, or the accelerator
-    cannot work.
+    audio of methods that have one. Where several processes train together, all of them call this,
+    and only the main one writes. Raise ``UserError`` where the rows lack a field that the method
+    needs, its textual teacher is missing, or the accelerator cannot work.
     """
     method = method or open_method(settings)
     if method.settings.text_teacher and text_teacher is None:

@@ -70,6 +70,8 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
             **options,
         )
         self._prepare_frozen(frozen)
+        if self._text_teacher is not None:
+            self._text_teacher.model.to(self.accelerator.device)
         self.beta, self.ref_model = beta, self._frozen if beta > 0 else None
         self._reset_counts()
 
