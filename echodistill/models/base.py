@@ -65,6 +65,21 @@ class PromptBatch:
         """Return the rows chosen by a mask (B,) bool or by their numbers (N,) int64."""
         return self._each(lambda tensor: tensor[rows])
 
+    def where(self, rows: torch.Tensor, other: "PromptBatch") -> "PromptBatch":
+        """Return the batch with the rows of ``other`` where ``rows`` (B,) bool is false.
+
+        Both batches must have the same shapes.
+        """
+
+        def chosen(own: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+            return torch.where(rows.view(-1, *[1] * (own.dim() - 1)), own, others)
+
+        return PromptBatch(
+            chosen(self.input_ids, other.input_ids),
+            chosen(self.attention_mask, other.attention_mask),
+            {name: chosen(own, other.features[name]) for name, own in self.features.items()},
+        )
+
     def without_audio(self) -> "PromptBatch":
         """Return the batch without audio features, for prompts whose audio is in a cache or that
         have none.
