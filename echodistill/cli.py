@@ -18,7 +18,8 @@ from echodistill.core.errors import UserError
 from echodistill.core.extras import missing_extra_named
 from echodistill.core.terminal import accept_any_text, exit_on_broken_pipe
 from echodistill.method_commands import methods
-from echodistill.project import BASE, COMPARED_MODELS, REPORTS, STUDENT, in_repository, other_code
+from echodistill.project import COMPARED_MODELS, REPORTS, in_repository, other_code
+from echodistill.publish_commands import publish, register
 from echodistill.services.cli import app as services_app
 from echodistill.services.loopback import bypass_proxies
 from echodistill.storage.place import place_from_environment
@@ -281,55 +282,6 @@ def _check_store() -> None:
 
 
 @app.command()
-def publish(
-    stages: Annotated[
-        list[str] | None,
-        typer.Argument(help="Stages whose outputs to publish; all when none is named."),
-    ] = None,
-) -> None:
-    """Publish the outputs of the stages to DVC's remote in S3, and replace what is missing or
-    damaged there, for which all objects are read.
-
-    The path and the address of each output are printed.
-    """
-    from echodistill.lineage.publish import publish_stages
-    from echodistill.run_lock import exclude_runs
-
-    in_repository()
-    with exclude_runs():
-        for path, url in publish_stages(stages or None).items():
-            print(f"{path}  {url}")
-
-
-@app.command()
-def register(
-    comparison: Annotated[
-        bool, typer.Option("--comparison", help="Log the result of `echodistill compare` instead.")
-    ] = False,
-) -> None:
-    """Register the student in the MLflow registry.
-
-    It gets the alias `candidate`, and `champion` on a positive decision. With ECHODISTILL_S3 set,
-    all outputs are published first and linked with the MLflow run.
-    """
-    from echodistill.evaluating import NOTHING_TO_TRAIN
-    from echodistill.lineage.publish import publish
-    from echodistill.params.whole import load_params
-    from echodistill.run_lock import exclude_runs
-    from echodistill.tracking.log_comparison import log_comparison
-
-    params = in_repository()
-    with exclude_runs():
-        if comparison:
-            print(log_comparison(REPORTS, COMPARED_MODELS))
-            return
-        if load_params(params).corpus.is_test_only:
-            print(NOTHING_TO_TRAIN)
-            return
-        print(publish(STUDENT, BASE, REPORTS, Path("data/answers"), Path("dvc.lock")))
-
-
-@app.command()
 def champion(
     rollback: Annotated[
         bool,
@@ -387,6 +339,8 @@ def provenance(
         raise typer.Exit(1)
 
 
+app.command()(publish)
+app.command()(register)
 app.command()(methods)
 app.command()(ask)
 app.command()(listen)

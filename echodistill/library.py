@@ -31,6 +31,7 @@ from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.base import Prompt, prompt_of
 from echodistill.models.loading import load as load_model
 from echodistill.models.response_limit import corpus_limit
+from echodistill.models.text_llm import load_text_llm
 from echodistill.params.methods import MethodSettings
 from echodistill.params.mixes import MixesParams
 from echodistill.params.references import ViewName
@@ -100,6 +101,7 @@ def train(
     settings: Mapping[str, object] | None = None,
     view: ViewName | View | None = None,
     folder: Path | None = None,
+    text_teacher: Path | None = None,
 ) -> AudioLLM:
     """Train ``llm`` in place on the training examples of ``data``, and return it.
 
@@ -107,7 +109,9 @@ def train(
     the teacher has the method's. ``settings`` changes keys of the section ``train``, for example
     ``{"train.steps": 40}``. Checkpoints and ``metrics.jsonl`` are kept in ``folder``, from which a
     call after a kill resumes. With ``{"train.weights": "lora"}`` the returned model has its
-    adapter. Raise ``UserError`` where the examples lack what the method or the view needs.
+    adapter. ``text_teacher`` is the folder of a text model with the tokens of ``llm``, for the
+    methods that have one. Raise ``UserError`` where the examples lack what the method or the view
+    needs.
     """
     named = {"train.method": method} if isinstance(method, str) else {}
     chosen = changed_train(defaults().train, {**named, **(settings or {})})
@@ -131,6 +135,7 @@ def train(
             discard_metrics,
             method=own,
             validation=ValidationRows(data.corpus, data.mixes("validation"), data.noise),
+            text_teacher=None if text_teacher is None else load_text_llm(text_teacher, llm),
         )
     return replace(llm, model=trained.model)
 

@@ -43,6 +43,8 @@ class MethodFacts:
     """What is used of the teacher, in words."""
     fields: tuple[str, ...]
     """Fields that every training question or its clip must have filled in."""
+    text_teacher: bool
+    """Whether a language model without audio teaches too (``base.text_teacher``)."""
     judge: bool
     """Whether a judge compares the samples with the teacher's responses."""
 
@@ -54,6 +56,8 @@ class MethodFacts:
     @property
     def teacher(self) -> str:
         """Return in words what the teacher is given."""
+        if self.text_teacher:
+            return "a text model, given the transcript (base.text_teacher)"
         words = {"clean": "the clean clip", "transcript": "the transcript as text", None: "none"}
         return words.get(self.view, str(self.view))
 
@@ -62,11 +66,15 @@ class MethodFacts:
         """Return in one line what the method needs."""
         parts = [
             "samples" if self.samples else "no samples",
-            f"teacher given {self.teacher}" if self.view else "no teacher",
+            f"teacher given {self.teacher}" if self.view else self._other_teacher,
             *(self.data or ["no right answers"]),
             *(["a judge"] if self.judge else []),
         ]
         return "; ".join(parts)
+
+    @property
+    def _other_teacher(self) -> str:
+        return "a text teacher (base.text_teacher)" if self.text_teacher else "no teacher"
 
 
 def facts_of(name: str) -> MethodFacts:
@@ -83,6 +91,7 @@ def facts_of(name: str) -> MethodFacts:
         settings.view if method.teachers else None,
         tuple(OF_TEACHER.get(need, need) for need in used),
         tuple(sorted(fields_needed(method))),
+        settings.text_teacher,
         method.judge,
     )
 

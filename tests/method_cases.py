@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from echodistill.methods.base import Batch, Context, require
+from echodistill.methods.base import Batch, Context, Forward, require
 from echodistill.methods.targets import Targets
 from echodistill.models.base import PromptBatch
 
 
 @dataclass
-class Table:
+class Table(Forward):
     """An implementation of ``methods.base.Forward``: row ``n`` has the logits ``table[n]``, by the
     number that stands in its prompt.
     """

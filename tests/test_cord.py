@@ -19,7 +19,7 @@ from echodistill.core.errors import UserError
 from echodistill.core.records import Question
 from echodistill.data.store import Corpus
 from echodistill.methods.advantages import centred_advantages
-from echodistill.methods.base import Batch, Context
+from echodistill.methods.base import Batch, Context, Forward
 from echodistill.methods.cord import TEACHER, Cord
 from echodistill.methods.targets import Targets
 from echodistill.methods.token_weights import critical_weights, position_weights, weighted_sum
@@ -118,7 +118,7 @@ def test_advantages_are_centred_alone() -> None:
 
 
 @dataclass
-class Fixed:
+class Fixed(Forward):
     """A student whose logits are given."""
 
     given: torch.Tensor

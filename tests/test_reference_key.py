@@ -245,7 +245,7 @@ def test_a_base_whose_files_have_changed_is_refused_by_their_names(
 def test_the_stage_pins_a_local_model_with_all_its_files(
     own_copy: Path, tiny_corpus: Corpus, tmp_path: Path
 ) -> None:
-    params = params_view(params_of(base={"model": str(own_copy)}), ("base", "generation"))
+    params = params_view(params_of(base={"model": str(own_copy)}), ("seed", "base", "generation"))
     base_stage.base(params, tmp_path / "one", tiny_corpus.folder)
     open_base(tmp_path / "one", "cpu")
     edited(own_copy / "generation_config.json", lambda state: state.update(eos_token_id=[2, 5]))

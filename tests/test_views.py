@@ -77,7 +77,7 @@ def test_the_teacher_receives_it_when_it_judges_rollouts_too(
     mix = draw(1, clip.clip_id, "train", "gauss", -20.0, 0, ())
     noise = NoiseLibrary(tiny_corpus.waveform)
     view = VIEWS[name](tiny_corpus, 1)
-    (noisy,), (moved,) = TrainingRows(tiny_corpus, view, [mix], noise, {}, 0).prompts([0])
+    (noisy,), (moved,), _ = TrainingRows(tiny_corpus, view, [mix], noise, {}, 0).prompts([0])
     rendered = noise.render(mix, tiny_corpus.waveform(clip.clip_id))
     assert noisy.waveform is not None
     assert np.array_equal(noisy.waveform, rendered.noisy)
@@ -105,7 +105,7 @@ def test_the_transcript_is_read_in_place_of_the_audio(tiny_corpus: Corpus) -> No
         assert prompt.choices == question.choices
     mix = draw(1, question.clip_id, "train", "gauss", -20.0, 0, ())
     noise = NoiseLibrary(tiny_corpus.waveform)
-    (noisy,), (read,) = TrainingRows(tiny_corpus, view, [mix], noise, {}, 0).prompts([0])
+    (noisy,), (read,), _ = TrainingRows(tiny_corpus, view, [mix], noise, {}, 0).prompts([0])
     assert noisy.waveform is not None
     assert read == prompt
 

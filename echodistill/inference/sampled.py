@@ -4,7 +4,6 @@ answers when text replaces the clip.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 
@@ -14,9 +13,8 @@ from echodistill.data.store import Corpus
 from echodistill.evaluation.given_answers import is_right
 from echodistill.evaluation.skill import SampledSkill
 from echodistill.models.audio_llm import AudioLLM, decode, encode
-from echodistill.models.base import Prompt, PromptBatch, prompt_of
+from echodistill.models.base import Prompt, PromptBatch, prompt_about_text, prompt_of
 from echodistill.models.generation import generate, sample
-from echodistill.models.prompts import question_about_text
 from echodistill.training.device import device_batch
 
 TEMPERATURE = 1.0
@@ -40,8 +38,7 @@ def sampled_skill(
         return prompt_of(question, corpus.waveform(question.clip_id))
 
     def about_text(question: Question) -> Prompt:
-        text = question_about_text(corpus.text_of(question.clip_id), question.question)
-        return prompt_of(replace(question, question=text), None)
+        return prompt_about_text(question, corpus.text_of(question.clip_id))
 
     def greedy(batch: PromptBatch) -> list[list[int]]:
         return generate(llm, batch, max_new_tokens)

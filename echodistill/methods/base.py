@@ -13,15 +13,16 @@ import torch
 from echodistill.core.records import Question
 from echodistill.methods.targets import Targets
 from echodistill.models.base import PromptBatch
+from echodistill.models.hidden_states import HiddenStates
 from echodistill.params.methods import MethodSettings
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 T = TypeVar("T")
-Need = Literal["targets", "log_probs"]
-"""What a method uses of its teacher: the cached response with the distribution at each token, or
-the teacher's own scores of the student's samples.
+Need = Literal["targets", "log_probs", "hidden_states"]
+"""What a method uses of its teacher: the cached response with the distribution at each token, the
+teacher's own scores of responses, or its hidden states along them.
 """
 
 
@@ -124,6 +125,12 @@ class Forward(Protocol):
         """
         ...
 
+    def states(self, prompts: PromptBatch, ids: torch.Tensor, mask: torch.Tensor) -> HiddenStates:
+        """Return the hidden states of all layers along responses, of all rows; arguments as for
+        ``logits``.
+        """
+        raise ValueError("this model gives no hidden states")
+
 
 @dataclass(frozen=True)
 class Context:
@@ -138,10 +145,11 @@ class Context:
     student: Forward
     """The student, without gradient and without dropout."""
     teacher: Forward
-    """The frozen model, which may be called only where the method needs ``log_probs``."""
-    teacher_prompts: PromptBatch | None
-    """The prompts with the teacher's view, B rows; ``None`` unless the method needs ``log_probs``.
+    """The frozen model, which may be called only where the method needs ``log_probs`` or
+    ``hidden_states``.
     """
+    teacher_prompts: PromptBatch | None
+    """The prompts with the teacher's view, B rows; ``None`` unless the method calls ``teacher``."""
     gold: Callable[[Sequence[int]], Targets]
     """A function that returns the gold answers of training rows as targets without distributions.
     """
@@ -157,6 +165,12 @@ class Context:
     """A function that returns the questions of training rows."""
     record: Callable[[str, torch.Tensor | float], None]
     """A function that logs a metric of this step by its name."""
+    text_teacher: Forward | None = None
+    """A frozen language model without audio (``base.text_teacher``); ``None`` unless the method's
+    settings have ``text_teacher``.
+    """
+    text_prompts: PromptBatch | None = None
+    """The prompts of ``text_teacher`` with the transcript in place of the clip, B rows."""
 
 
 @dataclass(frozen=True)
@@ -210,3 +224,7 @@ class Method(Protocol):
     def needs_of_teachers(self) -> frozenset[Need]:
         """Return the needs of all teachers together."""
         return frozenset(need for teacher in self.teachers for need in teacher.needs)
+
+    def calls_teacher(self) -> bool:
+        """Return whether the method calls the frozen model, and does not read its targets alone."""
+        return bool(self.needs_of_teachers() - {"targets"})

@@ -18,7 +18,7 @@ from echodistill.audio.levels import SAMPLE_RATE, Waveform
 from echodistill.core.errors import UserError
 from echodistill.core.prompt_style import PromptStyle
 from echodistill.core.records import Question
-from echodistill.models.prompts import question_text
+from echodistill.models.prompts import question_about_text, question_text
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ class Prompt:
 def prompt_of(question: Question, waveform: Waveform | None) -> Prompt:
     """Return the prompt that asks ``question`` about a clip."""
     return Prompt(waveform, question.question, question.choices, question.style)
+
+
+def prompt_about_text(question: Question, text: str) -> Prompt:
+    """Return the prompt that asks ``question`` about a clip that ``text`` replaces."""
+    about = question_about_text(text, question.question)
+    return Prompt(None, about, question.choices, question.style)
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,21 @@ class PromptBatch:
     def take(self, rows: torch.Tensor) -> "PromptBatch":
         """Return the rows chosen by a mask (B,) bool or by their numbers (N,) int64."""
         return self._each(lambda tensor: tensor[rows])
+
+    def where(self, rows: torch.Tensor, other: "PromptBatch") -> "PromptBatch":
+        """Return the batch with the rows of ``other`` where ``rows`` (B,) bool is false.
+
+        Both batches must have the same shapes.
+        """
+
+        def chosen(own: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+            return torch.where(rows.view(-1, *[1] * (own.dim() - 1)), own, others)
+
+        return PromptBatch(
+            chosen(self.input_ids, other.input_ids),
+            chosen(self.attention_mask, other.attention_mask),
+            {name: chosen(own, other.features[name]) for name, own in self.features.items()},
+        )
 
     def without_audio(self) -> "PromptBatch":
         """Return the batch without audio features, for prompts whose audio is in a cache or that

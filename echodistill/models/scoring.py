@@ -4,11 +4,33 @@ Shapes: B rows, P prompt tokens (left-padded), T response tokens (right-padded),
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from echodistill.models.base import AudioFamily, PromptBatch
+from echodistill.models.base import PromptBatch
+
+
+class ScoredFamily(Protocol):
+    """The members of ``AudioFamily`` that scoring needs; a language model without audio has them
+    too.
+    """
+
+    @property
+    def audio_token_id(self) -> int:
+        """Id of the placeholder of an audio token."""
+        ...
+
+    @property
+    def never_sample(self) -> list[int]:
+        """Ids of all tokens that no response may have."""
+        ...
+
+    def forward_inputs(
+        self, batch: PromptBatch, response_ids: torch.Tensor, response_mask: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Return the arguments of the model's forward pass; see ``AudioFamily``."""
+        ...
 
 
 def score(
@@ -16,7 +38,7 @@ def score(
     batch: PromptBatch,
     response_ids: torch.Tensor,
     response_mask: torch.Tensor,
-    family: AudioFamily,
+    family: ScoredFamily,
 ) -> torch.Tensor:
     """Return teacher-forced logits (B, T, V) float32: position t predicts response token t, given
     the batch's audio.

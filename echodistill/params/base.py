@@ -64,6 +64,23 @@ class SampledParams(Section):
     """Number of responses to each question."""
 
 
+class TextNanoParams(Section):
+    """How a text teacher is built and trained for ``nano``, where ``base.text_teacher`` is
+    ``nano``.
+    """
+
+    width: Annotated[int, Field(gt=0, multiple_of=48)]
+    """Width of the language model."""
+    layers: PositiveInt
+    """Number of its layers."""
+    steps: PositiveInt
+    """Number of optimizer steps."""
+    batch: PositiveInt
+    """Number of questions in each step."""
+    learning_rate: PositiveFloat
+    """Highest learning rate, reached after the warm-up."""
+
+
 class BaseParams(Section):
     """The model to make robust."""
 
@@ -71,5 +88,21 @@ class BaseParams(Section):
     """``nano``, a local folder or a model id of the Hugging Face hub."""
     trust_remote_code: bool
     """Whether code in a hub repository may be executed."""
+    text_teacher: Annotated[str, Field(min_length=1)] | None
+    """Teacher without audio, for methods that have one: ``nano`` trains one for the base ``nano``
+    on the transcripts, a local folder names a text model with the base's tokens, ``null`` makes
+    none.
+    """
+    text_nano: TextNanoParams
     nano: NanoParams
     sampled: SampledParams
+
+    @model_validator(mode="after")
+    def _nano_for_nano(self) -> "BaseParams":
+        if self.text_teacher == "nano" and self.model != "nano":
+            raise BadKey(
+                "text_teacher",
+                "nano is a teacher of the base nano: give the folder of a text model with the"
+                f" tokens of {self.model}",
+            )
+        return self

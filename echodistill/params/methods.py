@@ -12,7 +12,14 @@ from pydantic import Field, field_validator, model_validator
 
 from echodistill.params.faults import BadKey
 from echodistill.params.references import ViewName
-from echodistill.params.types import Count, NonNegativeFloat, PositiveFloat, Section, Share
+from echodistill.params.types import (
+    Count,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Share,
+)
 
 Divergence = Literal["forward", "reverse", "jsd"]
 """``forward`` is KL(teacher‖student), ``reverse`` is KL(student‖teacher), ``jsd`` is the
@@ -33,6 +40,8 @@ class MethodSettings(Section):
     """View of the method's teacher. A method with another view than ``clean`` has no sense with any
     other than its own.
     """
+    text_teacher: ClassVar[bool] = False
+    """Whether the method has, in addition, a teacher without audio: ``base.text_teacher``."""
 
     learning_rate: PositiveFloat
     """Highest learning rate, reached after the warm-up; it then falls to 0 along a cosine."""
@@ -199,6 +208,29 @@ class CordSettings(MethodSettings):
         return self
 
 
+class LayerwiseSettings(MethodSettings):
+    label = "source- and layer-wise distillation"
+    description = (
+        "Distillation from a language model that reads the transcript, at several layers, with a"
+        " frozen copy of the student that protects its acoustic skill, and supervised training on"
+        " the gold answers (arXiv 2509.18579)"
+    )
+    text_teacher = True
+
+    layer_step: PositiveInt
+    """One layer of the student in this many is compared, from the last one downwards: 1 compares
+    all of them, 7 is the paper's variant "skip".
+    """
+    layer_weight: NonNegativeFloat
+    """Weight of the divergences from the textual teacher at the layers."""
+    acoustic_weight: NonNegativeFloat
+    """Weight of the divergences from the student before training, at the audio tokens; 0 needs no
+    copy of it.
+    """
+    answer_weight: NonNegativeFloat
+    """Weight of the cross-entropy of the gold answer."""
+
+
 class MethodsParams(Section):
     """The settings of each method, kept apart so that a change of ``train.method`` changes nothing
     else.
@@ -213,6 +245,7 @@ class MethodsParams(Section):
     rlsd: RlsdSettings
     srpo: SrpoSettings
     cord: CordSettings
+    layerwise: LayerwiseSettings
 
 
 METHODS: dict[str, type[MethodSettings]] = {

@@ -2,11 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from echodistill.params.accelerators import ACCELERATORS, AcceleratorName, EffOpdParams
+from echodistill.params.faults import BadKey
 from echodistill.params.methods import MethodName, MethodSettings, MethodsParams
-from echodistill.params.types import NonNegativeFloat, PositiveFloat, PositiveInt, Section, Share
+from echodistill.params.types import (
+    Count,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Share,
+)
 
 
 class LoraParams(Section):
@@ -42,6 +50,11 @@ class TrainParams(Section):
     """Number of prompts in each step, over all devices together."""
     rollouts: Annotated[int, Field(ge=2)]
     """K, the number of samples for each prompt."""
+    clean_rollouts: Count
+    """Number of each prompt's samples that are drawn from the clean clip in place of the noisy one,
+    below ``rollouts``; the loss has the noisy clip for all of them. Methods without samples ignore
+    it.
+    """
     temperature: PositiveFloat
     """Temperature that rollouts are sampled with."""
     reward: RewardParams
@@ -60,6 +73,16 @@ class TrainParams(Section):
     """Accelerator of the training, whatever its method."""
     effopd: EffOpdParams
     methods: MethodsParams
+
+    @model_validator(mode="after")
+    def _noisy_rollouts(self) -> "TrainParams":
+        if self.clean_rollouts >= self.rollouts:
+            raise BadKey(
+                "clean_rollouts",
+                f"must be below rollouts ({self.rollouts}): one sample of a prompt has to be drawn"
+                " from the noisy clip",
+            )
+        return self
 
     @property
     def method_settings(self) -> MethodSettings:

@@ -81,6 +81,19 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _text_teacher(self) -> "Params":
+        compared = (changes_of(name, self.compare.systems) for name in self.compare.trained)
+        named = {str(changes.get("train.method")) for changes in compared}
+        for name in sorted(named & METHODS.keys() | {self.train.method}):
+            if METHODS[name].text_teacher and self.base.text_teacher is None:
+                raise BadKey(
+                    "base.text_teacher",
+                    f"the method {name} needs a textual teacher: set it to nano for the base nano,"
+                    " or to the folder of a text model",
+                )
+        return self
+
+    @model_validator(mode="after")
     def _nano_knows_transcripts(self) -> "Params":
         controls = (changes_of(name, self.compare.systems) for name in self.compare.controls)
         views = {self.references.view, *map(view_of, controls)}

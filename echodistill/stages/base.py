@@ -42,6 +42,7 @@ from echodistill.training.metrics_log import MetricsLog, discard_metrics
 from echodistill.training.pretrain import pretrain, target_of
 from echodistill.training.remote_checkpoints import Run, uploaded_checkpoints
 from echodistill.training.run_folder import fingerprint, run_folder
+from echodistill.training.text_teacher import check_text_teacher, make_text_teacher
 
 SNAPSHOTS = "snapshots"
 """Folder in which the hub's cache keeps a model's files, each revision in a subfolder named by its
@@ -62,6 +63,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
     corpus = Corpus(corpus_folder)
     if settings.model == NANO and not corpus.questions_of(corpus.pretraining_split):
         raise UserError(NANO_NEEDS_CLIPS)
+    check_text_teacher(settings.text_teacher, corpus)
     losses: list[float] = []
     folder: Path | None = None
     if settings.model == NANO:
@@ -80,6 +82,7 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
             pointer = _pointer(settings.model, settings.trust_remote_code)
             revision = pointer["revision"]
             (temporary / POINTER).write_text(json.dumps(pointer, indent=1) + "\n", encoding="utf-8")
+        left = make_text_teacher(temporary, settings, params.seed, llm, corpus, limit)
         skill = _skill(llm, corpus, limit, settings.model == NANO)
         sampled = _sampled(llm, corpus, skill, limit, settings.sampled, params.seed)
         facts = {
@@ -93,8 +96,8 @@ def base(params: Params, out: Path, corpus_folder: Path) -> None:
         }
         (temporary / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         write_checksums(temporary)
-    if folder is not None:
-        remove_checkpoints(folder)
+    for used in filter(None, (folder, left)):
+        remove_checkpoints(used)
     print(f"{settings.model}: {facts['parameters']:,} parameters; {skill_text(skill)}")
 
 
@@ -116,7 +119,8 @@ def _pretrained_nano(
         params.seed,
     )
     check_questions(llm.tokenizer, corpus.questions.values())
-    facts = {"base": params.base.model_dump(), "seed": params.seed, "window": window_s}
+    base = params.base.model_dump(exclude={"text_teacher", "text_nano"})
+    facts = {"base": base, "seed": params.seed, "window": window_s}
     run_fingerprint = fingerprint("base", facts, {"corpus": corpus_folder})
     folder = run_folder("base", run_fingerprint)
     log = folder / METRICS

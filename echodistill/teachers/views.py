@@ -6,7 +6,6 @@ version, whose controls are a shuffled clip, random audio and silence in place o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Protocol
 
@@ -18,8 +17,7 @@ from echodistill.core.errors import UserError
 from echodistill.core.records import Question
 from echodistill.core.seeds import rng
 from echodistill.data.store import Corpus
-from echodistill.models.base import Prompt, prompt_of
-from echodistill.models.prompts import question_about_text
+from echodistill.models.base import Prompt, prompt_about_text, prompt_of
 from echodistill.params.references import ViewName
 
 
@@ -86,8 +84,7 @@ class TranscriptView(AudioView):
             )
 
     def prompt(self, question: Question, gain: float = 1.0) -> Prompt:
-        text = question_about_text(self.corpus.text_of(question.clip_id), question.question)
-        return prompt_of(replace(question, question=text), None)
+        return prompt_about_text(question, self.corpus.text_of(question.clip_id))
 
     def cache_identity(self, question: Question) -> str:
         return f"transcript {self.corpus.text_of(question.clip_id)}"

@@ -6,18 +6,20 @@ from typing import Any
 
 import torch
 
-from echodistill.models.base import AudioFamily, PromptBatch
-from echodistill.models.scoring import score
+from echodistill.methods.base import Forward
+from echodistill.models.base import PromptBatch
+from echodistill.models.hidden_states import HiddenStates, hidden_states
+from echodistill.models.scoring import ScoredFamily, score
 from echodistill.training.distributed import processes
 
 
-class ModelForward:
+class ModelForward(Forward):
     """An implementation of ``methods.base.Forward`` for a model that a context manager yields."""
 
     def __init__(
         self,
         opened: Callable[[], AbstractContextManager[Any]],
-        family: AudioFamily,
+        family: ScoredFamily,
         temperature: float,
         progress: float,
     ) -> None:
@@ -49,6 +51,11 @@ class ModelForward:
         if processes() > 1:
             self._score_one(prompts, ids, mask)
         return None
+
+    def states(self, prompts: PromptBatch, ids: torch.Tensor, mask: torch.Tensor) -> HiddenStates:
+        """Return the hidden states of all layers along responses; see ``methods.base.Forward``."""
+        with self._opened() as model:
+            return hidden_states(model, prompts, ids, mask, self._family)
 
     def with_gradient(
         self, loss: torch.Tensor, prompts: PromptBatch, ids: torch.Tensor, mask: torch.Tensor

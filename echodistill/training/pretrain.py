@@ -18,7 +18,7 @@ shortens the first plateau. Its head is discarded after pre-training.
 
 import string
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ from echodistill.core.seeds import rng
 from echodistill.data.store import Corpus
 from echodistill.methods.supervised import cross_entropy
 from echodistill.models.audio_llm import AudioLLM, encode
-from echodistill.models.base import Prompt, PromptBatch, pad_rows, prompt_of
-from echodistill.models.prompts import gold_response, question_about_text, worked_response
+from echodistill.models.base import Prompt, PromptBatch, pad_rows, prompt_about_text, prompt_of
+from echodistill.models.prompts import gold_response, worked_response
 from echodistill.models.scoring import score
 from echodistill.params.base import NanoParams
 from echodistill.training.bar import remove_printer
@@ -115,8 +115,7 @@ class PretrainExamples(torch.utils.data.Dataset[int]):
     def _text_example(self, number: int) -> Example:
         stream = rng(self._seed, "pretrain", "written example", number)
         question = self._described[stream.integers(len(self._described))]
-        text = question_about_text(self._corpus.text_of(question.clip_id), question.question)
-        prompt = prompt_of(replace(question, question=text), None)
+        prompt = prompt_about_text(question, self._corpus.text_of(question.clip_id))
         return Example(prompt, question, audible=False)
 
 

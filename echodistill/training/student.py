@@ -25,6 +25,7 @@ from echodistill.models.checkpoint import base_revision, open_base
 from echodistill.models.layout import BASE_REVISION, RUN
 from echodistill.models.precision import chosen_device, training_dtype
 from echodistill.models.response_limit import corpus_limit
+from echodistill.models.text_llm import open_text_llm
 from echodistill.params.generation import GenerationParams
 from echodistill.params.references import ViewName
 from echodistill.params.train import TrainParams
@@ -95,6 +96,8 @@ def make_student(
     mixes = [mix for mix in every if mix.split == "train"]
     noise = open_noise(inputs.mixes, corpus)
     targets = open_references(inputs.references)
+    reads = settings.method_settings.text_teacher
+    text_teacher = open_text_llm(inputs.base, llm) if reads else None
     source = TrainingRows(
         corpus, VIEWS[view](corpus, view_seed), mixes, noise, targets, llm.tokenizer.pad_token_id
     )
@@ -107,6 +110,7 @@ def make_student(
         seed,
         folder,
         validation=ValidationRows(corpus, every, noise),
+        text_teacher=text_teacher,
     )
     with ExitStack() as open_until_end:
         if is_main():

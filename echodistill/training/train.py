@@ -19,6 +19,7 @@ from echodistill.core.errors import UserError
 from echodistill.methods.base import Method
 from echodistill.methods.registry import fields_needed, open_method
 from echodistill.models.audio_llm import AudioLLM
+from echodistill.models.text_llm import TextLLM
 from echodistill.params.train import TrainParams
 from echodistill.rewards.registry import chosen_rewards
 from echodistill.training.accelerators.base import Resources, open_accelerator
@@ -66,17 +67,23 @@ def train_student(
     callbacks: Sequence[TrainerCallback] = (),
     method: Method | None = None,
     validation: ValidationRows | None = None,
+    text_teacher: TextLLM | None = None,
 ) -> Trained:
     """Train ``llm`` in place, starting from the last complete checkpoint in ``folder``.
 
     Rollouts have up to ``max_new_tokens`` tokens. ``method`` defaults to the one that ``settings``
     choose. Every logged step is written to ``folder/metrics.jsonl`` first and passed to ``sink``
     after that. ``callbacks`` are called for a checkpoint when it is complete. ``validation`` has
-    the questions that an accelerator judges the student on. Where several processes train
-    together, all of them call this, and only the main one writes. Raise ``UserError`` where the
-    rows lack a field that the method needs, or the accelerator cannot work.
+    the questions that an accelerator judges the student on. ``text_teacher`` is the teacher without
+    audio of methods that have one. Where several processes train together, all of them call this,
+    and only the main one writes. Raise ``UserError`` where the rows lack a field that the method
+    needs, its textual teacher is missing, or the accelerator cannot work.
     """
     method = method or open_method(settings)
+    if method.settings.text_teacher and text_teacher is None:
+        raise UserError(
+            f"the method ({method.settings.label}) needs a textual teacher: set base.text_teacher"
+        )
     source.check_fields(fields_needed(method))
     accelerator = open_accelerator(Resources(settings, llm, validation, max_new_tokens, seed))
     log = folder / METRICS
@@ -98,6 +105,8 @@ def train_student(
         method,
         chosen_rewards(method.rewards, settings.reward),
         _arguments(llm, method, settings, max_new_tokens, seed, folder),
+        settings.clean_rollouts,
+        text_teacher,
         callbacks=[
             accelerator,
             CompleteCheckpoints(),
@@ -109,6 +118,11 @@ def train_student(
         peft_config=_adapter(settings) if settings.weights == "lora" else None,
     )
     remove_printer(trainer)
+    if is_sharded(trainer) and uses_hidden_states(method):
+        raise UserError(
+            f"the method ({method.settings.label}) applies the model's head to hidden states, and"
+            " needs all weights in each process: train without FSDP and DeepSpeed"
+        )
     # DeepSpeed keeps float32 weights of its own besides the model's.
     if not trainer.is_deepspeed_enabled:
         require_float32(trainer.model)
@@ -132,6 +146,11 @@ def train_student(
         for remark in method.remarks(read_metrics(log)):
             print(remark)
     return Trained(trainer.accelerator.unwrap_model(trainer.model).eval(), trainable, weights)
+
+
+def uses_hidden_states(method: Method) -> bool:
+    """Return whether a method applies the model's head to hidden states by itself."""
+    return method.settings.text_teacher or "hidden_states" in method.needs_of_teachers()
 
 
 def _arguments(

@@ -22,6 +22,7 @@ from echodistill.models.audio_llm import AudioLLM, end_ids
 from echodistill.models.base import PromptBatch
 from echodistill.models.response_limit import check_context
 from echodistill.models.scoring import score
+from echodistill.models.text_llm import TextLLM
 from echodistill.rewards.registry import REWARDS, Reward
 from echodistill.training.batch_tensors import from_tensors, to_tensors
 from echodistill.training.checkpoints import ExactWeights
@@ -42,20 +43,26 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         method: Method,
         rewards: Sequence[tuple[Reward, float]],
         args: GRPOConfig,
+        clean_rollouts: int = 0,
+        text_teacher: TextLLM | None = None,
         **options: Any,
     ) -> None:
         """Build the trainer; ``order`` has the rows of ``source`` in the order of training,
         ``rewards`` the method's rewards with their weights.
 
-        ``options`` (``callbacks``, ``peft_config``) are passed to TRL. TRL's own ``beta`` stays 0
-        during the construction. Otherwise TRL would load the initial model again by the name in its
-        configuration, in the hub's newest revision or in whatever state that path has now.
+        The first ``clean_rollouts`` samples of each prompt are drawn from the clean clip;
+        ``text_teacher`` is for methods whose settings ask for one. ``options`` (``callbacks``,
+        ``peft_config``) are passed to TRL. TRL's own ``beta`` stays 0 during the construction.
+        Otherwise TRL would load the initial model again by the name in its configuration, in the
+        hub's newest revision or in whatever state that path has now.
         """
         self._llm, self._source, self._method = llm, source, method
         self._rewards, self._weighted_rewards = None, rewards
+        self._clean_rollouts = clean_rollouts
+        self._text_teacher = text_teacher if method.settings.text_teacher else None
         beta = method.trl_loss.kl_weight
-        scored = "log_probs" in method.needs_of_teachers()
-        frozen = self._copy_of(llm, options) if scored or beta > 0 else None
+        needed = method.calls_teacher() or beta > 0
+        frozen = self._copy_of(llm, options) if needed else None
         super().__init__(
             model=llm.model,
             # TRL requires a reward function, even where nothing is sampled and none is called.
@@ -68,6 +75,8 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         if rewards:
             self.reward_weights = torch.tensor([weight for _, weight in rewards])
         self._prepare_frozen(frozen)
+        if self._text_teacher is not None:
+            self._text_teacher.model.to(self.accelerator.device)
         self.beta, self.ref_model = beta, self._frozen if beta > 0 else None
         self._reset_counts()
 
@@ -78,12 +87,12 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
     def _tokenize_prompts(
         self, prompts: list[str]
     ) -> tuple[list[list[int]], None, dict[str, torch.Tensor]]:
-        """Return the token ids of each prompt and, in addition, the features of the encoded noisy
-        clips.
+        """Return the token ids of each prompt and, in addition, the features of the encoded clips.
 
-        TRL passes the features on to ``generate``.
+        TRL passes the features on to ``generate``. The clips may be others than those of the loss;
+        the token ids are the same.
         """
-        batch, family = self._prompts, self._llm.family
+        batch, family = self._sampled_from, self._llm.family
         pairs = zip(batch.input_ids, batch.attention_mask, strict=True)
         return [ids[mask.bool()].tolist() for ids, mask in pairs], None, family.audio_inputs(batch)
 
@@ -105,20 +114,27 @@ class AudioGRPOTrainer(ExactWeights, MethodInputs, CountedSteps, FrozenModel, GR
         with without_dropout(self.model):
             # The K rows of a group have one prompt, which is rendered and encoded once.
             rows = [example["row"] for example in inputs[:: self.num_generations]]
-            noisy, teacher_view = self._source.prompts(rows)
-            prompts = self._encoded(noisy)
-            output = self._sampled(prompts, inputs) if self._method.samples else {}
+            given = self._source.prompts(rows)
+            prompts = self._encoded(given.noisy)
+            output: dict[str, Any] = {}
+            if self._method.samples:
+                output = self._sampled(prompts, self._with_clean(prompts, given.clean), inputs)
             batch = self._batch(prompts, rows, output)
             with torch.no_grad():
-                self._method.annotate(batch, self._context(rows, teacher_view))
+                self._method.annotate(batch, self._context(rows, given.teacher_view))
         if self._method.samples:
             self._log_advantages(batch.advantages)
         self._count(len(rows), batch)
         return output | to_tensors(batch)
 
-    def _sampled(self, prompts: PromptBatch, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return TRL's batch of samples that the student gives for ``prompts``."""
-        self._prompts = prompts
+    def _sampled(
+        self, prompts: PromptBatch, sampled_from: PromptBatch, inputs: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return TRL's batch of samples that the student gives for ``sampled_from``.
+
+        TRL scores them given ``prompts``, which are those of the loss.
+        """
+        self._prompts, self._sampled_from = prompts, sampled_from
         check_context(self._llm.model, prompts.input_ids.shape[1], self.max_completion_length)
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         share = truncated_share(

@@ -3,7 +3,7 @@ reference for the teacher.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,10 +14,21 @@ from echodistill.core.records import Question
 from echodistill.core.seeds import rng
 from echodistill.data.store import Corpus
 from echodistill.methods.targets import Targets
-from echodistill.models.base import Prompt, pad_rows, prompt_of
+from echodistill.models.base import Prompt, pad_rows, prompt_about_text, prompt_of
 from echodistill.models.prompts import gold_response, question_text
 from echodistill.teachers.cache import TeacherTargets
 from echodistill.teachers.views import View
+
+
+class RowPrompts(NamedTuple):
+    """The prompts of several rows, in lists of equal length."""
+
+    noisy: list[Prompt]
+    """With the noisy clips, for the student."""
+    teacher_view: list[Prompt]
+    """With the teacher's view."""
+    clean: list[Prompt]
+    """With the clean clips, at the level that they have in the noisy ones."""
 
 
 def stack_targets(targets: Sequence[TeacherTargets], pad_id: int) -> Targets:
@@ -39,6 +50,11 @@ def stack_targets(targets: Sequence[TeacherTargets], pad_id: int) -> Targets:
         padded([target.log_probs for target in targets]),
         padded(tops) if tops else None,
     )
+
+
+def transcribed_text(corpus: Corpus, question: Question) -> str:
+    """Return the question about the transcript of its clip, with its choices."""
+    return prompt_about_text(question, corpus.text_of(question.clip_id)).text
 
 
 def sample_order(rows: int, count: int, seed: int) -> list[int]:
@@ -122,17 +138,22 @@ class TrainingRows:
         ids = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in answers]
         return Targets(*pad_rows(ids, tokenizer.pad_token_id, left=False))
 
-    def prompts(self, rows: Sequence[int]) -> tuple[list[Prompt], list[Prompt]]:
-        """Return the noisy prompt of each row, for the student, and the prompt with the teacher's
-        view.
-        """
-        noisy, teacher_view = [], []
+    def prompts(self, rows: Sequence[int]) -> "RowPrompts":
+        """Return the prompts of rows."""
+        prompts = RowPrompts([], [], [])
         for row in rows:
             mix, question = self._rows[row]
             rendered = self._noise.render(mix, self._corpus.waveform(mix.clip_id))
-            noisy.append(prompt_of(question, rendered.noisy))
-            teacher_view.append(self._view.prompt(question, rendered.gain))
-        return noisy, teacher_view
+            prompts.noisy.append(prompt_of(question, rendered.noisy))
+            prompts.teacher_view.append(self._view.prompt(question, rendered.gain))
+            prompts.clean.append(prompt_of(question, rendered.clean))
+        return prompts
+
+    def transcribed(self, rows: Sequence[int]) -> list[str]:
+        """Return the text of each row for a teacher without audio: the question about the clip's
+        transcript, with its choices.
+        """
+        return [transcribed_text(self._corpus, question) for question in self.questions(rows)]
 
     def references(self, rows: Sequence[int]) -> Targets:
         return stack_targets(
