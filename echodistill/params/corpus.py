@@ -89,6 +89,7 @@ class ReasonWords(Section):
     pretrain: WordRange
     """Clips that ``nano`` is pre-trained on."""
     train: WordRange
+    """Clips that the student is trained on."""
     evaluation: WordRange
     """Clips of the validation, the decision and the test."""
 

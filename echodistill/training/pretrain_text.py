@@ -17,14 +17,14 @@ from echodistill.core.seeds import rng
 from echodistill.data.store import Corpus
 from echodistill.evaluation.given_answers import is_right
 from echodistill.methods.supervised import cross_entropy
-from echodistill.models.base import pad_rows
+from echodistill.models.base import pad_rows, prompt_about_text
 from echodistill.models.scoring import score
 from echodistill.models.text_llm import TextLLM
 from echodistill.params.base import TextNanoParams
 from echodistill.training.bar import remove_printer
 from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, train_to_end
 from echodistill.training.device import device_batch
-from echodistill.training.training_rows import transcribed_text
+from echodistill.training.pretrain import target_of
 
 MAX_QUESTIONS = 500
 """Most questions that a text teacher is judged on."""
@@ -76,6 +76,11 @@ class _TextTrainer(ExactWeights, Trainer):
             for tensor in pad_rows(gold, tokenizer.pad_token_id, left=False)
         )
         return cross_entropy(score(model, batch, ids, mask, self._llm), ids, mask).mean()
+
+
+def transcribed_text(corpus: Corpus, question: Question) -> str:
+    """Return the question about the text that replaces its clip, with its choices."""
+    return prompt_about_text(question, corpus.text_of(question.clip_id)).text
 
 
 def transcribed_questions(corpus: Corpus, split: str) -> list[Question]:

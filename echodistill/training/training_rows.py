@@ -52,11 +52,6 @@ def stack_targets(targets: Sequence[TeacherTargets], pad_id: int) -> Targets:
     )
 
 
-def transcribed_text(corpus: Corpus, question: Question) -> str:
-    """Return the question about the transcript of its clip, with its choices."""
-    return prompt_about_text(question, corpus.text_of(question.clip_id)).text
-
-
 def sample_order(rows: int, count: int, seed: int) -> list[int]:
     """Return ``count`` row numbers: a permutation of all rows, then further permutations.
 
@@ -153,7 +148,10 @@ class TrainingRows:
         """Return the text of each row for a teacher without audio: the question about the clip's
         transcript, with its choices.
         """
-        return [transcribed_text(self._corpus, question) for question in self.questions(rows)]
+        return [
+            prompt_about_text(question, self._corpus.text_of(question.clip_id)).text
+            for question in self.questions(rows)
+        ]
 
     def references(self, rows: Sequence[int]) -> Targets:
         return stack_targets(
