@@ -98,7 +98,7 @@ def test_the_first_samples_of_each_group_come_from_the_clean_clip_and_all_are_sc
     monkeypatch.setattr(llm.model, "generate", recorded_generate)
     monkeypatch.setattr(trainer, "score", recorded_score)
     rewards = [1.0, -1.0, -1.0, -1.0, 1.0, 1.0, -1.0, -1.0]
-    monkeypatch.setitem(REWARDS, "choice", lambda completions, **_: rewards)
+    monkeypatch.setitem(REWARDS, "answer", lambda completions, **_: rewards)
     rows = rows_of(tiny_corpus, llm, "gauss", -10.0)
     method = train(llm, rows, tmp_path / "run", steps=1, clean=CLEAN)
     given = rows.prompts(method.rows)

@@ -58,7 +58,7 @@ def test_what_a_method_needs_is_read_from_its_class() -> None:
         facts = facts_of(name)
         assert facts.samples == class_of(name).samples
         assert class_of(name).needs <= set(facts.fields)
-        assert ("answer" in facts.fields) >= ("choice" in class_of(name).rewards)
+        assert ("answer" in facts.fields) >= ("answer" in class_of(name).rewards)
 
 
 def test_an_unknown_method_is_named_with_those_that_there_are() -> None:

@@ -199,7 +199,7 @@ def test_a_full_disk_under_a_models_writer_is_one_error(writer: str, tmp_path: P
 def test_too_much_that_is_bad_stops_and_leaves_nothing(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, good=5)
     add_row(folder)
-    with pytest.raises(UserError, match=r"1 of 6 rows of folder are bad.*max_quarantined_share"):
+    with pytest.raises(UserError, match=r"1 of 6 rows of folder is bad.*max_quarantined_share"):
         make(folder, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
