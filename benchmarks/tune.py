@@ -5,9 +5,11 @@ base and references of the last run and appends its accuracy on the validation m
 ``benchmarks/tuning.jsonl``. Trials that it contains for the same artifacts and the same parameters
 are not run again, so a stopped search goes on; it exits with 1 where a trial failed.
 ``python -m benchmarks.tune METHOD`` runs the trials of some methods,
-``python -m benchmarks.tune table`` prints the file as a table.
+``python -m benchmarks.tune table`` prints the file as a table. ``--preset``, ``--search`` and
+``--results`` choose other parameters, trials and results.
 """
 
+import argparse
 import hashlib
 import json
 import subprocess
@@ -16,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,16 +33,19 @@ from echodistill.data.mixes.drawing import Drawer
 from echodistill.data.mixes.noise_settings import noise_settings
 from echodistill.data.mixes.sources import sources_of
 from echodistill.data.store import Corpus
-from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.given_answers import is_right
 from echodistill.models.audio_llm import AudioLLM, decode
-from echodistill.models.base import Prompt
+from echodistill.models.base import prompt_of
 from echodistill.models.checkpoint import open_base
 from echodistill.models.layout import WEIGHTS, content_hash
 from echodistill.models.response_limit import corpus_limit
 from echodistill.models.responses import respond
 from echodistill.overrides import apply_overrides
 from echodistill.params.accelerators import ACCELERATORS
+from echodistill.params.train import RewardParams
 from echodistill.params.whole import Params, validate_params
+from echodistill.presets import preset_overrides
+from echodistill.teachers.folder import make_references
 from echodistill.teachers.references import open_references
 from echodistill.teachers.views import VIEWS
 from echodistill.training.device import one_thread
@@ -86,10 +92,16 @@ def artifacts_id() -> str:
     return content_hash(BASE, WEIGHTS)[:DIGITS]
 
 
-def parameters_of(method: str, settings: Mapping[str, Any]) -> Params:
-    """Return ``params.yaml`` as a trial has it. Raises ``UserError``."""
+def parameters_of(method: str, settings: Mapping[str, Any], preset: str | None) -> Params:
+    """Return ``params.yaml`` with a preset and a trial's settings laid over it. Raises
+    ``UserError``.
+    """
     raw = load_yaml(Path("params.yaml").read_text(encoding="utf-8"))
-    overrides = [f"train.method={method}", *(f"{key}={value}" for key, value in settings.items())]
+    overrides = [
+        *preset_overrides([preset] if preset else []),
+        f"train.method={method}",
+        *(f"{key}={value}" for key, value in settings.items()),
+    ]
     return validate_params(apply_overrides(raw, overrides), "params.yaml")
 
 
@@ -97,15 +109,21 @@ def parameters_id(params: Params) -> str:
     """Return what identifies all parameters that a training and its validation depend on; of the
     methods, those of the chosen one.
     """
-    # Trials without an accelerator are identified as before there was any.
+    # Trials without an accelerator are identified as before there was any, and so with the others.
     unused = ACCELERATORS.keys() - {params.train.accelerator}
     absent = {*unused, *(["accelerator"] if params.train.accelerator == "none" else [])}
+    if params.train.clean_rollouts == 0:
+        absent.add("clean_rollouts")
+    if params.train.reward == RewardParams(open="exact", format_weight=0.0):
+        absent.add("reward")
     train = params.train.model_dump(exclude={"methods", "checkpoint_every", *absent})
     method = getattr(params.train.methods, params.train.method).model_dump()
     parts = {"train": train, "method": method, "seed": params.seed}
     # no mix of training or validation
     parts["mixes"] = params.mixes.model_dump(exclude={"decision_snrs_db"})
     parts["generation"] = params.generation.model_dump()
+    if params.references.view != "clean":
+        parts["view"] = params.references.view
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
@@ -113,24 +131,22 @@ def accuracy(
     llm: AudioLLM, corpus: Corpus, mixes: Sequence[Mix], noise: NoiseLibrary, limit: int
 ) -> tuple[float, float]:
     """Return the shares of right free answers and of right forced choices to the questions about
-    the mixes' clips.
+    the mixes' clips; open questions have no forced choice.
     """
     of_clip: dict[str, Question] = {
         question.clip_id: question for question in corpus.questions_of("validation")
     }
-    free = forced = 0
+    free = forced = offered = 0
     for part in batches(mixes, BATCH):
         asked = [of_clip[mix.clip_id] for mix in part]
         waveforms = [noise.render(mix, corpus.waveform(mix.clip_id)).noisy for mix in part]
-        prompts = [
-            Prompt(wave, row.question, row.choices)
-            for wave, row in zip(waveforms, asked, strict=True)
-        ]
+        prompts = [prompt_of(row, wave) for wave, row in zip(waveforms, asked, strict=True)]
         for row, response in zip(asked, respond(llm, prompts, limit), strict=True):
-            free += parse_choice(decode(llm, response.token_ids), row.choices) == row.answer_index
-            scores = response.choice_log_probs
-            forced += scores.index(max(scores)) == row.answer_index
-    return free / len(mixes), forced / len(mixes)
+            free += is_right(decode(llm, response.token_ids), row)
+            if scores := response.choice_log_probs:
+                offered += 1
+                forced += scores.index(max(scores)) == row.answer_index
+    return free / len(mixes), forced / max(1, offered)
 
 
 def judge(llm: AudioLLM, corpus: Corpus, noise: NoiseLibrary, limit: int) -> Accuracy:
@@ -151,17 +167,33 @@ def judge(llm: AudioLLM, corpus: Corpus, noise: NoiseLibrary, limit: int) -> Acc
     return Accuracy(clean[0], noisy[0], clean[1], noisy[1])
 
 
+def references_of(params: Params) -> Path:
+    """Return the folder of the references with the trial's view, which are made where there are
+    none. Two trials of one view may not start at the same time before it exists.
+    """
+    view = params.references.view
+    if view == "clean":
+        return REFERENCES
+    folder = Path("data/compared/references") / view
+    if not folder.is_dir():
+        with redirect_stdout(sys.stderr):
+            make_references(
+                folder, params.references, params.generation, view, params.seed, CORPUS, BASE
+            )
+    return folder
+
+
 def run_trial(params: Params) -> dict[str, Any]:
     """Train once and return the accuracies before and after, with the seconds it took."""
     one_thread()
     corpus, llm = Corpus(CORPUS), open_base(BASE)
     noise = NoiseLibrary(corpus.waveform)
-    targets = open_references(REFERENCES)
+    targets = open_references(references_of(params))
     drawer = Drawer(
         params.seed, params.mixes, sources_of(corpus, noise_settings(params.seed, params.mixes))
     )
     training = [mix for clip in corpus.clips_of("train") for mix in drawer((clip.clip_id, "train"))]
-    view = VIEWS["clean"](corpus, params.seed)
+    view = VIEWS[params.references.view](corpus, params.seed)
     source = TrainingRows(corpus, view, training, noise, targets, llm.tokenizer.pad_token_id)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), params.generation.max_new_tokens)
     before = judge(llm, corpus, noise, limit)
@@ -184,21 +216,21 @@ def run_trial(params: Params) -> dict[str, Any]:
     }
 
 
-def search(only: Sequence[str]) -> None:
-    """Run all trials that have no result yet, each in a process of its own. Raises ``UserError``
-    where any failed.
+def search(only: Sequence[str], preset: str | None, trials_file: Path, kept: Path) -> None:
+    """Run all trials of ``trials_file`` that have no result in ``kept`` yet, each in a process of
+    its own. Raises ``UserError`` where any failed.
     """
-    wanted_by_method = load_yaml(SEARCH.read_text(encoding="utf-8"))
+    wanted_by_method = load_yaml(trials_file.read_text(encoding="utf-8"))
     if unknown := set(only) - set(wanted_by_method):
         raise UserError(
-            f"{SEARCH} has no trials for {sorted(unknown)}; it has them for"
+            f"{trials_file} has no trials for {sorted(unknown)}; it has them for"
             f" {sorted(wanted_by_method)}"
         )
     artifacts = artifacts_id()
-    done = {(row["artifacts"], row["parameters"]) for row in results()}
+    done = {(row["artifacts"], row["parameters"]) for row in results(kept)}
     wanted = []
     for method, settings in trials(wanted_by_method):
-        parameters = parameters_id(parameters_of(method, settings))
+        parameters = parameters_id(parameters_of(method, settings, preset))
         if (artifacts, parameters) not in done and (not only or method in only):
             wanted.append((method, settings, parameters))
     print(f"{len(wanted)} trials to run", flush=True)
@@ -211,6 +243,7 @@ def search(only: Sequence[str]) -> None:
             "benchmarks.tune",
             "trial",
             method,
+            *(["--preset", preset] if preset else []),
             *(f"{key}={value}" for key, value in settings.items()),
         ]
         ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -224,7 +257,7 @@ def search(only: Sequence[str]) -> None:
             "method": method,
             "settings": settings,
         } | found
-        with RESULTS.open("a", encoding="utf-8") as file:
+        with kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(described(row), flush=True)
         return True
@@ -232,16 +265,13 @@ def search(only: Sequence[str]) -> None:
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         failed = list(pool.map(one, wanted)).count(False)
     if failed:
-        raise UserError(f"{failed} of {len(wanted)} trials failed; the others are in {RESULTS}")
+        raise UserError(f"{failed} of {len(wanted)} trials failed; the others are in {kept}")
 
 
-def results() -> list[dict[str, Any]]:
-    """Return all recorded trials."""
-    return (
-        [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
-        if RESULTS.is_file()
-        else []
-    )
+def results(kept: Path) -> list[dict[str, Any]]:
+    """Return all recorded trials of the file ``kept``."""
+    lines = kept.read_text(encoding="utf-8").splitlines() if kept.is_file() else []
+    return [json.loads(line) for line in lines]
 
 
 def described(row: Mapping[str, Any]) -> str:
@@ -264,9 +294,9 @@ def described(row: Mapping[str, Any]) -> str:
     )
 
 
-def table() -> None:
-    """Print all trials, those on each base together, that base first."""
-    rows = results()
+def table(kept: Path) -> None:
+    """Print all trials of ``kept``, those on each base together, that base first."""
+    rows = results(kept)
     print(
         "| method | what differs | clean | ≤ 0 dB | clean, forced | ≤ 0 dB, forced | s"
         " |\n|---|---|---|---|---|---|---|"
@@ -298,17 +328,24 @@ def main() -> None:
 
 
 def _run() -> None:
-    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tune", description=__doc__)
+    parser.add_argument("words", nargs="*", help="METHOD ..., table, or trial METHOD KEY=VALUE ...")
+    parser.add_argument("--preset", help="preset that is laid over params.yaml")
+    parser.add_argument("--search", type=Path, default=SEARCH, help="file of the trials")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file of the results")
+    given = parser.parse_intermixed_args()
+    command, *rest = given.words or [""]
     if command == "table":
-        table()
+        table(given.results)
     elif command == "trial":
-        method, *overrides = sys.argv[2:]
-        params = parameters_of(method, dict(override.split("=", 1) for override in overrides))
+        method, *overrides = rest
+        changes = dict(override.split("=", 1) for override in overrides)
+        params = parameters_of(method, changes, given.preset)
         if params.mixes.noise != "procedural":
             raise UserError("mixes.noise: tuning needs procedural noise")
         print(json.dumps(run_trial(params)))
     else:
-        search(sys.argv[1:])
+        search(given.words, given.preset, given.search, given.results)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("command", "defaults"), [("ask", 3), ("compare", 2)])
+@pytest.mark.parametrize(("command", "defaults"), [("ask", 4), ("compare", 2)])
 def test_help_states_defaults_that_depend_on_other_things(
     command: str, defaults: int, tmp_path: Path
 ) -> None:

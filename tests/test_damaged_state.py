@@ -50,7 +50,7 @@ def test_a_damaged_line_of_metrics_loses_no_later_step(
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b"\n".join([*lines[:2], damage, *lines[3:]]) + b"\n")
     assert read_metrics(path) == [*STEPS[:2], *STEPS[3:]]
-    assert f"{path}: 1 of 6 lines are damaged and left out (3)" in capsys.readouterr().err
+    assert f"{path}: 1 of 6 lines is damaged and left out (3)" in capsys.readouterr().err
     copy_until(path, 5, tmp_path / "copy.jsonl")
     assert read_metrics(tmp_path / "copy.jsonl") == [*STEPS[:2], *STEPS[3:5]]
     path.write_bytes(b"\n".join(lines) + b'\n{"step": 7, "lo')

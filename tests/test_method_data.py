@@ -55,7 +55,8 @@ def params_of(*overrides: str) -> Params:
 
 CORD = preset_overrides(["cord"], ROOT / "presets")
 LACKING = (
-    r"data/raw/manifest\.jsonl: the method cord needs the column `transcript` of every training"
+    r"data/raw/manifest\.jsonl: the method cord needs the column `transcript` or"
+    r" `caption` of every training"
     r" clip, and {} of 2 have none, {} for one: fill it in, or"
     r" (?:choose another train|leave it out of compare)\."
 )

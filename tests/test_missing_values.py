@@ -120,7 +120,7 @@ def test_a_row_without_a_group_takes_that_of_its_recording(
         "sub/e.wav": "Zo\u00eb",
     }
     assert (
-        "1 of 6 rows name no group: each of their recordings counts as a group of its own"
+        "1 of 6 rows names no group: each of their recordings counts as a group of its own"
         in capsys.readouterr().out
     )
     assert len({clip.group for clip in read_jsonl(root, rows[5], rows[6]).clips}) == 1

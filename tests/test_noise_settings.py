@@ -104,6 +104,8 @@ def test_the_command_line_reads_what_the_mixes_were_drawn_with(project: Path) ->
     assert exported.returncode == 0, exported.stderr
     assert len(exported.stdout.split()) == 4
     write_wav(project / "clip.wav", tone("low", 1))
+    (project / "models/student").mkdir(parents=True)
+    (project / "models/student/run.json").write_text('{"weights": "full"}', encoding="utf-8")
     asked = cli("ask", "clip.wav", "Which?", "--noise", "gauss", cwd=project)
     assert "there is no noise 'gauss': data/mixes was drawn with wind, rain" in asked.stderr
 

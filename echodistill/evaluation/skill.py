@@ -162,7 +162,7 @@ def sampled_text(found: SampledSkill) -> str:
     if found.text_acc is not None:
         text = f", {_percent(found.text_acc)} % with text for the clip"
     return (
-        f"of {found.questions} questions about clean clips {_percent(found.clean_acc)} % are"
+        f"of {counted(found.questions, 'question')} about clean clips {_percent(found.clean_acc)} % are"
         f" answered rightly{text}; of {found.samples} samples each {_percent(found.pass_at_1)} %"
         f" are right, {_percent(found.pass_at_k)} % of the questions have a right one and"
         f" {_percent(found.mixed_share)} % have right and wrong ones"

@@ -16,6 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from echodistill.core.checksums import shown
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.models.audio_llm import AudioLLM, end_ids
 from echodistill.models.base import PromptBatch, joined, tokens_of
@@ -108,9 +109,9 @@ def _token_fault(tokenizer: Any, student: AudioLLM, size: int) -> str:
     wanted = {token: index for token, index in own.items() if token not in added or token in ends}
     different = [token for token, index in wanted.items() if others.get(token) != index]
     if different:
-        return f"{len(different)} tokens, {min(different)!r} for one"
+        return f"{counted(len(different), 'token')}, {min(different)!r} for one"
     outside = [token for token, index in wanted.items() if index >= size]
-    return f"its head lacks {len(outside)} tokens" if outside else ""
+    return f"its head lacks {counted(len(outside), 'token')}" if outside else ""
 
 
 def check_folder(folder: Path) -> None:

@@ -5,6 +5,7 @@ model of the user by a pointer.
 import json
 from pathlib import Path
 
+from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.data.store import Corpus
 from echodistill.evaluating import NANO
@@ -85,7 +86,7 @@ def make_text_teacher(
     }
     (target / TEXT_FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     print(
-        f"text teacher: {facts['parameters']:,} parameters; {right} of {asked} questions about"
+        f"text teacher: {facts['parameters']:,} parameters; {right} of {counted(asked, 'question')} about"
         " transcripts of validation clips right"
     )
     return folder
