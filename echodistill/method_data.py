@@ -11,8 +11,8 @@ from pathlib import Path
 from echodistill.core.errors import UserError
 from echodistill.data import benchmarks, folder
 from echodistill.data.sources import SourceClip, SourceClips
-from echodistill.methods.registry import class_of, fields_needed
 from echodistill.params.corpus import CorpusParams
+from echodistill.params.methods import METHODS
 from echodistill.params.whole import Params
 from echodistill.systems import training_of
 
@@ -65,7 +65,7 @@ def _needed(params: Params, systems: Sequence[str]) -> Iterator[tuple[str, str]]
         if view == WORDS:
             yield WORDS, f"references.view: {view}"
     for method, _ in pairs:
-        for field in sorted(fields_needed(class_of(method))):
+        for field in sorted(METHODS[method].needs):
             yield field, f"the method {method}"
 
 

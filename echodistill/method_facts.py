@@ -8,7 +8,7 @@ from textwrap import wrap
 from typing import Any, Literal, get_args, get_origin
 
 from echodistill.core.errors import UserError
-from echodistill.methods.registry import class_of, fields_needed
+from echodistill.methods.registry import class_of
 from echodistill.params.accelerators import ACCELERATORS
 from echodistill.params.faults import did_you_mean
 from echodistill.params.meanings import meanings_of
@@ -90,7 +90,7 @@ def facts_of(name: str) -> MethodFacts:
         method.samples,
         settings.view if method.teachers else None,
         tuple(OF_TEACHER.get(need, need) for need in used),
-        tuple(sorted(fields_needed(method))),
+        tuple(sorted(settings.needs)),
         settings.text_teacher,
         method.judge,
     )

@@ -280,7 +280,7 @@ def test_rewards_are_agreements_with_the_teacher_and_not_right_answers() -> None
 def test_each_level_asks_for_what_it_uses(levels: str, needs: set[str]) -> None:
     method = Cord(settings(levels=levels))
     assert method.needs_of_teachers() == needs
-    assert method.needs == {"transcript"}
+    assert method.settings.needs == {"transcript"}
     assert not method.rewards
 
 

@@ -13,8 +13,8 @@ import echodistill.cli as commands
 from echodistill.core.errors import UserError
 from echodistill.core.yaml12 import load_yaml
 from echodistill.method_data import check_method_data
-from echodistill.methods.sft import Sft
 from echodistill.overrides import apply_overrides
+from echodistill.params.methods import SftSettings
 from echodistill.params.whole import Params, validate_params
 from echodistill.presets import preset_overrides
 from flows.graph import whole_graph
@@ -114,7 +114,7 @@ def test_a_field_that_is_known_when_a_clip_is_stored_is_not_lacking(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(repository, {})
-    monkeypatch.setattr(Sft, "needs", frozenset({"duration_s", "answer"}))
+    monkeypatch.setattr(SftSettings, "needs", frozenset({"duration_s", "answer"}))
     check_method_data(params_of("train.method=sft"), Path())
 
 

@@ -42,6 +42,7 @@ from tests.test_trainer import LIMIT, settings_of
 class OnPolicySettings(MethodSettings):
     label = "on-policy distillation"
     description = "KL(student, teacher) on the student's own samples"
+    needs = frozenset({"answer"})
     last_weight: float
     """Weight of the loss at the end of a training; at its beginning it is 1."""
 
@@ -61,7 +62,6 @@ class OnPolicy(Method):
     samples = True
     teachers = (TeacherSpec(frozenset({"log_probs"})),)
     rewards = ("answer",)
-    needs = frozenset({"answer"})
 
     def __init__(self, settings: OnPolicySettings) -> None:
         self.settings: OnPolicySettings = settings
@@ -182,8 +182,8 @@ def test_what_a_method_needs_is_reported_before_any_work(
     tiny_llm: AudioLLM, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = rows_with(tiny_corpus, tiny_llm)
-    rows.check_fields(OnPolicy.needs)
+    rows.check_fields(OnPolicySettings.needs)
     mix, question = rows._rows[0]
     monkeypatch.setattr(rows, "_rows", [(mix, replace(question, answer=""))])
     with pytest.raises(UserError, match=rf"needs `answer` .* question {question.question_id} for"):
-        rows.check_fields(OnPolicy.needs)
+        rows.check_fields(OnPolicySettings.needs)

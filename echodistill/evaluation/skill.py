@@ -162,9 +162,9 @@ def sampled_text(found: SampledSkill) -> str:
     if found.text_acc is not None:
         text = f", {_percent(found.text_acc)} % with text for the clip"
     return (
-        f"of {counted(found.questions, 'question')} about clean clips {_percent(found.clean_acc)} % are"
-        f" answered rightly{text}; of {found.samples} samples each {_percent(found.pass_at_1)} %"
-        f" are right, {_percent(found.pass_at_k)} % of the questions have a right one and"
+        f"of {counted(found.questions, 'question')} about clean clips"
+        f" {_percent(found.clean_acc)} % are answered rightly{text}; of {found.samples} samples"
+        f" each {_percent(found.pass_at_1)} % are right, {_percent(found.pass_at_k)} % of the questions have a right one and"
         f" {_percent(found.mixed_share)} % have right and wrong ones"
     )
 

@@ -198,10 +198,6 @@ class Method(Protocol):
     rewards: tuple[str, ...] = ()
     """Names in ``rewards.registry.REWARDS`` whose values are added up, for a method that samples.
     """
-    needs: frozenset[str] = frozenset()
-    """Fields of ``records.Question`` or of its ``records.Clip`` that must be filled in for every
-    training question.
-    """
     judge: bool = False
     """Whether a judge compares the samples with the teacher's responses."""
     trl_loss: TrlLoss = TrlLoss()

@@ -46,7 +46,6 @@ class Cord(Method):
     samples = True
     teachers = (TeacherSpec(frozenset({"targets", "log_probs"})),)
     """What both levels need; an object has what its own levels need."""
-    needs = frozenset({"transcript"})
     judge = True
 
     def __init__(self, settings: CordSettings) -> None:

@@ -47,8 +47,6 @@ Lens = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Layerwise(Method):
-    needs = frozenset({"answer", "transcript"})
-
     def __init__(self, settings: LayerwiseSettings) -> None:
         self.settings: LayerwiseSettings = settings
         if settings.acoustic_weight > 0:

@@ -1,10 +1,9 @@
-"""Find a method by its name, and what it needs of the training data."""
+"""Find a method by its name."""
 
 from importlib import import_module
 
 from echodistill.methods.base import Method
 from echodistill.params.train import TrainParams
-from echodistill.rewards.registry import needs_answer
 
 PACKAGE = "echodistill.methods"
 
@@ -28,10 +27,3 @@ def open_method(settings: TrainParams) -> Method:
     """Return the method that the section ``train`` chooses, with its settings."""
     opened: Method = class_of(settings.method)(settings.method_settings)  # type: ignore[call-arg]
     return opened
-
-
-def fields_needed(method: Method | type[Method]) -> frozenset[str]:
-    """Return the fields of a question or of its clip that every training question must have filled
-    in: those that the method states, and the right answer where one of its rewards judges by it.
-    """
-    return method.needs | ({"answer"} if needs_answer(method.rewards) else set())

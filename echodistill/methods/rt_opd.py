@@ -31,7 +31,6 @@ class RtOpd(Method):
     samples = True
     teachers = (TeacherSpec(frozenset({"targets", "log_probs"})),)
     rewards = ("answer",)
-    needs = frozenset({"answer"})
 
     def __init__(self, settings: RtOpdSettings) -> None:
         self.settings: RtOpdSettings = settings

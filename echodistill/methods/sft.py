@@ -6,8 +6,6 @@ from echodistill.params.methods import SftSettings
 
 
 class Sft(Method):
-    needs = frozenset({"answer"})
-
     def __init__(self, settings: SftSettings) -> None:
         self.settings = settings
 

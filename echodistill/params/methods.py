@@ -43,6 +43,11 @@ class MethodSettings(Section):
     text_teacher: ClassVar[bool] = False
     """Whether the method has, in addition, a teacher without audio: ``base.text_teacher``."""
 
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Fields of ``records.Question`` or of its ``records.Clip`` that must be filled in for every
+    training question.
+    """
+
     learning_rate: PositiveFloat
     """Highest learning rate, reached after the warm-up; it then falls to 0 along a cosine."""
 
@@ -53,6 +58,7 @@ class EchoDistillSettings(MethodSettings):
         "GRPO on noisy clips, with agreement with a teacher on the clean clip as a bonus (arXiv"
         " 2605.23954)"
     )
+    needs = frozenset({"answer"})
 
     policy_weight: NonNegativeFloat
     """Weight λ_policy of the policy term."""
@@ -96,6 +102,7 @@ class EchoDistillSettings(MethodSettings):
 class GrpoSettings(MethodSettings):
     label = "GRPO alone: no teacher"
     description = "GRPO on noisy clips"
+    needs = frozenset({"answer"})
 
     kl_weight: NonNegativeFloat
     """Weight of the penalty against the base model, TRL's ``beta``."""
@@ -114,6 +121,7 @@ class DistillSettings(MethodSettings):
 class SftSettings(MethodSettings):
     label = "supervised on the gold answers"
     description = "Supervised training on the gold answers of noisy clips"
+    needs = frozenset({"answer"})
 
 
 class OpdSettings(MethodSettings):
@@ -132,6 +140,7 @@ class RtOpdSettings(MethodSettings):
         "Supervised training on noisy clips, with distillation along the student's own samples"
         " where the teacher on the clean clip is right (arXiv 2609.28778)"
     )
+    needs = frozenset({"answer"})
 
     distill_weight: NonNegativeFloat
     """Weight of the distillation term."""
@@ -145,6 +154,7 @@ class RlsdSettings(MethodSettings):
         "GRPO on noisy clips, with a teacher on the clean clip that weighs each token (arXiv"
         " 2604.03128)"
     )
+    needs = frozenset({"answer"})
 
     clip: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
     """Half-width ε of the clip of a token's weight, below 1 so that no weight is 0."""
@@ -160,6 +170,7 @@ class SrpoSettings(MethodSettings):
         "GRPO on right samples of noisy clips and distillation along wrong ones from a teacher on"
         " the clean clip (arXiv 2604.02288)"
     )
+    needs = frozenset({"answer"})
 
     distill_weight: NonNegativeFloat
     """Weight of the distillation term."""
@@ -177,6 +188,7 @@ class CordSettings(MethodSettings):
         "On-policy distillation from the same model given the transcript, with more weight on early"
         " and critical tokens, and rewards for agreement with its answer (arXiv 2601.16547)"
     )
+    needs = frozenset({"transcript"})
     view = "transcript"
 
     levels: Literal["both", "token", "sequence"]
@@ -215,6 +227,7 @@ class LayerwiseSettings(MethodSettings):
         " frozen copy of the student that protects its acoustic skill, and supervised training on"
         " the gold answers (arXiv 2509.18579)"
     )
+    needs = frozenset({"answer", "transcript"})
     text_teacher = True
 
     layer_step: PositiveInt

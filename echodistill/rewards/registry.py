@@ -1,7 +1,6 @@
 """The rewards that a method may name, by name."""
 
-from collections.abc import Callable, Iterable, Sequence
-from inspect import signature
+from collections.abc import Callable, Sequence
 
 from echodistill.params.train import RewardParams
 from echodistill.rewards.answer import answer_reward, format_reward, overlap_reward
@@ -29,14 +28,3 @@ def chosen_rewards(names: Sequence[str], settings: RewardParams) -> list[tuple[R
         else:
             chosen.append((REWARDS[name], 1.0))
     return chosen
-
-
-ANSWER = "answer"
-"""Column of the training rows with the right answer."""
-
-
-def needs_answer(names: Iterable[str]) -> bool:
-    """Return whether one of the rewards ``names`` judges by the right answer: it takes its column
-    by name.
-    """
-    return any(ANSWER in signature(REWARDS[name]).parameters for name in names)

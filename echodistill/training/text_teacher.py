@@ -86,8 +86,8 @@ def make_text_teacher(
     }
     (target / TEXT_FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     print(
-        f"text teacher: {facts['parameters']:,} parameters; {right} of {counted(asked, 'question')} about"
-        " transcripts of validation clips right"
+        f"text teacher: {facts['parameters']:,} parameters; {right} of"
+        f" {counted(asked, 'question')} about transcripts of validation clips right"
     )
     return folder
 

@@ -17,7 +17,7 @@ from trl import GRPOConfig
 from echodistill.core.counted import counted
 from echodistill.core.errors import UserError
 from echodistill.methods.base import Method
-from echodistill.methods.registry import fields_needed, open_method
+from echodistill.methods.registry import open_method
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.text_llm import TextLLM
 from echodistill.params.train import TrainParams
@@ -84,7 +84,7 @@ def train_student(
         raise UserError(
             f"the method ({method.settings.label}) needs a textual teacher: set base.text_teacher"
         )
-    source.check_fields(fields_needed(method))
+    source.check_fields(method.settings.needs)
     accelerator = open_accelerator(Resources(settings, llm, validation, max_new_tokens, seed))
     log = folder / METRICS
     if is_main():
