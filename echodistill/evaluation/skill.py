@@ -164,7 +164,8 @@ def sampled_text(found: SampledSkill) -> str:
     return (
         f"of {counted(found.questions, 'question')} about clean clips"
         f" {_percent(found.clean_acc)} % are answered rightly{text}; of {found.samples} samples"
-        f" each {_percent(found.pass_at_1)} % are right, {_percent(found.pass_at_k)} % of the questions have a right one and"
+        f" each {_percent(found.pass_at_1)} % are right, {_percent(found.pass_at_k)} % of the"
+        " questions have a right one and"
         f" {_percent(found.mixed_share)} % have right and wrong ones"
     )
 
