@@ -10,6 +10,7 @@ machine with the same artifacts. ``python -m benchmarks.reasoning_study table`` 
 """
 
 import argparse
+import hashlib
 import json
 import statistics
 import sys
@@ -33,6 +34,7 @@ from echodistill.evaluation.units import unit_of
 from echodistill.inference.answer_grid import answer_grid, grid_items
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import load_base_or_student, open_base
+from echodistill.models.layout import WEIGHTS, content_hash
 from echodistill.models.response_limit import corpus_limit
 from echodistill.params.whole import Params
 from echodistill.training.device import one_thread
@@ -66,9 +68,18 @@ def parameters(changes: Mapping[str, Any]) -> Params:
 def identity(params: Params) -> dict[str, Any]:
     """Return what a result depends on: it is run again where this differs."""
     return {
-        "artifacts": artifacts_id(),
+        "artifacts": artifacts(),
         "train": params.train.effective(),
         "view": params.references.view,
+    }
+
+
+def artifacts() -> dict[str, str]:
+    """Return what identifies the base, the corpus and the mixes that all results share."""
+    return {
+        "base": artifacts_id(),
+        "corpus": content_hash(CORPUS, "*.parquet"),
+        "mixes": content_hash(MIXES, "*.parquet"),
     }
 
 
@@ -79,8 +90,10 @@ def run(names: Sequence[str], seeds: Sequence[int]) -> None:
     if unknown := set(names) - known.keys():
         raise UserError(f"{ARMS} has no arm {sorted(unknown)}; it has {', '.join(known)}")
     RESULTS.mkdir(parents=True, exist_ok=True)
-    if not (RESULTS / "base.parquet").is_file():
-        _answer(open_base(BASE), RESULTS / "base.parquet")
+    if _artifacts_of("base") != artifacts():
+        _answer(open_base(BASE), RESULTS / "base.parquet", "base")
+        content = {"arm": "base", "identity": {"artifacts": artifacts()}}
+        _write(RESULTS / "base.json", content)
     for seed in seeds:
         for name in names or known:
             params = parameters(known[name])
@@ -105,7 +118,8 @@ def _run_one(name: str, seed: int, params: Params, facts: Mapping[str, Any], rec
         )
         seconds = time.monotonic() - started
         metrics = read_metrics(student / METRICS)
-        _answer(load_base_or_student(student, BASE), record.with_suffix(".parquet"))
+        answers = record.with_suffix(".parquet")
+        _answer(load_base_or_student(student, BASE), answers, content_hash(student, WEIGHTS))
     means = {
         key: statistics.fmean(row[key] for row in metrics if key in row)
         for key in MEANS
@@ -119,35 +133,61 @@ def _run_one(name: str, seed: int, params: Params, facts: Mapping[str, Any], rec
         "sampled_tokens": sum(row.get("sampled_tokens", 0.0) for row in metrics),
         "means": means,
     }
-    with atomic_path(record) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    _write(record, content)
     print(f"{name} seed {seed}: {seconds:.0f} s of training", flush=True)
 
 
-def _answer(llm: AudioLLM, out: Path) -> None:
-    """Write the model's answers to the test grid."""
+def _write(record: Path, content: Mapping[str, Any]) -> None:
+    with atomic_path(record) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _artifacts_of(name: str) -> dict[str, str] | None:
+    """Return the artifacts of the result ``name``, or ``None`` where there is none."""
+    record = RESULTS / f"{name}.json"
+    if not record.is_file():
+        return None
+    found: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))["identity"]["artifacts"]
+    return found
+
+
+def _answer(llm: AudioLLM, out: Path, weights: str) -> None:
+    """Write the model's answers to the test grid; ``weights`` identifies the model, so that a
+    killed run continues with the answers of no other.
+    """
     corpus = Corpus(CORPUS)
     limit = corpus_limit(llm.tokenizer, corpus.questions.values(), None)
     items = grid_items(corpus, MIXES, open_noise(MIXES, corpus))
-    answer_grid(out, f"study {out.stem}", out.stem, llm, items, limit)
+    run_fingerprint = json.dumps([weights, artifacts()], sort_keys=True)
+    digest = hashlib.sha256(run_fingerprint.encode()).hexdigest()[:32]
+    answer_grid(out, f"study {out.stem}", digest, llm, items, limit)
 
 
 def table() -> None:
     """Print the figures of the arms that have all results of the same seeds, over all questions, by
     task, and on the questions that the base answers wrongly about the clean clip.
     """
-    corpus = Corpus(CORPUS)
+    corpus, present = Corpus(CORPUS), artifacts()
+    if _artifacts_of("base") != present:
+        raise UserError(
+            f"{RESULTS} has no answers of the base in models/base: run the study on these artifacts"
+        )
     base = read_rows(RESULTS / "base.parquet", Answer)
-    found: dict[str, list[list[Answer]]] = {}
-    for name in arms():
-        files = [RESULTS / f"{name}-{seed}.parquet" for seed in SEEDS]
-        there = [path for path in files if path.with_suffix(".json").is_file()]
-        if there:
-            found[name] = [read_rows(path, Answer) for path in there]
-    most = max(map(len, found.values()), default=0)
-    complete = {name: rows for name, rows in found.items() if len(rows) == most}
-    for name in found.keys() - complete.keys():
-        print(f"{name}: {len(found[name])} of {most} seeds, left out")
+    seeds_of = {
+        name: [seed for seed in SEEDS if _artifacts_of(f"{name}-{seed}") == present]
+        for name in arms()
+    }
+    most = max(seeds_of.values(), key=len)
+    if not most:
+        raise UserError(f"{RESULTS} has no arm on these artifacts: run the study first")
+    for name, seeds in seeds_of.items():
+        if seeds != most:
+            print(f"{name}: seeds {seeds} of {most}, left out")
+    complete = {
+        name: [read_rows(RESULTS / f"{name}-{seed}.parquet", Answer) for seed in seeds]
+        for name, seeds in seeds_of.items()
+        if seeds == most
+    }
     clean = {row.question_id: row.response for row in base if row.snr_db is None}
     wrong = {key for key, text in clean.items() if not is_right(text, corpus.questions[key])}
     parts: dict[str, Callable[[Question], bool]] = {

@@ -78,7 +78,7 @@ def whole_graph(workspace: Path) -> str:
     Raise ``UserError`` where the corpus is used for testing only and the parameters name no model
     to evaluate, and where the clips lack what the method needs.
     """
-    from echodistill.method_data import check_method_data  # It imports torch.
+    from echodistill.method_data import check_method_data
 
     params = load_params(workspace / "params.yaml")
     if not params.corpus.is_test_only:

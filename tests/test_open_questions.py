@@ -56,7 +56,16 @@ def read_open(root: Path, *rows: dict[str, object], is_open: bool = True) -> Sou
     )
 
 
-@pytest.mark.parametrize("given", [{}, {"choices": None}, {"choices": []}, {"choices": ""}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"choices": None},
+        {"choices": []},
+        {"choices": ""},
+        {"choice_a": "", "choice_b": None},
+    ],
+)
 def test_a_row_without_choices_is_open_where_that_is_stated(
     root: Path, given: dict[str, object]
 ) -> None:

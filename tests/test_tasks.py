@@ -159,12 +159,28 @@ def test_pretraining_has_voices_of_its_own_and_leaves_the_other_splits_as_they_a
     assert abs(counts["train"] - counts["pretrain"]) <= 1
 
 
-def test_recognition_alone_is_drawn_as_before() -> None:
-    """The default corpus is the same whether other task families exist or not."""
-    alone = ground(tasks={"recognise": 1, "reason": 0, "reason_choices": 0, "acoustic": 0})
-    assert {clip.questions[0].task for clip in alone.clips} == {"recognise"}
-    mixed = {clip.clip_id: clip for clip in ground().clips}
-    for clip in alone.clips:
-        other = mixed[clip.clip_id]
-        if other.questions[0].task == "recognise":
-            assert other.transcript == clip.transcript
+BEFORE = (
+    ("seven white", "Which word is first?", ("four", "seven", "two", "white"), "seven"),
+    ("dog yellow", "Which word is first?", ("dog", "six", "yellow", "cow"), "dog"),
+    ("nine blue", "Which word is first?", ("nine", "cow", "blue", "five"), "nine"),
+)
+"""The first training clips of seed 1, as they were drawn before there were other task families."""
+
+
+def test_recognition_is_drawn_as_before_whether_other_families_exist_or_not() -> None:
+    weights = {"reason": 0, "reason_choices": 0, "acoustic": 0}
+    alone = ground(
+        tasks={"recognise": 1} | weights,
+        clips={"pretrain": 0, "train": 60, "validation": 20, "decision": 20, "test": 40},
+    )
+    drawn = [
+        (clip.transcript, one.question, one.choices, one.answer)
+        for clip in alone.clips[: len(BEFORE)]
+        for one in clip.questions
+    ]
+    assert drawn == list(BEFORE)
+    first = {clip.clip_id: clip for clip in alone.clips}
+    both = [clip for clip in ground().clips if clip.questions[0].task == "recognise"]
+    shared = [clip for clip in both if clip.clip_id in first]
+    assert shared
+    assert all(clip.transcript == first[clip.clip_id].transcript for clip in shared)

@@ -60,7 +60,7 @@ class Clip:
     size: int
     """Number of bytes in the shard, from ``offset`` on."""
     caption: str | None = None
-    """Description of what is heard beside the words, where it is known."""
+    """Description of the sound beside the words, where it is known."""
 
 
 @dataclass(frozen=True)

@@ -75,10 +75,11 @@ def choices_of(fields: Fields) -> Choices:
 
 def has_choices(fields: Fields) -> bool:
     """Return whether a row gives any choice, in a list or in columns."""
-    if "choices" in fields:
-        value = fields["choices"]
-        return value is not None and str(value).strip() not in ("", "[]", "()", *NO_VALUE)
-    return any(name.startswith("choice") or name in ("a", "b") for name in fields)
+    return any(
+        value is not None and str(value).strip() not in ("", "[]", "()", *NO_VALUE)
+        for name, value in fields.items()
+        if name.startswith("choice") or name in ("a", "b")
+    )
 
 
 def label_of(match: re.Match[str]) -> str:

@@ -1,5 +1,5 @@
-"""Compute accuracy by domain: the questions of one task family or, where a data set has no several
-of them, the questions with the same wording.
+"""Compute accuracy by domain: the questions of one task family or, where a data set has no more
+than one family, the questions with the same wording.
 """
 
 from collections import Counter

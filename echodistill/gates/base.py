@@ -128,12 +128,15 @@ def _sampled(found: SampledSkill, limits: PolicyGate) -> list[Expect]:
         ),
     ]
     if limits.text_above_audio:
+        text_cure = "raise base.nano.transcript_share"
+        if found.text_acc is None:
+            text_cure = "its clips have neither transcript nor caption: fill them in"
         checks.append(
             table.expect(
                 "text_lead",
                 Between(0.0, strict_minimum=True),
                 "the base answers better with text in place of the clip",
-                f"{sampled_text(found)}; raise base.nano.transcript_share",
+                f"{sampled_text(found)}; {text_cure}",
             )
         )
     return checks

@@ -1,5 +1,6 @@
-"""Source- and layer-wise distillation (arXiv 2509.18579): a textual teacher that reads what was
-said, and an acoustic teacher that keeps what the student hears, both compared at several layers.
+"""Source- and layer-wise distillation (arXiv 2509.18579): a textual teacher that is given the
+transcript, and an acoustic teacher that protects the student's acoustic skill, both compared with
+the student at several layers.
 
 The textual teacher is a language model without audio, of any depth and width. The acoustic teacher
 is the model before training, given ``references.view``, the clean clip by default. The response is
@@ -7,7 +8,7 @@ the gold answer. Source, by a digest, check each formula there.
 
 This implementation differs from the digest, or decides what it leaves open, as follows [ours]:
 1. The student's clips are noisy, as in every method here.
-2. The text is always the transcript; descriptions of sounds are not supported.
+2. The text is the transcript, the caption of the sound, or both.
 3. Hidden states become distributions by the logit lens of their own model: its final norm and head.
 4. The layer map is ``layer_map.layer_map``; the acoustic term has the same layers of the student.
 5. Every term is a mean over the tokens of a row, and the layers are added up.

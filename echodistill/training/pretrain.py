@@ -38,7 +38,7 @@ from echodistill.models.audio_llm import AudioLLM, encode
 from echodistill.models.base import Prompt, PromptBatch, pad_rows, prompt_about_text, prompt_of
 from echodistill.models.prompts import gold_response, worked_response
 from echodistill.models.scoring import score
-from echodistill.params.base import NanoParams
+from echodistill.params.base import NanoParams, TextNanoParams
 from echodistill.training.bar import remove_printer
 from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, train_to_end
 
@@ -232,16 +232,13 @@ class _Pretrainer(ExactWeights, Trainer):
         return (batch.input_ids == self._llm.model.config.image_token_id).sum(dim=1)
 
 
-def pretrain(
-    llm: AudioLLM,
-    corpus: Corpus,
-    settings: NanoParams,
-    seed: int,
-    folder: Path,
-    callbacks: Callable[[], list[TrainerCallback]],
-) -> None:
-    """Train ``llm`` in place, with checkpoints in ``folder``, from which a killed run resumes."""
-    arguments = TrainingArguments(
+def pretraining_arguments(
+    settings: NanoParams | TextNanoParams, seed: int, folder: Path
+) -> TrainingArguments:
+    """Return the arguments of a pre-training from random weights, with checkpoints in
+    ``folder``.
+    """
+    return TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch,
         max_steps=settings.steps,
@@ -262,6 +259,18 @@ def pretrain(
         remove_unused_columns=False,
         disable_tqdm=True,
     )
+
+
+def pretrain(
+    llm: AudioLLM,
+    corpus: Corpus,
+    settings: NanoParams,
+    seed: int,
+    folder: Path,
+    callbacks: Callable[[], list[TrainerCallback]],
+) -> None:
+    """Train ``llm`` in place, with checkpoints in ``folder``, from which a killed run resumes."""
+    arguments = pretraining_arguments(settings, seed, folder)
     data = PretrainExamples(corpus, settings, seed)
     trainer = _Pretrainer(
         llm,

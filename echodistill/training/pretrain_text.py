@@ -9,7 +9,7 @@ from typing import Any
 import echodistill.models.torchaudio_guard  # noqa: F401
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback
 
 from echodistill.core.batches import batches
 from echodistill.core.records import Question
@@ -24,7 +24,7 @@ from echodistill.params.base import TextNanoParams
 from echodistill.training.bar import remove_printer
 from echodistill.training.checkpoints import CompleteCheckpoints, ExactWeights, train_to_end
 from echodistill.training.device import device_batch
-from echodistill.training.pretrain import target_of
+from echodistill.training.pretrain import pretraining_arguments, target_of
 
 MAX_QUESTIONS = 500
 """Most questions that a text teacher is judged on."""
@@ -102,33 +102,12 @@ def pretrain_text(
 
     At least one training clip must have a transcript.
     """
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=settings.batch,
-        max_steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        weight_decay=0.05,
-        adam_beta2=0.98,
-        max_grad_norm=1.0,
-        lr_scheduler_type="cosine",
-        warmup_steps=max(1, round(0.12 * settings.steps)),
-        logging_steps=10,
-        logging_nan_inf_filter=False,
-        save_steps=100,
-        save_strategy="steps",
-        report_to=[],
-        seed=seed,
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=False,
-        remove_unused_columns=False,
-        disable_tqdm=True,
-    )
     trainer = _TextTrainer(
         llm,
         corpus,
         seed,
         settings.steps * settings.batch,
-        args=arguments,
+        args=pretraining_arguments(settings, seed, folder),
         callbacks=[CompleteCheckpoints(), *callbacks()],
     )
     remove_printer(trainer)

@@ -31,7 +31,7 @@ def check_text_teacher(named: str | None, corpus: Corpus) -> None:
     work is done.
     """
     if named == NANO:
-        if not transcribed_questions(corpus, "train"):
+        if not transcribed_questions(corpus, corpus.pretraining_split):
             raise UserError(
                 "base.text_teacher: nano learns from transcripts, and no training clip has one:"
                 " fill in `transcript`, or give the folder of a text model"

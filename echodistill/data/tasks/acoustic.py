@@ -66,39 +66,39 @@ def draw(
             Utterance(one.text, voice, rate_wpm, int(stream.integers(*limits)))
             for one, limits in zip(spoken, ranges, strict=True)
         ]
-        heard = ["high" if number == place else "low" for number in range(2)]
+        sounds = ["high" if number == place else "low" for number in range(2)]
     elif aspect == "rate":
         ranges = [FAST_WPM if number == place else SLOW_WPM for number in range(2)]
         spoken = [
             Utterance(one.text, voice, int(stream.integers(*limits)), pitch)
             for one, limits in zip(spoken, ranges, strict=True)
         ]
-        heard = ["fast" if number == place else "slow" for number in range(2)]
+        sounds = ["fast" if number == place else "slow" for number in range(2)]
     elif aspect == "speaker" and place and other_voices:
         other = other_voices[int(stream.integers(len(other_voices)))]
         spoken[1] = Utterance(words[1], other, rate_wpm, pitch)
-        heard = ["one speaker", "another speaker"]
+        sounds = ["one speaker", "another speaker"]
     elif aspect == "speaker":
-        heard = ["one speaker", "the same speaker"]
+        sounds = ["one speaker", "the same speaker"]
     else:
         background = BACKGROUNDS[int(stream.integers(len(BACKGROUNDS)))]
-        heard = [background]
-    question, choices, answer = _asked(aspect, heard, place)
+        sounds = [background]
+    question, choices, answer = _asked(aspect, sounds, place)
     return Sounding(
         (spoken[0], spoken[1]),
         background,
         question,
         shuffled_choices(answer, [one for one in choices if one != answer], clip_id, aspect),
         answer,
-        ", ".join(heard),
-        _caption(words, heard, background),
+        ", ".join(sounds),
+        _caption(words, sounds, background),
     )
 
 
 ASPECTS = ("pitch", "rate", "speaker", "background")
 
 
-def _asked(aspect: str, heard: Sequence[str], place: int) -> tuple[str, tuple[str, ...], str]:
+def _asked(aspect: str, sounds: Sequence[str], place: int) -> tuple[str, tuple[str, ...], str]:
     """Return the question about an aspect, its choices and the right one."""
     order = ("first", "second")
     if aspect == "pitch":
@@ -107,11 +107,11 @@ def _asked(aspect: str, heard: Sequence[str], place: int) -> tuple[str, tuple[st
         return "Which word is spoken faster?", order, order[place]
     if aspect == "speaker":
         answers = ("yes", "no")
-        return "Is it the same speaker?", answers, answers[heard[1] == "another speaker"]
-    return "What is in the background?", BACKGROUNDS, heard[0]
+        return "Is it the same speaker?", answers, answers[sounds[1] == "another speaker"]
+    return "What is in the background?", BACKGROUNDS, sounds[0]
 
 
-def _caption(words: Sequence[str], heard: Sequence[str], background: str | None) -> str:
+def _caption(words: Sequence[str], sounds: Sequence[str], background: str | None) -> str:
     if background is not None:
         return f"A voice says {words[0]} {words[1]}, with {background} in the background."
-    return f"{words[0]}: {heard[0]}. {words[1]}: {heard[1]}."
+    return f"{words[0]}: {sounds[0]}. {words[1]}: {sounds[1]}."
