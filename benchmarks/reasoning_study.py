@@ -12,18 +12,23 @@ machine with the same artifacts. ``python -m benchmarks.reasoning_study table`` 
 import argparse
 import hashlib
 import json
+import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.tune import BASE, CORPUS, MIXES, artifacts_id, parameters_of, references_of
+from echodistill.audio.mixing import Mix
 from echodistill.core.atomic import atomic_path
 from echodistill.core.errors import UserError
-from echodistill.core.records import Answer, Question, read_rows
+from echodistill.core.records import Answer, Question, read_rows, write_rows
+from echodistill.core.seeds import rng
 from echodistill.core.yaml12 import load_yaml
 from echodistill.data.mixes.noise_settings import open_noise
 from echodistill.data.store import Corpus
@@ -32,6 +37,7 @@ from echodistill.evaluation.many_systems import System, table_of
 from echodistill.evaluation.scores import Scored, score_answers
 from echodistill.evaluation.units import unit_of
 from echodistill.inference.answer_grid import answer_grid, grid_items
+from echodistill.inference.sampled import right_samples
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import load_base_or_student, open_base
 from echodistill.models.layout import WEIGHTS, content_hash
@@ -47,6 +53,9 @@ ARMS, RESULTS, PRESET = (
     "reason",
 )
 SEEDS = (1, 2, 3, 4, 5)
+LABELLED = "labelled"
+"""Key of an arm: the share of the training clips that it is trained on."""
+SAMPLES, SAMPLED_SNR_DB = 4, 0
 REFERENCE_ARMS = ("sft", "distill", "echodistill")
 """Arms with which every other arm is compared."""
 MEANS = ("entropy", "zero_variance_groups", "frac_reward_zero_std", "reward", "truncated_share")
@@ -61,16 +70,18 @@ def arms() -> dict[str, dict[str, Any]]:
 
 def parameters(changes: Mapping[str, Any]) -> Params:
     """Return the parameters of an arm."""
-    others = {key: value for key, value in changes.items() if key != "train.method"}
+    apart = ("train.method", LABELLED)
+    others = {key: value for key, value in changes.items() if key not in apart}
     return parameters_of(str(changes["train.method"]), others, PRESET)
 
 
-def identity(params: Params) -> dict[str, Any]:
+def identity(params: Params, labelled: float) -> dict[str, Any]:
     """Return what a result depends on: it is run again where this differs."""
     return {
         "artifacts": artifacts(),
         "train": params.train.effective(),
         "view": params.references.view,
+        LABELLED: labelled,
     }
 
 
@@ -91,13 +102,18 @@ def run(names: Sequence[str], seeds: Sequence[int]) -> None:
         raise UserError(f"{ARMS} has no arm {sorted(unknown)}; it has {', '.join(known)}")
     RESULTS.mkdir(parents=True, exist_ok=True)
     if _artifacts_of("base") != artifacts():
-        _answer(open_base(BASE), RESULTS / "base.parquet", "base")
-        content = {"arm": "base", "identity": {"artifacts": artifacts()}}
+        llm = open_base(BASE)
+        _answer(llm, RESULTS / "base.parquet", "base")
+        content = {
+            "arm": "base",
+            "identity": {"artifacts": artifacts()},
+            "sampled": _sampled_in_noise(llm, 0),
+        }
         _write(RESULTS / "base.json", content)
     for seed in seeds:
         for name in names or known:
             params = parameters(known[name])
-            facts = identity(params)
+            facts = identity(params, known[name].get(LABELLED, 1.0))
             record = RESULTS / f"{name}-{seed}.json"
             kept = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
             if kept.get("identity") == json.loads(json.dumps(facts)):
@@ -111,7 +127,8 @@ def _run_one(name: str, seed: int, params: Params, facts: Mapping[str, Any], rec
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         student = Path(folder) / "student"
-        inputs = StudentInputs(CORPUS, MIXES, BASE, references)
+        mixes = _labelled_mixes(Path(folder), facts[LABELLED])
+        inputs = StudentInputs(CORPUS, mixes, BASE, references)
         view, generation = params.references.view, params.generation
         make_student(
             student, params.train.chosen, generation, seed, view, params.seed, inputs, True
@@ -119,7 +136,9 @@ def _run_one(name: str, seed: int, params: Params, facts: Mapping[str, Any], rec
         seconds = time.monotonic() - started
         metrics = read_metrics(student / METRICS)
         answers = record.with_suffix(".parquet")
-        _answer(load_base_or_student(student, BASE), answers, content_hash(student, WEIGHTS))
+        llm = load_base_or_student(student, BASE)
+        _answer(llm, answers, content_hash(student, WEIGHTS))
+        sampled = _sampled_in_noise(llm, seed)
     means = {
         key: statistics.fmean(row[key] for row in metrics if key in row)
         for key in MEANS
@@ -132,9 +151,50 @@ def _run_one(name: str, seed: int, params: Params, facts: Mapping[str, Any], rec
         "seconds_per_step": seconds / params.train.steps,
         "sampled_tokens": sum(row.get("sampled_tokens", 0.0) for row in metrics),
         "means": means,
+        "sampled": sampled,
     }
     _write(record, content)
     print(f"{name} seed {seed}: {seconds:.0f} s of training", flush=True)
+
+
+def _labelled_mixes(folder: Path, share: float) -> Path:
+    """Return a folder with the mixes of a share of the training clips alone, which stands for a
+    corpus of which no more is labelled; that of all mixes where the share is 1.
+    """
+    if share == 1.0:
+        return MIXES
+    clips = sorted(clip.clip_id for clip in Corpus(CORPUS).clips_of("train"))
+    order = rng("labelled clips", 0).permutation(len(clips))
+    kept = {clips[index] for index in order[: max(1, round(share * len(clips)))]}
+    out = folder / "mixes"
+    shutil.copytree(MIXES, out)
+    rows = read_rows(MIXES / "mixes.parquet", Mix)
+    some = [row for row in rows if row.split != "train" or row.clip_id in kept]
+    write_rows(out / "mixes.parquet", Mix, some)
+    return out
+
+
+def _sampled_in_noise(llm: AudioLLM, seed: int) -> dict[str, float]:
+    """Return pass@1, pass@K and the share of questions with right and wrong samples, over the open
+    questions of the test in noise of ``SAMPLED_SNR_DB``.
+    """
+    corpus = Corpus(CORPUS)
+    limit = corpus_limit(llm.tokenizer, corpus.questions.values(), None)
+    asked = [
+        (corpus.questions[item.question_id], item.prompt)
+        for item in grid_items(corpus, MIXES, open_noise(MIXES, corpus))
+        if item.snr_db == SAMPLED_SNR_DB and corpus.questions[item.question_id].task == "reason"
+    ]
+    if not asked:
+        raise UserError(f"the test has no open questions in noise of {SAMPLED_SNR_DB} dB")
+    torch.manual_seed(seed)
+    counts = right_samples(llm, asked, SAMPLES, limit)
+    return {
+        "questions": len(asked),
+        "pass_at_1": sum(counts) / (SAMPLES * len(asked)),
+        f"pass_at_{SAMPLES}": sum(count > 0 for count in counts) / len(asked),
+        "mixed_share": sum(0 < count < SAMPLES for count in counts) / len(asked),
+    }
 
 
 def _write(record: Path, content: Mapping[str, Any]) -> None:
@@ -200,6 +260,37 @@ def table() -> None:
     }
     for label, chosen in parts.items():
         _print_part(label, chosen, corpus, base, complete)
+    _print_training(complete, most)
+
+
+def _print_training(names: Iterable[str], seeds: Sequence[int]) -> None:
+    """Print what the trainings cost and how the models sample, as means over the seeds."""
+    rows = {"base": [_record("base")]}
+    rows |= {name: [_record(f"{name}-{seed}") for seed in seeds] for name in names}
+    columns: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
+        "s a step": lambda row: row.get("seconds_per_step"),
+        "sampled tokens": lambda row: row.get("sampled_tokens"),
+        "entropy": lambda row: row.get("means", {}).get("entropy"),
+        "groups without variance": lambda row: row.get("means", {}).get("zero_variance_groups"),
+        "cut samples": lambda row: row.get("means", {}).get("truncated_share"),
+        "pass@1": lambda row: row["sampled"]["pass_at_1"],
+        f"pass@{SAMPLES}": lambda row: row["sampled"][f"pass_at_{SAMPLES}"],
+        "mixed groups": lambda row: row["sampled"]["mixed_share"],
+    }
+    print(f"\ntraining, and {SAMPLES} samples of each open question at {SAMPLED_SNR_DB} dB\n")
+    print("| arm | " + " | ".join(columns) + " |")
+    print("|" + "---|" * (1 + len(columns)))
+    for name, records in rows.items():
+        cells = [name]
+        for of in columns.values():
+            values = [value for row in records if (value := of(row)) is not None]
+            cells.append(f"{statistics.fmean(values):.4g}" if values else "")
+        print("| " + " | ".join(cells) + " |")
+
+
+def _record(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _print_part(

@@ -18,6 +18,8 @@ from echodistill.models.generation import generate, sample
 from echodistill.training.device import device_batch
 
 TEMPERATURE = 1.0
+Asked = tuple[Question, Callable[[], Prompt]]
+"""A question and a function that makes its prompt."""
 
 
 def sampled_skill(
@@ -34,23 +36,20 @@ def sampled_skill(
     if not questions:
         raise ValueError("there are no questions to sample responses to")
 
-    def about_clip(question: Question) -> Prompt:
-        return prompt_of(question, corpus.waveform(question.clip_id))
+    def about_clip(question: Question) -> Asked:
+        return question, lambda: prompt_of(question, corpus.waveform(question.clip_id))
 
-    def about_text(question: Question) -> Prompt:
-        return prompt_about_text(question, corpus.text_of(question.clip_id))
+    def about_text(question: Question) -> Asked:
+        return question, lambda: prompt_about_text(question, corpus.text_of(question.clip_id))
 
     def greedy(batch: PromptBatch) -> list[list[int]]:
         return generate(llm, batch, max_new_tokens)
 
-    def sampled(batch: PromptBatch) -> list[list[int]]:
-        return sample(llm, batch.repeat(samples), max_new_tokens, TEMPERATURE)
-
     torch.manual_seed(seed)
     described = all(corpus.text_of(question.clip_id) for question in questions)
-    counts = _right(llm, questions, about_clip, sampled, samples)
-    clean = _right(llm, questions, about_clip, greedy, 1)
-    text = _right(llm, questions, about_text, greedy, 1) if described else None
+    counts = right_samples(llm, list(map(about_clip, questions)), samples, max_new_tokens)
+    clean = _right(llm, list(map(about_clip, questions)), greedy, 1)
+    text = _right(llm, list(map(about_text, questions)), greedy, 1) if described else None
     total = len(questions)
     return SampledSkill(
         questions=total,
@@ -63,23 +62,35 @@ def sampled_skill(
     )
 
 
+def right_samples(
+    llm: AudioLLM, asked: Sequence[Asked], samples: int, max_new_tokens: int
+) -> list[int]:
+    """Return the number of right ones among ``samples`` responses to each prompt, sampled at
+    temperature 1.
+    """
+
+    def sampled(batch: PromptBatch) -> list[list[int]]:
+        return sample(llm, batch.repeat(samples), max_new_tokens, TEMPERATURE)
+
+    return _right(llm, asked, sampled, samples)
+
+
 def _right(
     llm: AudioLLM,
-    questions: Sequence[Question],
-    prompt: Callable[[Question], Prompt],
+    asked: Sequence[Asked],
     respond: Callable[[PromptBatch], list[list[int]]],
     each: int,
 ) -> list[int]:
-    """Return the number of right responses to each question, of ``each`` that ``respond`` gives
-    one after another.
+    """Return the number of right responses to each prompt, of ``each`` that ``respond`` gives one
+    after another.
     """
     counts: list[int] = []
-    for part in batches(questions, max(1, device_batch() // each)):
-        responses = respond(encode(llm, [prompt(question) for question in part]))
-        asked = [question for question in part for _ in range(each)]
+    for part in batches(asked, max(1, device_batch() // each)):
+        responses = respond(encode(llm, [prompt() for _, prompt in part]))
+        questions = [question for question, _ in part for _ in range(each)]
         right = [
             is_right(decode(llm, ids), question)
-            for ids, question in zip(responses, asked, strict=True)
+            for ids, question in zip(responses, questions, strict=True)
         ]
         counts += [sum(right[start : start + each]) for start in range(0, len(right), each)]
     return counts
