@@ -39,7 +39,7 @@ deploy: $(READY)  ## Make the deployments known to the Prefect server
 	@eval "$$(echodistill services env)" && prefect --no-prompt deploy --prefect-file infra/prefect.yaml --all
 
 test: $(READY)  ## Run the tests, one small run of the whole pipeline among them
-	@python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	@python -m pytest -n 6 --dist loadfile --no-loadscope-reorder
 
 test-platform: $(READY)  ## Run the long tests too: a comparison, and the whole platform with kill, cancel, side by side
 	@python -m pytest -m "long or not long" tests/test_platform.py tests/test_compare_run.py

@@ -2,6 +2,7 @@
 weights.
 """
 
+import gc
 import hashlib
 import os
 import shutil
@@ -11,6 +12,8 @@ from pathlib import Path
 # threads that fight over a core make torch ten times slower; read when torch is imported
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+gc.disable()  # until all is loaded: searching it for garbage takes a tenth of the time
 
 import numpy as np
 import pytest
@@ -52,6 +55,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             else len(LONGEST_FIRST)
         )
     )
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

@@ -96,7 +96,7 @@ class Team:
             self.api(f"/deployments/{found}/create_flow_run", {"parameters": parameters})["id"]
         )
 
-    def wait(self, run_id: str, seconds: float = 1500.0) -> dict[str, Any]:
+    def wait(self, run_id: str, seconds: float = 3000.0) -> dict[str, Any]:
         """The flow run's last state."""
         end = time.monotonic() + seconds
         while True:

@@ -16,7 +16,7 @@ import soundfile
 
 from tests.projects import small_project
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]  # on a busy machine
 
 
 def command(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -22,7 +22,7 @@ from tests.projects import small_project
 from tests.seaweed import ten_ports
 from tests.team import Team, clean_environment, exported, run
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 RAN = r"comparison/dvc.yaml:(?P<stage>\S+): ran (?P<where>\(on pool gpu\) )?in \d+ s"
 PREDICTED = {
     "predict@base",

@@ -3,6 +3,7 @@ line for a user's fault.
 """
 
 import errno
+import gc
 import inspect
 import os
 import sys
@@ -115,6 +116,8 @@ def run_stage(
     stage reads the folders of recordings that its parameters name. ``noted``: further sections that
     the stage is given, for which DVC watches the notes of stage ``code`` instead.
     """
+    gc.freeze()  # what was loaded so far is not searched for garbage
+    gc.enable()
     # a stage whose DVC process has ended would write to a place that another DVC process may use
     if "DVC_STAGE" in os.environ:
         end_with_parent(PARENT_AT_START)
