@@ -9,11 +9,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-# threads that fight over a core make torch ten times slower; read when torch is imported
 if "PYTEST_XDIST_WORKER" in os.environ:
+    # Searching for garbage while everything is loaded takes a tenth of the time that loading takes.
+    gc.disable()
+    # Threads that fight over a core make torch ten times slower. It reads this when it is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-gc.disable()  # until all is loaded: searching it for garbage takes a tenth of the time
 
 import numpy as np
 import pytest
@@ -35,6 +35,7 @@ from tests.storage_fixtures import store as store
 from tests.storage_fixtures import weed as weed
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["DVC_NO_ANALYTICS"] = "1"  # a process for every command
 os.environ.update(bypass_proxies(os.environ))  # tests talk to servers of their own
 LONGEST_FIRST = (
     "test_platform.py",
@@ -42,6 +43,7 @@ LONGEST_FIRST = (
     "test_services.py",
     "test_remote_checkpoints.py",
 )
+LESS_URGENT = 5
 WORDS = ("low", "middle", "high")
 PITCH_HZ = {"low": 200.0, "middle": 700.0, "high": 2000.0}
 
@@ -55,6 +57,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             else len(LONGEST_FIRST)
         )
     )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let the two longest files have the processor first; the others fill what these leave.
+    A process can only be made less urgent, so a worker stays so.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ and item.path.name not in LONGEST_FIRST[:2]:
+        os.nice(max(0, LESS_URGENT - os.nice(0)))
 
 
 def pytest_collection_finish() -> None:

@@ -190,10 +190,12 @@ def test_training_never_imports_plotting() -> None:
 
 def test_package_markers_hold_a_docstring_at_most() -> None:
     """But for the first, which notes when the process began, and by whom it was started, before
-    anything else is loaded.
+    anything else is loaded, and that of the stages, which turns the search for garbage off while
+    their libraries are loaded.
     """
     markers = [name for name in FILES if name.endswith("/__init__.py")]
-    assert [name for name in markers if file_hash(ROOT / "echodistill" / name)] == []
+    with_code = [name for name in markers if file_hash(ROOT / "echodistill" / name)]
+    assert with_code == ["stages/__init__.py"]
     assert re.findall(
         r"^(?:import|from) .*", (ROOT / "echodistill/__init__.py").read_text(), re.MULTILINE
     ) == [
