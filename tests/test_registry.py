@@ -11,7 +11,11 @@ import pytest
 
 from echodistill.audio.stored import encode_flac
 from echodistill.core.errors import UserError
-from echodistill.models.audio_llm import AudioLLM
+from echodistill.core.prompt_style import PromptStyle
+from echodistill.evaluation.open_answers import final_answer
+from echodistill.models.audio_llm import AudioLLM, decode, encode
+from echodistill.models.base import Prompt
+from echodistill.models.generation import generate
 from echodistill.run_reports import Reports
 from echodistill.tracking.client import find_or_create_run
 from echodistill.tracking.registry import register
@@ -103,10 +107,6 @@ def test_the_logged_model_is_code_and_weights_with_its_requirements(served: Any)
 def test_a_loaded_model_answers_alike_for_a_path_and_for_base64(
     served: Any, tmp_path: Path, tiny_llm: AudioLLM
 ) -> None:
-    from echodistill.models.audio_llm import decode, encode
-    from echodistill.models.base import Prompt
-    from echodistill.models.generation import generate
-
     content = encode_flac(tone("low", 1))
     (tmp_path / "clip.flac").write_bytes(content)
     text = base64.b64encode(content).decode()
@@ -124,7 +124,7 @@ def test_a_loaded_model_answers_alike_for_a_path_and_for_base64(
         tiny_llm, encode(tiny_llm, [Prompt(tone("low", 1), "Which tone?", CHOICES)]), 6
     )
     assert answers["response"][0] == decode(tiny_llm, tokens)
-    assert answers["answer"][3] is None
+    assert answers["answer"][3] == (final_answer(answers["response"][3]) or None)  # open
     # a row has the limit of its own choices, whatever else is asked with it
     together, alone = (
         served.predict(rows),
@@ -254,6 +254,35 @@ def test_the_same_student_evaluated_anew_keeps_the_later_card_answers_and_figure
         key=lambda metric: metric.timestamp,
     )
     assert accuracies[-1].value == 0.625
+
+
+def test_a_prompt_has_the_style_of_the_training_or_the_one_asked_for(
+    served: Any, tmp_path: Path, tiny_llm: AudioLLM
+) -> None:
+    from types import SimpleNamespace
+
+    from echodistill.serving.served_model import ServedModel
+
+    student = _student(tmp_path / "student", tiny_llm, "chains", prompt_style="chain")
+    chains = ServedModel()
+    chains.load_context(SimpleNamespace(artifacts={"student": str(student)}))
+    audio = base64.b64encode(encode_flac(tone("low", 1))).decode()
+    row = pd.DataFrame({"audio": [audio], "question": ["Which tone?"], "choices": [CHOICES]})
+
+    def response(style: PromptStyle) -> str:
+        prompt = Prompt(tone("low", 1), "Which tone?", tuple(CHOICES), style)
+        (tokens,) = generate(tiny_llm, encode(tiny_llm, [prompt]), 12)
+        return decode(tiny_llm, tokens)
+
+    direct, chain = response("direct"), response("chain")
+    assert direct != chain
+    asked = {"max_new_tokens": 12}
+    assert served.predict(row, params=asked)["response"].item() == direct
+    assert served.predict(row, params=asked | {"style": "chain"})["response"].item() == chain
+    assert chains.predict(None, row, asked)["response"].item() == chain
+    assert chains.predict(None, row, asked | {"style": "direct"})["response"].item() == direct
+    with pytest.raises(Exception, match="style: 'steps' is none of direct, chain"):
+        served.predict(row, params={"style": "steps"})
 
 
 @pytest.mark.parametrize("damage", ["gone", "all gone", "cut", "rotten"])

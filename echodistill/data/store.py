@@ -13,6 +13,7 @@ from types import TracebackType
 from echodistill.audio.levels import Waveform
 from echodistill.audio.stored import decode_flac
 from echodistill.core.errors import UserError
+from echodistill.core.prompt_style import PromptStyle
 from echodistill.core.records import PRETRAIN, Clip, Question, read_rows
 from echodistill.models.prompts import clip_text
 
@@ -73,6 +74,11 @@ class Corpus:
 
     def clips_of(self, split: str) -> list[Clip]:
         return [clip for clip in self.clips.values() if clip.split == split]
+
+    @property
+    def prompt_style(self) -> PromptStyle:
+        """Return the style that all questions of the corpus have."""
+        return next((question.style for question in self.questions.values()), "direct")
 
     @property
     def pretraining_split(self) -> str:

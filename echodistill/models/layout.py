@@ -12,6 +12,8 @@ from echodistill.core.errors import UserError
 POINTER = "pointer.json"  # the file of a base that was not made here: its name instead of its files
 FACTS = "base.json"  # the file with the facts about a base
 WEIGHTS = "*.safetensors"
+PROMPT_STYLE = "prompt_style"
+"""Field of ``run.json`` with the style of the prompts that a student was trained on."""
 RUN = "run.json"  # the file with the settings of a student's training
 BASE_REVISION = "base_revision"
 """Key in ``run.json`` of the base that the student was trained from (``checkpoint.base_revision``).

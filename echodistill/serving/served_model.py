@@ -2,9 +2,10 @@
 
 Input columns: ``audio`` (a file's path, or base64 of an audio file's bytes), ``question``,
 ``choices`` (a list, JSON text of one, or null). Output columns: ``answer`` (the text of the choice
-that was named, or null) and ``response`` (the model's whole response). The parameter
-``max_new_tokens`` is the length of the longest response; without it each row has the limit that its
-own choices need.
+that was named or, without choices, of the answer that was given; null where there is none) and
+``response`` (the model's whole response). The parameter ``max_new_tokens`` is the length of the
+longest response; without it each row has the limit that its own choices need. The parameter
+``style`` (``direct`` or ``chain``) is how the prompt asks; without it as in the model's training.
 """
 
 import base64
@@ -12,7 +13,7 @@ import binascii
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import pandas as pd
 from mlflow.exceptions import MlflowException
@@ -22,11 +23,14 @@ from mlflow.pyfunc import PythonModel
 from echodistill.audio.files import decode_bytes, decode_file
 from echodistill.audio.levels import Waveform
 from echodistill.core.errors import UserError
+from echodistill.core.prompt_style import PromptStyle
 from echodistill.evaluation.choices import parse_choice
+from echodistill.evaluation.open_answers import final_answer
 from echodistill.models.audio_llm import decode, encode
 from echodistill.models.base import Prompt
 from echodistill.models.checkpoint import open_model
 from echodistill.models.generation import generate
+from echodistill.models.layout import PROMPT_STYLE, read_run
 from echodistill.models.prompts import validate_question
 from echodistill.models.response_limit import asked_limit, check_context
 
@@ -45,7 +49,9 @@ class ServedModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         base = context.artifacts.get("base")
-        self._llm = open_model(Path(context.artifacts["student"]), Path(base) if base else None)
+        student = Path(context.artifacts["student"])
+        self._llm = open_model(student, Path(base) if base else None)
+        self._style = read_run(student).get(PROMPT_STYLE, "direct")
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -55,13 +61,13 @@ class ServedModel(PythonModel):
         Raise ``MlflowException`` (a server answers with status 400) that names every row that
         cannot be used.
         """
-        given = (params or {}).get("max_new_tokens")
+        asked = params or {}
+        given, name = asked.get("max_new_tokens"), "max_new_tokens"
         try:
-            prompts = _prompts(model_input)
+            style = _style(asked.get("style") or self._style)
+            prompts = _prompts(model_input, style)
             limits = [
-                _named(
-                    row, asked_limit, self._llm.tokenizer, prompt.choices, given, "max_new_tokens"
-                )
+                _named(row, asked_limit, self._llm.tokenizer, prompt.choices, given, name, style)
                 for row, prompt in enumerate(prompts)
             ]
             responses = [
@@ -106,16 +112,23 @@ def _named(row: int, function: Any, *arguments: Any) -> Any:
         raise UserError(f"row {row}: {error}") from error
 
 
-def _prompts(table: pd.DataFrame) -> list[Prompt]:
+def _style(given: Any) -> PromptStyle:
+    """Return a prompt's style. Raise ``UserError`` where there is none of this name."""
+    for style in get_args(PromptStyle):
+        if given == style:
+            return cast(PromptStyle, style)
+    raise UserError(f"style: {given!r} is none of {', '.join(get_args(PromptStyle))}")
+
+
+def _prompts(table: pd.DataFrame, style: PromptStyle) -> list[Prompt]:
     prompts, faults = [], []
     lists = table["choices"] if "choices" in table else [None] * len(table)
     for row, (audio, question, choices) in enumerate(
         zip(table["audio"], table["question"], lists, strict=True)
     ):
         try:
-            prompts.append(
-                Prompt(_named(row, _waveform, audio), str(question), _named(row, _choices, choices))
-            )
+            waveform, offered = _named(row, _waveform, audio), _named(row, _choices, choices)
+            prompts.append(Prompt(waveform, str(question), offered, style))
             _named(row, validate_question, prompts[-1].question, prompts[-1].choices)
         except UserError as error:
             faults.append(str(error))
@@ -158,7 +171,9 @@ def _choices(value: Any) -> tuple[str, ...]:
 
 
 def _answer(response: str, choices: Sequence[str]) -> str | None:
-    index = parse_choice(response, choices) if choices else None
+    if not choices:
+        return final_answer(response) or None
+    index = parse_choice(response, choices)
     return None if index is None else choices[index]
 
 

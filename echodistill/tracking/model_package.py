@@ -71,7 +71,9 @@ def _signature() -> Any:
         outputs=Schema(
             [ColSpec("string", "answer", required=False), ColSpec("string", "response")]
         ),
-        params=ParamSchema([ParamSpec("max_new_tokens", "integer", None)]),
+        params=ParamSchema(
+            [ParamSpec("max_new_tokens", "integer", None), ParamSpec("style", "string", None)]
+        ),
     )
 
 

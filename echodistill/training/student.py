@@ -6,10 +6,12 @@ uses the shared store.
 """
 
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from echodistill.accelerator_settings import modules_of
 from echodistill.audio.mixing import Mix
@@ -22,7 +24,7 @@ from echodistill.data.store import Corpus
 from echodistill.methods.registry import module_of
 from echodistill.models.audio_llm import AudioLLM
 from echodistill.models.checkpoint import base_revision, open_base
-from echodistill.models.layout import BASE_REVISION, RUN
+from echodistill.models.layout import BASE_REVISION, PROMPT_STYLE, RUN
 from echodistill.models.precision import chosen_device, training_dtype
 from echodistill.models.response_limit import corpus_limit
 from echodistill.models.text_llm import open_text_llm
@@ -125,7 +127,17 @@ def make_student(
         else:
             trained = run(discard_metrics)
     if is_main():
-        _write(out, folder, run_fingerprint, settings, trained, llm, base_revision(inputs.base))
+        facts = {
+            "fingerprint": run_fingerprint,
+            "method": settings.method,
+            "accelerator": settings.accelerator,
+            "steps": settings.steps,
+            "weights": settings.weights,
+            "trainable_parameters": trained.trainable,
+            PROMPT_STYLE: corpus.prompt_style,
+            BASE_REVISION: base_revision(inputs.base),
+        }
+        _write(out, folder, facts, trained, llm)
         remove_checkpoints(folder)
     shutdown()
 
@@ -133,30 +145,19 @@ def make_student(
 def _write(
     out: Path,
     folder: Path,
-    run_fingerprint: str,
-    settings: TrainParams,
+    facts: Mapping[str, Any],
     trained: Trained,
     llm: AudioLLM,
-    base: str,
 ) -> None:
-    """Write the student in float32, the dtype of training.
+    """Write the student in float32, the dtype of training, and ``facts`` beside it.
 
     Rounding to bfloat16 would set most weights back to their initial values.
     """
     with atomic_path(out) as temporary:
         trained.model.save_pretrained(temporary, state_dict=trained.weights)
         llm.processor.save_pretrained(temporary)
-        if settings.weights == "full":
+        if facts["weights"] == "full":
             llm.save_generation_config(temporary)
         write_metrics(folder / METRICS, temporary / METRICS)
-        run = {
-            "fingerprint": run_fingerprint,
-            "method": settings.method,
-            "accelerator": settings.accelerator,
-            "steps": settings.steps,
-            "weights": settings.weights,
-            "trainable_parameters": trained.trainable,
-            BASE_REVISION: base,
-        }
-        (temporary / RUN).write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+        (temporary / RUN).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         write_checksums(temporary)
