@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Searching for garbage while everything is loaded takes a tenth of the time that loading takes.
+    # Searching for garbage makes loading everything slower.
     gc.disable()
     # Threads that fight over a core make torch ten times slower. It reads this when it is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -35,7 +35,7 @@ from tests.storage_fixtures import store as store
 from tests.storage_fixtures import weed as weed
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ["DVC_NO_ANALYTICS"] = "1"  # a process for every command
+os.environ["DVC_NO_ANALYTICS"] = "1"  # DVC would start a process of its own at every command
 os.environ.update(bypass_proxies(os.environ))  # tests talk to servers of their own
 LONGEST_FIRST = (
     "test_platform.py",

@@ -16,7 +16,7 @@ import soundfile
 
 from tests.projects import small_project
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]  # on a busy machine
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]  # a busy machine takes long
 
 
 def command(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -114,7 +114,7 @@ def validate(
 
 def _great_expectations() -> ModuleType:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    gc.disable()  # searching for garbage takes a tenth of the time that the import takes
+    gc.disable()  # the search for garbage takes a sixth of the time of the import
     import great_expectations  # the import takes 4 s, so it is only made where it is used
 
     gc.freeze()
